@@ -1,0 +1,36 @@
+"""Import heavy or optional packages where they are used, with one error message. Floor 0."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def import_optional(name: str, *, package: str | None = None, extra: str | None = None, needed_by: str) -> ModuleType:
+    """Import `name`, or say who needs it and the pip line that installs it.
+
+    Parameters
+    ----------
+    name : str
+        Module to import, such as ``"ctranslate2"``.
+    package : str, optional
+        The name pip knows, when it differs from the module's.
+    extra : str, optional
+        The extra of ensemblefuse that brings the package.
+    needed_by : str
+        The class or function that the user called.
+
+    Raises
+    ------
+    ImportError
+        If the module is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != name.split(".")[0]:
+            raise  # the package is there; something that it needs itself is not
+        target = f'"ensemblefuse[{extra}]"' if extra else package or name
+        raise ImportError(
+            f"{needed_by} needs {package or name}, which is not installed. Install it with: pip install {target}"
+        ) from error
