@@ -1,0 +1,362 @@
+"""The contract of every encoder: frozen, row by row, cached by content. Floor 2. Knows nothing of `y`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+from tqdm.auto import tqdm
+
+from ensemblefuse._config import show_progress
+from ensemblefuse.cache import get_cache
+from ensemblefuse.encoders._content import cell_digest, class_digest, code_digest
+from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
+from ensemblefuse.table import is_missing, to_frame
+
+__all__ = ["BaseEncoder"]
+
+# Errors of the machine or the installation, not of a cell: they end the call.
+_FATAL = (ImportError, MemoryError)
+
+
+class BaseEncoder(TransformerMixin, BaseEstimator):
+    """Base of all encoders: turns the cells of one column into embeddings, and trains nothing.
+
+    A subclass gives `encode_batch`, usually `load`, and stores its parameters in ``__init__``. The base class does the
+    rest: the table, missing cells, bad cells, batches, the cache, progress. Row i of the output depends on row i and
+    on the parameters alone, so embeddings may be shared by the folds of a cross-validation without leakage.
+
+    Attributes
+    ----------
+    version : int
+        Class attribute. Raise it when the same cell and parameters begin to give another vector.
+    strings_are_paths : bool
+        Class attribute. Whether a str in a cell names a file (then its content, not its name, is the cache key).
+    neutral_params : frozenset of str
+        Class attribute. Parameters that do not change the value, and so are not part of the cache key.
+    n_dims_ : int
+        Length of one embedding, known after `fit`.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse import BaseEncoder
+    >>> class LengthEncoder(BaseEncoder):
+    ...     def encode_batch(self, items):
+    ...         return np.array([[len(text), text.count(" ") + 1] for text in items])
+    >>> LengthEncoder().fit_transform({"title": ["a red circle", None, "a cat"]})
+    array([[12.,  3.],
+           [nan, nan],
+           [ 5.,  2.]], dtype=float32)
+    """
+
+    version: ClassVar[int] = 1
+    strings_are_paths: ClassVar[bool] = False
+    neutral_params: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "on_error"})
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def load(self, cell: Any) -> Any:
+        """Turn one cell into what `encode_batch` takes. Raise any exception for a cell that cannot be read."""
+        return cell
+
+    def encode_batch(self, items: list[Any]) -> np.ndarray:
+        """Embed loaded items.
+
+        Parameters
+        ----------
+        items : list
+            What `load` returned, at most `batch_size` of them.
+
+        Returns
+        -------
+        array of shape (len(items), n_dims)
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define encode_batch(items).")
+
+    def prepare(self) -> None:
+        """Check parameters and load the network; called once before a call's cells are encoded."""
+
+    def recipe(self) -> dict[str, Any] | None:
+        """All that changes the value of an embedding besides the cell, or None if that cannot be told (no caching).
+
+        Returns
+        -------
+        dict
+            JSON-serialisable: ``class``, ``version``, ``params``, and for classes outside the library ``code``.
+        """
+        cls = type(self)
+        params = {k: v for k, v in self.get_params(deep=False).items() if k not in self.neutral_params}
+        recipe = {
+            "class": f"{cls.__module__}.{cls.__qualname__}",
+            "version": cls.version,
+            "params": {name: _param_token(name, value) for name, value in params.items()},
+        }
+        if cls.__module__.split(".")[0] != "ensemblefuse":
+            recipe["code"] = class_digest(cls)
+        return None if any(token is _UNKNOWN for token in recipe["params"].values()) else recipe
+
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """The cells to encode, one a row. The base class takes a table of one column."""
+        if X.shape[1] != 1:
+            raise ValueError(
+                f"{type(self).__name__} takes one column; got {X.shape[1]}: {list(X.columns)}. "
+                "Declare one modality a column."
+            )
+        return X.iloc[:, 0].tolist()
+
+    # ------------------------------------------------------------------ scikit-learn's side
+
+    def fit(self, X, y=None):
+        """Check the column and learn the length of an embedding. Trains nothing.
+
+        Parameters
+        ----------
+        X : DataFrame or Series (pandas or polars), dict of columns, or sequence of cells, of length n_samples
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        EncodingError
+            If not one cell can be encoded.
+        """
+        frame = self._check(X, reset=True)
+        self.n_dims_ = self._learn_n_dims(frame)
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        """Embed the cells.
+
+        Parameters
+        ----------
+        X : DataFrame or Series (pandas or polars), dict of columns, or sequence of cells, of length n_samples
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_dims_), dtype float32
+            A row of NaN where the cell is missing.
+
+        Raises
+        ------
+        EncodingError
+            If cells cannot be encoded and ``on_error="raise"``; it lists every bad row.
+        """
+        check_is_fitted(self, "n_dims_")
+        frame = self._check(X, reset=False)
+        vectors = self._encode(frame)
+        if vectors.shape[1] not in (0, self.n_dims_):
+            raise ValueError(
+                f"{type(self).__name__} was fitted with embeddings of length {self.n_dims_}; now they have length "
+                f"{vectors.shape[1]}. Fit it again."
+            )
+        return vectors if vectors.shape[1] else np.full((len(frame), self.n_dims_), np.nan, dtype=np.float32)
+
+    def fit_transform(self, X, y=None, **params) -> np.ndarray:
+        """Fit and embed in one pass; see `fit` and `transform`."""
+        frame = self._check(X, reset=True)
+        vectors = self._encode(frame)
+        self.n_dims_ = vectors.shape[1] or self._learn_n_dims(frame)
+        return vectors if vectors.shape[1] else np.full((len(frame), self.n_dims_), np.nan, dtype=np.float32)
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """Names of the output columns: ``"0"``, ``"1"``, ...; a pipeline puts the modality's name before them."""
+        check_is_fitted(self, "n_dims_")
+        return np.array([str(i) for i in range(self.n_dims_)], dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.allow_nan = True
+        tags.no_validation = True
+        return tags
+
+    # ------------------------------------------------------------------ the flow
+
+    def _check(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        on_error = getattr(self, "on_error", "raise")
+        if on_error not in ("raise", "missing"):
+            raise ValueError(f'on_error must be "raise" or "missing"; got {on_error!r}.')
+        if isinstance(X, np.ndarray) and X.ndim == 2:
+            frame = pd.DataFrame(X)
+        elif isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
+            frame = to_frame({0: X})
+        else:
+            frame = to_frame(X)
+        validate_data(self, frame, reset=reset, skip_check_array=True)
+        return frame
+
+    def _learn_n_dims(self, frame: pd.DataFrame) -> int:
+        """Length of an embedding, from the first cells that can be encoded."""
+        column = str(frame.columns[0])
+        present = [i for i, cell in enumerate(self.cells(frame)) if not is_missing(cell)]
+        bad: list[BadRow] = []
+        for i in present:
+            vectors, bad_now = self._vectors(frame.iloc[[i]], column)
+            bad += bad_now
+            if vectors.shape[1]:
+                return vectors.shape[1]
+        if bad:
+            raise EncodingError(type(self).__name__, bad, len(frame))
+        raise ValueError(
+            f"{type(self).__name__}: column {column!r} holds no value in {len(frame)} rows; nothing to fit."
+        )
+
+    def _encode(self, frame: pd.DataFrame) -> np.ndarray:
+        column = ", ".join(map(str, frame.columns[:3])) + (", ..." if frame.shape[1] > 3 else "")
+        vectors, bad = self._vectors(frame, column)
+        if bad and getattr(self, "on_error", "raise") == "raise":
+            raise EncodingError(type(self).__name__, bad, len(frame))
+        if bad:
+            warnings.warn(
+                f"{type(self).__name__} treats {len(bad)} of {len(frame)} cells as missing, because they could not be "
+                f"encoded:\n{format_bad_rows(bad)}",
+                MissingModalityWarning,
+                stacklevel=3,
+            )
+        return vectors
+
+    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
+        """Embeddings of all rows (0 columns if there is none at all), and the rows that could not be encoded."""
+        cells = self.cells(frame)
+        reasons: dict[int, str] = {}
+        rows_of = self._rows_by_content(cells, reasons)
+        found, failed = self._lookup_or_encode({key: cells[rows[0]] for key, rows in rows_of.items()}, column)
+        for key, reason in failed.items():
+            reasons.update(dict.fromkeys(rows_of[key], reason))
+        lengths = {len(vector) for vector in found.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"{type(self).__name__} made embeddings of several lengths: {sorted(lengths)}.")
+        out = np.full((len(cells), lengths.pop() if lengths else 0), np.nan, dtype=np.float32)
+        for key, vector in found.items():
+            out[rows_of[key]] = vector
+        labels = frame.index.tolist()
+        return out, [BadRow(labels[i], column, short_repr(cells[i]), reasons[i]) for i in sorted(reasons)]
+
+    def _rows_by_content(self, cells: Sequence[Any], reasons: dict[int, str]) -> dict[bytes, list[int]]:
+        """Rows of each distinct content; a cell whose content cannot be read goes to `reasons`."""
+        rows_of: dict[bytes, list[int]] = {}
+        for i, cell in enumerate(cells):
+            if is_missing(cell):
+                continue
+            try:
+                key = cell_digest(cell, strings_are_paths=self.strings_are_paths)
+            except _FATAL:
+                raise
+            except Exception as error:
+                reasons[i] = _reason(error)
+                continue
+            rows_of.setdefault(key, []).append(i)
+        return rows_of
+
+    def _lookup_or_encode(
+        self, cell_of: dict[bytes, Any], column: str
+    ) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
+        recipe = self.recipe() if cell_of else None
+        cache = get_cache() if recipe is not None else None
+        keys = list(cell_of)
+        known = cache.get(recipe, keys) if cache is not None else [None] * len(keys)
+        found = {key: vector for key, vector in zip(keys, known, strict=True) if vector is not None}
+        todo = [key for key in keys if key not in found]
+        failed: dict[bytes, str] = {}
+        if not todo:
+            return found, failed
+        self.prepare()
+        batch_size = self._batch_size()
+        with tqdm(total=len(todo), desc=f"encode {column}", unit="row", disable=not show_progress()) as bar:
+            for start in range(0, len(todo), batch_size):
+                batch = todo[start : start + batch_size]
+                new = self._encode_cells({key: cell_of[key] for key in batch}, failed)
+                if cache is not None and new:
+                    cache.put(recipe, list(new), np.stack(list(new.values())))
+                found.update(new)
+                bar.update(len(batch))
+        return found, failed
+
+    def _batch_size(self) -> int:
+        batch_size = getattr(self, "batch_size", 32)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
+        return int(batch_size)
+
+    def _encode_cells(self, cell_of: dict[bytes, Any], failed: dict[bytes, str]) -> dict[bytes, np.ndarray]:
+        """One batch: load, embed, check. A cell that fails goes to `failed` and costs the others nothing."""
+        items = {}
+        for key, cell in cell_of.items():
+            try:
+                items[key] = self.load(cell)
+            except _FATAL:
+                raise
+            except Exception as error:
+                failed[key] = _reason(error)
+        if not items:
+            return {}
+        try:
+            vectors = self._checked_batch(list(items.values()))
+        except _FATAL:
+            raise
+        except Exception as error:
+            if len(items) > 1:  # find the one that the network cannot take
+                singles = (self._encode_cells({key: cell_of[key]}, failed) for key in items)
+                return functools.reduce(dict.__or__, singles, {})
+            failed[next(iter(items))] = _reason(error)
+            return {}
+        new = {}
+        for key, vector in zip(items, vectors, strict=True):
+            if np.isfinite(vector).all():
+                new[key] = vector
+            else:
+                failed[key] = "its embedding holds NaN or infinite numbers"
+        return new
+
+    def _checked_batch(self, items: list[Any]) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            vectors = np.asarray(self.encode_batch(items), dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(items) or vectors.shape[1] == 0:
+            raise ValueError(
+                f"{type(self).__name__}.encode_batch must return an array of shape ({len(items)}, n_dims); got shape "
+                f"{vectors.shape}"
+            )
+        return vectors
+
+
+_UNKNOWN: Any = object()
+
+
+def _param_token(name: str, value: Any) -> Any:
+    """A parameter as it stands in the recipe; `_UNKNOWN` if nothing tells one value from another."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        tokens = [_param_token(name, item) for item in value]
+        return _UNKNOWN if any(token is _UNKNOWN for token in tokens) else tokens
+    if isinstance(value, os.PathLike):
+        return cell_digest(value, strings_are_paths=True).hex()
+    if callable(value):
+        return code_digest(value) or _UNKNOWN
+    try:
+        return cell_digest(value, strings_are_paths=False).hex()
+    except TypeError:
+        return _UNKNOWN
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

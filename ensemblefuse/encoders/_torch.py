@@ -1,0 +1,60 @@
+"""Networks: one a process, in `eval()` mode, on the chosen device, never in a pickle. Floor 2."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+__all__ = ["resolve_device", "shared_network"]
+
+_networks: dict[tuple, Any] = {}
+_lock = threading.RLock()
+
+
+def resolve_device(device: Any, *, needed_by: str) -> str:
+    """Name of the torch device that `device` means here.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` takes CUDA, then Apple's MPS, then the CPU.
+    needed_by : str
+        The class that the user called, for the message.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
+    """
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f'{needed_by}: device {device!r} cannot be used here ({str(error).splitlines()[0]}). Pass "auto" or "cpu".'
+        ) from error
+    return str(device)
+
+
+def shared_network(key: Hashable, build: Callable[[], Any]) -> Any:
+    """The network of this process for `key`, built at the first call. Threads wait for the one that builds.
+
+    Parameters
+    ----------
+    key : hashable
+        All that `build` depends on: weights digest, device, head.
+    build : callable
+        Makes the network, in `eval()` mode and on its device.
+    """
+    full_key = (os.getpid(), key)
+    with _lock:
+        if full_key not in _networks:
+            _networks[full_key] = build()
+        return _networks[full_key]
