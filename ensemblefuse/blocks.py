@@ -1,0 +1,191 @@
+"""Blocks: the columns of one modality, and in which rows it is missing. Floor 1. Knows no files and no networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.table import is_missing
+
+__all__ = ["SEPARATOR", "Blocks", "find_blocks", "is_raw", "read_block"]
+
+SEPARATOR = "__"
+SINGLE_BLOCK = "features"
+_SHOWN = 5
+
+
+@dataclass
+class Blocks:
+    """The blocks of one table.
+
+    Attributes
+    ----------
+    data : dict of str to array of shape (n_samples, n_columns), or Series or DataFrame for a block of raw cells
+    present : ndarray of shape (n_blocks, n_samples), dtype bool
+        False where the block is wholly missing in the row.
+    labels : list
+        Index labels of the rows, for messages.
+    """
+
+    data: dict[str, Any]
+    present: np.ndarray
+    labels: list
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.data)
+
+    def __len__(self) -> int:
+        return self.present.shape[1]
+
+
+def find_blocks(columns: Sequence[Any], blocks: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
+    """Positions of the columns of each block.
+
+    Parameters
+    ----------
+    columns : sequence
+        Column names, or a range for a table without names.
+    blocks : mapping of str to list of names, list of positions, or slice; optional
+        What belongs together. By default the part of a column's name before ``"__"`` names its block, and a table
+        with no such column is one block, ``"features"``.
+
+    Returns
+    -------
+    dict of str to ndarray of int
+        In order of first appearance.
+
+    Raises
+    ------
+    ValueError
+        If some columns have a prefix and others have none, or `blocks` is empty, repeats or misses a column.
+
+    Examples
+    --------
+    >>> from ensemblefuse.blocks import find_blocks
+    >>> find_blocks(["image__0", "image__1", "text__0"])
+    {'image': array([0, 1]), 'text': array([2])}
+    >>> find_blocks(range(4), {"left": slice(0, 2), "right": [2, 3]})
+    {'left': array([0, 1]), 'right': array([2, 3])}
+    """
+    columns = list(columns)
+    if blocks is not None:
+        return _declared_blocks(columns, blocks)
+    prefixes = [c.split(SEPARATOR, 1)[0] if isinstance(c, str) and SEPARATOR in c else None for c in columns]
+    if all(prefix is None for prefix in prefixes):
+        return {SINGLE_BLOCK: np.arange(len(columns))}
+    bare = [c for c, prefix in zip(columns, prefixes, strict=True) if not prefix]
+    if bare:
+        raise ValueError(
+            f"Some columns of X name their block before '{SEPARATOR}' and {len(bare)} do not: {bare[:_SHOWN]}. "
+            "Rename them to 'block__column', or pass blocks={'block': [columns], ...}."
+        )
+    found: dict[str, list[int]] = {}
+    for position, prefix in enumerate(prefixes):
+        found.setdefault(str(prefix), []).append(position)
+    return {name: np.array(positions) for name, positions in found.items()}
+
+
+def _declared_blocks(columns: list, blocks: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if not isinstance(blocks, Mapping) or not blocks:
+        raise ValueError(f"blocks must be a dict of block name to columns; got {blocks!r}.")
+    found = {name: _positions(name, chosen, columns) for name, chosen in blocks.items()}
+    used = np.concatenate(list(found.values()))
+    repeated = [columns[i] for i in np.unique(used) if (used == i).sum() > 1]
+    if repeated:
+        raise ValueError(f"blocks puts columns into several blocks: {repeated[:_SHOWN]}.")
+    left = [column for i, column in enumerate(columns) if i not in set(used.tolist())]
+    if left:
+        raise ValueError(f"blocks leaves out {len(left)} columns of X: {left[:_SHOWN]}. Drop them or name their block.")
+    return found
+
+
+def _positions(name: str, chosen: Any, columns: list) -> np.ndarray:
+    if isinstance(chosen, slice):
+        return np.arange(len(columns))[chosen]
+    chosen = [chosen] if isinstance(chosen, (str, int)) else list(chosen)
+    positions = []
+    for column in chosen:
+        if column in columns:
+            positions.append(columns.index(column))
+        elif isinstance(column, (int, np.integer)) and -len(columns) <= column < len(columns):
+            positions.append(int(column) % len(columns))
+        else:
+            raise ValueError(f"blocks[{name!r}] names {column!r}, which is no column of X.")
+    if not positions:
+        raise ValueError(f"blocks[{name!r}] names no column.")
+    return np.array(positions)
+
+
+def is_raw(frame: pd.DataFrame) -> bool:
+    """Whether a block holds raw cells (texts, paths, arrays), as opposed to numbers."""
+    return not all(_is_numeric(frame.iloc[:, i]) for i in range(frame.shape[1]))
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    if column.dtype != object:
+        return pd.api.types.is_numeric_dtype(column.dtype)
+    return all(is_missing(cell) or isinstance(cell, (bool, int, float, np.number)) for cell in column.tolist())
+
+
+def read_block(
+    name: str, frame: pd.DataFrame | np.ndarray, labels: Sequence[Any], *, raw: bool, allow_partial: bool
+) -> tuple[Any, np.ndarray]:
+    """Data of one block as its estimator gets it, and the rows in which it is present.
+
+    Parameters
+    ----------
+    name : str
+    frame : DataFrame or ndarray of shape (n_samples, n_columns)
+    labels : sequence of length n_samples
+    raw : bool
+        Whether the block holds raw cells.
+    allow_partial : bool
+        Whether a row may hold NaN beside numbers.
+
+    Returns
+    -------
+    data : ndarray of shape (n_samples, n_columns), or Series (one raw column) or DataFrame (several)
+    present : ndarray of shape (n_samples,), dtype bool
+
+    Raises
+    ------
+    ValueError
+        If a row of numbers is partly NaN and that is not allowed, or holds an infinite number.
+    """
+    if raw:
+        assert isinstance(frame, pd.DataFrame)
+        lost = np.array([[is_missing(cell) for cell in frame.iloc[:, i].tolist()] for i in range(frame.shape[1])])
+        data = frame.iloc[:, 0] if frame.shape[1] == 1 else frame
+        return data, ~lost.all(axis=0)
+    data = frame if isinstance(frame, np.ndarray) else _to_floats(name, frame)
+    nan = np.isnan(data)
+    lost = nan.all(axis=1)
+    if not allow_partial:
+        partly = np.flatnonzero(nan.any(axis=1) & ~lost)
+        if len(partly):
+            raise ValueError(
+                f"Block {name!r} is partly NaN in {len(partly)} rows: {[labels[i] for i in partly[:_SHOWN]]}. A missing "
+                "modality is NaN in all its columns; fill single gaps before fusion (SimpleImputer), or give the block "
+                "an estimator that takes NaN."
+            )
+    infinite = np.flatnonzero(np.isinf(data).any(axis=1))
+    if len(infinite):
+        raise ValueError(
+            f"Block {name!r} holds infinity in {len(infinite)} rows: {[labels[i] for i in infinite[:_SHOWN]]}."
+        )
+    return data, ~lost
+
+
+def _to_floats(name: str, frame: pd.DataFrame) -> np.ndarray:
+    dtypes = set(frame.dtypes)
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float64)
+    dtype = np.float32 if dtype == np.float32 else np.float64
+    try:
+        return frame.to_numpy(dtype=dtype, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Block {name!r} held numbers in fit; now it holds something else: {error}.") from error

@@ -1,0 +1,59 @@
+"""Votes: each member counts with its first choice, or with its ranking. Floor 2."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ensemblefuse.combine._base import BasePool
+
+__all__ = ["VotePool"]
+
+# Less than one vote in all, so that the mean probability only decides between equal counts.
+_TIE_WEIGHT = 0.01
+
+
+class VotePool(BasePool):
+    """Majority vote or Borda count of the members that a row has. Classification only.
+
+    The shares of the votes are returned as probabilities; they are coarse, and a fusion estimator calibrates them.
+
+    Parameters
+    ----------
+    method : {"hard", "borda"}
+        ``"hard"``: one vote a member for its most probable class, ties by the mean probability.
+        ``"borda"``: 0 points for a member's last class, K - 1 for its first, means on ties.
+
+    References
+    ----------
+    Kittler et al., TPAMI 1998.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse import VotePool
+    >>> P = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.6, 0.4], [0.2, 0.8]], [[0.3, 0.7], [0.1, 0.9]]])
+    >>> VotePool().fit(P, ["cat", "dog"]).combine(P).argmax(axis=1)
+    array([0, 1])
+    """
+
+    def __init__(self, method="hard"):
+        self.method = method
+
+    def _fit(self, P, y, mask, weight):
+        if self.method not in ("hard", "borda"):
+            raise ValueError(f'method must be "hard" or "borda"; got {self.method!r}.')
+        if P.ndim == 2:
+            raise ValueError("VotePool votes for classes; use MeanPool or LogPool in regression.")
+
+    def _combine(self, P, mask):
+        present = mask[..., None]
+        filled = np.where(present, P, 0.0)
+        if self.method == "borda":
+            points = np.where(present, rankdata(filled, axis=2) - 1, 0.0).sum(axis=0)
+        else:
+            first = np.where(present, filled, -1.0).argmax(axis=2)
+            points = ((first[..., None] == np.arange(P.shape[2])) & present).sum(axis=0).astype(float)
+        mean = filled.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)[:, None]
+        points = points + _TIE_WEIGHT * mean
+        return points / np.maximum(points.sum(axis=1, keepdims=True), np.finfo(float).tiny)

@@ -1,0 +1,301 @@
+"""One interface: from a raw table to a fused model. Floor 4."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier, is_regressor
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils import get_tags
+
+from ensemblefuse.blocks import SEPARATOR
+from ensemblefuse.encoders import AudioEncoder, BaseEncoder, ImageEncoder, TextEncoder, TimeSeriesEncoder
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.features import PresentRows
+from ensemblefuse.fusion import DecisionFusionClassifier
+from ensemblefuse.table import column_kind, to_frame
+
+__all__ = ["ModalityTransformer", "infer_modalities", "make_fusion_pipeline"]
+
+_ENCODERS = {"image": ImageEncoder, "audio": AudioEncoder, "text": TextEncoder, "series": TimeSeriesEncoder}
+_KINDS = (*_ENCODERS, "number", "category", "drop")
+
+
+class ModalityTransformer(ColumnTransformer):
+    """A `ColumnTransformer` whose columns are modalities: any of them may be absent at prediction.
+
+    It takes the tables that `to_frame` takes (pandas, polars, dict of columns). A column that it was fitted on and that
+    a later table lacks makes its modality missing, with one warning that names it. Made by `make_fusion_pipeline`.
+
+    Attributes
+    ----------
+    numeric_columns_ : list of str
+        Columns that held numbers in fit.
+    """
+
+    def fit_transform(self, X, y=None, **params):
+        """Fit all modalities and return their blocks.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
+        y : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, n_features)
+            Columns named ``modality__feature``.
+        """
+        X = to_frame(X)
+        self._require_columns(X)
+        self.numeric_columns_ = [str(c) for c in X.columns if pd.api.types.is_numeric_dtype(X[c].dtype)]
+        return super().fit_transform(X, y, **params)
+
+    def transform(self, X, **params):
+        """Blocks of new rows; see `fit_transform`."""
+        X = to_frame(X)
+        if hasattr(self, "numeric_columns_"):
+            X = self._complete(X)
+        return super().transform(X, **params)
+
+    def _wanted(self) -> dict[str, list]:
+        """Columns of each modality, by name."""
+        wanted = {}
+        for name, transformer, columns in self.transformers:
+            if isinstance(transformer, str) and transformer == "drop":
+                continue
+            columns = [columns] if isinstance(columns, str) else columns
+            if isinstance(columns, Sequence) and all(isinstance(column, str) for column in columns):
+                wanted[name] = list(columns)
+        return wanted
+
+    def _require_columns(self, X: pd.DataFrame) -> None:
+        for name, columns in self._wanted().items():
+            absent = [column for column in columns if column not in X.columns]
+            if absent:
+                near = difflib.get_close_matches(absent[0], [str(c) for c in X.columns], n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"Modality {name!r} names columns that X lacks: {absent}; X has {list(X.columns)}.{hint}"
+                )
+
+    def _complete(self, X: pd.DataFrame) -> pd.DataFrame:
+        """X with a column of missing cells for each that is absent."""
+        absent = {
+            name: [c for c in columns if c not in X.columns]
+            for name, columns in self._wanted().items()
+            if any(c not in X.columns for c in columns)
+        }
+        if not absent:
+            return X
+        if all(len(absent.get(name, ())) == len(columns) for name, columns in self._wanted().items()):
+            raise ValueError(f"X has none of the columns that the model was fitted on: {self._wanted()}.")
+        facts = "; ".join(f"{columns} of modality {name!r}" for name, columns in absent.items())
+        warnings.warn(
+            f"X lacks the columns {facts}. They are missing in all {len(X)} rows of this call.",
+            MissingModalityWarning,
+            stacklevel=4,
+        )
+        new = {
+            column: pd.Series(np.nan if column in self.numeric_columns_ else None, index=X.index, dtype=dtype)
+            for columns in absent.values()
+            for column in columns
+            for dtype in [np.float64 if column in self.numeric_columns_ else object]
+        }
+        return X.assign(**new)
+
+
+def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any = None) -> Pipeline:
+    """A scikit-learn pipeline of two steps: ``encode`` (all modalities) and ``fuse`` (a fusion estimator).
+
+    Parameters
+    ----------
+    modalities : list of (name, encoder, columns)
+        `encoder` is an encoder, any transformer or pipeline of these, ``"passthrough"`` for a block of raw cells, or
+        ``"drop"``. `columns` is a column name or a list of these. `infer_modalities` makes such a list. Transformers
+        are put into `PresentRows`, so that rows without the modality pass them by.
+    fusion : estimator, optional
+        By default ``DecisionFusionClassifier()``.
+
+    Returns
+    -------
+    Pipeline
+        Takes pandas and polars frames and dicts of columns.
+
+    Raises
+    ------
+    ValueError
+        If a name is used twice or holds ``"__"``, or an encoder learns from labels: that belongs into the fusion
+        estimator, which fits it again in every inner fold.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import FunctionEncoder, make_fusion_pipeline, DecisionFusionClassifier
+    >>> df = pd.DataFrame({"title": ["a cat", "old cat", "my cat", "dog!", "dog!!", "dogs!"], "price": [1, 2, 1, 8, 9, 9]})
+    >>> modalities = [("text", FunctionEncoder(lambda t: [t.count("!"), len(t)]), "title"), ("tabular", "passthrough", ["price"])]
+    >>> model = make_fusion_pipeline(modalities, DecisionFusionClassifier(cv=3))
+    >>> model.fit(df, ["cat"] * 3 + ["dog"] * 3).predict({"title": ["hot dog!"], "price": [9]})
+    array(['dog'], dtype='<U3')
+    """
+    checked = [_check_modality(modality) for modality in modalities]
+    names = [name for name, _, _ in checked]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or not names:
+        raise ValueError(f"modalities must be named once each; got {repeated or 'an empty list'}.")
+    encode = ModalityTransformer([(name, _guard(encoder), columns) for name, encoder, columns in checked])
+    encode.set_output(transform="pandas")
+    return Pipeline([("encode", encode), ("fuse", DecisionFusionClassifier() if fusion is None else fusion)])
+
+
+def _check_modality(modality: Any) -> tuple[str, Any, Any]:
+    try:
+        name, encoder, columns = modality
+    except (TypeError, ValueError):
+        raise ValueError(f"A modality must be (name, encoder, columns); got {modality!r}.") from None
+    if not isinstance(name, str) or not name or SEPARATOR in name:
+        raise ValueError(f"The name of a modality must be a str without {SEPARATOR!r}; got {name!r}.")
+    for step in _steps(encoder):
+        if isinstance(step, str) or step is None:
+            continue
+        if not hasattr(step, "transform"):
+            raise TypeError(f"Modality {name!r}: {step!r} is no transformer: it has no transform method.")
+        if is_classifier(step) or is_regressor(step) or get_tags(step).target_tags.required:
+            raise ValueError(
+                f"Modality {name!r}: {type(step).__name__} learns from labels, so it must be fitted again in every inner "
+                f"fold. Put it before the block's estimator instead: DecisionFusionClassifier({{{name!r}: "
+                f"make_pipeline({type(step).__name__}(...), ...)}})."
+            )
+    return name, encoder, columns
+
+
+def _steps(encoder: Any) -> list[Any]:
+    return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
+
+
+def _guard(encoder: Any) -> Any:
+    """Put everything but encoders into `PresentRows`."""
+    if isinstance(encoder, Pipeline):
+        return Pipeline([(name, _guard(step)) for name, step in encoder.steps], memory=encoder.memory)
+    if encoder is None or isinstance(encoder, (str, BaseEncoder, PresentRows)):
+        return encoder
+    return PresentRows(encoder)
+
+
+def infer_modalities(
+    df: Any, *, kinds: Mapping[str, str] | None = None, verbose: bool = True
+) -> list[tuple[str, Any, Any]]:
+    """Propose a modality for each column, and print what was decided and why.
+
+    Parameters
+    ----------
+    df : DataFrame (pandas or polars) or dict of columns
+        The features alone; leave out the target.
+    kinds : dict of str to str, optional
+        Kinds of columns that need no guess: ``"image"``, ``"audio"``, ``"text"``, ``"series"``, ``"number"``,
+        ``"category"`` or ``"drop"``.
+    verbose : bool
+        Whether to print.
+
+    Returns
+    -------
+    list of (name, encoder, columns)
+        Edit it as you like and give it to `make_fusion_pipeline`. Numbers and categories are one modality,
+        ``"tabular"``.
+
+    Raises
+    ------
+    ValueError
+        If columns are ambiguous; the message says how to declare them.
+
+    Examples
+    --------
+    >>> from ensemblefuse import infer_modalities
+    >>> modalities = infer_modalities({"photo": ["a.png", "b.png"], "price": [1.0, 2.5]})
+    modality  encoder         columns  why
+    image     ImageEncoder()  photo    image files, PIL images or arrays of 2 or 3 dimensions
+    tabular   columns         price    dtype float64
+    >>> [name for name, _, _ in modalities]
+    ['image', 'tabular']
+    """
+    frame = to_frame(df)
+    decided = {str(c): _decide(str(c), frame.iloc[:, i], kinds or {}) for i, c in enumerate(frame.columns)}
+    unknown = sorted(set(kinds or {}) - set(decided))
+    if unknown:
+        raise ValueError(f"kinds names columns that the table lacks: {unknown}; it has {list(decided)}.")
+    unclear = {column: reason for column, (kind, reason) in decided.items() if kind in ("ambiguous", "empty")}
+    if unclear:
+        facts = "\n".join(f"  {column!r}: {reason}" for column, reason in unclear.items())
+        example = ", ".join(f'{column!r}: "text"' for column in list(unclear)[:2])
+        raise ValueError(
+            f"The kind of {len(unclear)} columns is ambiguous:\n{facts}\n"
+            f"Declare them, as in infer_modalities(df, kinds={{{example}}}); kinds are {', '.join(_KINDS)}."
+        )
+    modalities, reasons = _build(decided)
+    if verbose:
+        _print(modalities, reasons, [c for c, (kind, _) in decided.items() if kind == "drop"])
+    return modalities
+
+
+def _decide(column: str, cells: pd.Series, kinds: Mapping[str, str]) -> tuple[str, str]:
+    if column in kinds:
+        if kinds[column] not in _KINDS:
+            raise ValueError(f"kinds[{column!r}] must be one of {', '.join(_KINDS)}; got {kinds[column]!r}.")
+        return kinds[column], "declared"
+    kind, reason = column_kind(cells)
+    if kind == "number" and _counts_rows(cells):
+        return "ambiguous", f"{reason}, every value one more than the one before: a row number is no feature"
+    return kind, reason
+
+
+def _counts_rows(cells: pd.Series) -> bool:
+    return len(cells) > 2 and pd.api.types.is_integer_dtype(cells.dtype) and bool((cells.diff().iloc[1:] == 1).all())
+
+
+def _build(decided: dict[str, tuple[str, str]]) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+    modalities: list[tuple[str, Any, Any]] = []
+    reasons = []
+    for kind, encoder in _ENCODERS.items():
+        columns = [column for column, (found, _) in decided.items() if found == kind]
+        for column in columns:
+            name = kind if len(columns) == 1 else f"{kind}_{re.sub('_{2,}', '_', column)}"
+            modalities.append((name, encoder(), column))
+            reasons.append(decided[column][1])
+    numbers = [column for column, (kind, _) in decided.items() if kind == "number"]
+    categories = [column for column, (kind, _) in decided.items() if kind == "category"]
+    if numbers or categories:
+        modalities.append(("tabular", _tabular(numbers, categories), numbers + categories))
+        reasons.append("; ".join(sorted({decided[column][1] for column in numbers + categories})))
+    if not modalities:
+        raise ValueError("The table has no column to make a modality of.")
+    return modalities, reasons
+
+
+def _tabular(numbers: list[str], categories: list[str]) -> ColumnTransformer:
+    parts = []
+    if numbers:
+        parts.append((make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()), numbers))
+    if categories:
+        parts.append((OneHotEncoder(handle_unknown="ignore", sparse_output=False), categories))
+    return make_column_transformer(*parts)
+
+
+def _print(modalities: list, reasons: list[str], dropped: list[str]) -> None:
+    rows = [("modality", "encoder", "columns", "why")]
+    for (name, encoder, columns), reason in zip(modalities, reasons, strict=True):
+        shown = repr(encoder) if isinstance(encoder, BaseEncoder) else "columns"
+        rows.append((name, shown, columns if isinstance(columns, str) else ", ".join(columns), reason))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=True)).rstrip())
+    if dropped:
+        print(f"dropped as declared: {', '.join(dropped)}")

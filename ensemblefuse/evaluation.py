@@ -1,0 +1,181 @@
+"""Score models side by side, on splits that all of them share. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.model_selection import cross_validate
+from sklearn.pipeline import Pipeline
+from tqdm.auto import tqdm
+
+from ensemblefuse._config import show_progress
+from ensemblefuse.compose import make_fusion_pipeline
+from ensemblefuse.fusion import (
+    DecisionFusionClassifier,
+    DecisionFusionRegressor,
+    FeatureFusionClassifier,
+    FeatureFusionRegressor,
+)
+from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.table import to_frame
+
+__all__ = ["compare_models", "format_comparison", "standard_strategies"]
+
+
+def standard_strategies(
+    modalities: Sequence[tuple[str, Any, Any]], *, classify: bool = True, n_jobs: int | None = None
+) -> dict[str, Pipeline]:
+    """Each modality alone, feature level, decision level, and both together: models to compare.
+
+    Parameters
+    ----------
+    modalities : list of (name, encoder, columns)
+        See `make_fusion_pipeline`.
+    classify : bool
+        Classifiers, or regressors.
+    n_jobs : int, optional
+        For the fits inside a decision-level fusion.
+
+    Returns
+    -------
+    dict of str to Pipeline
+        ``"<name> alone"`` for each modality; with several modalities also ``"feature level"``, ``"decision level"``
+        (one member a modality) and ``"hybrid"`` (decision level with the joint member).
+
+    Examples
+    --------
+    >>> from ensemblefuse import TextEncoder, standard_strategies
+    >>> list(standard_strategies([("text", TextEncoder(), "title"), ("tabular", "passthrough", ["price"])]))
+    ['text alone', 'tabular alone', 'feature level', 'decision level', 'hybrid']
+    """
+    decision = DecisionFusionClassifier if classify else DecisionFusionRegressor
+    feature = FeatureFusionClassifier if classify else FeatureFusionRegressor
+    models = {f"{m[0]} alone": make_fusion_pipeline([m], decision(n_jobs=n_jobs)) for m in modalities}
+    if len(models) > 1:
+        models["feature level"] = make_fusion_pipeline(modalities, feature())
+        models["decision level"] = make_fusion_pipeline(modalities, decision(joint=False, n_jobs=n_jobs))
+        models["hybrid"] = make_fusion_pipeline(modalities, decision(n_jobs=n_jobs))
+    return models
+
+
+def compare_models(
+    models: Mapping[str, Any], X: Any, y: Any, *, cv: Any = 5, groups: Any = None, n_jobs: int | None = None
+) -> pd.DataFrame:
+    """Cross-validate models on the same splits.
+
+    Parameters
+    ----------
+    models : dict of str to estimator
+        All classifiers or all regressors. `groups` reaches a step named ``fuse`` too, for its inner splits.
+    X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
+    y : array of shape (n_samples,)
+    cv : int, splitter or iterable of (train, test)
+        A number is stratified in classification and keeps groups together if there are any.
+    groups : array of shape (n_samples,), optional
+    n_jobs : int, optional
+        Jobs for the outer folds, as in joblib.
+
+    Returns
+    -------
+    DataFrame
+        One row a model; for each score its mean and, as ``<score>_sd``, its standard deviation over the folds.
+        Classification: ``accuracy``, ``macro_f1``, ``log_loss``. Regression: ``r2``, ``mae``, ``rmse``. Both:
+        ``fit_time`` in seconds.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from ensemblefuse import FeatureFusionClassifier, compare_models
+    >>> X = pd.DataFrame({"a__0": np.arange(20.0), "b__0": np.ones(20)})
+    >>> compare_models({"feature level": FeatureFusionClassifier()}, X, np.arange(20) > 9).loc["feature level", "accuracy"]
+    np.float64(1.0)
+    """
+    X = to_frame(X)
+    y = np.asarray(y)
+    classify = is_classifier(next(iter(models.values())))
+    codes = np.unique(y, return_inverse=True)[1] if classify else y
+    splits = make_splits(cv, codes, groups, classify=classify)
+    rows = {}
+    bar = tqdm(models.items(), desc="cross-validate", unit="model", disable=not show_progress())
+    for name, model in bar:
+        bar.set_postfix_str(name)
+        takes_groups = groups is not None and "groups" in _fit_arguments(model)
+        result = cross_validate(
+            model,
+            X,
+            y,
+            cv=splits,
+            scoring=_score_classes if classify else _score_numbers,
+            params={"fuse__groups": np.asarray(groups)} if takes_groups else None,
+            n_jobs=n_jobs,
+            error_score="raise",
+        )
+        scores = {key.removeprefix("test_"): values for key, values in result.items() if key != "score_time"}
+        scores["fit_time"] = scores.pop("fit_time")
+        rows[name] = {
+            part: value
+            for score, values in scores.items()
+            for part, value in ((score, values.mean()), (f"{score}_sd", values.std()))
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _fit_arguments(model: Any) -> tuple[str, ...]:
+    if not isinstance(model, Pipeline) or "fuse" not in model.named_steps:
+        return ()
+    code = getattr(type(model.named_steps["fuse"]).fit, "__code__", None)
+    return code.co_varnames[: code.co_argcount] if code else ()
+
+
+def _score_classes(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
+    if not hasattr(model, "predict_proba"):
+        predicted, log_loss = model.predict(X), np.nan
+    else:
+        proba = model.predict_proba(X)  # once: encoding may be dear
+        predicted = model.classes_[proba.argmax(axis=1)]
+        log_loss = _log_loss(proba, model.classes_, y)
+    return {
+        "accuracy": accuracy_score(y, predicted),
+        "macro_f1": f1_score(y, predicted, average="macro", zero_division=0),
+        "log_loss": log_loss,
+    }
+
+
+def _log_loss(proba: np.ndarray, classes: np.ndarray, y: np.ndarray) -> float:
+    """Mean -log of the true class's probability; a class that the model never saw counts as probability 1e-15."""
+    place = {label: i for i, label in enumerate(classes.tolist())}
+    truth = [proba[row, place[label]] if label in place else 0.0 for row, label in enumerate(y.tolist())]
+    return float(-np.log(np.maximum(truth, 1e-15)).mean())
+
+
+def _score_numbers(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
+    predicted = model.predict(X)
+    return {
+        "r2": r2_score(y, predicted),
+        "mae": mean_absolute_error(y, predicted),
+        "rmse": root_mean_squared_error(y, predicted),
+    }
+
+
+def format_comparison(table: pd.DataFrame) -> str:
+    """The result of `compare_models` as text: each score with its standard deviation over the folds.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import format_comparison
+    >>> print(format_comparison(pd.DataFrame({"accuracy": [0.9], "accuracy_sd": [0.02]}, index=["hybrid"])))
+            accuracy
+    hybrid  0.900 ± 0.020
+    """
+    scores = [column for column in table.columns if not column.endswith("_sd")]
+    cells = [["", *scores]]
+    for name, row in table.iterrows():
+        cells.append([str(name), *(f"{row[s]:.3f} ± {row[s + '_sd']:.3f}" for s in scores)])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(scores) + 1)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)

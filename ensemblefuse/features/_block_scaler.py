@@ -1,0 +1,139 @@
+"""Bring blocks of different width and scale to a common footing. Floor 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from ensemblefuse.blocks import find_blocks
+
+__all__ = ["BlockScaler"]
+
+_METHODS = ("equal", "mfa", "frobenius", "unit", None)
+
+
+class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Standardise each column, then scale each block so that no modality wins by being wide.
+
+    NaN is left where it is, and does not count in the statistics.
+
+    Parameters
+    ----------
+    method : {"equal", "mfa", "frobenius", "unit", None}
+        ``"equal"``: every block gets the same total variance, the mean number of columns a block.
+        ``"mfa"``: divide by the block's first singular value. ``"frobenius"``: by its Frobenius norm.
+        ``"unit"``: every row of a block gets length 1. None: standardise only.
+    weights : dict of str to float, optional
+        Weight of each block, 1 where not named; a linear kernel then sees the weighted sum of the blocks' kernels.
+    blocks : dict, optional
+        Columns of each block; by default the prefix of their names. See `find_blocks`.
+
+    Attributes
+    ----------
+    blocks_ : dict of str to ndarray of int
+    scaler_ : StandardScaler
+    scale_ : dict of str to float
+        Factor of each block, without the weights of rows that ``"unit"`` brings.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    References
+    ----------
+    Escofier and Pagès, multiple factor analysis, 1983 (``"mfa"``).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import BlockScaler
+    >>> X = pd.DataFrame({"a__0": [0.0, 2.0], "b__0": [0.0, 2.0], "b__1": [0.0, 4.0], "b__2": [2.0, 0.0]})
+    >>> BlockScaler().fit(X).scale_
+    {'a': 1.414..., 'b': 0.816...}
+    """
+
+    def __init__(self, method="equal", *, weights=None, blocks=None):
+        self.method = method
+        self.weights = weights
+        self.blocks = blocks
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn means, scales and the blocks.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        if self.method not in _METHODS:
+            raise ValueError(f"method must be one of {_METHODS}; got {self.method!r}.")
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        self.blocks_ = find_blocks(getattr(self, "feature_names_in_", range(X.shape[1])), self.blocks)
+        weights = self._block_weights()
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
+        self.scaler_ = StandardScaler().fit(X, sample_weight=weight)
+        Z = self.scaler_.transform(X)
+        mean_width = np.mean([len(columns) for columns in self.blocks_.values()])
+        self.scale_ = {
+            name: float(np.sqrt(weights[name]) * self._factor(Z[:, columns], weight, mean_width))
+            for name, columns in self.blocks_.items()
+        }
+        return self
+
+    def _block_weights(self) -> dict[str, float]:
+        given = self.weights or {}
+        if not isinstance(given, Mapping):
+            raise ValueError(f"weights must be a dict of block name to number; got {self.weights!r}.")
+        unknown = sorted(set(given) - set(self.blocks_))
+        if unknown:
+            raise ValueError(f"weights names unknown blocks {unknown}; X has the blocks {list(self.blocks_)}.")
+        weights = {name: float(given.get(name, 1.0)) for name in self.blocks_}
+        if any(not np.isfinite(w) or w < 0 for w in weights.values()):
+            raise ValueError(f"weights must be finite and at least 0; got {self.weights!r}.")
+        return weights
+
+    def _factor(self, Z: np.ndarray, weight: np.ndarray | None, mean_width: float) -> float:
+        if self.method == "equal":
+            return np.sqrt(mean_width / Z.shape[1])
+        if self.method not in ("mfa", "frobenius"):
+            return 1.0
+        present = ~np.isnan(Z).any(axis=1)
+        rows = np.ones(present.sum()) if weight is None else weight[present]
+        Z = Z[present] * np.sqrt(rows)[:, None]
+        norm = np.linalg.norm(Z) if self.method == "frobenius" else np.linalg.norm(Z, 2) / np.sqrt(rows.sum())
+        return 1 / norm if norm > 0 else 1.0
+
+    def transform(self, X) -> np.ndarray:
+        """Scale new rows.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self, "scale_")
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        Z = self.scaler_.transform(X)
+        for name, columns in self.blocks_.items():
+            block = Z[:, columns]
+            if self.method == "unit":
+                norm = np.linalg.norm(block, axis=1, keepdims=True)
+                block = block / np.where(norm == 0, 1.0, norm)
+            Z[:, columns] = block * np.asarray(self.scale_[name], dtype=Z.dtype)
+        return Z
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
