@@ -141,8 +141,10 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
     --------
     >>> import pandas as pd
     >>> from ensemblefuse import FunctionEncoder, make_fusion_pipeline, DecisionFusionClassifier
-    >>> df = pd.DataFrame({"title": ["a cat", "old cat", "my cat", "dog!", "dog!!", "dogs!"], "price": [1, 2, 1, 8, 9, 9]})
-    >>> modalities = [("text", FunctionEncoder(lambda t: [t.count("!"), len(t)]), "title"), ("tabular", "passthrough", ["price"])]
+    >>> titles = ["a cat", "old cat", "my cat", "dog!", "dog!!", "dogs!"]
+    >>> df = pd.DataFrame({"title": titles, "price": [1, 2, 1, 8, 9, 9]})
+    >>> text = FunctionEncoder(lambda title: [title.count("!"), len(title)])
+    >>> modalities = [("text", text, "title"), ("tabular", "passthrough", ["price"])]
     >>> model = make_fusion_pipeline(modalities, DecisionFusionClassifier(cv=3))
     >>> model.fit(df, ["cat"] * 3 + ["dog"] * 3).predict({"title": ["hot dog!"], "price": [9]})
     array(['dog'], dtype='<U3')
@@ -171,8 +173,8 @@ def _check_modality(modality: Any) -> tuple[str, Any, Any]:
             raise TypeError(f"Modality {name!r}: {step!r} is no transformer: it has no transform method.")
         if is_classifier(step) or is_regressor(step) or get_tags(step).target_tags.required:
             raise ValueError(
-                f"Modality {name!r}: {type(step).__name__} learns from labels, so it must be fitted again in every inner "
-                f"fold. Put it before the block's estimator instead: DecisionFusionClassifier({{{name!r}: "
+                f"Modality {name!r}: {type(step).__name__} learns from labels, so it must be fitted again in every "
+                f"inner fold. Put it before the block's estimator instead: DecisionFusionClassifier({{{name!r}: "
                 f"make_pipeline({type(step).__name__}(...), ...)}})."
             )
     return name, encoder, columns

@@ -92,8 +92,9 @@ def compare_models(
     >>> import numpy as np, pandas as pd
     >>> from ensemblefuse import FeatureFusionClassifier, compare_models
     >>> X = pd.DataFrame({"a__0": np.arange(20.0), "b__0": np.ones(20)})
-    >>> compare_models({"feature level": FeatureFusionClassifier()}, X, np.arange(20) > 9).loc["feature level", "accuracy"]
-    np.float64(1.0)
+    >>> table = compare_models({"feature level": FeatureFusionClassifier()}, X, np.arange(20) > 9)
+    >>> float(table.loc["feature level", "accuracy"])
+    1.0
     """
     X = to_frame(X)
     y = np.asarray(y)

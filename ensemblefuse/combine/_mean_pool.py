@@ -88,7 +88,7 @@ def _accuracy(P, y, mask, weight):
 
 def _learn(P, y, mask, weight):
     """Weights on the simplex by sequential quadratic programming; few parameters, smooth and convex without gaps."""
-    n_members, n = mask.shape
+    n_members = len(mask)
     used = mask.any(axis=0)
     weight = np.where(used, weight, 0.0)
     weight = weight / weight.sum()

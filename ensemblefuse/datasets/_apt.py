@@ -49,9 +49,7 @@ def download_package(package: str, folder: Path, *, progress: bool = True) -> tu
         digest.
     """
     if shutil.which("apt-get") is None:
-        raise _unavailable(
-            package, "apt-get is not on the PATH", "run this on Debian or a system derived from it"
-        )
+        raise _unavailable(package, "apt-get is not on the PATH", "run this on Debian or a system derived from it")
     record = package_record(package)
     if record is None:
         _update(package)
@@ -78,9 +76,7 @@ def package_record(package: str) -> PackageRecord | None:
     """What ``apt-cache show`` says of the version that apt-get would download; None where it knows none."""
     # A virtual package, or one with no version to download, gives no SHA256 line.
     done = _run(["apt-cache", "show", "--no-all-versions", package], package, timeout=60.0)
-    fields = dict(
-        line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line and line[:1] != " "
-    )
+    fields = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line and line[:1] != " ")
     if done.returncode or not {"Version", "Size", "SHA256"} <= fields.keys():
         return None
     return PackageRecord(fields["Version"], int(fields["Size"]), fields["SHA256"])
@@ -102,9 +98,7 @@ def _run(command: Sequence[str], package: str, *, timeout: float) -> subprocess.
             command, capture_output=True, text=True, errors="replace", timeout=timeout, env=_environment()
         )
     except FileNotFoundError as error:
-        raise _unavailable(
-            package, f"{command[0]} is not on the PATH", "install Debian's package 'apt'"
-        ) from error
+        raise _unavailable(package, f"{command[0]} is not on the PATH", "install Debian's package 'apt'") from error
     except subprocess.TimeoutExpired as error:
         raise _unavailable(
             package, f"{' '.join(command[:2])!r} took over {timeout:.0f} s", "check the network and try again"
@@ -124,9 +118,7 @@ def _download(package: str, folder: Path, size: int, *, progress: bool) -> None:
     log = folder / "apt.log"
     command = f"apt-get -q -o Acquire::Retries=1 -o Acquire::http::Timeout=30 download {package}".split()
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, env=_environment()
-        )
+        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, env=_environment())
     try:
         _watch(process, folder, size, package, progress=progress)
     finally:
@@ -137,9 +129,7 @@ def _download(package: str, folder: Path, size: int, *, progress: bool) -> None:
         raise _failed(package, log.read_text(errors="replace"), "run 'apt-get update' as root and try again")
 
 
-def _watch(
-    process: subprocess.Popen[bytes], folder: Path, size: int, package: str, *, progress: bool
-) -> None:
+def _watch(process: subprocess.Popen[bytes], folder: Path, size: int, package: str, *, progress: bool) -> None:
     """Wait for apt-get to end; raise if it gets no new byte for too long."""
     seen, last_growth = 0, time.monotonic()
     with progress_bar(size, f"Downloading {package}", progress=progress) as bar:
@@ -177,6 +167,4 @@ def _failed(package: str, log: str, remedy: str) -> DatasetUnavailableError:
 
 
 def _unavailable(package: str, why: str, remedy: str) -> DatasetUnavailableError:
-    return DatasetUnavailableError(
-        f"The Debian package {package!r} could not be had, because {why}; {remedy}."
-    )
+    return DatasetUnavailableError(f"The Debian package {package!r} could not be had, because {why}; {remedy}.")

@@ -129,10 +129,7 @@ def load_av_digits(
     index = pd.Index([f"digit-{row:04d}" for row in rows], name="digit", dtype=object)
     columns: dict[str, Any] = {
         "image": _write_images(digits.images, rows, folder / "image"),
-        "text": [
-            _hint(int(label), _generator(random_state, row, 0))
-            for row, label in zip(rows, labels, strict=True)
-        ],
+        "text": [_hint(int(label), _generator(random_state, row, 0)) for row, label in zip(rows, labels, strict=True)],
     }
     modalities: dict[str, Any] = {"image": "image", "text": "text"}
     try:
@@ -211,9 +208,7 @@ def _write_speech(
 
 
 def _draw_utterance(digit: int, rng: np.random.Generator) -> Utterance:
-    return Utterance(
-        _WORDS[digit], str(rng.choice(VOICES)), int(rng.choice(SPEEDS)), int(rng.choice(PITCHES))
-    )
+    return Utterance(_WORDS[digit], str(rng.choice(VOICES)), int(rng.choice(SPEEDS)), int(rng.choice(PITCHES)))
 
 
 def _with_noise(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -91,6 +91,4 @@ def object_frame(columns: Mapping[str, Sequence[Any]], index: pd.Index) -> pd.Da
 
     pandas 3 would make string columns of them, turn None into NaN, and hand sklearn an Arrow array.
     """
-    return pd.DataFrame(
-        {name: pd.Series(list(cells), index=index, dtype=object) for name, cells in columns.items()}
-    )
+    return pd.DataFrame({name: pd.Series(list(cells), index=index, dtype=object) for name, cells in columns.items()})

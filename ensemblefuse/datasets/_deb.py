@@ -102,9 +102,7 @@ def _open_zst(stream: IO[bytes], deb: Path) -> Iterator[IO[bytes]]:
         yield process.stdout
 
 
-def unpack_deb(
-    deb: Path, folder: Path, destination: Callable[[str], str | None], *, progress: bool = True
-) -> int:
+def unpack_deb(deb: Path, folder: Path, destination: Callable[[str], str | None], *, progress: bool = True) -> int:
     """Write chosen regular files of a Debian package under `folder`. Links and devices are never made.
 
     Parameters

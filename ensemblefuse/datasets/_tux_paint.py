@@ -160,9 +160,7 @@ def _read_stamps(folder: Path, min_count: int) -> Bunch:
             f"min_count={min_count} leaves no class: the largest, {counts.index[0]!r}, has {counts.iloc[0]}."
         )
     frame, target = frame[keep], target[keep]
-    groups = pd.Series(
-        [_normalise(cell) for cell in frame["text"]], index=frame.index, name="group", dtype=object
-    )
+    groups = pd.Series([_normalise(cell) for cell in frame["text"]], index=frame.index, name="group", dtype=object)
     missing = {column: int(frame[column].isna().sum()) for column in frame}
     small = sorted(counts.index[counts < min_count])
     version = json.loads((folder / _MARKER).read_text(encoding="utf-8"))["version"]

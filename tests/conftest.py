@@ -1,0 +1,37 @@
+"""Every test has a cache folder of its own and no progress bars."""
+
+import os
+
+# Before numpy is imported anywhere: on small machines BLAS threads cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ensemblefuse
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path):
+    with ensemblefuse.config_context(cache=tmp_path / "embeddings", progress=False):
+        yield tmp_path / "embeddings"
+
+
+def make_blocks(n=150, n_classes=3, widths=None, noise=1.0, random_state=0):
+    """Blocks that each carry part of the label, as a frame; labels are strings."""
+    rng = np.random.default_rng(random_state)
+    codes = np.arange(n) % n_classes
+    columns = {}
+    for name, width in (widths or {"image": 6, "text": 4, "audio": 3}).items():
+        block = rng.normal(size=(n_classes, width))[codes] + noise * rng.normal(size=(n, width))
+        columns.update({f"{name}__{i}": block[:, i] for i in range(width)})
+    order = rng.permutation(n)
+    frame = pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+    return frame, np.array([f"class {c}" for c in codes])[order]
+
+
+@pytest.fixture
+def blocks():
+    return make_blocks()

@@ -1,0 +1,380 @@
+"""Feature- and decision-level fusion: what a user relies on."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_blocks
+from numpy.testing import assert_allclose
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.metrics import log_loss
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from xgboost import XGBClassifier, XGBRegressor
+
+from ensemblefuse import (
+    DecisionFusionClassifier,
+    DecisionFusionRegressor,
+    FeatureFusionClassifier,
+    FeatureFusionRegressor,
+    LogPool,
+    MeanPool,
+    MissingModalityWarning,
+    StackingPool,
+)
+
+HEADS = [
+    SVC(),
+    make_pipeline(StandardScaler(), OneVsRestClassifier(SVC())),
+    XGBClassifier(n_estimators=20),
+    RandomForestClassifier(30, random_state=0),
+    LogisticRegression(),
+    KNeighborsClassifier(),
+    Perceptron(),
+]
+
+
+def drop_block(X, name, rows):
+    X = X.copy()
+    X.loc[X.index[rows], [c for c in X.columns if c.startswith(f"{name}__")]] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("labels", [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]], ids=str)
+@pytest.mark.parametrize("head", HEADS, ids=lambda h: type(h[-1] if hasattr(h, "steps") else h).__name__)
+def test_every_head_works_with_every_kind_of_label(head, labels):
+    X, y = make_blocks(n=90, n_classes=len(labels), noise=0.7)
+    y = np.array(labels)[[int(label[-1]) for label in y]]
+    for fusion in (FeatureFusionClassifier(head), DecisionFusionClassifier(head, cv=3)):
+        model = clone(fusion).fit(X, y)
+        assert model.classes_.tolist() == sorted(labels)
+        assert (model.predict(X) == y).mean() > 0.8
+    proba = model.predict_proba(X)
+    assert_allclose(proba.sum(axis=1), 1)
+
+
+def test_a_dict_names_an_estimator_a_block_and_the_rest_gets_the_default(blocks):
+    X, y = blocks
+    model = DecisionFusionClassifier({"image": SVC(), "joint": RandomForestClassifier(10, random_state=0)}).fit(X, y)
+    assert model.member_names_ == ["image", "text", "audio", "joint"]
+    assert isinstance(model.estimators_["image"], SVC)
+    assert isinstance(model.estimators_["text"][-1], LogisticRegression)
+    assert isinstance(model.estimators_["joint"][-1], RandomForestClassifier)
+
+
+def test_a_dict_of_estimators_can_be_searched(blocks):
+    X, y = blocks
+    fusion = DecisionFusionClassifier({"image": LogisticRegression(), "text": SVC()}, cv=3)
+    grid = {"estimators__image__C": [0.1, 1.0], "estimators__text": [SVC(), RandomForestClassifier(5)]}
+    search = GridSearchCV(fusion, grid, cv=2).fit(X, y)
+    assert len(search.cv_results_["params"]) == 4
+    assert fusion.estimators["image"].C == 1.0  # the search worked on clones
+    with pytest.raises(ValueError, match="Invalid parameter 'estimators__sound__C'"):
+        fusion.set_params(estimators__sound__C=1)
+
+
+def test_feature_weights_are_kernel_weights():
+    """T14: a linear machine on blocks times sqrt(w) sees the weighted sum of the blocks' kernels."""
+    X, y = make_blocks(n=80, n_classes=2)
+    weights = {"image": 0.5, "text": 2.0, "audio": 0.0}
+    model = FeatureFusionClassifier(SVC(kernel="linear"), scaling=None, weights=weights).fit(X, y)
+    Z = StandardScaler().fit_transform(X)
+    parts = {n: Z[:, [c.startswith(n) for c in X.columns]] for n in weights}
+    K = sum(w * parts[n] @ parts[n].T for n, w in weights.items())
+    by_kernel = SVC(kernel="precomputed").fit(K, y)
+    assert_allclose(model.decision_function(X), by_kernel.decision_function(K), atol=1e-6)
+
+
+def test_equal_scaling_keeps_a_wide_noise_block_from_drowning_a_narrow_one():
+    X, y = make_blocks(n=200, widths={"image": 3}, noise=0.8)
+    noise = np.random.default_rng(1).normal(size=(200, 400))
+    X = pd.concat([X, pd.DataFrame(noise, columns=[f"noise__{i}" for i in range(400)])], axis=1)
+    scores = {
+        scaling: cross_val_score(FeatureFusionClassifier(SVC(), scaling=scaling), X, y, cv=5).mean()
+        for scaling in ("equal", None)
+    }
+    assert scores["equal"] > scores[None] + 0.1
+
+
+@pytest.mark.parametrize("combiner", [None, LogPool("learned"), MeanPool(), StackingPool()], ids=str)
+def test_fusing_beats_the_best_block_out_of_sample(combiner):
+    X, y = make_blocks(n=300, noise=1.6, random_state=3)
+    fused = cross_val_score(DecisionFusionClassifier(combiner=combiner), X, y, cv=3, scoring="neg_log_loss").mean()
+    for name in ("image", "text", "audio"):
+        alone = X[[c for c in X.columns if c.startswith(name)]]
+        single = cross_val_score(DecisionFusionClassifier(), alone, y, cv=3, scoring="neg_log_loss").mean()
+        assert fused > single, name
+
+
+def test_out_of_fold_probabilities_tell_the_truth_about_new_rows():
+    X, y = make_blocks(n=1200, noise=1.6)
+    model = DecisionFusionClassifier().fit(X[:600], y[:600])
+    inside = log_loss(y[:600], model.oof_proba_)
+    outside = log_loss(y[600:], model.predict_proba(X[600:]))
+    assert abs(inside - outside) < 0.08
+
+
+def test_a_missing_block_drops_out_and_the_rest_decides(blocks):
+    X, y = blocks
+    model = DecisionFusionClassifier().fit(X, y)
+    holes = drop_block(X, "image", slice(None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        proba = model.predict_proba(holes)
+    assert (model.classes_[proba.argmax(axis=1)] == y).mean() > 0.6
+    # Less evidence, less certainty.
+    assert proba.max(axis=1).mean() < model.predict_proba(X).max(axis=1).mean()
+
+
+def test_a_row_with_no_block_gets_the_class_frequencies():
+    X, y = make_blocks(n=100, n_classes=2)
+    y[:30] = "class 0"
+    nothing = pd.DataFrame(np.nan, index=[0], columns=X.columns)
+    frequencies = [(y == "class 0").mean(), (y == "class 1").mean()]
+    for fusion in (DecisionFusionClassifier(), FeatureFusionClassifier()):
+        assert_allclose(fusion.fit(X, y).predict_proba(nothing)[0], frequencies, atol=1e-9)
+
+
+def test_blocks_missing_in_fit_are_no_obstacle(blocks):
+    X, y = blocks
+    rng = np.random.default_rng(0)
+    for name in ("image", "text", "audio"):
+        X = drop_block(X, name, rng.random(len(X)) < 0.4)
+    for fusion in (DecisionFusionClassifier(), FeatureFusionClassifier(), DecisionFusionClassifier(joint=False)):
+        assert (fusion.fit(X, y).predict(X) == y).mean() > 0.6
+
+
+def test_feature_fusion_warns_of_a_pattern_that_fit_never_saw(blocks):
+    X, y = blocks
+    model = FeatureFusionClassifier().fit(X, y)
+    with pytest.warns(MissingModalityWarning, match=r"without \['image'\]"):
+        model.predict(drop_block(X, "image", slice(None)))
+    with pytest.raises(ValueError, match=r"missing in some rows \(block: rows\) {'image': 3}"):
+        FeatureFusionClassifier(missing="raise").fit(drop_block(X, "image", slice(0, 3)), y)
+
+
+def test_native_missing_hands_nan_to_an_estimator_that_takes_it(blocks):
+    X, y = blocks
+    X = drop_block(X, "image", slice(0, 60))
+    X.iloc[70, 1] = np.nan
+    model = FeatureFusionClassifier(XGBClassifier(n_estimators=10), missing="native").fit(X, y)
+    assert (model.predict(X) == y).mean() > 0.8
+    with pytest.raises(ValueError, match="LogisticRegression does not"):
+        FeatureFusionClassifier(LogisticRegression(), missing="native").fit(X, y)
+
+
+def test_a_partly_missing_block_is_an_error_that_names_block_and_rows(blocks):
+    X, y = blocks
+    X.iloc[4, 0] = np.nan
+    X.index = [f"sku{i}" for i in range(len(X))]
+    for fusion in (FeatureFusionClassifier(), DecisionFusionClassifier()):
+        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 rows: \['sku4'\]"):
+            fusion.fit(X, y)
+    DecisionFusionClassifier({"image": XGBClassifier(n_estimators=5)}, joint=False).fit(X, y)
+
+
+def test_a_block_that_cannot_be_fitted_is_left_out_with_a_warning(blocks):
+    X, y = blocks
+    X = drop_block(X, "audio", slice(None))
+    with pytest.warns(MissingModalityWarning, match=r"goes on without these members.*'audio': 0"):
+        model = DecisionFusionClassifier().fit(X, y)
+    assert model.member_names_ == ["image", "text"]
+
+
+def test_a_raw_block_is_fitted_inside_the_fold_by_its_own_estimator():
+    X, y = make_blocks(n=90)
+    words = {"class 0": "sun sea", "class 1": "snow ski", "class 2": "rain tea"}
+    X["title__raw"] = [f"{words[label]} {i}" for i, label in enumerate(y)]
+    X.loc[3, "title__raw"] = None
+    model = DecisionFusionClassifier({"title": make_pipeline(TfidfVectorizer(), LogisticRegression())}).fit(X, y)
+    assert (model.predict(X) == y).all()
+    assert model.member_names_ == ["image", "text", "audio", "title", "joint"]
+    X["title__raw"] = None
+    assert (model.predict(X) == y).mean() > 0.6
+    with pytest.raises(ValueError, match=r"\['title'\] hold raw cells and have no estimator"):
+        DecisionFusionClassifier().fit(X.assign(title__raw="a"), y)
+    with pytest.raises(ValueError, match=r"\['title'\] hold raw cells"):
+        FeatureFusionClassifier().fit(X.assign(title__raw="a"), y)
+
+
+class RecordingClassifier(ClassifierMixin, BaseEstimator):
+    """Remembers which rows (told by their value) were in which fit."""
+
+    fits: list = []
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        RecordingClassifier.fits.append(set(X[:, 0].astype(int)))
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+
+@pytest.mark.parametrize("cv", [4, GroupKFold(4)], ids=str)
+def test_groups_are_never_on_both_sides_of_an_inner_split(cv):
+    n = 80
+    groups = np.repeat(np.arange(20), 4)
+    X = pd.DataFrame({"a__0": np.arange(n), "b__0": np.arange(n)})
+    RecordingClassifier.fits = []
+    y = np.tile([0, 1], 40)
+    DecisionFusionClassifier(RecordingClassifier(), cv=cv, joint=False).fit(X, y, groups=groups)
+    fits = RecordingClassifier.fits
+    assert len(fits) == 2 * (4 + 1)  # two members, four folds and the final fit
+    for rows in fits:
+        assert all(len({groups[i] in groups[list(rows)] for i in members}) == 1 for members in np.split(np.arange(n), 20))
+        inside = {int(groups[i]) for i in rows}
+        assert len(rows) == 4 * len(inside)
+    assert {frozenset(r) for r in fits[:4]} == {frozenset(r) for r in fits[4:8]}  # the members share the splits
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [3, KFold(4, shuffle=True, random_state=0), RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)],
+    ids=str,
+)
+def test_any_splitter_serves(blocks, cv):
+    X, y = blocks
+    model = DecisionFusionClassifier(cv=cv).fit(X, y)
+    assert np.isfinite(model.oof_predictions_).all()
+    assert_allclose(model.oof_proba_.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_rows_of_no_test_fold_stay_out_of_the_second_level(blocks):
+    X, y = blocks
+    splits = ShuffleSplit(1, test_size=0.4, random_state=0)
+    model = DecisionFusionClassifier(cv=splits, combiner=StackingPool()).fit(X, y)
+    assert np.isfinite(model.oof_predictions_[0, :, 0]).sum() == 60
+    assert (model.predict(X) == y).mean() > 0.8
+
+
+def test_a_class_smaller_than_the_number_of_folds(blocks):
+    X, y = blocks
+    y = y.astype(object)
+    y[:3] = "rare"
+    model = DecisionFusionClassifier(XGBClassifier(n_estimators=5), cv=5).fit(X, y)
+    assert "rare" in model.classes_
+    y[:3] = ["rare", "class 0", "class 0"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = DecisionFusionClassifier(XGBClassifier(n_estimators=5), cv=5).fit(X, y)
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [LogisticRegression(), make_pipeline(StandardScaler(), OneVsRestClassifier(SVC())), XGBClassifier(n_estimators=30)],
+    ids=["logistic", "pipeline of one-vs-rest", "xgboost"],
+)
+def test_sample_weight_reaches_nested_heads(head):
+    X, y = make_blocks(n=120, n_classes=2, noise=0.5)
+    wrong = y.copy()
+    wrong[:60] = np.where(y[:60] == "class 0", "class 1", "class 0")
+    weight = np.r_[np.full(60, 1e-3), np.ones(60)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model = DecisionFusionClassifier(head, cv=3).fit(X, wrong, sample_weight=weight)
+    assert (model.predict(X) == y).mean() > 0.95
+
+
+def test_a_head_without_weights_is_named(blocks):
+    X, y = blocks
+    with pytest.warns(UserWarning, match=r"\['text'\] take no sample_weight"):
+        DecisionFusionClassifier({"text": KNeighborsClassifier()}).fit(X, y, sample_weight=np.ones(len(y)))
+
+
+def test_metadata_routing_brings_groups_and_weights(blocks):
+    X, y = blocks
+    groups = np.arange(len(y)) // 3
+    with config_context(enable_metadata_routing=True):
+        fusion = DecisionFusionClassifier(cv=3).set_fit_request(groups=True, sample_weight=True)
+        fusion.set_score_request(sample_weight=True)
+        result = cross_validate(
+            fusion, X, y, cv=GroupKFold(3), params={"groups": groups, "sample_weight": np.ones(len(y))}
+        )
+    assert (result["test_score"] > 0.5).all()
+
+
+@pytest.mark.parametrize("fusion", [DecisionFusionRegressor(), FeatureFusionRegressor()], ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("head", [None, XGBRegressor(n_estimators=30)], ids=["default", "xgboost"])
+def test_regression(fusion, head):
+    rng = np.random.default_rng(0)
+    X, _ = make_blocks(n=200)
+    y = X["image__0"] * 2 + X["text__1"] - X["audio__2"] + 0.1 * rng.normal(size=200)
+    name = "estimators" if isinstance(fusion, DecisionFusionRegressor) else "estimator"
+    model = clone(fusion).set_params(**{name: head}).fit(X[:150], y[:150])
+    assert model.score(X[150:], y[150:]) > 0.6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingModalityWarning)
+        assert model.score(drop_block(X, "audio", slice(None)), y) > 0.3
+    with pytest.raises(ValueError, match="predicts one number a row"):
+        clone(fusion).fit(X, np.zeros((200, 2)))
+
+
+@pytest.mark.parametrize("y", [np.zeros((30, 2), dtype=int), [["a", "b"]] * 30], ids=["multilabel", "multioutput"])
+def test_targets_of_several_columns_are_refused_in_one_sentence(y):
+    X, _ = make_blocks(n=30)
+    for fusion in (FeatureFusionClassifier(), DecisionFusionClassifier()):
+        with pytest.raises(ValueError):
+            fusion.fit(X, y)
+
+
+def test_explicit_blocks_serve_arrays(blocks):
+    X, y = blocks
+    named = DecisionFusionClassifier().fit(X, y)
+    spans = {"image": slice(0, 6), "text": slice(6, 10), "audio": [10, 11, 12]}
+    by_position = DecisionFusionClassifier(blocks=spans).fit(X.to_numpy(), y)
+    assert_allclose(named.predict_proba(X), by_position.predict_proba(X.to_numpy()))
+
+
+@pytest.mark.parametrize(
+    "fusion, message",
+    [
+        (DecisionFusionClassifier({"sound": SVC()}), r"unknown blocks \['sound'\]; X has the blocks \['image'"),
+        (DecisionFusionClassifier(combiner="mean"), "got 'mean'"),
+        (DecisionFusionClassifier(calibration="isotonic"), "got 'isotonic'"),
+        (DecisionFusionClassifier(cv=1), "got 1"),
+        (FeatureFusionClassifier(weights={"sound": 2}), r"unknown blocks \['sound'\]"),
+        (FeatureFusionClassifier(weights={"image": -1}), "at least 0"),
+        (FeatureFusionClassifier(scaling="minmax"), "got 'minmax'"),
+        (FeatureFusionClassifier(missing="drop"), "got 'drop'"),
+        (FeatureFusionClassifier(blocks={"a": ["image__0"]}), "leaves out 12 columns"),
+    ],
+    ids=str,
+)
+def test_a_wrong_argument_is_named_with_its_value(blocks, fusion, message):
+    X, y = blocks
+    with pytest.raises(ValueError, match=message):
+        fusion.fit(X, y)
+
+
+def test_n_jobs_changes_nothing_but_time(blocks):
+    X, y = blocks
+    one = DecisionFusionClassifier(n_jobs=1).fit(X, y).predict_proba(X)
+    two = DecisionFusionClassifier(n_jobs=2).fit(X, y).predict_proba(X)
+    assert_allclose(one, two, atol=1e-9)
+
+
+def test_pickle_round_trip(blocks):
+    X, y = blocks
+    for fusion in (DecisionFusionClassifier(), FeatureFusionClassifier()):
+        model = fusion.fit(X, y)
+        assert_allclose(pickle.loads(pickle.dumps(model)).predict_proba(X), model.predict_proba(X))
