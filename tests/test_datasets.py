@@ -94,9 +94,7 @@ def fake_download(monkeypatch):
 @pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz"])
 def test_deb_reader_writes_the_chosen_files_under_every_compression(tmp_path, suffix):
     deb = write_deb(tmp_path / "a.deb", {"./usr/a.txt": b"one", "./usr/b.bin": b"two"}, suffix)
-    count = _deb.unpack_deb(
-        deb, tmp_path / "out", lambda path: path if path == "usr/a.txt" else None, progress=False
-    )
+    count = _deb.unpack_deb(deb, tmp_path / "out", lambda path: path if path == "usr/a.txt" else None, progress=False)
     assert count == 1
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["a.txt"]
     assert (tmp_path / "out/usr/a.txt").read_bytes() == b"one"
@@ -299,9 +297,7 @@ def test_apt_download_says_why_it_failed(tmp_path, fake_apt, apt_get, apt_cache,
 @posix
 def test_apt_lists_are_refreshed_only_where_the_package_is_unknown(tmp_path, fake_apt):
     flag = tmp_path / "updated"
-    calls = fake_apt(
-        f'case "$*" in *update*) touch {flag};; *) echo hi > p.deb;; esac', f"test -e {flag} && {RECORD}"
-    )
+    calls = fake_apt(f'case "$*" in *update*) touch {flag};; *) echo hi > p.deb;; esac', f"test -e {flag} && {RECORD}")
     (tmp_path / "down").mkdir()
     _apt.download_package("p", tmp_path / "down", progress=False)
     assert calls.read_text().count("update") == 1
@@ -318,9 +314,7 @@ def test_apt_download_stops_a_silent_apt(tmp_path, fake_apt, monkeypatch):
 
 def test_apt_missing_is_said_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        DatasetUnavailableError, match="because apt-get is not on the PATH; run this on Debian"
-    ):
+    with pytest.raises(DatasetUnavailableError, match="because apt-get is not on the PATH; run this on Debian"):
         fetch_tux_paint(tmp_path / "data", progress=False)
     assert list((tmp_path / "data").iterdir()) == []
 
@@ -377,8 +371,7 @@ def test_digits_are_written_once(tmp_path):
 def test_every_voice_sounds_different(tmp_path):
     # espeak-ng takes a variant it does not have without a word, and speaks with the plain voice.
     clips = {
-        _speech.spoken(_speech.Utterance("two", voice, 165, 50), tmp_path).read_bytes()
-        for voice in _speech.VOICES
+        _speech.spoken(_speech.Utterance("two", voice, 165, 50), tmp_path).read_bytes() for voice in _speech.VOICES
     }
     assert len(clips) == len(_speech.VOICES) == 24
 
@@ -470,9 +463,7 @@ def test_media_name_a_bad_folder():
 
 def test_demo_takes_the_stamps_where_they_can_be_had(tmp_path, fake_download, monkeypatch):
     monkeypatch.setenv("ENSEMBLEFUSE_DATA", str(tmp_path))
-    monkeypatch.setattr(
-        _demo, "fetch_tux_paint", lambda progress: fetch_tux_paint(min_count=1, progress=progress)
-    )
+    monkeypatch.setattr(_demo, "fetch_tux_paint", lambda progress: fetch_tux_paint(min_count=1, progress=progress))
     demo = load_demo(progress=False)
     assert (demo.name, demo.note) == ("Tux Paint stamps", "")
 

@@ -240,7 +240,9 @@ def test_groups_are_never_on_both_sides_of_an_inner_split(cv):
     fits = RecordingClassifier.fits
     assert len(fits) == 2 * (4 + 1)  # two members, four folds and the final fit
     for rows in fits:
-        assert all(len({groups[i] in groups[list(rows)] for i in members}) == 1 for members in np.split(np.arange(n), 20))
+        assert all(
+            len({groups[i] in groups[list(rows)] for i in members}) == 1 for members in np.split(np.arange(n), 20)
+        )
         inside = {int(groups[i]) for i in rows}
         assert len(rows) == 4 * len(inside)
     assert {frozenset(r) for r in fits[:4]} == {frozenset(r) for r in fits[4:8]}  # the members share the splits
@@ -313,7 +315,9 @@ def test_metadata_routing_brings_groups_and_weights(blocks):
     assert (result["test_score"] > 0.5).all()
 
 
-@pytest.mark.parametrize("fusion", [DecisionFusionRegressor(), FeatureFusionRegressor()], ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize(
+    "fusion", [DecisionFusionRegressor(), FeatureFusionRegressor()], ids=lambda f: type(f).__name__
+)
 @pytest.mark.parametrize("head", [None, XGBRegressor(n_estimators=30)], ids=["default", "xgboost"])
 def test_regression(fusion, head):
     rng = np.random.default_rng(0)

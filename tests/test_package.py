@@ -23,7 +23,11 @@ FLOORS = {
 }
 FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules}
 # Floor 2 holds rooms that do not know each other; combine and features are open to fusion alone.
-SEPARATE = {"encoders": {"features", "combine"}, "features": {"encoders", "combine"}, "combine": {"encoders", "features"}}
+SEPARATE = {
+    "encoders": {"features", "combine"},
+    "features": {"encoders", "combine"},
+    "combine": {"encoders", "features"},
+}
 
 
 def module_files():
@@ -88,7 +92,9 @@ def test_import_loads_no_heavy_package():
     heavy = ["torch", "torchvision", "librosa", "xgboost", "transformers", "sentence_transformers", "timm", "skops"]
     loaded = run_python("import sys, json, ensemblefuse; print(json.dumps(sorted(sys.modules)))")
     assert not set(heavy) & set(json.loads(loaded))
-    used = "from ensemblefuse import DecisionFusionClassifier, ImageEncoder, TextEncoder, AudioEncoder, infer_modalities"
+    used = (
+        "from ensemblefuse import DecisionFusionClassifier, ImageEncoder, TextEncoder, AudioEncoder, infer_modalities"
+    )
     loaded = run_python(f"import sys, json; {used}; ImageEncoder(); print(json.dumps(sorted(sys.modules)))")
     assert not set(heavy) & set(json.loads(loaded))
 

@@ -1,0 +1,268 @@
+"""From a raw table to a fused model through one interface."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.feature_selection import SelectKBest
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from test_encoder_base import CountingEncoder
+
+from ensemblefuse import (
+    AudioEncoder,
+    DecisionFusionClassifier,
+    FeatureFusionClassifier,
+    ImageEncoder,
+    MissingModalityWarning,
+    ModalityTransformer,
+    TextEncoder,
+    compare_models,
+    infer_modalities,
+    make_fusion_pipeline,
+    standard_strategies,
+)
+from ensemblefuse.datasets import make_media
+
+
+def table(n=60, random_state=0):
+    rng = np.random.default_rng(random_state)
+    y = np.array(["cat", "dog"])[np.arange(n) % 2]
+    length = rng.integers(3, 9, n) + 4 * (y == "dog")
+    X = pd.DataFrame(
+        {
+            "title": ["x" * k + f" {i}" for i, k in enumerate(length)],
+            "price": rng.normal(size=n) + (y == "dog"),
+            "weight": rng.normal(size=n) + (y == "cat"),
+        }
+    )
+    return X, y
+
+
+def modalities():
+    return [
+        ("text", CountingEncoder(), "title"),
+        ("tabular", make_pipeline(StandardScaler(), PCA(2)), ["price", "weight"]),
+    ]
+
+
+def test_the_pipeline_has_two_visible_floors_and_named_blocks():
+    X, y = table()
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3)).fit(X, y)
+    assert list(model.named_steps) == ["encode", "fuse"]
+    blocks = model[:-1].transform(X)
+    assert blocks.columns.tolist() == ["text__0", "text__1", "tabular__pca0", "tabular__pca1"]
+    assert model.score(X, y) > 0.7
+    assert model["fuse"].member_names_ == ["text", "tabular", "joint"]
+    assert model.feature_names_in_.tolist() == X.columns.tolist()
+    assert "ModalityTransformer" in model._repr_html_()
+
+
+def test_a_grid_search_encodes_every_distinct_cell_once():
+    X, y = table()
+    CountingEncoder.seen = []
+    model = make_fusion_pipeline(modalities(), FeatureFusionClassifier())
+    grid = {
+        "fuse": [FeatureFusionClassifier(), DecisionFusionClassifier(cv=3)],
+        "fuse__blocks": [None],
+        "encode__text": [CountingEncoder(), CountingEncoder(batch_size=7)],
+    }
+    search = GridSearchCV(model, grid, cv=5).fit(X, y)
+    assert len(search.cv_results_["params"]) == 4
+    assert sorted(CountingEncoder.seen) == sorted(X["title"])
+    search.predict(X)
+    assert len(CountingEncoder.seen) == len(X)
+
+
+def test_strategy_and_ablation_are_one_ordinary_search():
+    X, y = table()
+    model = make_fusion_pipeline(modalities(), FeatureFusionClassifier())
+    grid = {"encode__text": [CountingEncoder(), "drop"], "encode__tabular__pca__n_components": [1, 2]}
+    search = GridSearchCV(model, grid, cv=3, scoring="neg_log_loss").fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_an_absent_column_makes_its_modality_missing_with_one_warning_that_names_it():
+    X, y = table()
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3)).fit(X, y)
+    with pytest.warns(MissingModalityWarning, match=r"\['title'\] of modality 'text'") as caught:
+        proba = model.predict_proba(X.drop(columns="title"))
+    assert len(caught) == 1
+    assert_allclose(proba, model.predict_proba(X.assign(title=None)))
+    with pytest.warns(MissingModalityWarning, match=r"\['price', 'weight'\] of modality 'tabular'"):
+        model.predict(X[["title"]])
+    with pytest.raises(ValueError, match="none of the columns"):
+        model.predict(pd.DataFrame({"other": [1]}))
+
+
+def test_missing_cells_pass_by_the_transformers_after_an_encoder():
+    X, y = table()
+    X.loc[::4, "title"] = None
+    X.loc[1::6, ["price", "weight"]] = np.nan
+    triples = [("text", make_pipeline(CountingEncoder(), PCA(1)), "title"), modalities()[1]]
+    model = make_fusion_pipeline(triples, DecisionFusionClassifier(cv=3)).fit(X, y)
+    blocks = model[:-1].transform(X)
+    assert blocks.filter(like="text__").isna().all(axis=1).tolist() == X["title"].isna().tolist()
+    assert blocks.filter(like="tabular__").isna().all(axis=1).tolist() == X["price"].isna().tolist()
+    # The PCA saw the present rows alone.
+    present = make_fusion_pipeline(triples, DecisionFusionClassifier(cv=3)).fit(X.dropna(), y[X.notna().all(axis=1)])
+    assert model.score(X, y) > 0.6 and present.score(X.dropna(), y[X.notna().all(axis=1)]) > 0.6
+
+
+def test_pandas_polars_and_a_dict_give_the_same_predictions():
+    X, y = table()
+    X.loc[3, "title"] = None
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3)).fit(X, y)
+    expected = model.predict_proba(X)
+    columns = {name: [None if cell is None or cell != cell else cell for cell in X[name]] for name in X}
+    for other in (polars.DataFrame(columns), columns, X[X.columns[::-1]], X.assign(unused=1)):
+        assert_allclose(model.predict_proba(other), expected)
+    refit = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3)).fit(polars.DataFrame(columns), y)
+    assert_allclose(refit.predict_proba(X), expected)
+
+
+def test_duplicate_columns_are_refused_by_name():
+    X, y = table()
+    X = pd.concat([X, X[["price"]]], axis=1)
+    with pytest.raises(ValueError, match=r"several columns of one name: \['price'\]"):
+        make_fusion_pipeline(modalities()).fit(X, y)
+    with pytest.raises(ValueError, match=r"\['price'\]"):
+        infer_modalities(X)
+
+
+@pytest.mark.parametrize(
+    "triple, message",
+    [
+        (("text", LinearDiscriminantAnalysis(), "title"), "LinearDiscriminantAnalysis learns from labels"),
+        (("text", make_pipeline(CountingEncoder(), SelectKBest()), "title"), "SelectKBest learns from labels"),
+        (("te__xt", CountingEncoder(), "title"), "without '__'"),
+        (("text", CountingEncoder()), r"must be \(name, encoder, columns\)"),
+    ],
+)
+def test_a_modality_that_cannot_be_is_refused_with_a_way_out(triple, message):
+    with pytest.raises(ValueError, match=message):
+        make_fusion_pipeline([triple])
+
+
+def test_names_and_columns_are_checked():
+    X, y = table()
+    with pytest.raises(ValueError, match="once each"):
+        make_fusion_pipeline([modalities()[0]] * 2)
+    with pytest.raises(ValueError, match="an empty list"):
+        make_fusion_pipeline([])
+    with pytest.raises(TypeError, match="is no transformer"):
+        make_fusion_pipeline([("text", 3, "title")])
+    with pytest.raises(ValueError, match=r"lacks: \['titel'\].*Did you mean 'title'"):
+        make_fusion_pipeline([("text", CountingEncoder(), "titel")]).fit(X, y)
+
+
+def test_permutation_importance_works_on_the_raw_table():
+    X, y = table()
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3)).fit(X, y)
+    result = permutation_importance(model, X, y, n_repeats=2, random_state=0)
+    assert result.importances_mean[0] > 0.05
+
+
+def test_groups_and_weights_reach_the_inner_splits():
+    X, y = table()
+    groups = np.arange(len(y)) // 2
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3))
+    model.fit(X, y, fuse__groups=groups, fuse__sample_weight=np.ones(len(y)))
+    scores = cross_val_score(model, X, y, cv=3, params={"fuse__groups": groups})
+    assert scores.mean() > 0.6
+
+
+def test_infer_modalities_prints_what_it_decided_and_why(capsys, tmp_path):
+    frame = make_media(tmp_path, 12).frame
+    frame["colour"] = pd.Categorical(["red", "blue"] * 6)
+    frame["series"] = [np.arange(5.0) + i for i in range(12)]
+    found = infer_modalities(frame)
+    assert [(name, type(encoder).__name__, columns) for name, encoder, columns in found] == [
+        ("image", "ImageEncoder", "photo"),
+        ("audio", "AudioEncoder", "clip"),
+        ("text", "TextEncoder", "title"),
+        ("series", "TimeSeriesEncoder", "series"),
+        ("tabular", "ColumnTransformer", ["price", "weight", "colour"]),
+    ]
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == ["modality", "encoder", "columns", "why"]
+    assert "12 distinct" in out or "distinct values in 12 cells" in out
+
+
+def test_ambiguous_columns_are_an_error_that_says_how_to_declare_them():
+    X = {
+        "code": [f"k{i}" for i in range(30)],
+        "row": list(range(30)),
+        "empty": [None] * 30,
+        "price": np.linspace(0, 1, 30),
+    }
+    with pytest.raises(ValueError) as caught:
+        infer_modalities(X)
+    message = str(caught.value)
+    assert "The kind of 3 columns is ambiguous" in message
+    assert "'code'" in message and "'row'" in message and "'empty'" in message
+    assert 'infer_modalities(df, kinds={"code"' in message.replace("'", '"')
+    found = infer_modalities(X, kinds={"code": "text", "row": "drop", "empty": "drop"}, verbose=False)
+    assert [name for name, _, _ in found] == ["text", "tabular"]
+    with pytest.raises(ValueError, match="got 'words'"):
+        infer_modalities(X, kinds={"code": "words"})
+    with pytest.raises(ValueError, match="columns that the table lacks"):
+        infer_modalities(X, kinds={"nothing": "text"})
+
+
+def test_several_columns_of_a_kind_are_several_modalities(tmp_path):
+    X = {"front": ["a.png", "b.png"], "back__side": ["c.jpg", "d.jpg"], "s": ["one two three", "four five six"]}
+    found = infer_modalities(X, verbose=False)
+    assert [(name, columns) for name, _, columns in found] == [
+        ("image_front", "front"),
+        ("image_back_side", "back__side"),
+        ("text", "s"),
+    ]
+
+
+def test_inferred_tabular_fills_single_gaps_and_leaves_missing_rows():
+    X, y = table()
+    X["colour"] = np.where(np.arange(60) % 3, "red", "blue")
+    X.loc[0, "price"] = np.nan
+    X.loc[1, ["price", "weight", "colour"]] = None
+    found = infer_modalities(X, kinds={"title": "drop"}, verbose=False)
+    model = make_fusion_pipeline(found, FeatureFusionClassifier()).fit(X, y)
+    blocks = model[:-1].transform(X)
+    assert blocks.iloc[0].notna().all() and blocks.iloc[1].isna().all()
+
+
+def test_compare_models_scores_all_strategies_on_the_same_splits():
+    X, y = table()
+    result = compare_models(standard_strategies(modalities()), X, y, cv=3)
+    assert result.index.tolist() == ["text alone", "tabular alone", "feature level", "decision level", "hybrid"]
+    assert {"accuracy", "macro_f1", "log_loss", "fit_time", "log_loss_sd"} <= set(result.columns)
+    assert result.loc["hybrid", "log_loss"] < result.loc["tabular alone", "log_loss"]
+
+
+@pytest.mark.slow
+def test_three_lines_from_files_to_a_cross_validated_model(tmp_path, capsys):
+    data = make_media(tmp_path, 30, missing=0.2)
+    model = make_fusion_pipeline(infer_modalities(data.frame), DecisionFusionClassifier(cv=3))
+    scores = cross_val_score(model, data.frame, data.target, cv=3)
+    assert scores.mean() > 0.6
+    assert {type(e) for _, e, _ in infer_modalities(data.frame)} >= {ImageEncoder, TextEncoder, AudioEncoder}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(data.frame, data.target)
+    assert isinstance(model["encode"], ModalityTransformer)
+
+
+def test_one_hot_encoding_and_passthrough_are_welcome():
+    X, y = table()
+    X["colour"] = np.where(y == "cat", "red", "blue")
+    triples = [("colour", OneHotEncoder(sparse_output=False), ["colour"]), ("price", "passthrough", ["price"])]
+    model = make_fusion_pipeline(triples, DecisionFusionClassifier({"price": LogisticRegression()}, cv=3))
+    assert model.fit(X, y).score(X, y) == 1.0

@@ -1,0 +1,252 @@
+"""The flow that all encoders share, shown on an encoder that counts what it is asked to do."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from ensemblefuse import BaseEncoder, EncodingError, MissingModalityWarning, config_context, get_cache
+from ensemblefuse.encoders._content import cell_digest, class_digest, code_digest
+from ensemblefuse.testing import check_encoder
+
+
+class CountingEncoder(BaseEncoder):
+    """Length and number of words; remembers every text that it encoded."""
+
+    seen: list = []
+
+    def __init__(self, scale=1.0, *, batch_size=2, on_error="raise"):
+        self.scale = scale
+        self.batch_size = batch_size
+        self.on_error = on_error
+
+    def load(self, cell):
+        if "bad" in cell:
+            raise ValueError(f"{cell} is bad")
+        return cell
+
+    def encode_batch(self, items):
+        CountingEncoder.seen += items
+        return np.array([[len(item), item.count(" ") + 1] for item in items]) * self.scale
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    CountingEncoder.seen = []
+
+
+TEXTS = pd.DataFrame({"title": ["a cat", "a dog", "two old cats", "a cat", "owl"]}, index=list("pqrst"))
+
+
+def test_the_contract_holds_for_the_smallest_encoder():
+    assert len(check_encoder(CountingEncoder(), TEXTS)) >= 11
+
+
+def test_equal_cells_are_encoded_once_and_never_again():
+    first = CountingEncoder().fit_transform(TEXTS)
+    assert CountingEncoder.seen == ["a cat", "a dog", "two old cats", "owl"]
+    again = clone(CountingEncoder()).fit(TEXTS).transform(TEXTS.iloc[::-1])
+    assert len(CountingEncoder.seen) == 4
+    np.testing.assert_array_equal(again, first[::-1])
+
+
+def test_parameters_that_change_the_value_change_the_key_and_others_do_not():
+    CountingEncoder().fit_transform(TEXTS)
+    CountingEncoder(batch_size=64, on_error="missing").fit_transform(TEXTS)
+    assert len(CountingEncoder.seen) == 4
+    CountingEncoder(scale=2.0).fit_transform(TEXTS)
+    assert len(CountingEncoder.seen) == 8
+
+
+def test_a_new_version_and_new_code_are_new_recipes():
+    class Newer(CountingEncoder):
+        version = 2
+
+    class Other(CountingEncoder):
+        def encode_batch(self, items):
+            return super().encode_batch(items) + 1
+
+    recipes = [cls().recipe() for cls in (CountingEncoder, Newer, Other)]
+    assert recipes[1]["version"] == 2
+    assert len({str({**r, "class": ""}) for r in recipes}) == 3
+    assert class_digest(CountingEncoder) == class_digest(CountingEncoder)
+
+
+def test_code_digest_sees_code_defaults_and_enclosed_values():
+    def make(n, default=1):
+        return lambda text, k=default: [n, k]
+
+    assert code_digest(make(1)) == code_digest(make(1))
+    assert len({code_digest(f) for f in (make(1), make(2), make(1, 2), lambda text: [text])}) == 4
+    assert code_digest(len) is None
+    assert code_digest(make(object())) is None
+
+
+def test_without_a_cache_nothing_is_written(cache_folder):
+    with config_context(cache=None):
+        CountingEncoder().fit(TEXTS).transform(TEXTS)
+    assert not cache_folder.exists()
+
+
+def test_a_second_process_encodes_nothing(tmp_path):
+    script = tmp_path / "encode.py"
+    script.write_text(
+        textwrap.dedent("""
+        import numpy as np, pandas as pd
+        from ensemblefuse import BaseEncoder, get_cache
+
+        class WordEncoder(BaseEncoder):
+            def encode_batch(self, items):
+                print("encoded", len(items))
+                return np.array([[len(item), 1] for item in items])
+
+        WordEncoder().fit_transform({"title": ["a", "bb", None, "a"]})
+        print("written", get_cache().n_written)
+        """)
+    )
+    runs = [subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout for _ in "ab"]
+    assert runs[0].split() == ["encoded", "2", "written", "2"]
+    assert runs[1].split() == ["written", "0"]
+
+
+def test_all_bad_rows_are_listed_at_once_and_the_good_ones_stay_cached():
+    X = pd.DataFrame({"title": ["good", "bad 1", None, "fine", "bad 2"]}, index=[f"sku{i}" for i in range(5)])
+    with pytest.raises(EncodingError) as caught:
+        CountingEncoder().fit_transform(X)
+    error = caught.value
+    assert [row.label for row in error.rows] == ["sku1", "sku4"]
+    assert "could not encode 2 of 5 cells" in str(error)
+    assert "row 'sku1', column 'title', value 'bad 1': ValueError: bad 1 is bad" in str(error)
+    assert error.report.columns.tolist() == ["label", "column", "value", "reason"]
+    assert get_cache().n_written >= 2
+    again = pickle.loads(pickle.dumps(error))
+    assert again.rows == error.rows and str(again) == str(error)
+    seen = len(CountingEncoder.seen)
+    CountingEncoder().fit_transform(X.drop(["sku1", "sku4"]))
+    assert len(CountingEncoder.seen) == seen
+
+
+def test_only_five_of_many_bad_rows_are_shown():
+    X = {"title": ["good"] + [f"bad {i}" for i in range(30)]}
+    with pytest.raises(EncodingError, match=r"\.\.\. and 25 more \(see error\.rows\)") as caught:
+        CountingEncoder().fit_transform(X)
+    assert len(caught.value.rows) == 30
+
+
+def test_on_error_missing_goes_on_and_warns_once():
+    X = {"title": ["good", "bad 1", None, "bad 2"]}
+    with pytest.warns(MissingModalityWarning, match="treats 2 of 4 cells as missing") as caught:
+        out = CountingEncoder(on_error="missing").fit_transform(X)
+    assert len(caught) == 1
+    assert np.isnan(out).all(axis=1).tolist() == [False, True, True, True]
+
+
+def test_a_batch_that_fails_costs_only_the_cell_that_is_to_blame():
+    class Picky(CountingEncoder):
+        def encode_batch(self, items):
+            if any("boom" in item for item in items):
+                raise RuntimeError("boom")
+            return super().encode_batch(items)
+
+    with pytest.raises(EncodingError, match="1 of 4 cells") as caught:
+        Picky(batch_size=4).fit_transform({"title": ["a", "boom", "b", "c"]})
+    assert caught.value.rows[0].reason == "RuntimeError: boom"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_nan_and_infinity_never_leave_an_encoder(value):
+    class Overflowing(CountingEncoder):
+        def encode_batch(self, items):
+            return np.where([["x" in item] for item in items], value, super().encode_batch(items))
+
+    with pytest.raises(EncodingError, match="NaN or infinite"):
+        Overflowing().fit_transform({"title": ["a", "x"]})
+
+
+def test_an_installation_error_is_not_a_bad_row():
+    class NeedsMore(CountingEncoder):
+        def load(self, cell):
+            raise ImportError("install it")
+
+    with pytest.raises(ImportError, match="install it"):
+        NeedsMore().fit(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda c: pd.DataFrame({"title": c}),
+        lambda c: pd.Series(c, name="title"),
+        lambda c: pd.DataFrame({"title": c}, dtype="string"),
+        lambda c: polars.DataFrame({"title": c}),
+        lambda c: polars.Series("title", c),
+        lambda c: {"title": c},
+        lambda c: c,
+        lambda c: np.array(c, dtype=object),
+        lambda c: np.array(c, dtype=object)[:, None],
+    ],
+    ids=["frame", "series", "string dtype", "polars frame", "polars series", "dict", "list", "array", "2-D array"],
+)
+def test_every_kind_of_table_comes_in(make):
+    out = CountingEncoder().fit_transform(make(["a cat", None, "owl"]))
+    np.testing.assert_array_equal(out, np.array([[5, 2], [np.nan, np.nan], [3, 1]], dtype=np.float32))
+
+
+def test_wrong_use_is_told_plainly():
+    with pytest.raises(NotFittedError):
+        CountingEncoder().transform(TEXTS)
+    with pytest.raises(ValueError, match="takes one column; got 2"):
+        CountingEncoder().fit(TEXTS.assign(other="x"))
+    with pytest.raises(ValueError, match="column 'title' holds no value in 2 rows"):
+        CountingEncoder().fit({"title": [None, None]})
+    with pytest.raises(ValueError, match="got 'skip'"):
+        CountingEncoder(on_error="skip").fit(TEXTS)
+    with pytest.raises(ValueError, match="batch_size must be .*; got 0"):
+        CountingEncoder(batch_size=0).fit(TEXTS)
+    with pytest.raises(TypeError, match="got int"):
+        CountingEncoder().fit(3)
+    with pytest.raises(ValueError, match="feature names"):
+        CountingEncoder().fit(TEXTS).transform(TEXTS.rename(columns={"title": "name"}))
+
+
+def test_digests_tell_contents_apart(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"x")
+    (tmp_path / "b.bin").write_bytes(b"x")
+    digest = lambda cell, paths=True: cell_digest(cell, strings_are_paths=paths)
+    assert digest(str(tmp_path / "a.bin")) == digest(tmp_path / "b.bin") == digest(b"x")
+    (tmp_path / "b.bin").write_bytes(b"y")
+    assert digest(tmp_path / "b.bin") == digest(b"y") != digest(b"x")
+    cells = [
+        "1",
+        1,
+        1.0,
+        True,
+        None,
+        [1],
+        [1, 1],
+        [[1], 1],
+        {"1": 1},
+        np.array([1]),
+        np.array([1.0]),
+        np.array([[1]]),
+        b"1",
+    ]
+    assert len({digest(cell, False) for cell in cells}) == len(cells)
+    with pytest.raises(TypeError, match="of type object"):
+        digest(object())
+
+
+def test_a_file_rewritten_at_once_under_the_same_size_is_read_again(tmp_path):
+    path = tmp_path / "a.bin"
+    digests = set()
+    for i in range(20):
+        path.write_bytes(bytes([i]) * 8)
+        digests.add(cell_digest(path, strings_are_paths=True))
+    assert len(digests) == 20
