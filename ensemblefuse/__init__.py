@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "AudioEncoder": "encoders",
     "BaseEncoder": "encoders",
+    "BasePool": "combine",
     "BlockScaler": "features",
     "CacheWarning": "exceptions",
     "DecisionFusionClassifier": "fusion",

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
+from sklearn.feature_selection import SelectKBest, SelectPercentile, SequentialFeatureSelector
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -25,6 +27,9 @@ from ensemblefuse.fusion import DecisionFusionClassifier
 from ensemblefuse.table import column_kind, to_frame
 
 __all__ = ["ModalityTransformer", "infer_modalities", "make_fusion_pipeline"]
+
+# Transformers that need y though their tags do not say so.
+_SUPERVISED = (SelectKBest, SelectPercentile, SequentialFeatureSelector, PLSCanonical, PLSRegression, PLSSVD, CCA)
 
 _ENCODERS = {"image": ImageEncoder, "audio": AudioEncoder, "text": TextEncoder, "series": TimeSeriesEncoder}
 _KINDS = (*_ENCODERS, "number", "category", "drop")
@@ -48,7 +53,8 @@ class ModalityTransformer(ColumnTransformer):
         Parameters
         ----------
         X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
-        y : array of shape (n_samples,), optional
+        y : ignored
+            No transformer at this floor sees it.
 
         Returns
         -------
@@ -58,7 +64,8 @@ class ModalityTransformer(ColumnTransformer):
         X = to_frame(X)
         self._require_columns(X)
         self.numeric_columns_ = [str(c) for c in X.columns if pd.api.types.is_numeric_dtype(X[c].dtype)]
-        return super().fit_transform(X, y, **params)
+        # y stops here: what learns from labels at this floor would leak into every inner fold of the fusion.
+        return super().fit_transform(X, None, **params)
 
     def transform(self, X, **params):
         """Blocks of new rows; see `fit_transform`."""
@@ -171,13 +178,27 @@ def _check_modality(modality: Any) -> tuple[str, Any, Any]:
             continue
         if not hasattr(step, "transform"):
             raise TypeError(f"Modality {name!r}: {step!r} is no transformer: it has no transform method.")
-        if is_classifier(step) or is_regressor(step) or get_tags(step).target_tags.required:
+        if _learns_from_labels(step):
             raise ValueError(
                 f"Modality {name!r}: {type(step).__name__} learns from labels, so it must be fitted again in every "
                 f"inner fold. Put it before the block's estimator instead: DecisionFusionClassifier({{{name!r}: "
                 f"make_pipeline({type(step).__name__}(...), ...)}})."
             )
     return name, encoder, columns
+
+
+def _learns_from_labels(step: Any) -> bool:
+    """Whether a transformer, or any part of it, is fitted on y."""
+    parts = [step, *(step.get_params(deep=True).values() if hasattr(step, "get_params") else [])]
+    return any(
+        isinstance(part, _SUPERVISED)
+        or (isinstance(part, BaseEstimator) and (_predicts(part) or get_tags(part).target_tags.required))
+        for part in parts
+    )
+
+
+def _predicts(part: Any) -> bool:
+    return is_classifier(part) or is_regressor(part)
 
 
 def _steps(encoder: Any) -> list[Any]:

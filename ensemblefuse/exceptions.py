@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,8 +31,14 @@ def short_repr(value: object) -> str:
         return f"{len(value)} bytes"
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     text = repr(value)
-    return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 3] + "..."
+    if len(text) <= _VALUE_WIDTH:
+        return text
+    # The end of a path says which file it is, the beginning of a text which text.
+    is_path = isinstance(value, str) and os.sep in value and " " not in value
+    return "'..." + text[3 - _VALUE_WIDTH :] if is_path else text[: _VALUE_WIDTH - 3] + "..."
 
 
 def format_bad_rows(bad: Sequence[BadRow]) -> str:

@@ -7,9 +7,10 @@ import pandas as pd
 import polars
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.feature_selection import SelectKBest
+from sklearn.feature_selection import SelectFromModel, SelectKBest
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -143,6 +144,8 @@ def test_duplicate_columns_are_refused_by_name():
     [
         (("text", LinearDiscriminantAnalysis(), "title"), "LinearDiscriminantAnalysis learns from labels"),
         (("text", make_pipeline(CountingEncoder(), SelectKBest()), "title"), "SelectKBest learns from labels"),
+        (("text", make_pipeline(CountingEncoder(), SelectFromModel(LogisticRegression())), "title"), "SelectFromModel"),
+        (("text", make_pipeline(CountingEncoder(), PLSRegression()), "title"), "PLSRegression learns from labels"),
         (("te__xt", CountingEncoder(), "title"), "without '__'"),
         (("text", CountingEncoder()), r"must be \(name, encoder, columns\)"),
     ],
@@ -150,6 +153,16 @@ def test_duplicate_columns_are_refused_by_name():
 def test_a_modality_that_cannot_be_is_refused_with_a_way_out(triple, message):
     with pytest.raises(ValueError, match=message):
         make_fusion_pipeline([triple])
+
+
+def test_labels_never_reach_the_encode_floor():
+    class Spy(CountingEncoder):
+        def fit_transform(self, X, y=None, **params):
+            assert y is None
+            return super().fit_transform(X)
+
+    X, y = table()
+    make_fusion_pipeline([("text", Spy(), "title")], FeatureFusionClassifier()).fit(X, y)
 
 
 def test_names_and_columns_are_checked():

@@ -160,7 +160,7 @@ def test_an_unknown_model_is_an_error_with_the_near_name_even_if_all_is_cached()
 
 
 def test_a_folder_without_a_model_or_with_a_broken_one_is_an_error_that_says_so(tmp_path):
-    with pytest.raises(ValueError, match="holds no modules.json and no config.json"):
+    with pytest.raises(ValueError, match=r"holds no modules\.json and no config\.json"):
         TextEncoder(tmp_path).fit({"title": ["a cat"]})
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="cannot load the model"):

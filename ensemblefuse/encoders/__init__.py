@@ -1,5 +1,20 @@
 """Encoders: frozen networks and functions that turn one cell into one vector. Floor 2; never imports `fusion`."""
 
+from ensemblefuse.encoders._audio import AudioEncoder
 from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._function import FunctionEncoder
+from ensemblefuse.encoders._image import ImageEncoder, list_backbones
+from ensemblefuse.encoders._text import TextEncoder
+from ensemblefuse.encoders._time_series import TimeSeriesEncoder
+from ensemblefuse.encoders._word_vector import WordVectorEncoder
 
-__all__ = ["BaseEncoder"]
+__all__ = [
+    "AudioEncoder",
+    "BaseEncoder",
+    "FunctionEncoder",
+    "ImageEncoder",
+    "TextEncoder",
+    "TimeSeriesEncoder",
+    "WordVectorEncoder",
+    "list_backbones",
+]

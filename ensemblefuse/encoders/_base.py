@@ -24,6 +24,8 @@ __all__ = ["BaseEncoder"]
 
 # Errors of the machine or the installation, not of a cell: they end the call.
 _FATAL = (ImportError, MemoryError)
+# torch's and CUDA's own, which cannot be named without importing torch.
+_FATAL_NAMES = frozenset({"OutOfMemoryError", "AcceleratorError"})
 
 
 class BaseEncoder(TransformerMixin, BaseEstimator):
@@ -309,6 +311,8 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         except _FATAL:
             raise
         except Exception as error:
+            if type(error).__name__ in _FATAL_NAMES:
+                raise
             if len(items) > 1:  # find the one that the network cannot take
                 singles = (self._encode_cells({key: cell_of[key]}, failed) for key in items)
                 return functools.reduce(dict.__or__, singles, {})

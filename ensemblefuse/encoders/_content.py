@@ -102,7 +102,8 @@ def _feed_array(hasher: Any, array: np.ndarray, paths: bool) -> None:
 
 def _feed_image(hasher: Any, image: Any) -> None:
     """Pixels, and what changes how they are read: mode, palette, transparency, orientation."""
-    palette = image.getpalette() if image.mode in ("P", "PA") else None
+    image.load()  # a lazily opened file has no palette yet
+    palette = (image.palette.mode, image.palette.tobytes()) if image.palette is not None else None
     orientation = image.getexif().get(0x0112, 1)
     facts = (image.mode, image.size, palette, image.info.get("transparency"), orientation)
     _token(hasher, "image", repr(facts).encode())

@@ -1,0 +1,250 @@
+"""Time series to vectors: statistics and spectrum of each series. Floor 2; never imports `fusion`."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.encoders._base import BaseEncoder
+
+__all__ = ["TimeSeriesEncoder"]
+
+_NEEDED_BY = "TimeSeriesEncoder"
+_SEGMENT = 1024  # samples of one spectrum; longer series average the spectra of half-overlapping segments
+_FLOOR = 1e-10  # share of the power below which a band counts as empty
+
+
+class TimeSeriesEncoder(BaseEncoder):
+    """Embed time series of any length by their statistics and spectrum. Fitting trains nothing; order counts.
+
+    A channel gives ``16 + n_bands`` numbers: mean, standard deviation, minimum, maximum, median, lower and upper
+    quartile, skewness, excess kurtosis, slope per time unit, mean absolute change from sample to sample, share of
+    steps that cross the mean, autocorrelation at lag 1; then, from Welch's estimate of the spectrum [1]_ about the
+    mean, the share of power in each of `n_bands` equal bands (log10, not below -10), the spectral centroid, the
+    spectral entropy (0 to 1), and the dominant frequency. What is undefined for a constant series is 0; its power
+    counts as spread evenly over the bands.
+
+    Parameters
+    ----------
+    sampling_rate : float, default=1.0
+        Samples in a unit of time, the same for all series. Slope, centroid and dominant frequency are in its units.
+    n_bands : int, default=8
+        Bands between frequency 0 and half the sampling rate.
+    batch_size : int, default=256
+        Series that are encoded between two writes to the cache. Not part of the cache key.
+    on_error : {"raise", "missing"}, default="raise"
+        What to do with a series that cannot be encoded: one error that lists all of them, or a row of NaN and one
+        `MissingModalityWarning`.
+
+    Attributes
+    ----------
+    n_dims_ : int
+        ``n_channels * (16 + n_bands)``.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    ValueError
+        From `fit` and `transform`: a parameter out of its range; several columns of which some are not numeric; rows
+        with different numbers of channels.
+
+    Notes
+    -----
+    The table is either one column of series (1-D arrays or lists of any lengths; 2-D arrays of shape (n_channels,
+    n_samples), the same number of channels in each), or a group of numeric columns, in order: one series a row. A row
+    of the group that is all NaN is missing; a NaN among numbers makes a bad row, since a guess in its place would be
+    learnt from.
+
+    References
+    ----------
+    .. [1] P. D. Welch. The Use of Fast Fourier Transform for the Estimation of Power Spectra. IEEE Transactions on
+       Audio and Electroacoustics, 1967.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse import TimeSeriesEncoder
+    >>> wave = np.sin(2 * np.pi * 5 * np.arange(100) / 50)  # 5 Hz, sampled at 50 Hz
+    >>> encoder = TimeSeriesEncoder(sampling_rate=50, n_bands=4)
+    >>> embeddings = encoder.fit_transform({"sensor": [wave, wave[:60], None]})
+    >>> embeddings.shape, float(embeddings[0, -1])
+    ((3, 20), 5.0)
+    """
+
+    def __init__(
+        self,
+        *,
+        sampling_rate: float = 1.0,
+        n_bands: int = 8,
+        batch_size: int = 256,
+        on_error: str = "raise",
+    ):
+        self.sampling_rate = sampling_rate
+        self.n_bands = n_bands
+        self.batch_size = batch_size
+        self.on_error = on_error
+
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """The series, one a row: the cells of one column, or the rows of a group of numeric columns.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_columns)
+
+        Returns
+        -------
+        list of length n_samples
+            None for a row of numeric columns that is all NaN.
+
+        Raises
+        ------
+        ValueError
+            If there are several columns and some are not numeric.
+        """
+        other = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name].dtype)]
+        if other and X.shape[1] == 1:
+            return super().cells(X)
+        if other:
+            raise ValueError(
+                f"{type(self).__name__} takes one column of series, or a group of numeric columns; of {X.shape[1]} "
+                f"columns these are not numeric: {other}. Declare one modality a column of series."
+            )
+        table = X.to_numpy(dtype=np.float64, na_value=np.nan)
+        return [None if np.isnan(row).all() else row for row in table]
+
+    def load(self, cell: Any) -> np.ndarray:
+        """Check one series.
+
+        Parameters
+        ----------
+        cell : array or list of shape (n_samples,) or (n_channels, n_samples)
+
+        Returns
+        -------
+        ndarray of shape (n_channels, n_samples), dtype float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the cell is no series of finite numbers, or has no samples.
+        """
+        if not isinstance(cell, (np.ndarray, list, tuple)):
+            raise TypeError(f"expected a series of numbers, got {type(cell).__name__}")
+        array = np.asarray(cell)
+        if array.dtype.kind not in "biufO":
+            raise TypeError(f"expected a series of numbers, got values of type {array.dtype}")
+        array = array.astype(np.float64)
+        if array.ndim not in (1, 2):
+            raise ValueError(f"expected shape (n_samples,) or (n_channels, n_samples), got {array.shape}")
+        if array.size == 0:
+            raise ValueError("no samples")
+        finite = np.isfinite(array)
+        if not finite.all():
+            place = np.argwhere(~finite)[0].tolist()
+            raise ValueError(
+                f"{int((~finite).sum())} of its {array.size} values are NaN or infinite, the first at position "
+                f"{place[0] if array.ndim == 1 else tuple(place)}"
+            )
+        return np.atleast_2d(array)
+
+    def encode_batch(self, items: list[Any]) -> np.ndarray:
+        """Describe series.
+
+        Parameters
+        ----------
+        items : list of ndarray of shape (n_channels, n_samples), dtype float64
+
+        Returns
+        -------
+        ndarray of shape (len(items), n_channels * (16 + n_bands)), dtype float32
+        """
+        rows = [np.concatenate([self._describe(channel) for channel in series]) for series in items]
+        return np.stack(rows).astype(np.float32)
+
+    def recipe(self) -> dict[str, Any] | None:
+        """What the embeddings depend on: class, version, sampling rate, number of bands.
+
+        Returns
+        -------
+        dict
+        """
+        self._batch_size()
+        rate, n_bands = self.sampling_rate, self.n_bands
+        if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 < float(rate) < np.inf:
+            raise ValueError(f"{_NEEDED_BY}: sampling_rate must be a number above 0; got {rate!r}.")
+        if isinstance(n_bands, bool) or not isinstance(n_bands, numbers.Integral) or not 1 <= n_bands <= _SEGMENT // 4:
+            raise ValueError(
+                f"{_NEEDED_BY}: n_bands must be a whole number from 1 to {_SEGMENT // 4}; got {n_bands!r}."
+            )
+        recipe = super().recipe()
+        if recipe is not None:
+            recipe["params"] = {"sampling_rate": float(rate), "n_bands": int(n_bands)}  # 50 and 50.0 are one key
+        return recipe
+
+    def _describe(self, series: np.ndarray) -> np.ndarray:
+        # Scaled by the largest value and put back at the end: squares of 1e200 would overflow.
+        scale = float(np.max(np.abs(series))) or 1.0
+        scaled = series / scale
+        constant = bool(np.max(series) == np.min(series))  # its mean may differ from it in the last digit
+        centred = np.zeros_like(scaled) if constant else scaled - scaled.mean()
+        deviation = float(np.sqrt(np.mean(centred**2)))
+        standard = centred / deviation if deviation else centred
+        steps = np.diff(scaled)
+        quartiles = np.percentile(scaled, [50, 25, 75])
+        in_units = [scaled.mean(), deviation, np.min(scaled), np.max(scaled), *quartiles]
+        change = float(np.abs(steps).mean()) if len(steps) else 0.0
+        shape = [np.mean(standard**3), np.mean(standard**4) - 3 if deviation else 0.0]
+        order = [_crossings(standard), float((standard[1:] * standard[:-1]).sum() / len(standard))]
+        slope = _slope(centred) * float(self.sampling_rate)
+        with np.errstate(over="ignore"):  # infinite in float32: the base class makes it a bad row
+            parts = [np.multiply(in_units, scale), shape, [slope * scale, change * scale], order]
+        return np.concatenate([*parts, self._spectrum(standard)])
+
+    def _spectrum(self, standard: np.ndarray) -> np.ndarray:
+        """Band shares, centroid, entropy and dominant frequency of a series of mean 0 and deviation 1 (or all 0)."""
+        nyquist = float(self.sampling_rate) / 2
+        power = _welch(standard, at_least=8 * self.n_bands)
+        total = power.sum()
+        if not total:
+            return np.array([*[-np.log10(self.n_bands)] * self.n_bands, 0.0, 0.0, 0.0])
+        share = power / total
+        place = np.linspace(0, 1, len(share))  # 1 is half the sampling rate
+        band = np.minimum((place * self.n_bands).astype(int), self.n_bands - 1)
+        bands = np.bincount(band, weights=share, minlength=self.n_bands)
+        positive = share[share > 0]
+        entropy = -(positive * np.log(positive)).sum() / np.log(len(share))
+        measures = [place @ share * nyquist, entropy, place[np.argmax(share)] * nyquist]
+        return np.concatenate([np.log10(np.maximum(bands, _FLOOR)), measures])
+
+
+def _crossings(centred: np.ndarray) -> float:
+    """Share of steps from one side of zero to the other; a value of exactly 0 keeps the side before it."""
+    sides = np.sign(centred)
+    sides = sides[sides != 0]
+    return float((sides[1:] != sides[:-1]).sum() / (len(centred) - 1)) if len(centred) > 1 else 0.0
+
+
+def _slope(centred: np.ndarray) -> float:
+    """Least-squares slope per sample."""
+    time = np.arange(len(centred)) - (len(centred) - 1) / 2
+    return float(time @ centred / (time @ time)) if len(centred) > 1 else 0.0
+
+
+def _welch(series: np.ndarray, *, at_least: int) -> np.ndarray:
+    """Power at frequencies 0 to half the sampling rate, evenly spaced: averaged over Hann-windowed segments.
+
+    In numpy: importing scipy.signal costs over a second. A series shorter than `at_least` samples is filled up with
+    zeros, so that every band holds a frequency.
+    """
+    length = min(len(series), _SEGMENT)
+    segments = np.lib.stride_tricks.sliding_window_view(series, length)[:: max(1, length // 2)]
+    window = np.hanning(length + 2)[1:-1]  # without its zeros: a series of 1 or 2 samples keeps its power
+    n_fft = max(length + length % 2, at_least + at_least % 2)
+    power = np.zeros(n_fft // 2 + 1)
+    for first in range(0, len(segments), 64):  # 64 segments at a time bound the memory of an hour at 1 kHz
+        power += (np.abs(np.fft.rfft(segments[first : first + 64] * window, n=n_fft, axis=1)) ** 2).sum(axis=0)
+    return power / len(segments)
