@@ -204,7 +204,7 @@ def test_regression_pools_follow_the_better_member_and_fall_back_to_the_mean(poo
 
 def test_regression_log_pool_is_the_precision_weighted_mean():
     y = np.array([0.0, 0.0, 2.0, 2.0])
-    P = np.stack([y + [1, -1, 1, -1], y + [2, -2, 2, -2]]).astype(float)  # variances 1 and 4
+    P = np.stack([y + np.array([1, -1, 1, -1]), y + np.array([2, -2, 2, -2])]).astype(float)  # variances 1 and 4
     fused = LogPool().fit(P, y).combine(np.array([[1.0], [6.0]]))
     assert_allclose(fused, (1.0 / 1 + 6.0 / 4) / (1 + 1 / 4))
     # One member absent: the prior N(1, 1) takes its half.

@@ -208,7 +208,7 @@ def test_wrong_use_is_told_plainly():
         CountingEncoder().fit({"title": [None, None]})
     with pytest.raises(ValueError, match="got 'skip'"):
         CountingEncoder(on_error="skip").fit(TEXTS)
-    with pytest.raises(ValueError, match="batch_size must be .*; got 0"):
+    with pytest.raises(ValueError, match=r"batch_size must be .*; got 0"):
         CountingEncoder(batch_size=0).fit(TEXTS)
     with pytest.raises(TypeError, match="got int"):
         CountingEncoder().fit(3)

@@ -98,7 +98,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         """
         cls = type(self)
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self.neutral_params}
-        recipe = {
+        recipe: dict[str, Any] = {
             "class": f"{cls.__module__}.{cls.__qualname__}",
             "version": cls.version,
             "params": {name: _param_token(name, value) for name, value in params.items()},
@@ -270,7 +270,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         recipe = self.recipe() if cell_of else None
         cache = get_cache() if recipe is not None else None
         keys = list(cell_of)
-        known = cache.get(recipe, keys) if cache is not None else [None] * len(keys)
+        known = cache.get(recipe, keys) if cache is not None and recipe else [None] * len(keys)
         found = {key: vector for key, vector in zip(keys, known, strict=True) if vector is not None}
         todo = [key for key in keys if key not in found]
         failed: dict[bytes, str] = {}
@@ -282,7 +282,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
             for start in range(0, len(todo), batch_size):
                 batch = todo[start : start + batch_size]
                 new = self._encode_cells({key: cell_of[key] for key in batch}, failed)
-                if cache is not None and new:
+                if cache is not None and recipe and new:
                     cache.put(recipe, list(new), np.stack(list(new.values())))
                 found.update(new)
                 bar.update(len(batch))

@@ -38,7 +38,7 @@ class BaseFusion(BaseEstimator):
         )
         if reset:
             self.blocks_ = find_blocks(range(array.shape[1]), self.blocks)
-            self.raw_blocks_ = []
+            self.raw_blocks_: list[str] = []
         labels = list(range(len(array)))
         parts = {name: array[:, columns] for name, columns in self.blocks_.items()}
         return self._read_parts(parts, labels, allow_partial)

@@ -59,7 +59,7 @@ def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
         if cv < 2:
             raise ValueError(f"cv must be at least 2 folds; got {cv}.")
-        smallest = np.bincount(y).min() if classify else len(y)
+        smallest = int(np.min(np.bincount(y))) if classify else len(y)
         if groups is not None:
             smallest = min(smallest, len(np.unique(groups)))
         cv = max(2, min(int(cv), int(smallest)))
