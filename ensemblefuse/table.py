@@ -86,9 +86,9 @@ def _as_series(column: Any) -> pd.Series:
 
 
 def _from_polars(X: Any) -> pd.DataFrame:
-    frame = X.to_frame() if not hasattr(X, "columns") else X
-    if hasattr(frame, "collect"):
+    if hasattr(X, "collect"):
         raise TypeError("X is a lazy polars frame; call .collect() first.")
+    frame = X if hasattr(X, "columns") else X.to_frame()
     columns = {}
     for name in frame.columns:
         column = frame[name]

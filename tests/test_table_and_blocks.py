@@ -1,0 +1,87 @@
+"""What X may be, what its columns are, and which of them belong together."""
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+
+from ensemblefuse.blocks import find_blocks
+from ensemblefuse.table import column_kind, to_frame
+
+
+def test_a_frame_passes_the_door_uncopied():
+    X = pd.DataFrame({"a": [1]})
+    assert to_frame(X) is X
+
+
+def test_polars_columns_keep_their_kind():
+    frame = polars.DataFrame(
+        {"n": [1, None], "s": ["x", None], "b": [b"x", None], "list": [[1.0, 2.0], None], "flag": [True, None]}
+    )
+    X = to_frame(frame)
+    assert np.isnan(X.loc[1, "n"]) and X["s"].tolist() == ["x", None] and X["b"].tolist() == [b"x", None]
+    assert X.loc[0, "list"].tolist() == [1.0, 2.0] and X.loc[1, "list"] is None
+    with pytest.raises(TypeError, match=r"call \.collect\(\)"):
+        to_frame(frame.lazy())
+
+
+def test_a_dict_may_hold_arrays_and_lists_as_cells():
+    X = to_frame({"wave": [np.zeros(3), None], "size": [1, None], "box": [[1, 2], [3, 4]]})
+    assert X.loc[0, "wave"].shape == (3,) and X.loc[1, "wave"] is None
+    assert X["size"].isna().tolist() == [False, True] and X.loc[1, "box"] == [3, 4]
+    with pytest.raises(ValueError, match=r"differ in length: {'a': 1, 'b': 2}"):
+        to_frame({"a": [1], "b": [1, 2]})
+
+
+def test_what_is_no_table_is_refused_with_what_was_found():
+    with pytest.raises(TypeError, match="got ndarray"):
+        to_frame(np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "cells, kind",
+    [
+        (["a.png", "b.JPG", None], "image"),
+        ([np.zeros((4, 4)), np.zeros((4, 4, 3))], "image"),
+        (["a.wav", "b.ogg"], "audio"),
+        (["the first text", "and one more text"], "text"),
+        (["red", "blue"] * 20, "category"),
+        ([f"id{i}" for i in range(40)], "ambiguous"),
+        ([1.5, np.nan], "number"),
+        ([True, False], "category"),
+        ([np.zeros(9), np.zeros(4)], "series"),
+        ([[1, 2, 3], [4, 5]], "series"),
+        ([None, None], "empty"),
+        (["a.png", "some text here"], "ambiguous"),
+        ([object(), object()], "ambiguous"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "ambiguous"),
+    ],
+    ids=str,
+)
+def test_column_kinds(cells, kind):
+    series = pd.Series(cells) if not isinstance(cells, list) else to_frame({"c": cells})["c"]
+    assert column_kind(series)[0] == kind
+
+
+def test_blocks_by_prefix_keep_the_order_of_first_appearance():
+    found = find_blocks(["b__x", "a__1", "b__y__z"])
+    assert list(found) == ["b", "a"] and found["b"].tolist() == [0, 2]
+    assert list(find_blocks(["x", "y"])) == ["features"]
+
+
+@pytest.mark.parametrize(
+    "columns, blocks, message",
+    [
+        (["a__0", "b"], None, r"1 do not: \['b'\]"),
+        (["__0"], None, "name their block"),
+        (["a", "b"], {}, "must be a dict"),
+        (["a", "b"], {"x": ["a"]}, r"leaves out 1 columns of X: \['b'\]"),
+        (["a", "b"], {"x": ["a"], "y": ["a", "b"]}, r"several blocks: \['a'\]"),
+        (["a", "b"], {"x": ["a", "c"]}, "names 'c', which is no column"),
+        (["a", "b"], {"x": ["a", "b"], "y": []}, "names no column"),
+        (range(2), {"x": [0, 5]}, "names 5, which is no column"),
+    ],
+)
+def test_blocks_that_make_no_sense_are_refused_by_name(columns, blocks, message):
+    with pytest.raises(ValueError, match=message):
+        find_blocks(columns, blocks)
