@@ -95,7 +95,8 @@ def test_path_bytes_and_array_of_one_sound_have_one_vector(features, tmp_path):
 @pytest.mark.parametrize("features", BOTH)
 @pytest.mark.parametrize("format, subtype", [("OGG", "VORBIS"), ("MP3", None), ("OGG", "OPUS"), ("AIFF", None)])
 def test_lossy_and_other_formats_are_read(features, format, subtype):
-    cells = [tone(noise=0.01), file_bytes(tone(noise=0.01), format=format, subtype=subtype)]
+    noisy = tone(noise=0.05)  # in near silence Whisper hears what the codec left out
+    cells = [noisy, file_bytes(noisy, format=format, subtype=subtype)]
     plain, coded = AudioEncoder(features=features).fit_transform(column(cells))
     assert cosine(plain, coded) > 0.95
 
@@ -159,10 +160,25 @@ def test_what_is_no_sound_is_a_bad_row_with_its_reason(features, tmp_path):
     assert np.isfinite(vectors[0]).all() and np.isnan(vectors[1:]).all()
 
 
-def test_two_words_have_different_vectors_and_one_word_at_another_rate_has_not():
-    espeak = pytest.importorskip("ensemblefuse.datasets._speech")
-    if not hasattr(espeak, "speak"):
-        pytest.skip("no speech synthesiser")
+def test_a_word_is_nearer_to_itself_in_another_voice_or_rate_than_to_another_word(tmp_path):
+    import librosa
+
+    from ensemblefuse.datasets import _speech
+
+    voices = _speech.VOICES[0], _speech.VOICES[9]
+    try:
+        paths = [
+            _speech.spoken(_speech.Utterance(word, voice, 165, 50), tmp_path)
+            for word in ("seven", "two")
+            for voice in voices
+        ]
+    except _speech.SpeechUnavailableError as error:
+        pytest.skip(str(error))
+    samples, rate = soundfile.read(paths[0])
+    at_44_khz = librosa.resample(samples, orig_sr=rate, target_sr=44_100), 44_100
+    seven, other_voice, two, _, resampled = AudioEncoder().fit_transform(column([*paths, at_44_khz]))
+    assert cosine(seven, resampled) > 0.99
+    assert cosine(seven, other_voice) > cosine(seven, two) + 0.1
 
 
 def test_different_tones_have_different_vectors():

@@ -15,7 +15,7 @@ from ensemblefuse.encoders._librosa_features import librosa_features
 from ensemblefuse.encoders._sound_cell import read_mono
 from ensemblefuse.encoders._torch import shared_network
 from ensemblefuse.encoders._weights import folder_digest, packaged_path
-from ensemblefuse.encoders._whisper import build_whisper, pool_frames
+from ensemblefuse.encoders._whisper import SAMPLE_RATE, build_whisper, pool_frames
 
 __all__ = ["AudioEncoder"]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._content import cell_digest, class_digest, code_digest
@@ -95,6 +96,20 @@ class FunctionEncoder(BaseEncoder):
         self.version = version  # type: ignore[misc,assignment]
         self.batch_size = batch_size
         self.on_error = on_error
+
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """The cells to encode, one a row; the parameters are checked first, since they say how to read a str.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, 1)
+
+        Returns
+        -------
+        list of length n_samples
+        """
+        self.prepare()
+        return super().cells(X)
 
     def load(self, cell: Any) -> np.ndarray:
         """Call the function.

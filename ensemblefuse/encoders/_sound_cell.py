@@ -65,7 +65,7 @@ def _read(cell: Any, sample_rate: int) -> tuple[np.ndarray, float]:
         rate = cell[1]
         if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 1 <= float(rate) <= 1e6:
             raise ValueError(f"the sampling rate must be a number of Hz from 1 to 1 000 000, got {rate!r}")
-        return _checked_array(cell[0]), float(rate) if float(rate) % 1 else int(rate)
+        return _checked_array(cell[0]), float(rate)
     raise TypeError(
         f"expected a path, bytes, an array of samples, or (array, sampling rate); got {type(cell).__name__}"
     )

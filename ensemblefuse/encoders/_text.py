@@ -263,7 +263,7 @@ def _build(model: Any, device: str) -> tuple[Any, Any]:
     except Exception as error:
         raise ValueError(
             f"{_NEEDED_BY}: sentence-transformers cannot load the model {os.fspath(model)!r} from its folder "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'})."
+            f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})."
         ) from error
     return network.float().eval(), threading.Lock()
 

@@ -182,7 +182,7 @@ class TimeSeriesEncoder(BaseEncoder):
             )
         recipe = super().recipe()
         if recipe is not None:
-            recipe["params"] = {"sampling_rate": float(rate), "n_bands": int(n_bands)}  # 50 and 50.0 are one key
+            recipe["params"] |= {"sampling_rate": float(rate), "n_bands": int(n_bands)}  # 50 and 50.0 are one key
         return recipe
 
     def _describe(self, series: np.ndarray) -> np.ndarray:
