@@ -1,0 +1,163 @@
+"""Which types a saved model may hold, and skops, which builds them. Floor 4."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import warnings
+import zipfile
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
+
+from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse.persistence._archive import DAMAGE, MODEL, damaged, first_line
+
+# Types that skops does not trust by itself and that fusion models hold. Types only: of their contents nothing is known.
+_KNOWN_TYPES = frozenset(
+    {
+        "builtins.frozenset",
+        "builtins.range",
+        "numpy.dtype",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "pathlib._local.PosixPath",
+        "pathlib._local.WindowsPath",
+        "scipy.interpolate._bsplines.BSpline",
+        "scipy.interpolate._bsplines._BSpline",
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neighbors._kd_tree.KDTree64",
+        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._ball_tree.BallTree64",
+        "sklearn.metrics._dist_metrics.ChebyshevDistance64",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.calibration._TemperatureScaling",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+        "sklearn.gaussian_process.kernels.ConstantKernel",
+        "sklearn.gaussian_process.kernels.DotProduct",
+        "sklearn.gaussian_process.kernels.Exponentiation",
+        "sklearn.gaussian_process.kernels.Matern",
+        "sklearn.gaussian_process.kernels.Product",
+        "sklearn.gaussian_process.kernels.RBF",
+        "sklearn.gaussian_process.kernels.RationalQuadratic",
+        "sklearn.gaussian_process.kernels.Sum",
+        "sklearn.gaussian_process.kernels.WhiteKernel",
+        "sklearn.feature_selection._univariate_selection.chi2",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "sklearn.feature_selection._mutual_info.mutual_info_classif",
+        "sklearn.feature_selection._mutual_info.mutual_info_regression",
+        "sklearn.metrics._scorer._PassthroughScorer",
+        "sklearn.metrics._scorer._Scorer",
+        "sklearn.model_selection._split.GroupKFold",
+        "sklearn.model_selection._split.GroupShuffleSplit",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.LeaveOneGroupOut",
+        "sklearn.model_selection._split.LeaveOneOut",
+        "sklearn.model_selection._split.PredefinedSplit",
+        "sklearn.model_selection._split.RepeatedKFold",
+        "sklearn.model_selection._split.RepeatedStratifiedKFold",
+        "sklearn.model_selection._split.ShuffleSplit",
+        "sklearn.model_selection._split.StratifiedGroupKFold",
+        "sklearn.model_selection._split.StratifiedKFold",
+        "sklearn.model_selection._split.StratifiedShuffleSplit",
+        "sklearn.model_selection._split.TimeSeriesSplit",
+        "sklearn.model_selection._split._CVIterableWrapper",
+        "sklearn.utils._bunch.Bunch",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+        "xgboost.sklearn.XGBRFClassifier",
+        "xgboost.sklearn.XGBRFRegressor",
+    }
+)
+
+
+@lru_cache(maxsize=1)
+def known_types() -> frozenset[str]:
+    """Names of the types beyond skops' own list that `load_model` builds without being asked."""
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    ours = [
+        value
+        for room in ("combine", "compose", "encoders", "features", "fusion")
+        for module in [importlib.import_module(f"ensemblefuse.{room}")]
+        for value in map(vars(module).get, module.__all__)
+        if isinstance(value, type) and issubclass(value, BaseEstimator)
+    ]
+    metrics = [get_scorer(name)._score_func for name in get_scorer_names()]
+    return _KNOWN_TYPES | {type_name(value) for value in [*ours, *metrics]}
+
+
+def type_name(value: Any) -> str:
+    return f"{value.__module__}.{value.__name__}"
+
+
+def trusted_names(trusted: Any) -> set[str]:
+    items = [trusted] if isinstance(trusted, (str, type)) or not isinstance(trusted, Iterable) else list(trusted)
+    if not all(isinstance(item, str) or callable(item) for item in items):
+        raise ValueError(f'trusted must be a list of names such as "my_module.MyEncoder", or types; got {trusted!r}.')
+    return {item if isinstance(item, str) else type_name(item) for item in items}
+
+
+def untrusted_types(data: bytes, path: Path) -> set[str]:
+    import skops.io
+
+    try:
+        return set(skops.io.get_untrusted_types(data=data))
+    except Exception as error:
+        raise PersistenceError(
+            f"{path} holds a {MODEL} that skops cannot read: {type(error).__name__}: {first_line(error)}."
+        ) from error
+
+
+def build(data: bytes, allowed: set[str]) -> Any:
+    import skops.io
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)  # one for every part; load_model warns once
+        return skops.io.loads(data, trusted=sorted(allowed))
+
+
+def types_in(data: bytes, path: Path) -> set[str]:
+    """All types and functions that a skops file names, read as plain JSON."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            stack = [json.loads(archive.read("schema.json"))]
+    except (*DAMAGE, RecursionError) as error:
+        raise damaged(path, f"its {MODEL} cannot be read: {first_line(error)}") from error
+    found = set()
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("__loader__"), str) and node["__loader__"] != "JsonNode":
+                found.add(f"{node.get('__module__')}.{node.get('__class__')}")
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return found
+
+
+def dump(model: Any) -> bytes:
+    import skops.io
+
+    try:
+        return skops.io.dumps(model)
+    except Exception as error:
+        raise PersistenceError(
+            f"{type(model).__name__} cannot be stored without pickle: {type(error).__name__}: {first_line(error)}. "
+            "joblib.dump may take it; load such a file only from people you trust."
+        ) from error
