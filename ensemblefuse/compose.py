@@ -184,6 +184,8 @@ def _check_modality(modality: Any) -> tuple[str, Any, Any]:
                 f"inner fold. Put it before the block's estimator instead: DecisionFusionClassifier({{{name!r}: "
                 f"make_pipeline({type(step).__name__}(...), ...)}})."
             )
+    if encoder == "passthrough" and isinstance(columns, str):
+        columns = [columns]  # a bare name gives a transformer one dimension, which "passthrough" cannot take
     return name, encoder, columns
 
 

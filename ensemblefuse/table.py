@@ -79,10 +79,10 @@ def _as_series(column: Any) -> pd.Series:
     cells = list(column)
     if cells and all(isinstance(cell, (bool, int, float, np.number)) or cell is None for cell in cells):
         return pd.Series(cells)
-    series = pd.Series([None] * len(cells), dtype=object)
-    for i, cell in enumerate(cells):  # cell by cell: pandas would spread arrays and images over columns
-        series.iat[i] = cell
-    return series
+    values = np.empty(len(cells), dtype=object)
+    for i, cell in enumerate(cells):  # cell by cell: numpy and pandas would spread arrays and images over columns
+        values[i] = cell
+    return pd.Series(values)
 
 
 def _from_polars(X: Any) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
@@ -279,3 +280,13 @@ def test_one_hot_encoding_and_passthrough_are_welcome():
     triples = [("colour", OneHotEncoder(sparse_output=False), ["colour"]), ("price", "passthrough", ["price"])]
     model = make_fusion_pipeline(triples, DecisionFusionClassifier({"price": LogisticRegression()}, cv=3))
     assert model.fit(X, y).score(X, y) == 1.0
+
+
+def test_raw_texts_pass_through_to_an_estimator_of_their_own():
+    X, y = table()
+    title = make_pipeline(TfidfVectorizer(analyzer="char"), LogisticRegression())
+    for columns in ("title", ["title"]):
+        model = make_fusion_pipeline(
+            [("text", "passthrough", columns), modalities()[1]], DecisionFusionClassifier({"text": title}, cv=3)
+        )
+        assert model.fit(X, y).score(X, y) > 0.7

@@ -86,6 +86,7 @@ def test_code_digest_sees_code_defaults_and_enclosed_values():
     assert code_digest(make(1)) == code_digest(make(1))
     assert len({code_digest(f) for f in (make(1), make(2), make(1, 2), lambda text: [text])}) == 4
     assert code_digest(len) is None
+    assert code_digest("text".count) is None and code_digest(CountingEncoder().load) is None
     assert code_digest(make(object())) is None
 
 

@@ -6,6 +6,7 @@ import functools
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,13 +18,14 @@ from tqdm.auto import tqdm
 from ensemblefuse._config import show_progress
 from ensemblefuse.cache import get_cache
 from ensemblefuse.encoders._content import cell_digest, class_digest, code_digest
+from ensemblefuse.encoders._weights import folder_digest
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
 from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["BaseEncoder"]
 
-# Errors of the machine or the installation, not of a cell: they end the call.
-_FATAL = (ImportError, MemoryError)
+# Errors of the machine, the installation or the encoder's code, not of a cell: they end the call.
+_FATAL = (ImportError, MemoryError, NameError, NotImplementedError)
 # torch's and CUDA's own, which cannot be named without importing torch.
 _FATAL_NAMES = frozenset({"OutOfMemoryError", "AcceleratorError"})
 
@@ -350,7 +352,7 @@ def _param_token(name: str, value: Any) -> Any:
         tokens = [_param_token(name, item) for item in value]
         return _UNKNOWN if any(token is _UNKNOWN for token in tokens) else tokens
     if isinstance(value, os.PathLike):
-        return cell_digest(value, strings_are_paths=True).hex()
+        return folder_digest(Path(value)) if os.path.isdir(value) else cell_digest(value, strings_are_paths=True).hex()
     if callable(value):
         return code_digest(value) or _UNKNOWN
     try:

@@ -120,6 +120,9 @@ def code_digest(function: Any) -> str | None:
 
     What the function calls is not part of it: a change there needs a new `version`.
     """
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not isinstance(owner, type):
+        return None  # a bound method: what its object holds is unknown
     function = getattr(function, "__func__", function)
     if not isinstance(function, types.FunctionType):
         return None

@@ -131,6 +131,6 @@ def folder_digest(folder: Path) -> str:
     from hashlib import sha256
 
     kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".onnx", ".pt", ".pth", ".npy")
-    files = sorted(p for p in folder.rglob("*") if p.suffix in kept and not p.name.startswith("."))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in kept and not p.name.startswith("."))
     listing = [(p.relative_to(folder).as_posix(), file_digest(p)) for p in files]
     return sha256(json.dumps(listing).encode()).hexdigest()
