@@ -53,7 +53,7 @@ def test_what_is_no_table_is_refused_with_what_was_found():
         ([[1, 2, 3], [4, 5]], "series"),
         ([None, None], "empty"),
         (["a.png", "some text here"], "ambiguous"),
-        ([object(), object()], "ambiguous"),
+        ([complex(1, 2), complex(3, 4)], "ambiguous"),
         (pd.to_datetime(["2020-01-01", "2020-01-02"]), "ambiguous"),
     ],
     ids=str,

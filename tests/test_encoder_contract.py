@@ -1,0 +1,80 @@
+"""The row rule on every public encoder, found through ``encoders.__all__``."""
+
+import numpy as np
+import pytest
+
+import ensemblefuse.encoders
+from ensemblefuse import (
+    AudioEncoder,
+    BaseEncoder,
+    EncodingError,
+    FunctionEncoder,
+    ImageEncoder,
+    MissingModalityWarning,
+    TextEncoder,
+    TimeSeriesEncoder,
+    WordVectorEncoder,
+)
+from ensemblefuse.datasets import make_media
+from ensemblefuse.testing import check_encoder
+
+
+def word_count(text):
+    return [len(text), len(text.split())]
+
+
+# Encoder, column of the media table, and a cell that cannot be encoded.
+CASES = {
+    "ImageEncoder": (ImageEncoder(), "photo", "gone.png"),
+    "TextEncoder": (TextEncoder(), "title", "  "),
+    "WordVectorEncoder": (WordVectorEncoder(), "title", ""),
+    "AudioEncoder": (AudioEncoder(), "clip", b"not a sound"),
+    "AudioEncoder librosa": (AudioEncoder(features="librosa"), "clip", np.array([], dtype=np.float32)),
+    "TimeSeriesEncoder": (TimeSeriesEncoder(), "series", np.array([1.0, np.inf])),
+    "FunctionEncoder": (FunctionEncoder(word_count), "title", 3),
+}
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    frame = make_media(tmp_path_factory.mktemp("media"), 9).frame
+    rng = np.random.default_rng(0)
+    series = np.empty(len(frame), dtype=object)
+    for i in range(len(frame)):
+        series[i] = rng.normal(size=20 + i)
+    return frame.assign(series=series)
+
+
+def test_every_encoder_has_a_case():
+    public = [getattr(ensemblefuse.encoders, name) for name in ensemblefuse.encoders.__all__]
+    encoders = {cls for cls in public if isinstance(cls, type) and issubclass(cls, BaseEncoder)} - {BaseEncoder}
+    assert len(encoders) >= 6
+    assert encoders == {type(encoder) for encoder, _, _ in CASES.values()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_row_rule(name, media):
+    encoder, column, _ = CASES[name]
+    assert len(check_encoder(encoder, media[[column]])) >= 11
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bad_cell_is_named_and_costs_the_others_nothing(name, media):
+    encoder, column, bad = CASES[name]
+    frame = media[[column]].copy()
+    frame[column] = frame[column].astype(object)
+    frame.iat[2, 0] = bad
+    frame.iat[5, 0] = None
+    with pytest.raises(EncodingError, match=f"row {frame.index[2]!r}, column {column!r}") as caught:
+        type(encoder)(**encoder.get_params()).fit_transform(frame)
+    assert len(caught.value.rows) == 1
+    with pytest.warns(MissingModalityWarning, match="1 of 9 cells") as warned:
+        out = type(encoder)(**{**encoder.get_params(), "on_error": "missing"}).fit_transform(frame)
+    assert len(warned) == 1
+    assert np.isnan(out).all(axis=1).nonzero()[0].tolist() == [2, 5]
+    assert np.isfinite(np.delete(out, [2, 5], axis=0)).all()
+
+
+def test_a_group_of_columns_is_one_series_a_row():
+    columns = {f"t{i}": np.sin(np.arange(6) * (i + 1)) for i in range(12)}
+    assert len(check_encoder(TimeSeriesEncoder(), columns)) >= 11
