@@ -1,0 +1,8 @@
+"""``python -m ensemblefuse``: the command line. Floor 5."""
+
+import sys
+
+from ensemblefuse.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""``ensemblefuse fit``, ``evaluate`` and ``predict``. Floor 5."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse.cli._encoding import encode_modalities, working_cache
+from ensemblefuse.cli._report import CommandError, UsageError, did_you_mean
+from ensemblefuse.cli._tables import (
+    check_column,
+    check_input,
+    check_output,
+    check_table_suffix,
+    columns_of,
+    path_columns,
+    read_table,
+    read_target,
+    resolve_paths,
+    set_on_error,
+    write_table,
+)
+from ensemblefuse.compose import infer_modalities, make_fusion_pipeline
+from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
+from ensemblefuse.fusion import (
+    DecisionFusionClassifier,
+    DecisionFusionRegressor,
+    FeatureFusionClassifier,
+    FeatureFusionRegressor,
+)
+
+
+@dataclass
+class Problem:
+    """What a table and the options say: features, target, groups, and the modality of each column.
+
+    Attributes
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        The columns that the modalities name, paths resolved.
+    y : array of shape (n_samples,)
+    groups : array of shape (n_samples,), or None
+    modalities : list of (name, encoder, columns)
+    """
+
+    X: pd.DataFrame
+    y: Any
+    groups: Any
+    modalities: list[tuple[str, Any, Any]]
+
+
+def read_problem(args: Namespace) -> Problem:
+    """Read the table of ``fit`` and ``evaluate``, and decide what its columns hold."""
+    table = read_table(args.table)
+    check_column(table, args.target, "--target")
+    for column in args.drop:
+        check_column(table, column, "--drop")
+    for column, _ in args.kind:
+        check_column(table, column, "--kind")
+    y = read_target(table, args.target, regression=args.regression)
+    groups = _read_groups(table, args.groups)
+    others = {args.target, args.groups, *args.drop}
+    features = table[[column for column in table.columns if column not in others]]
+    if not features.shape[1]:
+        raise CommandError(f"{args.table} has no column besides those that the options set apart.")
+    modalities = _infer(features, {c: k for c, k in args.kind if c in features.columns}, quiet=args.quiet)
+    set_on_error(modalities, args.on_error)
+    X = resolve_paths(features[columns_of(modalities)], path_columns(modalities), Path(args.table).parent)
+    if not args.quiet:
+        print(f"{len(X)} rows, target {args.target!r}: {_summary(y, regression=args.regression)}\n", flush=True)
+    return Problem(X, y, groups, modalities)
+
+
+def _read_groups(table: pd.DataFrame, column: str | None) -> np.ndarray | None:
+    if column is None:
+        return None
+    cells = table[check_column(table, column, "--groups")]
+    if cells.isna().any():
+        raise CommandError(f"The groups {column!r} are missing in {int(cells.isna().sum())} of {len(table)} rows.")
+    return np.unique(cells.astype(str), return_inverse=True)[1]
+
+
+def _infer(features: pd.DataFrame, kinds: dict[str, str], *, quiet: bool) -> list[tuple[str, Any, Any]]:
+    try:
+        return infer_modalities(features, kinds=kinds, verbose=not quiet)
+    except ValueError as error:
+        facts, declare, _ = str(error).partition("\nDeclare them")
+        if not declare:
+            raise
+        raise CommandError(f"{facts}\nDeclare them with --kind COLUMN=KIND, or leave them out with --drop.") from error
+
+
+def _summary(y: np.ndarray, *, regression: bool) -> str:
+    if regression:
+        return f"{y.min():g} to {y.max():g}, mean {y.mean():g}"
+    classes, counts = np.unique(y, return_counts=True)
+    shown = ", ".join(f"{label} {count}" for label, count in list(zip(classes, counts, strict=True))[:12])
+    return f"{len(classes)} classes ({shown}{', ...' if len(classes) > 12 else ''})"
+
+
+# ---------------------------------------------------------------------- fit
+
+
+def fit(args: Namespace) -> int:
+    """``ensemblefuse fit``."""
+    from ensemblefuse.persistence import save_model
+
+    output = check_output(args.output, overwrite=args.overwrite)
+    problem = read_problem(args)
+    fusion = _fusion(args)
+    model = make_fusion_pipeline(problem.modalities, fusion)
+    takes_groups = problem.groups is not None and args.strategy != "feature"
+    with working_cache() as where:
+        if not args.quiet:
+            print(where)
+        X, _ = encode_modalities(problem.modalities, problem.X, quiet=args.quiet)
+        start = time.perf_counter()
+        model.fit(X, problem.y, **({"fuse__groups": problem.groups} if takes_groups else {}))
+        print(f"\nfitted {type(fusion).__name__} in {time.perf_counter() - start:.1f} s")
+        print(_own_scores(model.named_steps["fuse"], problem.y), flush=True)
+        metadata = {
+            "target": args.target,
+            "strategy": args.strategy,
+            "n_samples": len(X),
+            "made_by": "ensemblefuse fit",
+        }
+        save_model(model, output, metadata=metadata, example=X.head(5))
+    print(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def _fusion(args: Namespace) -> Any:
+    if args.strategy == "feature":
+        return FeatureFusionRegressor() if args.regression else FeatureFusionClassifier()
+    decision = DecisionFusionRegressor if args.regression else DecisionFusionClassifier
+    return decision(joint=args.strategy == "hybrid", n_jobs=args.jobs)
+
+
+def _own_scores(fusion: Any, y: np.ndarray) -> str:
+    """Scores of the out-of-fold predictions that decision-level fusion keeps."""
+    if hasattr(fusion, "oof_proba_"):
+        rows = np.isfinite(fusion.oof_proba_).all(axis=1)
+        proba, y = fusion.oof_proba_[rows].astype(float), y[rows]
+        truth = proba[np.arange(len(y)), np.searchsorted(fusion.classes_, y)]
+        accuracy = accuracy_score(y, fusion.classes_[proba.argmax(axis=1)])
+        log_loss = -np.log(np.maximum(truth, 1e-15)).mean()
+        scores = f"log-loss {log_loss:.3f}, accuracy {accuracy:.3f}"
+    elif hasattr(fusion, "oof_fused_"):
+        rows = np.isfinite(fusion.oof_fused_)
+        fused, y = fusion.oof_fused_[rows].astype(float), y[rows]
+        scores = f"R2 {r2_score(y, fused):.3f}, RMSE {root_mean_squared_error(y, fused):.3f}"
+    else:
+        return "feature-level fusion keeps no out-of-fold predictions; 'ensemblefuse evaluate' scores it"
+    return f"out of fold, on {len(y)} rows: {scores}"
+
+
+# ---------------------------------------------------------------------- evaluate
+
+
+def evaluate(args: Namespace) -> int:
+    """``ensemblefuse evaluate``."""
+    output = check_output(args.csv) if args.csv else None
+    problem = read_problem(args)
+    models = standard_strategies(problem.modalities, classify=not args.regression)
+    with working_cache() as where:
+        if not args.quiet:
+            print(where)
+        X, _ = encode_modalities(problem.modalities, problem.X, quiet=args.quiet)
+        table = compare_models(models, X, problem.y, cv=args.cv, groups=problem.groups, n_jobs=args.jobs)
+    if not args.quiet:
+        print("\nmean ± standard deviation over the folds; fit_time in seconds, with all embeddings in the cache")
+    print(format_comparison(table))
+    if output is not None:
+        table.to_csv(output, index_label="model")
+        if not args.quiet:
+            print(f"wrote {output}", file=sys.stderr)
+    return 0
+
+
+# ---------------------------------------------------------------------- predict
+
+
+def predict(args: Namespace) -> int:
+    """``ensemblefuse predict``."""
+    from ensemblefuse.persistence import load_model
+
+    output = check_output(args.output) if args.output else None
+    if output is not None:
+        check_table_suffix(output)
+    path = check_input(args.model, "model")
+    table = read_table(args.table)
+    if output is not None and output.exists() and output.samefile(args.table):
+        raise UsageError(f"{output} is the table to predict; write the predictions to another file.")
+    model = load_model(path)
+    X = _features(model, table, args)
+    new = _predictions(model, X)
+    taken = [column for column in new.columns if column in table.columns]
+    if taken:
+        raise CommandError(f"{args.table} has the columns {taken} already; rename or remove them.")
+    write_table(pd.concat([table, new], axis=1), output)
+    if output is not None and not args.quiet:
+        print(f"wrote {output}: {len(new)} rows", file=sys.stderr)
+    return 0
+
+
+def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
+    if not isinstance(model, Pipeline) or "encode" not in model.named_steps:
+        raise CommandError(f"{args.model} holds a {type(model).__name__}, no model of make_fusion_pipeline.")
+    encode = model.named_steps["encode"]
+    modalities = [m for m in encode.transformers if not (isinstance(m[1], str) and m[1] == "drop")]
+    wanted = columns_of(modalities)
+    present = [column for column in wanted if column in table.columns]
+    if not present:
+        raise CommandError(
+            f"{args.table} has none of the columns of the model, {wanted}; it has {list(table.columns)}."
+            f"{did_you_mean(wanted[0], table.columns)}"
+        )
+    if args.on_error is not None:  # of the fitted encoders, which carry out `transform`
+        set_on_error([(n, t, c) for n, t, c in encode.transformers_ if not isinstance(t, str)], args.on_error)
+    return resolve_paths(table[present], path_columns(modalities), Path(args.table).parent)
+
+
+def _predictions(model: Pipeline, X: pd.DataFrame) -> pd.DataFrame:
+    blocks = model[:-1].transform(X)  # once: encoding is dear where the cache is off
+    fusion = model[-1]
+    columns = {"prediction": fusion.predict(blocks)}
+    if hasattr(fusion, "predict_proba"):
+        for label, column in zip(fusion.classes_, fusion.predict_proba(blocks).T, strict=True):
+            columns[f"proba_{label}"] = column
+    return pd.DataFrame(columns, index=X.index)

@@ -1,0 +1,303 @@
+"""The arguments of all commands, and what happens around a command: settings, warnings, errors, exit code. Floor 5."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from ensemblefuse import __version__
+from ensemblefuse._config import config_context
+from ensemblefuse.cli._report import FAILED, INTERRUPTED, WRONG_USAGE, CommandError, describe, install_warning_printer
+
+__all__ = ["main"]
+
+# As in `ensemblefuse.compose`, which is not imported here because it loads scikit-learn; a test compares them.
+KINDS = ("image", "audio", "text", "series", "number", "category", "drop")
+
+_EXIT_CODES = """\
+exit codes:
+  0    done
+  1    the work failed: a file is damaged, cells cannot be encoded, a model cannot be read
+  2    the command line is wrong: an option, a file or a column that is not there
+  130  interrupted with Ctrl-C
+"""
+
+_DESCRIPTION = """\
+Fuse images, texts, sounds and numbers into one model.
+
+A table (CSV, TSV or Parquet) has one row a sample. Its cells hold numbers, categories, texts, or paths of image and
+sound files; relative paths start at the table's own folder. One column is the target.
+"""
+
+_START = """\
+start with:
+  ensemblefuse demo                                              fetch a real data set, compare models, predict
+  ensemblefuse evaluate shop.csv --target category               which modalities help, and which fusion is best
+  ensemblefuse fit shop.csv --target category -o shop.fuse       fit a model and save it
+  ensemblefuse predict shop.fuse new.csv -o predictions.csv      use it
+
+'ensemblefuse COMMAND --help' explains a command and gives an example.
+
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
+
+    Examples
+    --------
+    >>> from ensemblefuse.cli import main
+    >>> main(["inspect", "no_such_file.fuse"])
+    2
+    """
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse ends --help, --version and wrong usage so
+        return int(stop.code or 0)
+    settings = {"progress": False} if args.quiet else {}
+    with warnings.catch_warnings(), config_context(**settings):
+        install_warning_printer()
+        try:
+            command = getattr(importlib.import_module(f"ensemblefuse.cli.{args.module}"), args.function)
+            code = command(args)
+            sys.stdout.flush()
+            return int(code or 0)
+        except KeyboardInterrupt:
+            print("interrupted; what was encoded so far stays in the cache.", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        except Exception as error:
+            if args.debug:
+                traceback.print_exc()
+            print(f"error: {describe(error)}", file=sys.stderr)
+            return error.code if isinstance(error, CommandError) else FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(WRONG_USAGE, f"error: {message} (see '{self.prog} --help')\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ensemblefuse",
+        description=_DESCRIPTION,
+        epilog=_START + _EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ensemblefuse {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_demo(commands)
+    _add_fit(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_inspect(commands)
+    _add_cache(commands)
+    return parser
+
+
+def _command(commands, name: str, place: str, summary: str, example: str) -> argparse.ArgumentParser:
+    module, function = place.split(":")
+    command = commands.add_parser(
+        name,
+        help=summary.splitlines()[0],
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("-q", "--quiet", action="store_true", help="no progress bars and no notes; results only")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.set_defaults(module=module, function=function)
+    return command
+
+
+def _add_demo(commands) -> None:
+    command = _command(
+        commands,
+        "demo",
+        "_demo:demo",
+        "fetch a real data set and go all the way, from files to predictions\n\n"
+        "Takes the pictures, texts and recordings of the Tux Paint stamps (161 MB, fetched once with apt-get), or\n"
+        "digits where these cannot be had. Encodes them, compares each modality alone with the fusions of all,\n"
+        "saves the best model, loads it and predicts rows that it has not seen. A second run encodes nothing.",
+        "ensemblefuse demo --output demo_model.fuse",
+    )
+    command.add_argument("--output", default="demo_model.fuse", metavar="PATH", help="the model file (%(default)s)")
+    command.add_argument(
+        "--data",
+        choices=("auto", "tux-paint", "digits"),
+        default="auto",
+        help="auto takes the stamps, and the digits where the stamps cannot be fetched (default)",
+    )
+    _add_cv(command)
+    _add_jobs(command)
+
+
+def _add_fit(commands) -> None:
+    command = _command(
+        commands,
+        "fit",
+        "_commands:fit",
+        "fit a fused model to a table and save it\n\n"
+        "Decides what each column holds and prints it, encodes the columns, fits, and prints the model's own\n"
+        "out-of-fold scores.",
+        "ensemblefuse fit shop.csv --target category --drop sku -o shop.fuse",
+    )
+    _add_table(command)
+    command.add_argument("-o", "--output", required=True, metavar="MODEL.fuse", help="the model file to write")
+    command.add_argument(
+        "--strategy",
+        choices=("hybrid", "decision", "feature"),
+        default="hybrid",
+        help="decision: one estimator a modality, then combined; feature: one over all; hybrid: both (default)",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace MODEL.fuse if it is there")
+
+
+def _add_evaluate(commands) -> None:
+    command = _command(
+        commands,
+        "evaluate",
+        "_commands:evaluate",
+        "cross-validate each modality alone and the fusions of all\n\nSaves no model.",
+        "ensemblefuse evaluate shop.csv --target category --cv 5 --csv scores.csv",
+    )
+    _add_table(command)
+    _add_cv(command)
+    command.add_argument("--csv", metavar="FILE", help="write the scores to this CSV file too")
+
+
+def _add_predict(commands) -> None:
+    command = _command(
+        commands,
+        "predict",
+        "_commands:predict",
+        "predict the rows of a table with a saved model\n\n"
+        "Adds the column 'prediction', and 'proba_<class>' for each class, to the columns of the table. Columns of\n"
+        "the model that the table lacks count as missing.",
+        "ensemblefuse predict shop.fuse new.csv -o predictions.csv",
+    )
+    command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
+    command.add_argument("table", metavar="TABLE", help="a .csv, .tsv or .parquet file")
+    command.add_argument(
+        "-o", "--output", metavar="OUT", help="a .csv, .tsv or .parquet file; without it, CSV on standard output"
+    )
+    _add_on_error(command, default=None)
+
+
+def _add_inspect(commands) -> None:
+    command = _command(
+        commands,
+        "inspect",
+        "_inspect:inspect",
+        "print what a model file holds, without loading the model",
+        "ensemblefuse inspect shop.fuse",
+    )
+    command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_cache(commands) -> None:
+    command = _command(
+        commands,
+        "cache",
+        "_inspect:cache",
+        "show, empty or check the cache of embeddings\n\n"
+        "The cache holds a vector for each cell that was encoded, so that none is encoded twice. The environment\n"
+        "variable ENSEMBLEFUSE_CACHE names its folder, or turns it off with the value 'off'.",
+        "ensemblefuse cache info",
+    )
+    command.add_argument(
+        "action",
+        choices=("info", "clear", "verify"),
+        help="info: folder, rows and size; clear: delete all vectors; verify: compare checksums",
+    )
+    command.add_argument("--yes", action="store_true", help="clear without asking")
+
+
+# ---------------------------------------------------------------------- options that commands share
+
+
+def _add_table(command: argparse.ArgumentParser) -> None:
+    command.add_argument("table", metavar="TABLE", help="a .csv, .tsv or .parquet file, one row a sample")
+    command.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
+    command.add_argument(
+        "--kind",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_kind,
+        metavar="COLUMN=KIND",
+        help=f"what a column holds, where that cannot be told or is told wrongly: {', '.join(KINDS)}",
+    )
+    command.add_argument(
+        "--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that are no features"
+    )
+    command.add_argument("--regression", action="store_true", help="the target is a number, not a class")
+    command.add_argument(
+        "--groups", metavar="COLUMN", help="rows with one value here stay on one side of every split; no feature"
+    )
+    _add_on_error(command, default="raise")
+    _add_jobs(command)
+
+
+def _add_on_error(command: argparse.ArgumentParser, *, default: str | None) -> None:
+    command.add_argument(
+        "--on-error",
+        choices=("raise", "missing"),
+        default=default,
+        help="a cell that cannot be encoded: stop and list all of them, or take it as missing "
+        f"(default: {default or 'as in fit'})",
+    )
+
+
+def _add_cv(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--cv", type=_folds, default=5, metavar="N", help="folds of the cross-validation (%(default)s)"
+    )
+
+
+def _add_jobs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--jobs", type=_jobs, metavar="N", help="processes for the fits; -1 for all cores (1)")
+
+
+def _kind(text: str) -> tuple[str, str]:
+    column, equals, kind = text.rpartition("=")
+    if not equals or not column or kind not in KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND with a kind of {', '.join(KINDS)}")
+    return column, kind
+
+
+def _folds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 2")
+    return int(text)
+
+
+def _jobs(text: str) -> int:
+    try:
+        jobs = int(text)
+    except ValueError:
+        jobs = 0
+    if jobs < -1 or jobs == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes: 1, 2, ... or -1 for all cores")
+    return jobs

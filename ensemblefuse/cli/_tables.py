@@ -1,0 +1,160 @@
+"""Tables in files: reading, writing, and the paths of media files in their cells. Floor 5."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse.cli._report import CommandError, UsageError, did_you_mean, shown_list
+
+SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
+
+
+def check_table_suffix(path: Path) -> str:
+    """``"CSV"``, ``"TSV"`` or ``"Parquet"``."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path} has the suffix {path.suffix!r}; tables are {', '.join(SUFFIXES)}.")
+    return SUFFIXES[path.suffix.lower()]
+
+
+def check_input(path: str, what: str) -> Path:
+    """The path of a file that is there."""
+    place = Path(path)
+    if place.is_file():
+        return place
+    if place.is_dir():
+        raise UsageError(f"{path} is a folder; name the {what} in it.")
+    folder = place.parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    raise UsageError(f"There is no {what} {path!r}.{did_you_mean(place.name, names)}")
+
+
+def check_output(path: str, *, overwrite: bool = True) -> Path:
+    """The path of a file that can be written; asked before the work, not after it."""
+    place = Path(path)
+    if not place.parent.is_dir():
+        raise UsageError(f"There is no folder {str(place.parent)!r} to write {place.name!r} to.")
+    if place.is_dir():
+        raise UsageError(f"{path} is a folder; name a file to write.")
+    if place.exists() and not overwrite:
+        raise UsageError(f"{path} is there already; pass --overwrite to replace it.")
+    if not os.access(place if place.exists() else place.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: permission denied.")
+    return place
+
+
+def read_table(path: str) -> pd.DataFrame:
+    """Read a table; texts come as `object` cells with None where there is nothing."""
+    place = check_input(path, "table")
+    kind = check_table_suffix(place)
+    try:
+        if kind == "Parquet":
+            table = pd.read_parquet(place)
+        else:
+            # One pass over the file: read in chunks, a column could hold texts here and numbers there.
+            table = pd.read_csv(place, sep="," if kind == "CSV" else "\t", encoding="utf-8-sig", low_memory=False)
+    except (ValueError, OSError, ImportError, pd.errors.ParserError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise CommandError(f"{path} cannot be read as {kind}: {reason}.") from error
+    if not len(table):
+        raise CommandError(f"{path} holds no rows.")
+    table.columns = [str(column) for column in table.columns]
+    for column in table.columns[table.columns.duplicated()]:
+        raise CommandError(f"{path} has several columns of the name {column!r}.")
+    for column in table.columns:
+        if pd.api.types.is_string_dtype(table[column].dtype) or table[column].dtype == object:
+            cells = table[column].astype(object)
+            table[column] = cells.where(cells.notna(), None)
+    return table
+
+
+def write_table(table: pd.DataFrame, output: Path | None) -> None:
+    """Write to a file, whole or not at all, or as CSV to standard output. Row labels that mean something are kept."""
+    named = not isinstance(table.index, pd.RangeIndex)
+    if output is None:
+        table.to_csv(sys.stdout, index=named)
+        return
+    kind = check_table_suffix(output)
+    temporary = output.with_name(f".{os.getpid()}-{output.name}")
+    try:
+        if kind == "Parquet":
+            table.to_parquet(temporary)
+        else:
+            table.to_csv(temporary, sep="," if kind == "CSV" else "\t", index=named)
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_column(table: pd.DataFrame, column: str, option: str) -> str:
+    """A column that an option names and the table has."""
+    if column not in table.columns:
+        raise UsageError(
+            f"{option} names the column {column!r}, which the table lacks.{did_you_mean(column, table.columns)} "
+            f"It has {shown_list(table.columns, limit=12)}."
+        )
+    return column
+
+
+def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
+    """The target as an array, or an error that names the rows without one."""
+    cells = table[column]
+    missing = table.index[cells.isna()]
+    if len(missing):
+        raise CommandError(
+            f"The target {column!r} is missing in {len(missing)} of {len(table)} rows: {shown_list(missing)}"
+            f"{' (the first row is 0)' if isinstance(table.index, pd.RangeIndex) else ''}. Fill in these cells, or "
+            "remove these rows from the table."
+        )
+    numeric = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
+    if regression and not numeric:
+        raise CommandError(
+            f"The target {column!r} holds {shown_list(cells.head(1))}, no number; --regression needs numbers."
+        )
+    if not regression and pd.api.types.is_float_dtype(cells.dtype) and (cells % 1 != 0).any():
+        raise CommandError(f"The target {column!r} holds numbers with decimals, not classes; pass --regression.")
+    if not regression and cells.nunique() < 2:
+        raise CommandError(f"The target {column!r} holds one class only, {shown_list(cells.head(1))}, in all rows.")
+    return cells.to_numpy(dtype=float) if regression else cells.to_numpy()
+
+
+# ---------------------------------------------------------------------- modalities of a table
+
+
+def columns_of(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
+    """All columns that the modalities name."""
+    return [column for _, _, columns in modalities for column in ([columns] if isinstance(columns, str) else columns)]
+
+
+def path_columns(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
+    """Columns whose texts are paths of files."""
+    return columns_of([m for m in modalities if any(getattr(step, "strings_are_paths", False) for step in steps(m[1]))])
+
+
+def steps(encoder: Any) -> list[Any]:
+    """An encoder, or the encoders and transformers of a pipeline."""
+    return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
+
+
+def set_on_error(modalities: Iterable[tuple[str, Any, Any]], on_error: str) -> None:
+    """Set ``on_error`` of every encoder that has it."""
+    for _, encoder, _ in modalities:
+        for step in steps(encoder):
+            if hasattr(step, "on_error"):
+                step.set_params(on_error=on_error)
+
+
+def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
+    """The table with the relative paths of `columns` taken from `folder` on."""
+    resolved = {}
+    for column in columns:
+        if column in table.columns:
+            cells = [str(folder / cell) if isinstance(cell, str) else cell for cell in table[column].tolist()]
+            resolved[column] = pd.Series(cells, index=table.index, dtype=object)
+    return table.assign(**resolved)

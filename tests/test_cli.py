@@ -1,0 +1,442 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ensemblefuse
+from ensemblefuse import compose, datasets, load_model
+from ensemblefuse.cli import _main, main
+from ensemblefuse.cli._demo import hold_out
+from ensemblefuse.cli._report import describe, install_warning_printer, one_line
+from ensemblefuse.exceptions import BadRow, EncodingError
+
+COMMANDS = ["demo", "fit", "evaluate", "predict", "inspect", "cache"]
+# Columns of `make_media` that need a network, or the row's name: left out where a test is about something else.
+NO_MEDIA = ["--drop", "sku", "photo", "clip", "title"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A folder with shop.csv and shop.parquet, whose media paths start at the folder."""
+    folder = tmp_path_factory.mktemp("shop")
+    media = datasets.make_media(folder / "media", n_samples=24, missing=0.1)
+    table = media.frame.assign(shape=media.target, house=[f"h{i // 2}" for i in range(24)])
+    for column in ("photo", "clip"):
+        table[column] = [cell and os.path.relpath(cell, folder) for cell in table[column]]
+    table.to_csv(folder / "shop.csv")
+    table.to_parquet(folder / "shop.parquet")
+    return folder
+
+
+def run(capsys, *argv):
+    """Exit code, standard output and standard error of a command."""
+    capsys.readouterr()
+    code = main([str(word) for word in argv])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+# ---------------------------------------------------------------------- help, usage
+
+
+def test_help_loads_no_numbers_and_no_networks():
+    code = (
+        "import sys; from ensemblefuse.cli import main; main(['fit', '--help']); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "pandas", "sklearn", "torch"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_an_example_that_parses(capsys, command):
+    code, out, _ = run(capsys, command, "--help")
+    example = out.split("example:\n")[1].strip()
+    assert code == 0
+    assert example.startswith(f"ensemblefuse {command}")
+    assert _main._parser().parse_args(example.split()[1:]).function == command
+
+
+def test_help_and_version_are_results(capsys):
+    assert run(capsys, "--version") == (0, f"ensemblefuse {ensemblefuse.__version__}\n", "")
+    code, out, err = run(capsys, "--help")
+    assert code == 0 and err == ""
+    assert all(command in out for command in [*COMMANDS, "exit codes"])
+
+
+def test_the_module_runs_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "ensemblefuse", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "ensemblefuse")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "required: COMMAND"),
+        (["tune"], "invalid choice: 'tune'"),
+        (["fit", "t.csv", "-o", "m.fuse"], "--target"),
+        (["fit", "t.csv", "--target", "y", "-o", "m.fuse", "--kind", "photo=picture"], "'photo=picture' is not"),
+        (["evaluate", "t.csv", "--target", "y", "--cv", "1"], "'1' is not a whole number of at least 2"),
+        (["evaluate", "t.csv", "--target", "y", "--jobs", "0"], "'0' is not a number of processes"),
+        (["cache", "shrink"], "invalid choice: 'shrink'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_code_2(capsys, argv, message):
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (2, "")
+    assert message in err and len(err.splitlines()) == 1
+
+
+def test_the_kinds_are_those_of_infer_modalities():
+    assert compose._KINDS == _main.KINDS
+
+
+# ---------------------------------------------------------------------- tables that cannot be used
+
+
+def fails(capsys, *argv):
+    """Exit code and the one sentence of an error."""
+    code, _, err = run(capsys, *argv)
+    lines = err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), err
+    return code, lines[0]
+
+
+def test_a_table_that_is_not_there_is_named_with_its_near_name(capsys, shop):
+    code, error = fails(capsys, "evaluate", shop / "shopp.csv", "--target", "shape")
+    assert code == 2 and "shopp.csv" in error and "Did you mean 'shop.csv'?" in error
+    code, error = fails(capsys, "evaluate", shop, "--target", "shape")
+    assert code == 2 and "is a folder" in error
+
+
+def test_a_column_that_is_not_there_is_named_with_its_near_name(capsys, shop):
+    for option in ("--target", "--groups", "--drop"):
+        argv = ["--target", "shape"] if option != "--target" else []
+        code, error = fails(capsys, "evaluate", shop / "shop.csv", *argv, option, "shap")
+        assert code == 2 and f"{option} names the column 'shap'" in error and "Did you mean 'shape'?" in error
+
+
+def test_a_suffix_that_is_no_table_is_wrong_usage(capsys, tmp_path):
+    (tmp_path / "shop.xlsx").write_bytes(b"PK")
+    code, error = fails(capsys, "evaluate", tmp_path / "shop.xlsx", "--target", "shape")
+    assert code == 2 and "'.xlsx'" in error and ".parquet" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "cannot be read as CSV"),
+        ("a.csv", b"x,y\n", "holds no rows"),
+        ("a.csv", b"x,y\n\xff\xfe,1\n", "cannot be read as CSV"),
+        ("a.parquet", b"no parquet", "cannot be read as Parquet"),
+    ],
+)
+def test_an_unreadable_table_is_one_sentence(capsys, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    code, error = fails(capsys, "evaluate", tmp_path / name, "--target", "y")
+    assert code == 1 and message in error
+
+
+def test_missing_target_values_are_named_by_row(capsys, tmp_path):
+    pd.DataFrame({"x": np.arange(9.0) ** 2, "y": ["a", None, "b"] * 3}).to_csv(tmp_path / "t.csv", index=False)
+    code, error = fails(capsys, "evaluate", tmp_path / "t.csv", "--target", "y")
+    assert code == 1
+    assert "missing in 3 of 9 rows: 1, 4, 7 (the first row is 0)" in error and "Fill in these cells" in error
+
+
+def test_a_target_of_the_other_task_names_the_option(capsys, shop):
+    code, error = fails(capsys, "evaluate", shop / "shop.csv", "--target", "price")
+    assert code == 1 and "--regression" in error
+    code, error = fails(capsys, "evaluate", shop / "shop.csv", "--target", "shape", "--regression")
+    assert code == 1 and "no number" in error
+
+
+def test_an_ambiguous_column_is_answered_in_options_not_in_python(capsys, shop):
+    code, _, err = run(capsys, "evaluate", shop / "shop.csv", "--target", "shape", "--drop", "photo", "clip", "title")
+    assert code == 1
+    assert "'sku'" in err and "--kind COLUMN=KIND" in err and "infer_modalities" not in err
+
+
+def test_debug_shows_the_traceback(capsys, shop):
+    argv = ["evaluate", shop / "no.csv", "--target", "shape"]
+    assert "Traceback" not in run(capsys, *argv)[2]
+    assert "Traceback" in run(capsys, *argv, "--debug")[2]
+
+
+# ---------------------------------------------------------------------- fit, evaluate, predict, inspect
+
+
+@pytest.fixture(scope="module")
+def model_file(shop, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "numbers.fuse"
+    argv = ["fit", shop / "shop.csv", "--target", "shape", *NO_MEDIA, "house", "--quiet", "-o", path]
+    assert main([str(word) for word in argv]) == 0
+    return path
+
+
+@pytest.mark.parametrize("strategy", ["hybrid", "decision", "feature"])
+def test_fit_prints_decisions_and_scores_and_saves(capsys, shop, tmp_path, strategy):
+    path = tmp_path / "m.fuse"
+    argv = ["fit", shop / "shop.parquet", "--target", "shape", *NO_MEDIA[:1], *NO_MEDIA[2:], "--groups", "house"]
+    code, out, err = run(capsys, *argv, "--strategy", strategy, "-o", path)
+    assert (code, err) == (0, "")
+    assert "price, weight" in out and "3 classes (circle 8, square 8, triangle 8)" in out
+    assert ("out of fold, on 24 rows: log-loss" in out) == (strategy != "feature")
+    assert f"saved {path}" in out
+    assert set(load_model(path).classes_) == {"circle", "square", "triangle"}
+
+
+def test_fit_never_makes_features_of_target_and_groups(capsys, shop, tmp_path):
+    path = tmp_path / "m.fuse"
+    run(capsys, "fit", shop / "shop.csv", "--target", "shape", *NO_MEDIA, "--groups", "house", "-o", path)
+    assert list(load_model(path).feature_names_in_) == ["price", "weight"]
+
+
+def test_fit_does_not_replace_a_model_without_being_told(capsys, shop, model_file):
+    argv = ["fit", shop / "shop.csv", "--target", "shape", *NO_MEDIA, "house", "-o", model_file]
+    code, error = fails(capsys, *argv)
+    assert code == 2 and "--overwrite" in error
+    assert run(capsys, *argv, "--overwrite")[0] == 0
+
+
+def test_fit_looks_for_the_output_folder_before_the_work(capsys, shop, tmp_path):
+    output = tmp_path / "no" / "m.fuse"
+    code, error = fails(capsys, "fit", shop / "shop.csv", "--target", "shape", "-o", output)
+    assert code == 2 and "no folder" in error
+
+
+def test_quiet_leaves_results_only(capsys, shop, tmp_path):
+    argv = ["fit", shop / "shop.csv", "--target", "shape", *NO_MEDIA, "house", "-o", tmp_path / "m.fuse", "--quiet"]
+    code, out, err = run(capsys, *argv)
+    assert (code, err) == (0, "")
+    assert "modality" not in out and "cache" not in out and "saved" in out
+
+
+def test_fit_and_predict_a_number(capsys, shop, tmp_path):
+    path = tmp_path / "m.fuse"
+    argv = ["fit", shop / "shop.csv", "--target", "price", "--regression", *NO_MEDIA, "house"]
+    code, out, _ = run(capsys, *argv, "--kind", "shape=category", "-o", path)
+    assert code == 0 and "RMSE" in out
+    code, out, _ = run(capsys, "predict", path, shop / "shop.csv")
+    header = out.splitlines()[0].split(",")
+    assert header[-1] == "prediction" and not any(name.startswith("proba_") for name in header)
+
+
+def test_predict_keeps_rows_and_columns_and_adds_its_own(capsys, shop, model_file, tmp_path):
+    table = pd.read_parquet(shop / "shop.parquet").iloc[::-1].drop(columns="shape")
+    table.to_parquet(tmp_path / "new.parquet")
+    code, out, err = run(capsys, "predict", model_file, tmp_path / "new.parquet", "-o", tmp_path / "out.parquet")
+    written = pd.read_parquet(tmp_path / "out.parquet")
+    assert (code, out) == (0, "") and "24 rows" in err
+    pd.testing.assert_frame_equal(written[table.columns], table, check_dtype=False)
+    proba = written[["proba_circle", "proba_square", "proba_triangle"]]
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+    assert ("proba_" + written["prediction"].astype(object) == proba.idxmax(axis=1).astype(object)).all()
+    expected = load_model(model_file).predict_proba(table[["price", "weight"]])
+    np.testing.assert_allclose(proba, expected)
+
+
+def test_predict_writes_csv_to_standard_output_and_the_index_with_it(capsys, shop, model_file):
+    code, out, err = run(capsys, "predict", model_file, shop / "shop.parquet")
+    lines = out.splitlines()
+    assert (code, err, len(lines)) == (0, "", 25)
+    assert lines[0].startswith("sku,photo") and lines[0].endswith("proba_triangle") and lines[1].startswith("sku0000")
+
+
+def test_predict_refuses_what_would_lose_data(capsys, shop, model_file, tmp_path):
+    table = tmp_path / "t.csv"
+    pd.read_csv(shop / "shop.csv").assign(prediction="?").to_csv(table, index=False)
+    code, error = fails(capsys, "predict", model_file, table, "-o", table)
+    assert code == 2 and "is the table to predict" in error
+    code, error = fails(capsys, "predict", model_file, table)
+    assert code == 1 and "['prediction'] already" in error
+    code, error = fails(capsys, "predict", model_file, table, "-o", tmp_path / "out.xls")
+    assert code == 2 and "'.xls'" in error
+
+
+def test_predict_names_the_columns_of_the_model_if_the_table_has_none(capsys, model_file, tmp_path):
+    pd.DataFrame({"cost": [1.0]}).to_csv(tmp_path / "t.csv", index=False)
+    code, error = fails(capsys, "predict", model_file, tmp_path / "t.csv")
+    assert code == 1 and "['price', 'weight']" in error and "['cost']" in error
+
+
+def test_a_file_that_is_no_model_is_one_sentence(capsys, shop):
+    for argv in (["predict", shop / "shop.csv", shop / "shop.csv"], ["inspect", shop / "shop.csv"]):
+        assert fails(capsys, *argv)[0] == 1
+    assert fails(capsys, "inspect", shop / "no.fuse")[0] == 2
+
+
+def test_inspect_prints_the_manifest(capsys, model_file):
+    code, out, _ = run(capsys, "inspect", model_file)
+    assert code == 0 and "classes: circle, square, triangle" in out and "target: shape" in out
+    code, out, _ = run(capsys, "inspect", model_file, "--json")
+    assert code == 0 and json.loads(out)["classes"] == ["circle", "square", "triangle"]
+
+
+def test_evaluate_prints_a_table_and_writes_it(capsys, shop, tmp_path):
+    scores = tmp_path / "scores.csv"
+    argv = ["evaluate", shop / "shop.csv", "--target", "shape", *NO_MEDIA, "house", "--cv", "2", "--csv", scores]
+    code, out, _ = run(capsys, *argv)
+    assert code == 0 and "tabular alone" in out and "±" in out
+    assert list(pd.read_csv(scores)["model"]) == ["tabular alone"]
+
+
+@pytest.mark.slow
+def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, shop, tmp_path, monkeypatch):
+    """Fit from a table in another folder, predict a part of the columns, then meet an unreadable picture."""
+    monkeypatch.chdir(tmp_path)
+    shape = ["--target", "shape", "--drop", "house"]
+    code, out, err = run(capsys, "evaluate", shop / "shop.parquet", *shape, "--cv", "2")
+    assert (code, [line for line in err.splitlines() if not line.startswith("warning: ")]) == (0, [])
+    assert all(name in out for name in ("image alone", "audio alone", "text alone", "hybrid"))
+    code, out, _ = run(capsys, "fit", shop / "shop.parquet", *shape, "-o", "m.fuse")
+    image = next(line for line in out.splitlines() if line.startswith("image ") and "ImageEncoder" not in line)
+    rows, missing, repeated, cached, encoded, unreadable = map(int, image.split()[1:7])
+    assert (rows, encoded, unreadable) == (24, 0, 0) and cached + missing + repeated == 24
+
+    pd.read_parquet(shop / "shop.parquet").drop(columns=["clip"]).to_parquet(shop / "part.parquet")
+    code, out, err = run(capsys, "predict", "m.fuse", shop / "part.parquet")
+    assert code == 0 and len(out.splitlines()) == 25
+    assert err.startswith("warning: ") and "'clip'" in err and len(err.splitlines()) == 1
+
+    (shop / "media" / "broken.png").write_bytes(b"no picture")
+    table = pd.read_parquet(shop / "shop.parquet")
+    table["photo"] = [os.path.join("media", "broken.png"), *table["photo"][1:]]
+    table.to_parquet(shop / "broken.parquet")
+    code, out, err = run(capsys, "fit", shop / "broken.parquet", *shape, "-o", "b.fuse")
+    assert code == 1 and "row 'sku0000'" in err and "--on-error missing" in err and "Traceback" not in err
+    code, out, err = run(capsys, "fit", shop / "broken.parquet", *shape, "-o", "b.fuse", "--on-error", "missing")
+    assert code == 0 and err.startswith("warning: ") and "'sku0000'" in err and len(err.splitlines()) == 1
+    code, _, err = run(capsys, "predict", "m.fuse", shop / "broken.parquet")
+    assert code == 1 and "row 'sku0000'" in err
+    assert run(capsys, "predict", "m.fuse", shop / "broken.parquet", "--on-error", "missing")[0] == 0
+
+
+# ---------------------------------------------------------------------- cache
+
+
+def test_cache_info_verify_and_clear(capsys, cache_folder):
+    code, out, _ = run(capsys, "cache", "info")
+    assert code == 0 and f"{cache_folder}: 0 vectors" in out
+    ensemblefuse.get_cache().put({"class": "a.B", "params": {"size": 3}}, [b"k" * 16], np.ones((1, 3)))
+    code, out, _ = run(capsys, "cache", "info")
+    assert code == 0 and "B(size=3)" in out and "1 vectors" in out
+    assert run(capsys, "cache", "verify")[:2] == (0, f"{cache_folder}: 1 vectors are good, 0 are damaged.\n")
+    assert fails(capsys, "cache", "clear")[0] == 2
+    code, out, _ = run(capsys, "cache", "clear", "--yes")
+    assert code == 0 and "Deleted 1 vectors" in out
+    assert "holds no vectors" in run(capsys, "cache", "clear")[1]
+
+
+def test_cache_verify_finds_damage(capsys, cache_folder):
+    ensemblefuse.get_cache().put({"class": "a.B"}, [b"k" * 16, b"l" * 16], np.ones((2, 3)))
+    segment = next(Path(cache_folder).rglob("*.seg"))
+    content = bytearray(segment.read_bytes())
+    content[-1] ^= 1
+    segment.write_bytes(content)
+    code, out, err = run(capsys, "cache", "verify")
+    assert code == 1 and "1 are damaged" in out and "encoded again" in err
+
+
+def test_a_cache_that_is_off_is_said_to_be_off(capsys):
+    with ensemblefuse.config_context(cache=None):
+        code, out, _ = run(capsys, "cache", "info")
+    assert code == 0 and "off" in out
+
+
+# ---------------------------------------------------------------------- errors and warnings
+
+
+def test_ctrl_c_is_one_line_and_code_130(capsys, monkeypatch):
+    monkeypatch.setattr("ensemblefuse.cli._inspect.cache", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
+    code, _, err = run(capsys, "cache", "info")
+    assert code == 130 and len(err.splitlines()) == 1 and "interrupted" in err
+
+
+def test_an_unforeseen_error_is_one_line_that_names_debug(capsys, monkeypatch):
+    monkeypatch.setattr("ensemblefuse.cli._inspect.cache", lambda args: {}["gone"])
+    code, error = fails(capsys, "cache", "info")
+    assert code == 1 and "KeyError: 'gone'" in error and "--debug" in error
+
+
+def test_settings_are_as_before_after_a_command(capsys, model_file):
+    before = dict(os.environ)
+    run(capsys, "inspect", model_file, "--quiet")
+    assert dict(os.environ) == before
+
+
+def test_an_encoding_error_speaks_of_options():
+    rows = [BadRow(f"sku{i}", "photo", "'a.png'", "no such file") for i in range(7)]
+    text = describe(EncodingError("ImageEncoder", rows, 9))
+    assert "row 'sku0'" in text and "and 2 more" in text and "--on-error missing" in text and "error.rows" not in text
+
+
+def test_warnings_are_one_line_each_and_said_once(capsys):
+    import warnings
+
+    with warnings.catch_warnings():
+        install_warning_printer()
+        for _ in range(2):
+            warnings.warn("two cells:\n  row 1\n  row 2", ensemblefuse.MissingModalityWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: two cells: row 1; row 2\n"
+    assert one_line("\n") == ""
+
+
+# ---------------------------------------------------------------------- demo
+
+
+def test_hold_out_takes_whole_groups_of_many_classes_and_always_the_same():
+    rng = np.random.default_rng(3)
+    y, groups = rng.choice(list("abcde"), 200), rng.integers(80, size=200)
+    complete = rng.random(200) < 0.5
+    rows = hold_out(y, groups, complete)
+    assert 5 <= rows.sum() <= 10 and complete[rows].any()
+    assert len(set(y[rows])) == 5
+    assert not set(groups[rows]) & set(groups[~rows])
+    np.testing.assert_array_equal(rows, hold_out(y, groups, complete))
+
+
+def test_hold_out_takes_the_smallest_group_where_all_are_large():
+    groups = np.repeat([0, 1, 2], [30, 20, 25])
+    rows = hold_out(np.arange(75) % 3, groups, np.ones(75, dtype=bool))
+    np.testing.assert_array_equal(rows, groups == 1)
+
+
+@pytest.mark.slow
+def test_demo_goes_all_the_way_and_encodes_nothing_the_second_time(capsys, tmp_path, monkeypatch):
+    small = functools.partial(datasets.load_av_digits, 60, data_home=tmp_path / "data")
+    monkeypatch.setattr(datasets, "load_av_digits", small)
+    argv = ["demo", "--data", "digits", "--cv", "2", "--output", tmp_path / "demo.fuse"]
+    code, first, err = run(capsys, *argv)
+    assert code == 0 and [line for line in err.splitlines() if not line.startswith("warning: ")] == []
+    assert all(name in first for name in ("image alone", "text alone", "feature level", "decision level", "hybrid"))
+    assert "GENERATED" in first and "set to None" in first and "load_model(" in first
+    assert "Nothing was encoded" not in first
+    code, second, _ = run(capsys, *argv)
+    assert code == 0 and "Nothing was encoded: all" in second
+    lines = first[first.index("from ensemblefuse import load_model") :]
+    exec(compile(lines, "demo", "exec"), {})
+    assert capsys.readouterr().out.startswith("['")
+
+
+def test_demo_does_not_replace_a_file_that_is_no_model(capsys, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, error = fails(capsys, "demo", "--data", "digits", "--output", tmp_path / "notes.txt")
+    assert code == 2 and "is no model" in error
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_demo_says_what_to_do_where_the_stamps_cannot_be_had(capsys, tmp_path, monkeypatch):
+    def unavailable(**_):
+        raise datasets.DatasetUnavailableError("apt-get has no network.")
+
+    monkeypatch.setattr(datasets, "fetch_tux_paint", unavailable)
+    code, error = fails(capsys, "demo", "--data", "tux-paint", "--output", tmp_path / "m.fuse")
+    assert code == 1 and "no network" in error and "--data digits" in error
