@@ -37,9 +37,7 @@ def demo(args: Namespace) -> int:
     bunch = _load(args.data)
     _print_data(bunch)
     held_out = hold_out(bunch.target.to_numpy(), bunch.groups.to_numpy(), bunch.frame.notna().all(axis=1).to_numpy())
-    print(
-        f"held out: {held_out.sum()} rows, in whole groups; no model below is trained on them or on a row of their groups"
-    )
+    print(f"held out: {held_out.sum()} rows, in whole groups; no model below is trained on them or their groups")
 
     _step(2, "Encode every modality (frozen networks, each cell once)")
     modalities = _modalities(bunch)
@@ -253,7 +251,10 @@ def _predict(output: Path, X: pd.DataFrame, target: pd.Series, modalities: list[
     X, target = X.iloc[shown], target.iloc[shown]
     lines, right = _prediction_lines(model, X, target, modalities)
     print_columns([["row", "true", "predicted", "probability", "modalities"], *lines])
-    print(f"{right} of {len(X)} right: too few to judge the model by; the table above does that.")
+    print(
+        f"{right} of {len(X)} right. These rows are few, and rare classes are in them as often as common ones: judge "
+        "the model by the table above."
+    )
     names = {name: columns for name, _, columns in modalities}
     gone = "text" if "text" in names and len(names) > 1 else modalities[-1][0]
     row = int(np.argmax([sum(_is_there(cells, columns) for columns in names.values()) for _, cells in X.iterrows()]))
