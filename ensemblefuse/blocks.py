@@ -170,8 +170,8 @@ def read_block(
         if len(partly):
             raise ValueError(
                 f"Block {name!r} is partly NaN in {len(partly)} rows: {[labels[i] for i in partly[:_SHOWN]]}. A "
-                "missing modality is NaN in all its columns; fill single gaps before fusion (SimpleImputer), or give the "
-                "block an estimator that takes NaN."
+                "missing modality is NaN in all its columns; fill single gaps before fusion (SimpleImputer), or give "
+                "the block an estimator that takes NaN."
             )
     infinite = np.flatnonzero(np.isinf(data).any(axis=1))
     if len(infinite):

@@ -114,7 +114,7 @@ def test_equal_scaling_keeps_a_wide_noise_block_from_drowning_a_narrow_one():
     assert scores["equal"] > scores[None] + 0.1
 
 
-@pytest.mark.parametrize("combiner", [None, LogPool("learned"), MeanPool(), StackingPool()], ids=str)
+@pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool(), StackingPool()], ids=str)
 def test_fusing_beats_the_best_block_out_of_sample(combiner):
     X, y = make_blocks(n=300, noise=1.6, random_state=3)
     fused = cross_val_score(DecisionFusionClassifier(combiner=combiner), X, y, cv=3, scoring="neg_log_loss").mean()
@@ -142,6 +142,21 @@ def test_a_missing_block_drops_out_and_the_rest_decides(blocks):
     assert (model.classes_[proba.argmax(axis=1)] == y).mean() > 0.6
     # Less evidence, less certainty.
     assert proba.max(axis=1).mean() < model.predict_proba(X).max(axis=1).mean()
+
+
+def test_the_joint_member_stays_out_of_patterns_that_fit_did_not_teach_it(blocks):
+    X, y = blocks
+    rare, common = drop_block(X, "image", slice(0, 9)), drop_block(X, "image", slice(0, 30))
+    without_image = drop_block(X[:1], "image", [0])
+    for table, taught in ((X, False), (rare, False), (common, True)):
+        model = DecisionFusionClassifier().fit(table, y)
+        alone = DecisionFusionClassifier({"joint": SVC()}).fit(table, y)  # another joint member, all else the same
+        assert ([False, True, True] in model.joint_patterns_.tolist()) == taught
+        assert [True, True, True] in model.joint_patterns_.tolist()
+        assert np.isfinite(model.oof_predictions_[3, :30, 0]).all() == (taught or table is X)
+        mask = model._outputs(without_image)[1][:, 0]
+        assert mask.tolist() == [False, True, True, taught]
+        assert alone._outputs(drop_block(without_image, "text", [0]))[1][:, 0].tolist() == [False, False, True, False]
 
 
 def test_a_row_with_no_block_gets_the_class_frequencies():
@@ -196,7 +211,8 @@ def test_a_block_that_cannot_be_fitted_is_left_out_with_a_warning(blocks):
     X = drop_block(X, "audio", slice(None))
     with pytest.warns(MissingModalityWarning, match=r"goes on without these members.*'audio': 0"):
         model = DecisionFusionClassifier().fit(X, y)
-    assert model.member_names_ == ["image", "text"]
+    assert model.member_names_ == ["image", "text", "joint"]
+    assert model.joint_patterns_.tolist() == [[True, True, False]]
 
 
 def test_a_raw_block_is_fitted_inside_the_fold_by_its_own_estimator():

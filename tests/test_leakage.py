@@ -40,8 +40,8 @@ CASES = {
     **{
         f"decision level, {name}": (DecisionFusionClassifier(OVERFIT, combiner=combiner, cv=3), True)
         for name, combiner in {
-            "log pool": LogPool(),
-            "learned log pool": LogPool("learned", alpha=0.0),
+            "equal log pool": LogPool("equal"),
+            "learned log pool": LogPool(alpha=0.0),
             "mean": MeanPool(),
             "accuracy-weighted mean": MeanPool("accuracy"),
             "learned mean": MeanPool("learned"),

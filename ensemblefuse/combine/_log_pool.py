@@ -28,8 +28,9 @@ class LogPool(BasePool):
 
     Parameters
     ----------
-    weights : "equal", "learned", or array of shape (n_members,)
-        ``"equal"``: 1/M each. ``"learned"``: non-negative, of least log-loss on the predictions given to `fit`.
+    weights : "learned", "equal", or array of shape (n_members,)
+        ``"learned"``: non-negative, of least log-loss on the predictions given to `fit`; in regression 1/M, since the
+        precisions are learned. ``"equal"``: 1/M each, which suits members of about equal strength.
     alpha : float
         Penalty ``alpha / n * ||w - 1/M||^2`` on learned weights.
     class_prior : array of shape (n_classes,) or dict of label to probability, optional
@@ -51,12 +52,12 @@ class LogPool(BasePool):
     >>> import numpy as np
     >>> from ensemblefuse import LogPool
     >>> P = np.array([[[0.8, 0.2], [0.2, 0.8]], [[0.6, 0.4], [0.4, 0.6]]])
-    >>> LogPool().fit(P, ["cat", "dog"]).combine(P).round(4)
+    >>> LogPool("equal").fit(P, ["cat", "dog"]).combine(P).round(4)
     array([[0.7101, 0.2899],
            [0.2899, 0.7101]])
     """
 
-    def __init__(self, weights="equal", *, alpha=2.0, class_prior=None):
+    def __init__(self, weights="learned", *, alpha=2.0, class_prior=None):
         self.weights = weights
         self.alpha = alpha
         self.class_prior = class_prior
@@ -77,11 +78,6 @@ class LogPool(BasePool):
             self._new_prior()
 
     def _fit_variance(self, P, y, mask, weight):
-        if isinstance(self.weights, str) and self.weights == "learned":
-            raise ValueError(
-                'LogPool(weights="learned") is for classification: in regression the members are weighted by the '
-                'precision that fit measures. Use "equal", an array, or MeanPool(weights="learned").'
-            )
         error = np.where(mask, (np.nan_to_num(P) - y) ** 2, 0.0)
         mass = np.maximum((mask * weight).sum(axis=1), np.finfo(float).tiny)
         floor = 1e-12 * self.prior_[1] + np.finfo(float).tiny

@@ -94,7 +94,7 @@ class _FeatureFusion(BaseFusion):
     def _estimator(self) -> Any:
         if self.estimator is not None:
             return self.estimator
-        width = self.n_features_in_ if hasattr(self, "n_features_in_") else 1
+        width = self.n_features_in_ / len(self.blocks_) if hasattr(self, "blocks_") else 1
         return default_head(width, classify=isinstance(self, ClassifierMixin), scale=False)
 
     def __sklearn_tags__(self):
@@ -128,7 +128,8 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     Parameters
     ----------
     estimator : classifier, optional
-        By default logistic regression with ``C = min(1, 30 / n_features)``.
+        By default logistic regression with ``C = min(1, 30 / width)``, where `width` is the mean number of columns of
+        a block.
     scaling : {"equal", "mfa", "frobenius", "unit", None}
         See `BlockScaler`. ``"equal"`` gives every block the same total variance.
     weights : dict of str to float, optional
