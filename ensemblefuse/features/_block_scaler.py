@@ -37,7 +37,7 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     blocks_ : dict of str to ndarray of int
     scaler_ : StandardScaler
     scale_ : dict of str to float
-        Factor of each block, without the weights of rows that ``"unit"`` brings.
+        Factor of each block; with ``"unit"`` rows are brought to length 1 before it.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -78,7 +78,8 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.blocks_ = find_blocks(getattr(self, "feature_names_in_", range(X.shape[1])), self.blocks)
         weights = self._block_weights()
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        self.scaler_ = StandardScaler().fit(X, sample_weight=weight)
+        with np.errstate(invalid="ignore", divide="ignore"):  # a block that no row holds has no mean
+            self.scaler_ = StandardScaler().fit(X, sample_weight=weight)
         Z = self.scaler_.transform(X)
         mean_width = np.mean([len(columns) for columns in self.blocks_.values()])
         self.scale_ = {
