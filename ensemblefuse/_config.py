@@ -46,7 +46,8 @@ def set_config(*, cache: str | os.PathLike | None = _UNSET, progress: bool | str
     """Change settings for this process and for the processes it starts from now on.
 
     The settings live in the environment variables ``ENSEMBLEFUSE_CACHE`` and ``ENSEMBLEFUSE_PROGRESS``, so that
-    workers started later (joblib's, for example) agree with their parent.
+    workers started later (joblib's, for example) agree with their parent. Workers that are already running keep
+    their old settings: joblib keeps its workers alive between calls, so change settings before the first parallel one.
 
     Parameters
     ----------

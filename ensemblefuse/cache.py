@@ -19,6 +19,7 @@ import secrets
 import shutil
 import threading
 import warnings
+import weakref
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ class _Shelf:
         self.segments: dict[str, np.ndarray] = {}
         self.index: dict[bytes, tuple[str, int]] = {}
         self.writer: int | None = None
+        self.writer_path = folder
         self.writer_dims = 0
 
     def refresh(self) -> None:
@@ -62,10 +64,16 @@ class _Shelf:
         try:
             found = [entry for entry in os.scandir(self.folder) if entry.name.endswith(".seg")]
         except FileNotFoundError:
-            return
+            found = []
+        if self.segments.keys() - {entry.name for entry in found}:  # another process cleared the cache
+            self.segments.clear()
+            self.index.clear()
         for entry in found:
             seen = len(self.segments.get(entry.name, ()))
-            records = self._map(entry.path, entry.stat().st_size, seen)
+            try:
+                records = self._map(entry.path, entry.stat().st_size, seen)
+            except FileNotFoundError:  # cleared since the folder was listed
+                continue
             if records is None:
                 continue
             self.segments[entry.name] = records
@@ -107,30 +115,41 @@ class _Shelf:
         for i, key in enumerate(keys):
             records["key"][i] = np.frombuffer(key, dtype=f"V{KEY_SIZE}")[0]
             records["crc"][i] = _checksum(key, records["vector"][i])
-        if self.writer is not None and self.writer_dims != vectors.shape[1]:
+        if self.writer is not None and (self.writer_dims != vectors.shape[1] or self._is_gone()):
             self._close()
-        if self.writer is None:
-            self._open(vectors.shape[1])
-        data = memoryview(records.tobytes())
         try:
-            while data:
-                data = data[os.write(self.writer, data) :]  # type: ignore[arg-type]
+            if self.writer is None:
+                self._open(vectors.shape[1])
+            self._write(records.tobytes())
         except OSError:
-            self._close()  # the tail may be torn: what comes next goes into a new segment
+            self._close()  # the header or the tail may be torn: what comes next goes into a new segment
             raise
+
+    def _is_gone(self) -> bool:
+        """Whether the segment being written was deleted, so that nobody would ever read what is appended."""
+        try:
+            return not os.path.samestat(os.stat(self.writer_path), os.fstat(self.writer))  # type: ignore[arg-type]
+        except FileNotFoundError:
+            return True
+
+    def _write(self, content: bytes) -> None:
+        data = memoryview(content)
+        while data:
+            data = data[os.write(self.writer, data) :]  # type: ignore[arg-type]
 
     def _open(self, n_dims: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{os.getpid()}-{secrets.token_hex(6)}.seg"
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self.writer = os.open(self.folder / name, flags, 0o600)
+        self.writer_path = self.folder / name
+        self.writer = os.open(self.writer_path, flags, 0o600)
         self.writer_dims = n_dims
-        os.write(self.writer, _MAGIC + n_dims.to_bytes(8, "little"))
+        self._write(_MAGIC + n_dims.to_bytes(8, "little"))
 
     def _close(self) -> None:
         if self.writer is not None:
-            os.close(self.writer)
-            self.writer = None
+            writer, self.writer = self.writer, None
+            os.close(writer)
 
     def __del__(self):
         if getattr(self, "pid", None) == os.getpid():
@@ -168,6 +187,7 @@ class EmbeddingCache:
         self.n_written = 0
         self._shelves: dict[str, _Shelf] = {}
         self._lock = threading.Lock()
+        _instances.add(self)
 
     def __reduce__(self):
         return type(self), (self.folder,)
@@ -256,7 +276,7 @@ class EmbeddingCache:
         return rows
 
     def verify(self) -> tuple[int, int]:
-        """Check every record's checksum.
+        """Check every record's checksum, also of the records that a later one with the same key replaces.
 
         Returns
         -------
@@ -266,11 +286,11 @@ class EmbeddingCache:
         for row in self.info():
             shelf = _Shelf(row["folder"])
             shelf.refresh()
-            for key in list(shelf.index):
-                if shelf.get(key) is None:
-                    bad += 1
-                else:
-                    good += 1
+            for records in shelf.segments.values():
+                for record in records:
+                    is_good = _checksum(record["key"].tobytes(), record["vector"]) == record["crc"]
+                    good += is_good
+                    bad += not is_good
         return good, bad
 
     def clear(self) -> None:
@@ -286,6 +306,17 @@ def recipe_digest(recipe: dict[str, Any]) -> str:
 
 
 _caches: dict[Path, EmbeddingCache] = {}
+_instances: weakref.WeakSet[EmbeddingCache] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In the child of a fork: a lock that another thread of the parent held would never be released."""
+    for cache in list(_instances):
+        cache._lock = threading.Lock()  # a shelf and its lock are renewed by `_shelf`
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def get_cache() -> EmbeddingCache | None:

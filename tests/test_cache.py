@@ -1,5 +1,6 @@
 """The embedding cache: what it promises to readers, writers, and after a crash."""
 
+import errno
 import multiprocessing
 import os
 import stat
@@ -10,6 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ensemblefuse import CacheWarning, EmbeddingCache, config_context, get_cache, get_config, set_config
+from ensemblefuse.encoders import _content, _torch
 
 RECIPE = {"class": "tests.E", "version": 1, "params": {}}
 
@@ -85,6 +87,78 @@ def test_verify_counts_damaged_records(tmp_path):
     data[-1] ^= 1
     path.write_bytes(data)
     assert cache.verify() == (2, 1)
+
+
+def test_verify_counts_a_damaged_record_that_a_later_one_replaces(tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    cache.put(RECIPE, keys(1), vectors(1))
+    path = segment(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    EmbeddingCache(tmp_path).put(RECIPE, keys(1), vectors(1))
+    assert cache.verify() == (1, 1)
+
+
+def test_after_a_header_that_could_not_be_written_the_next_put_is_readable(tmp_path, monkeypatch):
+    cache = EmbeddingCache(tmp_path)
+    write = os.write
+
+    def full(fd, data):
+        write(fd, bytes(data)[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.warns(CacheWarning, match="No space left"):
+            cache.put(RECIPE, keys(1), vectors(1))
+    cache.put(RECIPE, keys(2), vectors(2))
+    for reader in (cache, EmbeddingCache(tmp_path)):
+        assert_array_equal(np.stack(reader.get(RECIPE, keys(2))), vectors(2))
+
+
+def test_clear_by_another_process_is_noticed_by_writers_and_readers(tmp_path):
+    writer, reader = EmbeddingCache(tmp_path), EmbeddingCache(tmp_path)
+    writer.put(RECIPE, keys(2), vectors(2))
+    assert reader.get(RECIPE, keys(1))[0] is not None
+    EmbeddingCache(tmp_path).clear()
+    assert reader.get(RECIPE, keys(3)) == [None] * 3
+    writer.put(RECIPE, keys(1), vectors(1))
+    for cache in (writer, reader, EmbeddingCache(tmp_path)):
+        assert_array_equal(cache.get(RECIPE, keys(1))[0], vectors(1)[0])
+    assert reader.get(RECIPE, keys(3))[1:] == [None, None]
+    assert EmbeddingCache(tmp_path).info()[0]["recipe"] == RECIPE
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_while_another_thread_holds_the_locks_does_not_hang(tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    cache.put(RECIPE, keys(1), vectors(1))
+    holding, done = threading.Event(), threading.Event()
+
+    def hold():
+        shelf = cache._shelf(RECIPE)
+        with cache._lock, shelf.lock, _content._lock, _torch._lock:
+            holding.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait(60)
+
+    def work():
+        assert cache.get(RECIPE, keys(1))[0] is not None
+        cache.put(RECIPE, keys(1, 1), vectors(1))
+        _content.cell_digest(__file__, strings_are_paths=True)
+        assert _torch.shared_network("key", lambda: 1) == 1
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(20)
+    exitcode = child.exitcode
+    done.set()
+    thread.join()
+    child.kill()
+    assert exitcode == 0
 
 
 def test_a_damaged_record_is_written_again(tmp_path):

@@ -1,9 +1,14 @@
 """The flow that all encoders share, shown on an encoder that counts what it is asked to do."""
 
+import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
+import types
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,14 +18,26 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from ensemblefuse import BaseEncoder, EncodingError, MissingModalityWarning, config_context, get_cache
-from ensemblefuse.encoders._content import cell_digest, class_digest, code_digest
+from ensemblefuse.encoders._content import callable_token, cell_digest, class_digest
 from ensemblefuse.testing import check_encoder
 
 
-class CountingEncoder(BaseEncoder):
-    """Length and number of words; remembers every text that it encoded."""
+class Recording(type):
+    """Holds `CountingEncoder.seen`: a class attribute that changes while encoding would be a new recipe each time."""
 
-    seen: list = []
+    texts: list = []
+
+    @property
+    def seen(cls):
+        return Recording.texts
+
+    @seen.setter
+    def seen(cls, texts):
+        Recording.texts = texts
+
+
+class CountingEncoder(BaseEncoder, metaclass=Recording):
+    """Length and number of words; remembers every text that it encoded."""
 
     def __init__(self, scale=1.0, *, batch_size=2, on_error="raise"):
         self.scale = scale
@@ -79,15 +96,172 @@ def test_a_new_version_and_new_code_are_new_recipes():
     assert class_digest(CountingEncoder) == class_digest(CountingEncoder)
 
 
-def test_code_digest_sees_code_defaults_and_enclosed_values():
+def test_callable_token_sees_code_defaults_and_enclosed_values():
     def make(n, default=1):
         return lambda text, k=default: [n, k]
 
-    assert code_digest(make(1)) == code_digest(make(1))
-    assert len({code_digest(f) for f in (make(1), make(2), make(1, 2), lambda text: [text])}) == 4
-    assert code_digest(len) is None
-    assert code_digest("text".count) is None and code_digest(CountingEncoder().load) is None
-    assert code_digest(make(object())) is None
+    assert callable_token(make(1)) == callable_token(make(1))
+    functions = [make(1), make(2), make(1, 2), make(len), make(np), make(make), lambda text: [text]]
+    assert len({callable_token(f) for f in functions} - {None}) == len(functions)
+    assert callable_token("text".count) is None and callable_token(CountingEncoder().load) is None
+    assert callable_token(make(object())) is None
+
+
+WORDS = {"cat": 1}
+
+
+def words_of(text):
+    return WORDS.get(text, 0)
+
+
+def same(text):
+    return text
+
+
+class UserEncoder(BaseEncoder):
+    """With everything that an author may write into a class."""
+
+    strings_are_paths: ClassVar[bool] = False
+    stops: ClassVar[list] = ["the", "a"]
+    table: ClassVar[dict] = {"x": 1.0, "f": len}
+    matrix = np.eye(2)
+    names = frozenset({"p", "q"})
+    neutral_params = BaseEncoder.neutral_params | {"name"}
+    pattern = re.compile("a+")
+
+    def __init__(self, name="n", function=None):
+        self.name = name
+        self.function = function
+
+    @property
+    def width(self):
+        return 2
+
+    @classmethod
+    def make(cls):
+        return cls()
+
+    @staticmethod
+    def twice(number):
+        return 2 * number
+
+    def encode_batch(self, items):
+        if len(items) > 1:
+            return np.concatenate([self.encode_batch([item]) for item in items])
+        return np.array([[self.twice(words_of(item)), len(UserEncoder.stops)] for item in items])
+
+
+def test_the_recipe_of_a_class_follows_its_attributes_methods_and_globals(monkeypatch):
+    recipe = UserEncoder().recipe()
+    assert recipe == UserEncoder("other").recipe() and recipe["code"]
+    changes = [
+        ("stops", ["the"]),
+        ("table", {"x": 2.0, "f": len}),
+        ("table", {"x": 1.0, "f": max}),
+        ("matrix", np.ones((2, 2))),
+        ("names", frozenset({"p"})),
+        ("pattern", re.compile("a*")),
+        ("width", property(lambda self: 3)),
+        ("make", classmethod(lambda cls: None)),
+        ("twice", staticmethod(lambda number: number)),
+        ("load", same),
+    ]
+    for name, value in changes:
+        with monkeypatch.context() as patch:
+            patch.setattr(UserEncoder, name, value, raising=False)
+            assert UserEncoder().recipe()["code"] != recipe["code"], name
+    for name, value in [("WORDS", {"cat": 2}), ("words_of", lambda text: 1)]:
+        with monkeypatch.context() as patch:
+            patch.setitem(globals(), name, value)
+            assert UserEncoder().recipe()["code"] != recipe["code"], name
+    with monkeypatch.context() as patch:
+        patch.setitem(UserEncoder.table, "x", 3.0)
+        assert UserEncoder().recipe()["code"] != recipe["code"]
+    assert UserEncoder().recipe() == recipe
+
+
+def test_a_function_as_a_parameter_counts_with_its_globals(monkeypatch):
+    recipe = UserEncoder(function=words_of).recipe()
+    assert recipe is not None and recipe == UserEncoder(function=words_of).recipe()
+    monkeypatch.setitem(WORDS, "cat", 5)
+    assert UserEncoder(function=words_of).recipe()["params"] != recipe["params"]
+    assert UserEncoder(function=np.mean).recipe() is not None
+    assert UserEncoder(function=UserEncoder().load).recipe() is None
+
+
+@pytest.mark.parametrize("where", ["attribute", "global"])
+def test_what_cannot_be_told_is_not_cached(monkeypatch, where):
+    if where == "attribute":
+        monkeypatch.setattr(UserEncoder, "matrix", object())
+    else:
+        monkeypatch.setitem(globals(), "WORDS", types.SimpleNamespace(get=lambda text, default: 0))
+    assert UserEncoder().recipe() is None
+    UserEncoder().fit_transform(TEXTS)
+    assert get_cache().n_written == 0
+
+
+def test_an_edited_class_attribute_gives_new_vectors(monkeypatch):
+    assert UserEncoder().fit_transform({"t": ["cat"]}).tolist() == [[2, 2]]
+    assert get_cache().n_written == 1
+    monkeypatch.setattr(UserEncoder, "stops", ["the"])
+    monkeypatch.setitem(WORDS, "cat", 4)
+    assert UserEncoder().fit_transform({"t": ["cat"]}).tolist() == [[8, 1]]
+
+
+def test_a_recipe_is_the_same_in_another_process():
+    code = "from test_encoder_base import UserEncoder; print(UserEncoder().recipe()['code'])"
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in "12"
+    }
+    assert runs == {UserEncoder().recipe()["code"]}
+
+
+class ByteEncoder(BaseEncoder):
+    strings_are_paths = True
+
+    def load(self, cell):
+        return Path(cell).read_bytes()
+
+    def encode_batch(self, items):
+        return np.array([[item[0]] for item in items])
+
+
+def test_a_file_that_changes_while_it_is_read_does_not_poison_the_cache(tmp_path, monkeypatch):
+    paths = [tmp_path / "a.bin", tmp_path / "b.bin"]
+    for path in paths:
+        path.write_bytes(path.stem.encode())
+    prepare = ByteEncoder.prepare
+
+    def overwrite(self):
+        paths[0].write_bytes(b"z")
+
+    monkeypatch.setattr(ByteEncoder, "prepare", overwrite)
+    out = ByteEncoder().fit_transform({"p": [str(path) for path in paths]})
+    assert out.ravel().tolist() == [ord("z"), ord("b")]
+    monkeypatch.setattr(ByteEncoder, "prepare", prepare)
+    assert get_cache().n_written == 1
+    paths[0].write_bytes(b"a")
+    assert ByteEncoder().fit_transform({"p": paths}).ravel().tolist() == [ord("a"), ord("b")]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2), (3, 0)])
+def test_a_batch_of_the_wrong_shape_is_the_encoders_fault(shape):
+    class Wrong(CountingEncoder):
+        def encode_batch(self, items):
+            super().encode_batch(items)
+            return np.ones(shape)
+
+    with pytest.raises(ValueError, match=r"encode_batch must return an array of shape \(3, n_dims\)"):
+        Wrong(batch_size=3, on_error="missing").fit_transform({"title": ["a", "b", "c"]})
+    assert len(CountingEncoder.seen) == 3
 
 
 def test_without_a_cache_nothing_is_written(cache_folder):

@@ -276,6 +276,16 @@ def test_the_global_values_and_functions_that_a_function_uses_are_in_its_recipe(
     assert FunctionEncoder(scaled_length).recipe() == recipe
 
 
+def test_what_a_function_encloses_is_in_its_recipe():
+    def make(factor, inner):
+        return lambda text: factor * inner(text)
+
+    encoders = [FunctionEncoder(make(f, inner)) for f in (1, 2) for inner in (len, helper, scaled_length, Counter)]
+    recipes = [encoder.recipe() for encoder in encoders]
+    assert len({recipe["params"]["code"] for recipe in recipes}) == len(encoders)
+    assert FunctionEncoder(make(1, helper)).recipe() == recipes[1]
+
+
 @pytest.mark.parametrize("make", [Counter, lambda factor: Counter(factor).method])
 def test_an_object_is_cached_only_with_a_version(make):
     texts = {"t": ["a", "bb"]}

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ensemblefuse._config import show_progress
 from ensemblefuse.cache import get_cache
-from ensemblefuse.encoders._content import cell_digest, class_digest, code_digest
+from ensemblefuse.encoders._content import cell_digest, class_digest, value_token
 from ensemblefuse.encoders._weights import folder_digest
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
 from ensemblefuse.table import is_missing, to_frame
@@ -49,6 +49,14 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         Length of one embedding, known after `fit`.
     n_features_in_, feature_names_in_
         As in scikit-learn.
+
+    Notes
+    -----
+    The cache key of a class outside the library holds its class attributes, the code of its methods, and the global
+    values, classes and functions of its module that they use, followed through calls; not the code of imported modules.
+    A class attribute or global value that changes while encoding therefore makes a new key, and one whose content
+    cannot be told, such as a network, means that nothing is cached. Keep networks in attributes of the object or in
+    another module.
 
     Examples
     --------
@@ -107,6 +115,8 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         }
         if cls.__module__.split(".")[0] != "ensemblefuse":
             recipe["code"] = class_digest(cls)
+            if recipe["code"] is None:
+                return None
         return None if any(token is _UNKNOWN for token in recipe["params"].values()) else recipe
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
@@ -284,11 +294,22 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
             for start in range(0, len(todo), batch_size):
                 batch = todo[start : start + batch_size]
                 new = self._encode_cells({key: cell_of[key] for key in batch}, failed)
-                if cache is not None and recipe and new:
-                    cache.put(recipe, list(new), np.stack(list(new.values())))
+                if cache is not None and recipe:
+                    unchanged = [key for key in new if self._is_unchanged(key, cell_of[key])]
+                    if unchanged:
+                        cache.put(recipe, unchanged, np.stack([new[key] for key in unchanged]))
                 found.update(new)
                 bar.update(len(batch))
         return found, failed
+
+    def _is_unchanged(self, key: bytes, cell: Any) -> bool:
+        """Whether a cell still has the content of its key: a file may have been written between digest and load."""
+        if isinstance(cell, (bytes, int, float)) or (isinstance(cell, str) and not self.strings_are_paths):
+            return True
+        try:
+            return cell_digest(cell, strings_are_paths=self.strings_are_paths) == key
+        except (OSError, TypeError, ValueError):
+            return False
 
     def _batch_size(self) -> int:
         batch_size = getattr(self, "batch_size", 32)
@@ -310,7 +331,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
             return {}
         try:
             vectors = self._checked_batch(list(items.values()))
-        except _FATAL:
+        except (*_FATAL, _WrongShapeError):
             raise
         except Exception as error:
             if type(error).__name__ in _FATAL_NAMES:
@@ -332,11 +353,15 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         with np.errstate(over="ignore"):
             vectors = np.asarray(self.encode_batch(items), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(items) or vectors.shape[1] == 0:
-            raise ValueError(
+            raise _WrongShapeError(
                 f"{type(self).__name__}.encode_batch must return an array of shape ({len(items)}, n_dims); got shape "
-                f"{vectors.shape}"
+                f"{vectors.shape}."
             )
         return vectors
+
+
+class _WrongShapeError(ValueError):
+    """The encoder's code is wrong, not a cell."""
 
 
 _UNKNOWN: Any = object()
@@ -354,7 +379,7 @@ def _param_token(name: str, value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return folder_digest(Path(value)) if os.path.isdir(value) else cell_digest(value, strings_are_paths=True).hex()
     if callable(value):
-        return code_digest(value) or _UNKNOWN
+        return value_token(value) or _UNKNOWN
     try:
         return cell_digest(value, strings_are_paths=False).hex()
     except TypeError:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dis
-import functools
-import hashlib
-import os
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._content import cell_digest, class_digest, code_digest
+from ensemblefuse.encoders._content import callable_name, callable_token
 
 __all__ = ["FunctionEncoder"]
 
@@ -129,14 +124,16 @@ class FunctionEncoder(BaseEncoder):
         """
         value = self.func(cell)
         if value is None:
-            raise TypeError(f"{_name(self.func)} returned None, not a number or a vector")
+            raise TypeError(f"{callable_name(self.func)} returned None, not a number or a vector")
         try:
             with np.errstate(over="ignore"):
                 vector = np.asarray(value, dtype=np.float32)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"{_name(self.func)} returned a {type(value).__name__} that is no vector") from error
+            raise TypeError(
+                f"{callable_name(self.func)} returned a {type(value).__name__} that is no vector"
+            ) from error
         if vector.ndim > 1 or vector.size == 0:
-            raise ValueError(f"{_name(self.func)} returned an array of shape {vector.shape}, not (n_dims,)")
+            raise ValueError(f"{callable_name(self.func)} returned an array of shape {vector.shape}, not (n_dims,)")
         return vector.reshape(-1)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
@@ -170,70 +167,10 @@ class FunctionEncoder(BaseEncoder):
         dict or None
         """
         self.prepare()
-        token = _callable_token(self.func, set())
+        token = callable_token(self.func)
         if token is None and self.version is None:
             return None
         recipe = super().recipe()
         if recipe is not None:
-            recipe["params"] |= {"func": _name(self.func), "code": token}
+            recipe["params"] |= {"func": callable_name(self.func), "code": token}
         return recipe
-
-
-def _name(func: Any) -> str:
-    if isinstance(func, functools.partial):
-        return f"partial of {_name(func.func)}"
-    named = func if hasattr(func, "__qualname__") else type(func)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def _callable_token(func: Any, seen: set[int]) -> str | None:
-    """Digest of all that a callable does as far as Python can tell, or None if it cannot."""
-    if isinstance(func, functools.partial):
-        inner = _callable_token(func.func, seen)
-        bound = _value_token([func.args, func.keywords], func, seen)
-        return None if inner is None or bound is None else _digest([inner, bound])
-    if isinstance(func, (types.BuiltinFunctionType, np.ufunc)):
-        owner = getattr(func, "__self__", None)  # len's is its module; that of "abc".count is the str
-        return _name(func) if owner is None or isinstance(owner, types.ModuleType) else None
-    if not isinstance(func, types.FunctionType):
-        return None  # a bound method or an object: what it holds is unknown
-    if id(func) in seen:
-        return "seen"
-    seen.add(id(func))
-    tokens = [code_digest(func)]
-    for name in sorted(set(_global_names(func.__code__)) & set(func.__globals__)):
-        tokens += [name, _value_token(func.__globals__[name], func, seen)]
-    return None if any(token is None for token in tokens) else _digest([str(token) for token in tokens])
-
-
-def _global_names(code: types.CodeType) -> Iterator[str]:
-    """Names that a function and those inside it read from their module."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield instruction.argval
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
-
-
-def _value_token(value: Any, user: Any, seen: set[int]) -> str | None:
-    """Token of a value that the function `user` uses."""
-    if isinstance(value, types.ModuleType):
-        return value.__name__
-    own = getattr(value, "__module__", None) in ("__main__", getattr(user, "__module__", None))
-    if isinstance(value, type):
-        return f"{_name(value)} {class_digest(value)}" if own else _name(value)
-    if isinstance(value, types.FunctionType) and not own:
-        return _name(value)  # imported: as its package has it
-    if callable(value):
-        return _callable_token(value, seen)
-    if isinstance(value, os.PathLike):
-        return repr(value)
-    try:
-        return cell_digest(value, strings_are_paths=False).hex()
-    except TypeError:
-        return None
-
-
-def _digest(tokens: list[str]) -> str:
-    return hashlib.sha256("\n".join(tokens).encode()).hexdigest()

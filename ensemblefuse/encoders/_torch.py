@@ -13,6 +13,16 @@ _networks: dict[tuple, Any] = {}
 _lock = threading.RLock()
 
 
+def _renew_lock() -> None:
+    """In the child of a fork: a lock that another thread of the parent held would never be released."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 def resolve_device(device: Any, *, needed_by: str) -> str:
     """Name of the torch device that `device` means here.
 
