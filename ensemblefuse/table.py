@@ -65,6 +65,12 @@ def to_frame(X: Any) -> pd.DataFrame:
 
 
 def _from_mapping(X: Mapping) -> pd.DataFrame:
+    for name, column in X.items():
+        if isinstance(column, (str, bytes)) or not hasattr(column, "__len__"):
+            raise TypeError(
+                f"Column {name!r} of X must be a sequence of cells; got {type(column).__name__}. A table of one row is "
+                f"written {{{name!r}: [...]}}."
+            )
     lengths = {name: len(column) for name, column in X.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"The columns of X differ in length: {lengths}.")
@@ -92,8 +98,12 @@ def _from_polars(X: Any) -> pd.DataFrame:
     columns = {}
     for name in frame.columns:
         column = frame[name]
-        if column.dtype.is_numeric() or column.dtype.is_temporal():
+        if column.dtype.is_decimal():
+            columns[name] = pd.Series([None if v is None else float(v) for v in column.to_list()], dtype=float)
+        elif column.dtype.is_numeric() or column.dtype.is_temporal():
             columns[name] = column.to_pandas()
+        elif str(column.dtype) == "Boolean":
+            columns[name] = pd.Series(column.to_list(), dtype="bool" if column.null_count() == 0 else "boolean")
         elif column.dtype.is_nested():
             columns[name] = _as_series([None if cell is None else np.asarray(cell) for cell in column.to_list()])
         else:
@@ -127,7 +137,11 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
     kind : {"image", "audio", "text", "number", "category", "series", "empty", "ambiguous"}
     reason : str
     """
-    if pd.api.types.is_bool_dtype(column.dtype) or isinstance(column.dtype, pd.CategoricalDtype):
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        cells = [cell for cell in column.tolist() if not is_missing(cell)]
+        kind, reason = _object_kind(cells) if cells else ("empty", "no cell holds a value")
+        return (kind, reason) if kind in ("image", "audio", "empty") else ("category", "dtype category")
+    if pd.api.types.is_bool_dtype(column.dtype):
         return "category", f"dtype {column.dtype}"
     if pd.api.types.is_numeric_dtype(column.dtype):
         return "number", f"dtype {column.dtype}"

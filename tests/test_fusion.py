@@ -10,9 +10,9 @@ from conftest import make_blocks
 from numpy.testing import assert_allclose
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Perceptron
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Perceptron, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
@@ -20,6 +20,7 @@ from sklearn.model_selection import (
     KFold,
     RepeatedStratifiedKFold,
     ShuffleSplit,
+    StratifiedKFold,
     cross_val_score,
     cross_validate,
 )
@@ -398,3 +399,127 @@ def test_pickle_round_trip(blocks):
     for fusion in (DecisionFusionClassifier(), FeatureFusionClassifier()):
         model = fusion.fit(X, y)
         assert_allclose(pickle.loads(pickle.dumps(model)).predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [AdaBoostClassifier(n_estimators=10), LogisticRegressionCV(Cs=3)],
+    ids=["AdaBoost", "LogisticRegressionCV"],
+)
+def test_sample_weight_reaches_heads_that_route_nothing(head):
+    X, y = make_blocks(n=120, n_classes=2, noise=0.5)
+    wrong = np.where(np.arange(120) < 60, np.where(y == "class 0", "class 1", "class 0"), y)
+    weight = np.r_[np.full(60, 1e-6), np.ones(60)]
+    model = DecisionFusionClassifier(head, cv=3).fit(X, wrong, sample_weight=weight)
+    assert (model.predict(X) == y).mean() > 0.9
+
+
+def test_a_pipeline_whose_last_step_takes_no_weight_is_named(blocks):
+    X, y = blocks
+    head = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    with pytest.warns(UserWarning, match=r"\['text'\] take no sample_weight"):
+        DecisionFusionClassifier({"text": head}).fit(X, y, sample_weight=np.ones(len(y)))
+
+
+def test_weights_reach_a_stacker_inside_a_pipeline():
+    X, y = make_blocks(n=200, n_classes=2, noise=0.5)
+    wrong = np.where(np.arange(200) < 120, np.where(y == "class 0", "class 1", "class 0"), y)
+    weight = np.r_[np.full(120, 1e-6), np.ones(80)]
+    stacker = StackingPool(make_pipeline(StandardScaler(), LogisticRegression()))
+    model = DecisionFusionClassifier(combiner=stacker, cv=3).fit(X, wrong, sample_weight=weight)
+    assert (model.predict(X) == y).mean() > 0.9
+
+
+def test_rows_of_no_weight_count_for_nothing_in_learned_weights():
+    _, y = make_blocks(n=150)
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(3), size=(2, 150))
+    weight = (np.arange(150) < 100).astype(float)
+    weighted = LogPool().fit(P, y, sample_weight=weight)
+    assert_allclose(weighted.weights_, LogPool().fit(P[:, :100], y[:100]).weights_, atol=1e-6)
+
+
+@pytest.mark.parametrize("cv", [KFold(5), StratifiedKFold(5)], ids=str)
+def test_a_splitter_that_tears_groups_apart_is_an_error(blocks, cv):
+    X, y = blocks
+    with pytest.raises(ValueError, match="groups on both sides of a split"):
+        DecisionFusionClassifier(cv=cv).fit(X, y, groups=np.arange(len(y)) % 30)
+    DecisionFusionClassifier(cv=None).fit(X, y, groups=np.arange(len(y)) % 30)
+
+
+def test_a_block_may_not_have_the_name_of_the_joint_member(blocks):
+    X, y = blocks
+    X = X.rename(columns=lambda c: c.replace("audio", "joint"))
+    with pytest.raises(ValueError, match="rename the block"):
+        DecisionFusionClassifier().fit(X, y)
+    DecisionFusionClassifier(joint=False).fit(X, y).predict(X)
+
+
+@pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool(), StackingPool()], ids=str)
+def test_a_class_whose_rows_hold_no_block(blocks, combiner):
+    X, y = blocks
+    y = y.astype(object)
+    y[:10] = "ghost"
+    X.iloc[:10] = np.nan
+    for fusion in (DecisionFusionClassifier(combiner=combiner), FeatureFusionClassifier(XGBClassifier(n_estimators=5))):
+        model = fusion.fit(X, y)
+        proba = model.predict_proba(X)
+        assert model.classes_.tolist()[-1] == "ghost" and proba.shape == (150, 4)
+        assert (model.predict(X)[10:] == y[10:]).mean() > 0.6
+        assert_allclose(proba[0], [*[(y == c).mean() for c in model.classes_]], atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["learned", "equal"])
+def test_a_class_prior_is_applied_after_calibration(weights):
+    X, y = make_blocks(n=400, n_classes=2, noise=2.5)
+    plain = DecisionFusionClassifier(combiner=LogPool(weights)).fit(X[:200], y[:200])
+    shifted = DecisionFusionClassifier(combiner=LogPool(weights, class_prior=[0.9, 0.1])).fit(X[:200], y[:200])
+    assert shifted.temperature_ == pytest.approx(plain.temperature_)
+    expected = plain.predict_proba(X[200:]) * np.array([0.9, 0.1]) / plain.combiner_.prior_
+    assert_allclose(shifted.predict_proba(X[200:]), expected / expected.sum(axis=1, keepdims=True), atol=1e-9)
+
+
+@pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool()], ids=str)
+def test_few_rows_without_an_error_out_of_fold_do_not_make_a_model_certain_beyond_reason(combiner):
+    losses = []
+    for seed in range(5):
+        X, y = make_blocks(n=520, n_classes=2, widths={"a": 10, "b": 10}, noise=1.2, random_state=seed)
+        model = DecisionFusionClassifier(combiner=combiner).fit(X[:20], y[:20])
+        losses.append(log_loss(y[20:], model.predict_proba(X[20:])))
+        assert model.temperature_ > 0.05
+    assert np.mean(losses) < 0.4
+
+
+def test_in_regression_a_missing_block_costs_what_it_knew_and_no_more():
+    X, _ = make_blocks(n=600, widths={"a": 3, "b": 3})
+    y = (X["a__0"] + X["b__0"]).to_numpy()
+    fused = DecisionFusionRegressor(joint=False).fit(X[:300], y[:300])
+    alone = DecisionFusionRegressor().fit(X.filter(like="a__")[:300], y[:300])
+    rest = X[300:]
+    gap = alone.score(rest.filter(like="a__"), y[300:]) - fused.score(drop_block(rest, "b", slice(None)), y[300:])
+    assert abs(gap) < 0.01
+
+
+@pytest.mark.parametrize(
+    "fusion, message",
+    [
+        (DecisionFusionClassifier({"text": Ridge()}), "estimator of 'text' must be a classifier; got Ridge"),
+        (FeatureFusionClassifier(Ridge()), "must be a classifier; got Ridge"),
+        (DecisionFusionRegressor(LogisticRegression()), "must be a regressor; got LogisticRegression"),
+        (DecisionFusionClassifier("svm"), "must be an estimator object.*got 'svm'"),
+        (DecisionFusionClassifier(SVC), "must be an estimator object"),
+        (DecisionFusionClassifier(SVC(decision_function_shape="ovo")), "use 'ovr'"),
+    ],
+    ids=str,
+)
+def test_an_estimator_of_the_wrong_kind_is_refused_by_name(blocks, fusion, message):
+    X, y = blocks
+    with pytest.raises((ValueError, TypeError), match=message):
+        fusion.fit(X, np.arange(len(y)) if "Regressor" in type(fusion).__name__ else y)
+
+
+def test_an_error_of_a_member_says_whose_it_is(blocks):
+    X, y = blocks
+    with pytest.raises(ValueError) as caught:
+        DecisionFusionClassifier({"text": SVC(C=-1)}).fit(X, y)
+    assert "while fitting member 'text'" in caught.value.__notes__

@@ -15,7 +15,7 @@ ROOT = Path(ensemblefuse.__file__).parent
 
 FLOORS = {
     0: ["exceptions", "_config", "_optional"],
-    1: ["table", "blocks", "cache", "datasets"],
+    1: ["_fitting", "table", "blocks", "cache", "datasets"],
     2: ["encoders", "features", "combine", "networks"],
     3: ["fusion"],
     4: ["compose", "evaluation", "inspection", "persistence", "testing"],

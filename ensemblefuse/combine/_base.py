@@ -27,7 +27,7 @@ class BasePool(BaseEstimator):
     n_members_ : int
     """
 
-    def fit(self, P, y, mask=None, sample_weight=None):
+    def fit(self, P, y, mask=None, sample_weight=None, *, classes=None):
         """Learn from out-of-fold predictions.
 
         Parameters
@@ -35,10 +35,12 @@ class BasePool(BaseEstimator):
         P : array of shape (n_members, n_samples, n_classes), or (n_members, n_samples) in regression
             Probabilities, or predicted values. NaN where a member has no prediction.
         y : array of shape (n_samples,)
-            Labels, whose sorted distinct values are the classes; or numbers in regression.
+            Labels, or numbers in regression.
         mask : array of shape (n_members, n_samples), dtype bool, optional
             Whether the member has a prediction. By default: where `P` is finite.
         sample_weight : array of shape (n_samples,), optional
+        classes : array of shape (n_classes,), optional
+            Labels in the order of the last axis of `P`, sorted; by default the distinct values of `y`.
 
         Returns
         -------
@@ -56,15 +58,17 @@ class BasePool(BaseEstimator):
         weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         self.n_members_ = P.shape[0]
         if P.ndim == 3:
-            self.classes_, y = np.unique(y, return_inverse=True)
+            self.classes_ = np.unique(y) if classes is None else np.asarray(classes)
             if len(self.classes_) != P.shape[2]:
                 raise ValueError(f"y holds {len(self.classes_)} classes, but P has {P.shape[2]} columns a row.")
+            y = np.searchsorted(self.classes_, y)
             counts = np.bincount(y, weights=weight, minlength=P.shape[2])
             self.prior_ = np.maximum(counts / counts.sum(), PROBABILITY_FLOOR)
         else:
             mean = np.average(y, weights=weight)
             self.prior_ = np.array([mean, np.average((y - mean) ** 2, weights=weight)])
-        self._fit(P, y, mask, weight)
+        rows = mask.any(axis=0)  # a row with no member counts in the prior and teaches nothing else
+        self._fit(P[:, rows], y[rows], mask[:, rows], weight[rows])
         return self
 
     def combine(self, P, mask=None) -> np.ndarray:
@@ -79,6 +83,10 @@ class BasePool(BaseEstimator):
         -------
         ndarray of shape (n_samples, n_classes) whose rows sum to 1, or (n_samples,) in regression
         """
+        return self.shift(self.pool(P, mask))
+
+    def pool(self, P, mask=None) -> np.ndarray:
+        """Combine for the class frequencies in `fit`; a temperature goes between this and `shift`."""
         check_is_fitted(self, "n_members_")
         P, mask = check_predictions(P, mask)
         if P.shape[0] != self.n_members_:
@@ -86,12 +94,17 @@ class BasePool(BaseEstimator):
         fused = self._combine(P, mask)
         empty = ~mask.any(axis=0)
         if empty.any():
-            fused[empty] = self._empty_value()
+            fused[empty] = self.prior_ / self.prior_.sum() if hasattr(self, "classes_") else self.prior_[0]
         return fused
 
-    def _empty_value(self) -> Any:
-        """The result for a row with no member."""
-        return self.prior_ / self.prior_.sum() if hasattr(self, "classes_") else self.prior_[0]
+    def shift(self, fused: np.ndarray) -> np.ndarray:
+        """Carry fused predictions over to the class frequencies to expect, where the pool was given any."""
+        return fused
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether `fit` has already chosen how certain the fused probabilities are."""
+        return False
 
     def _fit(self, P: np.ndarray, y: np.ndarray, mask: np.ndarray, weight: np.ndarray) -> None:
         raise NotImplementedError
@@ -101,7 +114,7 @@ class BasePool(BaseEstimator):
 
 
 def check_predictions(P: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
-    """`P` as a float array and the mask of its predictions; what is masked becomes NaN."""
+    """`P` as a float array, and the mask of its predictions."""
     P = np.asarray(P, dtype=float)
     if P.ndim not in (2, 3):
         raise ValueError(

@@ -23,8 +23,7 @@ class LogPool(BasePool):
     prior fills in, so that a row with less evidence gets a less certain prediction.
 
     In regression every member is read as a normal density around its prediction, with the variance of its
-    out-of-fold error, and the prior as one with mean and variance of `y`; the same product then gives a mean weighted
-    by precision.
+    out-of-fold error; the product gives a mean weighted by precision, over the members that the row has.
 
     Parameters
     ----------
@@ -88,18 +87,19 @@ class LogPool(BasePool):
         return np.where(mask[..., None], log_probabilities(P) - np.log(self.prior_), 0.0)
 
     def _learn(self, evidence, y, weight):
+        penalty = self.alpha / weight.sum()  # as in scikit-learn, a row of weight 2 counts as two
         weight = weight / weight.sum()
-        n, start = evidence.shape[1], self.weights_
+        rows, start = np.arange(evidence.shape[1]), self.weights_
         # (n_samples, n_members): what each member says for the true class.
         truth = np.take_along_axis(evidence, y[None, :, None], axis=2)[..., 0].T
         log_prior = np.log(self.prior_)
 
         def loss(w):
             fused = softmax(log_prior + np.tensordot(w, evidence, 1))
-            nll = -weight @ np.log(np.maximum(fused[np.arange(n), y], 1e-300))
+            nll = -weight @ np.log(np.maximum(fused[rows, y], 1e-300))
             gradient = np.einsum("n,nk,mnk->m", weight, fused, evidence) - weight @ truth
             gap = w - start
-            return nll + self.alpha / n * gap @ gap, gradient + 2 * self.alpha / n * gap
+            return nll + penalty * gap @ gap, gradient + 2 * penalty * gap
 
         bounds = [(0, None)] * len(start)
         return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12}).x
@@ -107,18 +107,22 @@ class LogPool(BasePool):
     def _combine(self, P, mask):
         if P.ndim == 2:
             return self._combine_normal(P, mask)
-        scores = np.log(self.prior_) + np.tensordot(self.weights_, self._evidence(P, mask), 1)
-        if self.class_prior is not None:
-            scores = scores + np.log(self._new_prior()) - np.log(self.prior_)
-        return softmax(scores)
+        return softmax(np.log(self.prior_) + np.tensordot(self.weights_, self._evidence(P, mask), 1))
+
+    def shift(self, fused):
+        """Probabilities for `class_prior`, if there is one; see `shift_prior`."""
+        return fused if self.class_prior is None else shift_prior(fused, self.prior_, self._new_prior())
+
+    @property
+    def is_calibrated(self):
+        """True with learned weights: their sum is a temperature."""
+        return isinstance(self.weights, str) and self.weights == "learned"
 
     def _combine_normal(self, P, mask):
+        # No prior here: a regressor's prediction is drawn towards the mean of y already, as far as its block is weak.
         precision = np.where(mask, (self.weights_ / self.variance_)[:, None], 0.0)
-        left = np.maximum(1 - (mask * self.weights_[:, None]).sum(axis=0), 0.0)
-        prior_precision = left / max(self.prior_[1], np.finfo(float).tiny)
-        # A prior of no variance (constant y) says all there is to say.
-        total = precision.sum(axis=0) + prior_precision
-        fused = (precision * np.nan_to_num(P)).sum(axis=0) + prior_precision * self.prior_[0]
+        total = precision.sum(axis=0)
+        fused = (precision * np.where(mask, P, 0.0)).sum(axis=0)
         return np.where(total > 0, fused / np.where(total > 0, total, 1.0), self.prior_[0])
 
     def _new_prior(self) -> np.ndarray:
@@ -131,9 +135,6 @@ class LogPool(BasePool):
         if not hasattr(self, "classes_") or prior.shape != self.prior_.shape or not (prior > 0).all():
             raise ValueError(f"class_prior must hold one positive number a class; got {self.class_prior!r}.")
         return prior / prior.sum()
-
-    def _empty_value(self):
-        return super()._empty_value() if self.class_prior is None else self._new_prior()
 
 
 def shift_prior(proba, prior, new_prior) -> np.ndarray:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.utils.validation import has_fit_parameter
 
+from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.combine._base import BasePool, log_probabilities
 
 __all__ = ["StackingPool"]
@@ -31,7 +30,9 @@ class StackingPool(BasePool):
     Attributes
     ----------
     estimator_ : estimator
-        Fitted on labels coded 0 to K - 1.
+        Fitted on coded labels.
+    known_ : ndarray of int
+        Columns of `P` whose classes had rows in `fit`; code i of `estimator_` is class ``known_[i]``.
 
     References
     ----------
@@ -62,14 +63,22 @@ class StackingPool(BasePool):
                 f"StackingPool needs an estimator with predict_proba; {type(estimator).__name__} has none. Wrap it in "
                 "CalibratedClassifierCV."
             )
-        weighted = has_fit_parameter(estimator, "sample_weight")
-        self.estimator_ = clone(estimator).fit(
-            self._features(P, mask), y, **({"sample_weight": weight} if weighted else {})
-        )
+        self.estimator_, _ = fit_estimator(estimator, self._features(P, mask), self._coded(P, y), weight)
+
+    def _coded(self, P, y):
+        """Labels as codes of the classes that are there: XGBoost takes no gaps."""
+        if P.ndim == 2:
+            return y
+        self.known_, y = np.unique(y, return_inverse=True)
+        return y
 
     def _combine(self, P, mask):
         features = self._features(P, mask)
-        return self.estimator_.predict_proba(features) if P.ndim == 3 else self.estimator_.predict(features)
+        if P.ndim == 2:
+            return np.asarray(self.estimator_.predict(features), dtype=float)
+        fused = np.zeros(P.shape[1:])
+        fused[:, self.known_] = self.estimator_.predict_proba(features)
+        return fused
 
     def _features(self, P, mask):
         """(n_samples, n_members * n_classes), or (n_samples, n_members) in regression."""

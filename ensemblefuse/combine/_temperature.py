@@ -12,7 +12,7 @@ __all__ = ["apply_temperature", "fit_temperature"]
 _LOG_RANGE = 6.0
 
 
-def fit_temperature(scores, y, sample_weight=None) -> float:
+def fit_temperature(scores, y, sample_weight=None, *, smoothing=0.0) -> float:
     """Temperature of least log-loss.
 
     Parameters
@@ -22,6 +22,9 @@ def fit_temperature(scores, y, sample_weight=None) -> float:
     y : array of int of shape (n_samples,)
         Column of the true class.
     sample_weight : array of shape (n_samples,), optional
+    smoothing : float
+        Share of each target that is spread over all classes. With 0 a sample without errors makes the temperature run
+        to its bound; Platt's 1 / (n_samples + 2) keeps it from that.
 
     Returns
     -------
@@ -30,7 +33,7 @@ def fit_temperature(scores, y, sample_weight=None) -> float:
 
     References
     ----------
-    Guo et al., ICML 2017, eq. 9.
+    Guo et al., ICML 2017, eq. 9; for the smoothing Platt, Advances in Large Margin Classifiers 1999.
 
     Examples
     --------
@@ -51,7 +54,8 @@ def fit_temperature(scores, y, sample_weight=None) -> float:
 
     def loss(log_temperature):
         z = scores / np.exp(log_temperature)
-        return weight @ (np.log(np.exp(z).sum(axis=1)) - z[rows, y])
+        target = (1 - smoothing) * z[rows, y] + smoothing * z.mean(axis=1)
+        return weight @ (np.log(np.exp(z).sum(axis=1)) - target)
 
     best = minimize_scalar(loss, bounds=(-_LOG_RANGE, _LOG_RANGE), method="bounded", options={"xatol": 1e-8})
     return float(size * np.exp(best.x))

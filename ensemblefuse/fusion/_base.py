@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn import config_context
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -18,7 +18,7 @@ from ensemblefuse.blocks import Blocks, find_blocks, is_raw, read_block
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.table import to_frame
 
-__all__ = ["BaseFusion", "fit_estimator", "takes_nan"]
+__all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
 
 
 class BaseFusion(BaseEstimator):
@@ -95,7 +95,8 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
     fusion.classes_, codes = np.unique(y, return_inverse=True)
     if len(fusion.classes_) < 2:
         raise ValueError(
-            f"{type(fusion).__name__} needs samples of at least 2 classes; y holds one class: {fusion.classes_[0]!r}."
+            f"{type(fusion).__name__} needs samples of at least 2 classes; y holds one class: "
+            f"{fusion.classes_.tolist()[0]!r}."
         )
     return codes
 
@@ -121,40 +122,27 @@ def takes_nan(estimator: Any) -> bool:
         return False
 
 
-def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[Any, bool]:
-    """A fitted clone, weighted wherever any part of it takes weights.
-
-    Returns
-    -------
-    estimator : estimator
-    weighted : bool
-        False if weights were given and no part of the estimator takes them.
-    """
-    fitted = clone(estimator)
-    if sample_weight is None:
-        return fitted.fit(X, y), True
-    # scikit-learn's routing carries the weights through pipelines, searches and one-vs-rest alike.
-    with config_context(enable_metadata_routing=True):
-        if not _request_weights(fitted):
-            return fitted.fit(X, y), False
-        return fitted.fit(X, y, sample_weight=sample_weight), True
-
-
-def _request_weights(estimator: Any) -> bool:
-    """Ask every part for ``sample_weight``; whether one takes it in `fit`."""
-    taken = False
-    nested = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else []
-    for part in [estimator, *nested]:
-        for method in ("fit", "score"):
-            request = getattr(part, f"set_{method}_request", None)
-            if request is None or isinstance(part, type):
-                continue
-            try:
-                request(sample_weight=True)
-            except TypeError:  # this part has no such argument
-                continue
-            taken = taken or method == "fit"
-    return taken
+def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bool) -> None:
+    """Refuse what is no estimator, or one of the other kind."""
+    if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "get_params")):
+        raise TypeError(
+            f"{type(fusion).__name__}: the estimator of {name!r} must be an estimator object such as "
+            f"{'LogisticRegression()' if classify else 'Ridge()'}; got {estimator!r}."
+        )
+    wrong = is_regressor(estimator) if classify else is_classifier(estimator)
+    if wrong:
+        raise ValueError(
+            f"{type(fusion).__name__}: the estimator of {name!r} must be a "
+            f"{'classifier' if classify else 'regressor'}; got {type(estimator).__name__}."
+        )
+    last = estimator
+    while isinstance(last, Pipeline):
+        last = last.steps[-1][1]
+    if getattr(last, "decision_function_shape", None) == "ovo":
+        raise ValueError(
+            f"{type(fusion).__name__}: the estimator of {name!r} has decision_function_shape='ovo', which gives one "
+            "value a pair of classes; use 'ovr', or OneVsRestClassifier(SVC())."
+        )
 
 
 def warn_unweighted(fusion: Any, members: list[str]) -> None:

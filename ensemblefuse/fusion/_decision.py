@@ -17,7 +17,14 @@ from ensemblefuse.combine import BasePool, LogPool, apply_temperature, fit_tempe
 from ensemblefuse.combine._base import softmax
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import BlockScaler
-from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers, takes_nan, warn_unweighted
+from ensemblefuse.fusion._base import (
+    BaseFusion,
+    check_estimator_kind,
+    read_labels,
+    read_numbers,
+    takes_nan,
+    warn_unweighted,
+)
 from ensemblefuse.fusion._heads import default_head
 from ensemblefuse.fusion._ledger import Member, fit_members, gives_probabilities, make_splits, member_scores
 
@@ -88,9 +95,12 @@ class _DecisionFusion(BaseFusion):
         self._fit_combiner(P, y, weight, splits)
 
     def _check_estimators(self, blocks: Blocks) -> None:
+        if JOINT in self.blocks_ and (self.joint or isinstance(self.estimators, Mapping)):
+            raise ValueError(f"{JOINT!r} is the name of the member over all blocks; rename the block.")
+        for name in [*self.blocks_, JOINT]:
+            if self._given(name) is not None:
+                check_estimator_kind(self, name, self._given(name), classify=self._classify)
         if isinstance(self.estimators, Mapping):
-            if JOINT in self.blocks_:
-                raise ValueError(f"{JOINT!r} is the name of the member over all blocks; rename the block.")
             self._require_blocks({k: v for k, v in self.estimators.items() if k != JOINT}, "estimators")
         if not isinstance(self.combiner, (BasePool, type(None))):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
@@ -181,14 +191,15 @@ class _DecisionFusion(BaseFusion):
         labels = self.classes_[y] if self._classify else y
         mask = np.isfinite(P[..., 0] if self._classify else P)
         rows = np.flatnonzero(mask.any(axis=0))
-        self.combiner_ = _fit_pool(combiner, P, labels, mask, weight, rows)
+        classes = self.classes_ if self._classify else None
+        self.combiner_ = _fit_pool(combiner, P, labels, mask, weight, np.arange(len(y)), classes)
         fused = np.full(P.shape[1:], np.nan)
         # Honest fused predictions: the combiner, too, is fitted without the rows that it combines.
         for train, test in splits:
             train, test = np.intersect1d(train, rows), np.intersect1d(test, rows)
-            if len(test) and (not self._classify or len(np.unique(y[train])) == len(self.classes_)):
-                pool = _fit_pool(combiner, P, labels, mask, weight, train)
-                fused[test] = pool.combine(P[:, test], mask[:, test])
+            if len(test) and len(train) and (not self._classify or len(np.unique(y[train])) > 1):
+                pool = _fit_pool(combiner, P, labels, mask, weight, train, classes)
+                fused[test] = pool.pool(P[:, test], mask[:, test])
         self._learn_certainty(fused, y, weight)
         self.oof_predictions_ = P.astype(np.float32)
 
@@ -211,9 +222,14 @@ class _DecisionFusion(BaseFusion):
         return self._scale(scores), mask
 
 
-def _fit_pool(combiner, P, labels, mask, weight, rows):
+def _temperature(scores, y, weight):
+    """Temperature from out-of-fold scores, kept finite where no row is wrong."""
+    return fit_temperature(scores, y, weight, smoothing=1 / (len(y) + 2))
+
+
+def _fit_pool(combiner, P, labels, mask, weight, rows, classes):
     weight = None if weight is None else weight[rows]
-    return clone(combiner).fit(P[:, rows], labels[rows], mask[:, rows], weight)
+    return clone(combiner).fit(P[:, rows], labels[rows], mask[:, rows], weight, classes=classes)
 
 
 class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
@@ -235,9 +251,11 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         in rows that hold every block, and in rows that lack some if at least 10 rows in fit lacked the same and
         two blocks are left; the gap is filled with the mean.
     cv : int, splitter or iterable of (train, test)
-        Splits for the out-of-fold predictions. A number is lowered to the size of the smallest class.
+        Splits for the out-of-fold predictions. A number is lowered to the size of the largest class and to the number
+        of groups.
     calibration : {"temperature", None}
-        Whether the fused probabilities get a temperature that is fitted out of fold.
+        Whether the fused probabilities get a temperature that is fitted out of fold. A pool that has chosen its
+        own certainty, as `LogPool` with learned weights has, gets none.
     n_jobs : int, optional
         Jobs for fits of members and folds, as in joblib.
     blocks : dict, optional
@@ -262,7 +280,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
     oof_predictions_ : ndarray of shape (n_members, n_samples, n_classes), dtype float32
         The ledger; NaN where a member has no out-of-fold prediction.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
-        Fused out-of-fold probabilities, the combiner fitted without the fold; NaN in rows of no test fold.
+        Fused out-of-fold probabilities, the combiner fitted without the fold, at the temperature that was fitted on
+        them; for the class frequencies in fit, whatever the combiner's `class_prior`. NaN in rows of no test fold.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -334,7 +353,7 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
             rows = np.isfinite(scores[m]).all(axis=1)
             if not gives_probabilities(self.estimators_[name]) and rows.any():
                 member_weight = None if weight is None else weight[rows]
-                self.member_temperatures_[m] = fit_temperature(scores[m, rows], y[rows], member_weight)
+                self.member_temperatures_[m] = _temperature(scores[m, rows], y[rows], member_weight)
         return self._scale(scores)
 
     def _scale(self, scores):
@@ -343,9 +362,9 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
     def _learn_certainty(self, fused, y, weight):
         self.temperature_ = 1.0
         rows = np.isfinite(fused).all(axis=1)
-        if self.calibration == "temperature" and rows.any():
+        if self.calibration == "temperature" and rows.any() and not self.combiner_.is_calibrated:
             log_fused = np.log(np.maximum(fused[rows], 1e-12))
-            self.temperature_ = fit_temperature(log_fused, y[rows], None if weight is None else weight[rows])
+            self.temperature_ = _temperature(log_fused, y[rows], None if weight is None else weight[rows])
             fused[rows] = apply_temperature(fused[rows], self.temperature_)
         self.oof_proba_ = fused.astype(np.float32)
 
@@ -362,11 +381,11 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
             The class frequencies for a row with no block at all.
         """
         P, mask = self._outputs(X)
-        fused = self.combiner_.combine(P, mask)
+        fused = self.combiner_.pool(P, mask)
         some = mask.any(axis=0)
-        if some.any():
+        if some.any() and self.temperature_ != 1:
             fused[some] = apply_temperature(fused[some], self.temperature_)
-        return fused
+        return self.combiner_.shift(fused)
 
     def predict(self, X):
         """Most probable class of each row.

@@ -9,12 +9,13 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
+from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.features import BlockScaler
 from ensemblefuse.fusion._base import (
     BaseFusion,
+    check_estimator_kind,
     final_has,
-    fit_estimator,
     read_labels,
     read_numbers,
     takes_nan,
@@ -34,7 +35,7 @@ class _FeatureFusion(BaseFusion):
         self.missing = missing
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, groups=None):
         """Scale the blocks and fit the estimator on all of them.
 
         Parameters
@@ -43,11 +44,15 @@ class _FeatureFusion(BaseFusion):
             Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns.
         y : array of shape (n_samples,)
         sample_weight : array of shape (n_samples,), optional
+        groups : ignored
+            There is no inner split; taken so that a search may set decision-level fusion beside it.
 
         Returns
         -------
         self
         """
+        if self.estimator is not None:
+            check_estimator_kind(self, "all blocks", self.estimator, classify=isinstance(self, ClassifierMixin))
         blocks = self._read_blocks(X, reset=True)
         y = self._read_target(y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
@@ -63,7 +68,8 @@ class _FeatureFusion(BaseFusion):
         table = _side_by_side(blocks)[there]
         self.scaler_.fit(table, sample_weight=weight)
         with threadpool_limits(1, "blas"):
-            self.estimator_, weighted = fit_estimator(self._estimator(), self._scale(table), y[there], weight)
+            target = self._known_target(y[there])
+            self.estimator_, weighted = fit_estimator(self._estimator(), self._scale(table), target, weight)
         warn_unweighted(self, [] if weighted else ["all blocks"])
         return self
 
@@ -146,7 +152,9 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         Positions of each block's columns.
     scaler_ : BlockScaler
     estimator_ : classifier
-        Fitted on labels coded 0 to n_classes - 1.
+        Fitted on coded labels.
+    known_ : ndarray of int
+        Classes that have rows with any block; code i of `estimator_` is class ``known_[i]``.
     prior_ : ndarray of shape (n_classes,)
         Class frequencies; the prediction for a row with no block at all.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
@@ -170,6 +178,13 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         if weight is not None and len(np.unique(y[weight > 0])) < 2:
             raise ValueError("after leaving out rows of sample_weight 0, y holds one class only.")
 
+    def _known_target(self, y):
+        """Codes of the classes that have rows with any block: XGBoost takes no gaps."""
+        self.known_, y = np.unique(y, return_inverse=True)
+        if len(self.known_) < 2:
+            raise ValueError("the rows that hold any block are of one class; there is nothing to fit.")
+        return y
+
     def _learn_prior(self, y, weight):
         self.prior_ = np.bincount(y, weights=weight, minlength=len(self.classes_)).astype(float)
         self.prior_ /= self.prior_.sum()
@@ -186,7 +201,7 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         ndarray of shape (n_samples,)
         """
         table, empty = self._rows(X)
-        codes = np.asarray(self.estimator_.predict(table)).astype(int)
+        codes = self.known_[np.asarray(self.estimator_.predict(table)).astype(int)]
         codes[empty] = self.prior_.argmax()
         return self.classes_[codes]
 
@@ -203,7 +218,8 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         ndarray of shape (n_samples, n_classes)
         """
         table, empty = self._rows(X)
-        proba = self.estimator_.predict_proba(table)
+        proba = np.zeros((len(table), len(self.classes_)))
+        proba[:, self.known_] = self.estimator_.predict_proba(table)
         proba[empty] = self.prior_
         return proba
 
@@ -254,6 +270,9 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
 
     def _check_rows(self, y, weight):
         pass
+
+    def _known_target(self, y):
+        return y
 
     def _learn_prior(self, y, weight):
         self.prior_ = float(np.average(y, weights=weight))

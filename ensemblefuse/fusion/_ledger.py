@@ -5,6 +5,7 @@ All second-level work (weights, calibration, stacking) reads it, and nothing els
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from threadpoolctl import threadpool_limits
 
+from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.combine._base import log_probabilities
-from ensemblefuse.fusion._base import fit_estimator
 
 __all__ = ["Member", "fit_members", "make_splits", "member_scores"]
 
@@ -44,9 +45,9 @@ def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[
 
     Parameters
     ----------
-    cv : int, splitter, or iterable of (train, test)
-        A number of folds is stratified in classification, keeps groups together if there are any, and is lowered to
-        the size of the smallest class.
+    cv : int, splitter, iterable of (train, test), or None
+        A number of folds (None means 5) is stratified in classification, keeps groups together if there are any, and
+        is lowered to the size of the largest class and to the number of groups.
     y : ndarray of shape (n_samples,)
         Class codes, or numbers.
     groups : array of shape (n_samples,), optional
@@ -55,21 +56,43 @@ def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[
     Returns
     -------
     list of (train, test) : arrays of positions
+
+    Raises
+    ------
+    ValueError
+        If a group is on both sides of a split.
     """
+    cv = 5 if cv is None else cv
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
         if cv < 2:
             raise ValueError(f"cv must be at least 2 folds; got {cv}.")
-        smallest = int(np.min(np.bincount(y))) if classify else len(y)
+        most = int(np.max(np.bincount(y))) if classify else len(y)
         if groups is not None:
-            smallest = min(smallest, len(np.unique(groups)))
-        cv = max(2, min(int(cv), int(smallest)))
+            most = min(most, len(np.unique(groups)))
+        cv = max(2, min(int(cv), most))
         if groups is not None:
             cv = StratifiedGroupKFold(cv) if classify else GroupKFold(cv)
     splitter = check_cv(cv, y, classifier=classify)
-    splits = list(splitter.split(np.zeros((len(y), 1)), y, groups))
+    with warnings.catch_warnings():
+        # A class with fewer rows than folds is absent from some of them, which the ledger takes.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored", category=UserWarning)
+        splits = list(splitter.split(np.zeros((len(y), 1)), y, groups))
     if not splits:
         raise ValueError(f"cv={cv!r} made no split.")
+    if groups is not None:
+        _check_groups(cv, splits, np.asarray(groups))
     return splits
+
+
+def _check_groups(cv: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray) -> None:
+    for train, test in splits:
+        both = np.intersect1d(groups[train], groups[test])
+        if len(both):
+            raise ValueError(
+                f"cv={cv!r} puts {len(both)} groups on both sides of a split, such as {both.tolist()[0]!r}. Pass a "
+                "number of folds, or a splitter that keeps groups together (StratifiedGroupKFold, GroupKFold)."
+            )
 
 
 def fit_members(
@@ -103,14 +126,16 @@ def fit_members(
         work.append((m, train, test))
     results = Parallel(n_jobs=n_jobs)(
         delayed(_fit_one)(
+            members[m].name,
             members[m].estimator,
             _rows(members[m].data, train),
             y[train],
             None if sample_weight is None else sample_weight[train],
             _rows(members[m].data, test),
             n_classes,
+            keep=i >= len(work) - len(members),
         )
-        for m, train, test in work
+        for i, (m, train, test) in enumerate(work)
     )
     shape = (len(members), len(y), n_classes) if n_classes else (len(members), len(y))
     total, count = np.zeros(shape), np.zeros(shape[:2])
@@ -130,16 +155,20 @@ def _rows(data: Any, rows: np.ndarray) -> Any:
     return data.iloc[rows] if hasattr(data, "iloc") else data[rows]
 
 
-def _fit_one(estimator, X, y, sample_weight, X_test, n_classes):
-    """Fit one member on one training set and predict one test set, on one BLAS thread."""
+def _fit_one(name, estimator, X, y, sample_weight, X_test, n_classes, *, keep):
+    """Fit one member on one training set and predict one test set, on one BLAS thread; `keep` the fitted one or not."""
     with threadpool_limits(1, "blas"):
         weighted_y = y if sample_weight is None else y[sample_weight > 0]
         classes, local = np.unique(y, return_inverse=True) if n_classes else (np.empty(0), y)
         if (n_classes and len(np.unique(weighted_y)) < 2) or len(y) == 0:
             return None, classes, None, True
-        fitted, weighted = fit_estimator(estimator, X, local, sample_weight)
-        scores = member_scores(fitted, classes, X_test, n_classes) if len(X_test) else None
-    return fitted, classes, scores, weighted
+        try:
+            fitted, weighted = fit_estimator(estimator, X, local, sample_weight)
+            scores = member_scores(fitted, classes, X_test, n_classes) if len(X_test) else None
+        except Exception as error:
+            error.add_note(f"while fitting member {name!r}")
+            raise
+    return fitted if keep else None, classes, scores, weighted
 
 
 def gives_probabilities(estimator: Any) -> bool:

@@ -1,0 +1,64 @@
+"""Fit a clone of any estimator, with weights wherever it takes them. Floor 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+__all__ = ["fit_estimator"]
+
+
+def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[Any, bool]:
+    """A fitted clone, weighted if its last step takes weights in any way.
+
+    Returns
+    -------
+    estimator : estimator
+    weighted : bool
+        False if weights were given and the estimator takes none.
+    """
+    fitted = clone(estimator)
+    if sample_weight is None:
+        return fitted.fit(X, y), True
+    if has_fit_parameter(fitted, "sample_weight"):
+        with config_context(enable_metadata_routing=False):
+            return fitted.fit(X, y, sample_weight=sample_weight), True
+    # scikit-learn's routing carries the weights into pipelines, searches and one-vs-rest.
+    try:
+        with config_context(enable_metadata_routing=True):
+            if _request_weights(fitted):
+                return fitted.fit(X, y, sample_weight=sample_weight), True
+    except (UnsetMetadataPassedError, NotImplementedError):  # a router that does not route them
+        pass
+    return clone(estimator).fit(X, y), False
+
+
+def _parts(estimator: Any) -> list[Any]:
+    nested = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else []
+    return [estimator, *(part for part in nested if not isinstance(part, type))]
+
+
+def _request_weights(estimator: Any) -> bool:
+    """Ask every part for ``sample_weight``; whether the last step, or a part of it, takes it in `fit`."""
+    last = estimator
+    while isinstance(last, Pipeline):
+        last = last.steps[-1][1]
+    decisive = {id(part) for part in _parts(last)}
+    taken = False
+    for part in _parts(estimator):
+        for method in ("fit", "score"):
+            request = getattr(part, f"set_{method}_request", None)
+            if request is None:
+                continue
+            try:
+                request(sample_weight=True)
+            except TypeError:  # this part has no such argument
+                continue
+            taken = taken or (method == "fit" and id(part) in decisive)
+    return taken
