@@ -13,9 +13,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
-from sklearn.feature_selection import SelectKBest, SelectPercentile, SequentialFeatureSelector
+from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercentile, SequentialFeatureSelector
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import get_tags
 
@@ -30,6 +30,8 @@ __all__ = ["ModalityTransformer", "infer_modalities", "make_fusion_pipeline"]
 
 # Transformers that need y though their tags do not say so.
 _SUPERVISED = (SelectKBest, SelectPercentile, SequentialFeatureSelector, PLSCanonical, PLSRegression, PLSSVD, CCA)
+# Transformers that hand y on to what they hold. Others, such as imputers, fit what they hold on parts of X.
+_HAND_Y_ON = (Pipeline, FeatureUnion, ColumnTransformer, SelectorMixin, PresentRows)
 
 _ENCODERS = {"image": ImageEncoder, "audio": AudioEncoder, "text": TextEncoder, "series": TimeSeriesEncoder}
 _KINDS = (*_ENCODERS, "number", "category", "drop")
@@ -39,7 +41,9 @@ class ModalityTransformer(ColumnTransformer):
     """A `ColumnTransformer` whose columns are modalities: any of them may be absent at prediction.
 
     It takes the tables that `to_frame` takes (pandas, polars, dict of columns). A column that it was fitted on and that
-    a later table lacks makes its modality missing, with one warning that names it. Made by `make_fusion_pipeline`.
+    a later table lacks makes its modality missing, with one warning that names it. Missing cells of columns that are no
+    numbers (None, `pandas.NA`) reach the transformers as NaN, which scikit-learn's take. Made by
+    `make_fusion_pipeline`.
 
     Attributes
     ----------
@@ -65,14 +69,14 @@ class ModalityTransformer(ColumnTransformer):
         self._require_columns(X)
         self.numeric_columns_ = [str(c) for c in X.columns if pd.api.types.is_numeric_dtype(X[c].dtype)]
         # y stops here: what learns from labels at this floor would leak into every inner fold of the fusion.
-        return super().fit_transform(X, None, **params)
+        return _indexed(super().fit_transform(_plain_missing(X), None, **params), X)
 
     def transform(self, X, **params):
         """Blocks of new rows; see `fit_transform`."""
         X = to_frame(X)
         if hasattr(self, "numeric_columns_"):
             X = self._complete(X)
-        return super().transform(X, **params)
+        return _indexed(super().transform(_plain_missing(X), **params), X)
 
     def _wanted(self) -> dict[str, list]:
         """Columns of each modality, by name."""
@@ -121,6 +125,39 @@ class ModalityTransformer(ColumnTransformer):
         return X.assign(**new)
 
 
+def _plain_missing(X: pd.DataFrame) -> pd.DataFrame:
+    """X, rows counted from 0, NaN for missing cells of columns that are no numbers: NaN can be sorted, NA cannot."""
+    new = {}
+    for column in X.columns:
+        cells = X[column]
+        if isinstance(cells.dtype, pd.CategoricalDtype):
+            if _has_na(cells.cat.categories.dtype) and cells.hasnans:
+                new[column] = cells.cat.rename_categories(cells.cat.categories.astype(object))
+        elif cells.dtype == object or (_has_na(cells.dtype) and not _is_number(cells.dtype)):
+            lost = cells.isna()
+            if lost.any():
+                new[column] = cells.astype(object).mask(lost, np.nan)
+    X = X.copy(deep=False)
+    for column, cells in new.items():
+        X[column] = cells
+    X.index = pd.RangeIndex(len(X))  # scikit-learn 1.6 loses the index of single columns; `_indexed` gives it back
+    return X
+
+
+def _indexed(blocks: Any, X: pd.DataFrame) -> Any:
+    if isinstance(blocks, pd.DataFrame):
+        blocks.index = X.index
+    return blocks
+
+
+def _has_na(dtype: Any) -> bool:
+    return getattr(dtype, "na_value", None) is pd.NA
+
+
+def _is_number(dtype: Any) -> bool:
+    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
+
+
 def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any = None) -> Pipeline:
     """A scikit-learn pipeline of two steps: ``encode`` (all modalities) and ``fuse`` (a fusion estimator).
 
@@ -128,8 +165,7 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
     ----------
     modalities : list of (name, encoder, columns)
         `encoder` is an encoder, any transformer or pipeline of these, ``"passthrough"`` for a block of raw cells, or
-        ``"drop"``. `columns` is a column name or a list of these. `infer_modalities` makes such a list. Transformers
-        are put into `PresentRows`, so that rows without the modality pass them by.
+        ``"drop"``. `columns` is a column name or a list of these. `infer_modalities` makes such a list.
     fusion : estimator, optional
         By default ``DecisionFusionClassifier()``.
 
@@ -137,6 +173,15 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
     -------
     Pipeline
         Takes pandas and polars frames and dicts of columns.
+
+    Notes
+    -----
+    Transformers are put into `PresentRows`, so that rows without the modality pass them by: a pipeline without encoders
+    as a whole, so that sparse steps such as TF-IDF stay sparse within it; in a pipeline with an encoder each other step
+    by itself. Paths of parameters are as without it: ``encode__tabular__pca__n_components`` for
+    ``("tabular", make_pipeline(StandardScaler(), PCA()), ...)``, ``encode__text__pca__n_components`` for
+    ``("text", make_pipeline(TextEncoder(), StandardScaler(), PCA()), ...)``, and ``encode__tabular__n_components`` for
+    ``("tabular", PCA(), ...)``.
 
     Raises
     ------
@@ -190,13 +235,15 @@ def _check_modality(modality: Any) -> tuple[str, Any, Any]:
 
 
 def _learns_from_labels(step: Any) -> bool:
-    """Whether a transformer, or any part of it, is fitted on y."""
-    parts = [step, *(step.get_params(deep=True).values() if hasattr(step, "get_params") else [])]
-    return any(
-        isinstance(part, _SUPERVISED)
-        or (isinstance(part, BaseEstimator) and (_predicts(part) or get_tags(part).target_tags.required))
-        for part in parts
-    )
+    """Whether a transformer, or anything that it hands y on to, is fitted on y."""
+    if not isinstance(step, BaseEstimator):
+        return False
+    if isinstance(step, _SUPERVISED) or _predicts(step) or get_tags(step).target_tags.required:
+        return True
+    if not isinstance(step, _HAND_Y_ON):
+        return False
+    held = [part for name, part in step.get_params(deep=True).items() if SEPARATOR not in name]
+    return any(_learns_from_labels(part) for part in held)
 
 
 def _predicts(part: Any) -> bool:
@@ -209,11 +256,18 @@ def _steps(encoder: Any) -> list[Any]:
 
 def _guard(encoder: Any) -> Any:
     """Put everything but encoders into `PresentRows`."""
-    if isinstance(encoder, Pipeline):
-        return Pipeline([(name, _guard(step)) for name, step in encoder.steps], memory=encoder.memory)
     if encoder is None or isinstance(encoder, (str, BaseEncoder, PresentRows)):
         return encoder
-    return PresentRows(encoder)
+    if not isinstance(encoder, Pipeline):
+        return PresentRows(encoder)
+    if _holds_encoder(encoder) or all(step is None or isinstance(step, str) for step in _steps(encoder)):
+        # An encoder's output is dense, so one PresentRows a step costs no memory, and parameters keep their paths.
+        return Pipeline([(name, _guard(step)) for name, step in encoder.steps], memory=encoder.memory)
+    return PresentRows(Pipeline(list(encoder.steps), memory=encoder.memory))
+
+
+def _holds_encoder(step: Any) -> bool:
+    return isinstance(step, BaseEncoder) or (isinstance(step, Pipeline) and any(map(_holds_encoder, _steps(step))))
 
 
 def infer_modalities(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import is_classifier
+from sklearn import get_config
+from sklearn.base import clone, is_classifier
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import cross_validate
 from sklearn.pipeline import Pipeline
@@ -71,7 +73,8 @@ def compare_models(
     Parameters
     ----------
     models : dict of str to estimator
-        All classifiers or all regressors. `groups` reaches a step named ``fuse`` too, for its inner splits.
+        All classifiers or all regressors. `groups` reaches a fusion estimator, bare or as the step
+        ``fuse``, for its inner splits too.
     X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
     y : array of shape (n_samples,)
     cv : int, splitter or iterable of (train, test)
@@ -91,8 +94,8 @@ def compare_models(
     --------
     >>> import numpy as np, pandas as pd
     >>> from ensemblefuse import FeatureFusionClassifier, compare_models
-    >>> X = pd.DataFrame({"a__0": np.arange(20.0), "b__0": np.ones(20)})
-    >>> table = compare_models({"feature level": FeatureFusionClassifier()}, X, np.arange(20) > 9)
+    >>> X = pd.DataFrame({"a__0": [0.0] * 10 + [1.0] * 10, "b__0": np.ones(20)})
+    >>> table = compare_models({"feature level": FeatureFusionClassifier()}, X, X["a__0"] > 0)
     >>> float(table.loc["feature level", "accuracy"])
     1.0
     """
@@ -105,14 +108,14 @@ def compare_models(
     bar = tqdm(models.items(), desc="cross-validate", unit="model", disable=not show_progress())
     for name, model in bar:
         bar.set_postfix_str(name)
-        takes_groups = groups is not None and "groups" in _fit_arguments(model)
+        routed, params = _with_groups(model, groups)
         result = cross_validate(
-            model,
+            routed,
             X,
             y,
             cv=splits,
             scoring=_score_classes if classify else _score_numbers,
-            params={"fuse__groups": np.asarray(groups)} if takes_groups else None,
+            params=params,
             n_jobs=n_jobs,
             error_score="raise",
         )
@@ -126,11 +129,16 @@ def compare_models(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _fit_arguments(model: Any) -> tuple[str, ...]:
-    if not isinstance(model, Pipeline) or "fuse" not in model.named_steps:
-        return ()
-    code = getattr(type(model.named_steps["fuse"]).fit, "__code__", None)
-    return code.co_varnames[: code.co_argcount] if code else ()
+def _with_groups(model: Any, groups: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """The model, ready to be given groups in fit, and the parameters of `cross_validate` that give it them."""
+    inside = isinstance(model, Pipeline) and "fuse" in model.named_steps
+    if groups is None or "groups" not in inspect.signature((model["fuse"] if inside else model).fit).parameters:
+        return model, {}
+    if not get_config()["enable_metadata_routing"]:
+        return model, {"fuse__groups" if inside else "groups": np.asarray(groups)}
+    model = clone(model)
+    (model["fuse"] if inside else model).set_fit_request(groups=True)
+    return model, {"groups": np.asarray(groups)}
 
 
 def _score_classes(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:

@@ -6,16 +6,20 @@ import numpy as np
 import pandas as pd
 import polars
 import pytest
+import sklearn
 from numpy.testing import assert_allclose
+from scipy import sparse
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.feature_selection import SelectFromModel, SelectKBest
+from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest
+from sklearn.impute import IterativeImputer
 from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import BayesianRidge, LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from test_encoder_base import CountingEncoder
 
@@ -26,6 +30,7 @@ from ensemblefuse import (
     ImageEncoder,
     MissingModalityWarning,
     ModalityTransformer,
+    PresentRows,
     TextEncoder,
     compare_models,
     infer_modalities,
@@ -147,6 +152,9 @@ def test_duplicate_columns_are_refused_by_name():
         (("text", make_pipeline(CountingEncoder(), SelectKBest()), "title"), "SelectKBest learns from labels"),
         (("text", make_pipeline(CountingEncoder(), SelectFromModel(LogisticRegression())), "title"), "SelectFromModel"),
         (("text", make_pipeline(CountingEncoder(), PLSRegression()), "title"), "PLSRegression learns from labels"),
+        (("text", make_pipeline(CountingEncoder(), RFE(LogisticRegression())), "title"), "RFE learns from labels"),
+        (("text", make_union(PCA(), make_pipeline(PCA(), SelectKBest())), ["title"]), "FeatureUnion learns from"),
+        (("text", PresentRows(SelectKBest()), ["title"]), "PresentRows learns from labels"),
         (("te__xt", CountingEncoder(), "title"), "without '__'"),
         (("text", CountingEncoder()), r"must be \(name, encoder, columns\)"),
     ],
@@ -290,3 +298,124 @@ def test_raw_texts_pass_through_to_an_estimator_of_their_own():
             [("text", "passthrough", columns), modalities()[1]], DecisionFusionClassifier({"text": title}, cv=3)
         )
         assert model.fit(X, y).score(X, y) > 0.7
+
+
+def test_an_imputer_whose_regressors_learn_from_the_block_alone_is_welcome():
+    X, y = table()
+    X.loc[0, "price"] = np.nan
+    imputer = IterativeImputer(estimator=BayesianRidge())
+    triples = [("tabular", make_pipeline(imputer, StandardScaler()), ["price", "weight"])]
+    model = make_fusion_pipeline(triples, FeatureFusionClassifier()).fit(X, y)
+    assert np.isfinite(model[0].transform(X)).all(axis=None)
+
+
+class SparseSVD(TruncatedSVD):
+    def fit_transform(self, X, y=None):
+        assert sparse.issparse(X)
+        return super().fit_transform(X)
+
+    def transform(self, X):
+        assert sparse.issparse(X)
+        return super().transform(X)
+
+
+def test_sparse_steps_of_a_modality_stay_sparse_between_each_other():
+    X, y = table()
+    X.loc[[3, 40], "title"] = None
+    text = make_pipeline(TfidfVectorizer(analyzer="char"), SparseSVD(2))
+    model = make_fusion_pipeline([("text", text, "title"), modalities()[1]], FeatureFusionClassifier()).fit(X, y)
+    blocks = model[0].transform(X)
+    assert blocks.filter(like="text__").isna().all(axis=1).tolist() == X["title"].isna().tolist()
+    assert blocks.columns.tolist()[:2] == ["text__sparsesvd0", "text__sparsesvd1"]
+    search = GridSearchCV(model, {"encode__text__sparsesvd__n_components": [1, 2]}, cv=2, error_score="raise")
+    assert search.fit(X, y).best_score_ > 0.5
+    model.set_params(encode__text__sparsesvd__n_components=3, encode__text__tfidfvectorizer__lowercase=False)
+    assert model.fit(X, y)[0].transform(X).shape[1] == 5
+
+
+def test_parameters_of_every_step_after_an_encoder_keep_their_paths():
+    X, y = table()
+    text = make_pipeline(CountingEncoder(), StandardScaler(), PCA(2))
+    model = make_fusion_pipeline([("text", text, "title")], FeatureFusionClassifier())
+    model.set_params(encode__text__pca__n_components=1, encode__text__standardscaler__with_mean=False)
+    model.set_params(encode__text__countingencoder__batch_size=3)
+    assert model.fit(X, y)[0].transform(X).columns.tolist() == ["text__pca0"]
+
+
+COLOURS = ["red", "blue", None] * 20
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pd.Series(COLOURS, dtype="string"),
+        pd.Series(COLOURS, dtype="string").astype(object),
+        pd.Series(COLOURS, dtype="string").astype("category"),
+        pd.Series(COLOURS).astype("category"),
+        pd.Series([True, False, None] * 20, dtype="boolean"),
+        pd.Series(COLOURS, dtype=object),
+        pd.Series([None, np.nan, "red"] * 20, dtype=object),
+    ],
+    ids=["string", "object", "category of string", "category", "boolean", "None", "None and NaN"],
+)
+def test_missing_categories_are_a_category_of_their_own(cells):
+    X, y = table()
+    X["colour"] = cells
+    found = infer_modalities(X, kinds={"title": "drop"}, verbose=False)
+    model = make_fusion_pipeline(found, FeatureFusionClassifier()).fit(X, y)
+    blocks = model[0].transform(X)
+    assert blocks.notna().all(axis=None)
+    lost = blocks[cells.isna()].filter(like="colour")
+    assert (lost.nunique() == 1).all() and (lost.sum(axis=1) == 1).all()
+    unseen = model[0].transform(X.assign(colour="green"))
+    assert (unseen.filter(like="colour") == 0).all(axis=None)
+    for missing in (None, np.nan, pd.NA):
+        again = model[0].transform(X.assign(colour=pd.Series([missing] * len(X), dtype=object)))
+        assert_allclose(again.filter(like="colour"), np.repeat(lost[:1].to_numpy(), len(X), axis=0))
+    assert X["colour"].equals(cells)
+
+
+def test_a_column_of_truth_values_may_miss_cells_at_prediction():
+    X, y = table()
+    X["old"] = np.arange(60) % 3 == 0
+    found = infer_modalities(X, kinds={"title": "drop"}, verbose=False)
+    model = make_fusion_pipeline(found, FeatureFusionClassifier()).fit(X, y)
+    expected = model[0].transform(X)
+    for dtype in (object, "boolean"):
+        some = X.assign(old=X["old"].astype(dtype).where(np.arange(60) > 0, None))
+        blocks = model[0].transform(some)
+        assert_allclose(blocks[1:], expected[1:])
+        assert (blocks.filter(like="old").iloc[0] == 0).all()
+
+
+class GroupsSpy(DecisionFusionClassifier):
+    seen: list = []
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        self.seen.append(groups)
+        return super().fit(X, y, sample_weight, groups)
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_compare_models_hands_groups_to_bare_estimators_and_pipelines(routing):
+    X, y = table()
+    groups = np.arange(60) // 2
+    numbers = X[["price", "weight"]].set_axis(["a__0", "b__0"], axis=1)
+    triples = [("a", "passthrough", ["a__0"]), ("b", "passthrough", ["b__0"])]
+    fusion = GroupsSpy(cv=2)
+    models = {"bare": fusion, "pipeline": make_fusion_pipeline(triples, fusion), "none": FeatureFusionClassifier()}
+    GroupsSpy.seen.clear()
+    with sklearn.config_context(enable_metadata_routing=routing):
+        result = compare_models(models, numbers, y, cv=3, groups=groups)
+    assert np.isfinite(result["accuracy"]).all()
+    assert len(GroupsSpy.seen) == 6
+    assert all(len(found) == 40 and set(np.bincount(found)) == {0, 2} for found in GroupsSpy.seen)
+
+
+def test_blocks_keep_the_index_of_the_table():
+    X, y = table()
+    X.index = np.arange(60)[::-1] * 7
+    model = make_fusion_pipeline(modalities(), FeatureFusionClassifier()).fit(X, y)
+    blocks = model[0].transform(X)
+    assert blocks.index.equals(X.index) and model[0].fit_transform(X).index.equals(X.index)
+    assert_allclose(blocks, model[0].transform(X.reset_index(drop=True)))

@@ -6,8 +6,9 @@ import pytest
 from conftest import make_blocks
 from numpy.testing import assert_allclose
 from sklearn.base import clone
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from ensemblefuse import BlockScaler, PresentRows
@@ -88,3 +89,11 @@ def test_present_rows_takes_raw_cells_and_makes_sparse_output_dense():
     assert PresentRows(OneHotEncoder()).fit(colours).transform(colours).shape == (3, 2)
     with pytest.raises(ValueError, match="all 2 rows are missing"):
         PresentRows(PCA()).fit(np.full((2, 3), np.nan))
+
+
+def test_present_rows_holds_a_pipeline_and_shows_the_parameters_of_its_steps():
+    titles = pd.Series(["red bird", None, "blue bird", "green fish"])
+    model = PresentRows(make_pipeline(TfidfVectorizer(), TruncatedSVD(1))).set_params(truncatedsvd__n_components=2)
+    out = clone(model).fit_transform(titles)
+    assert out.shape == (4, 2) and np.isnan(out[1]).all() and np.isfinite(out[[0, 2, 3]]).all()
+    assert model.fit(titles).get_feature_names_out().tolist() == ["truncatedsvd0", "truncatedsvd1"]

@@ -1,5 +1,6 @@
 """Saved models: the same predictions after loading, and nothing built that was not checked."""
 
+import importlib.metadata
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+import xgboost
 from conftest import make_blocks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, is_classifier
@@ -50,6 +52,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
+from ensemblefuse.persistence import _archive
 from ensemblefuse.persistence._types import known_types
 
 
@@ -501,3 +504,49 @@ def test_a_model_with_a_text_network_is_small_in_either_format(tmp_path):
     assert_allclose(load_model(path).predict_proba(X), model.predict_proba(X), atol=1e-12)
     weights = inspect_model(path)["modalities"][0]["encoder"][0]["weights"]
     assert weights == {"all-MiniLM-L6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
+
+
+# ---------------------------------------------------------------------- sizes, versions
+
+
+@pytest.mark.parametrize("load", [load_model, inspect_model])
+@pytest.mark.parametrize("member", ["manifest.json", "model.skops", "schema.json"])
+def test_a_member_that_unpacks_to_an_absurd_size_is_refused_unread(load, member, tmp_path, monkeypatch):
+    monkeypatch.setattr(_archive, "_LARGE", 1_000_000)
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("schema.json", b" " * 9_000_000 if member == "schema.json" else b"{}")
+    with zipfile.ZipFile(tmp_path / "bomb.fuse", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", b'{"format": 1}' + b" " * (9_000_000 if member == "manifest.json" else 0))
+        archive.writestr("model.skops", bytes(9_000_000) if member == "model.skops" else inner.getvalue())
+    with pytest.raises(PersistenceError, match=rf"{member}.*unpack to [89],[0-9,]+ bytes"):
+        load(tmp_path / "bomb.fuse")
+
+
+def test_a_large_model_of_zeros_is_no_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(_archive, "_LARGE", 1_000_000)
+    model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    model.coef_ = np.zeros((1, 1_000_000))
+    assert load_model(save_model(model, tmp_path / "model.fuse")).coef_.shape == (1, 1_000_000)
+
+
+def test_versions_are_those_of_modules_whatever_their_distributions_are_called(tmp_path, monkeypatch, recwarn):
+    def version(name):
+        if name == "xgboost":  # as where xgboost-cpu is installed
+            raise importlib.metadata.PackageNotFoundError(name)
+        return importlib.metadata.Distribution.from_name(name).version
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ensemblefuse.") and hasattr(module, "version"):
+            monkeypatch.setattr(module, "version", version)
+    X, y = blocks_with_gaps()
+    path = save_model(FeatureFusionClassifier(BOOSTED).fit(X, y), tmp_path / "model.fuse")
+    assert inspect_model(path)["versions"]["xgboost"] == xgboost.__version__
+    load_model(path)
+    assert not recwarn.list
+
+
+def test_types_of_older_releases_of_scikit_learn_are_known():
+    older = {"sklearn.compose._column_transformer._RemainderColsList", "sklearn._loss.link.LogitLink"}
+    assert older <= known_types()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import uuid
@@ -19,6 +20,8 @@ MODEL, MANIFEST = "model.skops", "manifest.json"
 # Beginnings of gzip, bz2, xz, lzma, lz4 and zlib, in all of which joblib writes.
 _PACKED: tuple[bytes, ...] = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"]\x00\x00", b"\x04\x22\x4d\x18")
 _PACKED += (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+# A member of more bytes than this, and than so many times those of its archive, is taken for a zip bomb.
+_LARGE, _RATIO = 100_000_000, 200
 # What zip and JSON readers raise on damaged files.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, OSError)
 
@@ -30,12 +33,18 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> None:
         with open(temporary, "xb") as file:
             with zipfile.ZipFile(file, "w", compression=zipfile.ZIP_DEFLATED) as archive:
                 for name, content in members.items():
-                    archive.writestr(name, content)
+                    archive.writestr(name, content, compress_type=_compression(content))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _compression(content: bytes) -> int:
+    """None where `read_archive` would take the packed content for a zip bomb."""
+    bomb = len(content) > _LARGE and len(content) > _RATIO // 2 * len(zlib.compress(content, 1))
+    return zipfile.ZIP_STORED if bomb else zipfile.ZIP_DEFLATED
 
 
 def read_archive(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -49,13 +58,29 @@ def read_archive(path: Path) -> tuple[dict[str, Any], bytes]:
             names = archive.namelist()
             if not {MODEL, MANIFEST} <= set(names):
                 raise PersistenceError(f"{path} was not written by save_model: it is {_what_zip(names)}.")
+            size = path.stat().st_size
+            _check_size(path, archive, size)
             manifest = json.loads(archive.read(MANIFEST))
             _check_format(path, manifest)
-            return manifest, archive.read(MODEL)
+            model = archive.read(MODEL)
+        if zipfile.is_zipfile(io.BytesIO(model)):  # what skops makes of others, `untrusted_types` and `types_in` say
+            with zipfile.ZipFile(io.BytesIO(model)) as inner:
+                _check_size(path, inner, len(model))
+        return manifest, model
     except PersistenceError:
         raise
     except (*DAMAGE, RecursionError) as error:
         raise damaged(path, first_line(error)) from error
+
+
+def _check_size(path: Path, archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse members whose unpacked size is absurd; zipfile never unpacks more than the size that is declared."""
+    for info in archive.infolist():
+        if info.file_size > _LARGE and info.file_size > _RATIO * size:
+            raise PersistenceError(
+                f"{path} holds {info.filename!r}, which would unpack to {info.file_size:,} bytes from a file of "
+                f"{size:,}: no model is like that, so it was not read."
+            )
 
 
 def _check_format(path: Path, manifest: Any) -> None:

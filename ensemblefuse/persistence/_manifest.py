@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def describe(model: Any, found: set[str]) -> dict[str, Any]:
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions | {name: version(name) for name in packages},
+        "versions": versions | {name: _version(name) for name in packages},
         "model": type_name(type(model)),
     }
     classes = getattr(model, "classes_", None)
@@ -125,11 +125,16 @@ def differing_versions(manifest: Mapping[str, Any]) -> str:
     for package, saved in (saved_versions if isinstance(saved_versions, Mapping) else {}).items():
         if package not in _COMPARED:
             continue
-        try:
-            here = __version__ if package == "ensemblefuse" else version(package)
-        except PackageNotFoundError:
-            here = "not installed"
+        here = _version(package)
         n = _COMPARED[package]
         if str(saved).split(".")[:n] != here.split(".")[:n]:
             facts.append(f"{package} {saved} (here {here})")
     return ", ".join(facts)
+
+
+def _version(package: str) -> str:
+    """What the module says: a distribution may have another name, such as xgboost-cpu."""
+    try:
+        return importlib.import_module({"scikit-learn": "sklearn"}.get(package, package)).__version__
+    except ImportError:
+        return "not installed"
