@@ -23,7 +23,7 @@ def get_config() -> dict[str, Any]:
     -------
     dict
         ``cache``: folder of the embedding cache (`pathlib.Path`), or None when it is off.
-        ``progress``: True, False, or ``"auto"`` (bars only where standard error is a terminal).
+        ``progress``: True, False, or ``"auto"`` (bars where standard error is a terminal, and in notebooks).
 
     Examples
     --------
@@ -95,4 +95,4 @@ def config_context(**settings: Any):
 def show_progress() -> bool:
     """Whether a progress bar is wanted here and now."""
     progress = get_config()["progress"]
-    return sys.stderr.isatty() if progress == "auto" else progress
+    return sys.stderr.isatty() or "ipykernel" in sys.modules if progress == "auto" else progress
