@@ -69,14 +69,27 @@ class ModalityTransformer(ColumnTransformer):
         self._require_columns(X)
         self.numeric_columns_ = [str(c) for c in X.columns if pd.api.types.is_numeric_dtype(X[c].dtype)]
         # y stops here: what learns from labels at this floor would leak into every inner fold of the fusion.
-        return _indexed(super().fit_transform(_plain_missing(X), None, **params), X)
+        return super().fit_transform(_plain_missing(X), None, **params)
+
+    def set_params(self, **params):
+        """Set parameters; `device`, `batch_size` and `on_error` of an encoder take effect in a fitted model too."""
+        super().set_params(**params)
+        for key, value in params.items() if hasattr(self, "transformers_") else ():
+            name, _, path = key.partition("__")
+            owner, _, param = path.rpartition("__")
+            fitted = self.named_transformers_.get(name)
+            if owner and hasattr(fitted, "get_params"):
+                fitted = fitted.get_params(deep=True).get(owner)
+            if isinstance(fitted, BaseEncoder) and param in fitted.neutral_params:
+                fitted.set_params(**{param: value})
+        return self
 
     def transform(self, X, **params):
         """Blocks of new rows; see `fit_transform`."""
         X = to_frame(X)
         if hasattr(self, "numeric_columns_"):
             X = self._complete(X)
-        return _indexed(super().transform(_plain_missing(X), **params), X)
+        return super().transform(_plain_missing(X), **params)
 
     def _wanted(self) -> dict[str, list]:
         """Columns of each modality, by name."""
@@ -126,7 +139,7 @@ class ModalityTransformer(ColumnTransformer):
 
 
 def _plain_missing(X: pd.DataFrame) -> pd.DataFrame:
-    """X, rows counted from 0, NaN for missing cells of columns that are no numbers: NaN can be sorted, NA cannot."""
+    """X with NaN for missing cells of columns that are no numbers: NaN can be sorted, NA cannot."""
     new = {}
     for column in X.columns:
         cells = X[column]
@@ -137,17 +150,7 @@ def _plain_missing(X: pd.DataFrame) -> pd.DataFrame:
             lost = cells.isna()
             if lost.any():
                 new[column] = cells.astype(object).mask(lost, np.nan)
-    X = X.copy(deep=False)
-    for column, cells in new.items():
-        X[column] = cells
-    X.index = pd.RangeIndex(len(X))  # scikit-learn 1.6 loses the index of single columns; `_indexed` gives it back
-    return X
-
-
-def _indexed(blocks: Any, X: pd.DataFrame) -> Any:
-    if isinstance(blocks, pd.DataFrame):
-        blocks.index = X.index
-    return blocks
+    return X.assign(**new) if new else X
 
 
 def _has_na(dtype: Any) -> bool:
@@ -307,6 +310,12 @@ def infer_modalities(
     ['image', 'tabular']
     """
     frame = to_frame(df)
+    unnamed = [column for column in frame.columns if not isinstance(column, str)]
+    if unnamed:
+        raise ValueError(
+            f"Modalities name columns by str; the table has {unnamed[:5]}. Rename them: "
+            "df.columns = df.columns.astype(str)."
+        )
     decided = {str(c): _decide(str(c), frame.iloc[:, i], kinds or {}) for i, c in enumerate(frame.columns)}
     unknown = sorted(set(kinds or {}) - set(decided))
     if unknown:

@@ -26,6 +26,7 @@ from test_encoder_base import CountingEncoder
 from ensemblefuse import (
     AudioEncoder,
     DecisionFusionClassifier,
+    EncodingError,
     FeatureFusionClassifier,
     ImageEncoder,
     MissingModalityWarning,
@@ -419,3 +420,34 @@ def test_blocks_keep_the_index_of_the_table():
     blocks = model[0].transform(X)
     assert blocks.index.equals(X.index) and model[0].fit_transform(X).index.equals(X.index)
     assert_allclose(blocks, model[0].transform(X.reset_index(drop=True)))
+
+
+def test_a_fitted_model_can_be_told_to_go_on_where_cells_are_bad():
+    X, y = table()
+    triples = [("text", make_pipeline(CountingEncoder(), PCA(1)), "title"), modalities()[1]]
+    model = make_fusion_pipeline(triples, DecisionFusionClassifier(cv=3)).fit(X, y)
+    bad = X.assign(title="bad")
+    with pytest.raises(EncodingError, match="could not encode 60 of 60 cells"):
+        model.predict(bad)
+    model.set_params(encode__text__countingencoder__on_error="missing")
+    with pytest.warns(MissingModalityWarning, match="treats 60 of 60 cells as missing"):
+        assert len(model.predict(bad)) == 60
+
+
+def test_an_error_of_an_encoder_names_the_index_label():
+    X, y = table()
+    X.index = [f"sku{i}" for i in range(60)]
+    X.loc["sku7", "title"] = "bad title"
+    with pytest.raises(EncodingError, match="row 'sku7', column 'title'"):
+        make_fusion_pipeline(modalities()).fit(X, y)
+
+
+def test_wrong_columns_are_told_plainly():
+    X, y = table()
+    with pytest.raises(ValueError, match=r"df\.columns = df\.columns\.astype\(str\)"):
+        infer_modalities(X.rename(columns={"title": 0}))
+    triples = [("text", TfidfVectorizer(), ["title"]), modalities()[1]]
+    with pytest.raises(ValueError, match="TfidfVectorizer returned 1 rows for 60"):
+        make_fusion_pipeline(triples).fit(X, y)
+    with pytest.raises(TypeError, match=r"Column 'title' of X must be a sequence of cells; got str"):
+        infer_modalities({"title": "a red bird"})

@@ -120,6 +120,11 @@ class PresentRows(TransformerMixin, BaseEstimator):
         return self._spread(_dense(self.transformer_.transform(_take(X, present))), present)
 
     def _spread(self, values: np.ndarray, present: np.ndarray) -> np.ndarray:
+        if len(values) != present.sum():
+            raise ValueError(
+                f"{type(self.transformer).__name__} returned {len(values)} rows for {present.sum()}. One that takes a "
+                "sequence of texts, as TfidfVectorizer does, wants its column as 'title', not as ['title']."
+            )
         if present.all():
             return values
         dtype = values.dtype if values.dtype.kind == "f" else np.float64
