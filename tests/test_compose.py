@@ -1,5 +1,8 @@
 """From a raw table to a fused model through one interface."""
 
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -451,3 +454,30 @@ def test_wrong_columns_are_told_plainly():
         make_fusion_pipeline(triples).fit(X, y)
     with pytest.raises(TypeError, match=r"Column 'title' of X must be a sequence of cells; got str"):
         infer_modalities({"title": "a red bird"})
+
+
+def test_a_grid_search_in_a_second_process_encodes_nothing(tmp_path):
+    script = tmp_path / "search.py"
+    script.write_text(
+        textwrap.dedent("""
+        import numpy as np, pandas as pd
+        from sklearn.model_selection import GridSearchCV
+        from ensemblefuse import BaseEncoder, DecisionFusionClassifier, FeatureFusionClassifier, make_fusion_pipeline
+
+        class WordEncoder(BaseEncoder):
+            def encode_batch(self, items):
+                print("encoded", *items, sep="|")
+                return np.array([[len(item), item.count("x")] for item in items])
+
+        X = pd.DataFrame({"title": ["x" * (i % 3 + 1) + f" {i // 2}" for i in range(40)], "size": np.arange(40.0) % 7})
+        model = make_fusion_pipeline([("text", WordEncoder(), "title"), ("size", "passthrough", ["size"])])
+        grid = {"fuse": [FeatureFusionClassifier(), DecisionFusionClassifier(cv=3)], "fuse__blocks": [None, None]}
+        search = GridSearchCV(model, grid, cv=5).fit(X, np.arange(40) % 2)
+        print("candidates", len(search.cv_results_["params"]), "distinct", X["title"].nunique())
+        """)
+    )
+    runs = [subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout for _ in "ab"]
+    encoded = [cell for line in runs[0].splitlines() if line.startswith("encoded") for cell in line.split("|")[1:]]
+    assert f"candidates 4 distinct {len(set(encoded))}" in runs[0]
+    assert len(encoded) == len(set(encoded)) > 20
+    assert "encoded" not in runs[1] and "candidates 4" in runs[1]
