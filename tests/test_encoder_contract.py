@@ -78,3 +78,16 @@ def test_a_bad_cell_is_named_and_costs_the_others_nothing(name, media):
 def test_a_group_of_columns_is_one_series_a_row():
     columns = {f"t{i}": np.sin(np.arange(6) * (i + 1)) for i in range(12)}
     assert len(check_encoder(TimeSeriesEncoder(), columns)) >= 11
+
+
+@pytest.mark.parametrize("name", ["ImageEncoder", "TextEncoder", "AudioEncoder", "AudioEncoder librosa"])
+def test_a_column_without_any_value_is_a_block_of_nan(name, media):
+    """As in a fold that holds no row of a rare modality."""
+    encoder, column, _ = CASES[name]
+    full = encoder.fit_transform(media[[column]])
+    empty = media[[column]].copy()
+    empty[column] = None
+    with pytest.warns(MissingModalityWarning, match=f"column {column!r} holds no value in 9 rows"):
+        out = encoder.fit_transform(empty)
+    assert out.shape == full.shape and np.isnan(out).all()
+    np.testing.assert_allclose(encoder.transform(media[[column]]), full, atol=1e-4)

@@ -139,6 +139,10 @@ class AudioEncoder(BaseEncoder):
             return np.stack([librosa_features(samples, SAMPLE_RATE) for samples in items])
         return pool_frames(self._network(), items, self._batch_size())
 
+    def example_cell(self) -> Any:
+        """See `BaseEncoder.example_cell`."""
+        return np.zeros(16_000, dtype=np.float32)
+
     def prepare(self) -> None:
         """Check the parameters and load the network, once a process for one model and device."""
         self._check_params()

@@ -98,6 +98,10 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
     def prepare(self) -> None:
         """Check parameters and load the network; called once before a call's cells are encoded."""
 
+    def example_cell(self) -> Any:
+        """A cell that can always be encoded, or None. It tells the length of an embedding where a column is empty."""
+        return None
+
     def recipe(self) -> dict[str, Any] | None:
         """All that changes the value of an embedding besides the cell, or None if that cannot be told (no caching).
 
@@ -225,9 +229,20 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
                 return vectors.shape[1]
         if bad:
             raise EncodingError(type(self).__name__, bad, len(frame))
-        raise ValueError(
-            f"{type(self).__name__}: column {column!r} holds no value in {len(frame)} rows; nothing to fit."
+        example = self.example_cell()
+        if example is None:
+            raise ValueError(
+                f"{type(self).__name__}: column {column!r} holds no value in {len(frame)} rows; nothing to fit."
+            )
+        warnings.warn(
+            f"{type(self).__name__}: column {column!r} holds no value in {len(frame)} rows; its modality is missing in "
+            "all of them.",
+            MissingModalityWarning,
+            stacklevel=4,
         )
+        cell = np.empty(1, dtype=object)
+        cell[0] = example
+        return self._vectors(pd.DataFrame({frame.columns[0]: cell}), column)[0].shape[1]
 
     def _encode(self, frame: pd.DataFrame) -> np.ndarray:
         column = ", ".join(map(str, frame.columns[:3])) + (", ..." if frame.shape[1] > 3 else "")

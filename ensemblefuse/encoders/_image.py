@@ -138,6 +138,10 @@ class ImageEncoder(BaseEncoder):
         assert vectors.shape == (len(items), n_dims), (vectors.shape, n_dims)
         return vectors
 
+    def example_cell(self) -> Any:
+        """See `BaseEncoder.example_cell`."""
+        return np.zeros((8, 8, 3), dtype=np.uint8)
+
     def prepare(self) -> None:
         """Check the parameters and load the network, once a process for one file of weights and device."""
         self._network()

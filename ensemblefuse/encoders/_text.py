@@ -149,6 +149,10 @@ class TextEncoder(BaseEncoder):
             vectors = model.encode(inputs, batch_size=self._batch_size(), show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 
+    def example_cell(self) -> Any:
+        """See `BaseEncoder.example_cell`."""
+        return "a"
+
     def prepare(self) -> None:
         """Check the parameters and load the network, once a process for one model and device."""
         self._network()
