@@ -161,10 +161,10 @@ def read_block(
         assert isinstance(frame, pd.DataFrame)
         lost = np.array([[is_missing(cell) for cell in frame.iloc[:, i].tolist()] for i in range(frame.shape[1])])
         data = frame.iloc[:, 0] if frame.shape[1] == 1 else frame
-        return data, ~lost.all(axis=0)
+        return data, np.asarray(~lost.all(axis=0))
     data = frame if isinstance(frame, np.ndarray) else _to_floats(name, frame)
     nan = np.isnan(data)
-    lost = nan.all(axis=1)
+    lost = np.asarray(nan.all(axis=1))
     if not allow_partial:
         partly = np.flatnonzero(nan.any(axis=1) & ~lost)
         if len(partly):

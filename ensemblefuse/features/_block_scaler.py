@@ -109,7 +109,7 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         rows = np.ones(present.sum()) if weight is None else weight[present]
         Z = Z[present] * np.sqrt(rows)[:, None]
         norm = np.linalg.norm(Z) if self.method == "frobenius" else np.linalg.norm(Z, 2) / np.sqrt(rows.sum())
-        return 1 / norm if norm > 0 else 1.0
+        return float(1 / norm) if norm > 0 else 1.0
 
     def transform(self, X) -> np.ndarray:
         """Scale new rows.

@@ -18,7 +18,7 @@ def missing_rows(X) -> np.ndarray:
     """Rows in which every cell is missing, as a boolean array of shape (n_samples,)."""
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub":
         lost = np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, dtype=bool)
-        return lost if X.ndim == 1 else lost.all(axis=1)
+        return lost if X.ndim == 1 else np.asarray(lost.all(axis=1))
     frame = X.to_frame() if isinstance(X, pd.Series) else pd.DataFrame(X)
     lost = np.ones(len(frame), dtype=bool)
     for i in range(frame.shape[1]):

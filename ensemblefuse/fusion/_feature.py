@@ -114,7 +114,7 @@ class _FeatureFusion(BaseFusion):
         check_is_fitted(self, "estimator_")
         blocks = self._read_blocks(X, reset=False)
         warn_new_patterns(self, blocks)
-        return self._scale(_side_by_side(blocks)), ~blocks.present.any(axis=0)
+        return self._scale(_side_by_side(blocks)), np.asarray(~blocks.present.any(axis=0))
 
 
 def _spans(blocks: Blocks):
