@@ -40,6 +40,7 @@ from ensemblefuse import (
     MeanPool,
     MissingModalityWarning,
     StackingPool,
+    VotePool,
 )
 
 HEADS = [
@@ -123,6 +124,15 @@ def test_fusing_beats_the_best_block_out_of_sample(combiner):
         alone = X[[c for c in X.columns if c.startswith(name)]]
         single = cross_val_score(DecisionFusionClassifier(), alone, y, cv=3, scoring="neg_log_loss").mean()
         assert fused > single, name
+
+
+@pytest.mark.parametrize("method", ["hard", "borda"])
+def test_votes_beat_the_best_block_in_accuracy(method):
+    """Not in log-loss: shares of a few votes are too coarse for that."""
+    X, y = make_blocks(n=300, noise=1.6, random_state=3)
+    fused = cross_val_score(DecisionFusionClassifier(combiner=VotePool(method)), X, y, cv=3).mean()
+    for name in ("image", "text", "audio"):
+        assert fused > cross_val_score(DecisionFusionClassifier(), X.filter(like=f"{name}__"), y, cv=3).mean(), name
 
 
 def test_out_of_fold_probabilities_tell_the_truth_about_new_rows():
@@ -342,9 +352,14 @@ def test_regression(fusion, head):
     y = X["image__0"] * 2 + X["text__1"] - X["audio__2"] + 0.1 * rng.normal(size=200)
     name = "estimators" if isinstance(fusion, DecisionFusionRegressor) else "estimator"
     model = clone(fusion).set_params(**{name: head}).fit(X[:150], y[:150])
-    assert model.score(X[150:], y[150:]) > 0.6
+    fused = model.score(X[150:], y[150:])
+    for block in ("image", "text", "audio"):
+        alone = X.filter(like=f"{block}__")
+        assert fused > clone(model).fit(alone[:150], y[:150]).score(alone[150:], y[150:]) + 0.2, block
+    if head is None:
+        assert fused > 0.99  # y is linear in the blocks
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MissingModalityWarning)
+        warnings.simplefilter("ignore", MissingModalityWarning)  # feature level warns of the new pattern
         assert model.score(drop_block(X, "audio", slice(None)), y) > 0.3
     with pytest.raises(ValueError, match="predicts one number a row"):
         clone(fusion).fit(X, np.zeros((200, 2)))

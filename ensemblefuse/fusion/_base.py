@@ -156,8 +156,9 @@ def warn_unweighted(fusion: Any, members: list[str]) -> None:
 
 
 def warn_new_patterns(fusion: Any, blocks: Blocks) -> None:
-    """Warn once if rows lack a combination of modalities that no row lacked in fit."""
-    new = sorted({tuple(p) for p in blocks.present.T.tolist()} - {tuple(p) for p in fusion.patterns_})
+    """Warn once if rows lack some modalities, and no row in fit lacked the same."""
+    gaps = {tuple(p) for p in blocks.present.T.tolist() if any(p) and not all(p)}  # no block: the prior; all: no gap
+    new = sorted(gaps - {tuple(p) for p in fusion.patterns_.tolist()})
     if new:
         names = blocks.names
         missing = [[name for name, there in zip(names, p, strict=True) if not there] for p in new[:3]]

@@ -79,10 +79,10 @@ class _DecisionFusion(BaseFusion):
         blocks = self._read(X, reset=True, allow_partial=None)
         y = self._read_target(y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
-        self._check_estimators(blocks)
+        self._check_estimators()
         blocks = self._read(X, reset=False, allow_partial=self._partial_blocks())
         splits = make_splits(self.cv, y, groups, classify=self._classify)
-        members = self._members(blocks, y)
+        members = self._members(blocks)
         n_classes = len(self.classes_) if self._classify else 0
         scores, estimators, classes, unweighted = fit_members(members, y, splits, weight, n_classes, self.n_jobs)
         warn_unweighted(self, unweighted)
@@ -94,7 +94,7 @@ class _DecisionFusion(BaseFusion):
         P = self._learn_scale(scores, y, weight)
         self._fit_combiner(P, y, weight, splits)
 
-    def _check_estimators(self, blocks: Blocks) -> None:
+    def _check_estimators(self) -> None:
         if JOINT in self.blocks_ and (self.joint or isinstance(self.estimators, Mapping)):
             raise ValueError(f"{JOINT!r} is the name of the member over all blocks; rename the block.")
         for name in [*self.blocks_, JOINT]:
@@ -121,7 +121,7 @@ class _DecisionFusion(BaseFusion):
             name for name in self.blocks_ if self._given(name) is not None and takes_nan(self._given(name))
         )
 
-    def _members(self, blocks: Blocks, y: np.ndarray) -> list[Member]:
+    def _members(self, blocks: Blocks) -> list[Member]:
         members = []
         for m, (name, data) in enumerate(blocks.data.items()):
             estimator = self._given(name)
