@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["fit_estimator"]
+__all__ = ["fit_estimator", "weight_codes"]
 
 
 def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[Any, bool]:
@@ -37,6 +38,31 @@ def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarr
     except (UnsetMetadataPassedError, NotImplementedError):  # a router that does not route them
         pass
     return clone(estimator).fit(X, y), False
+
+
+def weight_codes(estimator: Any, labels: Sequence[Any]) -> Any:
+    """An estimator whose ``class_weight`` dicts name labels, as one whose dicts name the codes that it is fitted on.
+
+    Parameters
+    ----------
+    estimator : estimator
+    labels : sequence
+        Label of each code.
+
+    Returns
+    -------
+    estimator
+        A changed clone, or the estimator itself if it holds no such dict.
+    """
+    if not hasattr(estimator, "get_params"):
+        return estimator
+    codes = {label: code for code, label in enumerate(labels)}
+    changed = {
+        name: {codes[label]: weight for label, weight in value.items() if label in codes}
+        for name, value in estimator.get_params(deep=True).items()
+        if name.rpartition("__")[2] == "class_weight" and isinstance(value, Mapping)
+    }
+    return clone(estimator).set_params(**changed) if changed else estimator
 
 
 def _parts(estimator: Any) -> list[Any]:

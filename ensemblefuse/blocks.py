@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from ensemblefuse.table import is_missing
 
-__all__ = ["SEPARATOR", "Blocks", "find_blocks", "is_raw", "read_block"]
+__all__ = ["SEPARATOR", "Blocks", "check_complete", "find_blocks", "is_raw", "read_block"]
 
 SEPARATOR = "__"
 SINGLE_BLOCK = "features"
@@ -29,15 +29,31 @@ class Blocks:
         False where the block is wholly missing in the row.
     labels : list
         Index labels of the rows, for messages.
+    tables : dict of tuple of str to ndarray
+        What `side_by_side` has made, or was given.
     """
 
     data: dict[str, Any]
     present: np.ndarray
     labels: list
+    tables: dict[tuple, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> list[str]:
         return list(self.data)
+
+    def side_by_side(self, names: Sequence[str]) -> np.ndarray:
+        """Blocks of numbers as one array; the same array each time, and no copy if the blocks are parts of one."""
+        key = tuple(names)
+        if key not in self.tables:
+            parts = [self.data[name] for name in key]
+            self.tables[key] = parts[0] if len(parts) == 1 else np.hstack(parts)
+        return self.tables[key]
+
+    def spans(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Columns of each block in `side_by_side`."""
+        ends = np.cumsum([self.data[name].shape[1] for name in names])
+        return {name: np.arange(end - self.data[name].shape[1], end) for name, end in zip(names, ends, strict=True)}
 
     def __len__(self) -> int:
         return self.present.shape[1]
@@ -166,19 +182,24 @@ def read_block(
     nan = np.isnan(data)
     lost = np.asarray(nan.all(axis=1))
     if not allow_partial:
-        partly = np.flatnonzero(nan.any(axis=1) & ~lost)
-        if len(partly):
-            raise ValueError(
-                f"Block {name!r} is partly NaN in {len(partly)} rows: {[labels[i] for i in partly[:_SHOWN]]}. A "
-                "missing modality is NaN in all its columns; fill single gaps before fusion (SimpleImputer), or give "
-                "the block an estimator that takes NaN."
-            )
+        check_complete(name, data, ~lost, labels)
     infinite = np.flatnonzero(np.isinf(data).any(axis=1))
     if len(infinite):
         raise ValueError(
             f"Block {name!r} holds infinity in {len(infinite)} rows: {[labels[i] for i in infinite[:_SHOWN]]}."
         )
     return data, ~lost
+
+
+def check_complete(name: str, data: np.ndarray, present: np.ndarray, labels: Sequence[Any]) -> None:
+    """Refuse rows that hold NaN beside numbers."""
+    partly = np.flatnonzero(np.isnan(data).any(axis=1) & present)
+    if len(partly):
+        raise ValueError(
+            f"Block {name!r} is partly NaN in {len(partly)} rows: {[labels[i] for i in partly[:_SHOWN]]}. A "
+            "missing modality is NaN in all its columns; fill single gaps before fusion (SimpleImputer), or give "
+            "the block an estimator that takes NaN."
+        )
 
 
 def _to_floats(name: str, frame: pd.DataFrame) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, column_or_1d, validate_data
 
-from ensemblefuse.blocks import Blocks, find_blocks, is_raw, read_block
+from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.table import to_frame
 
@@ -23,6 +25,8 @@ __all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
 
 class BaseFusion(BaseEstimator):
     """Reads named blocks out of a table of columns."""
+
+    _classify: bool
 
     def _read(self, X: Any, *, reset: bool, allow_partial: frozenset[str] | None = None) -> Blocks:
         """The blocks of X; with ``reset=True`` it also learns what they are.
@@ -39,18 +43,30 @@ class BaseFusion(BaseEstimator):
         if reset:
             self.blocks_ = find_blocks(range(array.shape[1]), self.blocks)
             self.raw_blocks_: list[str] = []
-        labels = list(range(len(array)))
-        parts = {name: array[:, columns] for name, columns in self.blocks_.items()}
-        return self._read_parts(parts, labels, allow_partial)
+        return self._read_array(array, list(range(len(array))), allow_partial)
 
     def _read_frame(self, frame: pd.DataFrame, reset: bool, allow_partial: frozenset[str] | None) -> Blocks:
         validate_data(self, frame, reset=reset, skip_check_array=True)
         if reset:
             self.blocks_ = find_blocks(frame.columns, self.blocks)
+        labels = frame.index.tolist()
+        if set(frame.dtypes) in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+            if reset:
+                self.raw_blocks_ = []
+            if not self.raw_blocks_:
+                return self._read_array(frame.to_numpy(), labels, allow_partial)
         parts = {name: frame.iloc[:, columns] for name, columns in self.blocks_.items()}
         if reset:
             self.raw_blocks_ = [name for name, part in parts.items() if is_raw(part)]
-        return self._read_parts(parts, frame.index.tolist(), allow_partial)
+        return self._read_parts(parts, labels, allow_partial)
+
+    def _read_array(self, array: np.ndarray, labels: list, allow_partial: frozenset[str] | None) -> Blocks:
+        """Blocks as slices of one array, without a copy where their columns are runs."""
+        parts = {name: array[:, _run(columns)] for name, columns in self.blocks_.items()}
+        blocks = self._read_parts(parts, labels, allow_partial)
+        if np.array_equal(np.concatenate(list(self.blocks_.values())), np.arange(array.shape[1])):
+            blocks.tables[tuple(blocks.names)] = array
+        return blocks
 
     def _read_parts(self, parts: dict[str, Any], labels: list, allow_partial: frozenset[str] | None) -> Blocks:
         data, present = {}, []
@@ -61,6 +77,12 @@ class BaseFusion(BaseEstimator):
             present.append(there)
         return Blocks(data, np.array(present), labels)
 
+    def _check_partial(self, blocks: Blocks, allowed: frozenset[str]) -> None:
+        """Refuse NaN beside numbers in the blocks that are not allowed it."""
+        for name, present in zip(blocks.names, blocks.present, strict=True):
+            if name not in allowed and name not in self.raw_blocks_:
+                check_complete(name, blocks.data[name], present, blocks.labels)
+
     def _read_weight(self, sample_weight: Any, blocks: Blocks) -> np.ndarray | None:
         if sample_weight is None:
             return None
@@ -68,6 +90,20 @@ class BaseFusion(BaseEstimator):
         if not weight.sum() > 0:
             raise ValueError("sample_weight must not be 0 in every row.")
         return weight
+
+    def _weigh_classes(self, weight: np.ndarray | None, codes: np.ndarray) -> np.ndarray | None:
+        """Row weights times the weights of the rows' classes."""
+        given = self.class_weight
+        if given is None:
+            return weight
+        if isinstance(given, Mapping):
+            unknown = [label for label in given if label not in self.classes_.tolist()]
+            if unknown:
+                raise ValueError(f"class_weight names unknown classes {unknown}; y holds {self.classes_.tolist()}.")
+        elif not (isinstance(given, str) and given == "balanced"):
+            raise ValueError(f'class_weight must be "balanced", a dict of label to weight, or None; got {given!r}.')
+        balance = compute_sample_weight(given, self.classes_[codes])
+        return balance if weight is None else weight * balance
 
     def _refuse_raw(self, why: str) -> None:
         if self.raw_blocks_:
@@ -80,6 +116,12 @@ class BaseFusion(BaseEstimator):
         unknown = sorted(set(given) - set(self.blocks_), key=str)
         if unknown:
             raise ValueError(f"{what} names unknown blocks {unknown}; X has the blocks {list(self.blocks_)}.")
+
+
+def _run(columns: np.ndarray) -> Any:
+    """Positions as a slice, if they are a run: a slice copies nothing."""
+    run = len(columns) > 0 and np.array_equal(columns, np.arange(columns[0], columns[0] + len(columns)))
+    return slice(int(columns[0]), int(columns[0]) + len(columns)) if run else columns
 
 
 def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:

@@ -3,233 +3,230 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine import BasePool, LogPool, apply_temperature, fit_temperature
+from ensemblefuse.combine import (
+    BasePool,
+    LogPool,
+    apply_sigmoid,
+    apply_temperature,
+    fit_sigmoid,
+)
 from ensemblefuse.combine._base import softmax
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.features import BlockScaler
 from ensemblefuse.fusion._base import (
-    BaseFusion,
-    check_estimator_kind,
     read_labels,
     read_numbers,
     takes_nan,
     warn_unweighted,
 )
-from ensemblefuse.fusion._heads import default_head
-from ensemblefuse.fusion._ledger import Member, fit_members, gives_probabilities, make_splits, member_scores
+from ensemblefuse.fusion._estimators import EstimatorsFusion
+from ensemblefuse.fusion._heads import default_search
+from ensemblefuse.fusion._joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
+from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits, member_scores, smooth_temperature
+from ensemblefuse.fusion._members import Member
+from ensemblefuse.fusion._patterns import expected_scores, list_patterns
 
 __all__ = ["DecisionFusionClassifier", "DecisionFusionRegressor"]
 
-JOINT = "joint"
-# A joint member that never saw a pattern of missing blocks in training is badly wrong on it (a concatenation with means
-# filled in fell from .89 to .62 in accuracy in our measurements), so it stays out of rare ones.
-_MIN_PATTERN_ROWS = 10
+_MISSING = ("present", "impute", "dropout", "reduced")
 
 
-class _DecisionFusion(BaseFusion):
-    # ------------------------------------------------------------------ parameters
-
-    def get_params(self, deep=True):
-        """Parameters; with ``deep=True`` also those of a dict of estimators, as ``estimators__<block>__<param>``."""
-        params = super().get_params(deep=deep)
-        if deep and isinstance(self.estimators, Mapping):
-            for name, estimator in self.estimators.items():
-                params[f"estimators__{name}"] = estimator
-                if hasattr(estimator, "get_params"):
-                    nested = estimator.get_params(deep=True)
-                    params.update({f"estimators__{name}__{key}": value for key, value in nested.items()})
-        return params
-
-    def set_params(self, **params):
-        """Set parameters; see `get_params`."""
-        if "estimators" in params:
-            self.estimators = params.pop("estimators")
-        if isinstance(self.estimators, Mapping):
-            nested = {key: params.pop(key) for key in list(params) if key.startswith("estimators__")}
-            for key, value in nested.items():
-                name, _, rest = key.removeprefix("estimators__").partition("__")
-                if name not in self.estimators:
-                    raise ValueError(f"Invalid parameter {key!r}: estimators names {list(self.estimators)}.")
-                if rest:
-                    self.estimators[name].set_params(**{rest: value})
-                else:
-                    self.estimators = {**self.estimators, name: value}
-        return super().set_params(**params)
-
+class _DecisionFusion(EstimatorsFusion):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # A block that is NaN throughout is always taken; NaN beside numbers only by an estimator that takes it.
-        single = self.estimators is not None and not isinstance(self.estimators, Mapping)
+        single = hasattr(self.estimators, "fit")
         tags.input_tags.allow_nan = single and takes_nan(self.estimators)
         return tags
 
     # ------------------------------------------------------------------ fit
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        blocks = self._read(X, reset=True, allow_partial=None)
+        blocks = self._read(X, reset=True)
         y = self._read_target(y, len(blocks))
-        weight = self._read_weight(sample_weight, blocks)
-        self._check_estimators()
-        blocks = self._read(X, reset=False, allow_partial=self._partial_blocks())
+        weight = self._row_weights(sample_weight, blocks, y)
         splits = make_splits(self.cv, y, groups, classify=self._classify)
-        members = self._members(blocks)
-        n_classes = len(self.classes_) if self._classify else 0
-        scores, estimators, classes, unweighted = fit_members(members, y, splits, weight, n_classes, self.n_jobs)
-        warn_unweighted(self, unweighted)
-        kept = self._keep_fitted(members, estimators)
-        scores = scores[kept]
-        self.member_names_ = [members[m].name for m in kept]
-        self.estimators_ = {members[m].name: estimators[m] for m in kept}
-        self.member_classes_ = {members[m].name: classes[m] for m in kept}
-        P = self._learn_scale(scores, y, weight)
-        self._fit_combiner(P, y, weight, splits)
+        labels = self.classes_.tolist() if self._classify else []
+        ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs, keep_folds=not self.refit)
+        self._fit_members(blocks, ledger)
 
-    def _check_estimators(self) -> None:
-        if JOINT in self.blocks_ and (self.joint or isinstance(self.estimators, Mapping)):
-            raise ValueError(f"{JOINT!r} is the name of the member over all blocks; rename the block.")
-        for name in [*self.blocks_, JOINT]:
-            if self._given(name) is not None:
-                check_estimator_kind(self, name, self._given(name), classify=self._classify)
-        if isinstance(self.estimators, Mapping):
-            self._require_blocks({k: v for k, v in self.estimators.items() if k != JOINT}, "estimators")
+    def _fit_members(self, blocks: Blocks, ledger: Ledger) -> None:
+        """Fit members and combiner from blocks that were read; a search shares one ledger between its candidates."""
+        entries = self._enter(blocks, ledger)
+        if self.refit:
+            ledger.refit(entries)
+        self._keep_fitted(entries, blocks)
+        self._fit_combiner([e for e in entries if e.deployed(self.refit)], ledger, blocks)
+
+    def _enter(self, blocks: Blocks, ledger: Ledger) -> list[Entry]:
+        """Out-of-fold predictions of all members."""
+        self._check_params()
+        self._check_partial(blocks, self._partial_blocks())
+        return ledger.add(self._members(blocks, ledger))
+
+    def _check_params(self) -> None:
+        self._check_estimators()
+        if self.missing not in _MISSING:
+            raise ValueError(f"missing must be one of {_MISSING}; got {self.missing!r}.")
         if not isinstance(self.combiner, (BasePool, type(None))):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
-        bare = [name for name in self.raw_blocks_ if self._given(name) is None]
-        if bare:
-            raise ValueError(
-                f"The blocks {bare} hold raw cells and have no estimator. Name one that takes them, as in "
-                f"estimators={{{bare[0]!r}: make_pipeline(TfidfVectorizer(), LogisticRegression())}}, or encode them."
-            )
 
-    def _given(self, name: str) -> Any:
-        if isinstance(self.estimators, Mapping):
-            return self.estimators.get(name)
-        return self.estimators
-
-    def _partial_blocks(self) -> frozenset[str]:
-        return frozenset(
-            name for name in self.blocks_ if self._given(name) is not None and takes_nan(self._given(name))
-        )
-
-    def _members(self, blocks: Blocks) -> list[Member]:
-        members = []
-        for m, (name, data) in enumerate(blocks.data.items()):
-            estimator = self._given(name)
-            if estimator is None:
-                estimator = default_head(data.shape[1], classify=self._classify)
-            members.append(Member(name, estimator, data, blocks.present[m]))
-        if self.joint and len(self._joint_blocks()) > 1:
-            members.append(self._joint_member(blocks))
+    def _members(self, blocks: Blocks, ledger: Ledger) -> list[Member]:
+        """One member a head; attributes say which block each is of."""
+        members, self._blocks_of = [], {}
+        weighted = ledger.sample_weight is not None
+        for name in self._used_blocks():
+            data, present = blocks.data[name], blocks.present[blocks.names.index(name)]
+            for member, estimator in self._heads_of(name):
+                if estimator is None:
+                    shape = (int(present.sum()), data.shape[1])
+                    estimator = default_search(shape[1], shape, ledger.n_classes, weighted=weighted)
+                members.append(Member(member, estimator, data, present))
+                self._blocks_of[member] = name
+        numeric = self._joint_blocks()
+        if self.joint and len(numeric) > 1:
+            self.joint_patterns_ = common_patterns(blocks, numeric)
+            present, data, spans = self._joint_rows(blocks), blocks.side_by_side(numeric), blocks.spans(numeric)
+            for member, estimator in self._heads_of(JOINT):
+                shape = (int(present.sum()), data.shape[1])
+                estimator = joint_estimator(self, estimator, spans, shape, ledger.n_classes, weighted)
+                members.append(Member(member, estimator, data, present))
+                self._blocks_of[member] = JOINT
         return members
 
     def _joint_blocks(self) -> list[str]:
-        return [name for name in self.blocks_ if name not in self.raw_blocks_]
-
-    def _joint_member(self, blocks: Blocks) -> Member:
-        data = self._joint_data(blocks)
-        self.joint_patterns_ = self._common_patterns(blocks)
-        present = self._joint_rows(blocks)
-        spans, start = {}, 0
-        for name in self._joint_blocks():
-            width = blocks.data[name].shape[1]
-            spans[name] = np.arange(start, start + width)
-            start += width
-        estimator = self._given(JOINT)
-        if estimator is None:
-            estimator = default_head(start / len(spans), classify=self._classify, scale=False)
-        # Columns are centred by then, so 0 is the mean.
-        gaps = SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True)
-        return Member(JOINT, make_pipeline(BlockScaler(blocks=spans), gaps, estimator), data, present)
-
-    def _joint_data(self, blocks: Blocks) -> np.ndarray:
-        """All blocks of numbers side by side."""
-        return np.hstack([blocks.data[name] for name in self._joint_blocks()])
-
-    def _patterns(self, blocks: Blocks) -> np.ndarray:
-        """Which blocks of numbers each row holds, of shape (n_samples, n_joint_blocks)."""
-        return blocks.present[[blocks.names.index(name) for name in self._joint_blocks()]].T
-
-    def _common_patterns(self, blocks: Blocks) -> np.ndarray:
-        """Patterns of at least two blocks that the joint member can learn to fill: seen often enough, or complete."""
-        patterns, counts = np.unique(self._patterns(blocks), axis=0, return_counts=True)
-        complete = patterns.all(axis=1)
-        return patterns[(patterns.sum(axis=1) > 1) & (complete | (counts >= _MIN_PATTERN_ROWS))]
+        return [name for name in self._used_blocks() if name not in self.raw_blocks_]
 
     def _joint_rows(self, blocks: Blocks) -> np.ndarray:
-        """Rows in which the joint member takes part."""
-        return (self._patterns(blocks)[:, None] == self.joint_patterns_).all(axis=2).any(axis=1)
+        """Rows in which the joint member takes part: of known patterns, or all that hold anything."""
+        numeric = self._joint_blocks()
+        if self.missing == "present":
+            return rows_of_patterns(blocks, numeric, self.joint_patterns_)
+        return np.asarray(blocks.present[[blocks.names.index(name) for name in numeric]].any(axis=0))
 
-    def _keep_fitted(self, members: list[Member], estimators: list[Any]) -> list[int]:
-        kept = [m for m, estimator in enumerate(estimators) if estimator is not None]
-        lost = {member.name: int(member.present.sum()) for m, member in enumerate(members) if m not in kept}
+    def _keep_fitted(self, entries: list[Entry], blocks: Blocks) -> None:
+        kept = [entry for entry in entries if entry.deployed(self.refit)]
+        lost = {e.member.name: int(e.member.present.sum()) for e in entries if not e.deployed(self.refit)}
         if not kept:
             raise ValueError(
                 f"{type(self).__name__} has nothing to fit: every block is missing, or holds one class only, in all "
-                f"{len(members[0].present)} rows."
+                f"{len(blocks)} rows."
             )
         if lost:
             warnings.warn(
                 f"{type(self).__name__} goes on without these members, whose rows are too few or of one class "
                 f"(member: rows): {lost}.",
                 MissingModalityWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return kept
+        fits = {entry.member.name: entry.deployed(self.refit) for entry in kept}
+        warn_unweighted(self, [name for name, f in fits.items() if not all(fit.weighted for fit in f)])
+        self.member_names_ = list(fits)
+        self.member_blocks_ = [self._blocks_of[name] for name in fits]
+        del self._blocks_of
+        self.member_temperatures_ = np.array([entry.temperature for entry in kept])
+        self._by_value = [e.member.decides_by_value for e in kept]
+        self.estimators_, self.member_classes_ = {}, {}
+        for name, some in fits.items():
+            estimators, classes = [fit.estimators[0] for fit in some], [fit.classes for fit in some]
+            self.estimators_[name] = estimators[0] if self.refit else estimators
+            self.member_classes_[name] = classes[0] if self.refit else classes
 
-    def _fit_combiner(self, P: np.ndarray, y: np.ndarray, weight: np.ndarray | None, splits: Any) -> None:
-        combiner = LogPool() if self.combiner is None else self.combiner
-        labels = self.classes_[y] if self._classify else y
-        mask = np.isfinite(P[..., 0] if self._classify else P)
-        rows = np.flatnonzero(mask.any(axis=0))
-        classes = self.classes_ if self._classify else None
-        self.combiner_ = _fit_pool(combiner, P, labels, mask, weight, np.arange(len(y)), classes)
-        fused = np.full(P.shape[1:], np.nan)
-        # Honest fused predictions: the combiner, too, is fitted without the rows that it combines.
-        for train, test in splits:
-            train, test = np.intersect1d(train, rows), np.intersect1d(test, rows)
-            if len(test) and len(train) and (not self._classify or len(np.unique(y[train])) > 1):
-                pool = _fit_pool(combiner, P, labels, mask, weight, train, classes)
-                fused[test] = pool.pool(P[:, test], mask[:, test])
-        self._learn_certainty(fused, y, weight)
+    def _fit_combiner(self, entries: list[Entry], ledger: Ledger, blocks: Blocks) -> None:
+        P = np.stack([entry.predictions for entry in entries])
+        fused, pools, self.combiner_ = cross_fit(self.combiner, P, ledger)
+        self._learn_certainty(fused, ledger)
         self.oof_predictions_ = P.astype(np.float32)
+        self.patterns_ = list_patterns(blocks, self._used_blocks())
+        self._pattern_scores = expected_scores(self, P, pools, ledger, blocks)
+
+    @property
+    def expected_scores_(self) -> pd.DataFrame:
+        """What to expect of rows that hold only some blocks, measured out of fold."""
+        check_is_fitted(self, "combiner_")
+        names = [
+            " + ".join(n for n, there in zip(self._used_blocks(), p, strict=True) if there) for p in self.patterns_
+        ]
+        scores = ["n_rows", "log_loss", "accuracy"] if self._classify else ["n_rows", "rmse", "r2"]
+        table = pd.DataFrame(self._pattern_scores, index=pd.Index(names, name="blocks"), columns=scores)
+        return table.astype({"n_rows": int})
+
+    # ------------------------------------------------------------------ predict
 
     def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictions of all members for new rows, and which members each row has."""
         check_is_fitted(self, "combiner_")
-        blocks = self._read(X, reset=False, allow_partial=self._partial_blocks())
+        blocks = self._read(X, reset=False)
+        self._check_partial(blocks, self._partial_blocks())
         n_classes = len(self.classes_) if self._classify else 0
         shape = (len(self.member_names_), len(blocks), *([n_classes] if n_classes else []))
-        scores, mask = np.full(shape, np.nan), np.zeros(shape[:2], dtype=bool)
-        for m, name in enumerate(self.member_names_):
-            if name == JOINT and JOINT not in self.blocks_:
-                data, present = self._joint_data(blocks), self._joint_rows(blocks)
+        P, mask = np.full(shape, np.nan), np.zeros(shape[:2], dtype=bool)
+        for m, block in enumerate(self.member_blocks_):
+            if block == JOINT and JOINT not in self.blocks_:
+                data, mask[m] = blocks.side_by_side(self._joint_blocks()), self._joint_rows(blocks)
             else:
-                data, present = blocks.data[name], blocks.present[blocks.names.index(name)]
-            if present.any():
-                rows = data.iloc[present] if hasattr(data, "iloc") else data[present]
-                scores[m, present] = member_scores(self.estimators_[name], self.member_classes_[name], rows, n_classes)
-            mask[m] = present
-        return self._scale(scores), mask
+                data, mask[m] = blocks.data[block], blocks.present[blocks.names.index(block)]
+            if mask[m].all():
+                P[m] = self._ask(m, data, n_classes)
+            elif mask[m].any():
+                P[m, mask[m]] = self._ask(m, data.iloc[mask[m]] if hasattr(data, "iloc") else data[mask[m]], n_classes)
+        return P, mask
+
+    def _ask(self, m: int, rows: Any, n_classes: int) -> np.ndarray:
+        """Predictions of one member; of fold models the mean, of log-probabilities in classification."""
+        name = self.member_names_[m]
+        estimators, classes = self.estimators_[name], self.member_classes_[name]
+        if self.refit:
+            estimators, classes = [estimators], [classes]
+        pairs = zip(estimators, classes, strict=True)
+        with warnings.catch_warnings():
+            # The combiner knows which patterns are new to it, and says so for all members at once.
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            scores = [member_scores(e, c, rows, n_classes, self._by_value[m]) for e, c in pairs]
+        mean = scores[0] if len(scores) == 1 else np.mean(scores, axis=0)
+        return softmax(mean / self.member_temperatures_[m]) if n_classes else mean
 
 
-def _temperature(scores, y, weight):
-    """Temperature from out-of-fold scores, kept finite where no row is wrong."""
-    return fit_temperature(scores, y, weight, smoothing=1 / (len(y) + 2))
+def cross_fit(combiner: BasePool | None, P: np.ndarray, ledger: Ledger) -> tuple[np.ndarray, list, BasePool]:
+    """Fused predictions of each fold by a pool fitted without it, these pools, and the pool of all rows.
 
+    Returns
+    -------
+    fused : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+        NaN in rows of no test fold, and where no member has a prediction.
+    pools : list of (train, test, pool)
+    pool : BasePool
+    """
+    combiner = LogPool() if combiner is None else combiner
+    classes = np.array(ledger.labels) if ledger.n_classes else None
+    labels = ledger.y if classes is None else classes[ledger.y]
+    mask = np.isfinite(P if P.ndim == 2 else P[..., 0])
+    rows = np.flatnonzero(mask.any(axis=0))
 
-def _fit_pool(combiner, P, labels, mask, weight, rows, classes):
-    weight = None if weight is None else weight[rows]
-    return clone(combiner).fit(P[:, rows], labels[rows], mask[:, rows], weight, classes=classes)
+    def fit(chosen: np.ndarray) -> BasePool:
+        weight = None if ledger.sample_weight is None else ledger.sample_weight[chosen]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            return clone(combiner).fit(P[:, chosen], labels[chosen], mask[:, chosen], weight, classes=classes)
+
+    fused, pools = np.full(P.shape[1:], np.nan), []
+    for train, test in ledger.splits:
+        train, test = np.intersect1d(train, rows), np.intersect1d(test, rows)
+        if not len(test) or not len(train) or (ledger.n_classes and len(np.unique(ledger.y[train])) < 2):
+            continue
+        pool = fit(train)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            fused[test] = pool.pool(P[:, test], mask[:, test])
+        pools.append((train, test, pool))
+    return fused, pools, fit(np.arange(len(ledger.y)))
 
 
 class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
@@ -240,24 +237,34 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
 
     Parameters
     ----------
-    estimators : classifier or dict of str to classifier, optional
-        One for all blocks, or one a block; a block that is not named, and ``None``, means the default: standardised
-        logistic regression with ``C = min(1, 30 / n_columns)``. The key ``"joint"`` names the estimator over all
-        blocks. Classifiers without ``predict_proba`` are welcome: their decision values get a temperature.
+    estimators : classifier, list of them, or dict of str to one of these, optional
+        For all blocks, or a block; of a list each is a member of its own, and ``"drop"`` leaves the block out. A
+        block that is not named, and ``None``, means the default: the one of least out-of-fold loss among standardised
+        logistic regressions of several penalties and, where they cost little, a one-vs-rest SVM with an RBF kernel and
+        a shrunken discriminant analysis. The key ``"joint"`` names the estimator over all blocks, which may be a
+        feature-level fusion. Classifiers without ``predict_proba`` will do: their decision values get a temperature.
     combiner : pool, optional
-        `LogPool` (default, with learned weights), `MeanPool`, `VotePool` or `StackingPool`.
+        `LogPool` with learned weights by default. Voting: `VotePool`, `MeanPool`; stacking: `StackingPool`.
     joint : bool
-        Whether a classifier over all blocks of numbers side by side is one more member (hybrid fusion). It takes part
-        in rows that hold every block, and in rows that lack some if at least 10 rows in fit lacked the same and
-        two blocks are left; the gap is filled with the mean.
+        Whether a classifier over all blocks of numbers side by side is one more member (hybrid fusion).
+    missing : {"present", "impute", "dropout", "reduced"}
+        How the joint member meets missing blocks. ``"present"``: it takes part in rows that hold every block, and in
+        rows that lack some if at least 10 rows in fit lacked the same and two blocks are left; the gap is filled with
+        the mean. Otherwise it takes part in all rows, in the way that `FeatureFusionClassifier` describes. The members
+        of single blocks take part where their block is present.
     cv : int, splitter or iterable of (train, test)
         Splits for the out-of-fold predictions. A number is lowered to the size of the largest class and to the number
         of groups.
-    calibration : {"temperature", None}
-        Whether the fused probabilities get a temperature that is fitted out of fold. A pool that has chosen its
-        own certainty, as `LogPool` with learned weights has, gets none.
+    calibration : {"temperature", "sigmoid", None}
+        What is fitted out of fold to the fused probabilities. A pool that has chosen its own certainty, as `LogPool`
+        with learned weights has, gets no temperature.
+    refit : bool
+        Whether each member is fitted once more, on all rows. If not, the models of the folds are kept and the mean of
+        their log-probabilities is taken: no further fit, and `cv` times the work at prediction.
+    class_weight : "balanced" or dict of label to weight, optional
+        Multiplied with `sample_weight`.
     n_jobs : int, optional
-        Jobs for fits of members and folds, as in joblib.
+        Jobs for fits of members and folds, as in joblib; workers are started when there is enough to do.
     blocks : dict, optional
         Columns of each block; by default the prefix of their names before ``"__"``.
 
@@ -267,21 +274,27 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
     blocks_ : dict of str to ndarray of int
         Positions of each block's columns.
     member_names_ : list of str
-        Blocks in order, then ``"joint"``.
+        Blocks in order, then ``"joint"``; ``"<block>/<head>"`` where a block has several.
     joint_patterns_ : ndarray of shape (n_patterns, n_numeric_blocks), dtype bool
         Combinations of present blocks in which the joint member takes part. Only with a joint member.
-    estimators_ : dict of str to classifier
+    member_blocks_ : list of str
+        Block of each member.
+    estimators_ : dict of str to classifier, or to list of classifiers without `refit`
         Fitted on all rows that hold the block, on coded labels.
     combiner_ : pool
     temperature_ : float
-        Of the fused probabilities; 1.0 without calibration.
+        Of the fused probabilities; 1.0 without this calibration.
     member_temperatures_ : ndarray of shape (n_members,)
         1.0 for members that give probabilities.
+    patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
+        Combinations of present blocks: all of up to five blocks; of more, those seen in fit, each alone, and all.
+    expected_scores_ : DataFrame
+        Rows, log-loss and accuracy of each of `patterns_`, out of fold.
     oof_predictions_ : ndarray of shape (n_members, n_samples, n_classes), dtype float32
         The ledger; NaN where a member has no out-of-fold prediction.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
-        Fused out-of-fold probabilities, the combiner fitted without the fold, at the temperature that was fitted on
-        them; for the class frequencies in fit, whatever the combiner's `class_prior`. NaN in rows of no test fold.
+        Fused out-of-fold probabilities, combiner and calibration fitted without the fold; for the class frequencies in
+        fit, whatever the combiner's `class_prior`. NaN in rows of no test fold.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -309,16 +322,22 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         *,
         combiner=None,
         joint=True,
+        missing="present",
         cv=5,
         calibration="temperature",
+        refit=True,
+        class_weight=None,
         n_jobs=None,
         blocks=None,
     ):
         self.estimators = estimators
         self.combiner = combiner
         self.joint = joint
+        self.missing = missing
         self.cv = cv
         self.calibration = calibration
+        self.refit = refit
+        self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.blocks = blocks
 
@@ -339,34 +358,46 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         -------
         self
         """
-        if self.calibration not in ("temperature", None):
-            raise ValueError(f'calibration must be "temperature" or None; got {self.calibration!r}.')
         self._fit(X, y, sample_weight, groups)
         return self
+
+    def _check_params(self):
+        super()._check_params()
+        if self.calibration not in ("temperature", "sigmoid", None):
+            raise ValueError(f'calibration must be "temperature", "sigmoid" or None; got {self.calibration!r}.')
 
     def _read_target(self, y, n_samples):
         return read_labels(self, y, n_samples)
 
-    def _learn_scale(self, scores, y, weight):
-        self.member_temperatures_ = np.ones(len(scores))
-        for m, name in enumerate(self.member_names_):
-            rows = np.isfinite(scores[m]).all(axis=1)
-            if not gives_probabilities(self.estimators_[name]) and rows.any():
-                member_weight = None if weight is None else weight[rows]
-                self.member_temperatures_[m] = _temperature(scores[m, rows], y[rows], member_weight)
-        return self._scale(scores)
+    def _row_weights(self, sample_weight, blocks, y):
+        return self._weigh_classes(self._read_weight(sample_weight, blocks), y)
 
-    def _scale(self, scores):
-        return softmax(scores / self.member_temperatures_[:, None, None])
+    def _learn_certainty(self, fused, ledger):
+        rows = np.flatnonzero(np.isfinite(fused).all(axis=1))
+        self._calibration = self._fit_calibration(fused, rows, ledger)
+        self.temperature_ = float(self._calibration[0]) if self._calibration.ndim == 1 else 1.0
+        oof = fused.copy()
+        for train, test in ledger.splits:
+            train, test = np.intersect1d(train, rows), np.intersect1d(test, rows)
+            if len(train) and len(test):
+                oof[test] = self._calibrate(fused[test], self._fit_calibration(fused, train, ledger))
+        self.oof_proba_ = oof.astype(np.float32)
 
-    def _learn_certainty(self, fused, y, weight):
-        self.temperature_ = 1.0
-        rows = np.isfinite(fused).all(axis=1)
-        if self.calibration == "temperature" and rows.any() and not self.combiner_.is_calibrated:
-            log_fused = np.log(np.maximum(fused[rows], 1e-12))
-            self.temperature_ = _temperature(log_fused, y[rows], None if weight is None else weight[rows])
-            fused[rows] = apply_temperature(fused[rows], self.temperature_)
-        self.oof_proba_ = fused.astype(np.float32)
+    def _fit_calibration(self, fused, rows, ledger):
+        """A temperature, as an array of shape (1,), or the coefficients of sigmoids."""
+        y, weight = ledger.y[rows], None if ledger.sample_weight is None else ledger.sample_weight[rows]
+        idle = not len(rows) or (weight is not None and not weight.sum() > 0)
+        if self.calibration == "sigmoid" and not idle:
+            return fit_sigmoid(fused[rows], y, weight)
+        if self.calibration == "temperature" and not idle and not self.combiner_.is_calibrated:
+            return np.array([smooth_temperature(np.log(np.maximum(fused[rows], 1e-12)), y, weight)])
+        return np.ones(1)
+
+    def _calibrate(self, fused, calibration=None):
+        calibration = self._calibration if calibration is None else calibration
+        if calibration.ndim == 2:
+            return apply_sigmoid(fused, calibration)
+        return fused if calibration[0] == 1 else apply_temperature(fused, float(calibration[0]))
 
     def predict_proba(self, X):
         """Fused class probabilities.
@@ -383,8 +414,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         P, mask = self._outputs(X)
         fused = self.combiner_.pool(P, mask)
         some = mask.any(axis=0)
-        if some.any() and self.temperature_ != 1:
-            fused[some] = apply_temperature(fused[some], self.temperature_)
+        if some.any():
+            fused[some] = self._calibrate(fused[some])
         return self.combiner_.shift(fused)
 
     def predict(self, X):
@@ -407,18 +438,20 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
 
     Parameters
     ----------
-    estimators : regressor or dict of str to regressor, optional
-        One for all blocks, or one a block; the default is standardised ridge regression with its penalty chosen by
-        leave-one-out error. The key ``"joint"`` names the estimator over all blocks.
+    estimators : regressor, list of them, or dict of str to one of these, optional
+        As in `DecisionFusionClassifier`. The default is standardised ridge regression with its penalty chosen by
+        leave-one-out error or, where it costs little and has less out-of-fold error, support vector regression.
     combiner : pool, optional
-        `LogPool` (default: weights by out-of-fold precision), `MeanPool` or `StackingPool`.
-    joint, cv, n_jobs, blocks
+        `LogPool` (default: weights by out-of-fold precision), `MeanPool`, `GreedyPool` or `StackingPool`.
+    joint, missing, cv, refit, n_jobs, blocks
         As in `DecisionFusionClassifier`.
 
     Attributes
     ----------
-    blocks_, member_names_, estimators_, combiner_, n_features_in_, feature_names_in_
+    blocks_, member_names_, member_blocks_, estimators_, combiner_, patterns_, n_features_in_, feature_names_in_
         As in `DecisionFusionClassifier`.
+    expected_scores_ : DataFrame
+        Rows, root mean squared error and R2 of each of `patterns_`, out of fold.
     oof_predictions_ : ndarray of shape (n_members, n_samples), dtype float32
         The ledger; NaN where a member has no out-of-fold prediction.
     oof_fused_ : ndarray of shape (n_samples,), dtype float32
@@ -435,11 +468,24 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
 
     _classify = False
 
-    def __init__(self, estimators=None, *, combiner=None, joint=True, cv=5, n_jobs=None, blocks=None):
+    def __init__(
+        self,
+        estimators=None,
+        *,
+        combiner=None,
+        joint=True,
+        missing="present",
+        cv=5,
+        refit=True,
+        n_jobs=None,
+        blocks=None,
+    ):
         self.estimators = estimators
         self.combiner = combiner
         self.joint = joint
+        self.missing = missing
         self.cv = cv
+        self.refit = refit
         self.n_jobs = n_jobs
         self.blocks = blocks
 
@@ -464,13 +510,10 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
     def _read_target(self, y, n_samples):
         return read_numbers(self, y, n_samples)
 
-    def _learn_scale(self, scores, y, weight):
-        return scores
+    def _row_weights(self, sample_weight, blocks, y):
+        return self._read_weight(sample_weight, blocks)
 
-    def _scale(self, scores):
-        return scores
-
-    def _learn_certainty(self, fused, y, weight):
+    def _learn_certainty(self, fused, ledger):
         self.oof_fused_ = fused.astype(np.float32)
 
     def predict(self, X):

@@ -9,9 +9,10 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from ensemblefuse._fitting import fit_estimator
+from ensemblefuse._fitting import fit_estimator, weight_codes
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.features import BlockScaler
+from ensemblefuse.combine._base import softmax
+from ensemblefuse.features import ModalityDropout
 from ensemblefuse.fusion._base import (
     BaseFusion,
     check_estimator_kind,
@@ -22,60 +23,90 @@ from ensemblefuse.fusion._base import (
     warn_new_patterns,
     warn_unweighted,
 )
-from ensemblefuse.fusion._heads import default_head
+from ensemblefuse.fusion._heads import default_head, default_search
+from ensemblefuse.fusion._ledger import Ledger, make_splits
+from ensemblefuse.fusion._members import Member, fit_preparation, member_scores
+from ensemblefuse.fusion._preparation import make_preparation
+from ensemblefuse.fusion._reduced import fit_reduced, predict_reduced
 
 __all__ = ["FeatureFusionClassifier", "FeatureFusionRegressor"]
 
+_MISSING = ("impute", "dropout", "reduced", "native", "raise")
+
 
 class _FeatureFusion(BaseFusion):
-    def __init__(self, estimator=None, *, scaling="equal", weights=None, missing="impute", blocks=None):
-        self.estimator = estimator
-        self.scaling = scaling
-        self.weights = weights
-        self.missing = missing
-        self.blocks = blocks
-
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Scale the blocks and fit the estimator on all of them.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n_samples, n_features)
-            Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns.
-        y : array of shape (n_samples,)
-        sample_weight : array of shape (n_samples,), optional
-        groups : ignored
-            There is no inner split; taken so that a search may set decision-level fusion beside it.
-
-        Returns
-        -------
-        self
-        """
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         if self.estimator is not None:
-            check_estimator_kind(self, "all blocks", self.estimator, classify=isinstance(self, ClassifierMixin))
+            check_estimator_kind(self, "all blocks", self.estimator, classify=self._classify)
         blocks = self._read_blocks(X, reset=True)
         y = self._read_target(y, len(blocks))
-        weight = self._read_weight(sample_weight, blocks)
+        weight = self._row_weights(sample_weight, blocks, y)
         self._check_rows(y, weight)
         self.patterns_ = np.unique(blocks.present.T, axis=0)
-        order = {name: np.arange(start, stop) for name, start, stop in _spans(blocks)}
-        self.scaler_ = BlockScaler(self.scaling, weights=self.weights, blocks=order)
         there = blocks.present.any(axis=0)
         if not there.any():
             raise ValueError("every block is missing in every row of X; there is nothing to fit.")
         self._learn_prior(y, weight)
-        weight = None if weight is None else weight[there]
-        table = _side_by_side(blocks)[there]
-        self.scaler_.fit(table, sample_weight=weight)
+        if self.missing == "reduced":
+            fit_reduced(self, blocks, y, weight, groups)
+            return
+        rows = np.flatnonzero(there)
+        table = blocks.side_by_side(blocks.names)
+        table = table if there.all() else table[rows]
+        self._fit_rows(
+            table,
+            blocks.spans(blocks.names),
+            y[rows],
+            None if weight is None else weight[rows],
+            None if groups is None else np.asarray(groups)[rows],
+        )
+
+    def _fit_rows(self, table, spans, y, weight, groups) -> None:
+        y = self._known_target(y)
+        weighted = weight is not None
+        if self.missing == "dropout":
+            dropout = ModalityDropout(blocks=spans, random_state=self.random_state)
+            table, y, weight = dropout.fit_resample(table, y, weight)
+            # The copies of a row stay on its side of every inner split.
+            groups = dropout.sample_indices_ if groups is None else groups[dropout.sample_indices_]
+        prepare = make_preparation(
+            spans,
+            scaling=self.scaling,
+            weights=self.weights,
+            imputer=self.imputer,
+            transformer=self.transformer,
+            fill=self.missing != "native",
+        )
         with threadpool_limits(1, "blas"):
-            target = self._known_target(y[there])
-            self.estimator_, weighted = fit_estimator(self._estimator(), self._scale(table), target, weight)
-        warn_unweighted(self, [] if weighted else ["all blocks"])
-        return self
+            if self.estimator is None and self._can_be_tuned(y):
+                self._fit_default(prepare, table, spans, y, weight, groups)
+                return
+            labels = self.classes_[self.known_].tolist() if self._classify else []
+            self.prepare_, table = fit_preparation(prepare, table, y, weight)
+            self.estimator_, took = fit_estimator(weight_codes(self._estimator(), labels), table, y, weight)
+        warn_unweighted(self, [] if took or not weighted else ["all blocks"])
+
+    def _can_be_tuned(self, y: np.ndarray) -> bool:
+        """Whether two folds can be made that hold two classes each."""
+        return len(y) > 3 and (not self._classify or np.sort(np.bincount(y))[-2] > 1)
+
+    def _fit_default(self, prepare, table, spans, y, weight, groups) -> None:
+        """Choose the default head by its out-of-fold loss, and fit it on all rows."""
+        labels = self.classes_[self.known_].tolist() if self._classify else []
+        width = table.shape[1] / len(spans)
+        search = default_search(width, table.shape, len(labels), weighted=weight is not None, prepare=prepare)
+        splits = make_splits(self.cv, y, groups, classify=self._classify)
+        ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs)
+        (entry,) = ledger.add([Member("all blocks", search, table, np.ones(len(y), dtype=bool))])
+        ledger.refit([entry])
+        (fit,) = entry.deployed(refit=True)
+        fitted = fit.estimators[0]
+        self.prepare_, self.estimator_ = fitted[:-1], fitted[-1]
+        self.temperature_ = entry.temperature
 
     def _read_blocks(self, X: Any, *, reset: bool) -> Blocks:
-        if self.missing not in ("impute", "native", "raise"):
-            raise ValueError(f'missing must be "impute", "native" or "raise"; got {self.missing!r}.')
+        if self.missing not in _MISSING:
+            raise ValueError(f"missing must be one of {_MISSING}; got {self.missing!r}.")
         native = self.missing == "native"
         if native and not takes_nan(self._estimator()):
             raise ValueError(
@@ -92,16 +123,11 @@ class _FeatureFusion(BaseFusion):
             )
         return blocks
 
-    def _scale(self, table: np.ndarray) -> np.ndarray:
-        scaled = self.scaler_.transform(table)
-        # After scaling the mean of a column is 0, so this imputes the mean of the rows seen in fit.
-        return scaled if self.missing == "native" else np.nan_to_num(scaled, copy=False, nan=0.0)
-
     def _estimator(self) -> Any:
         if self.estimator is not None:
             return self.estimator
         width = self.n_features_in_ / len(self.blocks_) if hasattr(self, "blocks_") else 1
-        return default_head(width, classify=isinstance(self, ClassifierMixin), scale=False)
+        return default_head(width, classify=self._classify, scale=False)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -110,22 +136,12 @@ class _FeatureFusion(BaseFusion):
         return tags
 
     def _rows(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled table, and the rows in which no block is present."""
-        check_is_fitted(self, "estimator_")
+        """Prepared table, and the rows in which no block is present."""
+        check_is_fitted(self, "prior_")
         blocks = self._read_blocks(X, reset=False)
-        warn_new_patterns(self, blocks)
-        return self._scale(_side_by_side(blocks)), np.asarray(~blocks.present.any(axis=0))
-
-
-def _spans(blocks: Blocks):
-    start = 0
-    for name, part in blocks.data.items():
-        yield name, start, start + part.shape[1]
-        start += part.shape[1]
-
-
-def _side_by_side(blocks: Blocks) -> np.ndarray:
-    return np.hstack(list(blocks.data.values()))
+        if self.missing in ("impute", "native") and self.imputer is None:
+            warn_new_patterns(self, blocks)
+        return self.prepare_.transform(blocks.side_by_side(blocks.names)), np.asarray(~blocks.present.any(axis=0))
 
 
 class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
@@ -134,14 +150,30 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     Parameters
     ----------
     estimator : classifier, optional
-        By default logistic regression with ``C = min(1, 30 / width)``, where `width` is the mean number of columns of
-        a block.
+        By default the one of least out-of-fold loss among logistic regressions of several penalties and, where they
+        cost little, a one-vs-rest SVM with an RBF kernel and a shrunken discriminant analysis.
     scaling : {"equal", "mfa", "frobenius", "unit", None}
         See `BlockScaler`. ``"equal"`` gives every block the same total variance.
     weights : dict of str to float, optional
         Weight of each block, 1 where not named.
-    missing : {"impute", "native", "raise"}
-        A missing block: filled with the mean, given to an estimator that takes NaN, or an error.
+    transformer : transformer, optional
+        Of the scaled blocks, fitted with the labels: `CommonSpaceProjector`, `BlockPCA`, `BlockNystroem`, or any of
+        scikit-learn's. It is told the columns of the blocks if it has a parameter `blocks`.
+    missing : {"impute", "dropout", "reduced", "native", "raise"}
+        A missing block. ``"impute"``: filled by `imputer`. ``"dropout"``: so too, and the estimator is also trained on
+        copies of the rows from which blocks were left out (see `ModalityDropout`). ``"reduced"``: one model for each
+        combination of blocks, fitted on all rows that hold them (Saar-Tsechansky and Provost, JMLR 2007).
+        ``"native"``: left to an estimator that takes NaN. ``"raise"``: an error.
+    imputer : transformer, optional
+        Such as `CrossModalImputer`; by default the mean of each column.
+    cv : int, splitter or iterable of (train, test)
+        Splits for the choice of the default estimator.
+    class_weight : "balanced" or dict of label to weight, optional
+        Multiplied with `sample_weight`.
+    random_state : int, RandomState or None
+        For ``missing="dropout"``.
+    n_jobs : int, optional
+        Jobs for the choice of the default estimator.
     blocks : dict, optional
         Columns of each block; by default the prefix of their names before ``"__"``.
 
@@ -150,9 +182,15 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     classes_ : ndarray of shape (n_classes,)
     blocks_ : dict of str to ndarray of int
         Positions of each block's columns.
-    scaler_ : BlockScaler
+    prepare_ : Pipeline
+        Scaling, imputation and `transformer`. Not with ``missing="reduced"``.
     estimator_ : classifier
-        Fitted on coded labels.
+        Fitted on coded labels. Not with ``missing="reduced"``.
+    reduced_ : dict of str to FeatureFusionClassifier
+        The model of each combination of blocks, under their names joined by ``" + "``. Only with
+        ``missing="reduced"``.
+    temperature_ : float
+        Of the decision values of the default estimator.
     known_ : ndarray of int
         Classes that have rows with any block; code i of `estimator_` is class ``known_[i]``.
     prior_ : ndarray of shape (n_classes,)
@@ -171,8 +209,59 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     array(['cat', 'cat', 'dog', 'dog'], dtype='<U3')
     """
 
+    _classify = True
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        scaling="equal",
+        weights=None,
+        transformer=None,
+        missing="impute",
+        imputer=None,
+        cv=5,
+        class_weight=None,
+        random_state=None,
+        n_jobs=None,
+        blocks=None,
+    ):
+        self.estimator = estimator
+        self.scaling = scaling
+        self.weights = weights
+        self.transformer = transformer
+        self.missing = missing
+        self.imputer = imputer
+        self.cv = cv
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.blocks = blocks
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Scale the blocks and fit the estimator on all of them.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_features)
+            Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns.
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+        groups : array of shape (n_samples,), optional
+            Rows of one group are never on both sides of a split.
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, groups)
+        return self
+
     def _read_target(self, y, n_samples):
         return read_labels(self, y, n_samples)
+
+    def _row_weights(self, sample_weight, blocks, y):
+        return self._weigh_classes(self._read_weight(sample_weight, blocks), y)
 
     def _check_rows(self, y, weight):
         if weight is not None and len(np.unique(y[weight > 0])) < 2:
@@ -200,6 +289,8 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         -------
         ndarray of shape (n_samples,)
         """
+        if self.missing == "reduced":
+            return self.classes_[self.predict_proba(X).argmax(axis=1)]
         table, empty = self._rows(X)
         codes = self.known_[np.asarray(self.estimator_.predict(table)).astype(int)]
         codes[empty] = self.prior_.argmax()
@@ -217,11 +308,19 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         -------
         ndarray of shape (n_samples, n_classes)
         """
+        if self.missing == "reduced":
+            return predict_reduced(self, X)
         table, empty = self._rows(X)
         proba = np.zeros((len(table), len(self.classes_)))
-        proba[:, self.known_] = self.estimator_.predict_proba(table)
+        proba[:, self.known_] = self._proba(table)
         proba[empty] = self.prior_
         return proba
+
+    def _proba(self, table):
+        if not hasattr(self, "temperature_"):
+            return self.estimator_.predict_proba(table)
+        known = np.arange(len(self.known_))
+        return softmax(member_scores(self.estimator_, known, table, len(known), by_value=True) / self.temperature_)
 
     @final_has("decision_function")
     def decision_function(self, X):
@@ -245,13 +344,14 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
     Parameters
     ----------
     estimator : regressor, optional
-        By default ridge regression with its penalty chosen by leave-one-out error.
-    scaling, weights, missing, blocks
+        By default ridge regression with its penalty chosen by leave-one-out error or, where it costs little and has
+        less out-of-fold error, support vector regression.
+    scaling, weights, transformer, missing, imputer, cv, random_state, n_jobs, blocks
         As in `FeatureFusionClassifier`.
 
     Attributes
     ----------
-    blocks_, scaler_, estimator_, patterns_, n_features_in_, feature_names_in_
+    blocks_, prepare_, estimator_, reduced_, patterns_, n_features_in_, feature_names_in_
         As in `FeatureFusionClassifier`.
     prior_ : float
         Mean of `y`; the prediction for a row with no block at all.
@@ -265,8 +365,56 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
     array([0., 2., 4., 6.])
     """
 
+    _classify = False
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        scaling="equal",
+        weights=None,
+        transformer=None,
+        missing="impute",
+        imputer=None,
+        cv=5,
+        random_state=None,
+        n_jobs=None,
+        blocks=None,
+    ):
+        self.estimator = estimator
+        self.scaling = scaling
+        self.weights = weights
+        self.transformer = transformer
+        self.missing = missing
+        self.imputer = imputer
+        self.cv = cv
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.blocks = blocks
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Scale the blocks and fit the estimator on all of them.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+            As in `FeatureFusionClassifier.fit`.
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+        groups : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, groups)
+        return self
+
     def _read_target(self, y, n_samples):
         return read_numbers(self, y, n_samples)
+
+    def _row_weights(self, sample_weight, blocks, y):
+        return self._read_weight(sample_weight, blocks)
 
     def _check_rows(self, y, weight):
         pass
@@ -288,6 +436,8 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
         -------
         ndarray of shape (n_samples,)
         """
+        if self.missing == "reduced":
+            return predict_reduced(self, X)
         table, empty = self._rows(X)
         values = np.asarray(self.estimator_.predict(table), dtype=float)
         values[empty] = self.prior_

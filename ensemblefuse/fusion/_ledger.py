@@ -1,43 +1,29 @@
 """The ledger: one matrix of out-of-fold predictions, made once, with splits that all members share. Floor 3.
 
-All second-level work (weights, calibration, stacking) reads it, and nothing else.
+All second-level work (weights, calibration, stacking, the choice of a strategy) reads it, and nothing else.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
+import joblib
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
-from threadpoolctl import threadpool_limits
 
-from ensemblefuse._fitting import fit_estimator
-from ensemblefuse.combine._base import log_probabilities
+from ensemblefuse.combine import fit_temperature
+from ensemblefuse.combine._base import softmax
+from ensemblefuse.fusion._members import Fit, Member, fit_one, member_scores
 
-__all__ = ["Member", "fit_members", "make_splits", "member_scores"]
+__all__ = ["Entry", "Ledger", "Member", "OutOfTimeError", "fit_members", "make_splits", "member_scores"]
 
-
-@dataclass
-class Member:
-    """One first-level estimator and the rows that it can see.
-
-    Attributes
-    ----------
-    name : str
-    estimator : estimator
-        Unfitted.
-    data : ndarray, Series or DataFrame of length n_samples
-    present : ndarray of shape (n_samples,), dtype bool
-    """
-
-    name: str
-    estimator: Any
-    data: Any
-    present: np.ndarray
+# Workers take about a second to start, which short fits do not win back.
+_WORTH_WORKERS = 2.0
 
 
 def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -95,6 +81,183 @@ def _check_groups(cv: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]], grou
             )
 
 
+class OutOfTimeError(Exception):
+    """The time limit came before the member was done."""
+
+
+@dataclass
+class Entry:
+    """What the ledger knows of one member.
+
+    Attributes
+    ----------
+    member : Member
+    scores : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+        Out-of-fold scores of the chosen head; NaN where there are none: the row is missing there, is in no test fold,
+        or the training rows of its fold held no two classes. A row in several test folds has the mean.
+    temperature : float
+        Of the scores; 1 for a member that gives probabilities.
+    predictions : ndarray of the shape of `scores`
+        Probabilities, or the scores themselves in regression.
+    head : int
+        The chosen one of ``member.heads``.
+    loss : float
+        Weighted mean of -log p, or of the squared error, over the rows with predictions.
+    folds : list of Fit
+        Fitted on each training set, if the ledger keeps them.
+    refit : Fit or None
+        The chosen head fitted on all rows.
+    seconds : float
+        Spent on fits of all heads in all folds.
+    """
+
+    member: Member
+    scores: np.ndarray
+    temperature: float
+    predictions: np.ndarray
+    head: int
+    loss: float
+    folds: list[Fit] = field(default_factory=list)
+    refit: Fit | None = None
+    seconds: float = 0.0
+
+    def deployed(self, refit: bool) -> list[Fit]:
+        """What predicts new rows: the fit on all rows, or the fits of the folds; none if nothing could be fitted."""
+        fits = [self.refit] if refit else self.folds
+        return [fit for fit in fits if fit is not None and fit.estimators]
+
+
+class Ledger:
+    """Out-of-fold predictions of any number of members, each distinct member fitted once.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Class codes, or numbers.
+    splits : list of (train, test)
+    sample_weight : ndarray of shape (n_samples,), optional
+    labels : sequence
+        Label of each class code; empty in regression.
+    n_jobs : int, optional
+    keep_folds : bool
+        Whether to keep the estimators of the folds.
+    deadline : float, optional
+        `time.perf_counter` after which no fit is started.
+    """
+
+    def __init__(self, y, splits, sample_weight, labels, *, n_jobs=None, keep_folds=False, deadline=None):
+        self.y = y
+        self.splits = splits
+        self.sample_weight = sample_weight
+        self.labels = list(labels)
+        self.n_jobs = n_jobs
+        self.keep_folds = keep_folds
+        self.deadline = deadline
+        self.entries: dict[str, Entry] = {}
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.labels)
+
+    def add(self, members: Sequence[Member]) -> list[Entry]:
+        """Entries of these members; those that are new are fitted in all folds."""
+        keys = [member_key(member) for member in members]
+        new = {key: member for key, member in zip(keys, members, strict=True) if key not in self.entries}
+        jobs = [(m, train, test) for train, test in self.splits for m in new.values()]
+        fits = list(self._run([(m, range(len(m.heads)), train, test) for m, train, test in jobs], self.keep_folds))
+        for i, (key, member) in enumerate(new.items()):
+            self.entries[key] = self._enter(member, fits[i :: len(new)])
+        return [self.entries[key] for key in keys]
+
+    def refit(self, entries: Sequence[Entry]) -> None:
+        """Fit the chosen heads on all rows, where that has not been done."""
+        waiting = list({id(entry): entry for entry in entries if entry.refit is None}.values())
+        everything = np.arange(len(self.y))
+        jobs = [(entry.member, [entry.head], everything, everything[:0]) for entry in waiting]
+        deadline, self.deadline = self.deadline, None  # the end of a search must be finished
+        for entry, fit in zip(waiting, self._run(jobs, keep=True), strict=True):
+            entry.refit = fit
+        self.deadline = deadline
+
+    def _run(self, jobs: list, keep: bool) -> Iterator[Fit]:
+        """Results in order. The first jobs run here, until it is clear that the rest is worth starting workers."""
+        start, todo = perf_counter(), list(jobs)
+        while todo:
+            if self.deadline is not None and perf_counter() > self.deadline:
+                raise OutOfTimeError
+            yield _fit_lean(todo.pop(0), self.y, self.sample_weight, self.labels, keep)
+            spent = perf_counter() - start
+            left = spent / (len(jobs) - len(todo)) * len(todo)
+            if len(todo) > 1 and left > _WORTH_WORKERS and effective_n_jobs(self.n_jobs) > 1:
+                break
+        if todo:
+            work = (delayed(_fit_lean)(job, self.y, self.sample_weight, self.labels, keep) for job in todo)
+            yield from Parallel(n_jobs=self.n_jobs)(work)
+
+    def _enter(self, member: Member, folds: list[Fit]) -> Entry:
+        columns = [self._gather(member, folds, head) for head in range(len(member.heads))]
+        rated = [(*self._rate(scores, folds, head), scores) for head, scores in enumerate(columns)]
+        head = int(np.argmin([loss for loss, _, _, _ in rated]))
+        loss, temperature, predictions, scores = rated[head]
+        seconds = float(sum(sum(fit.seconds) for fit in folds))
+        kept = [_only(fit, head) for fit in folds] if self.keep_folds else []
+        return Entry(member, scores, temperature, predictions, head, loss, kept, None, seconds)
+
+    def _gather(self, member: Member, folds: list[Fit], head: int) -> np.ndarray:
+        n = len(self.y)
+        total = np.zeros((n, self.n_classes) if self.n_classes else n)
+        count = np.zeros(n)
+        for fit, (_, test) in zip(folds, self.splits, strict=True):
+            test = test[member.present[test]]
+            if fit.scores and len(test):
+                np.add.at(total, test, fit.scores[head])
+                np.add.at(count, test, 1)
+        filled = count > 0
+        total[~filled] = np.nan
+        total[filled] /= count[filled][:, None] if self.n_classes else count[filled]
+        return total
+
+    def _rate(self, scores: np.ndarray, folds: list[Fit], head: int) -> tuple[float, float, np.ndarray]:
+        """Loss, temperature and predictions."""
+        rows = np.isfinite(scores[:, 0] if self.n_classes else scores)
+        y, weight = self.y[rows], None if self.sample_weight is None else self.sample_weight[rows]
+        usable = rows.any() and (weight is None or weight.sum() > 0)
+        if not self.n_classes:
+            return float(np.average((scores[rows] - y) ** 2, weights=weight)) if usable else np.inf, 1.0, scores
+        temperature = 1.0
+        if usable and any(fit.by_value[head] for fit in folds if fit.scores):
+            temperature = smooth_temperature(scores[rows], y, weight)
+        predictions = softmax(scores / temperature)
+        truth = np.log(np.maximum(predictions[rows][np.arange(len(y)), y], 1e-15))
+        return float(-np.average(truth, weights=weight)) if usable else np.inf, temperature, predictions
+
+
+def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Temperature from out-of-fold scores, kept finite where no row is wrong."""
+    return fit_temperature(scores, y, weight, smoothing=1 / (len(y) + 2))
+
+
+def member_key(member: Member) -> str:
+    """What makes two members the same: data, rows and estimator."""
+    try:
+        recipe = joblib.hash(member.estimator)
+    except Exception:  # what cannot be pickled is only the same as itself
+        recipe = f"id {id(member.estimator)}"
+    return f"{id(member.data)} {joblib.hash(member.present)} {recipe}"
+
+
+def _fit_lean(job: tuple, y, sample_weight, labels, keep) -> Fit:
+    """`fit_one`; without `keep` nothing fitted is carried back."""
+    member, heads, train, test = job
+    fit = fit_one(member, heads, y, sample_weight, train, test, labels)
+    return fit if keep else replace(fit, estimators=[])
+
+
+def _only(fit: Fit, head: int) -> Fit:
+    parts = {name: getattr(fit, name)[head : head + 1] for name in ("estimators", "scores", "by_value", "seconds")}
+    return replace(fit, **parts)
+
+
 def fit_members(
     members: Sequence[Member],
     y: np.ndarray,
@@ -103,105 +266,25 @@ def fit_members(
     n_classes: int,
     n_jobs: int | None,
 ) -> tuple[np.ndarray, list[Any], list[np.ndarray], list[str]]:
-    """Out-of-fold scores of all members, and each member fitted on all of its rows.
+    """Out-of-fold scores of members, and each member fitted on all of its rows: a ledger used once.
 
     Returns
     -------
     scores : ndarray of shape (n_members, n_samples, n_classes), or (n_members, n_samples) in regression
-        NaN where a member has no out-of-fold prediction: the row is missing there, is in no test fold, or the training
-        rows of its fold held no two classes. A row in several test folds has the mean.
-    estimators : list of fitted estimators
+        See `Entry.scores`.
+    estimators : list of fitted estimators, None for one that could not be fitted
     classes : list of ndarray
         Codes of the classes that each fitted estimator knows, in its own order.
     unweighted : list of str
         Members that took no sample_weight.
     """
-    everything = np.arange(len(y))
-    jobs = [(m, fold, train, test) for m in range(len(members)) for fold, (train, test) in enumerate(splits)]
-    jobs += [(m, -1, everything, everything[:0]) for m in range(len(members))]
-    work = []
-    for m, _, train, test in jobs:
-        present = members[m].present
-        train, test = train[present[train]], test[present[test]]
-        work.append((m, train, test))
-    results = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_one)(
-            members[m].name,
-            members[m].estimator,
-            _rows(members[m].data, train),
-            y[train],
-            None if sample_weight is None else sample_weight[train],
-            _rows(members[m].data, test),
-            n_classes,
-            keep=i >= len(work) - len(members),
-        )
-        for i, (m, train, test) in enumerate(work)
+    ledger = Ledger(y, splits, sample_weight, range(n_classes), n_jobs=n_jobs)
+    entries = ledger.add(members)
+    ledger.refit(entries)
+    fits = [entry.refit for entry in entries if entry.refit is not None]
+    return (
+        np.stack([entry.scores for entry in entries]),
+        [fit.estimators[0] if fit.estimators else None for fit in fits],
+        [fit.classes for fit in fits],
+        [member.name for member, fit in zip(members, fits, strict=True) if not fit.weighted],
     )
-    shape = (len(members), len(y), n_classes) if n_classes else (len(members), len(y))
-    total, count = np.zeros(shape), np.zeros(shape[:2])
-    for (m, _, test), (_, _, scores, _) in zip(work, results, strict=True):
-        if scores is not None and len(test):
-            total[m, test] += scores
-            count[m, test] += 1
-    filled = count > 0
-    total[~filled] = np.nan
-    total[filled] /= count[filled][:, None] if n_classes else count[filled]
-    refits = results[-len(members) :]
-    unweighted = [members[m].name for m, refit in enumerate(refits) if not refit[3]]
-    return total, [refit[0] for refit in refits], [refit[1] for refit in refits], unweighted
-
-
-def _rows(data: Any, rows: np.ndarray) -> Any:
-    return data.iloc[rows] if hasattr(data, "iloc") else data[rows]
-
-
-def _fit_one(name, estimator, X, y, sample_weight, X_test, n_classes, *, keep):
-    """Fit one member on one training set and predict one test set, on one BLAS thread; `keep` the fitted one or not."""
-    with threadpool_limits(1, "blas"):
-        weighted_y = y if sample_weight is None else y[sample_weight > 0]
-        classes, local = np.unique(y, return_inverse=True) if n_classes else (np.empty(0), y)
-        if (n_classes and len(np.unique(weighted_y)) < 2) or len(y) == 0:
-            return None, classes, None, True
-        try:
-            fitted, weighted = fit_estimator(estimator, X, local, sample_weight)
-            scores = member_scores(fitted, classes, X_test, n_classes) if len(X_test) else None
-        except Exception as error:
-            error.add_note(f"while fitting member {name!r}")
-            raise
-    return fitted if keep else None, classes, scores, weighted
-
-
-def gives_probabilities(estimator: Any) -> bool:
-    """Whether a fitted estimator gives probabilities, as opposed to decision values without a scale."""
-    return hasattr(estimator, "predict_proba")
-
-
-def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int) -> np.ndarray:
-    """What a fitted member says, as scores whose softmax (at some temperature) is a probability.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
-        Log-probabilities; decision values, where the member has no probabilities; 1 for the predicted class and 0 for
-        the others, where it has neither. A class that the member does not know gets the lowest value of its row.
-    """
-    if not n_classes:
-        return np.asarray(estimator.predict(X), dtype=float).reshape(len(X))
-    # Estimators were fitted on codes 0..len(classes) - 1 of the classes that their rows held.
-    known = np.asarray(getattr(estimator, "classes_", np.arange(len(classes)))).astype(int)
-    if gives_probabilities(estimator):
-        local = log_probabilities(np.asarray(estimator.predict_proba(X), dtype=float))
-        absent = np.full(len(local), -20.0)
-    else:
-        local = _decision_values(estimator, X, known)
-        absent = local.min(axis=1)
-    scores = np.repeat(absent[:, None], n_classes, axis=1)
-    scores[:, classes[known]] = local
-    return scores
-
-
-def _decision_values(estimator: Any, X: Any, known: np.ndarray) -> np.ndarray:
-    if hasattr(estimator, "decision_function"):
-        values = np.asarray(estimator.decision_function(X), dtype=float)
-        return np.column_stack([-values / 2, values / 2]) if values.ndim == 1 else values
-    return (np.asarray(estimator.predict(X)).astype(int)[:, None] == known).astype(float)

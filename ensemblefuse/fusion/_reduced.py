@@ -1,0 +1,99 @@
+"""Reduced models: one feature-level model for each combination of blocks. Floor 3."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from ensemblefuse.blocks import Blocks
+from ensemblefuse.exceptions import MissingModalityWarning
+
+__all__ = ["fit_reduced", "predict_reduced"]
+
+# All combinations of up to three blocks are 7 models; of more blocks, those that fit saw, each block alone, and all.
+_ALL_COMBINATIONS = 3
+_MIN_ROWS = 10
+_JOIN = " + "
+
+
+def fit_reduced(fusion: Any, blocks: Blocks, y: np.ndarray, weight: np.ndarray | None, groups: Any) -> None:
+    """Fit `fusion.reduced_`: a clone of `fusion` for each combination of blocks, on all rows that hold them.
+
+    A combination that too few rows hold, or rows that lack a class, gets no model.
+    """
+    fusion.reduced_ = {}
+    n_classes = len(np.unique(y)) if fusion._classify else 0
+    for names in _combinations(blocks):
+        there = blocks.present[[blocks.names.index(name) for name in names]].all(axis=0)
+        rows = np.flatnonzero(there)
+        if len(rows) < min(_MIN_ROWS, len(y)) or (n_classes and len(np.unique(y[rows])) < n_classes):
+            continue
+        model = clone(fusion).set_params(missing="raise", blocks=blocks.spans(names), weights=_part(fusion, names))
+        if fusion._classify:
+            model.set_params(class_weight=None)  # the row weights hold it already
+        labels = fusion.classes_[y[rows]] if fusion._classify else y[rows]
+        model.fit(
+            blocks.side_by_side(names)[rows],
+            labels,
+            sample_weight=None if weight is None else weight[rows],
+            groups=None if groups is None else np.asarray(groups)[rows],
+        )
+        fusion.reduced_[_JOIN.join(names)] = model
+    if not fusion.reduced_:
+        raise ValueError(
+            f'missing="reduced" found no combination of blocks that {_MIN_ROWS} rows of all classes hold; use '
+            'missing="impute".'
+        )
+
+
+def _part(fusion: Any, names: list[str]) -> Any:
+    return None if fusion.weights is None else {name: w for name, w in fusion.weights.items() if name in names}
+
+
+def _combinations(blocks: Blocks) -> list[list[str]]:
+    n = len(blocks.names)
+    if n <= _ALL_COMBINATIONS:
+        return [list(part) for size in range(n, 0, -1) for part in combinations(blocks.names, size)]
+    seen = {tuple(pattern) for pattern in blocks.present.T.tolist() if any(pattern)}
+    seen |= {tuple(row) for row in np.eye(n, dtype=bool).tolist()} | {(True,) * n}
+    ordered = sorted(seen, key=lambda pattern: (-sum(pattern), [not there for there in pattern]))
+    return [[name for name, there in zip(blocks.names, pattern, strict=True) if there] for pattern in ordered]
+
+
+def predict_reduced(fusion: Any, X: Any) -> np.ndarray:
+    """Probabilities, or numbers in regression, each row by the model of its blocks or of most of them."""
+    check_is_fitted(fusion, "reduced_")
+    blocks = fusion._read_blocks(X, reset=False)
+    shape = (len(blocks), len(fusion.classes_)) if fusion._classify else (len(blocks),)
+    out = np.empty(shape)
+    out[:] = fusion.prior_
+    lost = []
+    for pattern in np.unique(blocks.present.T, axis=0):
+        present = [name for name, there in zip(blocks.names, pattern, strict=True) if there]
+        names = _best_model(fusion, present)
+        if present and names != present:
+            lost.append((present, names))
+        if names:
+            rows = np.flatnonzero((pattern == blocks.present.T).all(axis=1))
+            model, table = fusion.reduced_[_JOIN.join(names)], blocks.side_by_side(names)[rows]
+            out[rows] = model.predict_proba(table) if fusion._classify else model.predict(table)
+    if lost:
+        pairs = "; ".join(f"{_JOIN.join(have)} by {_JOIN.join(used) or 'the prior'}" for have, used in lost[:3])
+        warnings.warn(
+            f"{type(fusion).__name__} has no model for {len(lost)} combinations of blocks and predicts {pairs}.",
+            MissingModalityWarning,
+            stacklevel=4,
+        )
+    return out
+
+
+def _best_model(fusion: Any, present: list[str]) -> list[str]:
+    """Blocks of the model that uses most of the present ones; the first in order where several do."""
+    models = [name.split(_JOIN) for name in fusion.reduced_]
+    usable = [names for names in models if set(names) <= set(present)]
+    return max(usable, key=len, default=[])
