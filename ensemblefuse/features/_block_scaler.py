@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ensemblefuse.blocks import find_blocks
@@ -14,19 +16,27 @@ from ensemblefuse.blocks import find_blocks
 __all__ = ["BlockScaler"]
 
 _METHODS = ("equal", "mfa", "frobenius", "unit", None)
+# A column is constant if its standard deviation is below this share of its mean: what is left are rounding errors of
+# values that were computed in this precision. float64 has half of its digits, because the values may come from float32.
+_CONSTANT = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-8}
+_BATCH = 128
 
 
 class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Standardise each column, then scale each block so that no modality wins by being wide.
 
-    NaN is left where it is, and does not count in the statistics.
+    NaN is left where it is, and does not count in the statistics. A column whose standard deviation is below 1e-8 of
+    its mean (1e-6 in float32) is constant but for rounding errors: it is centred, not scaled, so that new rows that
+    differ in it by a little more are not blown up. A column around 0 cannot be told from one in small units, and is
+    scaled.
 
     Parameters
     ----------
     method : {"equal", "mfa", "frobenius", "unit", None}
         ``"equal"``: every block gets the same total variance, the mean number of columns a block.
         ``"mfa"``: divide by the block's first singular value. ``"frobenius"``: by its Frobenius norm.
-        ``"unit"``: every row of a block gets length 1. None: standardise only.
+        ``"unit"``: every row of a block gets length 1. None: standardise only. A row that is partly NaN counts in these
+        with the cells that it has.
     weights : dict of str to float, optional
         Weight of each block, 1 where not named; a linear kernel then sees the weighted sum of the blocks' kernels.
     blocks : dict, optional
@@ -80,10 +90,10 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         with np.errstate(invalid="ignore", divide="ignore"):  # a block that no row holds has no mean
             self.scaler_ = StandardScaler().fit(X, sample_weight=weight)
-        Z = self.scaler_.transform(X)
+            self.scaler_.scale_[np.sqrt(self.scaler_.var_) <= _CONSTANT[X.dtype] * np.abs(self.scaler_.mean_)] = 1.0
         mean_width = np.mean([len(columns) for columns in self.blocks_.values()])
         self.scale_ = {
-            name: float(np.sqrt(weights[name]) * self._factor(Z[:, columns], weight, mean_width))
+            name: float(np.sqrt(weights[name]) * self._factor(X, columns, weight, mean_width))
             for name, columns in self.blocks_.items()
         }
         return self
@@ -100,14 +110,18 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"weights must be finite and at least 0; got {self.weights!r}.")
         return weights
 
-    def _factor(self, Z: np.ndarray, weight: np.ndarray | None, mean_width: float) -> float:
+    def _factor(self, X: np.ndarray, columns: np.ndarray, weight: np.ndarray | None, mean_width: float) -> float:
         if self.method == "equal":
-            return np.sqrt(mean_width / Z.shape[1])
+            return np.sqrt(mean_width / len(columns))
         if self.method not in ("mfa", "frobenius"):
             return 1.0
-        present = ~np.isnan(Z).any(axis=1)
+        block = X[:, columns]
+        present = ~np.isnan(block).all(axis=1)
+        if not present.any():
+            return 1.0
         rows = np.ones(present.sum()) if weight is None else weight[present]
-        Z = Z[present] * np.sqrt(rows)[:, None]
+        Z = (block[present] - self.scaler_.mean_[columns]) / self.scaler_.scale_[columns]
+        Z = np.nan_to_num(Z, copy=False, nan=0.0) * np.sqrt(rows)[:, None]
         norm = np.linalg.norm(Z) if self.method == "frobenius" else np.linalg.norm(Z, 2) / np.sqrt(rows.sum())
         return float(1 / norm) if norm > 0 else 1.0
 
@@ -123,18 +137,33 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "scale_")
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        Z = self.scaler_.transform(X)
+        array = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        Z = self.scaler_.transform(array, copy=not _is_own(array, X))
+        if self.method == "unit":
+            self._to_unit_length(Z)
+        factors = np.empty(Z.shape[1], dtype=Z.dtype)
         for name, columns in self.blocks_.items():
-            block = Z[:, columns]
-            if self.method == "unit":
-                norm = np.linalg.norm(block, axis=1, keepdims=True)
-                block = block / np.where(norm == 0, 1.0, norm)
-            Z[:, columns] = block * np.asarray(self.scale_[name], dtype=Z.dtype)
+            factors[columns] = self.scale_[name]
+        Z *= factors
         return Z
+
+    def _to_unit_length(self, Z: np.ndarray) -> None:
+        """In place, and in batches, so that a table takes no more memory than its own."""
+        for batch in gen_batches(len(Z), _BATCH):
+            for columns in self.blocks_.values():
+                norm = np.sqrt(np.nansum(Z[batch, columns] ** 2, axis=1, keepdims=True))
+                Z[batch, columns] /= np.where(norm == 0, 1.0, norm)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _is_own(array: np.ndarray, X) -> bool:
+    """Whether an array was made from X by copying, so that it may be written to."""
+    if isinstance(X, pd.DataFrame):
+        # All columns of a frame lie in one array, of which the first tells, or were gathered from several.
+        return array.flags.writeable and not np.may_share_memory(array, X.iloc[:, 0].to_numpy())
+    return array is not X and array.base is None

@@ -1,0 +1,133 @@
+"""Principal components of each block. Floor 2."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ensemblefuse.features._block_transformer import (
+    BlockTransformer,
+    block_values,
+    numbered,
+    rows_to_learn_from,
+    spread,
+)
+
+__all__ = ["BlockPCA"]
+
+_DEFAULT = 0.95
+
+
+class BlockPCA(BlockTransformer):
+    """Principal components of each block, learned on the rows in which it is present.
+
+    A row in which a block is missing stays NaN in that block's components. Columns are centred, not scaled.
+
+    Parameters
+    ----------
+    n_components : int, float, None or dict of str to these
+        A whole number of components, never more than the block has present rows or columns; or the share of variance
+        to keep, between 0 and 1; or None for all. In a dict, blocks that are not named keep 0.95 of their variance.
+    blocks : dict, optional
+        Columns of each block; by default the prefix of their names. See `find_blocks`.
+    random_state : int, RandomState or None
+        For the randomised solver, which `PCA` takes for few components of a large block.
+
+    Attributes
+    ----------
+    blocks_ : dict of str to ndarray of int
+    pcas_ : dict of str to PCA
+        Of every block that is present in at least 2 rows. Any other block gives one column of NaN.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    ValueError
+        If a row of a block is partly NaN, or no block is present in 2 rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import BlockPCA
+    >>> X = pd.DataFrame({"image__0": [0.0, 1.0, 2.0], "image__1": [0.0, 2.0, 4.0], "text__0": [1.0, None, 3.0]})
+    >>> BlockPCA().set_output(transform="pandas").fit_transform(X).round(2)
+       image__pca0  text__pca0
+    0        -2.24        -1.0
+    1         0.00         NaN
+    2         2.24         1.0
+    """
+
+    def __init__(self, n_components=_DEFAULT, *, blocks=None, random_state=None):
+        self.n_components = n_components
+        self.blocks = blocks
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Learn the components.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        blocks = self._read(X, reset=True)
+        wanted = block_values(self.n_components, blocks.names, "n_components", _DEFAULT)
+        for value in wanted.values():
+            _check_count(value)
+        # One seed for all blocks: their order is of no effect.
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self.pcas_ = {}
+        for name, rows in rows_to_learn_from(self, blocks).items():
+            count = min(wanted[name], *rows.shape) if isinstance(wanted[name], Integral) else wanted[name]
+            with np.errstate(invalid="ignore"):  # a constant block has no variance to share
+                self.pcas_[name] = PCA(count, random_state=seed).fit(rows)
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        """Components of new rows.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+        """
+        check_is_fitted(self)
+        blocks = self._read(X, reset=False)
+        return np.hstack(
+            [
+                self._components(name, part, there)
+                for (name, part), there in zip(blocks.data.items(), blocks.present, strict=True)
+            ]
+        )
+
+    def _components(self, name: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
+        if name not in self.pcas_ or not there.any():
+            return np.full((len(part), self._widths()[name]), np.nan, dtype=part.dtype)
+        return spread(self.pcas_[name].transform(part[there]), there, part.dtype)
+
+    def _widths(self) -> dict[str, int]:
+        return {name: self.pcas_[name].n_components_ if name in self.pcas_ else 1 for name in self.blocks_}
+
+    def _names_out(self) -> list[str]:
+        return numbered({name: int(width) for name, width in self._widths().items()}, "pca")
+
+
+def _check_count(value) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+    share = isinstance(value, (float, np.floating)) and 0 < value < 1
+    if not (value is None or whole or share):
+        raise ValueError(
+            f"n_components must be a whole number from 1, a share of variance between 0 and 1, or None; got {value!r}."
+        )

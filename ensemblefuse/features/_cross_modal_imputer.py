@@ -1,0 +1,307 @@
+"""Fill a missing modality from those that are there. Floor 2."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from scipy.linalg import pinvh
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics.pairwise import nan_euclidean_distances
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils.validation import check_is_fitted
+
+from ensemblefuse.blocks import SEPARATOR, Blocks
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.features._block_transformer import BlockTransformer, spread
+
+__all__ = ["CrossModalImputer"]
+
+_STRATEGIES = ("gaussian", "ridge", "knn", "mean")
+_ALPHAS = np.logspace(-2, 5, 15)
+_BATCH = 512
+
+
+class CrossModalImputer(BlockTransformer):
+    """Fill a block that is missing in a row from the blocks that the row holds. What is there is not changed.
+
+    Each block is standardised and, if wider than `n_components`, reduced to that many principal components; what is
+    filled in is brought back to the columns of the block. All strategies work for combinations of blocks that never
+    occurred in fit. A row without any block gets the means.
+
+    Parameters
+    ----------
+    strategy : {"gaussian", "ridge", "knn", "mean"}
+        ``"gaussian"``: the conditional mean under one Ledoit-Wolf covariance of all blocks, learned on the rows that
+        hold all of them. ``"ridge"``: one ridge regression a block, on all others with their gaps at the mean, learned
+        on the rows that hold the block; its penalty has the least leave-one-out error. ``"knn"``: the mean of the
+        nearest rows of fit that hold the block, by the distance in the blocks that both rows hold. ``"mean"``: the
+        mean of the rows that hold it.
+    add_indicator : bool
+        Add a column ``block__missing`` for each block, 1 where it was missing; it belongs to the block by its name.
+    n_components : int
+        Principal components to which wider blocks are reduced.
+    n_neighbors : int
+        For ``"knn"``.
+    blocks : dict, optional
+        Columns of each block; by default the prefix of their names. See `find_blocks`.
+    random_state : int, RandomState or None
+        For the randomised solver, which `PCA` takes for few components of a large block.
+
+    Attributes
+    ----------
+    blocks_ : dict of str to ndarray of int
+    known_blocks_ : list of str
+        Blocks that some row in fit holds. Others are filled with 0, and say nothing about the rest.
+    scalers_ : dict of str to StandardScaler
+    pcas_ : dict of str to PCA
+        Of the blocks that are wider than `n_components`.
+    covariance_ : LedoitWolf or None
+        With ``"gaussian"``; None where fewer than 2 rows hold all known blocks, or only one block is known.
+    ridges_ : dict of str to RidgeCV
+        With ``"ridge"``.
+    rows_ : ndarray of shape (n_samples, n_scores)
+        With ``"knn"``: the rows of fit, standardised and reduced, NaN where missing.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    ValueError
+        If a row of a block is partly NaN, or no row holds any block.
+
+    References
+    ----------
+    Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004. Conditional mean of a
+    normal vector: Bishop, Pattern recognition and machine learning, 2006, equation 2.81.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from ensemblefuse import CrossModalImputer
+    >>> image = np.linspace(0, 10, 101)
+    >>> X = pd.DataFrame({"image__0": image, "text__0": 3 * image + 1})
+    >>> X.loc[10, "text__0"] = np.nan
+    >>> CrossModalImputer().fit_transform(X)[10].round(0)
+    array([1., 4.])
+    """
+
+    def __init__(
+        self,
+        strategy="gaussian",
+        *,
+        add_indicator=False,
+        n_components=100,
+        n_neighbors=10,
+        blocks=None,
+        random_state=None,
+    ):
+        self.strategy = strategy
+        self.add_indicator = add_indicator
+        self.n_components = n_components
+        self.n_neighbors = n_neighbors
+        self.blocks = blocks
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Learn how the blocks go together.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._check_params()
+        blocks = self._read(X, reset=True)
+        self._learn_scores(blocks)
+        scores = self._scores(blocks)
+        if self.strategy == "gaussian":
+            self._fit_gaussian(scores)
+        elif self.strategy == "ridge":
+            self._fit_ridges(scores)
+        elif self.strategy == "knn":
+            self.rows_ = scores
+        return self
+
+    def _check_params(self) -> None:
+        if self.strategy not in _STRATEGIES:
+            raise ValueError(f"strategy must be one of {_STRATEGIES}; got {self.strategy!r}.")
+        for name in ("n_components", "n_neighbors"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1; got {value!r}.")
+
+    def _learn_scores(self, blocks: Blocks) -> None:
+        """Means, scales and components of every block that some row holds."""
+        there = dict(zip(blocks.names, blocks.present, strict=True))
+        self.known_blocks_ = [name for name in blocks.names if there[name].any()]
+        unknown = [name for name in blocks.names if name not in self.known_blocks_]
+        if not self.known_blocks_:
+            raise ValueError(f"every block is missing in every row of X ({len(blocks)} rows); there is nothing to fit.")
+        if unknown:
+            warnings.warn(
+                f"{type(self).__name__}: no row in fit holds the blocks {unknown}; they are filled with 0.",
+                MissingModalityWarning,
+                stacklevel=3,
+            )
+        # One seed for all blocks: their order is of no effect.
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self.scalers_, self.pcas_, self._spans = {}, {}, {}
+        start = 0
+        for name in self.known_blocks_:
+            rows = blocks.data[name][there[name]].astype(float)
+            self.scalers_[name] = StandardScaler().fit(rows)
+            count = min(self.n_components, len(rows))
+            if rows.shape[1] > count:
+                self.pcas_[name] = PCA(count, random_state=seed).fit(self.scalers_[name].transform(rows))
+            stop = start + min(count, rows.shape[1])
+            self._spans[name] = [start, stop]
+            start = stop
+
+    def _scores(self, blocks: Blocks) -> np.ndarray:
+        """Known blocks side by side, standardised and reduced; NaN where missing."""
+        parts = []
+        for name, there in zip(blocks.names, blocks.present, strict=True):
+            if name not in self.known_blocks_:
+                continue
+            start, stop = self._spans[name]
+            values = np.empty((0, stop - start))
+            if there.any():
+                values = self.scalers_[name].transform(blocks.data[name][there].astype(float))
+                values = self.pcas_[name].transform(values) if name in self.pcas_ else values
+            parts.append(spread(values, there, float))
+        return np.hstack(parts)
+
+    def _restore(self, name: str, scores: np.ndarray) -> np.ndarray:
+        """Columns of a block from its scores."""
+        values = self.pcas_[name].inverse_transform(scores) if name in self.pcas_ else scores
+        return self.scalers_[name].inverse_transform(values)
+
+    def _span(self, name: str) -> slice:
+        return slice(*self._spans[name])
+
+    def _fit_gaussian(self, scores: np.ndarray) -> None:
+        complete = scores[~np.isnan(scores).any(axis=1)]
+        self.covariance_ = None
+        if len(self.known_blocks_) == 1:
+            return
+        if len(complete) < 2:
+            warnings.warn(
+                f"{type(self).__name__}: {len(complete)} of {len(scores)} rows hold all blocks {self.known_blocks_}, "
+                'too few for a covariance; gaps are filled with means. strategy="ridge" or "knn" learns from rows with '
+                "gaps.",
+                MissingModalityWarning,
+                stacklevel=3,
+            )
+            return
+        self.covariance_ = LedoitWolf().fit(complete)
+
+    def _fit_ridges(self, scores: np.ndarray) -> None:
+        filled = np.nan_to_num(scores, nan=0.0)
+        self.ridges_ = {}
+        for name in self.known_blocks_:
+            span = self._span(name)
+            there = ~np.isnan(scores[:, span.start])
+            if len(self.known_blocks_) > 1 and there.sum() > 1:
+                others = np.delete(filled, span, axis=1)[there]
+                self.ridges_[name] = RidgeCV(_ALPHAS).fit(others, scores[there, span])
+
+    def transform(self, X) -> np.ndarray:
+        """Fill the gaps of new rows.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), with the columns of ``add_indicator`` behind them
+        """
+        check_is_fitted(self)
+        blocks = self._read(X, reset=False)
+        dtype = np.result_type(*(part.dtype for part in blocks.data.values()))
+        out = np.empty((len(blocks), self.n_features_in_), dtype=dtype)
+        for name, columns in self.blocks_.items():
+            out[:, columns] = blocks.data[name]
+        gaps = dict(zip(blocks.names, ~blocks.present, strict=True))
+        scores = self._fill(self._scores(blocks))
+        for name, gone in gaps.items():
+            if gone.any():
+                known = name in self.known_blocks_
+                filled = self._restore(name, scores[gone, self._span(name)]) if known else 0.0
+                out[np.ix_(gone, self.blocks_[name])] = filled
+        if self.add_indicator:
+            out = np.hstack([out, np.column_stack(list(gaps.values())).astype(dtype)])
+        return out
+
+    def _fill(self, scores: np.ndarray) -> np.ndarray:
+        """Scores without NaN, filled pattern by pattern."""
+        gone = np.column_stack([np.isnan(scores[:, self._span(name).start]) for name in self.known_blocks_])
+        filled = np.nan_to_num(scores, nan=0.0)  # 0 is the mean
+        if self.strategy == "mean":
+            return filled
+        for pattern in np.unique(gone[gone.any(axis=1) & ~gone.all(axis=1)], axis=0):
+            rows = np.flatnonzero((gone == pattern).all(axis=1))
+            lost = [name for name, is_gone in zip(self.known_blocks_, pattern, strict=True) if is_gone]
+            if self.strategy == "gaussian":
+                self._fill_gaussian(filled, rows, lost)
+            elif self.strategy == "ridge":
+                self._fill_ridge(filled, rows, lost)
+            else:
+                self._fill_knn(filled, scores, rows, lost)
+        return filled
+
+    def _fill_gaussian(self, filled: np.ndarray, rows: np.ndarray, lost: list[str]) -> None:
+        if self.covariance_ is None:
+            return
+        missing = np.zeros(filled.shape[1], dtype=bool)
+        for name in lost:
+            missing[self._span(name)] = True
+        cov, mean = self.covariance_.covariance_, self.covariance_.location_
+        # A constant column may leave the covariance of the present part singular: the pseudo-inverse passes over it.
+        coef = pinvh(cov[np.ix_(~missing, ~missing)]) @ cov[np.ix_(~missing, missing)]
+        known = filled[np.ix_(rows, ~missing)] - mean[~missing]
+        filled[np.ix_(rows, missing)] = mean[missing] + known @ coef
+
+    def _fill_ridge(self, filled: np.ndarray, rows: np.ndarray, lost: list[str]) -> None:
+        given = filled[rows]  # a copy: what one block is filled with does not reach the next
+        for name in lost:
+            if name in self.ridges_:
+                others = np.delete(given, self._span(name), axis=1)
+                filled[rows, self._span(name)] = self.ridges_[name].predict(others).reshape(len(rows), -1)
+
+    def _fill_knn(self, filled: np.ndarray, scores: np.ndarray, rows: np.ndarray, lost: list[str]) -> None:
+        # Blocks count alike in the distance, whatever their width.
+        size = np.concatenate([np.full(stop - start, np.sqrt(stop - start)) for start, stop in self._spans.values()])
+        for name in lost:
+            donors = self.rows_[~np.isnan(self.rows_[:, self._span(name).start])]
+            values = donors[:, self._span(name)]
+            for batch in gen_batches(len(rows), _BATCH):
+                distance = nan_euclidean_distances(scores[rows[batch]] / size, donors / size)
+                filled[rows[batch], self._span(name)] = self._mean_of_nearest(distance, values)
+
+    def _mean_of_nearest(self, distance: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Mean of the nearest donors; 0 where a row has no block in common with any."""
+        order = np.argsort(distance, axis=1, kind="stable")[:, : self.n_neighbors]  # NaN comes last
+        usable = ~np.isnan(np.take_along_axis(distance, order, axis=1))
+        total = (values[order] * usable[..., None]).sum(axis=1)
+        return total / np.maximum(usable.sum(axis=1), 1)[:, None]
+
+    def _names_out(self) -> list[str]:
+        given = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
+        names = [str(name) for name in given]
+        for block, columns in self.blocks_.items():
+            for i in columns:
+                if not names[i].startswith(f"{block}{SEPARATOR}"):
+                    names[i] = f"{block}{SEPARATOR}{names[i]}"
+        extra = [f"{block}{SEPARATOR}missing" for block in self.blocks_] if self.add_indicator else []
+        return names + extra

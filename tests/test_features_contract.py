@@ -1,0 +1,156 @@
+"""scikit-learn's own checks on every public transformer, found through ``__all__``, and what all of them promise."""
+
+import pickle
+import warnings
+from inspect import Parameter, signature
+
+import numpy as np
+import pytest
+from conftest import make_blocks
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+import ensemblefuse.features
+from ensemblefuse import (
+    BlockNystroem,
+    BlockPCA,
+    CommonSpaceProjector,
+    CrossModalImputer,
+    ModalityDropout,
+    load_model,
+    save_model,
+)
+from ensemblefuse.blocks import find_blocks
+
+PUBLIC = [getattr(ensemblefuse.features, name) for name in ensemblefuse.features.__all__]
+
+
+def needs_no_argument(kind):
+    return all(p.default is not Parameter.empty for p in signature(kind).parameters.values())
+
+
+TRANSFORMERS = [kind() for kind in PUBLIC if hasattr(kind, "transform") and needs_no_argument(kind)]
+VARIANTS = [
+    *TRANSFORMERS,
+    BlockPCA(2),
+    BlockNystroem(10, gamma=0.5),
+    *(CommonSpaceProjector(4, method=method, combine="concat") for method in ("mcca", "pls", "pca")),
+    CommonSpaceProjector(4, weights="learned"),
+    *(CrossModalImputer(strategy, add_indicator=True) for strategy in ("ridge", "knn", "mean")),
+]
+by_repr = pytest.mark.parametrize("transformer", VARIANTS, ids=repr)
+
+
+def test_every_transformer_is_checked():
+    left = {kind.__name__ for kind in PUBLIC} - {type(t).__name__ for t in TRANSFORMERS}
+    assert left == {"PresentRows", "ModalityDropout"}  # one needs a transformer, the other is none
+
+
+@parametrize_with_checks(VARIANTS)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
+def test_as_many_checks_run_as_for_pca(transformer):
+    count = lambda estimator: sum(
+        result["status"] == "passed" for result in check_estimator(estimator, on_fail=None, on_skip=None)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks themselves warn
+        # Where NaN counts as a number, scikit-learn yields no check that it is refused.
+        assert count(transformer) >= count(PCA()) - transformer.__sklearn_tags__().input_tags.allow_nan
+
+
+@by_repr
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_set_output_transform",
+        "check_set_output_transform_pandas",
+        "check_transformer_get_feature_names_out",
+        "check_transformer_get_feature_names_out_pandas",
+        "check_dataframe_column_names_consistency",
+    ],
+)
+def test_names_of_the_output(transformer, check):
+    getattr(estimator_checks, check)(type(transformer).__name__, clone(transformer))
+
+
+def fitted(transformer, X, y):
+    transformer = clone(transformer)
+    if "random_state" in transformer.get_params():
+        transformer.set_params(random_state=0)
+    return transformer.fit(X, y)
+
+
+def gappy(n=120):
+    X, y = make_blocks(n)
+    X.loc[3:9, X.columns.str.startswith("text")] = np.nan
+    X.loc[8:14, X.columns.str.startswith("image")] = np.nan
+    X.loc[20] = np.nan
+    return X, y
+
+
+@by_repr
+def test_a_row_of_the_output_depends_on_its_row_alone(transformer):
+    X, y = gappy()
+    model = fitted(transformer, X, y)
+    Z, order = model.transform(X), np.random.default_rng(0).permutation(len(X))
+    assert_allclose(model.transform(X.iloc[order]), Z[order], atol=1e-9)
+    assert_allclose(model.transform(X.iloc[8:9]), Z[8:9], atol=1e-9)
+
+
+@by_repr
+def test_the_order_of_the_blocks_does_not_matter(transformer):
+    X, y = gappy()
+    turned = X[sorted(X.columns, key=lambda c: ("text", "audio", "image").index(c.split("__")[0]))]
+    frames = [fitted(transformer, T, y).set_output(transform="pandas").transform(T) for T in (X, turned)]
+    assert set(frames[0].columns) == set(frames[1].columns)
+    assert_allclose(frames[1][frames[0].columns], frames[0], atol=1e-6)
+
+
+@by_repr
+def test_a_later_estimator_still_sees_the_blocks(transformer):
+    X, y = gappy()
+    names = fitted(transformer, X, y).get_feature_names_out()
+    common = isinstance(transformer, CommonSpaceProjector) and transformer.combine == "sum"
+    assert list(find_blocks(names)) == (["common"] if common else ["image", "text", "audio"])
+
+
+@by_repr
+def test_saved_and_loaded_it_gives_the_same(transformer, tmp_path):
+    X, y = gappy()
+    model = fitted(transformer, X, y)
+    assert_array_equal(load_model(save_model(model, tmp_path / "model")).transform(X), model.transform(X))
+    assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
+
+
+@by_repr
+def test_float32_stays_and_X_is_not_changed(transformer):
+    X, y = gappy()
+    transformer = clone(transformer).set_params(blocks=find_blocks(X.columns))
+    for table in (X.astype(np.float32), X.to_numpy(np.float32, copy=True)):
+        before = table.copy()
+        assert fitted(transformer, table, y).transform(table).dtype == np.float32
+        assert_array_equal(np.asarray(table), np.asarray(before))
+
+
+def test_modality_dropout_keeps_what_applies_of_the_contract():
+    name, model = "ModalityDropout", ModalityDropout(0.5, n_copies=1, blocks={"a": [0]}, random_state=3)
+    copy = clone(model)
+    assert copy.get_params() == model.get_params() and copy is not model
+    assert copy.set_params(rate=0.1).rate == 0.1
+    for check in (
+        "check_parameters_default_constructible",
+        "check_get_params_invariance",
+        "check_set_params",
+        "check_no_attributes_set_in_init",
+    ):
+        getattr(estimator_checks, check)(name, ModalityDropout())
+    X = np.ones((4, 1))
+    model.fit_resample(X, np.arange(4))
+    assert model.n_features_in_ == 1 and pickle.loads(pickle.dumps(model)).sample_indices_.tolist() == [*range(4)] * 2
