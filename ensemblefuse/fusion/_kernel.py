@@ -1,0 +1,543 @@
+"""Kernel fusion: one kernel a block, their sum or product, one kernel machine. Floor 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.svm import SVC
+from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted
+
+from ensemblefuse._fitting import fit_estimator
+from ensemblefuse.combine._base import log_probabilities, softmax
+from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers, warn_new_patterns
+from ensemblefuse.fusion._candidates import (
+    choose_by_log_loss,
+    choose_by_squared_error,
+    fold_positions,
+    mean_of_folds,
+    read_candidates,
+)
+from ensemblefuse.fusion._kernels import BlockKernel, centred_alignment
+from ensemblefuse.fusion._ledger import make_splits, member_scores
+
+__all__ = ["KernelFusionClassifier", "KernelFusionRegressor"]
+
+# A Gram matrix of 10 000 rows takes 0.8 GB; the folds hold parts of it at the same time.
+_MAX_ROWS = 10_000
+# New rows whose kernels with the training rows are held at the same time.
+_BATCH = 1000
+
+
+class _KernelFusion(BaseFusion):
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        self._check_parameters()
+        blocks = self._read(X, reset=True, allow_partial=frozenset())
+        self._refuse_raw("computes kernels of numbers")
+        y = self._read_target(y, len(blocks))
+        given = self._read_weight(sample_weight, blocks)
+        weight = np.ones(len(y)) if given is None else given
+        self._check_block_parameters()
+        used = blocks.present.any(axis=0) & (weight > 0)
+        self._check_rows(blocks.present, used)
+        self.patterns_ = np.unique(blocks.present[:, used].T, axis=0)
+        self._learn_prior(y, weight)
+        splits = fold_positions(make_splits(self.cv, y, groups, classify=self._classify), used)
+        kernels, grams = {}, []
+        # One Gram matrix a block, of all rows. Scales, gamma and the place of absent blocks are learned from all
+        # rows of X, and from no label, so that the folds may share them.
+        for m, (name, data) in enumerate(blocks.data.items()):
+            rows, there = np.asarray(data[used], dtype=float), blocks.present[m, used]
+            kernels[name], K = BlockKernel.fit(rows, there, weight[used], self.kernel, self._gamma(name))
+            grams.append(K)
+        self.kernels_ = {name: dict(vars(kernel)) for name, kernel in kernels.items()}
+        if self.kernel == "rbf":
+            self.gamma_ = {name: kernel.factor for name, kernel in kernels.items()}
+        if self.weights != "cka":  # no weight to be learned in the folds: one matrix is enough
+            grams = [_join(grams, self._given_weights(), self.combine, self.kernel)]
+        self._fit_machines(grams, y[used], weight[used], None if given is None else given[used], splits, used)
+
+    def _check_parameters(self) -> None:
+        if self.kernel not in ("rbf", "linear"):
+            raise ValueError(f'kernel must be "rbf" or "linear"; got {self.kernel!r}.')
+        if self.combine not in ("sum", "product"):
+            raise ValueError(f'combine must be "sum" or "product"; got {self.combine!r}.')
+        named = isinstance(self.weights, str) and self.weights in ("equal", "cka")
+        if not (named or isinstance(self.weights, Mapping)):
+            raise ValueError(f'weights must be "equal", "cka" or a dict of block name to number; got {self.weights!r}.')
+        if self.combine == "product" and not (named and self.weights == "equal"):
+            raise ValueError(
+                'weights are those of a sum; with combine="product" use weights="equal" and give each block its gamma.'
+            )
+
+    def _check_block_parameters(self) -> None:
+        if isinstance(self.gamma, Mapping):
+            self._require_blocks(dict(self.gamma), "gamma")
+        for name in self.blocks_:
+            value = self._gamma(name)
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if not (np.isfinite(value) and value > 0 if number else isinstance(value, str) and value == "median"):
+                raise ValueError(f'gamma must be "median" or a finite number above 0; got {value!r} for {name!r}.')
+        if isinstance(self.weights, Mapping):
+            self._require_blocks(dict(self.weights), "weights")
+            values = [self.weights.get(name, 1.0) for name in self.blocks_]
+            if not all(np.isfinite(w) and w >= 0 for w in values) or not any(values):
+                raise ValueError(f"weights must be finite, at least 0 and not all 0; got {self.weights!r}.")
+
+    def _check_rows(self, present: np.ndarray, used: np.ndarray) -> None:
+        if not present.any():
+            raise ValueError("every block is missing in every row of X; there is nothing to fit.")
+        if not used.any():
+            raise ValueError("every row that holds a block has sample_weight 0; there is nothing to fit.")
+        if used.sum() > _MAX_ROWS:
+            raise ValueError(
+                f"{type(self).__name__} computes kernels between all pairs of rows and takes up to {_MAX_ROWS} rows; "
+                f"X has {used.sum()}. Approximate the kernels with BlockNystroem before a linear estimator "
+                "(feature-level fusion), or fit on fewer rows."
+            )
+
+    def _gamma(self, name: str) -> Any:
+        return self.gamma.get(name, "median") if isinstance(self.gamma, Mapping) else self.gamma
+
+    def _given_weights(self) -> np.ndarray:
+        if isinstance(self.weights, Mapping):
+            return np.array([float(self.weights.get(name, 1.0)) for name in self.blocks_])
+        return np.full(len(self.blocks_), 1 / len(self.blocks_) if self.combine == "sum" else 1.0)
+
+    def _train_kernel(self, grams, y, weight, train) -> tuple[np.ndarray, np.ndarray]:
+        """Weights, and the joined kernel of all rows with the rows in ``train``."""
+        if self.weights != "cka":
+            return self._given_weights(), grams[0][:, train]
+        square = np.ix_(train, train)
+        target = self._target_kernel(y[train], weight[train])
+        present = [np.asarray(kernel["present"])[train] for kernel in self.kernels_.values()]
+        weights = np.zeros(len(grams))
+        for m, (K, there) in enumerate(zip(grams, present, strict=True)):
+            if there.any():  # among the rows that hold it, so that a rare block is not taken for a weak one
+                pairs = np.ix_(there, there)
+                weights[m] = centred_alignment(K[square][pairs], target[pairs], weight[train][there])
+        weights = np.maximum(weights, 0.0)
+        weights = weights / weights.sum() if weights.any() else np.full(len(grams), 1 / len(grams))
+        return weights, _join([K[:, train] for K in grams], weights, "sum", self.kernel)
+
+    def _fit_machines(self, grams, y, weight, given, splits, used) -> None:
+        # Threads share the Gram matrices; libsvm and LAPACK release the interpreter.
+        results = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(self._fit_fold)(grams, y, weight, given, train, test) for train, test in splits
+        )
+        folds = [(test, scores) for (_, test), scores in zip(splits, results, strict=True)]
+        shape = (len(y), len(self.classes_)) if self._classify else (len(y),)
+        best, out_of_fold = self._choose(mean_of_folds(folds, len(self._strengths()), shape), y, weight)
+        everything = np.arange(len(y))
+        weights, K = self._train_kernel(grams, y, weight, everything)
+        self.weights_ = dict(zip(self.blocks_, weights.tolist(), strict=True))
+        self._fit_last(K, y, weight, given, self._strengths()[best])
+        oof = np.full((len(used), *shape[1:]), np.nan, dtype=np.float32)
+        oof[used] = out_of_fold
+        self._keep_oof(oof)
+
+    def _scores(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """What the machine says, batch by batch, and the rows that hold no block that it knows."""
+        check_is_fitted(self, "kernels_")
+        blocks = self._read(X, reset=False, allow_partial=frozenset())
+        warn_new_patterns(self, blocks)
+        kernels = [BlockKernel(**state) for state in self.kernels_.values()]
+        weights = np.array(list(self.weights_.values()))
+        parts = []
+        for rows in gen_batches(len(blocks), _BATCH):
+            grams = [
+                kernel.between(np.asarray(data[rows], dtype=float), blocks.present[m, rows])
+                for m, (kernel, data) in enumerate(zip(kernels, blocks.data.values(), strict=True))
+            ]
+            parts.append(self._machine_scores(_join(grams, weights, self.combine, self.kernel)))
+        known = self.patterns_.any(axis=0)
+        return np.concatenate(parts), np.asarray(~blocks.present[known].any(axis=0))
+
+
+def _join(grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: str) -> np.ndarray:
+    if combine == "sum":
+        joined = weights[0] * grams[0]
+        for w, K in zip(weights[1:], grams[1:], strict=True):
+            joined += w * K
+        return joined
+    # A product of bare linear kernels would hold the interactions alone, and nothing at all where a block is absent.
+    factors = grams if kernel == "rbf" else [1 + K for K in grams]
+    joined = factors[0].copy()
+    for K in factors[1:]:
+        joined *= K
+    return joined
+
+
+class KernelFusionClassifier(ClassifierMixin, _KernelFusion):
+    """Kernel fusion: one kernel a block, their sum or product, and a support vector machine a class.
+
+    Each block is standardised and has a kernel of its own. Decision values of one-vs-rest machines on the joined kernel
+    become probabilities by a temperature that is fitted on out-of-fold decision values. A sum sees each block apart;
+    a product also sees what only blocks together tell, as an exclusive or.
+
+    In the feature space of its kernel an absent block stands at the mean of the training rows that hold it: its kernel
+    with any row is the mean over these rows. In a sum it so contributes nothing, and the joined kernel stays positive
+    semi-definite. Rows without any block, and rows of weight 0, are left out of the fit.
+
+    Fit holds Gram matrices of n_samples x n_samples numbers (0.8 GB at 10 000 rows, one a block with
+    ``weights="cka"``) and refuses more than 10 000 rows; for these take `BlockNystroem` and a linear classifier. A
+    block has one Gram matrix, shared by all folds, classes and values of `C`: standardisation and `gamma` are learned
+    from all rows of `X` and from no label.
+
+    Parameters
+    ----------
+    C : float or sequence of float
+        Of the support vector machines; the value of least out-of-fold log-loss is taken from a sequence.
+    kernel : {"rbf", "linear"}
+        ``exp(-gamma |x - x'|^2)``, or ``<x, x'>`` divided by the mean squared length of the block's rows.
+    gamma : {"median"}, float or dict of str to these
+        Of the RBF kernel, for all blocks or a block; ``"median"`` is 1 / median squared distance between different
+        training rows of the block (of 2 000 rows, where there are more). The linear kernel has none.
+    combine : {"sum", "product"}
+        Weighted sum of the kernels; or their product, for RBF kernels the RBF kernel of the scaled blocks side by side,
+        for linear ones ``prod (1 + K)``.
+    weights : {"equal", "cka"} or dict of str to float
+        Of the sum. ``"equal"``: 1 / n_blocks. ``"cka"``: proportional to the centred alignment of the block's kernel
+        with the labels, among the rows that hold the block; learned in each fold without the fold. A dict is taken as
+        it is, 1 where a block is not named. A product takes ``"equal"`` only.
+    cv : int, splitter or iterable of (train, test)
+        As in `DecisionFusionClassifier`.
+    n_jobs : int, optional
+        Threads for the folds.
+    blocks : dict, optional
+        Columns of each block; by default the prefix of their names before ``"__"``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    blocks_ : dict of str to ndarray of int
+        Positions of each block's columns.
+    C_ : float
+    gamma_ : dict of str to float
+        Only with RBF kernels.
+    weights_ : dict of str to float
+        1 for every block in a product.
+    temperature_ : float
+    estimator_ : OneVsRestClassifier
+        Of ``SVC(kernel="precomputed")``, fitted on the Gram matrix and coded labels.
+    known_ : ndarray of int
+        Classes that have rows to fit on; code i of `estimator_` is class ``known_[i]``.
+    kernels_ : dict of str to dict
+        What the kernel of each block needs for new rows, the standardised training rows among it.
+    prior_ : ndarray of shape (n_classes,)
+        Class frequencies; the prediction for a row with no block at all.
+    patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
+        The combinations of present blocks seen in fit.
+    oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
+        Out-of-fold probabilities at `C_`, at the temperature that was fitted on them. NaN in rows of no test fold, of
+        weight 0 and without any block.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    References
+    ----------
+    Gönen and Alpaydın, JMLR 2011 (sums and products of kernels); Cortes, Mohri and Rostamizadeh, JMLR 2012 (weights by
+    alignment, their algorithm "align").
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import KernelFusionClassifier
+    >>> X = pd.DataFrame({"image__0": [0.1, 0.2, 0.3, 0.8, 0.9, 1.0], "text__0": [5.0, 4.0, None, 1.0, 0.0, 1.0]})
+    >>> model = KernelFusionClassifier(cv=3).fit(X, ["cat", "cat", "cat", "dog", "dog", "dog"])
+    >>> model.predict(X)
+    array(['cat', 'cat', 'cat', 'dog', 'dog', 'dog'], dtype='<U3')
+    >>> model.weights_
+    {'image': 0.5, 'text': 0.5}
+    """
+
+    _classify = True
+
+    def __init__(
+        self,
+        C=(1.0, 10.0),
+        *,
+        kernel="rbf",
+        gamma="median",
+        combine="sum",
+        weights="equal",
+        cv=5,
+        n_jobs=None,
+        blocks=None,
+    ):
+        self.C = C
+        self.kernel = kernel
+        self.gamma = gamma
+        self.combine = combine
+        self.weights = weights
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.blocks = blocks
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Compute the kernels, choose `C` and the temperature out of fold, and fit on all rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_features)
+            Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns.
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+        groups : array of shape (n_samples,), optional
+            Rows of one group are never on both sides of an inner split.
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, groups)
+        return self
+
+    def _read_target(self, y, n_samples):
+        return read_labels(self, y, n_samples)
+
+    def _learn_prior(self, y, weight):
+        self.prior_ = np.bincount(y, weights=weight, minlength=len(self.classes_))
+        self.prior_ /= self.prior_.sum()
+
+    def _strengths(self):
+        return read_candidates("C", self.C, zero=False)
+
+    def _target_kernel(self, y, weight):
+        return (y[:, None] == y).astype(float)
+
+    def _fit_fold(self, grams, y, weight, given, train, test):
+        if len(np.unique(y[train])) < 2 or not len(test):
+            return None
+        _, K = self._train_kernel(grams, y, weight, train)
+        inner, outer = K[train], K[test]
+        scores = []
+        for C in self._strengths():
+            machine, classes = _fit_machine(inner, y[train], None if given is None else given[train], C)
+            scores.append(member_scores(machine, classes, outer, len(self.classes_)))
+        return np.array(scores)
+
+    def _choose(self, scores, y, weight):
+        best, self.temperature_, proba = choose_by_log_loss(scores, y, weight)
+        return best, proba
+
+    def _fit_last(self, K, y, weight, given, strength):
+        if len(np.unique(y)) < 2:
+            raise ValueError("the rows that hold a block and have weight are of one class; there is nothing to fit.")
+        self.C_ = strength
+        self.estimator_, self.known_ = _fit_machine(K, y, given, strength)
+
+    def _keep_oof(self, oof):
+        self.oof_proba_ = oof
+
+    def _machine_scores(self, K):
+        return member_scores(self.estimator_, self.known_, K, len(self.classes_))
+
+    def decision_function(self, X):
+        """Decision values of the one-vs-rest machines.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For a row with no block at all, those that give the class frequencies at the temperature.
+        """
+        scores = self._class_scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def _class_scores(self, X):
+        scores, empty = self._scores(X)
+        scores[empty] = self.temperature_ * log_probabilities(self.prior_, floor=-700.0)
+        return scores
+
+    def predict_proba(self, X):
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            The class frequencies for a row with no block at all.
+        """
+        return softmax(self._class_scores(X) / self.temperature_)
+
+    def predict(self, X):
+        """Most probable class of each row.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        codes = self._class_scores(X).argmax(axis=1)
+        return self.classes_[codes]
+
+
+def _fit_machine(K: np.ndarray, y: np.ndarray, weight: np.ndarray | None, C: float) -> tuple[Any, np.ndarray]:
+    """One-vs-rest machines and the codes of the classes that they know."""
+    classes, local = np.unique(y, return_inverse=True)
+    machine, _ = fit_estimator(OneVsRestClassifier(SVC(C=C, kernel="precomputed")), K, local, weight)
+    return machine, classes
+
+
+class KernelFusionRegressor(RegressorMixin, _KernelFusion):
+    """Kernel fusion: one kernel a block, their sum or product, and kernel ridge regression with an intercept.
+
+    Kernels, absent blocks, and the limit of 10 000 rows: as in `KernelFusionClassifier`. The joined kernel is centred,
+    so that the intercept is not penalised.
+
+    Parameters
+    ----------
+    alpha : float or sequence of float
+        Penalty, above 0; the value of least out-of-fold squared error is taken from a sequence.
+    kernel, gamma, combine, weights, cv, n_jobs, blocks
+        As in `KernelFusionClassifier`; ``weights="cka"`` aligns with the centred products of `y`.
+
+    Attributes
+    ----------
+    alpha_ : float
+    dual_coef_ : ndarray of shape (n_fit,)
+        Coefficients of the rows that were fitted on, of sum 0.
+    intercept_ : float
+    blocks_, gamma_, weights_, kernels_, patterns_, n_features_in_, feature_names_in_
+        As in `KernelFusionClassifier`.
+    prior_ : float
+        Mean of `y`; the prediction for a row with no block at all.
+    oof_fused_ : ndarray of shape (n_samples,), dtype float32
+        Out-of-fold predictions at `alpha_`. NaN in rows of no test fold, of weight 0 and without any block.
+
+    References
+    ----------
+    Saunders, Gammerman and Vovk, ICML 1998 (kernel ridge regression); for the rest `KernelFusionClassifier`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import KernelFusionRegressor
+    >>> X = pd.DataFrame({"image__0": [0.0, 1.0, 2.0, 3.0, 4.0], "text__0": [1.0, 3.0, 5.0, 7.0, 9.0]})
+    >>> KernelFusionRegressor(kernel="linear").fit(X, [0.0, 2.0, 4.0, 6.0, 8.0]).predict(X).round(1)
+    array([0., 2., 4., 6., 8.])
+    """
+
+    _classify = False
+
+    def __init__(
+        self,
+        alpha=(0.001, 0.01, 0.1, 1.0, 10.0),
+        *,
+        kernel="rbf",
+        gamma="median",
+        combine="sum",
+        weights="equal",
+        cv=5,
+        n_jobs=None,
+        blocks=None,
+    ):
+        self.alpha = alpha
+        self.kernel = kernel
+        self.gamma = gamma
+        self.combine = combine
+        self.weights = weights
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.blocks = blocks
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Compute the kernels, choose `alpha` out of fold, and fit on all rows.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+            As in `KernelFusionClassifier.fit`.
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+        groups : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, groups)
+        return self
+
+    def _read_target(self, y, n_samples):
+        return read_numbers(self, y, n_samples)
+
+    def _learn_prior(self, y, weight):
+        self.prior_ = float(np.average(y, weights=weight))
+
+    def _strengths(self):
+        return read_candidates("alpha", self.alpha, zero=False)
+
+    def _target_kernel(self, y, weight):
+        centred = y - np.average(y, weights=weight)
+        return np.outer(centred, centred)
+
+    def _fit_fold(self, grams, y, weight, given, train, test):
+        if not len(train) or not len(test):
+            return None
+        _, K = self._train_kernel(grams, y, weight, train)
+        dual, intercept = _kernel_ridge(K[train], y[train], weight[train], self._strengths())
+        return (K[test] @ dual + intercept).T
+
+    def _choose(self, predictions, y, weight):
+        best = choose_by_squared_error(predictions, y, weight)
+        return best, predictions[best]
+
+    def _fit_last(self, K, y, weight, given, strength):
+        self.alpha_ = strength
+        dual, intercept = _kernel_ridge(K, y, weight, [strength])
+        self.dual_coef_, self.intercept_ = dual[:, 0], float(intercept[0])
+
+    def _keep_oof(self, oof):
+        self.oof_fused_ = oof
+
+    def _machine_scores(self, K):
+        return K @ self.dual_coef_ + self.intercept_
+
+    def predict(self, X):
+        """Predicted value of each row.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The mean of `y` for a row with no block at all.
+        """
+        values, empty = self._scores(X)
+        values[empty] = self.prior_
+        return values
+
+
+def _kernel_ridge(
+    K: np.ndarray, y: np.ndarray, weight: np.ndarray, alphas: list[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dual coefficients, of shape (n_samples, n_alphas), and intercepts.
+
+    Minimises ``sum w (y - f - b)^2 + alpha |f|^2``. The coefficients sum to 0, so that predictions take kernels that
+    are not centred.
+    """
+    share = weight / weight.sum()
+    mean, level = K @ share, share @ y
+    centred = K - mean - mean[:, None] + share @ mean
+    machines = (KernelRidge(alpha=alpha, kernel="precomputed") for alpha in alphas)
+    dual = np.column_stack([m.fit(centred, y - level, sample_weight=weight).dual_coef_ for m in machines])
+    return dual, level - mean @ dual
