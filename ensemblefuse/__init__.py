@@ -21,6 +21,8 @@ _PUBLIC = {
     "CacheWarning": "exceptions",
     "CommonSpaceProjector": "features",
     "CrossModalImputer": "features",
+    "ConformalFusionClassifier": "fusion",
+    "ConformalFusionRegressor": "fusion",
     "CooperativeClassifier": "fusion",
     "CooperativeRegressor": "fusion",
     "DecisionFusionClassifier": "fusion",

@@ -13,12 +13,25 @@ from xgboost import XGBClassifier
 import ensemblefuse.features
 import ensemblefuse.fusion
 from ensemblefuse.features import BlockScaler
-from ensemblefuse.fusion import FeatureFusionClassifier, FeatureFusionRegressor
+from ensemblefuse.fusion import (
+    ConformalFusionClassifier,
+    ConformalFusionRegressor,
+    FeatureFusionClassifier,
+    FeatureFusionRegressor,
+)
 from ensemblefuse.testing import check_fusion
 
 FUSIONS = [getattr(ensemblefuse.fusion, name)() for name in ensemblefuse.fusion.__all__]
 
 EXPECTED_FAILURES = {
+    ConformalFusionClassifier: {
+        "check_sample_weight_equivalence_on_dense_data": "the default fusion tries a discriminant analysis only "
+        "where there are no weights, which it cannot take",
+    },
+    ConformalFusionRegressor: {
+        "check_sample_weight_equivalence_on_dense_data": "the default fusion chooses between RidgeCV, whose leave-one-"
+        "out error counts rows, and a machine whose target is scaled without weights",
+    },
     FeatureFusionRegressor: {
         "check_sample_weight_equivalence_on_dense_data": "RidgeCV, the default head, chooses its penalty by "
         "leave-one-out error, for which a row of weight 2 is not the same as two rows",

@@ -1,11 +1,14 @@
 """Fusion estimators: learn from X and y, and see named blocks. Floor 3; knows no files and no encoders."""
 
+from ensemblefuse.fusion._conformal import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.fusion._cooperative import CooperativeClassifier, CooperativeRegressor
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
 
 __all__ = [
+    "ConformalFusionClassifier",
+    "ConformalFusionRegressor",
     "CooperativeClassifier",
     "CooperativeRegressor",
     "DecisionFusionClassifier",
