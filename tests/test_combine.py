@@ -2,29 +2,49 @@
 
 import numpy as np
 import pytest
+from conftest import make_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
+from xgboost import XGBClassifier
 
-from ensemblefuse import LogPool, MeanPool, StackingPool, VotePool
-from ensemblefuse.combine import apply_temperature, fit_temperature, shift_prior
+from ensemblefuse import (
+    DecisionFusionClassifier,
+    DempsterShaferPool,
+    EntropyPool,
+    GreedyPool,
+    LogPool,
+    MeanPool,
+    StackingPool,
+    VotePool,
+    load_model,
+    save_model,
+)
+from ensemblefuse.combine import apply_sigmoid, apply_temperature, fit_sigmoid, fit_temperature, shift_prior
 
 POOLS = [
     LogPool("equal"),
     LogPool(),
+    LogPool(per_class=True, per_pattern=True),
+    DempsterShaferPool(),
+    EntropyPool(),
+    GreedyPool(),
     MeanPool(),
     MeanPool("accuracy"),
     MeanPool("learned"),
     VotePool(),
     VotePool("borda"),
     StackingPool(),
+    StackingPool(nonnegative=True),
     StackingPool(RandomForestClassifier(20, random_state=0), input="proba"),
+    StackingPool(XGBClassifier(n_estimators=10)),
 ]
-REGRESSION_POOLS = [LogPool(), MeanPool(), MeanPool("learned"), StackingPool()]
+REGRESSION_POOLS = [LogPool(), GreedyPool(), MeanPool(), MeanPool("learned"), StackingPool()]
 
 
 def two(*p):
@@ -43,6 +63,10 @@ def toy(n=120, n_classes=3, n_members=3, random_state=0):
     scores[:, np.arange(n), y] += 1.5
     P = np.exp(scores)
     return P / P.sum(axis=2, keepdims=True), y
+
+
+def log_loss_of(fused, y):
+    return -np.log(np.maximum(fused[np.arange(len(y)), y], 1e-300)).mean()
 
 
 def test_t1_geometric_mean_of_two_members():
@@ -69,17 +93,14 @@ def test_t3_pooling_calibrated_members_needs_no_temperature_but_the_mean_does():
     p = expit(2 * (rng.normal(size=(2, len(y))) + 2 * y - 1))
     P = np.stack([1 - p, p], axis=2)
 
-    def nll(proba):
-        return -np.log(proba[np.arange(len(y)), y]).mean()
-
     assert_allclose(fit_temperature(np.log(P[0]), y), 1.0, atol=0.03)
     mean = MeanPool().fit(P, y).combine(P)
     temperature = fit_temperature(np.log(mean), y)
     assert_allclose(temperature, 0.384, atol=0.015)
     learned = LogPool("learned", alpha=0.0).fit(P, y)
     assert_allclose(learned.weights_, 1.0, atol=0.05)
-    losses = [nll(mean), nll(apply_temperature(mean, temperature)), nll(learned.combine(P))]
-    assert_allclose(losses, [0.289, 0.210, 0.196], atol=0.005)
+    pooled = [mean, apply_temperature(mean, temperature), learned.combine(P)]
+    assert_allclose([log_loss_of(p, y) for p in pooled], [0.289, 0.210, 0.196], atol=0.005)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +117,76 @@ def test_t4_learned_weights_of_the_linear_pool(members, y, weights):
     P = np.stack([p, 1 - p], axis=2)
     P[:, 1] = P[:, 1, ::-1]  # row 1 is of the second class
     assert_allclose(MeanPool("learned").fit(P, [0, 1]).weights_, weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("space", ["log", "prob"])
+@pytest.mark.parametrize("seed", range(3))
+def test_t5_greedy_selection_is_at_least_as_good_as_the_best_member(space, seed):
+    P, y = toy(n_members=4, random_state=seed)
+    P[3] = P[3, ::-1]  # one that is mostly wrong
+    pool = GreedyPool(20, space=space).fit(P, y)
+    assert_allclose(pool.weights_.sum(), 1)
+    counts = pool.weights_ * pool.size_
+    assert_allclose(counts, np.round(counts), atol=1e-9)
+    assert log_loss_of(pool.combine(P), y) <= min(log_loss_of(p, y) for p in P)
+    assert_allclose(log_loss_of(pool.combine(P), y), pool.loss_path_.min(), atol=1e-6)
+    assert_allclose(pool.loss_path_[0], min(log_loss_of(p, y) for p in P))
+    assert pool.weights_[3] < 0.1 and len(pool.loss_path_) == 20
+
+
+def test_t5_greedy_selection_in_regression_and_with_members_that_say_the_same():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=300)
+    P = np.stack([y + rng.normal(size=300), y + rng.normal(size=300), y + 5 * rng.normal(size=300)])
+    pool = GreedyPool(40).fit(P, y)
+    assert_allclose(pool.weights_, MeanPool("learned").fit(P, y).weights_, atol=0.03)
+    assert ((pool.combine(P) - y) ** 2).mean() <= ((P - y) ** 2).mean(axis=1).min()
+    # Ties prefer a member that is used already, so a copy gets nothing.
+    copied = GreedyPool(40).fit(np.stack([P[0], P[0], P[1]]), y).weights_
+    assert copied[0] > 0 and copied[1] == 0
+
+
+def test_t6_dempster_shafer():
+    # {a: .6, all: .4} and {b: .5, all: .5}
+    P = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
+    pool = fit_balanced(DempsterShaferPool([0.6, 0.5]), 2)
+    masses, ignorance, conflict = pool.masses(P)
+    assert_allclose(masses, [[0.428571, 0.285714]], atol=1e-6)
+    assert_allclose([ignorance[0], conflict[0]], [0.285714, 0.3], atol=1e-6)
+    assert_allclose(pool.combine(P), [[0.428571 + 0.142857, 0.285714 + 0.142857]], atol=1e-6)
+    # Zadeh's case
+    zadeh = DempsterShaferPool(1.0).fit(np.full((2, 3, 3), 1 / 3), ["a", "b", "c"])
+    Z = np.array([[[0.99, 0.01, 0.0]], [[0.0, 0.01, 0.99]]])
+    masses, ignorance, conflict = zadeh.masses(Z)
+    assert_allclose(masses, [[0, 1, 0]], atol=1e-12)
+    assert_allclose([ignorance[0], conflict[0]], [0, 0.9999], atol=1e-9)
+    assert_allclose(zadeh.combine(Z), [[0, 1, 0]], atol=1e-12)
+    # The ends: the product rule, and a member that counts for nothing.
+    assert_allclose(fit_balanced(DempsterShaferPool(1), 2).combine(two(0.8, 0.6))[0, 0], 0.857143, atol=1e-6)
+    assert_allclose(fit_balanced(DempsterShaferPool([1, 0]), 2).combine(two(0.8, 0.6))[0, 0], 0.8)
+
+
+def test_dempster_shafer_tells_ignorance_from_conflict():
+    pool = fit_balanced(DempsterShaferPool(1.0), 2)
+    P = np.array([[[1.0, 0.0], [np.nan] * 2, [0.5, 0.5]], [[0.0, 1.0], [np.nan] * 2, [0.5, 0.5]]])
+    masses, ignorance, conflict = pool.masses(P)
+    assert_allclose(masses, [[0, 0], [0, 0], [0.5, 0.5]])
+    assert_allclose(ignorance, [1, 1, 0])
+    assert_allclose(conflict, [1, 0, 0.5])
+
+
+def test_dempster_shafer_reliability_is_the_accuracy_over_the_rows_that_a_member_has():
+    P = np.array([[[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [np.nan] * 2], [[0.6, 0.4], [0.4, 0.6], [0.4, 0.6], [0.3, 0.7]]])
+    pool = DempsterShaferPool().fit(P, [0, 1, 1, 1], sample_weight=[1, 2, 1, 5])
+    assert_allclose(pool.reliability_, [2 / 4, 1.0])
+
+
+def test_t24_a_member_that_knows_nothing_has_no_weight():
+    pool = fit_balanced(EntropyPool(), 2)
+    assert_allclose(pool.combine(two(0.9, 0.5)), [[0.9, 0.1]])
+    assert_allclose(pool.combine(two(0.5, 0.5)), [[0.5, 0.5]])
+    weight = 1 - np.array([0.8, 0.2]) @ -np.log2([0.8, 0.2])  # of a member that says .8; certainty has weight 1
+    assert_allclose(pool.combine(two(0.8, 1.0))[0, 0], (0.8 * weight + 1) / (weight + 1))
 
 
 def test_t7_temperature_of_a_constant_margin():
@@ -123,6 +214,84 @@ def test_t26_learned_weights_absorb_a_temperature_and_share_out_duplicates():
     assert_allclose([shared[:2].sum(), shared[2]], plain.weights_, rtol=0.01)
 
 
+def test_weights_of_a_pattern_are_those_of_the_members_alone():
+    # Two members that say the same share a weight; where one is absent the other must count for both.
+    P, y = toy(n=400, n_members=1)
+    both = np.concatenate([P, P])
+    alone = LogPool(alpha=0.0).fit(P, y)
+    pool = LogPool(alpha=0.0, per_pattern=True).fit(both, y)
+    assert_array_equal(pool.patterns_, [[False, True], [True, False], [True, True]])
+    assert_allclose(pool.pattern_weights_[0], [0, alone.weights_[0]], atol=1e-5)
+    assert_allclose(pool.pattern_weights_[2].sum(), alone.weights_[0], atol=1e-5)
+    gap = both.copy()
+    gap[0, :] = np.nan
+    assert_allclose(pool.combine(gap), alone.combine(P), atol=1e-5)
+    shared = LogPool(alpha=0.0).fit(both, y)
+    assert log_loss_of(pool.combine(gap), y) < log_loss_of(shared.combine(gap), y) - 0.01
+    # Without gaps in fit the weights of complete rows are the overall ones.
+    assert_allclose(pool.combine(both), shared.combine(both), atol=1e-5)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_patterns_that_are_rare_use_the_overall_weights(per_class):
+    P, y = toy(n=120)
+    P[0, 9:] = np.nan  # 9 rows hold the first member
+    pool = LogPool(per_pattern=True, per_class=per_class).fit(P, y)
+    assert_array_equal(pool.patterns_, [[False, False, True], [False, True, False], [False, True, True]])
+    overall = LogPool(per_class=per_class).fit(P, y)
+    assert_allclose(pool.combine(P[:, :9]), overall.combine(P[:, :9]))
+    # A weight of two counts as two rows, in this too.
+    weight = np.where(np.arange(120) == 0, 2.0, 1.0)
+    assert len(LogPool(per_pattern=True, per_class=per_class).fit(P, y, sample_weight=weight).patterns_) == 7
+
+
+def test_more_than_six_members_have_weights_for_the_patterns_in_fit():
+    P, y = toy(n=150, n_members=8)
+    P[5, :50] = np.nan
+    pool = LogPool(per_pattern=True).fit(P, y)
+    assert_array_equal(pool.patterns_, [[True] * 5 + [False] + [True] * 2, [True] * 8])
+    P[6, :] = np.nan
+    assert_allclose(pool.combine(P), LogPool().fit(toy(n=150, n_members=8)[0], y).combine(P), atol=0.1)
+
+
+def test_weights_per_class_let_a_member_count_for_the_classes_that_it_knows():
+    P, y = toy(n=900, n_members=2)
+    rng = np.random.default_rng(1)
+    # The first member tells class 0 from the rest and guesses among these.
+    P[0, :, 1:] = P[0, :, 1:].sum(axis=1, keepdims=True) * rng.dirichlet([1, 1], size=900)
+    plain, own = LogPool(alpha=0.0).fit(P, y), LogPool(alpha=0.0, per_class=True).fit(P, y)
+    assert own.weights_.shape == (2, 3) and own.weights_[0, 0] > own.weights_[0, 1:].max() + 0.2
+    assert log_loss_of(own.combine(P), y) < log_loss_of(plain.combine(P), y) - 0.005
+    firm = LogPool(alpha=1e9, per_class=True).fit(P, y)
+    assert_allclose(firm.combine(P), LogPool("equal").fit(P, y).combine(P), atol=1e-5)
+
+
+def test_sigmoid_calibration_is_platts():
+    # One probability, right in 8 of 10 rows: all that a sigmoid can reach is the mean of Platt's targets.
+    p = np.array([[0.98, 0.02]] * 10)
+    y = np.array([0] * 8 + [1] * 2)
+    expected = (8 * 9 / 10 + 2 * 1 / 4) / 10
+    assert_allclose(apply_sigmoid(p, fit_sigmoid(p, y))[0, 0], expected, atol=1e-4)
+    weighted = fit_sigmoid(p[[0, 9]], y[[0, 9]], sample_weight=[8.0, 2.0])
+    assert_allclose(apply_sigmoid(p, weighted)[0, 0], expected, atol=1e-4)
+
+
+def test_sigmoid_calibration_mends_what_is_too_certain_and_stays_finite():
+    rng = np.random.default_rng(0)
+    P, y = toy(n=3000, n_members=1)
+    honest = apply_temperature(P[0], fit_temperature(np.log(P[0]), y))
+    mended = apply_sigmoid(apply_temperature(honest, 0.25), fit_sigmoid(apply_temperature(honest, 0.25), y))
+    assert log_loss_of(mended, y) < log_loss_of(honest, y) + 0.01
+    assert_allclose(mended.sum(axis=1), 1)
+    order = rng.permutation(3)
+    turned = fit_sigmoid(honest[:, order], np.argsort(order)[y])
+    assert_allclose(turned, fit_sigmoid(honest, y)[order], atol=1e-3)
+    certain = np.eye(4)[y]  # never wrong, and a class without rows
+    coefficients = fit_sigmoid(certain, y)
+    assert coefficients.shape == (4, 2) and np.isfinite(coefficients).all()
+    assert np.isfinite(np.log(apply_sigmoid(certain, coefficients))).all()
+
+
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 def test_t27_a_row_without_members_gets_the_prior_exactly(pool):
     P, y = toy()
@@ -139,36 +308,9 @@ def test_t28_a_full_mask_changes_nothing(pool):
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=str)
-def test_nan_and_mask_say_the_same(pool):
+def test_pools_find_the_class_that_most_members_see(pool):
     P, y = toy()
-    mask = np.random.default_rng(1).random(P.shape[:2]) > 0.4
-    holes = np.where(mask[..., None], P, np.nan)
-    by_mask = clone(pool).fit(P, y, mask).combine(P, mask)
-    by_nan = clone(pool).fit(holes, y).combine(holes)
-    assert_allclose(by_mask, by_nan)
-
-
-@pytest.mark.parametrize("pool", POOLS, ids=str)
-def test_output_is_a_probability_and_follows_a_permutation_of_members_and_classes(pool):
-    P, y = toy()
-    fused = clone(pool).fit(P, y).combine(P)
-    assert_allclose(fused.sum(axis=1), 1)
-    assert (fused >= 0).all()
-    assert (fused.argmax(axis=1) == y).mean() > 0.7
-    if not isinstance(pool, StackingPool):  # a forest is not equivariant
-        assert_allclose(clone(pool).fit(P[::-1], y).combine(P[::-1]), fused, atol=1e-4)
-        turned = clone(pool).fit(P[..., ::-1], 2 - y).combine(P[..., ::-1])
-        assert_allclose(turned[:, ::-1], fused, atol=1e-4)
-
-
-@pytest.mark.parametrize("pool", [p for p in POOLS if "Forest" not in str(p)], ids=str)
-def test_a_weight_of_two_is_a_row_twice(pool):
-    P, y = toy()
-    weight = np.ones(len(y))
-    weight[:40] = 2
-    rows = np.r_[np.arange(len(y)), np.arange(40)]
-    weighted = clone(pool).fit(P, y, sample_weight=weight).combine(P)
-    assert_allclose(weighted, clone(pool).fit(P[:, rows], y[rows]).combine(P), atol=1e-4)
+    assert (clone(pool).fit(P, y).combine(P).argmax(axis=1) == y).mean() > 0.7
 
 
 def test_votes_count_first_choices_and_break_ties_by_the_mean():
@@ -209,6 +351,26 @@ def test_regression_log_pool_is_the_precision_weighted_mean():
     assert_allclose(LogPool().fit(P, y).combine(np.array([[3.0], [np.nan]])), 3.0)
 
 
+@pytest.mark.parametrize(
+    "combiner",
+    [
+        LogPool(per_class=True, per_pattern=True),
+        GreedyPool(),
+        DempsterShaferPool(),
+        EntropyPool(),
+        StackingPool(nonnegative=True),
+    ],
+    ids=str,
+)
+def test_fusion_with_a_combiner_survives_a_file(combiner, tmp_path):
+    X, y = make_blocks(n=90)
+    X.iloc[:20, :6] = np.nan
+    model = DecisionFusionClassifier(LogisticRegression(), combiner=combiner, joint=False, cv=3).fit(X, y)
+    assert (model.predict(X) == y).mean() > 0.8
+    save_model(model, tmp_path / "model.fuse")
+    assert_array_equal(load_model(tmp_path / "model.fuse").predict_proba(X), model.predict_proba(X))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=5), st.floats(0.3, 3))
 def test_pools_of_equal_members_agree_with_each_member(ps, temperature):
@@ -223,6 +385,15 @@ def test_pools_of_equal_members_agree_with_each_member(ps, temperature):
     "pool, message",
     [
         (LogPool("best"), "got 'best'"),
+        (LogPool(alpha=-1), "alpha must be a number of at least 0; got -1"),
+        (LogPool("equal", per_class=True), "per_class=True needs weights=\"learned\"; got weights='equal'"),
+        (LogPool([1, 1, 1], per_pattern=True), "per_pattern=True needs weights"),
+        (GreedyPool(0), "n_rounds must be an integer of at least 1; got 0"),
+        (GreedyPool(space="logit"), "got 'logit'"),
+        (DempsterShaferPool("auc"), "got 'auc'"),
+        (DempsterShaferPool(1.2), "from 0 to 1 for all 3 members or for each; got 1.2"),
+        (DempsterShaferPool([0.5, 0.5]), r"got \[0.5, 0.5\]"),
+        (StackingPool(SVC(), nonnegative=True), "leave estimator=None"),
         (MeanPool("best"), "got 'best'"),
         (MeanPool([1.0]), "3 numbers"),
         (MeanPool([0.0, 0.0, 0.0]), "not all be 0"),
@@ -250,5 +421,37 @@ def test_shapes_that_disagree_are_refused():
         LogPool().fit(P, y, np.ones((2, 2), dtype=bool))
     with pytest.raises(ValueError, match="fitted with 3 members"):
         LogPool().fit(P, y).combine(P[:2])
-    with pytest.raises(ValueError, match="use MeanPool or LogPool"):
-        VotePool().fit(P[..., 0], y)
+    with pytest.raises(ValueError, match=r"shape \(n_members, n_samples, 3\) as in fit"):
+        LogPool().fit(P, y).combine(P[..., 0])
+    for pool in (LogPool(per_class=True), LogPool(per_pattern=True)):
+        with pytest.raises(ValueError, match="is for classification: in regression members are weighted by precision"):
+            pool.fit(P[..., 0], y)
+
+
+def test_what_is_no_probability_is_refused_with_its_place():
+    P, y = toy()
+    for value, message in (
+        ([2.0, -1.0, 0.0], "sum to 1 over the last axis; row 7 of member 1"),
+        ([0.9, 0.9, 0.9], "row 7 of member 1"),
+        ([0.5, np.nan, 0.5], "NaN or infinity in row 7 of member 1"),
+        ([0.5, np.inf, 0.5], "NaN or infinity in row 7 of member 1"),
+    ):
+        bad = P.copy()
+        bad[1, 7] = value
+        with pytest.raises(ValueError, match=message):
+            MeanPool().fit(bad, y)
+        with pytest.raises(ValueError, match=message):
+            MeanPool().fit(P, y).combine(bad)
+
+
+def test_labels_weights_and_rows_that_teach_nothing_are_refused():
+    P, y = toy()
+    with pytest.raises(ValueError, match=r"labels that are not in classes: \[2\]"):
+        LogPool().fit(P, y, classes=[0, 1, 5])
+    for weight in (np.ones(3), -np.ones(len(y)), np.zeros(len(y)), np.full(len(y), np.nan)):
+        with pytest.raises(ValueError, match="sample_weight must be 120 numbers of at least 0"):
+            LogPool().fit(P, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="no prediction in any of its 120 rows"):
+        LogPool().fit(np.full_like(P, np.nan), y)
+    with pytest.raises(ValueError, match="at least 2 classes; got 1"):
+        LogPool().fit(np.ones((2, 5, 1)), np.zeros(5))

@@ -11,6 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 __all__ = ["BasePool"]
 
 PROBABILITY_FLOOR = np.exp(-20.0)
+# Wide enough for float16, far too narrow for votes or decision values.
+_SUM_TOLERANCE = 1e-2
 
 
 class BasePool(BaseEstimator):
@@ -49,27 +51,41 @@ class BasePool(BaseEstimator):
         Raises
         ------
         ValueError
-            If the shapes disagree or `y` has another number of classes than `P`.
+            If the shapes disagree, `P` holds no probabilities, no row has a prediction, or `y` has other classes than
+            `P`.
         """
         P, mask = check_predictions(P, mask)
         y = np.asarray(y)
         if y.shape != (P.shape[1],):
             raise ValueError(f"y must have shape ({P.shape[1]},) as P has {P.shape[1]} rows; got {y.shape}.")
-        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        weight = _row_weights(sample_weight, len(y))
         self.n_members_ = P.shape[0]
+        vars(self).pop("classes_", None)  # of an earlier fit
         if P.ndim == 3:
-            self.classes_ = np.unique(y) if classes is None else np.asarray(classes)
-            if len(self.classes_) != P.shape[2]:
-                raise ValueError(f"y holds {len(self.classes_)} classes, but P has {P.shape[2]} columns a row.")
-            y = np.searchsorted(self.classes_, y)
+            y = self._read_classes(y, classes, P.shape[2])
             counts = np.bincount(y, weights=weight, minlength=P.shape[2])
             self.prior_ = np.maximum(counts / counts.sum(), PROBABILITY_FLOOR)
         else:
             mean = np.average(y, weights=weight)
             self.prior_ = np.array([mean, np.average((y - mean) ** 2, weights=weight)])
-        rows = mask.any(axis=0)  # a row with no member counts in the prior and teaches nothing else
+        rows = mask.any(axis=0) & (weight > 0)  # a row with no member counts in the prior and teaches nothing else
+        if not rows.any():
+            raise ValueError(f"P holds no prediction in any of its {len(y)} rows; there is nothing to learn from.")
         self._fit(P[:, rows], y[rows], mask[:, rows], weight[rows])
         return self
+
+    def _read_classes(self, y: np.ndarray, classes: Any, n_columns: int) -> np.ndarray:
+        """Learn ``classes_`` and return the labels as columns of `P`."""
+        self.classes_ = np.unique(y) if classes is None else np.asarray(classes)
+        if len(self.classes_) != n_columns:
+            raise ValueError(f"y holds {len(self.classes_)} classes, but P has {n_columns} columns a row.")
+        if n_columns < 2:
+            raise ValueError(f"P needs a column for each of at least 2 classes; got {n_columns}.")
+        codes = np.minimum(np.searchsorted(self.classes_, y), n_columns - 1)
+        unknown = self.classes_[codes] != y
+        if unknown.any():
+            raise ValueError(f"y holds labels that are not in classes: {np.unique(y[unknown]).tolist()[:5]}.")
+        return codes
 
     def combine(self, P, mask=None) -> np.ndarray:
         """Combine new predictions.
@@ -87,15 +103,31 @@ class BasePool(BaseEstimator):
 
     def pool(self, P, mask=None) -> np.ndarray:
         """Combine for the class frequencies in `fit`; a temperature goes between this and `shift`."""
+        P, mask = self._read_new(P, mask)
+        fused = self._combine(P, mask)
+        if P.ndim == 3:
+            fused = np.clip(fused, 0.0, 1.0)  # a sum of shares may be 1 and a rounding error
+        empty = ~mask.any(axis=0)
+        if empty.any():
+            fused[empty] = self.prior_ / self.prior_.sum() if P.ndim == 3 else self.prior_[0]
+        return fused
+
+    def _read_new(self, P: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self, "n_members_")
         P, mask = check_predictions(P, mask)
         if P.shape[0] != self.n_members_:
             raise ValueError(f"fitted with {self.n_members_} members; P has {P.shape[0]}.")
-        fused = self._combine(P, mask)
-        empty = ~mask.any(axis=0)
-        if empty.any():
-            fused[empty] = self.prior_ / self.prior_.sum() if hasattr(self, "classes_") else self.prior_[0]
-        return fused
+        n_classes = (len(self.classes_),) if hasattr(self, "classes_") else ()
+        if P.shape[2:] != n_classes:
+            expected = ("n_members", "n_samples", *n_classes)
+            raise ValueError(f"P must have shape ({', '.join(map(str, expected))}) as in fit; got {P.shape}.")
+        return P, mask
+
+    def _refuse_regression(self, P: np.ndarray) -> None:
+        if P.ndim == 2:
+            raise ValueError(
+                f"{type(self).__name__} combines class probabilities; use MeanPool or LogPool in regression."
+            )
 
     def shift(self, fused: np.ndarray) -> np.ndarray:
         """Carry fused predictions over to the class frequencies to expect, where the pool was given any."""
@@ -114,22 +146,52 @@ class BasePool(BaseEstimator):
 
 
 def check_predictions(P: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
-    """`P` as a float array, and the mask of its predictions."""
+    """`P` as a float array with NaN where a member is absent, and the mask of its predictions."""
     P = np.asarray(P, dtype=float)
     if P.ndim not in (2, 3):
         raise ValueError(
             "P must have shape (n_members, n_samples, n_classes), or (n_members, n_samples) in regression; got "
             f"{P.shape}."
         )
-    finite = np.isfinite(P) if P.ndim == 2 else np.isfinite(P).all(axis=2)
     if mask is None:
-        return P, finite
+        mask = ~(np.isnan(P) if P.ndim == 2 else np.isnan(P).all(axis=2))
     mask = np.asarray(mask, dtype=bool)
     if mask.shape != P.shape[:2]:
         raise ValueError(f"mask must have shape {P.shape[:2]}; got {mask.shape}.")
+    finite = np.isfinite(P) if P.ndim == 2 else np.isfinite(P).all(axis=2)
     if (mask & ~finite).any():
-        raise ValueError("P holds NaN or infinity where mask says that there is a prediction.")
+        member, row = np.argwhere(mask & ~finite)[0]
+        raise ValueError(
+            f"P holds NaN or infinity in row {row} of member {member}, which is not absent: {P[member, row]}. An "
+            "absent prediction is NaN in all classes, or False in mask."
+        )
+    P = np.where(like(mask, P), P, np.nan)
+    if P.ndim == 3:
+        _check_probabilities(P, mask)
     return P, mask
+
+
+def _check_probabilities(P: np.ndarray, mask: np.ndarray) -> None:
+    with np.errstate(invalid="ignore"):
+        wrong = mask & ((P < 0).any(axis=2) | (np.abs(P.sum(axis=2) - 1) > _SUM_TOLERANCE))
+    if wrong.any():
+        member, row = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"P must hold probabilities that sum to 1 over the last axis; row {row} of member {member} is "
+            f"{P[member, row]}. Turn decision values into probabilities first, as with fit_temperature."
+        )
+
+
+def _row_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weight = np.asarray(sample_weight, dtype=float)
+    if weight.shape != (n_samples,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
+        raise ValueError(
+            f"sample_weight must be {n_samples} numbers of at least 0, one a row and not all 0; got shape "
+            f"{weight.shape}, smallest {weight.min(initial=np.inf)}, sum {weight.sum()}."
+        )
+    return weight
 
 
 def member_weights(weights: Any, n_members: int) -> np.ndarray:
@@ -138,6 +200,37 @@ def member_weights(weights: Any, n_members: int) -> np.ndarray:
     if array.shape != (n_members,) or not np.isfinite(array).all() or (array < 0).any():
         raise ValueError(f"weights must be {n_members} numbers of at least 0, one a member; got {weights!r}.")
     return array
+
+
+def like(mask: np.ndarray, P: np.ndarray) -> np.ndarray:
+    """The mask with as many axes as `P`."""
+    return mask if P.ndim == 2 else mask[..., None]
+
+
+def present_shares(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Weights of the present members of each row, summing to 1; equal ones where all of these are 0.
+
+    `weights` has shape (n_members,), or (n_members, n_samples) if they differ from row to row.
+    """
+    raw = mask * (weights[:, None] if weights.ndim == 1 else weights)
+    raw = np.where(raw.sum(axis=0) > 0, raw, mask)
+    return raw / np.maximum(raw.sum(axis=0), np.finfo(float).tiny)
+
+
+def weighted_mean(P: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of the members that a row has; `weights` as in `present_shares`."""
+    return np.einsum("mn,mn...->n...", present_shares(weights, mask), np.where(like(mask, P), P, 0.0))
+
+
+def accuracies(P: np.ndarray, y: np.ndarray, mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Accuracy of each member over the rows that it has; 0 if it has none."""
+    right = (np.where(mask[..., None], P, -1.0).argmax(axis=2) == y) & mask
+    return (right * weight).sum(axis=1) / np.maximum((mask * weight).sum(axis=1), np.finfo(float).tiny)
+
+
+def log_evidence(P: np.ndarray, mask: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """log p_m - log prior, 0 where the member is absent."""
+    return np.where(mask[..., None], log_probabilities(P) - np.log(prior), 0.0)
 
 
 def log_probabilities(P: np.ndarray, floor: float = -20.0) -> np.ndarray:

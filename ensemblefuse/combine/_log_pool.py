@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
-from ensemblefuse.combine._base import BasePool, log_probabilities, member_weights, softmax
+from ensemblefuse.combine._base import BasePool, log_evidence, member_weights, softmax
+from ensemblefuse.combine._learn import learn_weights, weighted_evidence
 
 __all__ = ["LogPool", "shift_prior"]
+
+# Fewer rows say less about the weights of a pattern than all rows do.
+_MIN_PATTERN_ROWS = 10
+# Up to here all subsets are learned (63), so that no pattern at prediction is new.
+_MAX_ALL_PATTERNS = 6
 
 
 class LogPool(BasePool):
@@ -31,20 +37,38 @@ class LogPool(BasePool):
         ``"learned"``: non-negative, of least log-loss on the predictions given to `fit`; in regression 1/M, since the
         precisions are learned. ``"equal"``: 1/M each, which suits members of about equal strength.
     alpha : float
-        Penalty ``alpha / n * ||w - 1/M||^2`` on learned weights.
+        Penalty ``alpha / n * ||w - 1/M||^2`` on learned weights, n being the sum of the sample weights.
+    per_class : bool
+        Whether each class has weights of its own, and a bias that is shrunk to 0 likewise:
+        :math:`\log p_k = \log \pi_k + b_k + \sum_{m \in S} w_{mk} (\log p_{mk} - \log \pi_k)` up to a constant.
+        Learned weights only; classification only.
+    per_pattern : bool
+        Whether each set of present members has weights of its own, learned on all rows that hold at least these
+        members, with the others left out. The sets are all that there are for up to 6 members, and those seen in `fit`
+        for more; a set with fewer than 10 rows (counted by sample weight) or with one class uses the overall weights.
+        It pays where members say the same: one of them alone must then count for both. Learned weights only;
+        classification only, since in regression the variances are the same in every set. Goes with `per_class`.
     class_prior : array of shape (n_classes,) or dict of label to probability, optional
         Class frequencies to expect at prediction, where they differ from those in `fit`.
 
     Attributes
     ----------
-    weights_ : ndarray of shape (n_members,)
+    weights_ : ndarray of shape (n_members,), or (n_members, n_classes) with `per_class`
+    bias_ : ndarray of shape (n_classes,)
+        0 without `per_class`. Classification only.
+    patterns_ : ndarray of shape (n_patterns, n_members), dtype bool
+        Sets of present members that have weights of their own; none without `per_pattern`. Classification only.
+    pattern_weights_ : ndarray of shape (n_patterns, n_members), or (n_patterns, n_members, n_classes)
+        0 for members outside the set.
+    pattern_bias_ : ndarray of shape (n_patterns, n_classes)
     variance_ : ndarray of shape (n_members,)
         Out-of-fold squared error of each member. Regression only.
 
     References
     ----------
     Genest and Zidek, Statistical Science 1986; Ranjan and Gneiting, JRSS-B 2010; for non-negative weights Heskes,
-    NIPS 1998; for `class_prior` Saerens, Latinne and Decaestecker, Neural Computation 2002.
+    NIPS 1998; for `per_pattern` Saar-Tsechansky and Provost, JMLR 2007, whose reduced models these are on the second
+    level; for `class_prior` Saerens, Latinne and Decaestecker, Neural Computation 2002.
 
     Examples
     --------
@@ -56,25 +80,70 @@ class LogPool(BasePool):
            [0.2899, 0.7101]])
     """
 
-    def __init__(self, weights="learned", *, alpha=2.0, class_prior=None):
+    def __init__(self, weights="learned", *, alpha=2.0, per_class=False, per_pattern=False, class_prior=None):
         self.weights = weights
         self.alpha = alpha
+        self.per_class = per_class
+        self.per_pattern = per_pattern
         self.class_prior = class_prior
 
     def _fit(self, P, y, mask, weight):
+        self._check_parameters(classify=P.ndim == 3)
         n_members = len(P)
-        if isinstance(self.weights, str) and self.weights not in ("equal", "learned"):
-            raise ValueError(f'weights must be "equal", "learned" or an array; got {self.weights!r}.')
-        if not isinstance(self.weights, str):
-            self.weights_ = member_weights(self.weights, n_members)
-        else:
+        if isinstance(self.weights, str):
             self.weights_ = np.full(n_members, 1 / n_members)
+        else:
+            self.weights_ = member_weights(self.weights, n_members)
         if P.ndim == 2:
             self._fit_variance(P, y, mask, weight)
-        elif isinstance(self.weights, str) and self.weights == "learned":
-            self.weights_ = self._learn(self._evidence(P, mask), y, weight)
+        else:
+            self._fit_weights(P, y, mask, weight)
         if self.class_prior is not None:
             self._new_prior()
+
+    def _check_parameters(self, classify):
+        if isinstance(self.weights, str) and self.weights not in ("equal", "learned"):
+            raise ValueError(f'weights must be "equal", "learned" or an array; got {self.weights!r}.')
+        if not (np.ndim(self.alpha) == 0 and 0 <= self.alpha < np.inf):
+            raise ValueError(f"alpha must be a number of at least 0; got {self.alpha!r}.")
+        for name in ("per_class", "per_pattern"):
+            if getattr(self, name) and not self.is_calibrated:
+                raise ValueError(f'{name}=True needs weights="learned"; got weights={self.weights!r}.')
+            if getattr(self, name) and not classify:
+                raise ValueError(f"{name}=True is for classification: in regression members are weighted by precision.")
+
+    def _fit_weights(self, P, y, mask, weight):
+        n_members, _, n_classes = P.shape
+        self.bias_ = np.zeros(n_classes)
+        self.patterns_ = np.zeros((0, n_members), dtype=bool)
+        if not self.is_calibrated:
+            return
+        evidence = log_evidence(P, mask, self.prior_)
+        self.weights_, self.bias_ = self._learn(evidence, y, weight)
+        if self.per_pattern:
+            self._learn_patterns(evidence, y, mask, weight)
+
+    def _learn(self, evidence, y, weight, start=None):
+        shape = (len(evidence), evidence.shape[2]) if self.per_class else (len(evidence),)
+        centre = np.full(shape, 1 / self.n_members_)
+        return learn_weights(evidence, y, weight, np.log(self.prior_), centre, self.alpha, start)
+
+    def _learn_patterns(self, evidence, y, mask, weight):
+        patterns, weights, biases = [], [], []
+        for pattern in _candidates(mask):
+            rows = mask[pattern].all(axis=0)
+            if weight[rows].sum() < _MIN_PATTERN_ROWS or len(np.unique(y[rows])) < 2:
+                continue
+            start = self.weights_[pattern], self.bias_
+            own, bias = self._learn(evidence[pattern][:, rows], y[rows], weight[rows], start)
+            full = np.zeros_like(self.weights_)
+            full[pattern] = own
+            patterns.append(pattern)
+            weights.append(full)
+            biases.append(bias)
+        self.patterns_ = np.array(patterns, dtype=bool).reshape(-1, self.n_members_)
+        self.pattern_weights_ = np.array(weights).reshape(-1, *self.weights_.shape)
+        self.pattern_bias_ = np.array(biases).reshape(-1, evidence.shape[2])
 
     def _fit_variance(self, P, y, mask, weight):
         error = np.where(mask, (np.nan_to_num(P) - y) ** 2, 0.0)
@@ -82,32 +151,19 @@ class LogPool(BasePool):
         floor = 1e-12 * self.prior_[1] + np.finfo(float).tiny
         self.variance_ = np.maximum((error * weight).sum(axis=1) / mass, floor)
 
-    def _evidence(self, P, mask):
-        """log p_m - log prior, 0 where the member is absent."""
-        return np.where(mask[..., None], log_probabilities(P) - np.log(self.prior_), 0.0)
-
-    def _learn(self, evidence, y, weight):
-        penalty = self.alpha / weight.sum()  # as in scikit-learn, a row of weight 2 counts as two
-        weight = weight / weight.sum()
-        rows, start = np.arange(evidence.shape[1]), self.weights_
-        # (n_samples, n_members): what each member says for the true class.
-        truth = np.take_along_axis(evidence, y[None, :, None], axis=2)[..., 0].T
-        log_prior = np.log(self.prior_)
-
-        def loss(w):
-            fused = softmax(log_prior + np.tensordot(w, evidence, 1))
-            nll = -weight @ np.log(np.maximum(fused[rows, y], 1e-300))
-            gradient = np.einsum("n,nk,mnk->m", weight, fused, evidence) - weight @ truth
-            gap = w - start
-            return nll + penalty * gap @ gap, gradient + 2 * penalty * gap
-
-        bounds = [(0, None)] * len(start)
-        return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12}).x
-
     def _combine(self, P, mask):
         if P.ndim == 2:
             return self._combine_normal(P, mask)
-        return softmax(np.log(self.prior_) + np.tensordot(self.weights_, self._evidence(P, mask), 1))
+        evidence = log_evidence(P, mask, self.prior_)
+        scores = self.bias_ + weighted_evidence(evidence, self.weights_)
+        if len(self.patterns_):
+            held, pattern_of = np.unique(mask, axis=1, return_inverse=True)
+            for i, pattern in enumerate(held.T):
+                for own in np.flatnonzero((self.patterns_ == pattern).all(axis=1)):
+                    rows = pattern_of.ravel() == i
+                    fused = weighted_evidence(evidence[:, rows], self.pattern_weights_[own])
+                    scores[rows] = self.pattern_bias_[own] + fused
+        return softmax(np.log(self.prior_) + scores)
 
     def shift(self, fused):
         """Probabilities for `class_prior`, if there is one; see `shift_prior`."""
@@ -135,6 +191,15 @@ class LogPool(BasePool):
         if not hasattr(self, "classes_") or prior.shape != self.prior_.shape or not (prior > 0).all():
             raise ValueError(f"class_prior must hold one positive number a class; got {self.class_prior!r}.")
         return prior / prior.sum()
+
+
+def _candidates(mask):
+    """Sets of present members that may get weights of their own, as rows of booleans."""
+    n_members = len(mask)
+    if n_members <= _MAX_ALL_PATTERNS:
+        subsets = np.array(list(itertools.product([False, True], repeat=n_members)))
+        return subsets[1:]
+    return np.unique(mask.T, axis=0)
 
 
 def shift_prior(proba, prior, new_prior) -> np.ndarray:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from ensemblefuse.combine._base import BasePool, member_weights
+from ensemblefuse.combine._base import (
+    PROBABILITY_FLOOR,
+    BasePool,
+    accuracies,
+    like,
+    member_weights,
+    softmax,
+    weighted_mean,
+)
 
 __all__ = ["MeanPool"]
+
+_LOG_RANGE = 8.0
+_PENALTY = 1e-7
 
 
 class MeanPool(BasePool):
@@ -54,7 +65,8 @@ class MeanPool(BasePool):
         elif self.weights == "equal":
             chosen = np.ones(n_members)
         elif self.weights == "accuracy" and P.ndim == 3:
-            chosen = _accuracy(P, y, mask, weight)
+            chosen = accuracies(P, y, mask, weight)
+            chosen = chosen if chosen.sum() > 0 else np.ones(n_members)
         elif self.weights == "learned":
             chosen = _learn(P, y, mask, weight)
         else:
@@ -65,54 +77,36 @@ class MeanPool(BasePool):
         self.weights_ = chosen / chosen.sum()
 
     def _combine(self, P, mask):
-        share = _shares(self.weights_, mask)
-        return np.einsum("mn,mn...->n...", share, np.where(_like(mask, P), P, 0.0))
-
-
-def _like(mask, P):
-    return mask if P.ndim == 2 else mask[..., None]
-
-
-def _shares(weights, mask):
-    """Weights of the present members of each row, summing to 1; equal ones where all of these are 0."""
-    raw = mask * weights[:, None]
-    raw = np.where(raw.sum(axis=0) > 0, raw, mask)
-    return raw / np.maximum(raw.sum(axis=0), np.finfo(float).tiny)
-
-
-def _accuracy(P, y, mask, weight):
-    right = (np.where(mask[..., None], P, -1.0).argmax(axis=2) == y) & mask
-    accuracy = (right * weight).sum(axis=1) / np.maximum((mask * weight).sum(axis=1), np.finfo(float).tiny)
-    return accuracy if accuracy.sum() > 0 else np.ones(len(P))
+        return weighted_mean(P, mask, self.weights_)
 
 
 def _learn(P, y, mask, weight):
-    """Weights on the simplex by sequential quadratic programming; few parameters, smooth and convex without gaps."""
+    """Weights on the simplex of least loss, as a softmax of free numbers.
+
+    Where rows have gaps the loss depends on the ratio of two weights however small both are, since they share the rows
+    that lack the others; so the search runs over logarithms, and a penalty too small to matter elsewhere picks
+    the most equal of weights that do as well.
+    """
     n_members = len(mask)
-    used = mask.any(axis=0)
-    weight = np.where(used, weight, 0.0)
     weight = weight / weight.sum()
-    filled = np.where(_like(mask, P), P, 0.0)
+    filled = np.where(like(mask, P), P, 0.0)
     if P.ndim == 3:
         filled = np.take_along_axis(filled, y[None, :, None], axis=2)[..., 0]  # the true class's probability
+    scale = np.average((y - filled.sum(axis=0) / mask.sum(axis=0)) ** 2, weights=weight) if P.ndim == 2 else 1.0
+    scale = max(scale, np.finfo(float).tiny)
 
-    def loss(w):
-        total = np.maximum((mask * w[:, None]).sum(axis=0), 1e-12)
+    def loss(log_weights):
+        w = softmax(log_weights)
+        total = w @ mask
         mean = w @ filled / total
-        slope = (filled - mask * mean) / total
+        slope = w[:, None] * (filled - mask * mean) / total
         if P.ndim == 3:
-            mean = np.maximum(mean, 1e-12)
-            return -weight @ np.log(mean), -slope @ (weight / mean)
-        return weight @ (y - mean) ** 2, -2 * slope @ (weight * (y - mean))
+            mean = np.maximum(mean, PROBABILITY_FLOOR)
+            value, slope = -weight @ np.log(mean), -slope @ (weight / mean)
+        else:
+            value, slope = weight @ (y - mean) ** 2 / scale, -2 * slope @ (weight * (y - mean)) / scale
+        return value + _PENALTY * log_weights @ log_weights, slope + 2 * _PENALTY * log_weights
 
-    scale = 1.0 if P.ndim == 3 else max(loss(np.full(n_members, 1 / n_members))[0], np.finfo(float).tiny)
-    result = minimize(
-        lambda w: tuple(part / scale for part in loss(w)),
-        np.full(n_members, 1 / n_members),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0, 1)] * n_members,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)},
-        options={"ftol": 1e-12, "maxiter": 500},
-    )
-    return np.clip(result.x, 0, None)
+    bounds = [(-_LOG_RANGE, _LOG_RANGE)] * n_members
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
+    return softmax(minimize(loss, np.zeros(n_members), jac=True, method="L-BFGS-B", bounds=bounds, options=options).x)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from ensemblefuse._fitting import fit_estimator
-from ensemblefuse.combine._base import BasePool, log_probabilities
+from ensemblefuse.combine._base import BasePool, like, log_probabilities, softmax
+from ensemblefuse.combine._learn import learn_weights, weighted_evidence
+from ensemblefuse.exceptions import MissingModalityWarning
 
 __all__ = ["StackingPool"]
 
 _LOG_FLOOR = -12.0
+# Of the default second level; the non-negative one has the same penalty, ||w||^2 / (2 C).
+_C = 0.1
 
 
 class StackingPool(BasePool):
     """A second-level estimator over the members' predictions.
 
-    An absent member is filled with the prior. Give out-of-fold predictions to `fit`: a stacker that sees in-sample ones
-    trusts the member that overfits most.
+    An absent member is filled with the prior, or the mean of `y`. Rows that lack the same members are needed in `fit`
+    for the second level to know what that means; `combine` warns once of sets of absent members that `fit` never saw.
+    Give out-of-fold predictions to `fit`: a stacker that sees in-sample ones trusts the member that overfits most.
 
     Parameters
     ----------
@@ -26,17 +33,30 @@ class StackingPool(BasePool):
         classifier needs ``predict_proba``.
     input : {"logproba", "proba"}
         Whether the second level reads logarithms, not below -12, or probabilities. No meaning in regression.
+    nonnegative : bool
+        Multinomial logistic regression in which the score of a class reads that class's predictions alone, with
+        non-negative coefficients and the penalty of the default: fewer coefficients (one a member and class), none
+        of which holds a member's word against it. Needs ``estimator=None``. In regression the default is non-negative
+        as it is. `LogPool` with ``per_class=True`` differs in that its weights are shrunk to 1/M, not to 0, and so
+        needs fewer rows.
 
     Attributes
     ----------
     estimator_ : estimator
-        Fitted on coded labels.
+        Fitted on coded labels. None where `coef_` is there.
     known_ : ndarray of int
         Columns of `P` whose classes had rows in `fit`; code i of `estimator_` is class ``known_[i]``.
+    coef_ : ndarray of shape (n_members, n_known)
+        Of ``nonnegative=True`` in classification, for what is read less the same of the prior.
+    intercept_ : ndarray of shape (n_known,)
+        Likewise; added to the log of the prior.
+    patterns_ : ndarray of shape (n_patterns, n_members), dtype bool
+        Sets of present members in `fit`.
 
     References
     ----------
-    Wolpert, Neural Networks 1992; Ting and Witten, JAIR 1999; Breiman, Machine Learning 1996.
+    Wolpert, Neural Networks 1992; for a coefficient a class and member Ting and Witten, JAIR 1999; for non-negative
+    ones Breiman, Machine Learning 1996, and, in logistic regression, van Loon et al., Information Fusion 2020.
 
     Examples
     --------
@@ -47,44 +67,91 @@ class StackingPool(BasePool):
     array([0, 0, 1, 1])
     """
 
-    def __init__(self, estimator=None, *, input="logproba"):
+    def __init__(self, estimator=None, *, input="logproba", nonnegative=False):
         self.estimator = estimator
         self.input = input
+        self.nonnegative = nonnegative
 
     def _fit(self, P, y, mask, weight):
         if self.input not in ("logproba", "proba"):
             raise ValueError(f'input must be "logproba" or "proba"; got {self.input!r}.')
+        if self.nonnegative and self.estimator is not None:
+            raise ValueError(
+                "nonnegative=True brings a second level of its own; leave estimator=None, or use "
+                f"{type(self.estimator).__name__} without it."
+            )
+        self.patterns_ = np.unique(mask.T, axis=0)
+        if P.ndim == 3:
+            # Labels as codes of the classes that are there: XGBoost takes no gaps.
+            self.known_, y = np.unique(y, return_inverse=True)
+        if P.ndim == 3 and self.nonnegative:
+            self._fit_nonnegative(P, y, mask, weight)
+        else:
+            self._fit_estimator(P, y, mask, weight)
+
+    def _fit_estimator(self, P, y, mask, weight):
         estimator = self.estimator
         if estimator is None:
-            classify = LogisticRegression(C=0.1, max_iter=1000)
+            classify = LogisticRegression(C=_C, max_iter=5000, tol=1e-6)
             estimator = classify if P.ndim == 3 else LinearRegression(positive=True)
         if P.ndim == 3 and not hasattr(estimator, "predict_proba"):
             raise ValueError(
                 f"StackingPool needs an estimator with predict_proba; {type(estimator).__name__} has none. Wrap it in "
                 "CalibratedClassifierCV."
             )
-        self.estimator_, _ = fit_estimator(estimator, self._features(P, mask), self._coded(P, y), weight)
+        given = None if (weight == 1).all() else weight
+        self.estimator_, weighted = fit_estimator(estimator, self._features(P, mask), y, given)
+        if not weighted:
+            warnings.warn(
+                f"StackingPool: {type(estimator).__name__} takes no sample_weight and is fitted without it.",
+                UserWarning,
+                stacklevel=4,
+            )
 
-    def _coded(self, P, y):
-        """Labels as codes of the classes that are there: XGBoost takes no gaps."""
-        if P.ndim == 2:
-            return y
-        self.known_, y = np.unique(y, return_inverse=True)
-        return y
+    def _fit_nonnegative(self, P, y, mask, weight):
+        evidence = self._evidence(P, mask)
+        offset, centre = np.log(self.prior_[self.known_]), np.zeros((len(P), len(self.known_)))
+        self.coef_, self.intercept_ = learn_weights(evidence, y, weight, offset, centre, 1 / (2 * _C))
+        self.estimator_ = None
 
     def _combine(self, P, mask):
-        features = self._features(P, mask)
+        self._warn_of_new_patterns(mask)
         if P.ndim == 2:
-            return np.asarray(self.estimator_.predict(features), dtype=float)
+            return np.asarray(self.estimator_.predict(self._features(P, mask)), dtype=float)
         fused = np.zeros(P.shape[1:])
-        fused[:, self.known_] = self.estimator_.predict_proba(features)
+        if self.estimator_ is None:
+            scores = weighted_evidence(self._evidence(P, mask), self.coef_)
+            fused[:, self.known_] = softmax(np.log(self.prior_[self.known_]) + self.intercept_ + scores)
+        else:
+            fused[:, self.known_] = self.estimator_.predict_proba(self._features(P, mask))
         return fused
+
+    def _warn_of_new_patterns(self, mask):
+        patterns = np.unique(mask.T, axis=0)
+        gaps = patterns[patterns.any(axis=1) & ~patterns.all(axis=1)]  # no member: the prior; all: nothing is filled
+        new = [p for p in gaps if not (self.patterns_ == p).all(axis=1).any()]
+        if new:
+            absent = [np.flatnonzero(~p).tolist() for p in new[:3]]
+            what = "prior" if hasattr(self, "classes_") else "mean of y"
+            warnings.warn(
+                f"StackingPool was fitted on no row that lacks the members {' or '.join(map(str, absent))} and no "
+                f"others; it fills the gap with the {what} and may be badly wrong. LogPool leaves absent members out "
+                "instead.",
+                MissingModalityWarning,
+                stacklevel=4,
+            )
+
+    def _read(self, P, mask):
+        """What the second level reads, absent members filled, of the shape of `P`."""
+        filled = np.where(like(mask, P), P, self.prior_ if P.ndim == 3 else self.prior_[0])
+        return log_probabilities(filled, _LOG_FLOOR) if P.ndim == 3 and self.input == "logproba" else filled
 
     def _features(self, P, mask):
         """(n_samples, n_members * n_classes), or (n_samples, n_members) in regression."""
-        if P.ndim == 2:
-            return np.where(mask, P, self.prior_[0]).T
-        filled = np.where(mask[..., None], P, self.prior_)
-        if self.input == "logproba":
-            filled = log_probabilities(filled, _LOG_FLOOR)
-        return filled.transpose(1, 0, 2).reshape(P.shape[1], -1)
+        filled = self._read(P, mask)
+        return filled.T if P.ndim == 2 else filled.transpose(1, 0, 2).reshape(P.shape[1], -1)
+
+    def _evidence(self, P, mask):
+        """What is read less the same of the prior, of the known classes; 0 where the member is absent."""
+        prior = self._read(self.prior_[None, None], np.ones((1, 1), dtype=bool))
+        return (self._read(P, mask) - prior)[..., self.known_]

@@ -21,7 +21,8 @@ class VotePool(BasePool):
     Parameters
     ----------
     method : {"hard", "borda"}
-        ``"hard"``: one vote a member for its most probable class, ties by the mean probability.
+        ``"hard"``: one vote a member for its most probable class, shared out among equal ones; ties by the mean
+        probability.
         ``"borda"``: 0 points for a member's last class, K - 1 for its first, means on ties.
 
     References
@@ -43,8 +44,7 @@ class VotePool(BasePool):
     def _fit(self, P, y, mask, weight):
         if self.method not in ("hard", "borda"):
             raise ValueError(f'method must be "hard" or "borda"; got {self.method!r}.')
-        if P.ndim == 2:
-            raise ValueError("VotePool votes for classes; use MeanPool or LogPool in regression.")
+        self._refuse_regression(P)
 
     def _combine(self, P, mask):
         present = mask[..., None]
@@ -52,8 +52,8 @@ class VotePool(BasePool):
         if self.method == "borda":
             points = np.where(present, rankdata(filled, axis=2) - 1, 0.0).sum(axis=0)
         else:
-            first = np.where(present, filled, -1.0).argmax(axis=2)
-            points = ((first[..., None] == np.arange(P.shape[2])) & present).sum(axis=0).astype(float)
+            first = (filled == filled.max(axis=2, keepdims=True)) & present
+            points = (first / first.sum(axis=2, keepdims=True).clip(1)).sum(axis=0)
         mean = filled.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)[:, None]
         points = points + _TIE_WEIGHT * mean
         return points / np.maximum(points.sum(axis=1, keepdims=True), np.finfo(float).tiny)
