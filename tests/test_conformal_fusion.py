@@ -28,7 +28,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
-from ensemblefuse.fusion._conformal import conformal_quantile, label_scores
+from ensemblefuse.fusion._conformal_base import conformal_quantile, label_scores
 
 N_TRAIN, N_TEST = 600, 2000
 
