@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import joblib
 import numpy as np
 import pandas as pd
 from numpy.testing import assert_allclose
+from scipy.optimize import brentq
+from scipy.special import rel_entr
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 
 from ensemblefuse._config import config_context
+from ensemblefuse.evaluation._inputs import kind_of_models, read_y
+from ensemblefuse.evaluation._models import with_groups
+from ensemblefuse.fusion._ledger import make_splits
 from ensemblefuse.table import to_frame
 
-__all__ = ["check_encoder", "check_fusion"]
+__all__ = ["check_encoder", "check_fusion", "check_no_leakage"]
 
 
 def check_encoder(encoder: Any, X: Any, *, rtol: float = 1e-4, atol: float = 1e-4, max_pickle: int = 1024) -> list[str]:
@@ -263,3 +271,249 @@ class _FusionChecks:
             assert ((weighted.predict(self.X[rest]) - self.y[rest]) ** 2).mean() < (
                 (plain.predict(self.X[rest]) - self.y[rest]) ** 2
             ).mean()
+
+
+# How often an honest model may fail `check_no_leakage`.
+_FALSE_ALARMS = 1e-4
+_OUTER = "cross_validation"
+# Folds of a model's own that are taken to depend on each other at most; leave-one-out would have one a row.
+_MOST_FOLDS = 10
+
+
+def check_no_leakage(
+    model: Any, X: Any, y: Any, groups: Any = None, *, cv: Any = 3, n_draws: int = 2, random_state: Any = 0
+) -> list[str]:
+    """Assert that a whole model predicts labels that mean nothing no better than chance.
+
+    Each draw gives every group of rows one label at random, fits the model on all rows, and then cross-validates it. An
+    honest model is at chance on the rows that it was not fitted on. A model in which any step has seen their labels is
+    above it: a transformer fitted outside the folds, a table shared between fits, rows of one group on both sides of
+    a split. Out-of-fold predictions that the fitted model or its last step carries (``oof_proba_``, ``oof_fused_``,
+    ``oof_predictions_``) are held to the same law: a second level that is fitted on predictions of rows that the first
+    level had seen is invisible to a cross-validation around it.
+
+    Parameters
+    ----------
+    model : classifier or regressor
+        The whole of it, encoders included, such as a pipeline of `make_fusion_pipeline`. Not fitted; it is cloned.
+    X : table of n_samples rows, or callable
+        What `model` takes. A function of the labels that returns such a table stands for whatever you do with labels
+        before cross-validation; a column computed from the true labels beforehand cannot be recognised.
+    y : array of shape (n_samples,)
+        Labels of any type, or numbers: they say which labels are drawn, each class equally often; in regression the
+        quartiles of `y`.
+    groups : array of shape (n_samples,), optional
+        Rows that belong together. They share a drawn label, stay on one side of every outer split, and reach the
+        ``fit`` of `model` if it takes them. By default rows of X that are equal in all cells share a label, but the
+        splits do not know it: copies of a row in several folds fail. If equal rows are different samples, pass
+        ``np.arange(n_samples)``.
+    cv : int, splitter or iterable of (train, test)
+        Outer folds.
+    n_draws : int
+        How often labels are drawn; with it the power grows, and the time: ``n_draws * (cv + 1)`` fits.
+    random_state : int, Generator or None
+
+    Returns
+    -------
+    list of str
+        The names of the checks that ran: ``"cross_validation"`` and one for each array of out-of-fold predictions.
+
+    Raises
+    ------
+    AssertionError
+        If a figure is above its bound; the message names both.
+    ValueError
+        If the rows, or the groups, are too few for any figure to be above its bound.
+
+    Notes
+    -----
+    Bound. Given the training rows of an outer fold, hits in its test part are independent between groups, and each has
+    the probability p = 1 / n_classes whatever is predicted. Folds depend on each other; by Hölder's inequality the
+    accuracy over K folds has tails no wider than Chernoff's bound ``exp(-m KL(a || p))`` for ``m = n_samples * n_draws
+    / (K * largest group)`` guesses. In regression, with targets a or b by the toss of a coin, R2 around (a + b) / 2
+    exceeds r with a probability of at most ``exp(-m r / 2)``, however bold the predictions are. All checks of a call
+    together fail an honest model with a probability below 1e-4.
+
+    For the cross-validation this is a theorem. For out-of-fold predictions in a model, whose K are the model's own
+    folds, 10 at most, and whose p is the share of the most frequent drawn label, the bound is the same without the
+    proof: folds that are stratified by the labels, and a combiner that was fitted on predictions by members that had
+    seen the row, depend on the row's label a little.
+
+    Ojala and Garriga, JMLR 2010 (permutation of labels as a test); Hoeffding, JASA 1963 (the tails).
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from ensemblefuse import DecisionFusionClassifier
+    >>> from ensemblefuse.testing import check_no_leakage
+    >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 2)), columns=["image__0", "text__0"])
+    >>> y = np.repeat(["cat", "dog"], 60)
+    >>> check_no_leakage(DecisionFusionClassifier(joint=False), X, y, n_draws=1)
+    ['cross_validation', 'oof_proba_', "oof_predictions_ of 'image'", "oof_predictions_ of 'text'"]
+    """
+    run = _LeakageCheck(model, X, y, groups, cv, random_state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noise has rare classes and fits that do not converge
+        for _ in range(n_draws):
+            run.draw()
+    return run.verdict()
+
+
+class _LeakageCheck:
+    def __init__(self, model: Any, X: Any, y: Any, groups: Any, cv: Any, random_state: Any):
+        self.classify = kind_of_models({"model": model}, "model")
+        self.X = X
+        table = self._table(y)
+        n_rows = len(table)
+        y = read_y(y, n_rows, classify=self.classify)
+        self.values = np.unique(y) if self.classify else _two_numbers(y)
+        self.groups = None if groups is None else np.asarray(groups)
+        if groups is not None:
+            self.unit = np.unique(self.groups, return_inverse=True)[1]
+        else:
+            self.unit = np.arange(n_rows) if callable(X) else _equal_rows(table)
+        if len(self.unit) != n_rows:
+            raise ValueError(f"groups has {len(self.unit)} values for the {n_rows} rows of X.")
+        self.model, self.params = with_groups(model, self.groups)
+        # Of the true labels, so that the splits know nothing of those that are drawn.
+        codes = np.unique(y, return_inverse=True)[1] if self.classify else y
+        self.splits = make_splits(cv, codes, self.groups, classify=self.classify)
+        self.rng = np.random.default_rng(random_state)
+        self.tallies: dict[str, _Tally] = {}
+
+    def _table(self, y: Any) -> Any:
+        table = self.X(y) if callable(self.X) else self.X
+        return table if isinstance(table, np.ndarray) else to_frame(table)
+
+    def draw(self) -> None:
+        """Draw labels and add up what the model makes of them."""
+        y = self.values[self.rng.integers(len(self.values), size=int(np.max(self.unit)) + 1)][self.unit]
+        X = self._table(y)
+        # First of all, so that a table shared between fits is full when the folds come.
+        fitted = self._fit(X, y, np.arange(len(y)))
+        for train, test in self.splits:
+            predicted = self._fit(X, y, train).predict(_safe_indexing(X, test))
+            self._add(_OUTER, predicted, y, test, len(self.splits))
+        for name, predicted, rows, n_folds in self._out_of_fold(fitted, y):
+            self._add(name, predicted, y, rows, n_folds)
+
+    def _fit(self, X: Any, y: np.ndarray, rows: np.ndarray) -> Any:
+        params = {name: value[rows] for name, value in self.params.items()}
+        return clone(self.model).fit(_safe_indexing(X, rows), y[rows], **params)
+
+    def _out_of_fold(self, fitted: Any, y: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
+        """Name, predictions, their rows and the number of folds of each array that the model or its last step has."""
+        last = fitted
+        while isinstance(last, Pipeline):
+            last = last[-1]
+        for part in [fitted] if last is fitted else [fitted, last]:
+            found = {name: getattr(part, name) for name in ("oof_proba_", "oof_fused_") if hasattr(part, name)}
+            names = getattr(part, "member_names_", None)
+            for m, member in enumerate(getattr(part, "oof_predictions_", ())):
+                found[f"oof_predictions_ of {names[m] if names else m!r}"] = member
+            n_folds = self._own_folds(part, y) if found else 0
+            for name, values in found.items():
+                values = np.asarray(values)
+                rows = np.flatnonzero(np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+                values = values[rows]
+                yield name, part.classes_[values.argmax(axis=1)] if self.classify else values, rows, n_folds
+
+    def _own_folds(self, part: Any, y: np.ndarray) -> int:
+        cv = getattr(part, "cv", None)
+        splitter = check_cv(5 if cv is None else cv, y, classifier=self.classify)
+        return min(splitter.get_n_splits(y[:, None], y, self.groups), _MOST_FOLDS)
+
+    def _add(self, name: str, predicted: np.ndarray, y: np.ndarray, rows: np.ndarray, n_folds: int) -> None:
+        tally = self.tallies.setdefault(name, _Tally(n_folds))
+        y = y[rows]
+        tally.rows += len(rows)
+        tally.largest = max(tally.largest, int(np.max(np.bincount(self.unit[rows]), initial=0)))
+        if self.classify:
+            tally.gain += float((np.asarray(predicted) == y).sum())
+            # Outer folds know nothing of the drawn labels; inner ones may be stratified, so that counts are known.
+            outer = name == _OUTER
+            tally.most += len(y) / len(self.values) if outer else np.max(np.unique(y, return_counts=True)[1], initial=0)
+        else:
+            centre = self.values.mean()
+            tally.gain += float(((y - centre) ** 2 - (y - np.asarray(predicted)) ** 2).sum())
+            tally.most += float(((y - centre) ** 2).sum())
+
+    def verdict(self) -> list[str]:
+        tallies = {name: tally for name, tally in self.tallies.items() if tally.rows}
+        evidence = np.log(len(tallies) / _FALSE_ALARMS)
+        for name, tally in tallies.items():
+            guesses = tally.rows / (tally.n_folds * tally.largest)
+            if self.classify:
+                what, figure, chance = "accuracy", tally.gain / tally.rows, tally.most / tally.rows
+                bound = _highest_accuracy(chance, evidence / guesses)
+            else:
+                what, figure, chance, bound = "R2", tally.gain / tally.most, 0.0, _highest_r2(evidence / guesses)
+            if bound >= 1:
+                raise ValueError(
+                    f"{name}: {tally.rows} predictions of rows in groups of up to {tally.largest} cannot tell a leak "
+                    "from chance. Pass more rows or a greater n_draws; if equal rows of X are different samples, "
+                    "groups=np.arange(n_samples)."
+                )
+            if figure > bound:
+                raise AssertionError(
+                    f"{name}: {what} {figure:.3f} on {tally.rows} predictions of labels drawn at random, where chance "
+                    f"is {chance:.3f} and an honest model stays below {bound:.3f}. A step has seen the labels of the "
+                    f"rows that it predicts.{self._hint()}"
+                )
+        return list(tallies)
+
+    def _hint(self) -> str:
+        if self.groups is not None or np.max(self.unit) + 1 == len(self.unit):
+            return ""
+        n_copies = int((np.bincount(self.unit)[self.unit] > 1).sum())
+        return (
+            f" {n_copies} rows of X equal another one: pass groups that keep copies together, or "
+            "groups=np.arange(n_samples) if they are different samples."
+        )
+
+
+class _Tally:
+    """Sums over the draws: rows, hits (or squares that the predictions explain), and what the best guess gets."""
+
+    def __init__(self, n_folds: int):
+        self.n_folds = n_folds
+        self.rows = 0
+        self.largest = 0
+        self.gain = 0.0
+        self.most = 0.0
+
+
+def _highest_accuracy(chance: float, divergence: float) -> float:
+    """The accuracy above `chance` of this Kullback-Leibler divergence from it; 1 if there is none."""
+    gap = lambda a: rel_entr(a, chance) + rel_entr(1 - a, 1 - chance) - divergence
+    return 1.0 if gap(1.0) <= 0 else float(brentq(gap, chance, 1.0))
+
+
+def _highest_r2(divergence: float) -> float:
+    return 2 * divergence
+
+
+def _two_numbers(y: np.ndarray) -> np.ndarray:
+    """Quartiles of y, or its extremes where these are equal: of all laws, two values tell most."""
+    for low, high in ((0.25, 0.75), (0.0, 1.0)):
+        pair = np.quantile(y, [low, high], method="nearest")
+        if pair[0] < pair[1]:
+            return pair
+    raise ValueError(f"y is {float(y[0])!r} in every row; there is nothing to predict.")
+
+
+def _equal_rows(table: Any) -> np.ndarray:
+    """Code of each row's content; a row without any value is its own."""
+    frame = pd.DataFrame(table)
+    codes = np.column_stack([pd.factorize(_comparable(frame.iloc[:, i]))[0] for i in range(frame.shape[1])])
+    unit = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
+    empty = np.flatnonzero((codes < 0).all(axis=1))
+    unit[empty] = np.max(unit) + 1 + np.arange(len(empty))
+    return np.unique(unit, return_inverse=True)[1]
+
+
+def _comparable(column: pd.Series) -> pd.Series:
+    """Cells that can be compared: arrays, lists and images by a digest."""
+    if column.dtype != object:
+        return column
+    return column.map(lambda cell: cell if isinstance(cell, (str, int, float, type(None))) else joblib.hash(cell))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn import get_config
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import cross_validate
 from sklearn.pipeline import Pipeline
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
 from ensemblefuse.compose import make_fusion_pipeline
+from ensemblefuse.evaluation._inputs import kind_of_models, read_y
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
@@ -90,6 +91,13 @@ def compare_models(
         Classification: ``accuracy``, ``macro_f1``, ``log_loss``. Regression: ``r2``, ``mae``, ``rmse``. Both:
         ``fit_time`` in seconds.
 
+    Raises
+    ------
+    TypeError
+        If `models` is no dict of classifiers or regressors.
+    ValueError
+        If `models` is empty or of both kinds, or `y` is no target for them.
+
     Examples
     --------
     >>> import numpy as np, pandas as pd
@@ -99,16 +107,16 @@ def compare_models(
     >>> float(table.loc["feature level", "accuracy"])
     1.0
     """
+    classify = kind_of_models(models, "models")
     X = to_frame(X)
-    y = np.asarray(y)
-    classify = is_classifier(next(iter(models.values())))
+    y = read_y(y, len(X), classify=classify)
     codes = np.unique(y, return_inverse=True)[1] if classify else y
     splits = make_splits(cv, codes, groups, classify=classify)
     rows = {}
     bar = tqdm(models.items(), desc="cross-validate", unit="model", disable=not show_progress())
     for name, model in bar:
         bar.set_postfix_str(name)
-        routed, params = _with_groups(model, groups)
+        routed, params = with_groups(model, groups)
         result = cross_validate(
             routed,
             X,
@@ -129,7 +137,7 @@ def compare_models(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _with_groups(model: Any, groups: Any) -> tuple[Any, dict[str, np.ndarray]]:
+def with_groups(model: Any, groups: Any) -> tuple[Any, dict[str, np.ndarray]]:
     """The model, ready to be given groups in fit, and the parameters of `cross_validate` that give it them."""
     inside = isinstance(model, Pipeline) and "fuse" in model.named_steps
     if groups is None or "groups" not in inspect.signature((model["fuse"] if inside else model).fit).parameters:
@@ -147,7 +155,7 @@ def _score_classes(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
     else:
         proba = model.predict_proba(X)  # once: encoding may be dear
         predicted = model.classes_[proba.argmax(axis=1)]
-        log_loss = _log_loss(proba, model.classes_, y)
+        log_loss = log_loss_of(proba, model.classes_, y)
     return {
         "accuracy": accuracy_score(y, predicted),
         "macro_f1": f1_score(y, predicted, average="macro", zero_division=0),
@@ -155,7 +163,7 @@ def _score_classes(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
     }
 
 
-def _log_loss(proba: np.ndarray, classes: np.ndarray, y: np.ndarray) -> float:
+def log_loss_of(proba: np.ndarray, classes: np.ndarray, y: np.ndarray) -> float:
     """Mean -log of the true class's probability; a class that the model never saw counts as probability 1e-15."""
     place = {label: i for i, label in enumerate(classes.tolist())}
     truth = [proba[row, place[label]] if label in place else 0.0 for row, label in enumerate(y.tolist())]

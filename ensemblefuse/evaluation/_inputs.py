@@ -1,0 +1,105 @@
+"""What is checked before any model is fitted. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils.multiclass import type_of_target
+
+__all__ = ["kind_of_models", "read_y"]
+
+
+def kind_of_models(models: Any, what: str) -> bool:
+    """True if all models are classifiers, False if all are regressors.
+
+    Parameters
+    ----------
+    models : dict of str to estimator
+    what : str
+        The name of the parameter, for messages.
+
+    Raises
+    ------
+    TypeError
+        If `models` is no dict, or holds something that is no classifier and no regressor.
+    ValueError
+        If it is empty, or holds both kinds.
+    """
+    if not isinstance(models, Mapping):
+        raise TypeError(
+            f"{what} must be a dict of names and estimators, such as {{'hybrid': model}}; got {type(models).__name__}."
+        )
+    if not models:
+        raise ValueError(f"{what} is an empty dict; name at least one estimator, as in {{'hybrid': model}}.")
+    kinds = {}
+    for name, model in models.items():
+        kinds[name] = (is_classifier(model), is_regressor(model)) if hasattr(model, "fit") else (False, False)
+        if not any(kinds[name]):
+            raise TypeError(f"{what}[{name!r}] must be a classifier or a regressor; got {model!r}.")
+    first = next(iter(kinds))
+    other = next((name for name, kind in kinds.items() if kind != kinds[first]), None)
+    if other is not None:
+        raise ValueError(
+            f"{what} must be all classifiers or all regressors; {first!r} is a {_kind(kinds[first][0])} and {other!r} "
+            f"a {_kind(kinds[other][0])}."
+        )
+    return kinds[first][0]
+
+
+def _kind(classify: bool) -> str:
+    return "classifier" if classify else "regressor"
+
+
+def read_y(y: Any, n_rows: int, *, classify: bool) -> np.ndarray:
+    """The target as an array of one label, or one number, a row; an error says what else it is.
+
+    Raises
+    ------
+    ValueError
+        If `y` is None, has another length than X, several columns, missing values, or the other kind's values.
+    """
+    if y is None:
+        raise ValueError(f"y is None; pass one {'label' if classify else 'number'} a row.")
+    # Cell by cell: numpy would make texts of numbers and of NaN that stand beside texts in a list.
+    y = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise ValueError(f"y must hold one {'label' if classify else 'number'} a row; got shape {y.shape}.")
+    if len(y) != n_rows:
+        raise ValueError(f"y has {len(y)} values for the {n_rows} rows of X.")
+    lost = np.flatnonzero(pd.isna(y))
+    if len(lost):
+        raise ValueError(f"y is missing in {len(lost)} rows, the first at position {lost[0]}; leave these rows out.")
+    if not classify:
+        return _read_numbers(y)
+    kinds = sorted({type(label).__name__ for label in y.tolist()})
+    if len(kinds) > 1:
+        raise ValueError(f"y mixes labels of the types {kinds}; make them one type, as in y.astype(str).")
+    y = np.array(y.tolist()) if y.dtype == object else y
+    if type_of_target(y) not in ("binary", "multiclass"):
+        raise ValueError(
+            f"the models are classifiers, but y holds continuous numbers ({len(np.unique(y))} values in {len(y)} rows, "
+            f"such as {y.tolist()[0]!r}); use regressors, or make classes of them first."
+        )
+    if len(np.unique(y)) < 2:
+        raise ValueError(f"y holds one class only, {y.tolist()[0]!r}; there is nothing to tell apart.")
+    return y
+
+
+def _read_numbers(y: np.ndarray) -> np.ndarray:
+    strange = [value for value in y.tolist() if not isinstance(value, Real)]
+    if strange:
+        kind = type(strange[0]).__name__
+        raise ValueError(
+            f"the models are regressors, but y holds {kind} such as {strange[0]!r}; use classifiers, or numbers."
+        )
+    numbers = y.astype(float)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"y is infinite in {int((~np.isfinite(numbers)).sum())} rows; leave these rows out.")
+    return numbers
