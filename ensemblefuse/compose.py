@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
 from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercentile, SequentialFeatureSelector
@@ -186,6 +186,10 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
     ``("text", make_pipeline(TextEncoder(), StandardScaler(), PCA()), ...)``, and ``encode__tabular__n_components`` for
     ``("tabular", PCA(), ...)``.
 
+    A fusion that encodes for itself, which its class says by ``_encodes = True``, gets the encoders as its `encoders`,
+    and the raw cells of each modality under its name. `CascadeFusionClassifier` is one: it encodes a row only as far as
+    it needs to. Parameters then stand at ``fuse__encoders__image__device`` instead of ``encode__image__device``.
+
     Raises
     ------
     ValueError
@@ -209,9 +213,27 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
         raise ValueError(f"modalities must be named once each; got {repeated or 'an empty list'}.")
-    encode = ModalityTransformer([(name, _guard(encoder), columns) for name, encoder, columns in checked])
+    fusion = DecisionFusionClassifier() if fusion is None else fusion
+    guarded = [(name, _guard(encoder), columns) for name, encoder, columns in checked]
+    if getattr(fusion, "_encodes", False):
+        guarded, fusion = _hand_over(guarded, fusion)
+    encode = ModalityTransformer(guarded)
     encode.set_output(transform="pandas")
-    return Pipeline([("encode", encode), ("fuse", DecisionFusionClassifier() if fusion is None else fusion)])
+    return Pipeline([("encode", encode), ("fuse", fusion)])
+
+
+def _hand_over(modalities: list[tuple[str, Any, Any]], fusion: Any) -> tuple[list[tuple[str, Any, Any]], Any]:
+    """Modalities that let raw cells pass, and a clone of the fusion that holds their encoders."""
+    encoders = {name: encoder for name, encoder, _ in modalities if not isinstance(encoder, str)}
+    given = dict(fusion.encoders or {})
+    twice = sorted(set(given) & set(encoders))
+    if twice:
+        raise ValueError(f"{type(fusion).__name__} has encoders of {twice} already; name them in one place.")
+    raw = [
+        (name, "passthrough" if name in encoders else encoder, [columns] if isinstance(columns, str) else columns)
+        for name, encoder, columns in modalities
+    ]
+    return raw, clone(fusion).set_params(encoders={**given, **encoders})
 
 
 def _check_modality(modality: Any) -> tuple[str, Any, Any]:

@@ -14,6 +14,7 @@ import ensemblefuse.features
 import ensemblefuse.fusion
 from ensemblefuse.features import BlockScaler
 from ensemblefuse.fusion import (
+    CascadeFusionClassifier,
     ConformalFusionClassifier,
     ConformalFusionRegressor,
     FeatureFusionClassifier,
@@ -24,6 +25,10 @@ from ensemblefuse.testing import check_fusion
 FUSIONS = [getattr(ensemblefuse.fusion, name)() for name in ensemblefuse.fusion.__all__]
 
 EXPECTED_FAILURES = {
+    CascadeFusionClassifier: {
+        "check_sample_weight_equivalence_on_dense_data": "the smoothing of the default heads' temperatures counts rows;"
+        " with a plain head the check passes, see tests/test_cascade_fusion.py",
+    },
     ConformalFusionClassifier: {
         "check_sample_weight_equivalence_on_dense_data": "the default fusion tries a discriminant analysis only "
         "where there are no weights, which it cannot take",

@@ -1,12 +1,15 @@
 """Fusion estimators: learn from X and y, and see named blocks. Floor 3; knows no files and no encoders."""
 
+from ensemblefuse.fusion._cascade import CascadeFusionClassifier
 from ensemblefuse.fusion._conformal import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.fusion._cooperative import CooperativeClassifier, CooperativeRegressor
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
+from ensemblefuse.fusion._sequential import SequentialFusionClassifier, SequentialFusionRegressor
 
 __all__ = [
+    "CascadeFusionClassifier",
     "ConformalFusionClassifier",
     "ConformalFusionRegressor",
     "CooperativeClassifier",
@@ -17,4 +20,6 @@ __all__ = [
     "FeatureFusionRegressor",
     "KernelFusionClassifier",
     "KernelFusionRegressor",
+    "SequentialFusionClassifier",
+    "SequentialFusionRegressor",
 ]

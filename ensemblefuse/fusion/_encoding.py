@@ -1,0 +1,115 @@
+"""A fusion that encodes for itself: raw cells, and a frozen transformer a block. Floor 3; knows no encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from ensemblefuse.blocks import SEPARATOR, Blocks, read_block
+from ensemblefuse.features import PresentRows
+from ensemblefuse.fusion._per_block import PerBlockFusion, take
+from ensemblefuse.table import to_frame
+
+__all__ = ["EncodingFusion"]
+
+
+class EncodingFusion(PerBlockFusion):
+    """Takes ``encoders``, a dict of block to transformer, or None.
+
+    Attributes
+    ----------
+    _encodes : bool
+        Class attribute, True. `make_fusion_pipeline` hands raw cells and encoders to a fusion that has it.
+    encoders_ : dict of str to transformer
+        Fitted on all rows that hold the block.
+    """
+
+    _encodes: ClassVar[bool] = True
+    _by_block: ClassVar[tuple[str, ...]] = ("estimators", "encoders")
+
+    def _set_part(self, field, key, value):
+        super()._set_part(field, key, value)
+        name, _, path = key.removeprefix(f"{field}__").partition("__")
+        owner, _, param = path.rpartition("__")
+        fitted = getattr(self, "encoders_", {}).get(name) if field == "encoders" else None
+        if owner and fitted is not None:
+            fitted = fitted.get_params(deep=True).get(owner)
+        if param in getattr(fitted, "neutral_params", ()):
+            fitted.set_params(**{param: value})
+
+    def _check_encoders(self) -> None:
+        if not isinstance(self.encoders, (Mapping, type(None))):
+            raise ValueError(f"encoders must be a dict of block to transformer; got {self.encoders!r}.")
+        self._require_blocks(dict(self.encoders or {}), "encoders")
+        for name, encoder in (self.encoders or {}).items():
+            if isinstance(encoder, type) or not (hasattr(encoder, "fit_transform") and hasattr(encoder, "transform")):
+                raise TypeError(f"encoders[{name!r}] must be a transformer; got {encoder!r}.")
+
+    def _read_cells(self, X: Any) -> Blocks:
+        return self._read(X, reset=False, allow_partial=self._partial_blocks() | frozenset(self.encoders or ()))
+
+    def _cells(self, X: Any, blocks: Blocks, name: str) -> Any:
+        """A block as its encoder takes it."""
+        if not hasattr(X, "columns"):
+            return blocks.data[name]
+        part = to_frame(X).iloc[:, self.blocks_[name]]
+        prefix = f"{name}{SEPARATOR}"
+        part = part.rename(columns={c: c.removeprefix(prefix) for c in part.columns if isinstance(c, str)})
+        return part.iloc[:, 0] if part.shape[1] == 1 and _takes_sequence(self.encoders_[name]) else part
+
+    def _encode_all(self, X: Any, blocks: Blocks) -> Blocks:
+        data, present = dict(blocks.data), blocks.present.copy()
+        self.encoders_ = {}
+        for m, name in enumerate(blocks.names):
+            if name not in (self.encoders or {}):
+                continue
+            rows = np.flatnonzero(present[m])
+            values: Any = np.empty((0, 1))
+            if len(rows):
+                self.encoders_[name] = clone(self.encoders[name])
+                values = self.encoders_[name].fit_transform(take(self._cells(X, blocks, name), rows))
+            table = _spread(name, values, rows, len(blocks))
+            data[name], present[m] = self._checked(name, table, blocks.labels)
+        return Blocks(data, present, blocks.labels)
+
+    def _encode_some(self, X: Any, blocks: Blocks, name: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Data of some rows of a block, and those of the rows that hold it: a cell that cannot be read may be none."""
+        if name not in self.encoders_:
+            return take(blocks.data[name], rows), rows
+        values = self.encoders_[name].transform(take(self._cells(X, blocks, name), rows))
+        table = _spread(name, values, np.arange(len(rows)), len(rows))
+        table, there = self._checked(name, table, [blocks.labels[i] for i in rows])
+        return table[there], rows[there]
+
+    def _checked(self, name: str, table: np.ndarray, labels: list) -> tuple[Any, np.ndarray]:
+        return read_block(name, table, labels, raw=False, allow_partial=name in self._partial_blocks())
+
+
+def _takes_sequence(encoder: Any) -> bool:
+    """Whether a transformer wants a column rather than a table."""
+    while isinstance(encoder, (Pipeline, PresentRows)):
+        if isinstance(encoder, PresentRows):
+            encoder = encoder.transformer
+        else:
+            encoder = next((s for _, s in encoder.steps if s is not None and not isinstance(s, str)), None)
+    return encoder is not None and not get_tags(encoder).input_tags.two_d_array
+
+
+def _spread(name: str, values: Any, rows: np.ndarray, n_samples: int) -> np.ndarray:
+    """An encoder's output in its rows, NaN in the others."""
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    if values.ndim != 2 or len(values) != len(rows) or values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"The encoder of {name!r} must give a table of numbers of {len(rows)} rows; got an array of shape "
+            f"{values.shape} and dtype {values.dtype}."
+        )
+    dtype = values.dtype if values.dtype.kind == "f" else np.float64
+    table = np.full((n_samples, values.shape[1]), np.nan, dtype=dtype)
+    table[rows] = values
+    return table
