@@ -30,12 +30,12 @@ EXPECTED_FAILURES = {
         " with a plain head the check passes, see tests/test_cascade_fusion.py",
     },
     ConformalFusionClassifier: {
-        "check_sample_weight_equivalence_on_dense_data": "the default fusion tries a discriminant analysis only "
-        "where there are no weights, which it cannot take",
+        "check_sample_weight_equivalence_on_dense_data": "the temperatures of the default fusion are smoothed by "
+        "1 / (number of rows + 2), for which a row of weight 2 is not the same as two rows",
     },
     ConformalFusionRegressor: {
-        "check_sample_weight_equivalence_on_dense_data": "the default fusion chooses between RidgeCV, whose leave-one-"
-        "out error counts rows, and a machine whose target is scaled without weights",
+        "check_sample_weight_equivalence_on_dense_data": "the default fusion tries a support vector regression, whose "
+        "target is scaled without weights",
     },
     FeatureFusionRegressor: {
         "check_sample_weight_equivalence_on_dense_data": "RidgeCV, the default head, chooses its penalty by "
