@@ -233,25 +233,39 @@ def test_weights_of_a_pattern_are_those_of_the_members_alone():
 
 
 @pytest.mark.parametrize("per_class", [False, True])
-def test_patterns_that_are_rare_use_the_overall_weights(per_class):
+def test_patterns_that_are_rare_share_weights_learned_with_members_left_out(per_class):
     P, y = toy(n=120)
     P[0, 9:] = np.nan  # 9 rows hold the first member
     pool = LogPool(per_pattern=True, per_class=per_class).fit(P, y)
     assert_array_equal(pool.patterns_, [[False, False, True], [False, True, False], [False, True, True]])
-    overall = LogPool(per_class=per_class).fit(P, y)
-    assert_allclose(pool.combine(P[:, :9]), overall.combine(P[:, :9]))
+    assert_array_equal(pool._weights_of(np.array([True, False, True]))[0], pool.other_weights_)
+    gap = P[:, :9].copy()
+    gap[1] = np.nan
+    assert log_loss_of(pool.combine(gap), y[:9]) < log_loss_of(np.full((9, 3), 1 / 3), y[:9]) - 0.1
     # A weight of two counts as two rows, in this too.
     weight = np.where(np.arange(120) == 0, 2.0, 1.0)
     assert len(LogPool(per_pattern=True, per_class=per_class).fit(P, y, sample_weight=weight).patterns_) == 7
 
 
-def test_more_than_six_members_have_weights_for_the_patterns_in_fit():
-    P, y = toy(n=150, n_members=8)
-    P[5, :50] = np.nan
+def test_of_many_members_those_seen_and_each_alone_have_weights_and_the_rest_share_some_that_work():
+    # Eight members that say the same: in complete rows each has a small weight, which is too small for three alone.
+    P, y = toy(n=300, n_members=1)
+    P = np.repeat(P, 8, axis=0)
     pool = LogPool(per_pattern=True).fit(P, y)
-    assert_array_equal(pool.patterns_, [[True] * 5 + [False] + [True] * 2, [True] * 8])
-    P[6, :] = np.nan
-    assert_allclose(pool.combine(P), LogPool().fit(toy(n=150, n_members=8)[0], y).combine(P), atol=0.1)
+    assert_array_equal(pool.patterns_.sum(axis=1), [1] * 8 + [8])
+    gap = P.copy()
+    gap[3:] = np.nan
+    overall = LogPool().fit(P, y)
+    assert log_loss_of(pool.combine(gap), y) < log_loss_of(overall.combine(gap), y) - 0.05
+
+
+def test_the_sets_that_may_occur_can_be_named():
+    P, y = toy(n=120, n_members=8)
+    sets = np.array([[True] * 8, [True] * 4 + [False] * 4])
+    pool = LogPool(per_pattern=True).fit(P, y, patterns=sets)
+    assert_array_equal(pool.patterns_, sets)
+    half = LogPool().fit(P[:4], y)
+    assert_allclose(pool.pattern_weights_[1][:4] @ np.ones(4), half.weights_.sum(), atol=0.2)
 
 
 def test_weights_per_class_let_a_member_count_for_the_classes_that_it_knows():

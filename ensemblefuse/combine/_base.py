@@ -29,7 +29,7 @@ class BasePool(BaseEstimator):
     n_members_ : int
     """
 
-    def fit(self, P, y, mask=None, sample_weight=None, *, classes=None):
+    def fit(self, P, y, mask=None, sample_weight=None, *, classes=None, patterns=None):
         """Learn from out-of-fold predictions.
 
         Parameters
@@ -43,6 +43,8 @@ class BasePool(BaseEstimator):
         sample_weight : array of shape (n_samples,), optional
         classes : array of shape (n_classes,), optional
             Labels in the order of the last axis of `P`, sorted; by default the distinct values of `y`.
+        patterns : array of shape (n_patterns, n_members), dtype bool, optional
+            Sets of members that a row may have at prediction, for pools that prepare for them; by default all.
 
         Returns
         -------
@@ -71,6 +73,7 @@ class BasePool(BaseEstimator):
         rows = mask.any(axis=0) & (weight > 0)  # a row with no member counts in the prior and teaches nothing else
         if not rows.any():
             raise ValueError(f"P holds no prediction in any of its {len(y)} rows; there is nothing to learn from.")
+        self._possible = None if patterns is None else np.asarray(patterns, dtype=bool).reshape(-1, self.n_members_)
         self._fit(P[:, rows], y[rows], mask[:, rows], weight[rows])
         return self
 

@@ -15,8 +15,12 @@ __all__ = ["LogPool", "shift_prior"]
 
 # Fewer rows say less about the weights of a pattern than all rows do.
 _MIN_PATTERN_ROWS = 10
-# Up to here all subsets are learned (63), so that no pattern at prediction is new.
-_MAX_ALL_PATTERNS = 6
+# Up to so many sets each is learned; of more, those that fit saw and each member alone.
+_MAX_PATTERNS = 31
+# What the other sets share is learned on all rows as so many of the sets would leave them.
+_SAMPLED_PATTERNS = 12
+# Of up to so many members all subsets can be listed.
+_MAX_LISTED = 10
 
 
 class LogPool(BasePool):
@@ -44,8 +48,9 @@ class LogPool(BasePool):
         Learned weights only; classification only.
     per_pattern : bool
         Whether each set of present members has weights of its own, learned on all rows that hold at least these
-        members, with the others left out. The sets are all that there are for up to 6 members, and those seen in `fit`
-        for more; a set with fewer than 10 rows (counted by sample weight) or with one class uses the overall weights.
+        members, with the others left out. These are all sets that may occur if they are at most 31, else those seen in
+        `fit` and each member alone. The other sets share weights that were learned on rows from which members had been
+        left out, as 12 sets drawn at random would; a set with fewer than 10 rows (counted by sample weight) or with one class is one of them.
         It pays where members say the same: one of them alone must then count for both. Learned weights only;
         classification only, since in regression the variances are the same in every set. Goes with `per_class`.
     class_prior : array of shape (n_classes,) or dict of label to probability, optional
@@ -61,6 +66,9 @@ class LogPool(BasePool):
     pattern_weights_ : ndarray of shape (n_patterns, n_members), or (n_patterns, n_members, n_classes)
         0 for members outside the set.
     pattern_bias_ : ndarray of shape (n_patterns, n_classes)
+    other_weights_ : ndarray of shape (n_members,), or (n_members, n_classes) with `per_class`
+        Of the sets that have none of their own. Only with `per_pattern`.
+    other_bias_ : ndarray of shape (n_classes,)
     variance_ : ndarray of shape (n_members,)
         Out-of-fold squared error of each member. Regression only.
 
@@ -130,7 +138,8 @@ class LogPool(BasePool):
 
     def _learn_patterns(self, evidence, y, mask, weight):
         patterns, weights, biases = [], [], []
-        for pattern in _candidates(mask):
+        possible = _listed(self._possible, self.n_members_)
+        for pattern in _candidates(possible, mask):
             rows = mask[pattern].all(axis=0)
             if weight[rows].sum() < _MIN_PATTERN_ROWS or len(np.unique(y[rows])) < 2:
                 continue
@@ -144,6 +153,20 @@ class LogPool(BasePool):
         self.patterns_ = np.array(patterns, dtype=bool).reshape(-1, self.n_members_)
         self.pattern_weights_ = np.array(weights).reshape(-1, *self.weights_.shape)
         self.pattern_bias_ = np.array(biases).reshape(-1, evidence.shape[2])
+        self.other_weights_, self.other_bias_ = self.weights_, self.bias_
+        if possible is None or len(patterns) < len(possible):
+            kept = np.stack([mask & pattern[:, None] for pattern in _sample(possible, self.n_members_)], axis=1)
+            reduced = np.where(kept[..., None], evidence[:, None], 0.0).reshape(len(mask), -1, evidence.shape[2])
+            copies = kept.shape[1]
+            start = self.weights_, self.bias_
+            found = self._learn(reduced, np.tile(y, copies), np.tile(weight / copies, copies), start)
+            self.other_weights_, self.other_bias_ = found
+
+    def _weights_of(self, pattern):
+        """Weights and bias of one set of present members."""
+        for own in np.flatnonzero((self.patterns_ == pattern).all(axis=1)):
+            return self.pattern_weights_[own], self.pattern_bias_[own]
+        return self.other_weights_, self.other_bias_
 
     def _fit_variance(self, P, y, mask, weight):
         error = np.where(mask, (np.nan_to_num(P) - y) ** 2, 0.0)
@@ -156,13 +179,12 @@ class LogPool(BasePool):
             return self._combine_normal(P, mask)
         evidence = log_evidence(P, mask, self.prior_)
         scores = self.bias_ + weighted_evidence(evidence, self.weights_)
-        if len(self.patterns_):
+        if self.per_pattern and self.is_calibrated:
             held, pattern_of = np.unique(mask, axis=1, return_inverse=True)
             for i, pattern in enumerate(held.T):
-                for own in np.flatnonzero((self.patterns_ == pattern).all(axis=1)):
-                    rows = pattern_of.ravel() == i
-                    fused = weighted_evidence(evidence[:, rows], self.pattern_weights_[own])
-                    scores[rows] = self.pattern_bias_[own] + fused
+                rows = pattern_of.ravel() == i
+                weights, bias = self._weights_of(pattern)
+                scores[rows] = bias + weighted_evidence(evidence[:, rows], weights)
         return softmax(np.log(self.prior_) + scores)
 
     def shift(self, fused):
@@ -193,13 +215,28 @@ class LogPool(BasePool):
         return prior / prior.sum()
 
 
-def _candidates(mask):
-    """Sets of present members that may get weights of their own, as rows of booleans."""
-    n_members = len(mask)
-    if n_members <= _MAX_ALL_PATTERNS:
-        subsets = np.array(list(itertools.product([False, True], repeat=n_members)))
-        return subsets[1:]
-    return np.unique(mask.T, axis=0)
+def _listed(possible, n_members):
+    """Sets that may occur, as rows of booleans; None if there are too many to list."""
+    if possible is None and n_members <= _MAX_LISTED:
+        possible = np.array(list(itertools.product([False, True], repeat=n_members)))
+    return None if possible is None else possible[possible.any(axis=1)]
+
+
+def _candidates(possible, mask):
+    """Sets that get weights of their own."""
+    if possible is not None and len(possible) <= _MAX_PATTERNS:
+        return possible
+    return np.unique(np.vstack([mask.T, np.eye(len(mask), dtype=bool)]), axis=0)
+
+
+def _sample(possible, n_members):
+    """Some of the sets that may occur, the same in each fit."""
+    rng = np.random.default_rng(0)
+    if possible is None:
+        return rng.random((_SAMPLED_PATTERNS, n_members)) < 0.5
+    if len(possible) <= _SAMPLED_PATTERNS:
+        return possible
+    return possible[rng.choice(len(possible), _SAMPLED_PATTERNS, replace=False)]
 
 
 def shift_prior(proba, prior, new_prior) -> np.ndarray:

@@ -6,6 +6,7 @@ from ensemblefuse.fusion._cooperative import CooperativeClassifier, CooperativeR
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
+from ensemblefuse.fusion._search import FusionSearchCV
 from ensemblefuse.fusion._sequential import SequentialFusionClassifier, SequentialFusionRegressor
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DecisionFusionRegressor",
     "FeatureFusionClassifier",
     "FeatureFusionRegressor",
+    "FusionSearchCV",
     "KernelFusionClassifier",
     "KernelFusionRegressor",
     "SequentialFusionClassifier",

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, column_or_1d, validate_data
@@ -102,8 +102,12 @@ class BaseFusion(BaseEstimator):
                 raise ValueError(f"class_weight names unknown classes {unknown}; y holds {self.classes_.tolist()}.")
         elif not (isinstance(given, str) and given == "balanced"):
             raise ValueError(f'class_weight must be "balanced", a dict of label to weight, or None; got {given!r}.')
-        balance = compute_sample_weight(given, self.classes_[codes])
-        return balance if weight is None else weight * balance
+        classes = np.arange(len(self.classes_))
+        if isinstance(given, Mapping):
+            by_class = np.array([given.get(label, 1.0) for label in self.classes_.tolist()])
+        else:
+            by_class = compute_class_weight("balanced", classes=classes, y=codes, sample_weight=weight)
+        return by_class[codes] if weight is None else weight * by_class[codes]
 
     def _refuse_raw(self, why: str) -> None:
         if self.raw_blocks_:
@@ -134,6 +138,8 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
         raise ValueError(f"{type(fusion).__name__} takes one label a row; got a target of type {kind!r}.")
     y = column_or_1d(y, warn=True)
     check_consistent_length(np.empty(n_samples), y)
+    if not len(y):
+        raise ValueError(f"{type(fusion).__name__} needs samples of at least 2 classes; y is empty.")
     fusion.classes_, codes = np.unique(y, return_inverse=True)
     if len(fusion.classes_) < 2:
         raise ValueError(
@@ -216,8 +222,7 @@ def final_has(method: str):
     """`available_if` the estimator of a fusion has `method`."""
 
     def check(self):
-        estimator = getattr(self, "estimator_", None) or self._estimator()
-        getattr(estimator, method)
-        return True
+        calibrated = method == "predict_proba" and hasattr(self, "temperature_")
+        return calibrated or hasattr(getattr(self, "estimator_", None) or self._estimator(), method)
 
     return available_if(check)

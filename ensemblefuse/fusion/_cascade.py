@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine import BasePool, apply_temperature
+from ensemblefuse.combine import BasePool, LogPool, apply_temperature
 from ensemblefuse.combine._base import log_probabilities, softmax
 from ensemblefuse.fusion._base import check_estimator_kind, read_labels, warn_unweighted
 from ensemblefuse.fusion._decision import cross_fit
@@ -53,7 +53,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         the block, without labels. A block of one column reaches one whose tags say that it takes no table (encoders,
         `TfidfVectorizer`) as a Series, any other as a DataFrame; a prefix ``block__`` of its columns is taken off.
     combiner : pool, optional
-        Fitted again for each stage; by default `LogPool`, with learned weights.
+        Fitted again for each stage; by default ``LogPool(per_pattern=True)``.
     cv, n_jobs, blocks
         As in `DecisionFusionClassifier`.
 
@@ -161,7 +161,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         order, costs = self._check_parameters()
         blocks = self._encode_all(X, self._read_cells(X))
         splits = make_splits(self.cv, codes, groups, classify=True)
-        ledger = Ledger(codes, splits, weight, self.classes_.tolist(), n_jobs=self.n_jobs)
+        ledger = Ledger(codes, splits, weight, self.classes_.tolist(), n_jobs=self.n_jobs, groups=groups)
         entries = dict(zip(blocks.names, ledger.add(self._members(blocks, weight)), strict=True))
         ledger.refit(list(entries.values()))
         self._keep_fitted(entries, order, costs)
@@ -226,10 +226,11 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
     def _fit_pools(self, P: np.ndarray, ledger: Ledger) -> np.ndarray:
         """A pool a stage; what the stages say out of fold, of shape (n_stages, n_samples, n_classes)."""
         fused = np.full(P.shape, np.nan)
+        combiner = LogPool(per_pattern=True) if self.combiner is None else self.combiner
         self.combiners_ = []
         self.temperatures_ = np.ones(len(P))
         for s in range(len(P)):
-            fused[s], _, pool = cross_fit(self.combiner, P[: s + 1], ledger)
+            fused[s], _, pool = cross_fit(combiner, P[: s + 1], ledger)
             self.combiners_.append(pool)
             rows = np.isfinite(fused[s]).all(axis=1)
             weight = None if ledger.sample_weight is None else ledger.sample_weight[rows]

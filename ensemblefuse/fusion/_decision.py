@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import (
@@ -31,7 +32,7 @@ from ensemblefuse.fusion._heads import default_search
 from ensemblefuse.fusion._joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
 from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits, member_scores, smooth_temperature
 from ensemblefuse.fusion._members import Member
-from ensemblefuse.fusion._patterns import expected_scores, list_patterns
+from ensemblefuse.fusion._patterns import expected_scores, list_patterns, possible_members
 
 __all__ = ["DecisionFusionClassifier", "DecisionFusionRegressor"]
 
@@ -54,22 +55,36 @@ class _DecisionFusion(EstimatorsFusion):
         weight = self._row_weights(sample_weight, blocks, y)
         splits = make_splits(self.cv, y, groups, classify=self._classify)
         labels = self.classes_.tolist() if self._classify else []
-        ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs, keep_folds=not self.refit)
+        ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs, keep_folds=not self.refit, groups=groups)
         self._fit_members(blocks, ledger)
 
     def _fit_members(self, blocks: Blocks, ledger: Ledger) -> None:
         """Fit members and combiner from blocks that were read; a search shares one ledger between its candidates."""
-        entries = self._enter(blocks, ledger)
+        members, entries = self._enter(blocks, ledger)
         if self.refit:
             ledger.refit(entries)
-        self._keep_fitted(entries, blocks)
-        self._fit_combiner([e for e in entries if e.deployed(self.refit)], ledger, blocks)
+        entries = self._keep_fitted(members, entries)
+        self._fit_combiner(entries, ledger, blocks)
 
-    def _enter(self, blocks: Blocks, ledger: Ledger) -> list[Entry]:
-        """Out-of-fold predictions of all members."""
+    def _predict_oof(self, blocks: Blocks, ledger: Ledger) -> np.ndarray:
+        """Fused out-of-fold predictions, combiner and calibration fitted without the fold; nothing is refitted."""
+        entries = [entry for entry in self._enter(blocks, ledger)[1] if np.isfinite(entry.loss)]
+        if not entries:
+            raise ValueError(
+                f"{type(self).__name__} has no member with out-of-fold predictions: every block is missing, or holds "
+                "one class only, in the rows of each fold."
+            )
+        P = np.stack([entry.predictions for entry in entries])
+        fused, _, self.combiner_ = cross_fit(self._pool(), P, ledger)
+        self._learn_certainty(fused, ledger)
+        return self.oof_proba_.astype(float) if self._classify else fused
+
+    def _enter(self, blocks: Blocks, ledger: Ledger) -> tuple[list[Member], list[Entry]]:
+        """Members, and their out-of-fold predictions; another candidate's member may have made these."""
         self._check_params()
         self._check_partial(blocks, self._partial_blocks())
-        return ledger.add(self._members(blocks, ledger))
+        members = self._members(blocks, ledger)
+        return members, ledger.add(members)
 
     def _check_params(self) -> None:
         self._check_estimators()
@@ -79,8 +94,8 @@ class _DecisionFusion(EstimatorsFusion):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
 
     def _members(self, blocks: Blocks, ledger: Ledger) -> list[Member]:
-        """One member a head; attributes say which block each is of."""
-        members, self._blocks_of = [], {}
+        """One member a head, of each block and of all together."""
+        members = []
         weighted = ledger.sample_weight is not None
         for name in self._used_blocks():
             data, present = blocks.data[name], blocks.present[blocks.names.index(name)]
@@ -88,8 +103,7 @@ class _DecisionFusion(EstimatorsFusion):
                 if estimator is None:
                     shape = (int(present.sum()), data.shape[1])
                     estimator = default_search(shape[1], shape, ledger.n_classes, weighted=weighted)
-                members.append(Member(member, estimator, data, present))
-                self._blocks_of[member] = name
+                members.append(Member(member, estimator, data, present, block=name))
         numeric = self._joint_blocks()
         if self.joint and len(numeric) > 1:
             self.joint_patterns_ = common_patterns(blocks, numeric)
@@ -97,8 +111,7 @@ class _DecisionFusion(EstimatorsFusion):
             for member, estimator in self._heads_of(JOINT):
                 shape = (int(present.sum()), data.shape[1])
                 estimator = joint_estimator(self, estimator, spans, shape, ledger.n_classes, weighted)
-                members.append(Member(member, estimator, data, present))
-                self._blocks_of[member] = JOINT
+                members.append(Member(member, estimator, data, present, ledger.groups, JOINT))
         return members
 
     def _joint_blocks(self) -> list[str]:
@@ -111,13 +124,22 @@ class _DecisionFusion(EstimatorsFusion):
             return rows_of_patterns(blocks, numeric, self.joint_patterns_)
         return np.asarray(blocks.present[[blocks.names.index(name) for name in numeric]].any(axis=0))
 
-    def _keep_fitted(self, entries: list[Entry], blocks: Blocks) -> None:
-        kept = [entry for entry in entries if entry.deployed(self.refit)]
-        lost = {e.member.name: int(e.member.present.sum()) for e in entries if not e.deployed(self.refit)}
+    def _joint_takes(self, names: set[str]) -> bool:
+        """Whether the joint member takes part in rows that hold just these blocks."""
+        if self.missing != "present":
+            return True
+        pattern = np.array([name in names for name in self._joint_blocks()])
+        return bool((self.joint_patterns_ == pattern).all(axis=1).any())
+
+    def _keep_fitted(self, members: list[Member], entries: list[Entry]) -> list[Entry]:
+        """Store what was fitted; entries of the members that could be."""
+        pairs = list(zip(members, entries, strict=True))
+        kept = [(member, entry) for member, entry in pairs if entry.deployed(self.refit)]
+        lost = {m.name: int(m.present.sum()) for m, entry in pairs if not entry.deployed(self.refit)}
         if not kept:
             raise ValueError(
                 f"{type(self).__name__} has nothing to fit: every block is missing, or holds one class only, in all "
-                f"{len(blocks)} rows."
+                f"{len(members[0].present)} rows."
             )
         if lost:
             warnings.warn(
@@ -126,26 +148,31 @@ class _DecisionFusion(EstimatorsFusion):
                 MissingModalityWarning,
                 stacklevel=5,
             )
-        fits = {entry.member.name: entry.deployed(self.refit) for entry in kept}
+        fits = {member.name: entry.deployed(self.refit) for member, entry in kept}
         warn_unweighted(self, [name for name, f in fits.items() if not all(fit.weighted for fit in f)])
         self.member_names_ = list(fits)
-        self.member_blocks_ = [self._blocks_of[name] for name in fits]
-        del self._blocks_of
-        self.member_temperatures_ = np.array([entry.temperature for entry in kept])
-        self._by_value = [e.member.decides_by_value for e in kept]
+        self.member_blocks_ = [member.block for member, _ in kept]
+        self.member_temperatures_ = np.array([entry.temperature for _, entry in kept])
+        self._by_value = [member.decides_by_value for member, _ in kept]
         self.estimators_, self.member_classes_ = {}, {}
         for name, some in fits.items():
             estimators, classes = [fit.estimators[0] for fit in some], [fit.classes for fit in some]
             self.estimators_[name] = estimators[0] if self.refit else estimators
             self.member_classes_[name] = classes[0] if self.refit else classes
+        return [entry for _, entry in kept]
 
     def _fit_combiner(self, entries: list[Entry], ledger: Ledger, blocks: Blocks) -> None:
         P = np.stack([entry.predictions for entry in entries])
-        fused, pools, self.combiner_ = cross_fit(self.combiner, P, ledger)
-        self._learn_certainty(fused, ledger)
-        self.oof_predictions_ = P.astype(np.float32)
         self.patterns_ = list_patterns(blocks, self._used_blocks())
+        possible = possible_members(self, blocks)
+        with threadpool_limits(1, "blas"):
+            fused, pools, self.combiner_ = cross_fit(self._pool(), P, ledger, possible)
+        self._learn_certainty(fused, ledger)
+        self.oof_predictions_ = P.astype(np.float32) if self._classify else P
         self._pattern_scores = expected_scores(self, P, pools, ledger, blocks)
+
+    def _pool(self) -> BasePool:
+        return LogPool(per_pattern=self._classify) if self.combiner is None else self.combiner
 
     @property
     def expected_scores_(self) -> pd.DataFrame:
@@ -182,7 +209,8 @@ class _DecisionFusion(EstimatorsFusion):
     def _ask(self, m: int, rows: Any, n_classes: int) -> np.ndarray:
         """Predictions of one member; of fold models the mean, of log-probabilities in classification."""
         name = self.member_names_[m]
-        estimators, classes = self.estimators_[name], self.member_classes_[name]
+        estimators: Any = self.estimators_[name]
+        classes: Any = self.member_classes_[name]
         if self.refit:
             estimators, classes = [estimators], [classes]
         pairs = zip(estimators, classes, strict=True)
@@ -194,8 +222,12 @@ class _DecisionFusion(EstimatorsFusion):
         return softmax(mean / self.member_temperatures_[m]) if n_classes else mean
 
 
-def cross_fit(combiner: BasePool | None, P: np.ndarray, ledger: Ledger) -> tuple[np.ndarray, list, BasePool]:
+def cross_fit(
+    combiner: BasePool, P: np.ndarray, ledger: Ledger, patterns: np.ndarray | None = None
+) -> tuple[np.ndarray, list, BasePool]:
     """Fused predictions of each fold by a pool fitted without it, these pools, and the pool of all rows.
+
+    Without `patterns`, the sets of members that new rows may have, the pools prepare for those of `P` only.
 
     Returns
     -------
@@ -204,17 +236,18 @@ def cross_fit(combiner: BasePool | None, P: np.ndarray, ledger: Ledger) -> tuple
     pools : list of (train, test, pool)
     pool : BasePool
     """
-    combiner = LogPool() if combiner is None else combiner
     classes = np.array(ledger.labels) if ledger.n_classes else None
     labels = ledger.y if classes is None else classes[ledger.y]
     mask = np.isfinite(P if P.ndim == 2 else P[..., 0])
     rows = np.flatnonzero(mask.any(axis=0))
+    patterns = np.unique(mask.T, axis=0) if patterns is None else patterns
 
     def fit(chosen: np.ndarray) -> BasePool:
         weight = None if ledger.sample_weight is None else ledger.sample_weight[chosen]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)
-            return clone(combiner).fit(P[:, chosen], labels[chosen], mask[:, chosen], weight, classes=classes)
+            pool = clone(combiner)
+            return pool.fit(P[:, chosen], labels[chosen], mask[:, chosen], weight, classes=classes, patterns=patterns)
 
     fused, pools = np.full(P.shape[1:], np.nan), []
     for train, test in ledger.splits:
@@ -244,7 +277,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         a shrunken discriminant analysis. The key ``"joint"`` names the estimator over all blocks, which may be a
         feature-level fusion. Classifiers without ``predict_proba`` will do: their decision values get a temperature.
     combiner : pool, optional
-        `LogPool` with learned weights by default. Voting: `VotePool`, `MeanPool`; stacking: `StackingPool`.
+        ``LogPool(per_pattern=True)`` by default. Voting: `VotePool`, `MeanPool`; selection: `GreedyPool`; stacking:
+        `StackingPool`; belief functions: `DempsterShaferPool`.
     joint : bool
         Whether a classifier over all blocks of numbers side by side is one more member (hybrid fusion).
     missing : {"present", "impute", "dropout", "reduced"}
@@ -452,9 +486,9 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         As in `DecisionFusionClassifier`.
     expected_scores_ : DataFrame
         Rows, root mean squared error and R2 of each of `patterns_`, out of fold.
-    oof_predictions_ : ndarray of shape (n_members, n_samples), dtype float32
+    oof_predictions_ : ndarray of shape (n_members, n_samples)
         The ledger; NaN where a member has no out-of-fold prediction.
-    oof_fused_ : ndarray of shape (n_samples,), dtype float32
+    oof_fused_ : ndarray of shape (n_samples,)
         Fused out-of-fold predictions, the combiner fitted without the fold.
 
     Examples
@@ -514,7 +548,7 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         return self._read_weight(sample_weight, blocks)
 
     def _learn_certainty(self, fused, ledger):
-        self.oof_fused_ = fused.astype(np.float32)
+        self.oof_fused_ = fused
 
     def predict(self, X):
         """Fused prediction of each row.

@@ -23,8 +23,8 @@ from ensemblefuse.fusion._base import (
     warn_new_patterns,
     warn_unweighted,
 )
-from ensemblefuse.fusion._heads import default_head, default_search
-from ensemblefuse.fusion._ledger import Ledger, make_splits
+from ensemblefuse.fusion._heads import HeadSearch, default_head, default_search
+from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits
 from ensemblefuse.fusion._members import Member, fit_preparation, member_scores
 from ensemblefuse.fusion._preparation import make_preparation
 from ensemblefuse.fusion._reduced import fit_reduced, predict_reduced
@@ -61,6 +61,8 @@ class _FeatureFusion(BaseFusion):
             None if groups is None else np.asarray(groups)[rows],
         )
 
+    known_: np.ndarray
+
     def _fit_rows(self, table, spans, y, weight, groups) -> None:
         y = self._known_target(y)
         weighted = weight is not None
@@ -69,14 +71,7 @@ class _FeatureFusion(BaseFusion):
             table, y, weight = dropout.fit_resample(table, y, weight)
             # The copies of a row stay on its side of every inner split.
             groups = dropout.sample_indices_ if groups is None else groups[dropout.sample_indices_]
-        prepare = make_preparation(
-            spans,
-            scaling=self.scaling,
-            weights=self.weights,
-            imputer=self.imputer,
-            transformer=self.transformer,
-            fill=self.missing != "native",
-        )
+        prepare = self._preparation(spans)
         with threadpool_limits(1, "blas"):
             if self.estimator is None and self._can_be_tuned(y):
                 self._fit_default(prepare, table, spans, y, weight, groups)
@@ -85,6 +80,53 @@ class _FeatureFusion(BaseFusion):
             self.prepare_, table = fit_preparation(prepare, table, y, weight)
             self.estimator_, took = fit_estimator(weight_codes(self._estimator(), labels), table, y, weight)
         warn_unweighted(self, [] if took or not weighted else ["all blocks"])
+
+    def _preparation(self, spans: dict[str, np.ndarray]) -> Any:
+        return make_preparation(
+            spans,
+            scaling=self.scaling,
+            weights=self.weights,
+            imputer=self.imputer,
+            transformer=self.transformer,
+            fill=self.missing != "native",
+        )
+
+    # ------------------------------------------------------------------ on the ledger of a search
+
+    def _enter(self, blocks: Blocks, ledger: Ledger) -> tuple[list[Member], list[Entry]]:
+        """Out-of-fold predictions of the one member that feature-level fusion is."""
+        self._check_read(blocks)
+        names = blocks.names
+        table, spans, there = blocks.side_by_side(names), blocks.spans(names), blocks.present.any(axis=0)
+        prepare = self._preparation(spans)
+        if self.estimator is None:
+            shape, weighted = (int(there.sum()), table.shape[1]), ledger.sample_weight is not None
+            width = table.shape[1] / len(spans)
+            search = default_search(width, shape, ledger.n_classes, weighted=weighted, prepare=prepare)
+        else:
+            search = HeadSearch([self.estimator], prepare, by_value=False)
+        members = [Member("all blocks", search, table, there)]
+        return members, ledger.add(members)
+
+    def _predict_oof(self, blocks: Blocks, ledger: Ledger) -> np.ndarray:
+        return self._enter(blocks, ledger)[1][0].predictions
+
+    def _fit_members(self, blocks: Blocks, ledger: Ledger) -> None:
+        (entry,) = self._enter(blocks, ledger)[1]
+        ledger.refit([entry])
+        self.patterns_ = np.unique(blocks.present.T, axis=0)
+        self._learn_prior(ledger.y, ledger.sample_weight)
+        self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        """The chosen head of an entry that was fitted on all rows."""
+        (fit,) = entry.deployed(refit=True)
+        fitted = fit.estimators[0]
+        self.prepare_, self.estimator_ = fitted[:-1], fitted[-1]
+        if self._classify:
+            self.known_ = fit.classes
+        if self.estimator is None:
+            self.temperature_ = entry.temperature
 
     def _can_be_tuned(self, y: np.ndarray) -> bool:
         """Whether two folds can be made that hold two classes each."""
@@ -99,29 +141,33 @@ class _FeatureFusion(BaseFusion):
         ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs)
         (entry,) = ledger.add([Member("all blocks", search, table, np.ones(len(y), dtype=bool))])
         ledger.refit([entry])
-        (fit,) = entry.deployed(refit=True)
-        fitted = fit.estimators[0]
-        self.prepare_, self.estimator_ = fitted[:-1], fitted[-1]
-        self.temperature_ = entry.temperature
+        known: Any = getattr(self, "known_", None)
+        self._take(entry)
+        if self._classify:
+            self.known_ = known[self.known_]
 
     def _read_blocks(self, X: Any, *, reset: bool) -> Blocks:
         if self.missing not in _MISSING:
             raise ValueError(f"missing must be one of {_MISSING}; got {self.missing!r}.")
-        native = self.missing == "native"
-        if native and not takes_nan(self._estimator()):
+        blocks = self._read(X, reset=reset)
+        self._check_read(blocks)
+        return blocks
+
+    def _check_read(self, blocks: Blocks) -> None:
+        self._refuse_raw("puts numbers side by side")
+        if self.missing != "native":
+            self._check_partial(blocks, frozenset())
+        elif not takes_nan(self._estimator()):
             raise ValueError(
                 f'missing="native" needs an estimator that takes NaN; {type(self._estimator()).__name__} does not. '
                 'Use missing="impute".'
             )
-        blocks = self._read(X, reset=reset, allow_partial=None if native else frozenset())
-        self._refuse_raw("puts numbers side by side")
         if self.missing == "raise" and not blocks.present.all():
             lost = {n: int((~p).sum()) for n, p in zip(blocks.names, blocks.present, strict=True) if not p.all()}
             raise ValueError(
                 f"blocks are missing in some rows (block: rows) {lost}. Drop these rows, or use "
                 'missing="impute" or decision-level fusion.'
             )
-        return blocks
 
     def _estimator(self) -> Any:
         if self.estimator is not None:

@@ -21,6 +21,8 @@ __all__ = ["HeadSearch", "default_head", "default_search"]
 # scaled to the variance of one of mean width, so that width counts.
 _STRENGTH = 30.0
 _PATH = (0.1, 0.3, 1.0, 3.0, 10.0)
+# Where this is not enough a weak penalty is what makes it slow; the loss of what was reached is measured all the same.
+_ITERATIONS = 300
 # Bounds on the work of the two other families: they win on narrow blocks and on few rows, where they are also cheap.
 _KERNEL_WORK = 2e8
 _DISCRIMINANT_COLUMNS = 1000
@@ -103,7 +105,7 @@ def default_search(
         machines = [TransformedTargetRegressor(SVR(C=C), transformer=StandardScaler()) for C in (1.0, 10.0)]
         return HeadSearch([default_head(width, classify=False, scale=False), *machines * cheap_kernel], prepare)
     middle = min(1.0, _STRENGTH / width)
-    heads: list[Any] = [LogisticRegression(C=float(middle * factor), max_iter=1000) for factor in _PATH]
+    heads: list[Any] = [LogisticRegression(C=float(middle * factor), max_iter=_ITERATIONS) for factor in _PATH]
     if cheap_kernel:
         heads += [OneVsRestClassifier(SVC(C=C)) for C in (1.0, 10.0)]
     if not weighted and n_rows < _DISCRIMINANT_ROWS_PER_CLASS * n_classes and n_columns <= _DISCRIMINANT_COLUMNS:

@@ -138,6 +138,8 @@ class Ledger:
     sample_weight : ndarray of shape (n_samples,), optional
     labels : sequence
         Label of each class code; empty in regression.
+    groups : array of shape (n_samples,), optional
+        For the inner splits of members that have some.
     n_jobs : int, optional
     keep_folds : bool
         Whether to keep the estimators of the folds.
@@ -145,11 +147,12 @@ class Ledger:
         `time.perf_counter` after which no fit is started.
     """
 
-    def __init__(self, y, splits, sample_weight, labels, *, n_jobs=None, keep_folds=False, deadline=None):
+    def __init__(self, y, splits, sample_weight, labels, *, groups=None, n_jobs=None, keep_folds=False, deadline=None):
         self.y = y
         self.splits = splits
         self.sample_weight = sample_weight
         self.labels = list(labels)
+        self.groups = None if groups is None else np.asarray(groups)
         self.n_jobs = n_jobs
         self.keep_folds = keep_folds
         self.deadline = deadline
@@ -233,8 +236,12 @@ class Ledger:
 
 
 def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
-    """Temperature from out-of-fold scores, kept finite where no row is wrong."""
-    return fit_temperature(scores, y, weight, smoothing=1 / (len(y) + 2))
+    """Temperature from out-of-fold scores, kept finite where no row is wrong.
+
+    Platt's smoothing counts rows; one of weight 2 is two of them, and weights below 1 make no row less than one.
+    """
+    n = len(y) if weight is None else max(float(weight.sum()), int((weight > 0).sum()))
+    return fit_temperature(scores, y, weight, smoothing=1 / (n + 2))
 
 
 def member_key(member: Member) -> str:
@@ -243,7 +250,7 @@ def member_key(member: Member) -> str:
         recipe = joblib.hash(member.estimator)
     except Exception:  # what cannot be pickled is only the same as itself
         recipe = f"id {id(member.estimator)}"
-    return f"{id(member.data)} {joblib.hash(member.present)} {recipe}"
+    return f"{id(member.data)} {joblib.hash((member.present, member.groups))} {recipe}"
 
 
 def _fit_lean(job: tuple, y, sample_weight, labels, keep) -> Fit:

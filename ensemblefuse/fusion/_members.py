@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from ensemblefuse._fitting import fit_estimator, weight_codes
 from ensemblefuse.combine._base import log_probabilities
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._base import BaseFusion
 from ensemblefuse.fusion._heads import HeadSearch
 
 __all__ = ["Fit", "Member", "fit_one", "fit_preparation", "gives_probabilities", "member_scores", "take_rows"]
@@ -33,12 +35,18 @@ class Member:
         Unfitted.
     data : ndarray, Series or DataFrame of length n_samples
     present : ndarray of shape (n_samples,), dtype bool
+    groups : ndarray of shape (n_samples,), optional
+        For the inner splits of a fusion estimator.
+    block : str
+        Which block `data` is.
     """
 
     name: str
     estimator: Any
     data: Any
     present: np.ndarray
+    groups: np.ndarray | None = None
+    block: str = ""
 
     @property
     def heads(self) -> list[Any]:
@@ -106,19 +114,25 @@ def fit_one(
         Label of each code; empty in regression.
     """
     train, test = train[member.present[train]], test[member.present[test]]
+    if sample_weight is not None:
+        train = train[sample_weight[train] > 0]  # a class of no weight must not look like one to learn
     X, X_test = take_rows(member.data, train), take_rows(member.data, test)
     target, weight = y[train], None if sample_weight is None else sample_weight[train]
     n_classes = len(labels)
     classes, local = np.unique(target, return_inverse=True) if n_classes else (np.empty(0), target)
-    seen = target if weight is None else target[weight > 0]
-    if not len(target) or (n_classes and len(np.unique(seen)) < 2):
+    if not len(target) or (n_classes and len(classes) < 2):
         return Fit([], classes, [], [], True, [])
     try:
         with threadpool_limits(1, "blas"), warnings.catch_warnings():
             # A fold may lack a pattern of missing blocks; who predicts new rows is told, the ledger need not be.
             warnings.simplefilter("ignore", MissingModalityWarning)
+            if isinstance(member.estimator, HeadSearch) and len(heads) > 1:
+                # Of the default heads; what they are worth is measured.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                warnings.filterwarnings("ignore", message="Only one sample available", category=UserWarning)
             known = [labels[code] for code in classes] if n_classes else []
-            fits = _fit_heads(member, heads, X, local, weight, known)
+            groups = None if member.groups is None else member.groups[train]
+            fits = _fit_heads(member, heads, X, local, weight, known, groups)
             scores = [member_scores(f, classes, X_test, n_classes, member.decides_by_value) for f, _, _ in fits]
     except Exception as error:
         error.add_note(f"while fitting member {member.name!r}")
@@ -135,12 +149,16 @@ def fit_one(
 
 
 def _fit_heads(
-    member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: np.ndarray | None, known: list
+    member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: Any, known: list, groups: Any
 ) -> list[tuple[Any, bool, float]]:
     """Fitted estimator, whether it took the weights, and seconds, for each head."""
     start = perf_counter()
     if not isinstance(member.estimator, HeadSearch):
-        fitted, weighted = fit_estimator(weight_codes(member.estimator, known), X, y, weight)
+        coded = weight_codes(member.estimator, known)
+        if isinstance(coded, BaseFusion):
+            fitted, weighted = clone(coded).fit(X, y, sample_weight=weight, groups=groups), True
+        else:
+            fitted, weighted = fit_estimator(coded, X, y, weight)
         return [(fitted, weighted, perf_counter() - start)]
     prepare, Z = fit_preparation(member.estimator.prepare, X, y, weight)
     shared = (perf_counter() - start) / len(heads)

@@ -12,8 +12,10 @@ from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._joint import JOINT
 from ensemblefuse.fusion._ledger import Ledger
 
-__all__ = ["expected_scores", "list_patterns"]
+__all__ = ["expected_scores", "list_patterns", "possible_members"]
 
+# Combinations of up to ten blocks are listed, 1023 of them.
+_LISTED = 10
 # All combinations of up to five blocks are 31; of more blocks, those that fit saw, each block alone, and all.
 _ALL_COMBINATIONS = 5
 
@@ -30,6 +32,28 @@ def list_patterns(blocks: Blocks, names: list[str]) -> np.ndarray:
         patterns = patterns[patterns.any(axis=1)]
     order = sorted(range(len(patterns)), key=lambda i: (-patterns[i].sum(), (~patterns[i]).tolist()))
     return patterns[order]
+
+
+def possible_members(fusion: Any, blocks: Blocks) -> np.ndarray:
+    """Sets of members that rows may have: of each combination of blocks, and the joint member where it takes part.
+
+    Returns
+    -------
+    ndarray of shape (n_sets, n_members), dtype bool
+    """
+    names = fusion._used_blocks()
+    n = len(names)
+    codes = np.arange(1, 2 ** min(n, _LISTED))
+    combinations = (codes[:, None] >> np.arange(n) & 1).astype(bool) if n <= _LISTED else fusion.patterns_
+    sets = []
+    for combination in combinations:
+        allowed = {name for name, there in zip(names, combination, strict=True) if there}
+        single = np.array([block in allowed for block in fusion.member_blocks_])
+        joint = np.array([block == JOINT for block in fusion.member_blocks_])
+        sets.append(single)
+        if joint.any() and fusion._joint_takes(allowed):
+            sets.append(single | joint)
+    return np.unique(sets, axis=0)
 
 
 def expected_scores(fusion: Any, P: np.ndarray, pools: list, ledger: Ledger, blocks: Blocks) -> np.ndarray:

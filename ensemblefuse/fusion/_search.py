@@ -1,0 +1,511 @@
+"""The choice of a strategy: candidates scored on one ledger, by cross-validation of the second level. Floor 3."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
+from sklearn.metrics import check_scoring
+from sklearn.utils import ClassifierTags, RegressorTags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from ensemblefuse.blocks import Blocks
+from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
+from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
+from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
+from ensemblefuse.fusion._ledger import Ledger, Member, OutOfTimeError, make_splits
+
+__all__ = ["FusionSearchCV"]
+
+ALONE = " alone"
+_DECISION = (DecisionFusionClassifier, DecisionFusionRegressor)
+_FEATURE = (FeatureFusionClassifier, FeatureFusionRegressor)
+
+
+class FusionSearchCV(BaseFusion):
+    """Fit many fusion strategies at the cost of their distinct members, and keep the one of the best score.
+
+    All candidates share one ledger: an estimator that several of them put on the same block is fitted once in each
+    fold. What stands above the ledger (combiner, calibration) is scored by cross-validation over the same folds, fitted
+    without the fold that it is scored on. A candidate that cannot share is cross-validated as a whole. Every block
+    alone is a candidate too.
+
+    Parameters
+    ----------
+    candidates : dict of str to estimator, optional
+        From simple to complex. Their own `cv` serves inside only where they cannot share. By default decision level
+        with five combiners, without and with the joint member, and feature level.
+    kind : {"classifier", "regressor"}
+        Of the candidates.
+    scoring : str or callable, optional
+        As in scikit-learn, the greater the better; by default ``"neg_log_loss"``, in regression
+        ``"neg_root_mean_squared_error"``.
+    cv : int, splitter or iterable of (train, test)
+        Splits of the ledger, as in `DecisionFusionClassifier`.
+    rule : {"best", "1se"}
+        The best mean score; or the first candidate within one standard error of it.
+    time_limit : float, optional
+        Seconds after which no further fit of a fold is started; the best of the candidates that are done is kept. The
+        first candidate is always finished, and the fit of the chosen one on all rows comes on top.
+    refit : {"best", "all"}
+        Whether the chosen candidate, or every one, is fitted on all rows.
+    n_jobs : int, optional
+        Jobs for fits of members and folds, as in joblib.
+    blocks : dict, optional
+        Columns of each block; by default the prefix of their names before ``"__"``.
+
+    Attributes
+    ----------
+    results_ : DataFrame
+        A row a strategy, the best first: ``mean_score``, ``standard_error`` over the folds, ``rank``, ``seconds`` of
+        fits that no candidate before it had needed, and ``n_members``.
+    best_strategy_ : str
+    best_estimator_ : estimator
+        The chosen candidate, fitted on all rows.
+    estimators_ : dict of str to estimator
+        All fitted candidates; only the chosen one with ``refit="best"``.
+    fold_scores_ : dict of str to ndarray of shape (n_splits,)
+    unfinished_ : list of str
+        Candidates that `time_limit` left out.
+    classes_ : ndarray of shape (n_classes,)
+        Classification only.
+
+    Notes
+    -----
+    The score of the chosen candidate is that of the best of several, so it is optimistic: cross-validate the search
+    itself, or see `compare_fusions`.
+
+    References
+    ----------
+    Cawley and Talbot, JMLR 2010 (bias of selection); Breiman et al., Classification and Regression Trees 1984 (the
+    one-standard-error rule).
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from ensemblefuse import FusionSearchCV
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 2
+    >>> X = pd.DataFrame({"image__0": y + rng.normal(size=60), "text__0": y + rng.normal(size=60)})
+    >>> search = FusionSearchCV(cv=3).fit(X, y)
+    >>> search.results_.loc[["image alone", "hybrid"], "mean_score"].round(2).tolist()
+    [-0.59, -0.51]
+    """
+
+    def __init__(
+        self,
+        candidates=None,
+        *,
+        kind="classifier",
+        scoring=None,
+        cv=5,
+        rule="best",
+        time_limit=None,
+        refit="best",
+        n_jobs=None,
+        blocks=None,
+    ):
+        self.candidates = candidates
+        self.kind = kind
+        self.scoring = scoring
+        self.cv = cv
+        self.rule = rule
+        self.time_limit = time_limit
+        self.refit = refit
+        self.n_jobs = n_jobs
+        self.blocks = blocks
+
+    @property
+    def _classify(self) -> bool:  # type: ignore[override]
+        return self.kind == "classifier"
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = self.kind
+        tags.classifier_tags = ClassifierTags() if self._classify else None
+        tags.regressor_tags = None if self._classify else RegressorTags()
+        tags.target_tags.required = True
+        return tags
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Score all candidates and fit the chosen one on all rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_features)
+            Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns.
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+        groups : array of shape (n_samples,), optional
+            Rows of one group are never on both sides of a split.
+
+        Returns
+        -------
+        self
+        """
+        start = perf_counter()
+        self._check_params()
+        blocks = self._read(X, reset=True)
+        codes = read_labels(self, y, len(blocks)) if self._classify else read_numbers(self, y, len(blocks))
+        weight = self._read_weight(sample_weight, blocks)
+        splits = make_splits(self.cv, codes, groups, classify=self._classify)
+        labels = self.classes_.tolist() if self._classify else []
+        candidates = self._strategies()
+        fold_models = any(isinstance(c, _DECISION) and not c.refit for c in candidates.values())
+        ledger = Ledger(codes, splits, weight, labels, groups=groups, n_jobs=self.n_jobs, keep_folds=fold_models)
+        table = _Table(X, blocks)
+        runs = self._score_all(candidates, table, ledger, start)
+        self._choose(runs)
+        wanted = list(runs) if self.refit == "all" else [self.best_strategy_]
+        self.estimators_ = {name: runs[name].fit(table, ledger, y, sample_weight) for name in wanted}
+        self.best_estimator_ = self.estimators_[self.best_strategy_]
+        return self
+
+    def _check_params(self) -> None:
+        for name, allowed in (
+            ("kind", ("classifier", "regressor")),
+            ("rule", ("best", "1se")),
+            ("refit", ("best", "all")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}; got {getattr(self, name)!r}.")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise ValueError(f"time_limit must be a number of seconds above 0; got {self.time_limit!r}.")
+        if self.candidates is None:
+            return
+        if not isinstance(self.candidates, Mapping) or not self.candidates:
+            raise ValueError(f"candidates must be a dict of name to fusion estimator; got {self.candidates!r}.")
+        other = is_regressor if self._classify else is_classifier
+        wrong = [
+            name for name, c in self.candidates.items() if not hasattr(c, "fit") or isinstance(c, type) or other(c)
+        ]
+        if wrong:
+            raise ValueError(
+                f"FusionSearchCV(kind={self.kind!r}) needs a {self.kind} as each candidate; not so: {wrong}."
+            )
+
+    def _strategies(self) -> dict[str, Any]:
+        """Each block alone, then the candidates."""
+        given = default_candidates(self._classify) if self.candidates is None else dict(self.candidates)
+        decision = DecisionFusionClassifier if self._classify else DecisionFusionRegressor
+        alone = {}
+        for block in self.blocks_:
+            others = {name: "drop" for name in self.blocks_ if name != block}
+            estimator = _estimator_of(block, given.values())
+            if estimator is not None or block not in self.raw_blocks_:
+                alone[f"{block}{ALONE}"] = decision({**others, block: estimator}, joint=False)
+        return {**alone, **given}
+
+    def _score_all(self, candidates: dict[str, Any], table: _Table, ledger: Ledger, start: float) -> dict[str, _Run]:
+        scorer = _scorer(self.scoring, self._classify)
+        runs: dict[str, _Run] = {}
+        for name, candidate in candidates.items():
+            spent = sum(entry.seconds for entry in ledger.entries.values())
+            run = _Run(self._adopt(candidate), _shares(candidate))
+            try:
+                run.score(table, ledger, scorer)
+            except OutOfTimeError:
+                break
+            except Exception as error:
+                error.add_note(f"while scoring candidate {name!r}")
+                raise
+            run.seconds = sum(entry.seconds for entry in ledger.entries.values()) - spent
+            runs[name] = run
+            if self.time_limit is not None:
+                ledger.deadline = start + self.time_limit
+        self.unfinished_ = [name for name in candidates if name not in runs]
+        if self.unfinished_:
+            warnings.warn(
+                f"FusionSearchCV: time_limit={self.time_limit} left out {len(self.unfinished_)} of {len(candidates)} "
+                f"candidates: {self.unfinished_[:5]}.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return runs
+
+    def _adopt(self, candidate: Any) -> Any:
+        """A clone that knows the blocks and the classes."""
+        candidate = clone(candidate)
+        if self.blocks is not None and "blocks" in candidate.get_params() and candidate.blocks is None:
+            candidate.set_params(blocks=self.blocks)
+        if _shares(candidate):
+            for name in ("blocks_", "raw_blocks_", "classes_", "n_features_in_", "feature_names_in_"):
+                if hasattr(self, name):
+                    setattr(candidate, name, getattr(self, name))
+        return candidate
+
+    def _choose(self, runs: dict[str, _Run]) -> None:
+        self.fold_scores_ = {name: run.scores for name, run in runs.items()}
+        summaries = [_summary(run.scores, run.mass) for run in runs.values()]
+        mean, error = np.array(summaries).T
+        best = int(np.nanargmax(mean))
+        if self.rule == "1se":
+            best = int(np.flatnonzero(mean >= mean[best] - error[best])[0])
+        self.best_strategy_ = list(runs)[best]
+        self._results = np.column_stack(
+            [mean, error, [r.seconds for r in runs.values()], [r.n_members for r in runs.values()]]
+        )
+
+    @property
+    def results_(self) -> pd.DataFrame:
+        """A row a strategy, the best first."""
+        check_is_fitted(self, "best_strategy_")
+        names = pd.Index(list(self.fold_scores_), name="strategy")
+        table = pd.DataFrame(
+            self._results, index=names, columns=["mean_score", "standard_error", "seconds", "n_members"]
+        )
+        table.insert(2, "rank", table["mean_score"].rank(ascending=False, method="min").astype(int))
+        return table.astype({"n_members": int}).sort_values("rank", kind="stable")
+
+    # ------------------------------------------------------------------ predict
+
+    def predict(self, X):
+        """Predictions of the chosen strategy.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self, "best_estimator_")
+        return self.best_estimator_.predict(X)
+
+    @available_if(lambda self: self._classify and self._best_has("predict_proba"))
+    def predict_proba(self, X):
+        """Class probabilities by the chosen strategy.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self, "best_estimator_")
+        return self.best_estimator_.predict_proba(X)
+
+    def _best_has(self, method: str) -> bool:
+        return hasattr(getattr(self, "best_estimator_", DecisionFusionClassifier()), method)
+
+    def predict_all(self, X):
+        """Predictions of every fitted candidate: probabilities where it has them, else classes or numbers.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+
+        Returns
+        -------
+        dict of str to ndarray
+            Of all candidates with ``refit="all"``, else of the chosen one.
+        """
+        check_is_fitted(self, "best_estimator_")
+        return {
+            name: model.predict_proba(X) if self._classify and hasattr(model, "predict_proba") else model.predict(X)
+            for name, model in self.estimators_.items()
+        }
+
+    def score(self, X, y, sample_weight=None):
+        """Score of the chosen strategy by `scoring`; without one accuracy, in regression R2.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_features)
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self, "best_estimator_")
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(check_scoring(self.best_estimator_, self.scoring)(self.best_estimator_, X, y, **weight))
+
+
+def default_candidates(classify: bool) -> dict[str, Any]:
+    """Strategies over the default members, from simple to complex."""
+    decision = DecisionFusionClassifier if classify else DecisionFusionRegressor
+    feature = FeatureFusionClassifier if classify else FeatureFusionRegressor
+    pools = {
+        "equal log pool" if classify else "mean": LogPool("equal") if classify else MeanPool(),
+        "learned mean": MeanPool("learned"),
+        "log pool": LogPool(),
+        "greedy": GreedyPool(),
+        "stacking": StackingPool(),
+    }
+    alone = {name: decision(combiner=pool, joint=False) for name, pool in pools.items()}
+    together = {f"hybrid, {name}": decision(combiner=pool) for name, pool in pools.items() if name != "log pool"}
+    return {**alone, "feature level": feature(), "hybrid": decision(), **together}
+
+
+class _Table:
+    """What candidates are fitted on: X as given, and its blocks."""
+
+    def __init__(self, X: Any, blocks: Blocks):
+        self.X = X if hasattr(X, "iloc") else np.asarray(X)
+        self.blocks = blocks
+
+
+class _Run:
+    """One candidate on its way through the search."""
+
+    def __init__(self, candidate: Any, shares: bool):
+        self.candidate = candidate
+        self.shares = shares
+        self.scores = self.mass = np.empty(0)
+        self.seconds = 0.0
+        self.n_members = 1
+
+    def score(self, table: _Table, ledger: Ledger, scorer: Any) -> None:
+        predictions = self._predictions(table, ledger)
+        labels = np.array(ledger.labels) if ledger.n_classes else None
+        weight = ledger.sample_weight
+        known = np.isfinite(predictions if predictions.ndim == 1 else predictions[:, 0])
+        scores = []
+        for _, test in ledger.splits:
+            test = test[known[test]]
+            usable = len(test) and (weight is None or weight[test].sum() > 0)
+            scores.append(
+                scorer(predictions[test], ledger.y[test], labels, None if weight is None else weight[test])
+                if usable
+                else np.nan
+            )
+        self.scores = np.array(scores)
+        # With weights a fold counts by the weight of its rows, without them every fold the same.
+        self.mass = np.array([1.0 if weight is None else weight[test].sum() for _, test in ledger.splits])
+
+    def _predictions(self, table: _Table, ledger: Ledger) -> np.ndarray:
+        """Out of fold, with second levels fitted without the fold; the prior where a row has no block."""
+        if self.shares:
+            predictions = self.candidate._predict_oof(table.blocks, ledger)
+            self.n_members = len(self.candidate._enter(table.blocks, ledger)[0])
+        else:
+            present = np.ones(len(ledger.y), dtype=bool)
+            (entry,) = ledger.add([Member("strategy", self.candidate, table.X, present, ledger.groups)])
+            predictions = entry.predictions
+        return _with_prior(predictions, table.blocks, ledger)
+
+    def fit(self, table: _Table, ledger: Ledger, y: Any, sample_weight: Any) -> Any:
+        """The candidate fitted on all rows, with what the ledger holds where it can."""
+        if self.shares:
+            self.candidate._fit_members(table.blocks, ledger)
+            return self.candidate
+        params = (
+            {"sample_weight": sample_weight, "groups": ledger.groups} if isinstance(self.candidate, BaseFusion) else {}
+        )
+        return self.candidate.fit(table.X, y, **params)
+
+
+def _shares(candidate: Any) -> bool:
+    """Whether a candidate can take its members from the shared ledger."""
+    if getattr(candidate, "class_weight", None) is not None or getattr(candidate, "blocks", None) is not None:
+        return False
+    if type(candidate) in _FEATURE:
+        return candidate.missing in ("impute", "native", "raise")
+    return type(candidate) in _DECISION
+
+
+def _with_prior(predictions: np.ndarray, blocks: Blocks, ledger: Ledger) -> np.ndarray:
+    empty = ~blocks.present.any(axis=0)
+    if not empty.any():
+        return predictions
+    out = predictions.copy()
+    for train, test in ledger.splits:
+        weight = None if ledger.sample_weight is None else ledger.sample_weight[train]
+        if ledger.n_classes:
+            counts = np.bincount(ledger.y[train], weights=weight, minlength=ledger.n_classes)
+            out[test[empty[test]]] = counts / counts.sum()
+        else:
+            out[test[empty[test]]] = np.average(ledger.y[train], weights=weight)
+    return out
+
+
+def _estimator_of(block: str, candidates: Any) -> Any:
+    """The first estimator that a candidate names for this block, other than the default."""
+    for candidate in candidates:
+        if type(candidate) in _DECISION:
+            given = candidate._given(block)
+            if given is not None and not (isinstance(given, str) and given == "drop"):
+                return given
+    return None
+
+
+def _standard_error(scores: np.ndarray) -> float:
+    known = scores[np.isfinite(scores)]
+    return float(np.std(known, ddof=1) / np.sqrt(len(known))) if len(known) > 1 else 0.0
+
+
+def _summary(scores: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
+    """Mean of the folds, and its standard error."""
+    known = np.isfinite(scores)
+    if not known.any():
+        return np.nan, np.nan
+    scores, mass = scores[known], mass[known]
+    mean = np.average(scores, weights=mass)
+    spread = np.average((scores - mean) ** 2, weights=mass)
+    return float(mean), float(np.sqrt(spread / (len(scores) - 1))) if len(scores) > 1 else 0.0
+
+
+class _FixedClassifier(ClassifierMixin, BaseEstimator):
+    """Says what it is given, so that scikit-learn's scorers can score predictions."""
+
+    def __init__(self, classes):
+        self.classes = classes
+
+    @property
+    def classes_(self):
+        return self.classes
+
+    def fit(self, X, y):
+        return self
+
+    def predict_proba(self, X):
+        return X
+
+    def predict(self, X):
+        return self.classes[X.argmax(axis=1)]
+
+
+class _FixedRegressor(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return X
+
+
+def _scoring_name(scoring: Any, classify: bool) -> Any:
+    if scoring is not None:
+        return scoring
+    return "neg_log_loss" if classify else "neg_root_mean_squared_error"
+
+
+def _scorer(scoring: Any, classify: bool) -> Any:
+    """A function of (predictions, codes or numbers, labels, weight)."""
+    name = _scoring_name(scoring, classify)
+
+    def by_log_loss(proba, y, labels, weight):
+        truth = np.maximum(proba[np.arange(len(y)), y], 1e-15)
+        return float(np.average(np.log(truth), weights=weight))
+
+    def by_scorer(predictions, y, labels, weight):
+        model = _FixedRegressor() if labels is None else _FixedClassifier(labels)
+        weights = {} if weight is None else {"sample_weight": weight}
+        return float(check_scoring(model, name)(model, predictions, y if labels is None else labels[y], **weights))
+
+    # scikit-learn's own refuses a fold that lacks a class.
+    return by_log_loss if name == "neg_log_loss" else by_scorer
