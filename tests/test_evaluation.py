@@ -147,14 +147,14 @@ def test_the_scores_are_those_of_the_whole_pipeline_in_scikit_learns_cross_valid
     X, y = make_blocks(n=90, noise=2.0)
     triples = [(name, make_pipeline(StandardScaler()), columns) for name, _, columns in modalities(X)]
     fusion = DecisionFusionClassifier(FAST, cv=3)
-    result = compare_fusions(triples, X, y, candidates={"mine": fusion}, cv=StratifiedKFold(3))
+    result = compare_fusions(triples, X, y, candidates={"mine": fusion}, cv=StratifiedKFold(3), inner_cv=3)
     expected = cross_validate(
         make_fusion_pipeline(triples, fusion), X, y, cv=3, scoring=["neg_log_loss", "accuracy"], error_score="raise"
     )
     assert_allclose(result.fold_scores["mine"], expected["test_neg_log_loss"])
     assert_allclose(result.table.loc["mine", "accuracy"], expected["test_accuracy"].mean())
     alone = cross_validate(
-        make_fusion_pipeline(triples[:1], DecisionFusionClassifier(FAST)), X, y, cv=3, scoring="neg_log_loss"
+        make_fusion_pipeline(triples[:1], DecisionFusionClassifier(FAST, cv=3)), X, y, cv=3, scoring="neg_log_loss"
     )
     assert_allclose(result.fold_scores["image alone"], alone["test_score"])
 
@@ -209,7 +209,7 @@ def test_groups_reach_the_inner_folds_and_every_cell_is_encoded_once():
     triples = [("text", CountingEncoder(), "title"), ("tabular", "passthrough", ["price"])]
     candidates = {"spy": GroupsSpy(FAST, cv=2), "early": EARLY}
     compare_fusions(triples, X, np.arange(n) % 2, candidates=candidates, cv=GroupKFold(2), groups=groups)
-    assert [len(found) for found in GroupsSpy.seen] == [20, 20]
+    assert [len(found) for found in GroupsSpy.seen] == [16, 16, 16, 16, 16, 20] * 2  # the inner folds, and all rows
     assert sorted(CountingEncoder.seen) == sorted(X["title"])
 
 

@@ -50,7 +50,8 @@ class LogPool(BasePool):
         Whether each set of present members has weights of its own, learned on all rows that hold at least these
         members, with the others left out. These are all sets that may occur if they are at most 31, else those seen in
         `fit` and each member alone. The other sets share weights that were learned on rows from which members had been
-        left out, as 12 sets drawn at random would; a set with fewer than 10 rows (counted by sample weight) or with one class is one of them.
+        left out, as in 12 sets drawn at random; a set with fewer than 10 rows (counted by sample weight) or with one
+        class is one of them.
         It pays where members say the same: one of them alone must then count for both. Learned weights only;
         classification only, since in regression the variances are the same in every set. Goes with `per_class`.
     class_prior : array of shape (n_classes,) or dict of label to probability, optional

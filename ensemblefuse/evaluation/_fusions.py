@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +14,6 @@ from sklearn.utils import _safe_indexing
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
-from ensemblefuse.blocks import find_blocks
 from ensemblefuse.compose import make_fusion_pipeline
 from ensemblefuse.evaluation._comparison import FusionComparison
 from ensemblefuse.evaluation._inputs import kind_of_models, read_y
@@ -27,6 +24,7 @@ from ensemblefuse.fusion import (
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
+    FusionSearchCV,
 )
 from ensemblefuse.fusion._ledger import make_splits
 from ensemblefuse.table import to_frame
@@ -43,6 +41,7 @@ def compare_fusions(
     *,
     candidates: Mapping[str, Any] | None = None,
     cv: Any = 5,
+    inner_cv: Any = 5,
     groups: Any = None,
     scoring: Any = None,
     baseline: str | None = None,
@@ -53,7 +52,8 @@ def compare_fusions(
     """Cross-validate fusion strategies and every modality alone on the same folds, and test the differences.
 
     Everything is fitted anew on the training rows of each outer fold: what stands after the encoders in a modality's
-    pipeline, the members, their inner folds, the combiners. A training part is encoded once for all strategies.
+    pipeline, the members, their inner folds, the combiners. A training part is encoded once for all strategies, and
+    what several of them fit on it is fitted once, as in `FusionSearchCV`.
 
     Parameters
     ----------
@@ -67,6 +67,8 @@ def compare_fusions(
     cv : int, splitter or iterable of (train, test)
         Outer folds; `RepeatedStratifiedKFold` for repeated ones. A number is stratified in classification and keeps
         groups together if there are any.
+    inner_cv : int, splitter or iterable of (train, test)
+        Inner folds, which all strategies share; their own `cv` is not used.
     groups : array of shape (n_samples,), optional
         They reach the inner splits of every strategy too.
     scoring : str or callable, optional
@@ -130,16 +132,17 @@ def compare_fusions(
     groups = None if groups is None else np.asarray(groups)
     if scoring is None:
         scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
-    strategies = {**_alone(modalities, candidates, classify), **candidates}
+    strategies = [*_alone(modalities, candidates), *candidates]
     if baseline is not None and baseline not in strategies:
-        raise ValueError(f"baseline must name one of the strategies {list(strategies)}; got {baseline!r}.")
+        raise ValueError(f"baseline must name one of the strategies {strategies}; got {baseline!r}.")
     codes = np.unique(y, return_inverse=True)[1] if classify else y
     splits = make_splits(cv, codes, groups, classify=classify)
     if len(splits) < 2:
         raise ValueError(f"cv={cv!r} made one split; a paired test needs at least 2.")
     encode = make_fusion_pipeline(modalities)[:-1]
     work = (
-        delayed(_one_fold)(encode, strategies, X, y, groups, train, test, scoring, classify) for train, test in splits
+        delayed(_one_fold)(encode, candidates, X, y, groups, train, test, scoring, classify, inner_cv)
+        for train, test in splits
     )
     folds = list(
         tqdm(
@@ -172,28 +175,17 @@ def _names(modalities: Sequence[tuple[str, Any, Any]]) -> list[str]:
     return [name for name, encoder, _ in modalities if not (isinstance(encoder, str) and encoder == "drop")]
 
 
-def _alone(modalities: Any, candidates: Mapping[str, Any], classify: bool) -> dict[str, Any]:
-    decision = DecisionFusionClassifier if classify else DecisionFusionRegressor
-    alone = {name + ALONE: decision(_estimator_of(name, candidates)) for name in _names(modalities)}
+def _alone(modalities: Any, candidates: Mapping[str, Any]) -> list[str]:
+    alone = [name + ALONE for name in _names(modalities)]
     taken = sorted(set(alone) & set(candidates))
     if taken:
         raise ValueError(f"candidates names {taken}, which are the names of single modalities; rename them.")
     return alone
 
 
-def _estimator_of(block: str, candidates: Mapping[str, Any]) -> Any:
-    """The first estimator that a candidate names for this block; a block of raw cells has no other."""
-    for candidate in candidates.values():
-        given = getattr(candidate, "estimators", None)
-        given = given.get(block) if isinstance(given, Mapping) else given
-        if hasattr(given, "fit"):
-            return given
-    return None
-
-
 def _one_fold(
     encode: Any,
-    strategies: dict[str, Any],
+    candidates: Any,
     X: Any,
     y: Any,
     groups: Any,
@@ -201,12 +193,14 @@ def _one_fold(
     test: Any,
     scoring: Any,
     classify: Any,
+    inner_cv: Any,
 ) -> dict[str, dict[str, float]]:
     """Scores of each strategy on the test rows of one outer fold."""
     encode = clone(encode)
     blocks = encode.fit_transform(_safe_indexing(X, train))
     new = encode.transform(_safe_indexing(X, test))
-    predicted = _fit_and_predict(strategies, blocks, y[train], new, None if groups is None else groups[train])
+    inner_groups = None if groups is None else groups[train]
+    predicted = _fit_and_predict(candidates, blocks, y[train], new, inner_groups, classify, inner_cv)
     scores = {}
     for name, (values, seconds) in predicted.items():
         try:
@@ -222,27 +216,23 @@ def _one_fold(
 
 
 def _fit_and_predict(
-    strategies: dict[str, Any], blocks: pd.DataFrame, y: np.ndarray, new: pd.DataFrame, groups: np.ndarray | None
+    candidates: dict[str, Any],
+    blocks: pd.DataFrame,
+    y: np.ndarray,
+    new: pd.DataFrame,
+    groups: Any,
+    classify: bool,
+    cv: Any,
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """Predictions for the new rows by each strategy, and the seconds that its fit took.
+    """Predictions for the new rows by each strategy, and the seconds of the fits that it needs.
 
-    Probabilities of the classes ``np.unique(y)``, labels from a classifier that has no probabilities, or numbers.
+    Probabilities of the classes ``np.unique(y)``, labels from a classifier that has no probabilities, or numbers. What
+    several strategies need is fitted once.
     """
-    predicted = {}
-    for name, strategy in strategies.items():
-        block = name.removesuffix(ALONE) if name.endswith(ALONE) else None
-        rows, new_rows = (blocks, new) if block is None else (_block(blocks, block), _block(new, block))
-        takes_groups = groups is not None and "groups" in inspect.signature(strategy.fit).parameters
-        start = time.perf_counter()
-        fitted = clone(strategy).fit(rows, y, **({"groups": groups} if takes_groups else {}))
-        seconds = time.perf_counter() - start
-        method = fitted.predict_proba if hasattr(fitted, "predict_proba") else fitted.predict
-        predicted[name] = (method(new_rows), seconds)
-    return predicted
-
-
-def _block(table: pd.DataFrame, block: str) -> pd.DataFrame:
-    return table.iloc[:, find_blocks(table.columns)[block]]
+    kind = "classifier" if classify else "regressor"
+    search = FusionSearchCV(candidates, kind=kind, cv=cv, refit="all").fit(blocks, y, groups=groups)
+    seconds = search.results_["seconds"]
+    return {name: (values, float(seconds[name])) for name, values in search.predict_all(new).items()}
 
 
 def _score_classes(values: np.ndarray, y_train: np.ndarray, y: np.ndarray, scoring: Any, X: Any) -> dict[str, float]:

@@ -65,7 +65,7 @@ class FusionSearchCV(BaseFusion):
     ----------
     results_ : DataFrame
         A row a strategy, the best first: ``mean_score``, ``standard_error`` over the folds, ``rank``, ``seconds`` of
-        fits that no candidate before it had needed, and ``n_members``.
+        the fits in the folds that it needs, those shared with others included, and ``n_members``.
     best_strategy_ : str
     best_estimator_ : estimator
         The chosen candidate, fitted on all rows.
@@ -209,7 +209,6 @@ class FusionSearchCV(BaseFusion):
         scorer = _scorer(self.scoring, self._classify)
         runs: dict[str, _Run] = {}
         for name, candidate in candidates.items():
-            spent = sum(entry.seconds for entry in ledger.entries.values())
             run = _Run(self._adopt(candidate), _shares(candidate))
             try:
                 run.score(table, ledger, scorer)
@@ -218,7 +217,6 @@ class FusionSearchCV(BaseFusion):
             except Exception as error:
                 error.add_note(f"while scoring candidate {name!r}")
                 raise
-            run.seconds = sum(entry.seconds for entry in ledger.entries.values()) - spent
             runs[name] = run
             if self.time_limit is not None:
                 ledger.deadline = start + self.time_limit
@@ -390,13 +388,18 @@ class _Run:
 
     def _predictions(self, table: _Table, ledger: Ledger) -> np.ndarray:
         """Out of fold, with second levels fitted without the fold; the prior where a row has no block."""
+        start = perf_counter()
+        before = sum(entry.seconds for entry in ledger.entries.values())
         if self.shares:
             predictions = self.candidate._predict_oof(table.blocks, ledger)
-            self.n_members = len(self.candidate._enter(table.blocks, ledger)[0])
+            entries = self.candidate._enter(table.blocks, ledger)[1]
         else:
             present = np.ones(len(ledger.y), dtype=bool)
-            (entry,) = ledger.add([Member("strategy", self.candidate, table.X, present, ledger.groups)])
-            predictions = entry.predictions
+            entries = ledger.add([Member("strategy", self.candidate, table.X, present, ledger.groups)])
+            predictions = entries[0].predictions
+        fitted_now = sum(entry.seconds for entry in ledger.entries.values()) - before
+        second_level = max(0.0, perf_counter() - start - fitted_now)
+        self.n_members, self.seconds = len(entries), second_level + sum(entry.seconds for entry in entries)
         return _with_prior(predictions, table.blocks, ledger)
 
     def fit(self, table: _Table, ledger: Ledger, y: Any, sample_weight: Any) -> Any:
