@@ -124,6 +124,10 @@ class _DecisionFusion(EstimatorsFusion):
             return rows_of_patterns(blocks, numeric, self.joint_patterns_)
         return np.asarray(blocks.present[[blocks.names.index(name) for name in numeric]].any(axis=0))
 
+    def _is_joint(self, block: str) -> bool:
+        """Whether a member's block is all blocks; without a joint member a block may have its name."""
+        return block == JOINT and JOINT not in self.blocks_
+
     def _joint_takes(self, names: set[str]) -> bool:
         """Whether the joint member takes part in rows that hold just these blocks."""
         if self.missing != "present":
@@ -196,7 +200,7 @@ class _DecisionFusion(EstimatorsFusion):
         shape = (len(self.member_names_), len(blocks), *([n_classes] if n_classes else []))
         P, mask = np.full(shape, np.nan), np.zeros(shape[:2], dtype=bool)
         for m, block in enumerate(self.member_blocks_):
-            if block == JOINT and JOINT not in self.blocks_:
+            if self._is_joint(block):
                 data, mask[m] = blocks.side_by_side(self._joint_blocks()), self._joint_rows(blocks)
             else:
                 data, mask[m] = blocks.data[block], blocks.present[blocks.names.index(block)]

@@ -9,7 +9,6 @@ import numpy as np
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._joint import JOINT
 from ensemblefuse.fusion._ledger import Ledger
 
 __all__ = ["expected_scores", "list_patterns", "possible_members"]
@@ -49,7 +48,7 @@ def possible_members(fusion: Any, blocks: Blocks) -> np.ndarray:
     for combination in combinations:
         allowed = {name for name, there in zip(names, combination, strict=True) if there}
         single = np.array([block in allowed for block in fusion.member_blocks_])
-        joint = np.array([block == JOINT for block in fusion.member_blocks_])
+        joint = np.array([fusion._is_joint(block) for block in fusion.member_blocks_])
         sets.append(single)
         if joint.any() and fusion._joint_takes(allowed):
             sets.append(single | joint)
@@ -79,7 +78,7 @@ def expected_scores(fusion: Any, P: np.ndarray, pools: list, ledger: Ledger, blo
         for m, block in enumerate(fusion.member_blocks_):
             if block in allowed:
                 mask[m] = known[m] & rows
-            elif block == JOINT:
+            elif fusion._is_joint(block):
                 mask[m] = known[m] & exact
         out[p] = _score(fusion, P, mask, rows, pools, ledger)
     return out
