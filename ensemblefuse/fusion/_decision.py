@@ -24,7 +24,6 @@ from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import (
     read_labels,
     read_numbers,
-    takes_nan,
     warn_unweighted,
 )
 from ensemblefuse.fusion._estimators import EstimatorsFusion
@@ -40,13 +39,6 @@ _MISSING = ("present", "impute", "dropout", "reduced")
 
 
 class _DecisionFusion(EstimatorsFusion):
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        # A block that is NaN throughout is always taken; NaN beside numbers only by an estimator that takes it.
-        single = hasattr(self.estimators, "fit")
-        tags.input_tags.allow_nan = single and takes_nan(self.estimators)
-        return tags
-
     # ------------------------------------------------------------------ fit
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:

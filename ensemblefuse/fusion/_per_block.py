@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.pipeline import _name_estimators
 
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import BaseFusion, takes_nan
 
-__all__ = ["PerBlockFusion", "is_number", "take"]
+__all__ = ["PerBlockFusion", "is_number", "name_heads", "take"]
 
 
 class PerBlockFusion(BaseFusion):
@@ -22,14 +23,17 @@ class PerBlockFusion(BaseFusion):
     _by_block: ClassVar[tuple[str, ...]] = ("estimators",)
 
     def get_params(self, deep=True):
-        """Parameters; with ``deep=True`` also those of dicts of estimators, as ``estimators__<block>__<param>``."""
+        """Parameters; with ``deep=True`` also those of estimators in dicts and lists.
+
+        Their names are ``estimators__<block>__<param>``, and ``estimators__<block>__<head>__<param>`` where a block has
+        several heads.
+        """
         params = super().get_params(deep=deep)
         for field in self._by_block if deep else ():
-            held = getattr(self, field)
-            for name, part in held.items() if isinstance(held, Mapping) else ():
-                params[f"{field}__{name}"] = part
+            for path, part in _named_parts(field, getattr(self, field)):
+                params[path] = part
                 if hasattr(part, "get_params"):
-                    params.update({f"{field}__{name}__{key}": v for key, v in part.get_params(deep=True).items()})
+                    params.update({f"{path}__{key}": value for key, value in part.get_params(deep=True).items()})
         return params
 
     def set_params(self, **params):
@@ -37,25 +41,26 @@ class PerBlockFusion(BaseFusion):
         for field in self._by_block:
             if field in params:
                 setattr(self, field, params.pop(field))
-            if isinstance(getattr(self, field), Mapping):
+            if isinstance(getattr(self, field), (Mapping, list)):
                 for key in [key for key in params if key.startswith(f"{field}__")]:
                     self._set_part(field, key, params.pop(key))
         return super().set_params(**params)
 
     def _set_part(self, field: str, key: str, value: Any) -> None:
         held = getattr(self, field)
-        name, _, rest = key.removeprefix(f"{field}__").partition("__")
-        if name not in held:
-            raise ValueError(f"Invalid parameter {key!r}: {field} names {list(held)}.")
-        if rest:
-            held[name].set_params(**{rest: value})
+        parts = dict(_named_parts(field, held))
+        owner = max((path for path in parts if key == path or key.startswith(f"{path}__")), key=len, default=None)
+        if owner is None:
+            raise ValueError(f"Invalid parameter {key!r}: {field} names {[p.split('__')[-1] for p in parts]}.")
+        if key == owner:
+            setattr(self, field, _replaced(held, owner.split("__")[1:], value))
         else:
-            setattr(self, field, {**held, name: value})
+            parts[owner].set_params(**{key.removeprefix(f"{owner}__"): value})
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # A block that is NaN throughout is always taken; NaN beside numbers only by an estimator that takes it.
-        single = self.estimators is not None and not isinstance(self.estimators, Mapping)
+        single = hasattr(self.estimators, "fit")
         tags.input_tags.allow_nan = single and takes_nan(self.estimators)
         return tags
 
@@ -104,6 +109,38 @@ class PerBlockFusion(BaseFusion):
             f"{type(self).__name__} has nothing to fit: every block is missing, or holds one class only, in all "
             f"{n_samples} rows."
         )
+
+
+def name_heads(given: list) -> list[tuple[str, Any]]:
+    """Several estimators of one block, under the names that the user gave them or under those of their classes."""
+    if all(isinstance(item, tuple) and len(item) == 2 for item in given):
+        names = [str(name) for name, _ in given]
+        if len(set(names)) < len(names):
+            raise ValueError(f"estimators names heads twice: {names}.")
+        return [(str(name), estimator) for name, estimator in given]
+    return _name_estimators(given)
+
+
+def _named_parts(field: str, held: Any) -> list[tuple[str, Any]]:
+    """Path and value of all that a dict of blocks, a list of heads, or a dict of such lists holds."""
+    if isinstance(held, list):
+        return [(f"{field}__{head}", estimator) for head, estimator in name_heads(held)]
+    parts: list[tuple[str, Any]] = []
+    for block, given in held.items() if isinstance(held, Mapping) else ():
+        parts.append((f"{field}__{block}", given))
+        if isinstance(given, list):
+            parts += [(f"{field}__{block}__{head}", estimator) for head, estimator in name_heads(given)]
+    return parts
+
+
+def _replaced(held: Any, path: list[str], value: Any) -> Any:
+    """`held` with one of its parts replaced, none of them changed in place."""
+    if not path:
+        return value
+    if isinstance(held, Mapping):
+        return {**held, path[0]: _replaced(held[path[0]], path[1:], value)}
+    new = [(name, value if name == path[0] else estimator) for name, estimator in name_heads(held)]
+    return new if isinstance(held[0], tuple) else [estimator for _, estimator in new]
 
 
 def is_number(value: Any) -> bool:
