@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
@@ -34,7 +34,9 @@ def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarr
     try:
         with config_context(enable_metadata_routing=True):
             if _request_weights(fitted):
-                return fitted.fit(X, y, sample_weight=sample_weight), True
+                fitted.fit(X, y, sample_weight=sample_weight)
+                _forget_requests(fitted)
+                return fitted, True
     except (UnsetMetadataPassedError, NotImplementedError):  # a router that does not route them
         pass
     return clone(estimator).fit(X, y), False
@@ -63,6 +65,21 @@ def weight_codes(estimator: Any, labels: Sequence[Any]) -> Any:
         if name.rpartition("__")[2] == "class_weight" and isinstance(value, Mapping)
     }
     return clone(estimator).set_params(**changed) if changed else estimator
+
+
+def _forget_requests(part: Any) -> None:
+    """Take back what `_request_weights` asked: a request points at its owner, which no file can hold."""
+    if isinstance(part, (list, tuple, set)):
+        values: Any = part
+    elif isinstance(part, Mapping):
+        values = part.values()
+    elif isinstance(part, BaseEstimator):
+        vars(part).pop("_metadata_request", None)
+        values = vars(part).values()
+    else:
+        return
+    for value in values:
+        _forget_requests(value)
 
 
 def _parts(estimator: Any) -> list[Any]:

@@ -5,12 +5,14 @@ import warnings
 import numpy as np
 import pytest
 from conftest import make_blocks
-from numpy.testing import assert_allclose
-from sklearn.base import clone
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone, is_classifier
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -389,3 +391,78 @@ def test_a_missing_answer_that_does_not_exist_is_named(blocks):
         DecisionFusionClassifier(missing="zero").fit(X, y)
     with pytest.raises(ValueError, match=r"missing must be one of .*got 'present'"):
         FeatureFusionClassifier(missing="present").fit(X, y)
+
+
+# ---------------------------------------------------------------------- what users type
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        FeatureFusionClassifier(make_pipeline(StandardScaler(), LR)),
+        DecisionFusionClassifier(OneVsRestClassifier(SVC()), class_weight="balanced"),
+        DecisionFusionClassifier(missing="reduced"),
+        KernelFusionClassifier(),
+        DecisionFusionRegressor(),
+    ],
+    ids=["pipeline", "one-vs-rest", "defaults", "kernel", "regression"],
+)
+def test_a_weighted_model_can_be_saved(blocks, model, tmp_path):
+    X, y = blocks
+    target = y if is_classifier(model) else np.unique(y, return_inverse=True)[1]
+    fitted = clone(model).fit(X, target, sample_weight=np.linspace(0.5, 2, len(y)))
+    save_model(fitted, tmp_path / "model.fuse")
+    assert_array_equal(load_model(tmp_path / "model.fuse").predict(X), fitted.predict(X))
+
+
+def test_single_gaps_are_left_to_a_pipeline_or_an_imputer_that_fills_them(blocks):
+    X, y = blocks
+    X = X.copy()
+    X.iloc[3, 0] = np.nan
+    for filling in (
+        DecisionFusionClassifier({"image": make_pipeline(SimpleImputer(), LR)}, joint=False),
+        FeatureFusionClassifier(LR, imputer=SimpleImputer()),
+    ):
+        assert np.isfinite(filling.fit(X, y).predict_proba(X)).all()
+    for plain in (DecisionFusionClassifier(make_pipeline(StandardScaler(), LR)), FeatureFusionClassifier(LR)):
+        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 rows: \[3\]"):
+            plain.fit(X, y)
+
+
+@pytest.mark.parametrize("fusion", [FeatureFusionClassifier(LR), DecisionFusionClassifier(LR)], ids=["early", "late"])
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ([1, 2], "inconsistent numbers of samples"),
+        (["a", None] * 75, "groups is missing in 75 of 150 rows"),
+        (np.ones(150), "one group only"),
+    ],
+)
+def test_groups_that_cannot_be_meant_are_refused(blocks, fusion, groups, message):
+    X, y = blocks
+    with pytest.raises(ValueError, match=message):
+        fusion.fit(X, y, groups=groups)
+
+
+@pytest.mark.parametrize(
+    "model, error, message",
+    [
+        (DecisionFusionClassifier([("a", LR), ("b", StandardScaler())]), TypeError, "'image' must be an estimator"),
+        (FeatureFusionClassifier(transformer="pca"), ValueError, "transformer must be a transformer.*'pca'"),
+        (FeatureFusionClassifier(imputer="mean"), ValueError, "imputer must be a transformer.*'mean'"),
+        (DecisionFusionClassifier(LR, class_weight={"class 0": -1}), ValueError, "class_weight must hold numbers"),
+        (DecisionFusionClassifier(LR, combiner=LogPool({"image": 1})), ValueError, "weights must be"),
+        (DecisionFusionRegressor(Ridge()), ValueError, "predicts numbers, and y holds something else"),
+    ],
+)
+def test_a_wrong_argument_is_named(blocks, model, error, message):
+    X, y = blocks
+    with pytest.raises(error, match=message):
+        model.fit(X, y)
+
+
+def test_a_dict_of_columns_is_a_table(blocks):
+    X, y = blocks
+    table = {name: X[name].to_numpy() for name in X.columns}
+    model = FeatureFusionClassifier(LR).fit(table, y)
+    assert_allclose(model.predict_proba(table), FeatureFusionClassifier(LR).fit(X, y).predict_proba(X))

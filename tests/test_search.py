@@ -226,6 +226,8 @@ def test_a_search_can_be_cross_validated_and_saved(blocks, tmp_path):
         (FusionSearchCV(FAST, kind="both"), "kind must be one of"),
         (FusionSearchCV(FAST, rule="2se"), "rule must be one of"),
         (FusionSearchCV(FAST, refit=True), "refit must be one of"),
+        (FusionSearchCV({"text alone": LR}), r"\['text alone'\], which are the names of single blocks"),
+        (FusionSearchCV(FAST, scoring=["accuracy"]), "scoring must be the name of one score"),
         (FusionSearchCV(FAST, time_limit=0), "time_limit must be a number of seconds above 0"),
         (FusionSearchCV({"bad": DecisionFusionClassifier({"sound": LR})}), "unknown blocks"),
     ],
@@ -234,3 +236,29 @@ def test_a_wrong_argument_is_named_with_its_value(blocks, search, message):
     X, y = blocks
     with pytest.raises(ValueError, match=message):
         search.fit(X, y)
+
+
+def test_blocks_can_be_declared_for_an_array(blocks):
+    X, y = blocks
+    spans = {name: [i for i, c in enumerate(X.columns) if c.startswith(name)] for name in ("image", "text", "audio")}
+    candidates = {**FAST, "kernel": KernelFusionClassifier(cv=3)}
+    named = FusionSearchCV(candidates, cv=3, refit="all").fit(X, y)
+    declared = FusionSearchCV(candidates, cv=3, refit="all", blocks=spans).fit(X.to_numpy(), y)
+    for name, values in declared.predict_all(X.to_numpy()).items():
+        assert_allclose(values, named.predict_all(X)[name], err_msg=name)
+
+
+def test_a_block_that_no_fold_can_learn_from_loses_its_row_and_the_search_goes_on(blocks):
+    X, y = blocks
+    X = X.copy()
+    X.loc[3:, [c for c in X if c.startswith("image__")]] = np.nan  # three rows hold it, one of each class or so
+    X.loc[:, [c for c in X if c.startswith("audio__")]] = np.nan
+    with pytest.warns(UserWarning, match=r"leaves out \['audio alone'\]|leaves out \['image alone', 'audio alone'\]"):
+        search = FusionSearchCV({"late": FAST["late"]}, cv=3).fit(X, y)
+    assert "text alone" in search.results_.index and "late" in search.results_.index
+
+
+def test_numbers_as_labels_are_met_with_the_right_parameter(blocks):
+    X, _ = blocks
+    with pytest.raises(ValueError, match="kind='regressor'"):
+        FusionSearchCV().fit(X, np.linspace(0, 1, len(X)))

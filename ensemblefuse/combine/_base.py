@@ -199,7 +199,10 @@ def _row_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
 
 def member_weights(weights: Any, n_members: int) -> np.ndarray:
     """Weights given by the user, checked."""
-    array = np.asarray(weights, dtype=float)
+    try:
+        array = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        array = np.empty(0)
     if array.shape != (n_members,) or not np.isfinite(array).all() or (array < 0).any():
         raise ValueError(f"weights must be {n_members} numbers of at least 0, one a member; got {weights!r}.")
     return array

@@ -132,6 +132,7 @@ def compare_fusions(
     groups = None if groups is None else np.asarray(groups)
     if scoring is None:
         scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
+    encode = make_fusion_pipeline(modalities)[:-1]
     strategies = [*_alone(modalities, candidates), *candidates]
     if baseline is not None and baseline not in strategies:
         raise ValueError(f"baseline must name one of the strategies {strategies}; got {baseline!r}.")
@@ -139,7 +140,6 @@ def compare_fusions(
     splits = make_splits(cv, codes, groups, classify=classify)
     if len(splits) < 2:
         raise ValueError(f"cv={cv!r} made one split; a paired test needs at least 2.")
-    encode = make_fusion_pipeline(modalities)[:-1]
     work = (
         delayed(_one_fold)(encode, candidates, X, y, groups, train, test, scoring, classify, inner_cv)
         for train, test in splits

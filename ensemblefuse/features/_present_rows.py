@@ -22,7 +22,7 @@ def missing_rows(X) -> np.ndarray:
     frame = X.to_frame() if isinstance(X, pd.Series) else pd.DataFrame(X)
     lost = np.ones(len(frame), dtype=bool)
     for i in range(frame.shape[1]):
-        lost &= [is_missing(cell) for cell in frame.iloc[:, i].tolist()]
+        lost &= np.array([is_missing(cell) for cell in frame.iloc[:, i].tolist()], dtype=bool)
     return lost
 
 

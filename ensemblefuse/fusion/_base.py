@@ -33,7 +33,7 @@ class BaseFusion(BaseEstimator):
 
         ``allow_partial`` names the blocks that may hold NaN beside numbers; None allows it to all of them.
         """
-        if hasattr(X, "columns") and not isinstance(X, pd.DataFrame):
+        if isinstance(X, Mapping) or (hasattr(X, "columns") and not isinstance(X, pd.DataFrame)):
             X = to_frame(X)
         if isinstance(X, pd.DataFrame) and X.shape[1] and X.shape[0]:
             return self._read_frame(to_frame(X), reset, allow_partial)
@@ -91,6 +91,20 @@ class BaseFusion(BaseEstimator):
             raise ValueError("sample_weight must not be 0 in every row.")
         return weight
 
+    def _read_groups(self, groups: Any, n_samples: int) -> np.ndarray | None:
+        if groups is None:
+            return None
+        groups = column_or_1d(groups)
+        check_consistent_length(np.empty(n_samples), groups)
+        missing = int(pd.isna(groups).sum())
+        if missing:
+            raise ValueError(
+                f"groups is missing in {missing} of {n_samples} rows; give each of them a group of its own."
+            )
+        if len(np.unique(groups)) < 2:
+            raise ValueError(f"groups holds one group only, {groups[0]!r}; inner splits need at least 2.")
+        return groups
+
     def _weigh_classes(self, weight: np.ndarray | None, codes: np.ndarray) -> np.ndarray | None:
         """Row weights times the weights of the rows' classes."""
         given = self.class_weight
@@ -100,6 +114,9 @@ class BaseFusion(BaseEstimator):
             unknown = [label for label in given if label not in self.classes_.tolist()]
             if unknown:
                 raise ValueError(f"class_weight names unknown classes {unknown}; y holds {self.classes_.tolist()}.")
+            wrong = {label: w for label, w in given.items() if not (isinstance(w, (int, float, np.number)) and 0 <= float(w) < np.inf)}
+            if wrong:
+                raise ValueError(f"class_weight must hold numbers of at least 0; got {wrong}.")
         elif not (isinstance(given, str) and given == "balanced"):
             raise ValueError(f'class_weight must be "balanced", a dict of label to weight, or None; got {given!r}.')
         classes = np.arange(len(self.classes_))
@@ -155,7 +172,10 @@ def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
         raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
     if getattr(np.asarray(y), "ndim", 1) == 2 and np.asarray(y).shape[1] > 1:
         raise ValueError(f"{type(fusion).__name__} predicts one number a row; y has shape {np.asarray(y).shape}.")
-    y = column_or_1d(y, warn=True, dtype=np.float64)
+    try:
+        y = column_or_1d(y, warn=True, dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f"{type(fusion).__name__} predicts numbers, and y holds something else: {error}") from error
     check_consistent_length(np.empty(n_samples), y)
     if not np.isfinite(y).all():
         raise ValueError(f"Input y contains NaN or infinity in {int((~np.isfinite(y)).sum())} rows.")
@@ -163,7 +183,14 @@ def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
 
 
 def takes_nan(estimator: Any) -> bool:
-    """Whether an estimator says that it takes NaN itself."""
+    """Whether an estimator says that it takes NaN itself; a pipeline, if a step fills it before one that does not."""
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps:
+            if "Imputer" in type(step).__name__:
+                return True
+            if not (step is None or isinstance(step, str) or takes_nan(step)):
+                return False
+        return True
     try:
         return bool(get_tags(estimator).input_tags.allow_nan)
     except (AttributeError, TypeError):
@@ -172,7 +199,8 @@ def takes_nan(estimator: Any) -> bool:
 
 def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bool) -> None:
     """Refuse what is no estimator, or one of the other kind."""
-    if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "get_params")):
+    known = hasattr(estimator, "fit") and hasattr(estimator, "get_params") and hasattr(estimator, "predict")
+    if isinstance(estimator, type) or not known:
         raise TypeError(
             f"{type(fusion).__name__}: the estimator of {name!r} must be an estimator object such as "
             f"{'LogisticRegression()' if classify else 'Ridge()'}; got {estimator!r}."

@@ -29,7 +29,7 @@ from ensemblefuse.fusion._base import (
 from ensemblefuse.fusion._estimators import EstimatorsFusion
 from ensemblefuse.fusion._heads import default_search
 from ensemblefuse.fusion._joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
-from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits, member_scores, smooth_temperature
+from ensemblefuse.fusion._ledger import Entry, Ledger, NothingToFitError, make_splits, member_scores, smooth_temperature
 from ensemblefuse.fusion._members import Member
 from ensemblefuse.fusion._patterns import expected_scores, list_patterns, possible_members
 
@@ -45,6 +45,7 @@ class _DecisionFusion(EstimatorsFusion):
         blocks = self._read(X, reset=True)
         y = self._read_target(y, len(blocks))
         weight = self._row_weights(sample_weight, blocks, y)
+        groups = self._read_groups(groups, len(blocks))
         splits = make_splits(self.cv, y, groups, classify=self._classify)
         labels = self.classes_.tolist() if self._classify else []
         ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs, keep_folds=not self.refit, groups=groups)
@@ -62,7 +63,7 @@ class _DecisionFusion(EstimatorsFusion):
         """Fused out-of-fold predictions, combiner and calibration fitted without the fold; nothing is refitted."""
         entries = [entry for entry in self._enter(blocks, ledger)[1] if np.isfinite(entry.loss)]
         if not entries:
-            raise ValueError(
+            raise NothingToFitError(
                 f"{type(self).__name__} has no member with out-of-fold predictions: every block is missing, or holds "
                 "one class only, in the rows of each fold."
             )

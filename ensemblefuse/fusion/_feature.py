@@ -41,6 +41,7 @@ class _FeatureFusion(BaseFusion):
         blocks = self._read_blocks(X, reset=True)
         y = self._read_target(y, len(blocks))
         weight = self._row_weights(sample_weight, blocks, y)
+        groups = self._read_groups(groups, len(blocks))
         self._check_rows(y, weight)
         self.patterns_ = np.unique(blocks.present.T, axis=0)
         there = blocks.present.any(axis=0)
@@ -58,7 +59,7 @@ class _FeatureFusion(BaseFusion):
             blocks.spans(blocks.names),
             y[rows],
             None if weight is None else weight[rows],
-            None if groups is None else np.asarray(groups)[rows],
+            None if groups is None else groups[rows],
         )
 
     known_: np.ndarray
@@ -155,9 +156,13 @@ class _FeatureFusion(BaseFusion):
 
     def _check_read(self, blocks: Blocks) -> None:
         self._refuse_raw("puts numbers side by side")
-        if self.missing != "native":
+        for name in ("imputer", "transformer"):
+            part = getattr(self, name)
+            if part is not None and not (hasattr(part, "fit") and hasattr(part, "transform")):
+                raise ValueError(f"{name} must be a transformer, with fit and transform; got {part!r}.")
+        if self.missing != "native" and self.imputer is None:
             self._check_partial(blocks, frozenset())
-        elif not takes_nan(self._estimator()):
+        if self.missing == "native" and not takes_nan(self._estimator()):
             raise ValueError(
                 f'missing="native" needs an estimator that takes NaN; {type(self._estimator()).__name__} does not. '
                 'Use missing="impute".'

@@ -20,7 +20,16 @@ from ensemblefuse.combine import fit_temperature
 from ensemblefuse.combine._base import softmax
 from ensemblefuse.fusion._members import Fit, Member, fit_one, member_scores
 
-__all__ = ["Entry", "Ledger", "Member", "OutOfTimeError", "fit_members", "make_splits", "member_scores"]
+__all__ = [
+    "Entry",
+    "Ledger",
+    "Member",
+    "NothingToFitError",
+    "OutOfTimeError",
+    "fit_members",
+    "make_splits",
+    "member_scores",
+]
 
 # Workers take about a second to start, which short fits do not win back.
 _WORTH_WORKERS = 2.0
@@ -79,6 +88,10 @@ def _check_groups(cv: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]], grou
                 f"cv={cv!r} puts {len(both)} groups on both sides of a split, such as {both.tolist()[0]!r}. Pass a "
                 "number of folds, or a splitter that keeps groups together (StratifiedGroupKFold, GroupKFold)."
             )
+
+
+class NothingToFitError(ValueError):
+    """No member has a row that it could learn from."""
 
 
 class OutOfTimeError(Exception):

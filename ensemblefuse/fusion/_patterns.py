@@ -93,11 +93,11 @@ def _score(fusion: Any, P: np.ndarray, mask: np.ndarray, rows: np.ndarray, pools
                 warnings.simplefilter("ignore", MissingModalityWarning)
                 fused[test] = pool.pool(P[:, test], mask[:, test])
     chosen = np.flatnonzero(np.isfinite(fused if P.ndim == 2 else fused[:, 0]))
+    if ledger.sample_weight is not None:
+        chosen = chosen[ledger.sample_weight[chosen] > 0]
     if not len(chosen):
         return np.array([0, np.nan, np.nan])
     y, weight = ledger.y[chosen], None if ledger.sample_weight is None else ledger.sample_weight[chosen]
-    if weight is not None and not weight.sum() > 0:
-        return np.array([len(chosen), np.nan, np.nan])
     if P.ndim == 3:
         proba = fusion._calibrate(fused[chosen])
         truth = np.maximum(proba[np.arange(len(y)), y], 1e-15)

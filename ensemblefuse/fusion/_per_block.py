@@ -118,7 +118,8 @@ def name_heads(given: list) -> list[tuple[str, Any]]:
         if len(set(names)) < len(names):
             raise ValueError(f"estimators names heads twice: {names}.")
         return [(str(name), estimator) for name, estimator in given]
-    return _name_estimators(given)
+    names = [name for name, _ in _name_estimators([estimator or "default" for estimator in given])]
+    return list(zip(names, given, strict=True))
 
 
 def _named_parts(field: str, held: Any) -> list[tuple[str, Any]]:

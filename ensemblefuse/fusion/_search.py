@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
+from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._ledger import Ledger, Member, OutOfTimeError, make_splits
+from ensemblefuse.fusion._ledger import Ledger, Member, NothingToFitError, OutOfTimeError, make_splits
 
 __all__ = ["FusionSearchCV"]
 
@@ -155,8 +157,11 @@ class FusionSearchCV(BaseFusion):
         start = perf_counter()
         self._check_params()
         blocks = self._read(X, reset=True)
+        if self._classify and y is not None and str(type_of_target(y)).startswith("continuous"):
+            raise ValueError("y holds numbers that are no class labels; use FusionSearchCV(kind='regressor').")
         codes = read_labels(self, y, len(blocks)) if self._classify else read_numbers(self, y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
+        groups = self._read_groups(groups, len(blocks))
         splits = make_splits(self.cv, codes, groups, classify=self._classify)
         labels = self.classes_.tolist() if self._classify else []
         candidates = self._strategies()
@@ -180,6 +185,10 @@ class FusionSearchCV(BaseFusion):
                 raise ValueError(f"{name} must be one of {allowed}; got {getattr(self, name)!r}.")
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(f"time_limit must be a number of seconds above 0; got {self.time_limit!r}.")
+        if not (self.scoring is None or callable(self.scoring) or isinstance(self.scoring, str)):
+            raise ValueError(f"scoring must be the name of one score, or a function; got {self.scoring!r}.")
+        if isinstance(self.scoring, str):
+            get_scorer(self.scoring)
         if self.candidates is None:
             return
         if not isinstance(self.candidates, Mapping) or not self.candidates:
@@ -203,24 +212,39 @@ class FusionSearchCV(BaseFusion):
             estimator = _estimator_of(block, given.values())
             if estimator is not None or block not in self.raw_blocks_:
                 alone[f"{block}{ALONE}"] = decision({**others, block: estimator}, joint=False)
+        taken = sorted(set(alone) & set(given))
+        if taken:
+            raise ValueError(f"candidates names {taken}, which are the names of single blocks; rename them.")
         return {**alone, **given}
 
     def _score_all(self, candidates: dict[str, Any], table: _Table, ledger: Ledger, start: float) -> dict[str, _Run]:
         scorer = _scorer(self.scoring, self._classify)
         runs: dict[str, _Run] = {}
+        hopeless: list[str] = []
         for name, candidate in candidates.items():
             run = _Run(self._adopt(candidate), _shares(candidate))
             try:
                 run.score(table, ledger, scorer)
             except OutOfTimeError:
                 break
+            except NothingToFitError:
+                if not name.endswith(ALONE):
+                    raise
+                hopeless.append(name)
+                continue
             except Exception as error:
                 error.add_note(f"while scoring candidate {name!r}")
                 raise
             runs[name] = run
             if self.time_limit is not None:
                 ledger.deadline = start + self.time_limit
-        self.unfinished_ = [name for name in candidates if name not in runs]
+        self.unfinished_ = [name for name in candidates if name not in runs and name not in hopeless]
+        if hopeless:
+            warnings.warn(
+                f"FusionSearchCV leaves out {hopeless}: in every fold the block is missing, or holds one class only.",
+                MissingModalityWarning,
+                stacklevel=3,
+            )
         if self.unfinished_:
             warnings.warn(
                 f"FusionSearchCV: time_limit={self.time_limit} left out {len(self.unfinished_)} of {len(candidates)} "
@@ -233,9 +257,10 @@ class FusionSearchCV(BaseFusion):
     def _adopt(self, candidate: Any) -> Any:
         """A clone that knows the blocks and the classes."""
         candidate = clone(candidate)
-        if self.blocks is not None and "blocks" in candidate.get_params() and candidate.blocks is None:
-            candidate.set_params(blocks=self.blocks)
-        if _shares(candidate):
+        if not _shares(candidate):
+            if self.blocks is not None and "blocks" in candidate.get_params() and candidate.blocks is None:
+                candidate.set_params(blocks=self.blocks)
+        else:
             for name in ("blocks_", "raw_blocks_", "classes_", "n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
                     setattr(candidate, name, getattr(self, name))
