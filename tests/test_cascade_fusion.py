@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, PredefinedSplit, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -186,6 +186,38 @@ def test_a_pool_without_certainty_of_its_own_gets_a_temperature_a_stage(combiner
     assert (model.temperatures_ != 1).all()
     assert out_of_fold_accuracy(model, y) >= model.stage_accuracy_[-1]
     assert model.predict_proba(X).max(axis=1).mean() == pytest.approx((model.predict(X) == y).mean(), abs=0.08)
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["c", "a", "b"]])
+def test_the_accuracy_of_a_stage_does_not_depend_on_the_labels_names(names):
+    """Rows without any block so far are told the most frequent class, whatever its place among the labels."""
+    X, y = hard_blocks()
+    y = np.array(names)[np.unique(y, return_inverse=True)[1]]
+    kept = np.flatnonzero((y == names[2]) | (np.arange(400) % 2 == 0))  # the third class is the most frequent
+    X, y = X.iloc[kept].reset_index(drop=True), y[kept]
+    lost = np.arange(len(y)) % 3 == 0
+    X.loc[lost, [c for c in X.columns if c.startswith("image__")]] = np.nan
+    model = CascadeFusionClassifier(LINEAR, order=["image", "text", "audio"]).fit(X, y)
+    alone = DecisionFusionClassifier(LINEAR).fit(X[[c for c in X.columns if c.startswith("image__")]], y)
+    told = np.where(lost, names[2], model.classes_[np.nan_to_num(alone.oof_proba_).argmax(axis=1)])
+    assert model.stage_accuracy_[0] == pytest.approx((told == y).mean(), abs=0.005)
+
+
+def test_rows_without_an_out_of_fold_probability_of_a_stage_are_left_out_of_its_accuracy():
+    X, y = hard_blocks(n=300)
+    kept = np.flatnonzero((y == "class 2") | (np.arange(300) % 4 > 0))  # the third class is the most frequent
+    X, y = X.iloc[kept].reset_index(drop=True), y[kept]
+    image = [c for c in X.columns if c.startswith("image__")]
+    # Outside fold 1 only one class holds the image, so that nobody says what the image would tell rows of fold 1.
+    fold = np.arange(len(y)) % 3
+    X.loc[(fold != 1) & (y != "class 0"), image] = np.nan
+    cv = PredefinedSplit(fold)
+    model = CascadeFusionClassifier(LINEAR, order=["image", "text", "audio"], cv=cv, combiner=MeanPool()).fit(X, y)
+    alone = DecisionFusionClassifier(LINEAR, cv=cv, combiner=MeanPool()).fit(X[image], y)
+    known, lost = np.isfinite(alone.oof_proba_).all(axis=1), X[image].isna().all(axis=1).to_numpy()
+    assert not known[fold == 1].any()
+    told = np.where(lost, "class 2", model.classes_[np.nan_to_num(alone.oof_proba_).argmax(axis=1)])
+    assert model.stage_accuracy_[0] == pytest.approx((told == y)[known | lost].mean())
 
 
 def test_a_missing_block_is_passed_by_at_no_cost():

@@ -16,6 +16,7 @@ from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
 from ensemblefuse import (
+    CascadeFusionClassifier,
     ConformalFusionClassifier,
     ConformalFusionRegressor,
     DecisionFusionClassifier,
@@ -344,9 +345,27 @@ def test_the_fusions_own_out_of_fold_predictions_are_used_as_they_are():
         assert_allclose(model.predict_proba(X), alone.predict_proba(X))
         oof = alone.combiner_.shift(alone.oof_proba_.astype(float))
         assert_allclose(model.calibration_scores_, 1 - oof[np.arange(120), np.searchsorted(alone.classes_, y)])
+        cascade = CascadeFusionClassifier(LogisticRegression(), combiner=LogPool(class_prior=class_prior))
+        model = ConformalFusionClassifier(cascade).fit(X, y)
+        alone = clone(cascade).fit(X, y)
+        oof = alone.combiners_[-1].shift(alone.oof_proba_.astype(float))
+        assert_allclose(model.calibration_scores_, 1 - oof[np.arange(120), np.searchsorted(alone.classes_, y)])
     X, y = numbers(80)
     alone = clone(RIDGE).fit(X, y)
     assert_allclose(ConformalFusionRegressor(RIDGE).fit(X, y).calibration_scores_, np.abs(y - alone.oof_fused_))
+
+
+def test_coverage_around_a_cascade_that_expects_other_class_frequencies():
+    X, y = make_blocks(n=1500, n_classes=2, noise=2.5)
+    rows = np.flatnonzero((y == "class 0") | (np.arange(1500) % 9 == 0))  # the second class is rare in fit
+    train, test = rows[:400], np.setdiff1d(np.arange(1500), rows[:400])
+    cascade = CascadeFusionClassifier(LogisticRegression(), combiner=LogPool(class_prior=[0.5, 0.5]))
+    model = ConformalFusionClassifier(cascade, alpha=0.2, per_pattern=False).fit(X.iloc[train], y[train])
+    inside = [hits(model, X.iloc[test][y[test] == c], y[test][y[test] == c]).mean() for c in model.classes_]
+    decision = DecisionFusionClassifier(LogisticRegression(), joint=None, combiner=LogPool(class_prior=[0.5, 0.5]))
+    other = ConformalFusionClassifier(decision, alpha=0.2, per_pattern=False).fit(X.iloc[train], y[train])
+    expected = [hits(other, X.iloc[test][y[test] == c], y[test][y[test] == c]).mean() for c in model.classes_]
+    assert_allclose(inside, expected, atol=0.05)
 
 
 def test_out_of_fold_predictions_are_made_where_the_fusion_has_none():

@@ -76,12 +76,15 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         certainty; else 1.0.
     combiners_ : list of pool
         One a stage, over the members up to it.
+    combiner_ : pool
+        The last of them; its `shift` is the one that predictions of all stages have, and out-of-fold ones have not.
     threshold_ : float
         The same in all stages; infinite if no row stops early.
     expected_cost_ : float
         Weighted mean cost a row, out of fold.
     stage_accuracy_ : ndarray of shape (n_stages,)
-        Out-of-fold accuracy of each stage's pool if all rows stopped there.
+        Out-of-fold accuracy if all rows stopped there. A row that lacks all blocks up to the stage gets the class
+        frequencies; one that holds some and has no out-of-fold probability from them is left out. NaN if all are.
     stage_counts_ : ndarray of shape (n_stages,)
         Rows in fit that stop at each stage, out of fold.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
@@ -185,7 +188,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
     def _keep_fitted(self, entries: dict[str, Entry], order: list[str] | None, costs: dict[str, float]) -> None:
         fits = {name: entry.refit for name, entry in entries.items() if entry.refit and entry.refit.estimators}
         if not fits:
-            raise self._refuse_nothing(len(next(iter(entries.values())).scores))
+            raise self._refuse_nothing(len(next(iter(entries.values())).predictions))
         self._warn_left_out({name: int(e.member.present.sum()) for name, e in entries.items() if name not in fits})
         warn_unweighted(self, [name for name, fit in fits.items() if not fit.weighted])
         if order is None:
@@ -243,15 +246,20 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
     def _choose_threshold(self, fused: np.ndarray, mask: np.ndarray, present: np.ndarray, ledger: Ledger) -> None:
         """The threshold, and what the cascade costs and gets with it, on rows with out-of-fold predictions."""
         y, weight = ledger.y, ledger.sample_weight
-        prior = self.combiners_[-1].prior_
-        fused[-1, ~present.any(axis=0)] = prior / prior.sum()
+        prior = self.combiner_.prior_
+        fused[~np.logical_or.accumulate(present, axis=0)] = prior / prior.sum()
         rows = np.flatnonzero(np.isfinite(fused[-1]).all(axis=1))
         told, here = fused[:, rows], present[:, rows]
         weight = np.ones(len(rows)) if weight is None else weight[rows]
-        correct = (np.nan_to_num(told).argmax(axis=2) == y[rows]).astype(float)
+        known = np.isfinite(told).all(axis=2)
+        correct = np.where(known, np.nan_to_num(told).argmax(axis=2) == y[rows], 0.0)
         # A row that lacks the block of a stage has nothing new to decide on there.
-        sure = np.where(mask[:-1, rows], np.nan_to_num(told[:-1]).max(axis=2), -np.inf)
-        self.stage_accuracy_ = np.average(correct, axis=1, weights=weight)
+        sure = np.where((mask[:, rows] & known)[:-1], np.nan_to_num(told[:-1]).max(axis=2), -np.inf)
+        counted = known * weight
+        total = counted.sum(axis=1)
+        self.stage_accuracy_ = np.where(
+            total > 0, (correct * counted).sum(axis=1) / np.where(total > 0, total, 1), np.nan
+        )
         self.threshold_ = smallest_threshold(sure, correct, weight, self.tolerance)
         stops = np.vstack([sure >= self.threshold_, np.ones(len(rows), dtype=bool)]).argmax(axis=0)
         self.stage_counts_ = np.bincount(stops, minlength=len(fused))
@@ -262,6 +270,10 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         self.oof_proba_[rows] = told[stops, np.arange(len(rows))]
 
     # ------------------------------------------------------------------ predict
+
+    @property
+    def combiner_(self):
+        return self.combiners_[-1]
 
     def _run(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities, and the stage at which each row stops."""
@@ -286,7 +298,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         if going.any():
             proba[going] = self._fuse(n_stages - 1, P[:, going], mask[:, going])
             stage[going & mask.any(axis=0)] = n_stages
-        return self.combiners_[-1].shift(proba), stage
+        return self.combiner_.shift(proba), stage
 
     def _ask(self, s: int, name: str, data: Any) -> np.ndarray:
         classes, n_classes = self.member_classes_[name], len(self.classes_)

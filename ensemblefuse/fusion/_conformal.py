@@ -23,8 +23,8 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     is in the set of a new row if it fits no worse than the ceil((n + 1) (1 - alpha))-th best of the n true classes.
 
     The scores come from models of the folds and the sets from the model that was fitted on all rows, so no theorem for
-    finite samples holds (CV+, which keeps the models of the folds, promises 1 - 2 alpha). On made blocks we measured
-    coverage of .89 to .92 at alpha = 0.1. It is for new rows drawn like those in `fit`; with `sample_weight`, for the
+    finite samples holds (CV+, which keeps the models of the folds, promises 1 - 2 alpha). It is for
+    new rows drawn like those in `fit`; with `sample_weight`, for the
     population that the weights describe, a new row having their mean weight.
 
     Inside a pipeline: ``pipe[-1].predict_set(pipe[:-1].transform(X))``.
@@ -42,7 +42,7 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     per_pattern : bool
         Whether each combination of present blocks has a quantile of its own, if it has at least 10 / alpha rows with
         out-of-fold predictions. The others share the quantile of all rows, which promises coverage on average only:
-        rows without two of three blocks were covered at .83 to .89 with LAC in our measurements.
+        rows without most of their blocks may be covered less often.
     cv : int, splitter or iterable of (train, test)
         As in `DecisionFusionClassifier`. Of the default fusion, and of one that has no ``oof_proba_``; a fusion that
         has it makes it with its own ``cv``.
@@ -166,7 +166,7 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         ndarray of shape (n_samples, n_classes)
         """
         check_is_fitted(self, "quantile_")
-        return self.fusion_.predict_proba(X)
+        return self._predict_all(self.fusion_, X)
 
     def predict_set(self, X, alpha=None):
         """The classes that fit.
