@@ -10,8 +10,9 @@ from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier, is_regressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, RepeatedStratifiedKFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from ensemblefuse import (
@@ -54,6 +55,17 @@ class CountingClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X):
         return self.model_.predict_proba(X)
+
+
+class GroupsSpy(DecisionFusionClassifier):
+    """A strategy that is cross-validated as a whole; counts rows whose partner in the group has another one."""
+
+    torn: list = []
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        rows = X.index.to_numpy()
+        GroupsSpy.torn.append(int((groups != rows // 2).sum()))
+        return super().fit(X, y, sample_weight=sample_weight, groups=groups)
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +149,16 @@ def test_fusion_is_not_chosen_where_one_block_knows_all():
     assert search.results_.loc["noise alone", "mean_score"] < -0.6
 
 
-def test_a_time_limit_returns_the_best_of_those_that_are_done(blocks):
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_time_limit_returns_the_best_of_those_that_are_done(blocks, n_jobs):
     X, y = blocks
-    slow = {"slow": DecisionFusionClassifier(CountingClassifier(0.2), joint=False)}
     names = sorted({c.split("__")[0] for c in X.columns})
-    first = {"quick": DecisionFusionClassifier({n: LR for n in names}, joint=False)}
-    with pytest.warns(UserWarning, match="time_limit=0.3 left out 1 of .*slow"):
-        search = FusionSearchCV({**first, **slow}, cv=3, time_limit=0.3).fit(X, y)
+    quick = {"quick": DecisionFusionClassifier({n: LR for n in names}, joint=False)}
+    slow = {"slow": DecisionFusionClassifier(CountingClassifier(5.0), joint=False)}  # 9 fits of 5 seconds
+    start = time.perf_counter()
+    with pytest.warns(UserWarning, match="time_limit=4 left out 1 of .*slow"):
+        search = FusionSearchCV({**quick, **slow}, cv=3, time_limit=4, n_jobs=n_jobs).fit(X, y)
+    assert time.perf_counter() - start < 30
     assert search.unfinished_ == ["slow"]
     assert "quick" in search.results_.index and search.predict(X).shape == y.shape
 
@@ -168,8 +183,10 @@ def test_regression():
 def test_groups_stay_on_one_side_also_inside_a_candidate_that_is_cross_validated_as_a_whole(blocks):
     X, y = blocks
     groups = np.arange(len(y)) // 2
-    search = FusionSearchCV({"kernel": KernelFusionClassifier(cv=3)}, cv=3).fit(X, y, groups=groups)
-    assert "kernel" in search.results_.index
+    spy = {"spy": GroupsSpy(LR)}
+    GroupsSpy.torn = []
+    FusionSearchCV(spy, cv=3, refit="all").fit(X, y, groups=groups)
+    assert GroupsSpy.torn == [0, 0, 0, 0]  # three folds and all rows, each with the groups of its rows
     with pytest.raises(ValueError, match="groups on both sides"):
         FusionSearchCV(FAST, cv=StratifiedKFold(3)).fit(X, y, groups=groups)
     assert FusionSearchCV(FAST, cv=GroupKFold(3)).fit(X, y, groups=groups).best_strategy_
@@ -179,14 +196,8 @@ def test_weights_count_in_the_scores(blocks):
     X, y = blocks
     weight = np.r_[np.zeros(50), np.ones(len(y) - 50)]
     splits = list(StratifiedKFold(3).split(X, y))
-    search = FusionSearchCV({"late": FAST["late"]}, cv=splits).fit(X, y, sample_weight=weight)
-    oof = (
-        search.best_estimator_
-        if search.best_strategy_ == "late"
-        else FusionSearchCV({"late": FAST["late"]}, cv=splits, refit="all")
-        .fit(X, y, sample_weight=weight)
-        .estimators_["late"]
-    )
+    search = FusionSearchCV({"late": FAST["late"]}, cv=splits, refit="all").fit(X, y, sample_weight=weight)
+    oof = search.estimators_["late"]
     expected = [
         -log_loss(y[test], oof.oof_proba_[test], sample_weight=weight[test], labels=oof.classes_) for _, test in splits
     ]
@@ -199,8 +210,9 @@ def test_missing_blocks_are_no_obstacle(blocks):
     X.loc[::3, [c for c in X if c.startswith("image__")]] = np.nan
     X.loc[:2] = np.nan
     search = FusionSearchCV(cv=3).fit(X, y)
-    assert np.isfinite(search.results_["mean_score"]).all()
-    assert_allclose(search.predict_proba(X.iloc[:1]).sum(), 1)
+    assert search.results_.loc["hybrid", "mean_score"] > -0.9 > -np.log(3)
+    # A row without any block is scored by, and predicted as, the class frequencies.
+    assert_allclose(search.predict_proba(X.iloc[:1])[0], [np.mean(y == label) for label in search.classes_], atol=0.01)
 
 
 def test_a_search_can_be_cross_validated_and_saved(blocks, tmp_path):
@@ -262,3 +274,42 @@ def test_numbers_as_labels_are_met_with_the_right_parameter(blocks):
     X, _ = blocks
     with pytest.raises(ValueError, match="kind='regressor'"):
         FusionSearchCV().fit(X, np.linspace(0, 1, len(X)))
+
+
+def test_the_choice_of_default_heads_is_not_scored_on_the_rows_that_it_was_made_on():
+    # On labels that mean nothing the best of several heads looks good on the rows that chose it.
+    scores = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        X = pd.DataFrame(rng.normal(size=(40, 6)), columns=[f"{b}__{i}" for b in ("a", "b") for i in range(3)])
+        y = rng.permutation(np.repeat([0, 1], 20))
+        search = FusionSearchCV(
+            {"late": DecisionFusionClassifier(joint=False), "early": FeatureFusionClassifier()}, cv=4
+        )
+        scores.append(search.fit(X, y).results_.loc[["late", "early", "a alone"], "mean_score"].to_numpy())
+    mean, error = np.mean(scores, axis=0), np.std(scores, axis=0, ddof=1) / np.sqrt(12)
+    assert (mean < -np.log(2) + 2 * error).all(), mean
+
+
+def test_cross_validation_that_repeats_rows_is_refused(blocks):
+    X, y = blocks
+    with pytest.raises(ValueError, match="tests rows more than once"):
+        FusionSearchCV(FAST, cv=RepeatedStratifiedKFold(n_splits=3, n_repeats=2)).fit(X, y)
+
+
+def test_weights_reach_the_last_fit_of_a_plain_candidate_too(blocks):
+    X, y = blocks
+    weight = np.where(y == "class 0", 5.0, 1.0)
+    plain = make_pipeline(StandardScaler(), LR)
+    search = FusionSearchCV({"plain": plain}, cv=3, refit="all").fit(X, y, sample_weight=weight)
+    expected = clone(plain).fit(X, y, standardscaler__sample_weight=weight, logisticregression__sample_weight=weight)
+    assert_allclose(search.estimators_["plain"].predict_proba(X), expected.predict_proba(X), atol=1e-6)
+
+
+def test_a_polars_frame_keeps_its_names_in_every_candidate(blocks):
+    polars = pytest.importorskip("polars")
+    X, y = blocks
+    search = FusionSearchCV({"kernel": KernelFusionClassifier(cv=3)}, cv=3, refit="all").fit(
+        polars.DataFrame(dict(X)), y
+    )
+    assert list(search.estimators_["kernel"].blocks_) == ["image", "text", "audio"]

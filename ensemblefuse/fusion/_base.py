@@ -91,6 +91,11 @@ class BaseFusion(BaseEstimator):
             raise ValueError("sample_weight must not be 0 in every row.")
         return weight
 
+    def _forget(self) -> None:
+        """Drop what an earlier fit has learned: some of it another fit would not replace."""
+        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            delattr(self, name)
+
     def _read_groups(self, groups: Any, n_samples: int) -> np.ndarray | None:
         if groups is None:
             return None
@@ -114,7 +119,11 @@ class BaseFusion(BaseEstimator):
             unknown = [label for label in given if label not in self.classes_.tolist()]
             if unknown:
                 raise ValueError(f"class_weight names unknown classes {unknown}; y holds {self.classes_.tolist()}.")
-            wrong = {label: w for label, w in given.items() if not (isinstance(w, (int, float, np.number)) and 0 <= float(w) < np.inf)}
+            wrong = {
+                label: w
+                for label, w in given.items()
+                if not (isinstance(w, (int, float, np.number)) and 0 <= float(w) < np.inf)
+            }
             if wrong:
                 raise ValueError(f"class_weight must hold numbers of at least 0; got {wrong}.")
         elif not (isinstance(given, str) and given == "balanced"):
@@ -199,7 +208,8 @@ def takes_nan(estimator: Any) -> bool:
 
 def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bool) -> None:
     """Refuse what is no estimator, or one of the other kind."""
-    known = hasattr(estimator, "fit") and hasattr(estimator, "get_params") and hasattr(estimator, "predict")
+    known = hasattr(estimator, "fit") and hasattr(estimator, "get_params")
+    known = known and any(hasattr(estimator, method) for method in ("predict", "predict_proba"))
     if isinstance(estimator, type) or not known:
         raise TypeError(
             f"{type(fusion).__name__}: the estimator of {name!r} must be an estimator object such as "
@@ -250,6 +260,8 @@ def final_has(method: str):
     """`available_if` the estimator of a fusion has `method`."""
 
     def check(self):
+        if getattr(self, "missing", None) == "reduced":
+            return method == "predict_proba"
         calibrated = method == "predict_proba" and hasattr(self, "temperature_")
         return calibrated or hasattr(getattr(self, "estimator_", None) or self._estimator(), method)
 

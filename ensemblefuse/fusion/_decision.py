@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import ClassifierMixin, RegressorMixin, clone
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
@@ -26,10 +26,19 @@ from ensemblefuse.fusion._base import (
     read_numbers,
     warn_unweighted,
 )
+from ensemblefuse.fusion._cross_fit import cross_fit
 from ensemblefuse.fusion._estimators import EstimatorsFusion
 from ensemblefuse.fusion._heads import default_search
 from ensemblefuse.fusion._joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
-from ensemblefuse.fusion._ledger import Entry, Ledger, NothingToFitError, make_splits, member_scores, smooth_temperature
+from ensemblefuse.fusion._ledger import (
+    Entry,
+    Ledger,
+    NothingToFitError,
+    make_splits,
+    mean_over_folds,
+    member_scores,
+    smooth_temperature,
+)
 from ensemblefuse.fusion._members import Member
 from ensemblefuse.fusion._patterns import expected_scores, list_patterns, possible_members
 
@@ -42,6 +51,7 @@ class _DecisionFusion(EstimatorsFusion):
     # ------------------------------------------------------------------ fit
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        self._forget()
         blocks = self._read(X, reset=True)
         y = self._read_target(y, len(blocks))
         weight = self._row_weights(sample_weight, blocks, y)
@@ -96,7 +106,7 @@ class _DecisionFusion(EstimatorsFusion):
                 if estimator is None:
                     shape = (int(present.sum()), data.shape[1])
                     estimator = default_search(shape[1], shape, ledger.n_classes, weighted=weighted)
-                members.append(Member(member, estimator, data, present, block=name))
+                members.append(Member(member, estimator, data, present, ledger.groups, name))
         numeric = self._joint_blocks()
         if self.joint and len(numeric) > 1:
             self.joint_patterns_ = common_patterns(blocks, numeric)
@@ -217,46 +227,6 @@ class _DecisionFusion(EstimatorsFusion):
             scores = [member_scores(e, c, rows, n_classes, self._by_value[m]) for e, c in pairs]
         mean = scores[0] if len(scores) == 1 else np.mean(scores, axis=0)
         return softmax(mean / self.member_temperatures_[m]) if n_classes else mean
-
-
-def cross_fit(
-    combiner: BasePool, P: np.ndarray, ledger: Ledger, patterns: np.ndarray | None = None
-) -> tuple[np.ndarray, list, BasePool]:
-    """Fused predictions of each fold by a pool fitted without it, these pools, and the pool of all rows.
-
-    Without `patterns`, the sets of members that new rows may have, the pools prepare for those of `P` only.
-
-    Returns
-    -------
-    fused : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
-        NaN in rows of no test fold, and where no member has a prediction.
-    pools : list of (train, test, pool)
-    pool : BasePool
-    """
-    classes = np.array(ledger.labels) if ledger.n_classes else None
-    labels = ledger.y if classes is None else classes[ledger.y]
-    mask = np.isfinite(P if P.ndim == 2 else P[..., 0])
-    rows = np.flatnonzero(mask.any(axis=0))
-    patterns = np.unique(mask.T, axis=0) if patterns is None else patterns
-
-    def fit(chosen: np.ndarray) -> BasePool:
-        weight = None if ledger.sample_weight is None else ledger.sample_weight[chosen]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MissingModalityWarning)
-            pool = clone(combiner)
-            return pool.fit(P[:, chosen], labels[chosen], mask[:, chosen], weight, classes=classes, patterns=patterns)
-
-    fused, pools = np.full(P.shape[1:], np.nan), []
-    for train, test in ledger.splits:
-        train, test = np.intersect1d(train, rows), np.intersect1d(test, rows)
-        if not len(test) or not len(train) or (ledger.n_classes and len(np.unique(ledger.y[train])) < 2):
-            continue
-        pool = fit(train)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MissingModalityWarning)
-            fused[test] = pool.pool(P[:, test], mask[:, test])
-        pools.append((train, test, pool))
-    return fused, pools, fit(np.arange(len(ledger.y)))
 
 
 class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
@@ -407,12 +377,11 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         rows = np.flatnonzero(np.isfinite(fused).all(axis=1))
         self._calibration = self._fit_calibration(fused, rows, ledger)
         self.temperature_ = float(self._calibration[0]) if self._calibration.ndim == 1 else 1.0
-        oof = fused.copy()
+        filled = []
         for train, test in ledger.splits:
-            train, test = np.intersect1d(train, rows), np.intersect1d(test, rows)
-            if len(train) and len(test):
-                oof[test] = self._calibrate(fused[test], self._fit_calibration(fused, train, ledger))
-        self.oof_proba_ = oof.astype(np.float32)
+            others, test = np.setdiff1d(np.intersect1d(train, rows), test), np.intersect1d(test, rows)
+            filled.append((test, self._calibrate(fused[test], self._fit_calibration(fused, others, ledger))))
+        self.oof_proba_ = mean_over_folds(filled, len(ledger.y), ledger.n_classes).astype(np.float32)
 
     def _fit_calibration(self, fused, rows, ledger):
         """A temperature, as an array of shape (1,), or the coefficients of sigmoids."""

@@ -23,6 +23,7 @@ from ensemblefuse.fusion._base import (
     warn_new_patterns,
     warn_unweighted,
 )
+from ensemblefuse.fusion._candidates import fold_positions
 from ensemblefuse.fusion._heads import HeadSearch, default_head, default_search
 from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits
 from ensemblefuse.fusion._members import Member, fit_preparation, member_scores
@@ -38,6 +39,7 @@ class _FeatureFusion(BaseFusion):
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         if self.estimator is not None:
             check_estimator_kind(self, "all blocks", self.estimator, classify=self._classify)
+        self._forget()
         blocks = self._read_blocks(X, reset=True)
         y = self._read_target(y, len(blocks))
         weight = self._row_weights(sample_weight, blocks, y)
@@ -48,34 +50,37 @@ class _FeatureFusion(BaseFusion):
         if not there.any():
             raise ValueError("every block is missing in every row of X; there is nothing to fit.")
         self._learn_prior(y, weight)
+        used = there if weight is None else there & (weight > 0)
+        splits = None
+        if self.estimator is None and self._can_be_tuned(y[used]):
+            splits = make_splits(self.cv, y, groups, classify=self._classify)
         if self.missing == "reduced":
-            fit_reduced(self, blocks, y, weight, groups)
+            fit_reduced(self, blocks, y, weight, used, splits)
             return
-        rows = np.flatnonzero(there)
         table = blocks.side_by_side(blocks.names)
-        table = table if there.all() else table[rows]
         self._fit_rows(
-            table,
+            table if used.all() else table[used],
             blocks.spans(blocks.names),
-            y[rows],
-            None if weight is None else weight[rows],
-            None if groups is None else groups[rows],
+            y[used],
+            None if weight is None else weight[used],
+            None if splits is None else fold_positions(splits, used),
         )
 
     known_: np.ndarray
 
-    def _fit_rows(self, table, spans, y, weight, groups) -> None:
+    def _fit_rows(self, table, spans, y, weight, splits) -> None:
         y = self._known_target(y)
         weighted = weight is not None
         if self.missing == "dropout":
             dropout = ModalityDropout(blocks=spans, random_state=self.random_state)
             table, y, weight = dropout.fit_resample(table, y, weight)
             # The copies of a row stay on its side of every inner split.
-            groups = dropout.sample_indices_ if groups is None else groups[dropout.sample_indices_]
+            side = lambda rows: np.flatnonzero(np.isin(dropout.sample_indices_, rows))
+            splits = None if splits is None else [(side(train), side(test)) for train, test in splits]
         prepare = self._preparation(spans)
         with threadpool_limits(1, "blas"):
-            if self.estimator is None and self._can_be_tuned(y):
-                self._fit_default(prepare, table, spans, y, weight, groups)
+            if splits is not None:
+                self._fit_default(prepare, table, spans, y, weight, splits)
                 return
             labels = self.classes_[self.known_].tolist() if self._classify else []
             self.prepare_, table = fit_preparation(prepare, table, y, weight)
@@ -131,14 +136,13 @@ class _FeatureFusion(BaseFusion):
 
     def _can_be_tuned(self, y: np.ndarray) -> bool:
         """Whether two folds can be made that hold two classes each."""
-        return len(y) > 3 and (not self._classify or np.sort(np.bincount(y))[-2] > 1)
+        return len(y) > 3 and (not self._classify or np.sort(np.bincount(y, minlength=2))[-2] > 1)
 
-    def _fit_default(self, prepare, table, spans, y, weight, groups) -> None:
+    def _fit_default(self, prepare, table, spans, y, weight, splits) -> None:
         """Choose the default head by its out-of-fold loss, and fit it on all rows."""
         labels = self.classes_[self.known_].tolist() if self._classify else []
         width = table.shape[1] / len(spans)
         search = default_search(width, table.shape, len(labels), weighted=weight is not None, prepare=prepare)
-        splits = make_splits(self.cv, y, groups, classify=self._classify)
         ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs)
         (entry,) = ledger.add([Member("all blocks", search, table, np.ones(len(y), dtype=bool))])
         ledger.refit([entry])

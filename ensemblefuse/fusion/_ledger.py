@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import joblib
@@ -18,6 +18,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 
 from ensemblefuse.combine import fit_temperature
 from ensemblefuse.combine._base import softmax
+from ensemblefuse.fusion._heads import HeadSearch
 from ensemblefuse.fusion._members import Fit, Member, fit_one, member_scores
 
 __all__ = [
@@ -26,8 +27,8 @@ __all__ = [
     "Member",
     "NothingToFitError",
     "OutOfTimeError",
-    "fit_members",
     "make_splits",
+    "mean_over_folds",
     "member_scores",
 ]
 
@@ -105,17 +106,16 @@ class Entry:
     Attributes
     ----------
     member : Member
-    scores : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
-        Out-of-fold scores of the chosen head; NaN where there are none: the row is missing there, is in no test fold,
-        or the training rows of its fold held no two classes. A row in several test folds has the mean.
     temperature : float
-        Of the scores; 1 for a member that gives probabilities.
-    predictions : ndarray of the shape of `scores`
-        Probabilities, or the scores themselves in regression.
+        Of the scores of the chosen head; 1 for a member that gives probabilities.
+    predictions : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+        Out-of-fold probabilities, or numbers, head and temperature chosen without the fold too. NaN where there are
+        none: the row is missing there, is in no test fold, or the training rows of its fold held no two classes. A row
+        in several test folds has the mean.
     head : int
-        The chosen one of ``member.heads``.
+        The one of ``member.heads`` that is best on all rows, which predicts new ones.
     loss : float
-        Weighted mean of -log p, or of the squared error, over the rows with predictions.
+        Its weighted mean of -log p, or of the squared error, over all rows with predictions.
     folds : list of Fit
         Fitted on each training set, if the ledger keeps them.
     refit : Fit or None
@@ -125,7 +125,6 @@ class Entry:
     """
 
     member: Member
-    scores: np.ndarray
     temperature: float
     predictions: np.ndarray
     head: int
@@ -157,7 +156,7 @@ class Ledger:
     keep_folds : bool
         Whether to keep the estimators of the folds.
     deadline : float, optional
-        `time.perf_counter` after which no fit is started.
+        `time.time` after which no fit is started.
     """
 
     def __init__(self, y, splits, sample_weight, labels, *, groups=None, n_jobs=None, keep_folds=False, deadline=None):
@@ -191,61 +190,97 @@ class Ledger:
         everything = np.arange(len(self.y))
         jobs = [(entry.member, [entry.head], everything, everything[:0]) for entry in waiting]
         deadline, self.deadline = self.deadline, None  # the end of a search must be finished
-        for entry, fit in zip(waiting, self._run(jobs, keep=True), strict=True):
-            entry.refit = fit
-        self.deadline = deadline
+        try:
+            for entry, fit in zip(waiting, self._run(jobs, keep=True), strict=True):
+                entry.refit = fit
+        finally:
+            self.deadline = deadline
 
     def _run(self, jobs: list, keep: bool) -> Iterator[Fit]:
         """Results in order. The first jobs run here, until it is clear that the rest is worth starting workers."""
         start, todo = perf_counter(), list(jobs)
         while todo:
-            if self.deadline is not None and perf_counter() > self.deadline:
-                raise OutOfTimeError
-            yield _fit_lean(todo.pop(0), self.y, self.sample_weight, self.labels, keep)
+            yield _fit_lean(todo.pop(0), self.y, self.sample_weight, self.labels, keep, self.deadline)
             spent = perf_counter() - start
             left = spent / (len(jobs) - len(todo)) * len(todo)
             if len(todo) > 1 and left > _WORTH_WORKERS and effective_n_jobs(self.n_jobs) > 1:
                 break
         if todo:
-            work = (delayed(_fit_lean)(job, self.y, self.sample_weight, self.labels, keep) for job in todo)
+            shared = (self.y, self.sample_weight, self.labels, keep, self.deadline)
+            work = (delayed(_fit_lean)(job, *shared) for job in todo)
             yield from Parallel(n_jobs=self.n_jobs)(work)
 
     def _enter(self, member: Member, folds: list[Fit]) -> Entry:
-        columns = [self._gather(member, folds, head) for head in range(len(member.heads))]
-        rated = [(*self._rate(scores, folds, head), scores) for head, scores in enumerate(columns)]
-        head = int(np.argmin([loss for loss, _, _, _ in rated]))
-        loss, temperature, predictions, scores = rated[head]
+        by_head = [self._gather(member, folds, head) for head in range(len(member.heads))]
+        everything = np.arange(len(self.y))
+        head, temperature, loss = self._choose(by_head, folds, everything)
+        predictions = self._predictions(by_head, folds, (head, temperature))
         seconds = float(sum(sum(fit.seconds) for fit in folds))
         kept = [_only(fit, head) for fit in folds] if self.keep_folds else []
-        return Entry(member, scores, temperature, predictions, head, loss, kept, None, seconds)
+        return Entry(member, temperature, predictions, head, loss, kept, None, seconds)
 
     def _gather(self, member: Member, folds: list[Fit], head: int) -> np.ndarray:
+        """Out-of-fold scores of one head; NaN throughout if it failed in a fold."""
         n = len(self.y)
-        total = np.zeros((n, self.n_classes) if self.n_classes else n)
-        count = np.zeros(n)
-        for fit, (_, test) in zip(folds, self.splits, strict=True):
-            test = test[member.present[test]]
-            if fit.scores and len(test):
-                np.add.at(total, test, fit.scores[head])
-                np.add.at(count, test, 1)
-        filled = count > 0
-        total[~filled] = np.nan
-        total[filled] /= count[filled][:, None] if self.n_classes else count[filled]
-        return total
+        if any(fit.scores and fit.scores[head] is None for fit in folds):
+            return np.full((n, self.n_classes) if self.n_classes else n, np.nan)
+        pairs = [(test[member.present[test]], fit) for fit, (_, test) in zip(folds, self.splits, strict=True)]
+        filled: list = [(test, fit.scores[head]) for test, fit in pairs if fit.scores and len(test)]
+        return mean_over_folds(filled, n, self.n_classes)
 
-    def _rate(self, scores: np.ndarray, folds: list[Fit], head: int) -> tuple[float, float, np.ndarray]:
-        """Loss, temperature and predictions."""
-        rows = np.isfinite(scores[:, 0] if self.n_classes else scores)
+    def _predictions(self, by_head: list[np.ndarray], folds: list[Fit], overall: tuple[int, float]) -> np.ndarray:
+        """What the ledger says of each row: head and temperature are chosen without the row's own fold.
+
+        Where the rest of the rows has no predictions, as with one test fold only, the overall choice must do.
+        """
+        alone = len(by_head) == 1 and not self._by_value(folds, 0)  # there is nothing to choose
+        filled = []
+        for train, test in self.splits:
+            head, temperature = overall
+            if not alone:
+                other, own, loss = self._choose(by_head, folds, np.setdiff1d(train, test))
+                head, temperature = (other, own) if np.isfinite(loss) else overall
+            test = test[self._known(by_head[head])[test]]
+            scores = by_head[head][test]
+            filled.append((test, softmax(scores / temperature) if self.n_classes else scores))
+        return mean_over_folds(filled, len(self.y), self.n_classes)
+
+    def _choose(self, by_head: list[np.ndarray], folds: list[Fit], rows: np.ndarray) -> tuple[int, float, float]:
+        """Head of least loss on these rows, its temperature, and the loss."""
+        rated = [self._rate(scores, rows, self._by_value(folds, head)) for head, scores in enumerate(by_head)]
+        head = int(np.argmin([loss for loss, _ in rated]))
+        return head, rated[head][1], rated[head][0]
+
+    def _by_value(self, folds: list[Fit], head: int) -> bool:
+        return bool(self.n_classes) and any(fit.by_value[head] for fit in folds if fit.scores)
+
+    def _known(self, scores: np.ndarray) -> np.ndarray:
+        return np.isfinite(scores[:, 0] if self.n_classes else scores)
+
+    def _rate(self, scores: np.ndarray, rows: np.ndarray, by_value: bool) -> tuple[float, float]:
+        """Loss on some rows, and temperature."""
+        rows = rows[self._known(scores)[rows]]
+        if self.sample_weight is not None:
+            rows = rows[self.sample_weight[rows] > 0]
+        if not len(rows):
+            return np.inf, 1.0
         y, weight = self.y[rows], None if self.sample_weight is None else self.sample_weight[rows]
-        usable = rows.any() and (weight is None or weight.sum() > 0)
         if not self.n_classes:
-            return float(np.average((scores[rows] - y) ** 2, weights=weight)) if usable else np.inf, 1.0, scores
-        temperature = 1.0
-        if usable and any(fit.by_value[head] for fit in folds if fit.scores):
-            temperature = smooth_temperature(scores[rows], y, weight)
-        predictions = softmax(scores / temperature)
-        truth = np.log(np.maximum(predictions[rows][np.arange(len(y)), y], 1e-15))
-        return float(-np.average(truth, weights=weight)) if usable else np.inf, temperature, predictions
+            return float(np.average((scores[rows] - y) ** 2, weights=weight)), 1.0
+        temperature = smooth_temperature(scores[rows], y, weight) if by_value else 1.0
+        truth = softmax(scores[rows] / temperature)[np.arange(len(y)), y]
+        return float(-np.average(np.log(np.maximum(truth, 1e-15)), weights=weight)), temperature
+
+
+def mean_over_folds(filled: list[tuple[np.ndarray, np.ndarray]], n_samples: int, n_classes: int) -> np.ndarray:
+    """One array from ``(test, values)`` of each fold: NaN in rows of none, the mean in rows of several."""
+    total = np.zeros((n_samples, n_classes) if n_classes else n_samples)
+    count = np.zeros(n_samples)
+    for test, values in filled:
+        np.add.at(total, test, values)
+        np.add.at(count, test, 1)
+    total[count == 0] = np.nan
+    return total / (np.maximum(count, 1)[:, None] if n_classes else np.maximum(count, 1))
 
 
 def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
@@ -259,15 +294,22 @@ def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | N
 
 def member_key(member: Member) -> str:
     """What makes two members the same: data, rows and estimator."""
-    try:
-        recipe = joblib.hash(member.estimator)
-    except Exception:  # what cannot be pickled is only the same as itself
-        recipe = f"id {id(member.estimator)}"
+    prepare = [member.estimator.prepare] if isinstance(member.estimator, HeadSearch) else []
+    recipe = [_recipe(part) for part in [*prepare, *member.heads]] + [str(member.decides_by_value)]
     return f"{id(member.data)} {joblib.hash((member.present, member.groups))} {recipe}"
 
 
-def _fit_lean(job: tuple, y, sample_weight, labels, keep) -> Fit:
-    """`fit_one`; without `keep` nothing fitted is carried back."""
+def _recipe(estimator: Any) -> str:
+    try:
+        return str(joblib.hash(estimator))
+    except Exception:  # what cannot be pickled is only the same as itself
+        return f"id {id(estimator)}"
+
+
+def _fit_lean(job: tuple, y, sample_weight, labels, keep, deadline) -> Fit:
+    """`fit_one`, unless it is too late; without `keep` nothing fitted is carried back."""
+    if deadline is not None and time() > deadline:
+        raise OutOfTimeError
     member, heads, train, test = job
     fit = fit_one(member, heads, y, sample_weight, train, test, labels)
     return fit if keep else replace(fit, estimators=[])
@@ -276,35 +318,3 @@ def _fit_lean(job: tuple, y, sample_weight, labels, keep) -> Fit:
 def _only(fit: Fit, head: int) -> Fit:
     parts = {name: getattr(fit, name)[head : head + 1] for name in ("estimators", "scores", "by_value", "seconds")}
     return replace(fit, **parts)
-
-
-def fit_members(
-    members: Sequence[Member],
-    y: np.ndarray,
-    splits: Sequence[tuple[np.ndarray, np.ndarray]],
-    sample_weight: np.ndarray | None,
-    n_classes: int,
-    n_jobs: int | None,
-) -> tuple[np.ndarray, list[Any], list[np.ndarray], list[str]]:
-    """Out-of-fold scores of members, and each member fitted on all of its rows: a ledger used once.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_members, n_samples, n_classes), or (n_members, n_samples) in regression
-        See `Entry.scores`.
-    estimators : list of fitted estimators, None for one that could not be fitted
-    classes : list of ndarray
-        Codes of the classes that each fitted estimator knows, in its own order.
-    unweighted : list of str
-        Members that took no sample_weight.
-    """
-    ledger = Ledger(y, splits, sample_weight, range(n_classes), n_jobs=n_jobs)
-    entries = ledger.add(members)
-    ledger.refit(entries)
-    fits = [entry.refit for entry in entries if entry.refit is not None]
-    return (
-        np.stack([entry.scores for entry in entries]),
-        [fit.estimators[0] if fit.estimators else None for fit in fits],
-        [fit.classes for fit in fits],
-        [member.name for member, fit in zip(members, fits, strict=True) if not fit.weighted],
-    )

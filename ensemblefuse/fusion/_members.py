@@ -65,10 +65,11 @@ class Fit:
 
     Attributes
     ----------
-    estimators : list of fitted estimators, one a head; empty if the rows held no two classes
+    estimators : list of fitted estimators, one a head, None for a default head that failed; empty if the rows held no
+        two classes
     classes : ndarray of int
         Codes of the classes that the rows held.
-    scores : list of ndarray, one a head
+    scores : list of ndarray or None, one a head
         For the test rows; empty as above, or without test rows.
     by_value : list of bool, one a head
         Whether the scores are decision values, which want a temperature.
@@ -79,7 +80,7 @@ class Fit:
 
     estimators: list[Any]
     classes: np.ndarray
-    scores: list[np.ndarray]
+    scores: list[np.ndarray | None]
     by_value: list[bool]
     weighted: bool
     seconds: list[float]
@@ -133,7 +134,8 @@ def fit_one(
             known = [labels[code] for code in classes] if n_classes else []
             groups = None if member.groups is None else member.groups[train]
             fits = _fit_heads(member, heads, X, local, weight, known, groups)
-            scores = [member_scores(f, classes, X_test, n_classes, member.decides_by_value) for f, _, _ in fits]
+            say = lambda fitted: member_scores(fitted, classes, X_test, n_classes, member.decides_by_value)
+            scores = [None if fitted is None else say(fitted) for fitted, _, _ in fits]
     except Exception as error:
         error.add_note(f"while fitting member {member.name!r}")
         raise
@@ -162,19 +164,28 @@ def _fit_heads(
         return [(fitted, weighted, perf_counter() - start)]
     prepare, Z = fit_preparation(member.estimator.prepare, X, y, weight)
     shared = (perf_counter() - start) / len(heads)
-    fits, before = [], None
+    fits: list[tuple[Any, bool, float]] = []
+    before = None
     for head in heads:
         start = perf_counter()
-        estimator = _start_from(member.estimator.heads[head], before)
-        if estimator is None:
-            fitted, weighted = fit_estimator(weight_codes(member.estimator.heads[head], known), Z, y, weight)
-        else:
-            fitted, weighted = estimator.fit(Z, y, sample_weight=weight).set_params(warm_start=False), True
-        before = fitted
-        fits.append(
-            (make_pipeline(*[step for _, step in prepare.steps], fitted), weighted, shared + perf_counter() - start)
-        )
+        whole, weighted = None, True
+        try:
+            before, weighted = _fit_head(weight_codes(member.estimator.heads[head], known), before, Z, y, weight)
+            whole = make_pipeline(*[step for _, step in prepare.steps], before)
+        except (ValueError, np.linalg.LinAlgError):
+            # Of several heads one may be no good for so few rows; the last one must not fail.
+            if not any(fitted is not None for fitted, _, _ in fits) and head == heads[-1]:
+                raise
+        fits.append((whole, weighted, shared + perf_counter() - start))
     return fits
+
+
+def _fit_head(head: Any, before: Any, Z: Any, y: np.ndarray, weight: Any) -> tuple[Any, bool]:
+    """A fitted clone, started from `before` if that is possible, and whether it took the weights."""
+    estimator = _start_from(head, before)
+    if estimator is None:
+        return fit_estimator(head, Z, y, weight)
+    return estimator.fit(Z, y, sample_weight=weight).set_params(warm_start=False), True
 
 
 def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, Any]:

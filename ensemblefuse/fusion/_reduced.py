@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._candidates import fold_positions
 
 __all__ = ["fit_reduced", "predict_reduced"]
 
@@ -21,27 +22,31 @@ _MIN_ROWS = 10
 _JOIN = " + "
 
 
-def fit_reduced(fusion: Any, blocks: Blocks, y: np.ndarray, weight: np.ndarray | None, groups: Any) -> None:
-    """Fit `fusion.reduced_`: a clone of `fusion` for each combination of blocks, on all rows that hold them.
+def fit_reduced(
+    fusion: Any, blocks: Blocks, y: np.ndarray, weight: np.ndarray | None, used: np.ndarray, splits: Any
+) -> None:
+    """Fit `fusion.reduced_`: a clone of `fusion` for each combination of blocks, on all `used` rows that hold them.
 
-    A combination that too few rows hold, or rows that lack a class, gets no model.
+    All of them choose their default heads on the same splits. A combination that too few rows hold, or rows that lack a
+    class, gets no model.
     """
     fusion.reduced_ = {}
-    n_classes = len(np.unique(y)) if fusion._classify else 0
+    n_classes = len(np.unique(y[used])) if fusion._classify else 0
     for names in _combinations(blocks):
         there = blocks.present[[blocks.names.index(name) for name in names]].all(axis=0)
-        rows = np.flatnonzero(there)
-        if len(rows) < min(_MIN_ROWS, len(y)) or (n_classes and len(np.unique(y[rows])) < n_classes):
+        rows = np.flatnonzero(there & used)
+        if len(rows) < min(_MIN_ROWS, int(used.sum())) or (n_classes and len(np.unique(y[rows])) < n_classes):
             continue
         model = clone(fusion).set_params(missing="raise", blocks=blocks.spans(names), weights=_part(fusion, names))
         if fusion._classify:
             model.set_params(class_weight=None)  # the row weights hold it already
+        if splits is not None:
+            model.set_params(cv=fold_positions(splits, there & used))
         labels = fusion.classes_[y[rows]] if fusion._classify else y[rows]
         model.fit(
             blocks.side_by_side(names)[rows],
             labels,
             sample_weight=None if weight is None else weight[rows],
-            groups=None if groups is None else np.asarray(groups)[rows],
         )
         fusion.reduced_[_JOIN.join(names)] = model
     if not fusion.reduced_:

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from time import perf_counter
+from time import time
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._ledger import Ledger, Member, NothingToFitError, OutOfTimeError, make_splits
+from ensemblefuse.fusion._ledger import Ledger, NothingToFitError, OutOfTimeError, make_splits
+from ensemblefuse.fusion._search_runs import (
+    DECISION,
+    Run,
+    SearchTable,
+    estimator_of,
+    make_scorer,
+    shares_ledger,
+    summarise,
+)
 
 __all__ = ["FusionSearchCV"]
 
 ALONE = " alone"
-_DECISION = (DecisionFusionClassifier, DecisionFusionRegressor)
-_FEATURE = (FeatureFusionClassifier, FeatureFusionRegressor)
 
 
 class FusionSearchCV(BaseFusion):
@@ -154,7 +160,8 @@ class FusionSearchCV(BaseFusion):
         -------
         self
         """
-        start = perf_counter()
+        start = time()
+        self._forget()
         self._check_params()
         blocks = self._read(X, reset=True)
         if self._classify and y is not None and str(type_of_target(y)).startswith("continuous"):
@@ -163,11 +170,16 @@ class FusionSearchCV(BaseFusion):
         weight = self._read_weight(sample_weight, blocks)
         groups = self._read_groups(groups, len(blocks))
         splits = make_splits(self.cv, codes, groups, classify=self._classify)
+        if np.unique(np.concatenate([test for _, test in splits]), return_counts=True)[1].max() > 1:
+            raise ValueError(
+                f"cv={self.cv!r} tests rows more than once; FusionSearchCV keeps one prediction a row. For repeated "
+                "cross-validation see compare_fusions."
+            )
         labels = self.classes_.tolist() if self._classify else []
         candidates = self._strategies()
-        fold_models = any(isinstance(c, _DECISION) and not c.refit for c in candidates.values())
+        fold_models = any(isinstance(c, DECISION) and not c.refit for c in candidates.values())
         ledger = Ledger(codes, splits, weight, labels, groups=groups, n_jobs=self.n_jobs, keep_folds=fold_models)
-        table = _Table(X, blocks)
+        table = SearchTable(X, blocks)
         runs = self._score_all(candidates, table, ledger, start)
         self._choose(runs)
         wanted = list(runs) if self.refit == "all" else [self.best_strategy_]
@@ -209,7 +221,7 @@ class FusionSearchCV(BaseFusion):
         alone = {}
         for block in self.blocks_:
             others = {name: "drop" for name in self.blocks_ if name != block}
-            estimator = _estimator_of(block, given.values())
+            estimator = estimator_of(block, given.values())
             if estimator is not None or block not in self.raw_blocks_:
                 alone[f"{block}{ALONE}"] = decision({**others, block: estimator}, joint=False)
         taken = sorted(set(alone) & set(given))
@@ -217,12 +229,14 @@ class FusionSearchCV(BaseFusion):
             raise ValueError(f"candidates names {taken}, which are the names of single blocks; rename them.")
         return {**alone, **given}
 
-    def _score_all(self, candidates: dict[str, Any], table: _Table, ledger: Ledger, start: float) -> dict[str, _Run]:
-        scorer = _scorer(self.scoring, self._classify)
-        runs: dict[str, _Run] = {}
+    def _score_all(
+        self, candidates: dict[str, Any], table: SearchTable, ledger: Ledger, start: float
+    ) -> dict[str, Run]:
+        scorer = make_scorer(self.scoring, self._classify)
+        runs: dict[str, Run] = {}
         hopeless: list[str] = []
         for name, candidate in candidates.items():
-            run = _Run(self._adopt(candidate), _shares(candidate))
+            run = Run(self._adopt(candidate), shares_ledger(candidate))
             try:
                 run.score(table, ledger, scorer)
             except OutOfTimeError:
@@ -257,7 +271,7 @@ class FusionSearchCV(BaseFusion):
     def _adopt(self, candidate: Any) -> Any:
         """A clone that knows the blocks and the classes."""
         candidate = clone(candidate)
-        if not _shares(candidate):
+        if not shares_ledger(candidate):
             if self.blocks is not None and "blocks" in candidate.get_params() and candidate.blocks is None:
                 candidate.set_params(blocks=self.blocks)
         else:
@@ -266,9 +280,9 @@ class FusionSearchCV(BaseFusion):
                     setattr(candidate, name, getattr(self, name))
         return candidate
 
-    def _choose(self, runs: dict[str, _Run]) -> None:
+    def _choose(self, runs: dict[str, Run]) -> None:
         self.fold_scores_ = {name: run.scores for name, run in runs.items()}
-        summaries = [_summary(run.scores, run.mass) for run in runs.values()]
+        summaries = [summarise(run.scores, run.mass) for run in runs.values()]
         mean, error = np.array(summaries).T
         best = int(np.nanargmax(mean))
         if self.rule == "1se":
@@ -373,167 +387,3 @@ def default_candidates(classify: bool) -> dict[str, Any]:
     alone = {name: decision(combiner=pool, joint=False) for name, pool in pools.items()}
     together = {f"hybrid, {name}": decision(combiner=pool) for name, pool in pools.items() if name != "log pool"}
     return {**alone, "feature level": feature(), "hybrid": decision(), **together}
-
-
-class _Table:
-    """What candidates are fitted on: X as given, and its blocks."""
-
-    def __init__(self, X: Any, blocks: Blocks):
-        self.X = X if hasattr(X, "iloc") else np.asarray(X)
-        self.blocks = blocks
-
-
-class _Run:
-    """One candidate on its way through the search."""
-
-    def __init__(self, candidate: Any, shares: bool):
-        self.candidate = candidate
-        self.shares = shares
-        self.scores = self.mass = np.empty(0)
-        self.seconds = 0.0
-        self.n_members = 1
-
-    def score(self, table: _Table, ledger: Ledger, scorer: Any) -> None:
-        predictions = self._predictions(table, ledger)
-        labels = np.array(ledger.labels) if ledger.n_classes else None
-        weight = ledger.sample_weight
-        known = np.isfinite(predictions if predictions.ndim == 1 else predictions[:, 0])
-        scores = []
-        for _, test in ledger.splits:
-            test = test[known[test]]
-            usable = len(test) and (weight is None or weight[test].sum() > 0)
-            scores.append(
-                scorer(predictions[test], ledger.y[test], labels, None if weight is None else weight[test])
-                if usable
-                else np.nan
-            )
-        self.scores = np.array(scores)
-        # With weights a fold counts by the weight of its rows, without them every fold the same.
-        self.mass = np.array([1.0 if weight is None else weight[test].sum() for _, test in ledger.splits])
-
-    def _predictions(self, table: _Table, ledger: Ledger) -> np.ndarray:
-        """Out of fold, with second levels fitted without the fold; the prior where a row has no block."""
-        start = perf_counter()
-        before = sum(entry.seconds for entry in ledger.entries.values())
-        if self.shares:
-            predictions = self.candidate._predict_oof(table.blocks, ledger)
-            entries = self.candidate._enter(table.blocks, ledger)[1]
-        else:
-            present = np.ones(len(ledger.y), dtype=bool)
-            entries = ledger.add([Member("strategy", self.candidate, table.X, present, ledger.groups)])
-            predictions = entries[0].predictions
-        fitted_now = sum(entry.seconds for entry in ledger.entries.values()) - before
-        second_level = max(0.0, perf_counter() - start - fitted_now)
-        self.n_members, self.seconds = len(entries), second_level + sum(entry.seconds for entry in entries)
-        return _with_prior(predictions, table.blocks, ledger)
-
-    def fit(self, table: _Table, ledger: Ledger, y: Any, sample_weight: Any) -> Any:
-        """The candidate fitted on all rows, with what the ledger holds where it can."""
-        if self.shares:
-            self.candidate._fit_members(table.blocks, ledger)
-            return self.candidate
-        params = (
-            {"sample_weight": sample_weight, "groups": ledger.groups} if isinstance(self.candidate, BaseFusion) else {}
-        )
-        return self.candidate.fit(table.X, y, **params)
-
-
-def _shares(candidate: Any) -> bool:
-    """Whether a candidate can take its members from the shared ledger."""
-    if getattr(candidate, "class_weight", None) is not None or getattr(candidate, "blocks", None) is not None:
-        return False
-    if type(candidate) in _FEATURE:
-        return candidate.missing in ("impute", "native", "raise")
-    return type(candidate) in _DECISION
-
-
-def _with_prior(predictions: np.ndarray, blocks: Blocks, ledger: Ledger) -> np.ndarray:
-    empty = ~blocks.present.any(axis=0)
-    if not empty.any():
-        return predictions
-    out = predictions.copy()
-    for train, test in ledger.splits:
-        weight = None if ledger.sample_weight is None else ledger.sample_weight[train]
-        if ledger.n_classes:
-            counts = np.bincount(ledger.y[train], weights=weight, minlength=ledger.n_classes)
-            out[test[empty[test]]] = counts / counts.sum()
-        else:
-            out[test[empty[test]]] = np.average(ledger.y[train], weights=weight)
-    return out
-
-
-def _estimator_of(block: str, candidates: Any) -> Any:
-    """The first estimator that a candidate names for this block, other than the default."""
-    for candidate in candidates:
-        if type(candidate) in _DECISION:
-            given = candidate._given(block)
-            if given is not None and not (isinstance(given, str) and given == "drop"):
-                return given
-    return None
-
-
-def _standard_error(scores: np.ndarray) -> float:
-    known = scores[np.isfinite(scores)]
-    return float(np.std(known, ddof=1) / np.sqrt(len(known))) if len(known) > 1 else 0.0
-
-
-def _summary(scores: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
-    """Mean of the folds, and its standard error."""
-    known = np.isfinite(scores)
-    if not known.any():
-        return np.nan, np.nan
-    scores, mass = scores[known], mass[known]
-    mean = np.average(scores, weights=mass)
-    spread = np.average((scores - mean) ** 2, weights=mass)
-    return float(mean), float(np.sqrt(spread / (len(scores) - 1))) if len(scores) > 1 else 0.0
-
-
-class _FixedClassifier(ClassifierMixin, BaseEstimator):
-    """Says what it is given, so that scikit-learn's scorers can score predictions."""
-
-    def __init__(self, classes):
-        self.classes = classes
-
-    @property
-    def classes_(self):
-        return self.classes
-
-    def fit(self, X, y):
-        return self
-
-    def predict_proba(self, X):
-        return X
-
-    def predict(self, X):
-        return self.classes[X.argmax(axis=1)]
-
-
-class _FixedRegressor(RegressorMixin, BaseEstimator):
-    def fit(self, X, y):
-        return self
-
-    def predict(self, X):
-        return X
-
-
-def _scoring_name(scoring: Any, classify: bool) -> Any:
-    if scoring is not None:
-        return scoring
-    return "neg_log_loss" if classify else "neg_root_mean_squared_error"
-
-
-def _scorer(scoring: Any, classify: bool) -> Any:
-    """A function of (predictions, codes or numbers, labels, weight)."""
-    name = _scoring_name(scoring, classify)
-
-    def by_log_loss(proba, y, labels, weight):
-        truth = np.maximum(proba[np.arange(len(y)), y], 1e-15)
-        return float(np.average(np.log(truth), weights=weight))
-
-    def by_scorer(predictions, y, labels, weight):
-        model = _FixedRegressor() if labels is None else _FixedClassifier(labels)
-        weights = {} if weight is None else {"sample_weight": weight}
-        return float(check_scoring(model, name)(model, predictions, y if labels is None else labels[y], **weights))
-
-    # scikit-learn's own refuses a fold that lacks a class.
-    return by_log_loss if name == "neg_log_loss" else by_scorer

@@ -1,0 +1,56 @@
+"""Second levels fitted without the rows that they combine. Floor 3."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.base import clone
+
+from ensemblefuse.combine import BasePool
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._ledger import Ledger, mean_over_folds
+
+__all__ = ["cross_fit"]
+
+
+def cross_fit(
+    combiner: BasePool, P: np.ndarray, ledger: Ledger, patterns: np.ndarray | None = None
+) -> tuple[np.ndarray, list, BasePool]:
+    """Fused predictions of each fold by a pool fitted without it, these pools, and the pool of all rows.
+
+    Without `patterns`, the sets of members that new rows may have, the pools prepare for those of `P` only.
+
+    Returns
+    -------
+    fused : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+        NaN in rows of no test fold, and where no member has a prediction; the mean in rows of several.
+    pools : list of (train, test, pool)
+    pool : BasePool
+    """
+    classes = np.array(ledger.labels) if ledger.n_classes else None
+    labels = ledger.y if classes is None else classes[ledger.y]
+    mask = np.isfinite(P if P.ndim == 2 else P[..., 0])
+    rows = np.flatnonzero(mask.any(axis=0))
+    patterns = np.unique(mask.T, axis=0) if patterns is None else patterns
+
+    def fit(chosen: np.ndarray) -> BasePool:
+        weight = None if ledger.sample_weight is None else ledger.sample_weight[chosen]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            pool = clone(combiner)
+            return pool.fit(P[:, chosen], labels[chosen], mask[:, chosen], weight, classes=classes, patterns=patterns)
+
+    filled, pools = [], []
+    for train, test in ledger.splits:
+        train, test = np.intersect1d(train, rows), np.intersect1d(test, rows)
+        heavy = train if ledger.sample_weight is None else train[ledger.sample_weight[train] > 0]
+        if not len(test) or not len(heavy) or (ledger.n_classes and len(np.unique(ledger.y[heavy])) < 2):
+            continue
+        pool = fit(train)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            filled.append((test, pool.pool(P[:, test], mask[:, test])))
+        pools.append((train, test, pool))
+    fused = mean_over_folds(filled, len(ledger.y), ledger.n_classes)
+    return fused, pools, fit(np.arange(len(ledger.y)))
