@@ -50,7 +50,7 @@ from ensemblefuse import (
 
 WIDTH, N_BLOCKS, N_CLASSES = 512, 3, 5
 COLUMNS = {name: [f"{name}__{i}" for i in range(WIDTH)] for name in ("image", "text", "audio")}
-LIMITS = {"search": 1.5, "default search": 0.5, "predict": 5.0, "jobs": 0.75, "memory": 4.0}
+LIMITS = {"search": 1.0, "default search": 0.2, "predict": 5.0, "jobs": 1.1, "memory": 3.0}
 
 
 def make_embeddings(n: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
