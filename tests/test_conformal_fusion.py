@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
@@ -19,13 +20,16 @@ from ensemblefuse import (
     CascadeFusionClassifier,
     ConformalFusionClassifier,
     ConformalFusionRegressor,
+    CooperativeRegressor,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
+    KernelFusionRegressor,
     LogPool,
     MeanPool,
     MissingModalityWarning,
+    SequentialFusionRegressor,
     load_model,
     save_model,
 )
@@ -396,6 +400,34 @@ def test_any_classifier_of_one_table():
     model.fit(X.to_numpy(dtype=np.float32), y)
     assert model.patterns_.tolist() == [[True, True]]
     assert hits(model, X.to_numpy(dtype=np.float32), y).mean() > 0.85
+
+
+def test_rows_of_weight_0_are_not_learned_by_an_estimator_without_weights():
+    X, y = numbers(90)
+    heavy = np.arange(90) % 3 > 0
+    fold = np.arange(90) // 3 % 3
+    spoilt = np.where(heavy, y, 1000.0)
+    with pytest.warns(UserWarning, match="take no sample_weight"):
+        model = ConformalFusionRegressor(KNeighborsRegressor(1), cv=PredefinedSplit(fold)).fit(
+            X, spoilt, sample_weight=heavy.astype(float)
+        )
+    alone = ConformalFusionRegressor(KNeighborsRegressor(1), cv=PredefinedSplit(fold[heavy])).fit(X[heavy], y[heavy])
+    assert_allclose(model.predict_interval(X), alone.predict_interval(X))
+    X, y = make_blocks(n=90, n_classes=2)
+    y[:20] = "nothing"
+    weight = np.where(y == "nothing", 0.0, 1.0)
+    with pytest.warns(UserWarning, match="take no sample_weight"):
+        model = ConformalFusionClassifier(KNeighborsClassifier()).fit(X, y, sample_weight=weight)
+    assert not model.predict_proba(X)[:, 2].any() and not model.predict_set(X, alpha=0.2)[:, 2].any()
+
+
+@pytest.mark.parametrize(
+    "fusion", [KernelFusionRegressor(0.1), CooperativeRegressor(0.0, alpha=1.0), SequentialFusionRegressor(Ridge())]
+)
+def test_intervals_far_from_0_are_as_narrow_as_near_it(fusion):
+    X, y = numbers(100)
+    near, far = (ConformalFusionRegressor(fusion).fit(X, target) for target in (y, y + 1.7e9))
+    assert far.quantile_ == pytest.approx(near.quantile_, abs=1e-3)
 
 
 def test_weights_move_the_quantile_to_the_population_that_they_describe():

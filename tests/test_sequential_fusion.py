@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_blocks
+from joblib import Parallel
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logit, softmax
 from sklearn.base import clone
@@ -29,6 +30,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
+from ensemblefuse.fusion import _jobs
 from ensemblefuse.fusion._stage import fit_stage, stage_step
 from ensemblefuse.testing import check_fusion
 
@@ -323,6 +325,50 @@ def test_a_row_of_weight_two_is_two_rows(head):
     assert a.order_ == b.order_
     assert_allclose(a.stage_losses_, b.stage_losses_, rtol=5e-3)
     assert_allclose(a.predict_proba(X), b.predict_proba(X), atol=2e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.*take no sample_weight")
+def test_rows_of_weight_0_are_not_fitted_even_by_an_estimator_without_weights():
+    X, y = numbers(120)
+    weight = (np.arange(120) % 3 > 0).astype(float)
+    fold = np.arange(120) // 3 % 4
+    splits = lambda fold: [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(4)]
+    heavy = weight > 0
+    head = KNeighborsRegressor(1)
+    spoilt = np.where(heavy, y, 1000.0)
+    model = SequentialFusionRegressor(head, cv=splits(fold)).fit(X, spoilt, sample_weight=weight)
+    alone = SequentialFusionRegressor(head, cv=splits(fold[heavy])).fit(X[heavy], y[heavy])
+    assert model.order_ == alone.order_
+    assert_allclose(model.predict(X), alone.predict(X))
+    assert_allclose(model.oof_fused_[heavy], alone.oof_fused_)
+
+
+def test_a_class_of_no_weight_is_not_one_to_learn():
+    X, y = make_blocks(n=90, n_classes=2)
+    y[:30] = "nothing"
+    weight = np.where(y == "nothing", 0.0, 1.0)
+    model = SequentialFusionClassifier(Ridge()).fit(X, y, sample_weight=weight)
+    assert [classes.tolist() for classes in model.stage_classes_.values()] == [[0, 1]] * 3
+    assert (model.predict_proba(X)[:, 2] < 1e-6).all()
+
+
+def test_out_of_fold_numbers_keep_their_precision():
+    X, y = numbers(100)
+    far = SequentialFusionRegressor(Ridge()).fit(X, y + 1.7e9)
+    assert far.oof_fused_.dtype == np.float64
+    assert_allclose(far.oof_fused_ - 1.7e9, SequentialFusionRegressor(Ridge()).fit(X, y).oof_fused_, atol=1e-4)
+
+
+def test_workers_are_not_started_for_short_fits(monkeypatch, blocks):
+    monkeypatch.setattr(Parallel, "__call__", None)
+    SequentialFusionClassifier(n_jobs=2).fit(*blocks)
+
+
+def test_long_fits_get_workers_once_that_is_known(monkeypatch, blocks):
+    alone = SequentialFusionClassifier().fit(*blocks)
+    monkeypatch.setattr(_jobs, "_WORTH_WORKERS", 0.0)
+    monkeypatch.setattr(_jobs, "Parallel", lambda n_jobs: Parallel(n_jobs, backend="threading"))
+    assert_array_equal(SequentialFusionClassifier(n_jobs=2).fit(*blocks).oof_proba_, alone.oof_proba_)
 
 
 def test_an_estimator_without_weights_is_named_once():

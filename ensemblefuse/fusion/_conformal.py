@@ -23,9 +23,9 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     is in the set of a new row if it fits no worse than the ceil((n + 1) (1 - alpha))-th best of the n true classes.
 
     The scores come from models of the folds and the sets from the model that was fitted on all rows, so no theorem for
-    finite samples holds (CV+, which keeps the models of the folds, promises 1 - 2 alpha). It is for
-    new rows drawn like those in `fit`; with `sample_weight`, for the
-    population that the weights describe, a new row having their mean weight.
+    finite samples holds (CV+, which keeps the models of the folds, promises 1 - 2 alpha). It is for new rows drawn like
+    those in `fit`; with `sample_weight`, for the population that the weights describe, a new row having their mean
+    weight.
 
     Inside a pipeline: ``pipe[-1].predict_set(pipe[:-1].transform(X))``.
 

@@ -21,6 +21,7 @@ from ensemblefuse.fusion._base import (
 )
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.fusion._members import take_rows
 from ensemblefuse.table import to_frame
 
 __all__ = ["BaseConformalFusion", "conformal_quantile", "label_scores"]
@@ -71,10 +72,12 @@ class BaseConformalFusion(BaseFusion):
         if not _num_samples(X):
             raise ValueError(f"Found 0 samples in X; {type(self).__name__} needs at least one.")
         y = self._read_target(y, _num_samples(X))
-        self.fusion_, weighted = _fit_fusion(fusion, X, y, sample_weight, groups)
+        for name in ("blocks_", "raw_blocks_"):  # only those of a fusion that knows no blocks are learned here
+            self.__dict__.pop(name, None)
+        weight = self._read_weight(sample_weight, X)
+        self.fusion_, weighted = _fit_fusion(fusion, X, y, weight, groups)
         validate_data(self, X, reset=True, skip_check_array=True)
         blocks = self._blocks(X, reset=True)
-        weight = self._read_weight(sample_weight, blocks)
         warn_unweighted(self, [] if weighted else ["fusion"])
         predicted = self._out_of_fold(fusion, X, y, weight, groups)
         usable = np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1) & blocks.present.any(axis=0)
@@ -119,14 +122,15 @@ class BaseConformalFusion(BaseFusion):
         codes = np.searchsorted(self.classes_, y) if self._classify else y
         total, count = np.zeros((len(y), len(self.classes_)) if self._classify else len(y)), np.zeros(len(y))
         for train, test in make_splits(self.cv, codes, groups, classify=self._classify):
-            if self._classify and len(np.unique(y[train] if weight is None else y[train][weight[train] > 0])) < 2:
+            train = train if weight is None else train[weight[train] > 0]
+            if len(np.unique(y[train])) < 2 if self._classify else not len(train):
                 continue
             part = [None if array is None else np.asarray(array)[train] for array in (weight, groups)]
             with warnings.catch_warnings():
                 # A fold may lack a pattern that the whole table holds.
                 warnings.simplefilter("ignore", MissingModalityWarning)
-                fitted, _ = _fit_fusion(fusion, _rows(X, train), y[train], *part)
-                total[test] += self._predict_all(fitted, _rows(X, test))
+                fitted, _ = _fit_fusion(fusion, take_rows(X, train), y[train], *part)
+                total[test] += self._predict_all(fitted, take_rows(X, test))
             count[test] += 1
         total[count == 0] = np.nan
         return total / np.maximum(count, 1).reshape(-1, *[1] * (total.ndim - 1))
@@ -194,12 +198,10 @@ def _check_alpha(alpha: Any) -> None:
         raise ValueError(f"alpha, the share of rows that may be missed, must be between 0 and 1; got {alpha!r}.")
 
 
-def _rows(X: Any, rows: np.ndarray) -> Any:
-    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-
-
 def _fit_fusion(fusion: Any, X: Any, y: np.ndarray, weight: Any, groups: Any) -> tuple[Any, bool]:
     """A fitted clone with groups if it takes them, and whether it was weighted if there are weights."""
     if has_fit_parameter(fusion, "groups"):
         return clone(fusion).fit(X, y, sample_weight=weight, groups=groups), True
+    if weight is not None:  # rows of no weight are not left to an estimator, which may take no weights
+        X, y, weight = take_rows(X, weight > 0), y[weight > 0], weight[weight > 0]
     return fit_estimator(fusion, X, y, weight)

@@ -49,7 +49,7 @@ class _Cooperative(BaseFusion):
         best, out_of_fold = self._choose(mean_of_folds(folds, len(self._candidates()), shape), y, weight)
         self.rho_, self.alpha_ = self._candidates()[best]
         self._fit_last(table, present, y, weight)
-        oof = np.full((len(used), *shape[1:]), np.nan, dtype=np.float32)
+        oof = np.full((len(used), *shape[1:]), np.nan, dtype=np.float32 if self._classify else np.float64)
         oof[used] = out_of_fold
         self._keep_oof(oof)
 
@@ -147,7 +147,7 @@ class CooperativeRegressor(RegressorMixin, _Cooperative):
         Mean of `y`; the prediction for a row with no block at all.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
         The combinations of present blocks seen in fit.
-    oof_fused_ : ndarray of shape (n_samples,), dtype float32
+    oof_fused_ : ndarray of shape (n_samples,)
         Out-of-fold predictions at `rho_` and `alpha_`. NaN in rows of no test fold, of weight 0 and without any block.
     n_features_in_, feature_names_in_
         As in scikit-learn.

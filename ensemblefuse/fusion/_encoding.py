@@ -13,7 +13,8 @@ from sklearn.utils import get_tags
 
 from ensemblefuse.blocks import SEPARATOR, Blocks, read_block
 from ensemblefuse.features import PresentRows
-from ensemblefuse.fusion._per_block import PerBlockFusion, take
+from ensemblefuse.fusion._members import take_rows
+from ensemblefuse.fusion._per_block import PerBlockFusion
 from ensemblefuse.table import to_frame
 
 __all__ = ["EncodingFusion"]
@@ -73,7 +74,7 @@ class EncodingFusion(PerBlockFusion):
             values: Any = np.empty((0, 1))
             if len(rows):
                 self.encoders_[name] = clone(self.encoders[name])
-                values = self.encoders_[name].fit_transform(take(self._cells(X, blocks, name), rows))
+                values = self.encoders_[name].fit_transform(take_rows(self._cells(X, blocks, name), rows))
             table = _spread(name, values, rows, len(blocks))
             data[name], present[m] = self._checked(name, table, blocks.labels)
         return Blocks(data, present, blocks.labels)
@@ -81,8 +82,8 @@ class EncodingFusion(PerBlockFusion):
     def _encode_some(self, X: Any, blocks: Blocks, name: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
         """Data of some rows of a block, and those of the rows that hold it: a cell that cannot be read may be none."""
         if name not in self.encoders_:
-            return take(blocks.data[name], rows), rows
-        values = self.encoders_[name].transform(take(self._cells(X, blocks, name), rows))
+            return take_rows(blocks.data[name], rows), rows
+        values = self.encoders_[name].transform(take_rows(self._cells(X, blocks, name), rows))
         table = _spread(name, values, np.arange(len(rows)), len(rows))
         table, there = self._checked(name, table, [blocks.labels[i] for i in rows])
         return table[there], rows[there]

@@ -138,7 +138,7 @@ class _KernelFusion(BaseFusion):
         weights, K = self._train_kernel(grams, y, weight, everything)
         self.weights_ = dict(zip(self.blocks_, weights.tolist(), strict=True))
         self._fit_last(K, y, weight, given, self._strengths()[best])
-        oof = np.full((len(used), *shape[1:]), np.nan, dtype=np.float32)
+        oof = np.full((len(used), *shape[1:]), np.nan, dtype=np.float32 if self._classify else np.float64)
         oof[used] = out_of_fold
         self._keep_oof(oof)
 
@@ -418,7 +418,7 @@ class KernelFusionRegressor(RegressorMixin, _KernelFusion):
         As in `KernelFusionClassifier`.
     prior_ : float
         Mean of `y`; the prediction for a row with no block at all.
-    oof_fused_ : ndarray of shape (n_samples,), dtype float32
+    oof_fused_ : ndarray of shape (n_samples,)
         Out-of-fold predictions at `alpha_`. NaN in rows of no test fold, of weight 0 and without any block.
 
     References

@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from sklearn.pipeline import _name_estimators
 
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import BaseFusion, takes_nan
 
-__all__ = ["PerBlockFusion", "is_number", "name_heads", "take"]
+__all__ = ["PerBlockFusion", "is_number", "name_heads"]
 
 
 class PerBlockFusion(BaseFusion):
@@ -147,8 +146,3 @@ def _replaced(held: Any, path: list[str], value: Any) -> Any:
 def is_number(value: Any) -> bool:
     """Whether a parameter is one real number."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def take(data: Any, rows: np.ndarray) -> Any:
-    """Some rows of an array, a Series or a DataFrame."""
-    return data.iloc[rows] if hasattr(data, "iloc") else data[rows]

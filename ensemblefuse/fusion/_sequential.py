@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -17,8 +16,10 @@ from ensemblefuse._fitting import weight_codes
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.fusion._base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
 from ensemblefuse.fusion._heads import default_head
+from ensemblefuse.fusion._jobs import run_jobs
 from ensemblefuse.fusion._ledger import make_splits
-from ensemblefuse.fusion._per_block import PerBlockFusion, is_number, take
+from ensemblefuse.fusion._members import take_rows
+from ensemblefuse.fusion._per_block import PerBlockFusion, is_number
 from ensemblefuse.fusion._stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
 
 __all__ = ["SequentialFusionClassifier", "SequentialFusionRegressor"]
@@ -118,24 +119,28 @@ class _SequentialFusion(PerBlockFusion):
         if estimator is None:
             estimator = default_head(data.shape[1], classify=self._classify)
         usable = present & np.isfinite(margin).all(axis=1)
+        if weight is not None:
+            usable &= weight > 0  # not left to the estimator, which may take no weights
         everything = np.arange(len(y))
-        jobs = [(train[usable[train]], test[present[test]]) for train, test in splits]
-        jobs.append((everything[usable], everything[:0]))
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_one)(
+        folds = [(train[usable[train]], test[present[test]]) for train, test in splits]
+        folds.append((everything[usable], everything[:0]))
+        coded = weight_codes(estimator, self.classes_.tolist()) if self._classify else estimator
+        jobs = [
+            (
                 name,
-                weight_codes(estimator, self.classes_.tolist()) if self._classify else estimator,
-                take(data, train),
+                coded,
+                take_rows(data, train),
                 y[train],
                 None if weight is None else weight[train],
                 margin[train],
-                take(data, test),
+                take_rows(data, test),
                 self._classify,
             )
-            for train, test in jobs
-        )
+            for train, test in folds
+        ]
+        results = run_jobs(_fit_one, jobs, self.n_jobs)
         step, count = np.zeros_like(margin), np.zeros(len(y))
-        for (_, test), result in zip(jobs, results, strict=True):
+        for (_, test), result in zip(folds, results, strict=True):
             if result.step is not None:
                 step[test] += result.step
                 count[test] += 1
@@ -162,7 +167,7 @@ class _SequentialFusion(PerBlockFusion):
         for name, size in zip(self.order_, self.step_sizes_, strict=True):
             present = blocks.present[blocks.names.index(name)]
             if present.any():
-                rows = take(blocks.data[name], present)
+                rows = take_rows(blocks.data[name], present)
                 step = stage_step(self.estimators_[name], rows, self.stage_classes_[name], n_classes)
                 margin[present] += size * step
             yield margin.copy()
@@ -189,8 +194,7 @@ class _Fit:
 def _fit_one(name, estimator, X, y, weight, margin, X_test, classify) -> _Fit:
     """Fit one stage on one training set and tell its step for one test set, on one BLAS thread."""
     classes, local = np.unique(y, return_inverse=True) if classify else (np.empty(0, dtype=int), y)
-    heavy = y if weight is None else y[weight > 0]
-    if len(heavy) == 0 or (classify and len(np.unique(heavy)) < 2):
+    if len(y) == 0 or (classify and len(classes) < 2):
         return _Fit(None, classes, True, None)
     with threadpool_limits(1, "blas"):
         try:
@@ -387,7 +391,7 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
         `learning_rate`, once a stage.
     stage_losses_ : ndarray of shape (n_stages,)
         Out-of-fold mean squared error after each stage.
-    oof_fused_ : ndarray of shape (n_samples,), dtype float32
+    oof_fused_ : ndarray of shape (n_samples,)
         Out-of-fold predictions of the last stage; NaN as in `SequentialFusionClassifier`.
 
     References
@@ -423,7 +427,7 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
         return float(np.average(error, weights=None if weight is None else weight[known])) if known.any() else np.inf
 
     def _learn_fused(self, margin):
-        self.oof_fused_ = margin[:, 0].astype(np.float32)
+        self.oof_fused_ = margin[:, 0]
 
     def staged_predict(self, X):
         """Predicted value after each stage.

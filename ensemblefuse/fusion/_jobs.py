@@ -1,0 +1,31 @@
+"""Jobs that start workers only where that takes less time than it saves. Floor 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+from joblib import Parallel, delayed, effective_n_jobs
+
+__all__ = ["run_jobs"]
+
+# Workers take about a second to start, which short jobs do not win back.
+_WORTH_WORKERS = 2.0
+
+
+def run_jobs(function: Callable, jobs: Sequence[tuple], n_jobs: int | None) -> list[Any]:
+    """Results of ``function(*job)`` in order.
+
+    The first jobs run here, until it is clear that the rest is worth starting workers.
+    """
+    results: list[Any] = []
+    start = perf_counter()
+    while len(results) < len(jobs):
+        results.append(function(*jobs[len(results)]))
+        left = (perf_counter() - start) / len(results) * (len(jobs) - len(results))
+        if left > _WORTH_WORKERS and len(jobs) - len(results) > 1 and effective_n_jobs(n_jobs) > 1:
+            break
+    if len(results) < len(jobs):
+        results += Parallel(n_jobs=n_jobs)(delayed(function)(*job) for job in jobs[len(results) :])
+    return results
