@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.combine import fit_temperature
 from ensemblefuse.combine._base import softmax
+from ensemblefuse.fusion._ledger import smooth_temperature
 
-__all__ = ["choose_by_log_loss", "choose_by_squared_error", "fold_positions", "read_candidates"]
+__all__ = ["choose_by_log_loss", "choose_by_squared_error", "fold_positions", "mean_of_folds", "read_candidates"]
 
 
 def read_candidates(name: str, value: Any, *, zero: bool) -> list[float]:
@@ -66,12 +66,10 @@ def choose_by_log_loss(scores: np.ndarray, y: np.ndarray, weight: np.ndarray) ->
         _warn_nothing_to_choose_by("the temperature is 1")
         return 0, 1.0, np.full(scores.shape[1:], np.nan)
     y, weight = y[rows], weight[rows]
-    # Platt's smoothing counts rows; weights below 1 make no row less than a row.
-    smoothing = 1 / (max(float(weight.sum()), len(y)) + 2)
-    temperatures = [fit_temperature(s[rows], y, weight, smoothing=smoothing) for s in scores]
+    temperatures = [smooth_temperature(s[rows], y, weight) for s in scores]
     probas = [softmax(s / t) for s, t in zip(scores, temperatures, strict=True)]
     truth = (np.flatnonzero(rows), y)
-    losses = [-np.average(np.log(np.maximum(p[truth], 1e-12)), weights=weight) for p in probas]
+    losses = [-np.average(np.log(np.maximum(p[truth], 1e-15)), weights=weight) for p in probas]
     best = int(np.argmin(losses))
     return best, temperatures[best], probas[best]
 

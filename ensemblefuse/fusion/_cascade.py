@@ -158,6 +158,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         -------
         self
         """
+        self._forget()
         blocks = self._read(X, reset=True, allow_partial=None)
         codes = read_labels(self, y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)

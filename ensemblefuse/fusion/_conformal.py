@@ -125,6 +125,7 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         """
         if self.method not in ("lac", "aps"):
             raise ValueError(f'method must be "lac" or "aps"; got {self.method!r}.')
+        self._forget()
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._fit(X, y, sample_weight, groups)
         return self
@@ -261,6 +262,7 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
         -------
         self
         """
+        self._forget()
         self._fit(X, y, sample_weight, groups)
         return self
 

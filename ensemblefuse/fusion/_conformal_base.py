@@ -72,8 +72,6 @@ class BaseConformalFusion(BaseFusion):
         if not _num_samples(X):
             raise ValueError(f"Found 0 samples in X; {type(self).__name__} needs at least one.")
         y = self._read_target(y, _num_samples(X))
-        for name in ("blocks_", "raw_blocks_"):  # only those of a fusion that knows no blocks are learned here
-            self.__dict__.pop(name, None)
         weight = self._read_weight(sample_weight, X)
         self.fusion_, weighted = _fit_fusion(fusion, X, y, weight, groups)
         validate_data(self, X, reset=True, skip_check_array=True)

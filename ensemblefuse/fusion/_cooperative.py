@@ -6,52 +6,25 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine._base import log_probabilities, softmax
 from ensemblefuse.features import BlockScaler
 from ensemblefuse.fusion._agreement import Design, logistic, penalised_least_squares
-from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers, warn_new_patterns
-from ensemblefuse.fusion._candidates import (
-    choose_by_log_loss,
-    choose_by_squared_error,
-    fold_positions,
-    mean_of_folds,
-    read_candidates,
-)
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.fusion._base import warn_new_patterns
+from ensemblefuse.fusion._candidates import read_candidates
+from ensemblefuse.fusion._members import member_scores
+from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
 
 __all__ = ["CooperativeClassifier", "CooperativeRegressor"]
 
 
-class _Cooperative(BaseFusion):
-    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        self._check_parameters()
-        blocks = self._read(X, reset=True, allow_partial=frozenset())
-        self._refuse_raw("fits a linear model of numbers")
-        y = self._read_target(y, len(blocks))
-        weight = self._read_weight(sample_weight, blocks)
-        weight = np.ones(len(y)) if weight is None else weight
-        used = blocks.present.any(axis=0) & (weight > 0)
-        self._check_rows(blocks.present, used)
-        self.patterns_ = np.unique(blocks.present[:, used].T, axis=0)
-        self._learn_prior(y, weight)
-        splits = fold_positions(make_splits(self.cv, y, groups, classify=self._classify), used)
-        table, present, y, weight = _side_by_side(blocks)[used], blocks.present[:, used], y[used], weight[used]
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(self._fit_fold)(table, present, y, weight, train, test) for train, test in splits
-        )
-        folds = [(test, scores) for (_, test), scores in zip(splits, results, strict=True)]
-        shape = (len(y), len(self.classes_)) if self._classify else (len(y),)
-        best, out_of_fold = self._choose(mean_of_folds(folds, len(self._candidates()), shape), y, weight)
-        self.rho_, self.alpha_ = self._candidates()[best]
-        self._fit_last(table, present, y, weight)
-        oof = np.full((len(used), *shape[1:]), np.nan, dtype=np.float32 if self._classify else np.float64)
-        oof[used] = out_of_fold
-        self._keep_oof(oof)
+class _Cooperative(OneModelFusion):
+    _needs_numbers = "fits a linear model of numbers"
+
+    def _prepare(self, blocks: Blocks, used: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _table(blocks)[used], blocks.present[:, used]
 
     def _check_parameters(self) -> None:
         if self.scaling not in ("equal", "mfa", "frobenius", None):
@@ -63,12 +36,6 @@ class _Cooperative(BaseFusion):
         alphas = read_candidates("alpha", self.alpha, zero=not self._classify)
         return [(rho, alpha) for rho in read_candidates("rho", self.rho, zero=True) for alpha in alphas]
 
-    def _check_rows(self, present: np.ndarray, used: np.ndarray) -> None:
-        if not present.any():
-            raise ValueError("every block is missing in every row of X; there is nothing to fit.")
-        if not used.any():
-            raise ValueError("every row that holds a block has sample_weight 0; there is nothing to fit.")
-
     def _spans(self) -> dict[str, np.ndarray]:
         """Positions of each block's columns when the blocks stand side by side."""
         edges = np.cumsum([0, *(len(columns) for columns in self.blocks_.values())])
@@ -79,22 +46,20 @@ class _Cooperative(BaseFusion):
         scaled = _scaled(scaler, table)
         return scaler, Design([scaled[:, columns] for columns in self._spans().values()], present, weight)
 
-    def _linear(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Intercept and the blocks' parts, of shape (n_samples, n_outputs), and the rows without a known block."""
+    def _rows(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scaled rows, the coefficients of their columns, and which rows hold no block that fit has seen."""
         check_is_fitted(self, "scaler_")
         blocks = self._read(X, reset=False, allow_partial=frozenset())
         warn_new_patterns(self, blocks)
-        coefficients = np.hstack([np.atleast_2d(part) for part in self.coef_.values()])
-        values = _scaled(self.scaler_, _side_by_side(blocks)) @ coefficients.T + self.intercept_
-        known = self.patterns_.any(axis=0)
-        return values, np.asarray(~blocks.present[known].any(axis=0))
+        coefficients = np.concatenate(list(self.coef_.values()), axis=-1)
+        return _scaled(self.scaler_, _table(blocks)), coefficients, self._empty(blocks)
 
     def _keep_coefficients(self, coefficients: np.ndarray) -> None:
         self.coef_ = {name: coefficients[..., columns] for name, columns in self._spans().items()}
 
 
-def _side_by_side(blocks: Blocks) -> np.ndarray:
-    return np.hstack([np.asarray(part, dtype=float) for part in blocks.data.values()])
+def _table(blocks: Blocks) -> np.ndarray:
+    return np.asarray(blocks.side_by_side(blocks.names), dtype=float)
 
 
 def _scaled(scaler: BlockScaler, table: np.ndarray) -> np.ndarray:
@@ -102,7 +67,7 @@ def _scaled(scaler: BlockScaler, table: np.ndarray) -> np.ndarray:
     return np.nan_to_num(scaler.transform(table), copy=False, nan=0.0)
 
 
-class CooperativeRegressor(RegressorMixin, _Cooperative):
+class CooperativeRegressor(OneModelRegressor, _Cooperative):
     """Cooperative learning: linear regression on all blocks with a penalty on their disagreement.
 
     The blocks are scaled and centred. Over the blocks' coefficients beta_m it minimises ::
@@ -166,8 +131,6 @@ class CooperativeRegressor(RegressorMixin, _Cooperative):
     array([1., 1., 3., 6., 6.])
     """
 
-    _classify = False
-
     def __init__(
         self,
         rho=(0.0, 0.2, 1.0),
@@ -187,34 +150,13 @@ class CooperativeRegressor(RegressorMixin, _Cooperative):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Choose `rho` and `alpha` out of fold and fit on all rows.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n_samples, n_features)
-            Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns.
-        y : array of shape (n_samples,)
-        sample_weight : array of shape (n_samples,), optional
-        groups : array of shape (n_samples,), optional
-            Rows of one group are never on both sides of an inner split.
-
-        Returns
-        -------
-        self
-        """
+    def _check_parameters(self):
         if not 0 <= self.l1_ratio <= 1:
             raise ValueError(f"l1_ratio must be between 0 and 1; got {self.l1_ratio!r}.")
-        self._fit(X, y, sample_weight, groups)
-        return self
+        super()._check_parameters()
 
-    def _read_target(self, y, n_samples):
-        return read_numbers(self, y, n_samples)
-
-    def _learn_prior(self, y, weight):
-        self.prior_ = float(np.average(y, weights=weight))
-
-    def _fit_fold(self, table, present, y, weight, train, test):
+    def _fit_fold(self, shared, y, weight, train, test):
+        table, present = shared
         if not len(train) or not len(test):
             return None
         scaler, design = self._design(table[train], present[:, train], weight[train])
@@ -222,36 +164,18 @@ class CooperativeRegressor(RegressorMixin, _Cooperative):
         coefficients = penalised_least_squares(design, y[train] - level, self._candidates(), self.l1_ratio)
         return level + coefficients @ _scaled(scaler, table[test]).T
 
-    def _choose(self, predictions, y, weight):
-        best = choose_by_squared_error(predictions, y, weight)
-        return best, predictions[best]
-
-    def _fit_last(self, table, present, y, weight):
-        self.scaler_, design = self._design(table, present, weight)
+    def _fit_last(self, shared, y, weight, chosen):
+        self.rho_, self.alpha_ = chosen
+        self.scaler_, design = self._design(*shared, weight)
         self.intercept_ = float(np.average(y, weights=weight))
-        chosen = [(self.rho_, self.alpha_)]
-        self._keep_coefficients(penalised_least_squares(design, y - self.intercept_, chosen, self.l1_ratio)[0])
+        self._keep_coefficients(penalised_least_squares(design, y - self.intercept_, [chosen], self.l1_ratio)[0])
 
-    def _keep_oof(self, oof):
-        self.oof_fused_ = oof
-
-    def predict(self, X):
-        """Predicted value of each row.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The mean of `y` for a row with no block at all.
-        """
-        values, empty = self._linear(X)
-        return np.where(empty, self.prior_, values[:, 0])
+    def _scores(self, X):
+        rows, coefficients, empty = self._rows(X)
+        return rows @ coefficients + self.intercept_, empty
 
 
-class CooperativeClassifier(ClassifierMixin, _Cooperative):
+class CooperativeClassifier(OneModelClassifier, _Cooperative):
     """Cooperative learning: logistic regression on all blocks with a penalty on their disagreement.
 
     As `CooperativeRegressor` with the sum of -log p for its loss; the blocks' parts of the logits are asked to agree,
@@ -300,8 +224,6 @@ class CooperativeClassifier(ClassifierMixin, _Cooperative):
     array(['cat', 'cat', 'cat', 'dog', 'dog', 'dog'], dtype='<U3')
     """
 
-    _classify = True
-
     def __init__(
         self,
         rho=(0.0, 0.1, 0.5),
@@ -319,110 +241,31 @@ class CooperativeClassifier(ClassifierMixin, _Cooperative):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Choose `rho`, `alpha` and the temperature out of fold and fit on all rows.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-            As in `CooperativeRegressor.fit`.
-        y : array of shape (n_samples,)
-        sample_weight : array of shape (n_samples,), optional
-        groups : array of shape (n_samples,), optional
-
-        Returns
-        -------
-        self
-        """
-        self._fit(X, y, sample_weight, groups)
-        return self
-
-    def _read_target(self, y, n_samples):
-        return read_labels(self, y, n_samples)
-
-    def _learn_prior(self, y, weight):
-        self.prior_ = np.bincount(y, weights=weight, minlength=len(self.classes_))
-        self.prior_ /= self.prior_.sum()
-
-    def _fit_fold(self, table, present, y, weight, train, test):
+    def _fit_fold(self, shared, y, weight, train, test):
+        table, present = shared
         known, codes = np.unique(y[train], return_inverse=True)
         if len(known) < 2 or not len(test):
             return None
         scaler, design = self._design(table[train], present[:, train], weight[train])
-        coefficients, intercepts = logistic(design, codes, self._candidates())
+        fitted = zip(*logistic(design, codes, self._candidates()), strict=True)
         rows = _scaled(scaler, table[test])
-        values = [rows @ c.T + b for c, b in zip(coefficients, intercepts, strict=True)]
-        return np.array([_class_scores(v, known, len(self.classes_)) for v in values])
+        return np.array([_logits(*parts, known, rows, len(self.classes_)) for parts in fitted])
 
-    def _choose(self, scores, y, weight):
-        best, self.temperature_, proba = choose_by_log_loss(scores, y, weight)
-        return best, proba
-
-    def _fit_last(self, table, present, y, weight):
+    def _fit_last(self, shared, y, weight, chosen):
+        self.rho_, self.alpha_ = chosen
         self.known_, codes = np.unique(y, return_inverse=True)
-        if len(self.known_) < 2:
-            raise ValueError("the rows that hold a block and have weight are of one class; there is nothing to fit.")
-        self.scaler_, design = self._design(table, present, weight)
-        coefficients, intercepts = logistic(design, codes, [(self.rho_, self.alpha_)])
+        self.scaler_, design = self._design(*shared, weight)
+        coefficients, intercepts = logistic(design, codes, [chosen])
         self.intercept_ = intercepts[0]
         self._keep_coefficients(coefficients[0])
 
-    def _keep_oof(self, oof):
-        self.oof_proba_ = oof
-
     def _scores(self, X):
-        values, empty = self._linear(X)
-        scores = _class_scores(values, self.known_, len(self.classes_))
-        scores[empty] = self.temperature_ * log_probabilities(self.prior_, floor=-700.0)
-        return scores
-
-    def decision_function(self, X):
-        """Logits before the temperature.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For a row with no block at all, those that give the class frequencies at the temperature.
-        """
-        scores = self._scores(X)
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
-
-    def predict_proba(self, X):
-        """Class probabilities.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            The class frequencies for a row with no block at all.
-        """
-        return softmax(self._scores(X) / self.temperature_)
-
-    def predict(self, X):
-        """Most probable class of each row.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        codes = self._scores(X).argmax(axis=1)
-        return self.classes_[codes]
+        rows, coefficients, empty = self._rows(X)
+        return _logits(coefficients, self.intercept_, self.known_, rows, len(self.classes_)), empty
 
 
-def _class_scores(values: np.ndarray, known: np.ndarray, n_classes: int) -> np.ndarray:
-    """Logits of all classes; a class that the fit did not see gets the lowest of its row."""
-    local = np.hstack([-values / 2, values / 2]) if values.shape[1] == 1 else values
-    scores = np.repeat(local.min(axis=1, keepdims=True), n_classes, axis=1)
-    scores[:, known] = local
-    return scores
+def _logits(coefficients, intercept, known: np.ndarray, rows: np.ndarray, n_classes: int) -> np.ndarray:
+    """What a logistic regression with these coefficients, fitted on the classes in `known`, says as a member."""
+    model = LogisticRegression()
+    model.coef_, model.intercept_, model.classes_ = coefficients, intercept, np.arange(len(known))
+    return member_scores(model, known, rows, n_classes, by_value=True)

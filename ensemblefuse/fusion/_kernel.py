@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
-from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
@@ -15,17 +13,12 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._fitting import fit_estimator
-from ensemblefuse.combine._base import log_probabilities, softmax
-from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers, warn_new_patterns
-from ensemblefuse.fusion._candidates import (
-    choose_by_log_loss,
-    choose_by_squared_error,
-    fold_positions,
-    mean_of_folds,
-    read_candidates,
-)
+from ensemblefuse.blocks import Blocks
+from ensemblefuse.fusion._base import warn_new_patterns
+from ensemblefuse.fusion._candidates import read_candidates
 from ensemblefuse.fusion._kernels import BlockKernel, centred_alignment
-from ensemblefuse.fusion._ledger import make_splits, member_scores
+from ensemblefuse.fusion._members import member_scores
+from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
 
 __all__ = ["KernelFusionClassifier", "KernelFusionRegressor"]
 
@@ -35,33 +28,26 @@ _MAX_ROWS = 10_000
 _BATCH = 1000
 
 
-class _KernelFusion(BaseFusion):
-    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        self._check_parameters()
-        blocks = self._read(X, reset=True, allow_partial=frozenset())
-        self._refuse_raw("computes kernels of numbers")
-        y = self._read_target(y, len(blocks))
-        given = self._read_weight(sample_weight, blocks)
-        weight = np.ones(len(y)) if given is None else given
-        self._check_block_parameters()
-        used = blocks.present.any(axis=0) & (weight > 0)
-        self._check_rows(blocks.present, used)
-        self.patterns_ = np.unique(blocks.present[:, used].T, axis=0)
-        self._learn_prior(y, weight)
-        splits = fold_positions(make_splits(self.cv, y, groups, classify=self._classify), used)
+class _KernelFusion(OneModelFusion):
+    _needs_numbers = "computes kernels of numbers"
+
+    def _prepare(self, blocks: Blocks, used: np.ndarray, weight: np.ndarray) -> list[np.ndarray]:
+        """One Gram matrix a block, of all rows.
+
+        Scales, gamma and the place of absent blocks are learned from all rows of X, and from no label, so that the
+        folds may share them.
+        """
         kernels, grams = {}, []
-        # One Gram matrix a block, of all rows. Scales, gamma and the place of absent blocks are learned from all
-        # rows of X, and from no label, so that the folds may share them.
         for m, (name, data) in enumerate(blocks.data.items()):
             rows, there = np.asarray(data[used], dtype=float), blocks.present[m, used]
-            kernels[name], K = BlockKernel.fit(rows, there, weight[used], self.kernel, self._gamma(name))
+            kernels[name], K = BlockKernel.fit(rows, there, weight, self.kernel, self._gamma(name))
             grams.append(K)
         self.kernels_ = {name: dict(vars(kernel)) for name, kernel in kernels.items()}
         if self.kernel == "rbf":
             self.gamma_ = {name: kernel.factor for name, kernel in kernels.items()}
         if self.weights != "cka":  # no weight to be learned in the folds: one matrix is enough
             grams = [_join(grams, self._given_weights(), self.combine, self.kernel)]
-        self._fit_machines(grams, y[used], weight[used], None if given is None else given[used], splits, used)
+        return grams
 
     def _check_parameters(self) -> None:
         if self.kernel not in ("rbf", "linear"):
@@ -76,7 +62,6 @@ class _KernelFusion(BaseFusion):
                 'weights are those of a sum; with combine="product" use weights="equal" and give each block its gamma.'
             )
 
-    def _check_block_parameters(self) -> None:
         if isinstance(self.gamma, Mapping):
             self._require_blocks(dict(self.gamma), "gamma")
         for name in self.blocks_:
@@ -90,17 +75,15 @@ class _KernelFusion(BaseFusion):
             if not all(np.isfinite(w) and w >= 0 for w in values) or not any(values):
                 raise ValueError(f"weights must be finite, at least 0 and not all 0; got {self.weights!r}.")
 
-    def _check_rows(self, present: np.ndarray, used: np.ndarray) -> None:
-        if not present.any():
-            raise ValueError("every block is missing in every row of X; there is nothing to fit.")
-        if not used.any():
-            raise ValueError("every row that holds a block has sample_weight 0; there is nothing to fit.")
+    def _usable(self, blocks: Blocks, weight: np.ndarray) -> np.ndarray:
+        used = super()._usable(blocks, weight)
         if used.sum() > _MAX_ROWS:
             raise ValueError(
                 f"{type(self).__name__} computes kernels between all pairs of rows and takes up to {_MAX_ROWS} rows; "
                 f"X has {used.sum()}. Approximate the kernels with BlockNystroem before a linear estimator "
                 "(feature-level fusion), or fit on fewer rows."
             )
+        return used
 
     def _gamma(self, name: str) -> Any:
         return self.gamma.get(name, "median") if isinstance(self.gamma, Mapping) else self.gamma
@@ -126,21 +109,11 @@ class _KernelFusion(BaseFusion):
         weights = weights / weights.sum() if weights.any() else np.full(len(grams), 1 / len(grams))
         return weights, _join([K[:, train] for K in grams], weights, "sum", self.kernel)
 
-    def _fit_machines(self, grams, y, weight, given, splits, used) -> None:
-        # Threads share the Gram matrices; libsvm and LAPACK release the interpreter.
-        results = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(self._fit_fold)(grams, y, weight, given, train, test) for train, test in splits
-        )
-        folds = [(test, scores) for (_, test), scores in zip(splits, results, strict=True)]
-        shape = (len(y), len(self.classes_)) if self._classify else (len(y),)
-        best, out_of_fold = self._choose(mean_of_folds(folds, len(self._strengths()), shape), y, weight)
-        everything = np.arange(len(y))
-        weights, K = self._train_kernel(grams, y, weight, everything)
+    def _train_last(self, grams: list[np.ndarray], y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The joined kernel of all rows; keeps its weights."""
+        weights, K = self._train_kernel(grams, y, weight, np.arange(len(y)))
         self.weights_ = dict(zip(self.blocks_, weights.tolist(), strict=True))
-        self._fit_last(K, y, weight, given, self._strengths()[best])
-        oof = np.full((len(used), *shape[1:]), np.nan, dtype=np.float32 if self._classify else np.float64)
-        oof[used] = out_of_fold
-        self._keep_oof(oof)
+        return K
 
     def _scores(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """What the machine says, batch by batch, and the rows that hold no block that it knows."""
@@ -156,8 +129,7 @@ class _KernelFusion(BaseFusion):
                 for m, (kernel, data) in enumerate(zip(kernels, blocks.data.values(), strict=True))
             ]
             parts.append(self._machine_scores(_join(grams, weights, self.combine, self.kernel)))
-        known = self.patterns_.any(axis=0)
-        return np.concatenate(parts), np.asarray(~blocks.present[known].any(axis=0))
+        return np.concatenate(parts), self._empty(blocks)
 
 
 def _join(grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: str) -> np.ndarray:
@@ -174,7 +146,7 @@ def _join(grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: st
     return joined
 
 
-class KernelFusionClassifier(ClassifierMixin, _KernelFusion):
+class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
     """Kernel fusion: one kernel a block, their sum or product, and a support vector machine a class.
 
     Each block is standardised and has a kernel of its own. Decision values of one-vs-rest machines on the joined kernel
@@ -257,8 +229,6 @@ class KernelFusionClassifier(ClassifierMixin, _KernelFusion):
     {'image': 0.5, 'text': 0.5}
     """
 
-    _classify = True
-
     def __init__(
         self,
         C=(1.0, 10.0),
@@ -280,122 +250,39 @@ class KernelFusionClassifier(ClassifierMixin, _KernelFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Compute the kernels, choose `C` and the temperature out of fold, and fit on all rows.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n_samples, n_features)
-            Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns.
-        y : array of shape (n_samples,)
-        sample_weight : array of shape (n_samples,), optional
-        groups : array of shape (n_samples,), optional
-            Rows of one group are never on both sides of an inner split.
-
-        Returns
-        -------
-        self
-        """
-        self._fit(X, y, sample_weight, groups)
-        return self
-
-    def _read_target(self, y, n_samples):
-        return read_labels(self, y, n_samples)
-
-    def _learn_prior(self, y, weight):
-        self.prior_ = np.bincount(y, weights=weight, minlength=len(self.classes_))
-        self.prior_ /= self.prior_.sum()
-
-    def _strengths(self):
+    def _candidates(self):
         return read_candidates("C", self.C, zero=False)
 
     def _target_kernel(self, y, weight):
         return (y[:, None] == y).astype(float)
 
-    def _fit_fold(self, grams, y, weight, given, train, test):
+    def _fit_fold(self, grams, y, weight, train, test):
         if len(np.unique(y[train])) < 2 or not len(test):
             return None
         _, K = self._train_kernel(grams, y, weight, train)
         inner, outer = K[train], K[test]
         scores = []
-        for C in self._strengths():
-            machine, classes = _fit_machine(inner, y[train], None if given is None else given[train], C)
+        for C in self._candidates():
+            machine, classes = _fit_machine(inner, y[train], weight[train], C)
             scores.append(member_scores(machine, classes, outer, len(self.classes_)))
         return np.array(scores)
 
-    def _choose(self, scores, y, weight):
-        best, self.temperature_, proba = choose_by_log_loss(scores, y, weight)
-        return best, proba
-
-    def _fit_last(self, K, y, weight, given, strength):
-        if len(np.unique(y)) < 2:
-            raise ValueError("the rows that hold a block and have weight are of one class; there is nothing to fit.")
-        self.C_ = strength
-        self.estimator_, self.known_ = _fit_machine(K, y, given, strength)
-
-    def _keep_oof(self, oof):
-        self.oof_proba_ = oof
+    def _fit_last(self, grams, y, weight, C):
+        self.C_ = C
+        self.estimator_, self.known_ = _fit_machine(self._train_last(grams, y, weight), y, weight, C)
 
     def _machine_scores(self, K):
         return member_scores(self.estimator_, self.known_, K, len(self.classes_))
 
-    def decision_function(self, X):
-        """Decision values of the one-vs-rest machines.
 
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For a row with no block at all, those that give the class frequencies at the temperature.
-        """
-        scores = self._class_scores(X)
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
-
-    def _class_scores(self, X):
-        scores, empty = self._scores(X)
-        scores[empty] = self.temperature_ * log_probabilities(self.prior_, floor=-700.0)
-        return scores
-
-    def predict_proba(self, X):
-        """Class probabilities.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            The class frequencies for a row with no block at all.
-        """
-        return softmax(self._class_scores(X) / self.temperature_)
-
-    def predict(self, X):
-        """Most probable class of each row.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        codes = self._class_scores(X).argmax(axis=1)
-        return self.classes_[codes]
-
-
-def _fit_machine(K: np.ndarray, y: np.ndarray, weight: np.ndarray | None, C: float) -> tuple[Any, np.ndarray]:
+def _fit_machine(K: np.ndarray, y: np.ndarray, weight: np.ndarray, C: float) -> tuple[Any, np.ndarray]:
     """One-vs-rest machines and the codes of the classes that they know."""
     classes, local = np.unique(y, return_inverse=True)
     machine, _ = fit_estimator(OneVsRestClassifier(SVC(C=C, kernel="precomputed")), K, local, weight)
     return machine, classes
 
 
-class KernelFusionRegressor(RegressorMixin, _KernelFusion):
+class KernelFusionRegressor(OneModelRegressor, _KernelFusion):
     """Kernel fusion: one kernel a block, their sum or product, and kernel ridge regression with an intercept.
 
     Kernels, absent blocks, and the limit of 10 000 rows: as in `KernelFusionClassifier`. The joined kernel is centred,
@@ -434,8 +321,6 @@ class KernelFusionRegressor(RegressorMixin, _KernelFusion):
     array([0., 2., 4., 6., 8.])
     """
 
-    _classify = False
-
     def __init__(
         self,
         alpha=(0.001, 0.01, 0.1, 1.0, 10.0),
@@ -457,74 +342,27 @@ class KernelFusionRegressor(RegressorMixin, _KernelFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Compute the kernels, choose `alpha` out of fold, and fit on all rows.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-            As in `KernelFusionClassifier.fit`.
-        y : array of shape (n_samples,)
-        sample_weight : array of shape (n_samples,), optional
-        groups : array of shape (n_samples,), optional
-
-        Returns
-        -------
-        self
-        """
-        self._fit(X, y, sample_weight, groups)
-        return self
-
-    def _read_target(self, y, n_samples):
-        return read_numbers(self, y, n_samples)
-
-    def _learn_prior(self, y, weight):
-        self.prior_ = float(np.average(y, weights=weight))
-
-    def _strengths(self):
+    def _candidates(self):
         return read_candidates("alpha", self.alpha, zero=False)
 
     def _target_kernel(self, y, weight):
         centred = y - np.average(y, weights=weight)
         return np.outer(centred, centred)
 
-    def _fit_fold(self, grams, y, weight, given, train, test):
+    def _fit_fold(self, grams, y, weight, train, test):
         if not len(train) or not len(test):
             return None
         _, K = self._train_kernel(grams, y, weight, train)
-        dual, intercept = _kernel_ridge(K[train], y[train], weight[train], self._strengths())
+        dual, intercept = _kernel_ridge(K[train], y[train], weight[train], self._candidates())
         return (K[test] @ dual + intercept).T
 
-    def _choose(self, predictions, y, weight):
-        best = choose_by_squared_error(predictions, y, weight)
-        return best, predictions[best]
-
-    def _fit_last(self, K, y, weight, given, strength):
-        self.alpha_ = strength
-        dual, intercept = _kernel_ridge(K, y, weight, [strength])
+    def _fit_last(self, grams, y, weight, alpha):
+        self.alpha_ = alpha
+        dual, intercept = _kernel_ridge(self._train_last(grams, y, weight), y, weight, [alpha])
         self.dual_coef_, self.intercept_ = dual[:, 0], float(intercept[0])
-
-    def _keep_oof(self, oof):
-        self.oof_fused_ = oof
 
     def _machine_scores(self, K):
         return K @ self.dual_coef_ + self.intercept_
-
-    def predict(self, X):
-        """Predicted value of each row.
-
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The mean of `y` for a row with no block at all.
-        """
-        values, empty = self._scores(X)
-        values[empty] = self.prior_
-        return values
 
 
 def _kernel_ridge(

@@ -70,6 +70,7 @@ class _SequentialFusion(PerBlockFusion):
         """
         if not (is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
             raise ValueError(f"learning_rate must be a number above 0 and at most 1; got {self.learning_rate!r}.")
+        self._forget()
         blocks = self._read(X, reset=True, allow_partial=None)
         y = self._read_target(y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
