@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_blocks
-from numpy.testing import assert_allclose
+from joblib._parallel_backends import LokyBackend
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 from sklearn.linear_model import ElasticNet, LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import log_loss
@@ -325,6 +326,12 @@ def test_a_row_of_weight_2_is_two_rows(l1_ratio):
     model = CooperativeClassifier(0.5, alpha=1.0, cv=3)
     weighted = model.fit(X, codes, sample_weight=weight).decision_function(X)
     assert_allclose(weighted, model.fit(X.iloc[repeated], codes[repeated]).decision_function(X), atol=1e-6)
+
+
+def test_jobs_for_the_folds_start_no_processes(blocks, monkeypatch):
+    alone = CooperativeClassifier().fit(*blocks)
+    monkeypatch.setattr(LokyBackend, "configure", None)
+    assert_array_equal(CooperativeClassifier(n_jobs=2).fit(*blocks).oof_proba_, alone.oof_proba_)
 
 
 def test_models_survive_a_file(blocks, tmp_path):
