@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -33,7 +34,8 @@ class BaseFusion(BaseEstimator):
 
         ``allow_partial`` names the blocks that may hold NaN beside numbers; None allows it to all of them.
         """
-        if isinstance(X, Mapping) or (hasattr(X, "columns") and not isinstance(X, pd.DataFrame)):
+        # A sparse array may be a dict too; scikit-learn's own refusal follows.
+        if (isinstance(X, Mapping) and not issparse(X)) or (hasattr(X, "columns") and not isinstance(X, pd.DataFrame)):
             X = to_frame(X)
         if isinstance(X, pd.DataFrame) and X.shape[1] and X.shape[0]:
             return self._read_frame(to_frame(X), reset, allow_partial)

@@ -100,11 +100,11 @@ class FusionSearchCV(BaseFusion):
     >>> import numpy as np, pandas as pd
     >>> from ensemblefuse import FusionSearchCV
     >>> rng = np.random.default_rng(0)
-    >>> y = np.arange(60) % 2
-    >>> X = pd.DataFrame({"image__0": y + rng.normal(size=60), "text__0": y + rng.normal(size=60)})
+    >>> y = np.arange(200) % 2
+    >>> X = pd.DataFrame({"image__0": y + rng.normal(size=200), "text__0": y + rng.normal(size=200)})
     >>> search = FusionSearchCV(cv=3).fit(X, y)
     >>> search.results_.loc[["image alone", "hybrid"], "mean_score"].round(2).tolist()
-    [-0.59, -0.51]
+    [-0.54, -0.46]
     """
 
     def __init__(
