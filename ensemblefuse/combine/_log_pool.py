@@ -235,7 +235,7 @@ def _sample(possible, n_members):
     rng = np.random.default_rng(0)
     if possible is None:
         return rng.random((_SAMPLED_PATTERNS, n_members)) < 0.5
-    if len(possible) <= _SAMPLED_PATTERNS:
+    if len(possible) <= _MAX_PATTERNS:
         return possible
     return possible[rng.choice(len(possible), _SAMPLED_PATTERNS, replace=False)]
 

@@ -165,7 +165,7 @@ class FusionSearchCV(BaseFusion):
         self._check_params()
         blocks = self._read(X, reset=True)
         if self._classify and y is not None and str(type_of_target(y)).startswith("continuous"):
-            raise ValueError("y holds numbers that are no class labels; use FusionSearchCV(kind='regressor').")
+            raise ValueError("Unknown label type: continuous. For numbers use FusionSearchCV(kind='regressor').")
         codes = read_labels(self, y, len(blocks)) if self._classify else read_numbers(self, y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
         groups = self._read_groups(groups, len(blocks))
