@@ -369,7 +369,7 @@ class _LeakageCheck:
         self.values = np.unique(y) if self.classify else _two_numbers(y)
         self.groups = None if groups is None else np.asarray(groups)
         if groups is not None:
-            self.unit = np.unique(self.groups, return_inverse=True)[1]
+            self.unit = np.unique(np.asarray(groups), return_inverse=True)[1]
         else:
             self.unit = np.arange(n_rows) if callable(X) else _equal_rows(table)
         if len(self.unit) != n_rows:

@@ -155,7 +155,7 @@ class BaseConformalFusion(BaseFusion):
             overall, of_patterns = self._learn_quantiles(alpha)
         blocks = self._blocks(X, reset=False)
         quantiles = np.full(len(blocks), overall)
-        known = ~blocks.present.any(axis=0)
+        known = np.asarray(~blocks.present.any(axis=0))
         quantiles[known] = np.inf  # nothing is known of a row without any block, so nothing is ruled out
         for pattern, quantile in zip(self.patterns_, of_patterns, strict=True):
             rows = (pattern == blocks.present.T).all(axis=1)

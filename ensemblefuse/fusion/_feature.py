@@ -46,7 +46,7 @@ class _FeatureFusion(BaseFusion):
         groups = self._read_groups(groups, len(blocks))
         self._check_rows(y, weight)
         self.patterns_ = np.unique(blocks.present.T, axis=0)
-        there = blocks.present.any(axis=0)
+        there = np.asarray(blocks.present.any(axis=0))
         if not there.any():
             raise ValueError("every block is missing in every row of X; there is nothing to fit.")
         self._learn_prior(y, weight)
@@ -103,7 +103,7 @@ class _FeatureFusion(BaseFusion):
         """Out-of-fold predictions of the one member that feature-level fusion is."""
         self._check_read(blocks)
         names = blocks.names
-        table, spans, there = blocks.side_by_side(names), blocks.spans(names), blocks.present.any(axis=0)
+        table, spans, there = blocks.side_by_side(names), blocks.spans(names), np.asarray(blocks.present.any(axis=0))
         prepare = self._preparation(spans)
         if self.estimator is None:
             shape, weighted = (int(there.sum()), table.shape[1]), ledger.sample_weight is not None

@@ -96,7 +96,7 @@ def shares_ledger(candidate: Any) -> bool:
 
 
 def _with_prior(predictions: np.ndarray, blocks: Blocks, ledger: Ledger) -> np.ndarray:
-    empty = ~blocks.present.any(axis=0)
+    empty = np.asarray(~blocks.present.any(axis=0))
     if not empty.any():
         return predictions
     out = predictions.copy()
