@@ -6,7 +6,7 @@ from conftest import make_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -214,6 +214,33 @@ def test_t26_learned_weights_absorb_a_temperature_and_share_out_duplicates():
     assert_allclose([shared[:2].sum(), shared[2]], plain.weights_, rtol=0.01)
 
 
+def test_learned_weights_are_where_the_documented_loss_is_least():
+    P, y = toy(n=150, n_members=3)
+    P = np.stack([apply_temperature(P[0], 3.0), apply_temperature(P[1], 2.0), P[2]])
+
+    def loss(weights, alpha):
+        scores = np.einsum("m,mnk->nk", weights, np.log(P)) + (1 - weights.sum()) * np.log(1 / 3)
+        penalty = ((weights - weights.mean()) ** 2).sum() + 3 / 5 * (weights.mean() - 1 / 3) ** 2
+        return log_loss_of(softmax(scores, axis=1), y) + alpha / 150 * penalty
+
+    for alpha in (0.0, 10.0):
+        found = LogPool(alpha=alpha).fit(P, y).weights_
+        steps = [*(1e-3 * np.eye(3)), np.full(3, 1e-3)]
+        assert all(loss(found, alpha) < min(loss(found + step, alpha), loss(found - step, alpha)) for step in steps)
+    assert_allclose(LogPool(alpha=1e9).fit(P, y).weights_, 1 / 3, atol=1e-5)
+
+
+def test_smoothing_bounds_what_a_member_that_is_wrong_and_sure_can_do():
+    pool = LogPool([1, 1], smoothing=0.02).fit(np.full((2, 4, 2), 0.5), [0, 1, 0, 1])
+    # 1 becomes .99 and .5 stays.
+    assert_allclose(pool.combine(np.array([[[1.0, 0.0]], [[0.5, 0.5]]])), [[0.99, 0.01]])
+    P, y = toy(n=300, n_members=2)
+    wrong = P.copy()
+    wrong[0, :5] = np.eye(3)[(y[:5] + 1) % 3]  # 5 rows of 300, as of a mislabelled source
+    plain, smooth = (LogPool(smoothing=s).fit(wrong[:, :200], y[:200]) for s in (0.0, 0.01))
+    assert log_loss_of(smooth.combine(P[:, 200:]), y[200:]) < log_loss_of(plain.combine(P[:, 200:]), y[200:]) - 0.02
+
+
 def test_weights_of_a_pattern_are_those_of_the_members_alone():
     # Two members that say the same share a weight; where one is absent the other must count for both.
     P, y = toy(n=400, n_members=1)
@@ -399,6 +426,7 @@ def test_pools_of_equal_members_agree_with_each_member(ps, temperature):
     "pool, message",
     [
         (LogPool("best"), "got 'best'"),
+        (LogPool(smoothing=1), "smoothing must be a number of at least 0 and below 1; got 1"),
         (LogPool(alpha=-1), "alpha must be a number of at least 0; got -1"),
         (LogPool("equal", per_class=True), "per_class=True needs weights=\"learned\"; got weights='equal'"),
         (LogPool([1, 1, 1], per_pattern=True), "per_pattern=True needs weights"),

@@ -220,6 +220,23 @@ def test_coverage_of_every_pattern_of_missing_blocks():
     assert hits(shared, X[new], y[new])[lost[new]].mean() < hits(model, X[new], y[new])[lost[new]].mean() - 0.05
 
 
+def test_rare_patterns_share_a_quantile_of_their_own():
+    X, y = make_blocks(n=3 * N_TRAIN + N_TEST, noise=1.6, random_state=2)
+    rng = np.random.default_rng(0)
+    lost = rng.random((len(X), 2)) < 0.045
+    for name, rows in zip(("image", "text"), lost.T, strict=True):
+        X = drop_block(X, name, rows)
+    old, new = slice(0, 3 * N_TRAIN), slice(3 * N_TRAIN, None)
+    model = ConformalFusionClassifier(LINEAR).fit(X[old], y[old])
+    rare = ~model.own_quantile_
+    assert rare.sum() == 3 and (np.bincount(model.calibration_patterns_)[rare] < 100).all()
+    (shared,) = set(model.pattern_quantiles_[rare])
+    assert shared > model.quantile_
+    rows = lost.any(axis=1)[new]
+    weighed = 4 * standard_error(rows.sum(), lost.any(axis=1)[old].sum())
+    assert abs(hits(model, X[new], y[new])[rows].mean() - 0.9) < weighed
+
+
 @pytest.mark.parametrize("fusion", [RIDGE, FeatureFusionRegressor(Ridge())], ids=["decision", "feature"])
 def test_coverage_of_intervals(fusion):
     n = 3 * N_TRAIN

@@ -16,10 +16,11 @@ def weighted_evidence(evidence: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.einsum("mk,mnk->nk", weights, evidence)
 
 
-def learn_weights(evidence, y, weight, offset, centre, alpha, start=None) -> tuple[np.ndarray, np.ndarray]:
+def learn_weights(evidence, y, weight, offset, centre, alpha, start=None, shared=1.0) -> tuple[np.ndarray, np.ndarray]:
     """Weights and bias in ``softmax(offset + bias + sum_m w_m evidence_m)``.
 
-    Minimises the mean log-loss plus ``alpha / n * (||w - centre||^2 + ||bias||^2)``, which is convex.
+    Minimises the mean log-loss plus ``alpha / n * (||d||^2 + shared * ||m||^2 + ||bias||^2)``, where m is the mean of
+    ``w - centre``, as many times as there are weights, and d is the rest of it. This is convex.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ def learn_weights(evidence, y, weight, offset, centre, alpha, start=None) -> tup
         Without an axis of classes the bias stays 0.
     alpha : float
     start : tuple of weights and bias, optional
+    shared : float
+        1 makes it ``||w - centre||^2``; less lets all weights grow or shrink together, as a temperature would.
 
     Returns
     -------
@@ -53,7 +56,8 @@ def learn_weights(evidence, y, weight, offset, centre, alpha, start=None) -> tup
         residual[truth] -= 1
         residual *= weight[:, None]
         gap = w - centre
-        value, slope = nll + penalty * (gap**2).sum(), 2 * penalty * gap
+        pull = gap - (1 - shared) * gap.mean()
+        value, slope = nll + penalty * (gap * pull).sum(), 2 * penalty * pull
         if not per_class:
             return value, slope + flat @ residual.ravel()
         slope = slope + np.einsum("mnk,nk->mk", evidence, residual)

@@ -19,6 +19,8 @@ _MIN_PATTERN_ROWS = 10
 _MAX_PATTERNS = 31
 # What the other sets share is learned on all rows as so many of the sets would leave them.
 _SAMPLED_PATTERNS = 12
+# How far all weights grow or shrink together is one number, known better than each weight: it is shrunk so much less.
+_SHARED = 0.2
 # Of up to so many members all subsets can be listed.
 _MAX_LISTED = 10
 
@@ -41,7 +43,8 @@ class LogPool(BasePool):
         ``"learned"``: non-negative, of least log-loss on the predictions given to `fit`; in regression 1/M, since the
         precisions are learned. ``"equal"``: 1/M each, which suits members of about equal strength.
     alpha : float
-        Penalty ``alpha / n * ||w - 1/M||^2`` on learned weights, n being the sum of the sample weights.
+        Penalty ``alpha / n * (||w - mean(w)||^2 + M / 5 * (mean(w) - 1/M)^2)`` on learned weights, n being the sum of
+        the sample weights. The mean, which acts as a temperature, is shrunk less than the differences.
     per_class : bool
         Whether each class has weights of its own, and a bias that is shrunk to 0 likewise:
         :math:`\log p_k = \log \pi_k + b_k + \sum_{m \in S} w_{mk} (\log p_{mk} - \log \pi_k)` up to a constant.
@@ -50,10 +53,13 @@ class LogPool(BasePool):
         Whether each set of present members has weights of its own, learned on all rows that hold at least these
         members, with the others left out. These are all sets that may occur if they are at most 31, else those seen in
         `fit` and each member alone. The other sets share weights that were learned on rows from which members had been
-        left out, as in 12 sets drawn at random; a set with fewer than 10 rows (counted by sample weight) or with one
-        class is one of them.
-        It pays where members say the same: one of them alone must then count for both. Learned weights only;
-        classification only, since in regression the variances are the same in every set. Goes with `per_class`.
+        left out as in these sets, or in 12 drawn of more than 31; a set with fewer than 10 rows (counted by sample
+        weight) or with one class is one of them. It pays where members say the same: one of them alone must then count
+        for both. Learned weights only; classification only, since in regression the variances are the same in every
+        set. Goes with `per_class`.
+    smoothing : float
+        Share of the uniform distribution in the probabilities of each member, in fit and later: 0.01 bounds what one
+        member that is wrong and sure can do. Classification only.
     class_prior : array of shape (n_classes,) or dict of label to probability, optional
         Class frequencies to expect at prediction, where they differ from those in `fit`.
 
@@ -89,11 +95,14 @@ class LogPool(BasePool):
            [0.2899, 0.7101]])
     """
 
-    def __init__(self, weights="learned", *, alpha=2.0, per_class=False, per_pattern=False, class_prior=None):
+    def __init__(
+        self, weights="learned", *, alpha=10.0, per_class=False, per_pattern=False, smoothing=0.0, class_prior=None
+    ):
         self.weights = weights
         self.alpha = alpha
         self.per_class = per_class
         self.per_pattern = per_pattern
+        self.smoothing = smoothing
         self.class_prior = class_prior
 
     def _fit(self, P, y, mask, weight):
@@ -115,6 +124,8 @@ class LogPool(BasePool):
             raise ValueError(f'weights must be "equal", "learned" or an array; got {self.weights!r}.')
         if not (np.ndim(self.alpha) == 0 and 0 <= self.alpha < np.inf):
             raise ValueError(f"alpha must be a number of at least 0; got {self.alpha!r}.")
+        if not (np.ndim(self.smoothing) == 0 and 0 <= self.smoothing < 1):
+            raise ValueError(f"smoothing must be a number of at least 0 and below 1; got {self.smoothing!r}.")
         for name in ("per_class", "per_pattern"):
             if getattr(self, name) and not self.is_calibrated:
                 raise ValueError(f'{name}=True needs weights="learned"; got weights={self.weights!r}.')
@@ -127,15 +138,19 @@ class LogPool(BasePool):
         self.patterns_ = np.zeros((0, n_members), dtype=bool)
         if not self.is_calibrated:
             return
-        evidence = log_evidence(P, mask, self.prior_)
+        evidence = self._evidence(P, mask)
         self.weights_, self.bias_ = self._learn(evidence, y, weight)
         if self.per_pattern:
             self._learn_patterns(evidence, y, mask, weight)
 
+    def _evidence(self, P, mask):
+        smooth = (1 - self.smoothing) * P + self.smoothing / P.shape[2] if self.smoothing else P
+        return log_evidence(smooth, mask, self.prior_)
+
     def _learn(self, evidence, y, weight, start=None):
         shape = (len(evidence), evidence.shape[2]) if self.per_class else (len(evidence),)
         centre = np.full(shape, 1 / self.n_members_)
-        return learn_weights(evidence, y, weight, np.log(self.prior_), centre, self.alpha, start)
+        return learn_weights(evidence, y, weight, np.log(self.prior_), centre, self.alpha, start, _SHARED)
 
     def _learn_patterns(self, evidence, y, mask, weight):
         patterns, weights, biases = [], [], []
@@ -178,7 +193,7 @@ class LogPool(BasePool):
     def _combine(self, P, mask):
         if P.ndim == 2:
             return self._combine_normal(P, mask)
-        evidence = log_evidence(P, mask, self.prior_)
+        evidence = self._evidence(P, mask)
         scores = self.bias_ + weighted_evidence(evidence, self.weights_)
         if self.per_pattern and self.is_calibrated:
             held, pattern_of = np.unique(mask, axis=1, return_inverse=True)

@@ -10,10 +10,10 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine import BasePool, LogPool, apply_temperature
+from ensemblefuse.combine import BasePool, apply_temperature
 from ensemblefuse.combine._base import log_probabilities, softmax
 from ensemblefuse.fusion._base import check_estimator_kind, read_labels, warn_unweighted
-from ensemblefuse.fusion._decision import cross_fit
+from ensemblefuse.fusion._cross_fit import cross_fit, default_combiner
 from ensemblefuse.fusion._encoding import EncodingFusion
 from ensemblefuse.fusion._heads import default_search
 from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits, member_scores, smooth_temperature
@@ -53,7 +53,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         the block, without labels. A block of one column reaches one whose tags say that it takes no table (encoders,
         `TfidfVectorizer`) as a Series, any other as a DataFrame; a prefix ``block__`` of its columns is taken off.
     combiner : pool, optional
-        Fitted again for each stage; by default ``LogPool(per_pattern=True)``.
+        Fitted again for each stage; by default ``LogPool(per_pattern=True, smoothing=0.01)``.
     cv, n_jobs, blocks
         As in `DecisionFusionClassifier`.
 
@@ -230,7 +230,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
     def _fit_pools(self, P: np.ndarray, ledger: Ledger) -> np.ndarray:
         """A pool a stage; what the stages say out of fold, of shape (n_stages, n_samples, n_classes)."""
         fused = np.full(P.shape, np.nan)
-        combiner = LogPool(per_pattern=True) if self.combiner is None else self.combiner
+        combiner = default_combiner(classify=True) if self.combiner is None else self.combiner
         self.combiners_ = []
         self.temperatures_ = np.ones(len(P))
         for s in range(len(P)):

@@ -41,8 +41,8 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         rows).
     per_pattern : bool
         Whether each combination of present blocks has a quantile of its own, if it has at least 10 / alpha rows with
-        out-of-fold predictions. The others share the quantile of all rows, which promises coverage on average only:
-        rows without most of their blocks may be covered less often.
+        out-of-fold predictions. The others share one, of their rows together or, if these too are fewer, the larger of
+        it and that of all rows: it promises coverage on average over these patterns only.
     cv : int, splitter or iterable of (train, test)
         As in `DecisionFusionClassifier`. Of the default fusion, and of one that has no ``oof_proba_``; a fusion that
         has it makes it with its own ``cv``.

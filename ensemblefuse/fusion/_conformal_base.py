@@ -137,10 +137,18 @@ class BaseConformalFusion(BaseFusion):
         return predicted
 
     def _learn_quantiles(self, alpha: float) -> tuple[float, np.ndarray]:
-        """Quantile of all rows, and those of the patterns: their own if they had rows enough for alpha in fit."""
+        """Quantile of all rows, and those of the patterns: their own if they had rows enough for alpha in fit.
+
+        The others share one, of all their rows together: these lack more than most, which the quantile of all rows is
+        too small for. If even these are too few, neither alone is trusted, and the larger holds.
+        """
         scores, weights, pattern = self.calibration_scores_, self.calibration_weights_, self.calibration_patterns_
         overall = conformal_quantile(scores, alpha, weights)
-        quantiles = np.full(len(self.patterns_), overall)
+        rest = ~self.own_quantile_[pattern]
+        shared = conformal_quantile(scores[rest], alpha, weights[rest])
+        if rest.sum() * alpha < _ROWS_BEYOND * (1 - 1e-12):
+            shared = max(overall, shared) if np.isfinite(shared) else overall
+        quantiles = np.full(len(self.patterns_), shared)
         for p in np.flatnonzero(self.own_quantile_):
             quantiles[p] = conformal_quantile(scores[pattern == p], alpha, weights[pattern == p])
         return overall, quantiles

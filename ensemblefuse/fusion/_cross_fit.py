@@ -7,11 +7,16 @@ import warnings
 import numpy as np
 from sklearn.base import clone
 
-from ensemblefuse.combine import BasePool
+from ensemblefuse.combine import BasePool, LogPool
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._ledger import Ledger, mean_over_folds
 
-__all__ = ["cross_fit"]
+__all__ = ["cross_fit", "default_combiner"]
+
+
+def default_combiner(*, classify: bool) -> LogPool:
+    """Learned for each pattern of missing members, and little moved by one member that is wrong and sure."""
+    return LogPool(per_pattern=True, smoothing=0.01) if classify else LogPool()
 
 
 def cross_fit(

@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import (
     BasePool,
-    LogPool,
     apply_sigmoid,
     apply_temperature,
     fit_sigmoid,
@@ -26,7 +25,7 @@ from ensemblefuse.fusion._base import (
     read_numbers,
     warn_unweighted,
 )
-from ensemblefuse.fusion._cross_fit import cross_fit
+from ensemblefuse.fusion._cross_fit import cross_fit, default_combiner
 from ensemblefuse.fusion._estimators import EstimatorsFusion
 from ensemblefuse.fusion._heads import default_search
 from ensemblefuse.fusion._joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
@@ -179,7 +178,7 @@ class _DecisionFusion(EstimatorsFusion):
         self._pattern_scores = expected_scores(self, P, pools, ledger, blocks)
 
     def _pool(self) -> BasePool:
-        return LogPool(per_pattern=self._classify) if self.combiner is None else self.combiner
+        return default_combiner(classify=self._classify) if self.combiner is None else self.combiner
 
     @property
     def expected_scores_(self) -> pd.DataFrame:
@@ -244,8 +243,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         a shrunken discriminant analysis. The key ``"joint"`` names the estimator over all blocks, which may be a
         feature-level fusion. Classifiers without ``predict_proba`` will do: their decision values get a temperature.
     combiner : pool, optional
-        ``LogPool(per_pattern=True)`` by default. Voting: `VotePool`, `MeanPool`; selection: `GreedyPool`; stacking:
-        `StackingPool`; belief functions: `DempsterShaferPool`.
+        ``LogPool(per_pattern=True, smoothing=0.01)`` by default. Voting: `VotePool`, `MeanPool`; selection:
+        `GreedyPool`; stacking: `StackingPool`; belief functions: `DempsterShaferPool`.
     joint : bool
         Whether a classifier over all blocks of numbers side by side is one more member (hybrid fusion).
     missing : {"present", "impute", "dropout", "reduced"}

@@ -16,8 +16,8 @@ from sklearn.svm import SVC, SVR
 
 __all__ = ["HeadSearch", "default_head", "default_search"]
 
-# Standardised columns give rows of squared length d, so the same C regularises wide blocks less. 30 / d came out
-# between the best C of 52 columns (about 0.5) and of 1 024 (about 0.03) in our measurements. Blocks side by side are
+# Standardised columns give rows of squared length d, so the same C regularises wide blocks less. 30 / d lies
+# between the best C of 52 columns (about 0.5) and of 1 024 (about 0.03). Blocks side by side are
 # scaled to the variance of one of mean width, so that width counts.
 _STRENGTH = 30.0
 _PATH = (0.1, 0.3, 1.0, 3.0, 10.0)

@@ -16,7 +16,7 @@ __all__ = ["JOINT", "common_patterns", "joint_estimator", "rows_of_patterns"]
 
 JOINT = "joint"
 # A joint member that never saw a pattern of missing blocks in training is badly wrong on it (a concatenation with means
-# filled in fell from .89 to .62 in accuracy in our measurements), so it stays out of rare ones.
+# filled in fell from .89 to .62 in accuracy), so it stays out of rare ones.
 _MIN_PATTERN_ROWS = 10
 
 
