@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -93,6 +94,8 @@ def config_context(**settings: Any):
 
 
 def show_progress() -> bool:
-    """Whether a progress bar is wanted here and now."""
+    """Whether a progress bar is wanted here and now; in a worker process only if asked for outright."""
     progress = get_config()["progress"]
+    if progress == "auto" and multiprocessing.parent_process() is not None:
+        return False  # workers share the terminal, and their bars would overwrite each other
     return sys.stderr.isatty() or "ipykernel" in sys.modules if progress == "auto" else progress

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,21 +11,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
-from tqdm import tqdm
 
-from ensemblefuse._config import show_progress
-from ensemblefuse.cache import get_cache
 from ensemblefuse.encoders._content import cell_digest, class_digest, value_token
+from ensemblefuse.encoders._flow import encode_column
 from ensemblefuse.encoders._weights import folder_digest
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
 from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["BaseEncoder"]
-
-# Errors of the machine, the installation or the encoder's code, not of a cell: they end the call.
-_FATAL = (ImportError, MemoryError, NameError, NotImplementedError)
-# torch's and CUDA's own, which cannot be named without importing torch.
-_FATAL_NAMES = frozenset({"OutOfMemoryError", "AcceleratorError"})
 
 
 class BaseEncoder(TransformerMixin, BaseEstimator):
@@ -45,6 +36,8 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         Class attribute. Whether a str in a cell names a file (then its content, not its name, is the cache key).
     neutral_params : frozenset of str
         Class attribute. Parameters that do not change the value, and so are not part of the cache key.
+    loads_in_threads : bool
+        Class attribute. Whether `load` may run in several threads at once, while the network is busy.
     n_dims_ : int
         Length of one embedding, known after `fit`.
     n_features_in_, feature_names_in_
@@ -73,6 +66,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
 
     version: ClassVar[int] = 1
     strings_are_paths: ClassVar[bool] = False
+    loads_in_threads: ClassVar[bool] = False
     neutral_params: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "on_error"})
 
     # ------------------------------------------------------------------ for subclasses
@@ -101,6 +95,10 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
     def example_cell(self) -> Any:
         """A cell that can always be encoded, or None. It tells the length of an embedding where a column is empty."""
         return None
+
+    def place(self) -> str:
+        """Where the network runs, for the line that announces the work: ``"cuda"``, or nothing."""
+        return ""
 
     def recipe(self) -> dict[str, Any] | None:
         """All that changes the value of an embedding besides the cell, or None if that cannot be told (no caching).
@@ -261,122 +259,15 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
     def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
         """Embeddings of all rows (0 columns if there is none at all), and the rows that could not be encoded."""
         cells = self.cells(frame)
-        reasons: dict[int, str] = {}
-        rows_of = self._rows_by_content(cells, reasons)
-        found, failed = self._lookup_or_encode({key: cells[rows[0]] for key, rows in rows_of.items()}, column)
-        for key, reason in failed.items():
-            reasons.update(dict.fromkeys(rows_of[key], reason))
-        lengths = {len(vector) for vector in found.values()}
-        if len(lengths) > 1:
-            raise ValueError(f"{type(self).__name__} made embeddings of several lengths: {sorted(lengths)}.")
-        out = np.full((len(cells), lengths.pop() if lengths else 0), np.nan, dtype=np.float32)
-        for key, vector in found.items():
-            out[rows_of[key]] = vector
-        labels = frame.index.tolist()
-        return out, [BadRow(labels[i], column, short_repr(cells[i]), reasons[i]) for i in sorted(reasons)]
-
-    def _rows_by_content(self, cells: Sequence[Any], reasons: dict[int, str]) -> dict[bytes, list[int]]:
-        """Rows of each distinct content; a cell whose content cannot be read goes to `reasons`."""
-        rows_of: dict[bytes, list[int]] = {}
-        for i, cell in enumerate(cells):
-            if is_missing(cell):
-                continue
-            try:
-                key = cell_digest(cell, strings_are_paths=self.strings_are_paths)
-            except _FATAL:
-                raise
-            except Exception as error:
-                reasons[i] = _reason(error)
-                continue
-            rows_of.setdefault(key, []).append(i)
-        return rows_of
-
-    def _lookup_or_encode(
-        self, cell_of: dict[bytes, Any], column: str
-    ) -> tuple[dict[bytes, np.ndarray], dict[bytes, str]]:
-        recipe = self.recipe() if cell_of else None
-        cache = get_cache() if recipe is not None else None
-        keys = list(cell_of)
-        known = cache.get(recipe, keys) if cache is not None and recipe else [None] * len(keys)
-        found = {key: vector for key, vector in zip(keys, known, strict=True) if vector is not None}
-        todo = [key for key in keys if key not in found]
-        failed: dict[bytes, str] = {}
-        if not todo:
-            return found, failed
-        self.prepare()
-        batch_size = self._batch_size()
-        with tqdm(total=len(todo), desc=f"encode {column}", unit="row", disable=not show_progress()) as bar:
-            for start in range(0, len(todo), batch_size):
-                batch = todo[start : start + batch_size]
-                new = self._encode_cells({key: cell_of[key] for key in batch}, failed)
-                if cache is not None and recipe:
-                    unchanged = [key for key in new if self._is_unchanged(key, cell_of[key])]
-                    if unchanged:
-                        cache.put(recipe, unchanged, np.stack([new[key] for key in unchanged]))
-                found.update(new)
-                bar.update(len(batch))
-        return found, failed
-
-    def _is_unchanged(self, key: bytes, cell: Any) -> bool:
-        """Whether a cell still has the content of its key: a file may have been written between digest and load."""
-        if isinstance(cell, (bytes, int, float)) or (isinstance(cell, str) and not self.strings_are_paths):
-            return True
-        try:
-            return cell_digest(cell, strings_are_paths=self.strings_are_paths) == key
-        except (OSError, TypeError, ValueError):
-            return False
+        vectors, reasons = encode_column(self, cells, column)
+        labels = frame.index
+        return vectors, [BadRow(labels[i], column, short_repr(cells[i]), reasons[i]) for i in sorted(reasons)]
 
     def _batch_size(self) -> int:
         batch_size = getattr(self, "batch_size", 32)
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
         return int(batch_size)
-
-    def _encode_cells(self, cell_of: dict[bytes, Any], failed: dict[bytes, str]) -> dict[bytes, np.ndarray]:
-        """One batch: load, embed, check. A cell that fails goes to `failed` and costs the others nothing."""
-        items = {}
-        for key, cell in cell_of.items():
-            try:
-                items[key] = self.load(cell)
-            except _FATAL:
-                raise
-            except Exception as error:
-                failed[key] = _reason(error)
-        if not items:
-            return {}
-        try:
-            vectors = self._checked_batch(list(items.values()))
-        except (*_FATAL, _WrongShapeError):
-            raise
-        except Exception as error:
-            if type(error).__name__ in _FATAL_NAMES:
-                raise
-            if len(items) > 1:  # find the one that the network cannot take
-                singles = (self._encode_cells({key: cell_of[key]}, failed) for key in items)
-                return functools.reduce(dict.__or__, singles, {})
-            failed[next(iter(items))] = _reason(error)
-            return {}
-        new = {}
-        for key, vector in zip(items, vectors, strict=True):
-            if np.isfinite(vector).all():
-                new[key] = vector
-            else:
-                failed[key] = "its embedding holds NaN or infinite numbers"
-        return new
-
-    def _checked_batch(self, items: list[Any]) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            vectors = np.asarray(self.encode_batch(items), dtype=np.float32)
-        if vectors.ndim != 2 or len(vectors) != len(items) or vectors.shape[1] == 0:
-            raise _WrongShapeError(
-                f"{type(self).__name__}.encode_batch must return an array of shape ({len(items)}, n_dims); got shape "
-                f"{vectors.shape}."
-            )
-        return vectors
-
-
-class _WrongShapeError(ValueError):
-    """The encoder's code is wrong, not a cell."""
 
 
 _UNKNOWN: Any = object()
@@ -399,10 +290,3 @@ def _param_token(name: str, value: Any) -> Any:
         return cell_digest(value, strings_are_paths=False).hex()
     except TypeError:
         return _UNKNOWN
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

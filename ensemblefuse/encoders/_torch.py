@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
-__all__ = ["resolve_device", "shared_network"]
+__all__ = ["n_threads", "resolve_device", "shared_network"]
 
 _networks: dict[tuple, Any] = {}
 _lock = threading.RLock()
@@ -51,6 +52,18 @@ def resolve_device(device: Any, *, needed_by: str) -> str:
             f'{needed_by}: device {device!r} cannot be used here ({str(error).splitlines()[0]}). Pass "auto" or "cpu".'
         ) from error
     return str(device)
+
+
+def n_threads() -> int:
+    """Threads that this process allows itself: torch's setting, else OMP_NUM_THREADS, else the cores."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting):
+        return int(setting)
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 def shared_network(key: Hashable, build: Callable[[], Any]) -> Any:

@@ -1,0 +1,280 @@
+"""The way of one column through an encoder: digests, cache, loading ahead, batches, bad cells. Floor 2.
+
+Besides the table, the result and about 200 bytes a row, memory holds a few batches, however long the column is.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ensemblefuse._config import show_progress
+from ensemblefuse.cache import EmbeddingCache, get_cache
+from ensemblefuse.encoders._content import cell_digest
+from ensemblefuse.encoders._torch import n_threads
+from ensemblefuse.table import is_missing
+
+if TYPE_CHECKING:
+    from ensemblefuse.encoders._base import BaseEncoder
+
+__all__ = ["WrongShapeError", "encode_column"]
+
+# Errors of the machine, the installation or the encoder's code, not of a cell: they end the call.
+_FATAL = (ImportError, MemoryError, NameError, NotImplementedError)
+# torch's and CUDA's own, which cannot be named without importing torch.
+_OUT_OF_MEMORY = "OutOfMemoryError"
+_FATAL_NAMES = frozenset({_OUT_OF_MEMORY, "AcceleratorError"})
+# Rows that are looked up in the cache, or loaded ahead of the network, at once.
+_LOOKUP = 8192
+_BATCHES_AHEAD = 2
+_MOST_THREADS = 16
+
+
+class WrongShapeError(ValueError):
+    """The encoder's code is wrong, not a cell."""
+
+
+def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tuple[np.ndarray, dict[int, str]]:
+    """Embeddings of all cells, and why a cell has none.
+
+    Equal contents are encoded once. What is done is in the cache when an error or an interrupt ends the call.
+
+    Parameters
+    ----------
+    encoder : BaseEncoder
+    cells : sequence of length n_samples
+    column : str
+        For the progress bar.
+
+    Returns
+    -------
+    vectors : ndarray of shape (n_samples, n_dims), dtype float32
+        NaN where the cell is missing or bad; no columns if no cell has an embedding.
+    reasons : dict of int to str
+        Of the bad cells, by position.
+    """
+    run = _Run(encoder, cells)
+    if run.keys:
+        run.look_up()
+        run.encode(column)
+    vectors = np.zeros((len(cells), 0), dtype=np.float32) if run.out is None else run.out
+    return vectors, run.reasons
+
+
+class _Run:
+    """One call. Contents are numbered in the order in which they first occur."""
+
+    def __init__(self, encoder: BaseEncoder, cells: Sequence[Any]):
+        self.encoder = encoder
+        self.cells = cells
+        self.reasons: dict[int, str] = {}
+        self.out: np.ndarray | None = None
+        self.keys, content_of = self._digest()
+        known = np.flatnonzero(content_of >= 0)
+        # Rows of content k: rows[starts[k] : starts[k + 1]], the first of them first.
+        self.rows = known[np.argsort(content_of[known], kind="stable")]
+        counts = np.bincount(content_of[known], minlength=len(self.keys))
+        self.starts = np.concatenate([[0], counts.cumsum()])
+        self.recipe: dict[str, Any] | None = None
+        self.cache: EmbeddingCache | None = None
+        self.is_known = np.zeros(len(self.keys), dtype=bool)
+
+    def _digest(self) -> tuple[list[bytes], np.ndarray]:
+        """Digests of the distinct contents, and which one each row has; -1 for what is missing or unreadable."""
+        place: dict[bytes, int] = {}
+        content_of = np.full(len(self.cells), -1, dtype=np.int64)
+        paths = self.encoder.strings_are_paths
+        for i, cell in enumerate(self.cells):
+            if is_missing(cell):
+                continue
+            try:
+                key = cell_digest(cell, strings_are_paths=paths)
+            except _FATAL:
+                raise
+            except Exception as error:
+                self.reasons[i] = reason_of(error)
+                continue
+            content_of[i] = place.setdefault(key, len(place))
+        return list(place), content_of
+
+    def look_up(self) -> None:
+        """Take what the cache holds."""
+        self.recipe = self.encoder.recipe()
+        self.cache = get_cache() if self.recipe is not None else None
+        if self.cache is None or self.recipe is None:
+            return
+        for start in range(0, len(self.keys), _LOOKUP):
+            found = self.cache.get(self.recipe, self.keys[start : start + _LOOKUP])
+            contents = start + np.flatnonzero([vector is not None for vector in found])
+            if len(contents):
+                self._store(contents, [vector for vector in found if vector is not None])
+
+    def encode(self, column: str) -> None:
+        """Load and embed the rest, batch by batch."""
+        todo = np.flatnonzero(~self.is_known).tolist()
+        if not todo:
+            return
+        self.encoder.prepare()
+        if (sort_key := getattr(self.encoder, "sort_key", None)) is not None:
+            # Items of like size share a batch; the largest come first, where a lack of memory shows at once.
+            todo.sort(key=lambda content: sort_key(self._cell(content)), reverse=True)
+        size = self.encoder._batch_size()
+        progress = show_progress()
+        if progress:
+            self._announce(column, len(todo))
+        with tqdm(total=len(todo), desc=f"encode {column}", unit="row", disable=not progress) as bar:
+            loaded: list[tuple[int, Any]] = []
+            for n_done, (content, item, error) in enumerate(self._load_ahead(todo, size), 1):
+                if error is None:
+                    loaded.append((content, item))
+                else:
+                    self._blame(content, reason_of(error))
+                if loaded and (len(loaded) >= size or n_done == len(todo)):
+                    size = self._embed(loaded, size)
+                    loaded = []
+                    bar.update(n_done - bar.n)
+            bar.update(len(todo) - bar.n)
+
+    def _announce(self, column: str, n_todo: int) -> None:
+        n_rows, n_bad = len(self.cells), len(self.reasons)
+        n_missing, place = n_rows - len(self.rows) - n_bad, self.encoder.place()
+        tqdm.write(
+            f"{column}: {n_rows} rows, {n_missing} missing, {len(self.keys)} distinct: {int(self.is_known.sum())} in "
+            f"cache, {n_todo} to encode{f' on {place}' if place else ''}",
+            file=sys.stderr,
+        )
+
+    def _cell(self, content: int) -> Any:
+        return self.cells[self.rows[self.starts[content]]]
+
+    def _load_ahead(self, todo: list[int], size: int) -> Iterator[tuple[int, Any, Exception | None]]:
+        """Loaded items in order, read by threads while the network is busy; or the error."""
+        threads = min(_MOST_THREADS, n_threads()) if self.encoder.loads_in_threads else 1
+        if threads < 2 or len(todo) < 2:
+            yield from ((content, *self._load(content)) for content in todo)
+            return
+        waiting: deque[tuple[int, Future]] = deque()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="ensemblefuse-load")
+        try:
+            for content in todo:
+                waiting.append((content, pool.submit(self._load, content)))
+                if len(waiting) > _BATCHES_AHEAD * max(size, threads):
+                    first, future = waiting.popleft()
+                    yield (first, *future.result())
+            while waiting:
+                first, future = waiting.popleft()
+                yield (first, *future.result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load(self, content: int) -> tuple[Any, Exception | None]:
+        try:
+            return self.encoder.load(self._cell(content)), None
+        except _FATAL:
+            raise
+        except Exception as error:
+            return None, error
+
+    def _embed(self, loaded: list[tuple[int, Any]], size: int) -> int:
+        """Embed a batch, in parts where it must be. Returns the size of batch that the memory takes."""
+        while len(loaded) > size:
+            part, loaded = loaded[:size], loaded[size:]
+            size = self._embed(part, size)
+        try:
+            vectors = checked_batch(self.encoder, [item for _, item in loaded])
+        except (*_FATAL, WrongShapeError):
+            raise
+        except Exception as error:
+            name = type(error).__name__
+            if name == _OUT_OF_MEMORY and len(loaded) > 1:
+                return self._embed(loaded, self._smaller(len(loaded)))
+            if name in _FATAL_NAMES:
+                raise
+            if len(loaded) == 1:
+                self._blame(loaded[0][0], reason_of(error))
+                return size
+            half = len(loaded) // 2  # find the one that the network cannot take
+            for part in (loaded[:half], loaded[half:]):
+                self._embed(part, size)
+            return size
+        self._keep([content for content, _ in loaded], vectors)
+        return size
+
+    def _smaller(self, size: int) -> int:
+        smaller = size // 2
+        sys.modules["torch"].cuda.empty_cache() if "torch" in sys.modules else None
+        warnings.warn(
+            f"{type(self.encoder).__name__}: the memory of the device does not hold a batch of {size}; it goes on with "
+            f"{smaller}. Pass batch_size={smaller} to save the attempt.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return smaller
+
+    def _keep(self, contents: list[int], vectors: np.ndarray) -> None:
+        """Put the vectors where they belong: into the result and the cache."""
+        finite = np.isfinite(vectors).all(axis=1)
+        for i in np.flatnonzero(~finite):
+            self._blame(contents[i], "its embedding holds NaN or infinite numbers")
+        kept = np.asarray(contents)[finite]
+        vectors = vectors[finite]
+        if not len(kept):
+            return
+        self._store(kept, vectors)
+        if self.cache is not None and self.recipe is not None:
+            unchanged = np.array([self._is_unchanged(content) for content in kept])
+            if unchanged.any():
+                self.cache.put(self.recipe, [self.keys[content] for content in kept[unchanged]], vectors[unchanged])
+
+    def _store(self, contents: np.ndarray, vectors: Any) -> None:
+        lengths = {len(vector) for vector in vectors} | ({self.out.shape[1]} if self.out is not None else set())
+        if len(lengths) > 1:
+            raise ValueError(f"{type(self.encoder).__name__} made embeddings of several lengths: {sorted(lengths)}.")
+        if self.out is None:
+            self.out = np.full((len(self.cells), lengths.pop()), np.nan, dtype=np.float32)
+        counts = self.starts[contents + 1] - self.starts[contents]
+        before = counts.cumsum() - counts
+        rows = self.rows[np.repeat(self.starts[contents] - before, counts) + np.arange(counts.sum())]
+        self.out[rows] = np.repeat(np.asarray(vectors, dtype=np.float32), counts, axis=0)
+        self.is_known[contents] = True
+
+    def _blame(self, content: int, reason: str) -> None:
+        rows = self.rows[self.starts[content] : self.starts[content + 1]]
+        self.reasons.update(dict.fromkeys(rows.tolist(), reason))
+
+    def _is_unchanged(self, content: int) -> bool:
+        """Whether a cell still has the content of its key: a file may have been written between digest and load."""
+        cell, paths = self._cell(content), self.encoder.strings_are_paths
+        if isinstance(cell, (bytes, int, float)) or (isinstance(cell, str) and not paths):
+            return True
+        try:
+            return cell_digest(cell, strings_are_paths=paths) == self.keys[content]
+        except (OSError, TypeError, ValueError):
+            return False
+
+
+def checked_batch(encoder: BaseEncoder, items: list[Any]) -> np.ndarray:
+    """What `encode_batch` returns, if it is one vector an item."""
+    with np.errstate(over="ignore"):
+        vectors = np.asarray(encoder.encode_batch(items), dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(items) or vectors.shape[1] == 0:
+        raise WrongShapeError(
+            f"{type(encoder).__name__}.encode_batch must return an array of shape ({len(items)}, n_dims); got shape "
+            f"{vectors.shape}."
+        )
+    return vectors
+
+
+def reason_of(error: Exception) -> str:
+    """One line on why a cell is bad."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
