@@ -13,6 +13,7 @@ import pytest
 
 import ensemblefuse
 from ensemblefuse import compose, datasets, load_model
+from ensemblefuse.cache._digest import cell_digest
 from ensemblefuse.cli import _main, main
 from ensemblefuse.cli._demo import hold_out
 from ensemblefuse.cli._report import describe, install_warning_printer, one_line
@@ -85,7 +86,14 @@ def test_the_module_runs_as_the_command():
         (["fit", "t.csv", "--target", "y", "-o", "m.fuse", "--kind", "photo=picture"], "'photo=picture' is not"),
         (["evaluate", "t.csv", "--target", "y", "--cv", "1"], "'1' is not a whole number of at least 2"),
         (["evaluate", "t.csv", "--target", "y", "--jobs", "0"], "'0' is not a number of processes"),
+        (["cache"], "required: ACTION"),
         (["cache", "shrink"], "invalid choice: 'shrink'"),
+        (["cache", "prune", "--max-size", "2 parsecs"], "'2 parsecs' is not a size such as 500MB"),
+        (["cache", "prune", "--max-size", "-1"], "--max-size"),
+        (["cache", "prune", "--unused-days", "nan"], "'nan' is not a number of days"),
+        (["cache", "verify", "--sample", "0"], "'0' is not a whole number of at least 1"),
+        (["cache", "export"], "FILE"),
+        (["cache", "merge"], "SOURCE"),
     ],
 )
 def test_wrong_usage_is_one_line_and_code_2(capsys, argv, message):
@@ -322,12 +330,21 @@ def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, sho
 # ---------------------------------------------------------------------- cache
 
 
+RECIPE = {"class": "a.B", "params": {"size": 3}}
+
+
+def fill(n=1, start=0):
+    digests = [bytes([start + i]) * 16 for i in range(n)]
+    ensemblefuse.get_cache().put(RECIPE, digests, np.arange(3.0 * n).reshape(n, 3) + start)
+    return digests
+
+
 def test_cache_info_verify_and_clear(capsys, cache_folder):
     code, out, _ = run(capsys, "cache", "info")
     assert code == 0 and f"{cache_folder}: 0 vectors" in out
-    ensemblefuse.get_cache().put({"class": "a.B", "params": {"size": 3}}, [b"k" * 16], np.ones((1, 3)))
-    code, out, _ = run(capsys, "cache", "info")
-    assert code == 0 and "B(size=3)" in out and "1 vectors" in out
+    fill()
+    code, out, _ = run(capsys, "cache", "info", "--quiet")
+    assert code == 0 and "B(size=3)" in out and "1 vectors" in out and "superseded" not in out
     assert run(capsys, "cache", "verify")[:2] == (0, f"{cache_folder}: 1 vectors are good, 0 are damaged.\n")
     assert fails(capsys, "cache", "clear")[0] == 2
     code, out, _ = run(capsys, "cache", "clear", "--yes")
@@ -335,14 +352,89 @@ def test_cache_info_verify_and_clear(capsys, cache_folder):
     assert "holds no vectors" in run(capsys, "cache", "clear")[1]
 
 
-def test_cache_verify_finds_damage(capsys, cache_folder):
-    ensemblefuse.get_cache().put({"class": "a.B"}, [b"k" * 16, b"l" * 16], np.ones((2, 3)))
-    segment = next(Path(cache_folder).rglob("*.seg"))
+def test_cache_verify_finds_damage_and_prune_removes_it(capsys, cache_folder):
+    fill(2)
+    (segment,) = (path for path in Path(cache_folder).rglob("*.vectors"))
     content = bytearray(segment.read_bytes())
     content[-1] ^= 1
     segment.write_bytes(content)
     code, out, err = run(capsys, "cache", "verify")
     assert code == 1 and "1 are damaged" in out and "encoded again" in err
+    code, out, _ = run(capsys, "cache", "prune")
+    assert code == 0 and "removed 0 vectors, freed 0.0 kB, 1 vectors remain" in out
+    assert run(capsys, "cache", "verify")[0] == 0
+
+
+@pytest.mark.parametrize("option", [["--max-size", "0"], ["--max-size", "0.01kB"], ["--unused-days", "30"]])
+def test_cache_prune_removes_what_was_not_used(capsys, cache_folder, option):
+    fill(3)
+    for path in Path(cache_folder).rglob("*.keys"):
+        os.utime(path, (1e9, 1e9))
+    code, out, _ = run(capsys, "cache", "prune", *option)
+    assert code == 0 and "removed 3 vectors, freed 0." in out and "0 vectors remain" in out
+    assert "removed 0 vectors" in run(capsys, "cache", "prune", "--max-size", "2 GB")[1]
+
+
+def test_cache_export_and_merge(capsys, tmp_path):
+    digests = fill(3)
+    code, out, _ = run(capsys, "cache", "export", tmp_path / "c.zip")
+    assert code == 0 and "Wrote 3 vectors" in out
+    assert fails(capsys, "cache", "export", tmp_path / "c.zip")[0] == 2
+    assert run(capsys, "cache", "export", tmp_path / "c.zip", "--overwrite")[0] == 0
+    with ensemblefuse.config_context(cache=tmp_path / "other"):
+        code, out, err = run(capsys, "cache", "merge", tmp_path / "c.zip")
+        assert (code, err) == (0, "") and "3 vectors added, 0 were there already" in out
+        assert run(capsys, "cache", "merge", tmp_path / "embeddings")[1].endswith(
+            "0 vectors added, 3 were there already.\n"
+        )
+        assert ensemblefuse.get_cache().get_many(RECIPE, digests)[0].all()
+
+
+def test_cache_merge_of_what_is_no_cache(capsys, tmp_path):
+    fill()
+    (tmp_path / "text.zip").write_text("no archive")
+    assert "is no exported cache" in fails(capsys, "cache", "merge", tmp_path / "text.zip")[1]
+    assert "is no folder of an embedding cache" in fails(capsys, "cache", "merge", tmp_path)[1]
+    assert fails(capsys, "cache", "merge", tmp_path / "none.zip")[0] == 2
+    assert fails(capsys, "cache", "export", tmp_path / "none" / "c.zip")[0] == 2
+    path = next((tmp_path / "embeddings").rglob("*.vectors"))
+    path.write_bytes(b"\xff" * 12)
+    with ensemblefuse.config_context(cache=tmp_path / "other"):
+        code, out, err = run(capsys, "cache", "merge", tmp_path / "embeddings")
+    assert code == 0 and "0 vectors added" in out and "1 damaged records" in err
+
+
+def test_cache_forget_files_and_texts(capsys, tmp_path):
+    (tmp_path / "a.txt").write_text("a secret")
+    encoder = ensemblefuse.FunctionEncoder(len)
+    encoder.fit_transform({"t": ["a name", "another"]})
+    code, out, _ = run(capsys, "cache", "forget", tmp_path / "a.txt", "--text", "a name")
+    assert code == 0 and "removed 1 vectors of 2 cells" in out
+    assert "1 records are superseded or erased" in run(capsys, "cache", "info")[1]
+    assert fails(capsys, "cache", "forget")[0] == 2
+    assert "There is no file" in fails(capsys, "cache", "forget", tmp_path / "b.txt")[1]
+
+
+def test_cache_verify_encodes_a_sample_again(capsys, shop, tmp_path):
+    table = pd.read_csv(shop / "shop.csv")
+    paths = [str(shop / cell) if isinstance(cell, str) else None for cell in table["clip"]]
+    encoder = ensemblefuse.AudioEncoder(features="librosa")
+    model = ensemblefuse.make_fusion_pipeline([("audio", encoder, "clip")])
+    ensemblefuse.save_model(model.fit(pd.DataFrame({"clip": paths}), table["shape"]), tmp_path / "m.fuse")
+    where = ["--model", tmp_path / "m.fuse", "--table", shop / "shop.csv"]
+    code, out, _ = run(capsys, "cache", "verify", "--sample", "5", *where)
+    assert code == 0 and "audio: 5 cells encoded again, 0 differ" in out
+    row = next(i for i, path in enumerate(paths) if path)
+    digests = [path and cell_digest(path, strings_are_paths=True) for path in paths]
+    cache, recipe = ensemblefuse.get_cache(), encoder.recipe()
+    vector = cache.get(recipe, digests)[row]
+    cache.forget([paths[row]], encoder=encoder)
+    cache.put(recipe, [digests[row]], 1.01 * vector[None])
+    code, out, _ = run(capsys, "cache", "verify", "--sample", 100, *where)
+    assert code == 1 and " cells encoded again, 1 differ" in out
+    assert f"  row {row}, column 'clip': relative distance 0.0099" in out
+    assert "go together" in fails(capsys, "cache", "verify", "--sample", "5")[1]
+    assert fails(capsys, "cache", "verify", "--sample", "5", *where[:2], "--table", tmp_path / "none.csv")[0] == 2
 
 
 def test_a_cache_that_is_off_is_said_to_be_off(capsys):
@@ -355,13 +447,13 @@ def test_a_cache_that_is_off_is_said_to_be_off(capsys):
 
 
 def test_ctrl_c_is_one_line_and_code_130(capsys, monkeypatch):
-    monkeypatch.setattr("ensemblefuse.cli._inspect.cache", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("ensemblefuse.cli._cache.cache", lambda args: (_ for _ in ()).throw(KeyboardInterrupt))
     code, _, err = run(capsys, "cache", "info")
     assert code == 130 and len(err.splitlines()) == 1 and "interrupted" in err
 
 
 def test_an_unforeseen_error_is_one_line_that_names_debug(capsys, monkeypatch):
-    monkeypatch.setattr("ensemblefuse.cli._inspect.cache", lambda args: {}["gone"])
+    monkeypatch.setattr("ensemblefuse.cli._cache.cache", lambda args: {}["gone"])
     code, error = fails(capsys, "cache", "info")
     assert code == 1 and "KeyError: 'gone'" in error and "--debug" in error
 

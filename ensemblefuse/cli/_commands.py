@@ -201,7 +201,7 @@ def predict(args: Namespace) -> int:
     if output is not None and output.exists() and output.samefile(args.table):
         raise UsageError(f"{output} is the table to predict; write the predictions to another file.")
     model = load_model(path)
-    X = _features(model, table, args)
+    X = model_features(model, table, args)
     new = _predictions(model, X)
     taken = [column for column in new.columns if column in table.columns]
     if taken:
@@ -212,7 +212,8 @@ def predict(args: Namespace) -> int:
     return 0
 
 
-def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
+def model_features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
+    """The columns of a table that a model takes, paths resolved."""
     if not isinstance(model, Pipeline) or "encode" not in model.named_steps:
         raise CommandError(f"{args.model} holds a {type(model).__name__}, no model of make_fusion_pipeline.")
     encode = model.named_steps["encode"]

@@ -1,14 +1,11 @@
-"""``ensemblefuse inspect`` and ``ensemblefuse cache``. Floor 5."""
+"""``ensemblefuse inspect``. Floor 5."""
 
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from typing import Any
 
-from ensemblefuse.cache import EmbeddingCache, get_cache
-from ensemblefuse.cli._report import FAILED, UsageError, print_columns
 from ensemblefuse.cli._tables import check_input
 
 _WIDTH = 100
@@ -68,62 +65,3 @@ def _short(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def cache(args: Namespace) -> int:
-    """``ensemblefuse cache``."""
-    found = get_cache()
-    if found is None:
-        print("The cache is off: the environment variable ENSEMBLEFUSE_CACHE says so.")
-        return 0
-    return {"info": _info, "clear": _clear, "verify": _verify}[args.action](found, args)
-
-
-def _info(found: EmbeddingCache, args: Namespace) -> int:
-    rows = found.info()
-    n_rows, size = _totals(rows)
-    print(f"{found.folder}: {n_rows} vectors, {size}")
-    if rows:
-        print_columns([["encoder", "vectors", "size"], *map(_recipe_line, rows)], right=(1, 2))
-    return 0
-
-
-def _recipe_line(row: dict[str, Any]) -> list[str]:
-    recipe = row["recipe"]
-    name = str(recipe.get("class", "unknown")).rpartition(".")[2]
-    params = ", ".join(f"{key}={value}" for key, value in recipe.get("params", {}).items())
-    text = f"{name}({params})"
-    return [text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}...", str(row["n_rows"]), _size(row["n_bytes"])]
-
-
-def _totals(rows: list[dict[str, Any]]) -> tuple[int, str]:
-    return sum(row["n_rows"] for row in rows), _size(sum(row["n_bytes"] for row in rows))
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
-
-
-def _clear(found: EmbeddingCache, args: Namespace) -> int:
-    n_rows, size = _totals(found.info())
-    if n_rows == 0:
-        print(f"{found.folder} holds no vectors.")
-        return 0
-    if not args.yes:
-        if not sys.stdin.isatty():
-            raise UsageError(f"This would delete {n_rows} vectors in {found.folder}; pass --yes to do it.")
-        answer = input(f"Delete {n_rows} vectors ({size}) in {found.folder}? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
-            print("Nothing was deleted.")
-            return 0
-    found.clear()
-    print(f"Deleted {n_rows} vectors ({size}) in {found.folder}.")
-    return 0
-
-
-def _verify(found: EmbeddingCache, args: Namespace) -> int:
-    n_good, n_bad = found.verify()
-    print(f"{found.folder}: {n_good} vectors are good, {n_bad} are damaged.")
-    if n_bad:
-        print("warning: damaged vectors are never used; their cells are encoded again when needed.", file=sys.stderr)
-    return FAILED if n_bad else 0

@@ -220,18 +220,39 @@ def _add_cache(commands) -> None:
     command = _command(
         commands,
         "cache",
-        "_inspect:cache",
-        "show, empty or check the cache of embeddings\n\n"
+        "_cache:cache",
+        "look after the cache of embeddings\n\n"
         "The cache holds a vector for each cell that was encoded, so that none is encoded twice. The environment\n"
-        "variable ENSEMBLEFUSE_CACHE names its folder, or turns it off with the value 'off'.",
+        "variable ENSEMBLEFUSE_CACHE names its folder, or turns it off with the value 'off'. All but clear may run\n"
+        "while other processes use the cache.",
         "ensemblefuse cache info",
     )
-    command.add_argument(
-        "action",
-        choices=("info", "clear", "verify"),
-        help="info: folder, rows and size; clear: delete all vectors; verify: compare checksums",
-    )
-    command.add_argument("--yes", action="store_true", help="clear without asking")
+    common = _Parser(add_help=False)  # as those of the command, but without defaults of their own
+    for flags, text in ((("-q", "--quiet"), "no notes"), (("--debug",), "show the traceback of an error")):
+        common.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=text)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=summary, description=summary, parents=[common], allow_abbrev=False)
+
+    add("info", "folder, encoders, vectors and size")
+    verify = add("verify", "compare checksums, and vectors with what a model's encoders make of cells today")
+    verify.add_argument("--sample", type=_count, metavar="N", help="cells to encode again for each modality")
+    verify.add_argument("--model", metavar="MODEL", help="the model file whose encoders to use")
+    verify.add_argument("--table", metavar="TABLE", help="the table that holds the cells")
+    export = add("export", "write all vectors into one file, to merge elsewhere")
+    export.add_argument("path", metavar="FILE", help="the file to write")
+    export.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    merge = add("merge", "add the vectors of an exported file or of another cache folder")
+    merge.add_argument("source", metavar="SOURCE", help="the file or folder")
+    prune = add("prune", "remove damaged and superseded records, and what was not used for longest")
+    prune.add_argument("--max-size", type=_bytes, metavar="SIZE", help="keep no more than this, such as 500MB or 2GB")
+    prune.add_argument("--unused-days", type=_days, metavar="N", help="remove what was not used for N days")
+    forget = add("forget", "remove the vectors of these files and texts, whatever encoder made them")
+    forget.add_argument("path", nargs="*", metavar="FILE", help="files with the content to forget")
+    forget.add_argument("--text", nargs="+", action="extend", default=[], metavar="TEXT", help="texts to forget")
+    clear = add("clear", "delete all vectors")
+    clear.add_argument("--yes", action="store_true", help="without asking")
 
 
 # ---------------------------------------------------------------------- options that commands share
@@ -301,3 +322,33 @@ def _jobs(text: str) -> int:
     if jobs < -1 or jobs == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes: 1, 2, ... or -1 for all cores")
     return jobs
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+    return days
+
+
+def _bytes(text: str) -> int:
+    """A size such as 500MB; a number alone is in bytes."""
+    units = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "b": 1, "": 1}
+    number = text.lower().rstrip("bgkmt ")
+    unit = text.lower()[len(number) :].strip()
+    try:
+        size = float(number) * units[unit]
+    except (ValueError, KeyError):
+        size = -1.0
+    if not 0 <= size < 1e18:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500MB or 2GB")
+    return int(size)

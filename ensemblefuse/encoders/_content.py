@@ -1,4 +1,4 @@
-"""Digests: of a cell's content, of a file, of functions and classes. What a cache key is made of. Floor 2."""
+"""Digests of functions and classes, beside those of cells and files: what a recipe is made of. Floor 2."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import hashlib
 import os
 import re
 import sys
-import threading
-import time
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,117 +15,10 @@ from typing import Any
 
 import numpy as np
 
-_DIGEST_SIZE = 16
-# A file whose status changed within this time may change again under the same time stamp.
-_CLOCK_GRAIN_NS = 2_000_000_000
+from ensemblefuse.cache._digest import cell_digest, feed_token
+from ensemblefuse.cache._files import file_digest
 
-_file_digests: dict[tuple, str] = {}
-_lock = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """In the child of a fork: a lock that another thread of the parent held would never be released."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
-
-
-def file_digest(path: str | os.PathLike) -> str:
-    """sha256 of a file, in hex. Remembered by path, size, times and inode, unless the file is seconds old.
-
-    Raises
-    ------
-    FileNotFoundError, IsADirectoryError, PermissionError
-        As `open` does.
-    """
-    status = os.stat(path)
-    key = (os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-    with _lock:
-        known = _file_digests.get(key)
-    if known is not None:
-        return known
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if time.time_ns() - status.st_ctime_ns > _CLOCK_GRAIN_NS:
-        with _lock:
-            _file_digests[key] = digest
-    return digest
-
-
-def cell_digest(cell: Any, *, strings_are_paths: bool) -> bytes:
-    """16 bytes that stand for the content of a cell: equal content, equal digest, whatever the path.
-
-    Parameters
-    ----------
-    cell : str, path, bytes, PIL image, array, number, bool, None, or list, tuple or dict of these
-    strings_are_paths : bool
-        Whether a str names a file (its content counts) or is the content.
-
-    Raises
-    ------
-    TypeError
-        If the cell is of another type.
-    OSError
-        If a file cannot be read.
-    """
-    hasher = hashlib.sha256()
-    _feed(hasher, cell, strings_are_paths)
-    return hasher.digest()[:_DIGEST_SIZE]
-
-
-def _feed(hasher: Any, cell: Any, paths: bool) -> None:
-    if isinstance(cell, os.PathLike) or (paths and isinstance(cell, str)):
-        _token(hasher, "file", file_digest(Path(cell)).encode())
-    elif isinstance(cell, (bytes, bytearray, memoryview)):
-        content = hashlib.sha256(cell).hexdigest().encode()
-        _token(hasher, "file" if paths else "bytes", content)
-    elif isinstance(cell, str):
-        _token(hasher, "text", cell.encode("utf-8", "surrogatepass"))
-    elif isinstance(cell, (np.ndarray, np.generic)):
-        _feed_array(hasher, np.asarray(cell), paths)
-    elif isinstance(cell, (bool, int, float, complex, type(None))):
-        _token(hasher, type(cell).__name__, repr(cell).encode())
-    elif isinstance(cell, (list, tuple)):
-        _token(hasher, "list", str(len(cell)).encode())
-        for item in cell:
-            _feed(hasher, item, paths)
-    elif isinstance(cell, dict):
-        _token(hasher, "dict", str(len(cell)).encode())
-        for key in sorted(cell, key=repr):
-            _feed(hasher, key, False)
-            _feed(hasher, cell[key], paths)
-    elif type(cell).__module__.startswith("PIL."):
-        _feed_image(hasher, cell)
-    else:
-        raise TypeError(f"a cell of type {type(cell).__name__} cannot be encoded")
-
-
-def _feed_array(hasher: Any, array: np.ndarray, paths: bool) -> None:
-    if array.dtype.hasobject:
-        _token(hasher, "objects", str(array.shape).encode())
-        for item in array.ravel():
-            _feed(hasher, item, paths)
-        return
-    _token(hasher, "array", f"{array.dtype.str} {array.shape}".encode())
-    hasher.update(np.ascontiguousarray(array).data)
-
-
-def _feed_image(hasher: Any, image: Any) -> None:
-    """Pixels, and what changes how they are read: mode, palette, transparency, orientation."""
-    image.load()  # a lazily opened file has no palette yet
-    palette = (image.palette.mode, image.palette.tobytes()) if image.palette is not None else None
-    orientation = image.getexif().get(0x0112, 1)
-    facts = (image.mode, image.size, palette, image.info.get("transparency"), orientation)
-    _token(hasher, "image", repr(facts).encode())
-    hasher.update(image.tobytes())
-
-
-def _token(hasher: Any, kind: str, content: bytes) -> None:
-    hasher.update(f"{kind}:{len(content)}:".encode())
-    hasher.update(content)
+__all__ = ["callable_name", "callable_token", "cell_digest", "class_digest", "file_digest", "value_token"]
 
 
 def callable_token(func: Any, seen: dict[int, int] | None = None) -> str | None:
@@ -317,16 +208,16 @@ def _joined(tokens: Sequence[str | None]) -> str | None:
     for token in tokens:
         if token is None:
             return None
-        _token(hasher, "part", token.encode("utf-8", "surrogatepass"))
+        feed_token(hasher, "part", token.encode("utf-8", "surrogatepass"))
     return hasher.hexdigest()
 
 
 def _feed_code(hasher: Any, code: types.CodeType) -> None:
-    _token(hasher, "code", code.co_code)
-    _token(hasher, "names", repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+    feed_token(hasher, "code", code.co_code)
+    feed_token(hasher, "names", repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             _feed_code(hasher, constant)
         else:
             value = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
-            _token(hasher, "constant", repr(value).encode())
+            feed_token(hasher, "constant", repr(value).encode())

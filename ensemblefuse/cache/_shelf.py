@@ -1,0 +1,216 @@
+"""The segments of one recipe, as this process sees them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ensemblefuse.cache._index import Index
+from ensemblefuse.cache._segment import BLOCK_BYTES, Segment, Writer, checksums, look_at
+
+# A place is the number of a segment and of a row in it.
+_ROW_BITS = 40
+# Rows that stand further apart than this are read one by one.
+_GAP_BYTES = 2**16
+# A segment is marked as used once an hour at most.
+USED_GRAIN = 3600.0
+
+
+class Shelf:
+    """Reads all segments of a folder, and writes one. Callers hold `lock`.
+
+    Parameters
+    ----------
+    folder : path
+    before_writing : callable of no arguments, optional
+        Called when a new segment is opened.
+    """
+
+    def __init__(self, folder: Path, before_writing: Callable[[], None] | None = None):
+        self.folder = folder
+        self.lock = threading.Lock()
+        self.pid = os.getpid()
+        self._before_writing = before_writing
+        self._writer: Writer | None = None
+        self._forget_all()
+
+    def _forget_all(self) -> None:
+        self.index = Index()
+        self._segments: list[Segment] = []
+        self._number: dict[str, int] = {}
+
+    def refresh(self) -> None:
+        """Look at what was appended or deleted since the last look, by this process or by others."""
+        try:
+            names = [name for name in os.listdir(self.folder) if name.endswith(".keys")]
+        except FileNotFoundError:
+            names = []
+        if self._number.keys() - set(names):  # another process cleared or pruned the cache
+            self._forget_all()
+        for name in names:
+            try:
+                self._look(name)
+            except OSError:  # deleted since the folder was listed, or not ours to read
+                continue
+
+    def _look(self, name: str) -> None:
+        number = self._number.get(name)
+        seen = self._segments[number].n_rows if number is not None else 0
+        segment = look_at(os.path.join(self.folder, name))
+        if segment is None or segment.n_rows <= seen:
+            return
+        entries = segment.entries(seen)
+        if not len(entries):
+            return
+        segment = segment._replace(n_rows=seen + len(entries))
+        if number is None:
+            number = self._number[name] = len(self._segments)
+            self._segments.append(segment)
+        self._segments[number] = segment
+        places = (number << _ROW_BITS) + np.arange(seen, seen + len(entries), dtype=np.int64)
+        self.index.add(entries["key"].copy(), places, entries["sum"].copy())
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, keys: np.ndarray, has_key: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Which keys were found, and their vectors; see `EmbeddingCache.get_many`."""
+        found = np.zeros(len(keys), dtype=bool)
+        out = np.empty((len(keys), 0), dtype=np.float32)
+        todo = np.arange(len(keys)) if has_key is None else np.flatnonzero(has_key)
+        places, sums = self.index.find(keys[todo])
+        if (places < 0).any():
+            self.refresh()
+            places, sums = self.index.find(keys[todo])
+        # Each round reads what the one before could not: an older row for one that is damaged, or the row's new place.
+        for _ in range(8):
+            there = places >= 0
+            todo, places, sums = todo[there], places[there], sums[there]
+            if not len(todo):
+                break
+            numbers = places >> _ROW_BITS
+            n_dims = np.array([segment.n_dims for segment in self._segments])[numbers]
+            if out.shape[1] == 0:
+                out = _empty(len(keys), _most_frequent(n_dims))
+            fits = n_dims == out.shape[1]
+            todo, places, sums = todo[fits], places[fits], sums[fits]
+            good, is_gone = self._read_places(places, sums, keys, out, todo)
+            found[todo[good]] = True
+            self.index.drop(places[~good])
+            todo = todo[~good]
+            if not len(todo):
+                break
+            if is_gone:
+                self.refresh()
+            places, sums = self.index.find(keys[todo])
+        if not found.any():
+            return found, np.empty((len(keys), 0), dtype=np.float32)
+        out[~found] = np.nan
+        return found, out
+
+    def _read_places(
+        self, places: np.ndarray, sums: np.ndarray, keys: np.ndarray, out: np.ndarray, targets: np.ndarray
+    ) -> tuple[np.ndarray, bool]:
+        """Read rows at `places` into the rows `targets` of `out`: which are good, and whether a segment is gone."""
+        good = np.zeros(len(places), dtype=bool)
+        is_gone = False
+        in_order = bool((places[1:] >= places[:-1]).all())
+        order = np.arange(len(places)) if in_order else np.argsort(places, kind="stable")
+        numbers = places[order] >> _ROW_BITS
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)]
+        for start, stop in itertools.pairwise(edges):
+            if start == stop:
+                continue
+            part, segment = order[start:stop], self._segments[numbers[start]]
+            rows = places[part] & ((1 << _ROW_BITS) - 1)
+            try:
+                good[part] = _read_rows(segment, rows, keys[targets[part]], sums[part], out, targets[part])
+            except FileNotFoundError:
+                is_gone = True
+                continue
+            except OSError:  # the disk cannot read it: encoded again
+                continue
+            if time.time() - segment.used > USED_GRAIN:
+                segment.touch()
+                self._segments[numbers[start]] = segment._replace(used=time.time())
+        return good, is_gone
+
+    # ------------------------------------------------------------------ writing
+
+    def append(self, keys: np.ndarray, vectors: np.ndarray) -> None:
+        """Add rows to this process's segment."""
+        writer, self._writer = self._writer, None  # after an error what comes next goes into a new segment
+        if writer is None or writer.n_dims != vectors.shape[1] or not _appended(writer, keys, vectors):
+            for folder in (*reversed(self.folder.parents[:2]), self.folder):  # the mode is the last one's alone
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self._before_writing is not None:
+                self._before_writing()
+            writer = Writer(self.folder, vectors.shape[1])
+            if not _appended(writer, keys, vectors):
+                raise FileNotFoundError(f"{writer.keys_path} was deleted while it was written")
+        self._writer = writer
+
+
+def _empty(n_rows: int, n_dims: int) -> np.ndarray:
+    """An array that starts where a page of memory does, as the rows do in their file: that is read a third faster."""
+    n, page = n_rows * n_dims, 1024
+    numbers = np.empty(n + page, dtype=np.float32)
+    start = -(numbers.ctypes.data // 4) % page
+    return numbers[start : start + n].reshape(n_rows, n_dims)
+
+
+def _most_frequent(numbers: np.ndarray) -> int:
+    values, counts = np.unique(numbers, return_counts=True)
+    return int(values[np.argmax(counts)])
+
+
+def _appended(writer: Writer, keys: np.ndarray, vectors: np.ndarray) -> bool:
+    try:
+        return writer.append(keys, vectors)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def _read_rows(
+    segment: Segment, rows: np.ndarray, keys: np.ndarray, sums: np.ndarray, out: np.ndarray, targets: np.ndarray
+) -> np.ndarray:
+    """Read ascending `rows` of a segment into the rows `targets` of `out`; tells which have the right checksum."""
+    good = np.zeros(len(rows), dtype=bool)
+    step = max(1, BLOCK_BYTES // segment.row_bytes)
+    jumps = np.flatnonzero(np.diff(rows) > max(1, _GAP_BYTES // segment.row_bytes)) + 1
+    stops = np.append(jumps, len(rows))
+    in_order = (np.diff(rows) == 1) & (np.diff(targets) == 1)
+    start = 0
+    with open(segment.vectors_path, "rb", buffering=0) as file:
+        while start < len(rows):
+            stop = int(min(np.searchsorted(rows, rows[start] + step), stops[np.searchsorted(stops, start, "right")]))
+            first, n = int(rows[start]), int(rows[stop - 1] - rows[start]) + 1
+            is_direct = bool(in_order[start : stop - 1].all())
+            target = int(targets[start])
+            block = out[target : target + n] if is_direct else np.empty((n, segment.n_dims), dtype=np.float32)
+            file.seek(first * segment.row_bytes)
+            _fill(file, block)
+            part = slice(start, stop)
+            picked = block if n == stop - start and is_direct else block[rows[part] - first]
+            good[part] = checksums(keys[part], picked) == sums[part]
+            if not is_direct:
+                out[targets[part]] = picked
+            start = stop
+    return good
+
+
+def _fill(file, block: np.ndarray) -> None:
+    """Read into an array until it is full or the file ends; what is left over becomes zero and fails its checksum."""
+    data = memoryview(block).cast("B")
+    while data:
+        n = file.readinto(data)
+        if not n:
+            data[:] = bytes(len(data))
+            return
+        data = data[n:]

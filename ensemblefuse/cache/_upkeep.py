@@ -1,0 +1,273 @@
+"""What makes the cache smaller: `prune`, `forget`, `clear`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ensemblefuse.cache._digest import cell_digest
+from ensemblefuse.cache._files import DIGEST_SIZE, key_of_digest
+from ensemblefuse.cache._inspect import is_last, recipe_folders, size_of
+from ensemblefuse.cache._recipe import NAME
+from ensemblefuse.cache._segment import FILES, FORMAT, Segment, Writer, as_keys, erase, segments_in
+from ensemblefuse.exceptions import CacheWarning
+
+_DAY = 86400.0
+# Files without a segment may be those of a writer that has just begun.
+_STRAY_AGE = 3600.0
+# Segments of fewer bytes are joined: every process that wrote left one.
+_SMALL = 2**20
+
+
+class Pruned(NamedTuple):
+    """What `EmbeddingCache.prune` removed."""
+
+    n_rows: int
+    """Vectors that can no longer be served."""
+    n_bytes: int
+    """Bytes that were freed."""
+
+
+class Upkeep:
+    """The part of `EmbeddingCache` that removes. Readers and writers of other processes may go on meanwhile."""
+
+    folder: Path
+
+    def prune(self, *, max_bytes: int | None = None, unused_days: float | None = None) -> Pruned:
+        """Remove what is damaged, superseded or erased; then, if asked to, what was not used for longest.
+
+        A segment, that is what one process wrote for one recipe, counts as used when it was last written or read. Its
+        modification time says so, and is renewed once an hour at most. Small segments of a recipe are joined into one.
+        Vectors that another process appends to a segment in the instant it is removed are encoded again later.
+
+        Parameters
+        ----------
+        max_bytes : int, optional
+            Remove segments, the least recently used first, until the cache is no larger.
+        unused_days : float, optional
+            Remove segments that were not used for so many days.
+
+        Returns
+        -------
+        Pruned
+            ``n_rows`` that were good and are gone, ``n_bytes`` that were freed.
+
+        Raises
+        ------
+        ValueError
+            If a limit is negative.
+        """
+        for name, limit in (("max_bytes", max_bytes), ("unused_days", unused_days)):
+            if limit is not None and not limit >= 0:
+                raise ValueError(f"{name} must not be negative; got {limit}.")
+        before, n_rows = size_of(self.folder), 0
+        with _exclusive(self.folder):
+            folders = _all_folders(self.folder)
+            if unused_days is not None:
+                since = time.time() - unused_days * _DAY
+                old = [segment for folder in folders for segment in segments_in(folder) if segment.used < since]
+                n_rows += _remove(old)
+            for folder in folders:
+                try:
+                    _compact(folder)
+                except OSError as error:
+                    warnings.warn(f"{folder} could not be compacted ({error}).", CacheWarning, stacklevel=2)
+            if max_bytes is not None:
+                n_rows += self._shrink(max_bytes)
+            for folder in folders:
+                _remove_strays(folder)
+        return Pruned(n_rows, max(0, before - size_of(self.folder)))
+
+    def _shrink(self, max_bytes: int) -> int:
+        segments = [segment for folder in _all_folders(self.folder) for segment in segments_in(folder)]
+        segments.sort(key=lambda segment: segment.used)
+        size, n_rows = size_of(self.folder), 0
+        for segment in segments:
+            if size <= max_bytes:
+                break
+            n_rows += _remove([segment])
+            size -= segment.n_bytes
+        return n_rows
+
+    def forget(self, cells: Sequence[Any], *, encoder: Any = None) -> int:
+        """Overwrite the vectors of these contents on disk, of all recipes, older duplicates included.
+
+        The remembered digests of files with these contents are overwritten too. `prune` gives the space free, and
+        removes records so damaged that their key cannot be told.
+
+        Parameters
+        ----------
+        cells : sequence
+            Texts, paths of files (which must still be there), bytes, arrays, images: as an encoder takes them.
+        encoder : encoder, optional
+            Says whether a str is a path or a text. Without one it is both, if there is such a file.
+
+        Returns
+        -------
+        int
+            Number of records that were overwritten.
+
+        Raises
+        ------
+        OSError
+            If a file is not there to tell its content, or the cache cannot be written.
+        """
+        if isinstance(cells, (str, bytes, os.PathLike)):
+            cells = [cells]
+        keys = {key for cell in cells for key in _keys_of(cell, encoder)}
+        if not keys:
+            return 0
+        n_erased = 0
+        with _exclusive(self.folder):
+            for folder in recipe_folders(self.folder):
+                for segment in segments_in(folder):
+                    n_erased += _erase_keys(segment, keys)
+            for segment in segments_in(self.folder / FORMAT / FILES):
+                _erase_file_digests(segment, keys)
+        return n_erased
+
+    def clear(self) -> None:
+        """Delete every vector."""
+        shutil.rmtree(self.folder / FORMAT, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """One process at a time moves or erases rows: a row that is being moved could not be erased. Only on POSIX."""
+    try:
+        import fcntl
+
+        lock = os.open(folder / FORMAT / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except (ImportError, FileNotFoundError, NotADirectoryError):  # nothing there to protect
+        yield
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _all_folders(folder: Path) -> list[Path]:
+    return [*recipe_folders(folder), folder / FORMAT / FILES]
+
+
+def _remove(segments: list[Segment]) -> int:
+    """Delete segments; the number of rows that were in them. Digests of files are no rows."""
+    removed = [segment for segment in segments if segment.remove()]
+    return sum(segment.n_rows for segment in removed if Path(segment.keys_path).parent.name != FILES)
+
+
+# ---------------------------------------------------------------------- compaction
+
+
+def live_rows(segments: list[Segment]) -> list[np.ndarray]:
+    """For each segment which rows are good and not superseded by a row further on."""
+    good, keys = [], [np.empty((0, 2), dtype=np.uint64)]
+    for segment in segments:
+        mask = np.zeros(segment.n_rows, dtype=bool)
+        start = 0
+        with contextlib.suppress(FileNotFoundError):
+            for entries, _, is_good in segment.blocks():
+                mask[start : start + len(entries)] = is_good
+                keys.append(entries["key"][is_good])
+                start += len(entries)
+        good.append(mask)
+    last, start = is_last(np.concatenate(keys)), 0
+    for mask in good:
+        n = int(mask.sum())
+        mask[mask] = last[start : start + n]
+        start += n
+    return good
+
+
+def _compact(folder: Path) -> None:
+    """Rewrite the segments that hold dead rows, and those that are small, into one for each length of a vector."""
+    segments = sorted(segments_in(folder), key=lambda segment: segment.used)
+    live = live_rows(segments)
+    small = [segment.n_bytes < _SMALL for segment in segments]
+    for n_dims in {segment.n_dims for segment in segments}:
+        group = [i for i, segment in enumerate(segments) if segment.n_dims == n_dims]
+        join = sum(small[i] for i in group) > 1
+        chosen = [i for i in group if not live[i].all() or segments[i].has_tail() or (join and small[i])]
+        if chosen:
+            _rewrite(folder, [(segments[i], live[i]) for i in chosen])
+
+
+def _rewrite(folder: Path, parts: list[tuple[Segment, np.ndarray]]) -> None:
+    """Copy the live rows into a new segment, then delete the old ones; a crash between leaves both."""
+    if any(live.any() for _, live in parts):
+        writer = Writer(folder, parts[0][0].n_dims)
+        try:
+            for segment, live in parts:
+                start = 0
+                for entries, rows, good in segment.blocks():
+                    chosen = good & live[start : start + len(entries)]
+                    start += len(entries)
+                    if chosen.any() and not writer.append(entries["key"][chosen], rows[chosen]):
+                        raise FileNotFoundError(f"{writer.keys_path} was deleted while it was written")
+        except BaseException:
+            writer.n_rows = 0
+            writer.abandon()
+            raise
+        with contextlib.suppress(OSError):
+            os.utime(writer.keys_path, (parts[-1][0].used,) * 2)
+    for segment, _ in parts:
+        if not segment.has_grown():  # by its writer, since it was copied: the next prune sees what is superseded
+            segment.remove()
+
+
+def _remove_strays(folder: Path) -> None:
+    """Delete what writers left that were stopped before their first row, and a folder without segments."""
+    segments = segments_in(folder)
+    known = {path for segment in segments for path in (segment.keys_path, segment.vectors_path)}
+    known |= {os.path.join(folder, NAME)} if segments else set()
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.path not in known and time.time() - entry.stat().st_mtime > _STRAY_AGE:
+                os.unlink(entry.path)
+        if not segments:
+            os.rmdir(folder)  # unless a writer has just begun there
+
+
+# ---------------------------------------------------------------------- forgetting
+
+
+def _keys_of(cell: Any, encoder: Any) -> Iterator[bytes]:
+    """Keys of a cell, in every way that encoders read it or in that of one."""
+    readings = (True, False) if encoder is None else (encoder.strings_are_paths,)
+    n_found = 0
+    for strings_are_paths in readings:
+        try:
+            yield cell_digest(cell, strings_are_paths=strings_are_paths)
+        except (OSError, ValueError):
+            if strings_are_paths is readings[-1] and n_found == 0:
+                raise
+            continue
+        n_found += 1
+
+
+def _erase_keys(segment: Segment, keys: set[bytes]) -> int:
+    entries = segment.entries()
+    near = np.flatnonzero(np.isin(entries["key"][:, 0], as_keys(list(keys))[:, 0]))
+    rows = [row for row in near.tolist() if entries["key"][row].tobytes() in keys]
+    erase(segment, rows)
+    return len(rows)
+
+
+def _erase_file_digests(segment: Segment, keys: set[bytes]) -> None:
+    if segment.row_bytes != DIGEST_SIZE:
+        return
+    rows, start = [], 0
+    for entries, values, _ in segment.blocks():
+        rows += [start + i for i, value in enumerate(values) if key_of_digest(value.tobytes()) in keys]
+        start += len(entries)
+    erase(segment, rows)

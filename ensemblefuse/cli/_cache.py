@@ -1,0 +1,154 @@
+"""``ensemblefuse cache``. Floor 5."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from ensemblefuse.cache import EmbeddingCache, get_cache
+from ensemblefuse.cli._report import FAILED, CommandError, UsageError, print_columns
+from ensemblefuse.cli._tables import check_input, check_output
+
+_WIDTH = 100
+
+
+def cache(args: Namespace) -> int:
+    """``ensemblefuse cache``."""
+    found = get_cache()
+    if found is None:
+        print("The cache is off: the environment variable ENSEMBLEFUSE_CACHE says so.")
+        return 0
+    actions = {
+        "info": _info,
+        "verify": _verify,
+        "export": _export,
+        "merge": _merge,
+        "prune": _prune,
+        "forget": _forget,
+        "clear": _clear,
+    }
+    return actions[args.action](found, args)
+
+
+def _info(found: EmbeddingCache, args: Namespace) -> int:
+    rows, stats = found.info(), found.stats()
+    print(f"{found.folder}: {stats['n_rows']} vectors, {_size(stats['n_bytes'])}")
+    if rows:
+        header = ["encoder", "vectors", "size", "last used"]
+        print_columns([header, *map(_recipe_line, rows)], right=(1, 2))
+    dead = stats["n_superseded"] + stats["n_erased"]
+    if dead:
+        print(f"{dead} records are superseded or erased; 'ensemblefuse cache prune' removes them.")
+    return 0
+
+
+def _recipe_line(row: dict[str, Any]) -> list[str]:
+    recipe = row["recipe"]
+    name = str(recipe.get("class", "unknown")).rpartition(".")[2]
+    params = ", ".join(f"{key}={value}" for key, value in recipe.get("params", {}).items())
+    text = f"{name}({params})"
+    used = "" if row["last_used"] is None else f"{row['last_used']:%Y-%m-%d}"
+    text = text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+    return [text, str(row["n_rows"]), _size(row["n_bytes"]), used]
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
+
+
+def _verify(found: EmbeddingCache, args: Namespace) -> int:
+    given = [option is not None for option in (args.sample, args.model, args.table)]
+    if any(given) and not all(given):
+        raise UsageError("--sample, --model and --table go together: how many cells, encoded by what, and where from.")
+    n_good, n_bad = found.verify()[:2]
+    print(f"{found.folder}: {n_good} vectors are good, {n_bad} are damaged.")
+    if n_bad:
+        print("warning: damaged vectors are never used; their cells are encoded again when needed.", file=sys.stderr)
+    n_differing = _compare(found, args) if all(given) else 0
+    return FAILED if n_bad or n_differing else 0
+
+
+def _compare(found: EmbeddingCache, args: Namespace) -> int:
+    """Encode cells of a table again with a model's encoders; the number of vectors that differ."""
+    from ensemblefuse.cli._commands import model_features
+    from ensemblefuse.cli._tables import read_table, steps
+    from ensemblefuse.encoders import BaseEncoder
+    from ensemblefuse.persistence import load_model
+
+    path, table = check_input(args.model, "model"), read_table(args.table)
+    model = load_model(path)
+    args.on_error = None
+    X = model_features(model, table, args)
+    n_differing = 0
+    for name, transformer, columns in model.named_steps["encode"].transformers:
+        encoder = steps(transformer)[0]
+        column = columns if isinstance(columns, str) else columns[0]
+        if not isinstance(encoder, BaseEncoder) or column not in X.columns:
+            continue
+        if not isinstance(columns, str) and len(columns) > 1:
+            print(f"{name}: left out, because its cells are made of several columns")
+            continue
+        result = found.verify(encoder=encoder, cells=X[column].tolist(), sample=args.sample)
+        print(f"{name}: {result.n_compared} cells encoded again, {len(result.differing)} differ")
+        for position, distance in result.differing[:5]:
+            print(f"  row {X.index[position]!r}, column {column!r}: relative distance {distance:.2g}")
+        n_differing += len(result.differing)
+    return n_differing
+
+
+def _export(found: EmbeddingCache, args: Namespace) -> int:
+    path = check_output(args.path, overwrite=args.overwrite)
+    n_rows = found.export(path)
+    print(f"Wrote {n_rows} vectors to {path} ({_size(path.stat().st_size)}).")
+    return 0
+
+
+def _merge(found: EmbeddingCache, args: Namespace) -> int:
+    source = Path(args.source)
+    if not source.is_dir():
+        check_input(args.source, "cache folder or exported file")
+    added, known, damaged = found.merge(source)
+    print(f"{found.folder}: {added} vectors added, {known} were there already.")
+    if damaged:
+        print(f"warning: {damaged} damaged records of {source} were left out.", file=sys.stderr)
+    return 0
+
+
+def _prune(found: EmbeddingCache, args: Namespace) -> int:
+    n_rows, n_bytes = found.prune(max_bytes=args.max_size, unused_days=args.unused_days)
+    print(
+        f"{found.folder}: removed {n_rows} vectors, freed {_size(n_bytes)}, {found.stats()['n_rows']} vectors remain."
+    )
+    return 0
+
+
+def _forget(found: EmbeddingCache, args: Namespace) -> int:
+    if not args.path and not args.text:
+        raise UsageError("Name files, or texts with --text, whose vectors to remove.")
+    paths = [check_input(path, "file") for path in args.path]
+    try:
+        n_rows = found.forget([*paths, *args.text])
+    except OSError as error:
+        raise CommandError(f"The vectors could not be removed: {error}.") from error
+    print(f"{found.folder}: removed {n_rows} vectors of {len(paths) + len(args.text)} cells.")
+    return 0
+
+
+def _clear(found: EmbeddingCache, args: Namespace) -> int:
+    stats = found.stats()
+    n_rows, size = stats["n_rows"], _size(stats["n_bytes"])
+    if not stats["n_bytes"]:
+        print(f"{found.folder} holds no vectors.")
+        return 0
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"This would delete {n_rows} vectors in {found.folder}; pass --yes to do it.")
+        answer = input(f"Delete {n_rows} vectors ({size}) in {found.folder}? [y/N] ")
+        if answer.strip().lower() not in ("y", "yes"):
+            print("Nothing was deleted.")
+            return 0
+    found.clear()
+    print(f"Deleted {n_rows} vectors ({size}) in {found.folder}.")
+    return 0
