@@ -12,16 +12,17 @@ __all__ = ["n_threads", "resolve_device", "shared_network"]
 
 _networks: dict[tuple, Any] = {}
 _lock = threading.RLock()
+_is_forked = False
 
 
-def _renew_lock() -> None:
+def _start_anew() -> None:
     """In the child of a fork: a lock that another thread of the parent held would never be released."""
-    global _lock
-    _lock = threading.RLock()
+    global _lock, _is_forked
+    _lock, _is_forked = threading.RLock(), "torch" in sys.modules
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_start_anew)
 
 
 def resolve_device(device: Any, *, needed_by: str) -> str:
@@ -78,6 +79,9 @@ def shared_network(key: Hashable, build: Callable[[], Any]) -> Any:
     """
     full_key = (os.getpid(), key)
     with _lock:
+        if _is_forked:
+            # The parent's pool of threads did not come along: with more than one, OpenMP waits for the others for ever.
+            sys.modules["torch"].set_num_threads(1)
         if full_key not in _networks:
             _networks[full_key] = build()
         return _networks[full_key]
