@@ -82,7 +82,7 @@ class Inspection:
             for name, n in _count(found, check=check).items():
                 counts[name] += n
         times = [segment.used for segment in segments]
-        made = [path.stat().st_mtime for path in (folder / NAME for folder in folders) if path.exists()]
+        made = [status.st_mtime for status in (_status(folder / NAME) for folder in folders) if status is not None]
         return {
             "n_recipes": len(folders),
             "n_segments": len(segments),
@@ -178,7 +178,15 @@ def recipe_folders(folder: Path) -> list[Path]:
 def size_of(folder: Path) -> int:
     """Bytes of all files of the cache."""
     paths = (os.path.join(place, name) for place, _, names in os.walk(folder / FORMAT) for name in names)
-    return sum(os.stat(path).st_size for path in paths if os.path.exists(path))
+    return sum(status.st_size for status in map(_status, paths) if status is not None)
+
+
+def _status(path: str | os.PathLike) -> os.stat_result | None:
+    """None for a file that another process deleted meanwhile."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
 
 
 def is_last(keys: np.ndarray) -> np.ndarray:

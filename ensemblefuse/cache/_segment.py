@@ -138,12 +138,17 @@ class Segment(NamedTuple):
             os.unlink(self.vectors_path)
         return True
 
+    def sizes(self) -> tuple[int, int] | None:
+        """Bytes of both files, None if they were deleted."""
+        try:
+            return os.stat(self.keys_path).st_size, os.stat(self.vectors_path).st_size
+        except FileNotFoundError:
+            return None
+
     def has_tail(self) -> bool:
         """Whether there is more in the files than whole rows."""
-        with contextlib.suppress(OSError):
-            sizes = (os.stat(path).st_size for path in (self.keys_path, self.vectors_path))
-            return sum(sizes) != _HEADER.itemsize + self.n_rows * (ENTRY.itemsize + self.row_bytes)
-        return False
+        sizes = self.sizes()
+        return sizes is not None and sum(sizes) != _HEADER.itemsize + self.n_rows * (ENTRY.itemsize + self.row_bytes)
 
     def has_grown(self) -> bool:
         """Whether rows were appended since the segment was looked at."""
@@ -251,14 +256,13 @@ class Writer:
 
     @contextlib.contextmanager
     def _open(self, flags: int = 0) -> Iterator[list[int]]:
-        files: list[int] = []
-        try:
+        flags |= os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        with contextlib.ExitStack() as stack:
+            files = []
             for path in self._paths:
-                files.append(os.open(path, flags | os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600))
+                files.append(os.open(path, flags, 0o600))
+                stack.callback(os.close, files[-1])
             yield files
-        finally:
-            for file in files:
-                os.close(file)
 
     def append(self, keys: np.ndarray, vectors: np.ndarray) -> bool:
         """Write rows; returns when the operating system holds them. False if the files are not as this left them."""
@@ -273,6 +277,9 @@ class Writer:
                 _write(files[1], entries.tobytes())
         except FileNotFoundError:  # deleted: nobody would ever read what is appended
             return False
+        except BaseException:
+            self.abandon()
+            raise
         self.n_rows += len(keys)
         return True
 

@@ -18,6 +18,8 @@ from ensemblefuse.cache._segment import BLOCK_BYTES, Segment, Writer, checksums,
 _ROW_BITS = 40
 # Rows that stand further apart than this are read one by one.
 _GAP_BYTES = 2**16
+# So often is a folder made anew that another process clears in the same instant.
+_N_ATTEMPTS = 20
 # A segment is marked as used once an hour at most.
 USED_GRAIN = 3600.0
 
@@ -143,17 +145,29 @@ class Shelf:
     # ------------------------------------------------------------------ writing
 
     def append(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        """Add rows to this process's segment."""
+        """Add rows to this process's segment, or to a new one if another process deleted it."""
         writer, self._writer = self._writer, None  # after an error what comes next goes into a new segment
-        if writer is None or writer.n_dims != vectors.shape[1] or not _appended(writer, keys, vectors):
-            for folder in (*reversed(self.folder.parents[:2]), self.folder):  # the mode is the last one's alone
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if self._before_writing is not None:
-                self._before_writing()
-            writer = Writer(self.folder, vectors.shape[1])
-            if not _appended(writer, keys, vectors):
-                raise FileNotFoundError(f"{writer.keys_path} was deleted while it was written")
-        self._writer = writer
+        if writer is not None and writer.n_dims == vectors.shape[1] and writer.append(keys, vectors):
+            self._writer = writer
+            return
+        for attempt in range(_N_ATTEMPTS):
+            try:
+                writer = self._open(vectors.shape[1])
+            except (FileNotFoundError, FileExistsError):  # the folder was deleted after, or while, it was made
+                if attempt == _N_ATTEMPTS - 1:
+                    raise
+                continue
+            if writer.append(keys, vectors):
+                self._writer = writer
+                return
+        raise FileNotFoundError(f"{self.folder} is deleted again and again while it is written")
+
+    def _open(self, n_dims: int) -> Writer:
+        for folder in (*reversed(self.folder.parents[:2]), self.folder):  # the mode is the last one's alone
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._before_writing is not None:
+            self._before_writing()
+        return Writer(self.folder, n_dims)
 
 
 def _empty(n_rows: int, n_dims: int) -> np.ndarray:
@@ -167,14 +181,6 @@ def _empty(n_rows: int, n_dims: int) -> np.ndarray:
 def _most_frequent(numbers: np.ndarray) -> int:
     values, counts = np.unique(numbers, return_counts=True)
     return int(values[np.argmax(counts)])
-
-
-def _appended(writer: Writer, keys: np.ndarray, vectors: np.ndarray) -> bool:
-    try:
-        return writer.append(keys, vectors)
-    except BaseException:
-        writer.abandon()
-        raise
 
 
 def _read_rows(
@@ -207,7 +213,7 @@ def _read_rows(
 
 def _fill(file, block: np.ndarray) -> None:
     """Read into an array until it is full or the file ends; what is left over becomes zero and fails its checksum."""
-    data = memoryview(block).cast("B")
+    data = block.view(np.uint8).reshape(-1).data
     while data:
         n = file.readinto(data)
         if not n:

@@ -17,7 +17,7 @@ import numpy as np
 from ensemblefuse.cache._inspect import recipe_folders
 from ensemblefuse.cache._recipe import MAX_BYTES, NAME, parse_recipe, read_recipe
 from ensemblefuse.cache._segment import ENTRY, FORMAT, header_of, is_erased, read_blocks, read_header, segments_in
-from ensemblefuse.cache._upkeep import live_rows
+from ensemblefuse.cache._upkeep import exclusive, live_rows
 from ensemblefuse.exceptions import CacheWarning
 
 _MEMBER = re.compile(rf"{FORMAT}/([0-9a-f]{{32}})/({re.escape(NAME)}|[\w-]+\.keys)")
@@ -71,7 +71,7 @@ class Transfer:
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
         n_rows = 0
         try:
-            with zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as archive:
+            with exclusive(self.folder), zipfile.ZipFile(temporary, "x", zipfile.ZIP_STORED) as archive:
                 for folder in recipe_folders(self.folder):
                     n_rows += _export_recipe(archive, folder)
             os.replace(temporary, path)
@@ -106,7 +106,7 @@ class Transfer:
         parts = _parts_of_folder(source) if source.is_dir() else _parts_of_file(source)
         added = known = damaged = 0
         for recipe, part in parts:
-            for keys, vectors, n_bad in _checked(part):
+            for keys, vectors, n_bad in _while_there(_checked(part)):
                 damaged += n_bad if recipe is not None else n_bad + len(keys)
                 if recipe is None or not len(keys):
                     continue
@@ -155,7 +155,9 @@ def _parts_of_folder(source: Path) -> Iterator[tuple[dict[str, Any] | None, _Par
         recipe = read_recipe(folder)
         for segment in segments_in(folder):
             keys, vectors = Path(segment.keys_path), Path(segment.vectors_path)
-            yield recipe, _Part((keys, 0, keys.stat().st_size), (vectors, 0, vectors.stat().st_size))
+            sizes = segment.sizes()
+            if sizes is not None:
+                yield recipe, _Part((keys, 0, sizes[0]), (vectors, 0, sizes[1]))
 
 
 def _parts_of_file(source: Path) -> Iterator[tuple[dict[str, Any] | None, _Part]]:
@@ -199,6 +201,12 @@ def _opened(place: tuple[Path, int, int]) -> Iterator[tuple[BinaryIO, int]]:
     with open(path, "rb") as file:
         file.seek(start)
         yield file, size
+
+
+def _while_there(items: Iterator[Any]) -> Iterator[Any]:
+    """Items until a file turns out to have been pruned by another process."""
+    with contextlib.suppress(FileNotFoundError):
+        yield from items
 
 
 def _checked(part: _Part) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import time
 import warnings
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemblefuse.cache._digest import cell_digest
-from ensemblefuse.cache._files import DIGEST_SIZE, key_of_digest
+from ensemblefuse.cache._files import DIGEST_SIZE, forget_file_digests, key_of_digest
 from ensemblefuse.cache._inspect import is_last, recipe_folders, size_of
 from ensemblefuse.cache._recipe import NAME
 from ensemblefuse.cache._segment import FILES, FORMAT, Segment, Writer, as_keys, erase, segments_in
@@ -23,6 +24,7 @@ from ensemblefuse.exceptions import CacheWarning
 _DAY = 86400.0
 # Files without a segment may be those of a writer that has just begun.
 _STRAY_AGE = 3600.0
+_TRASH = ".trash-"
 # Segments of fewer bytes are joined: every process that wrote left one.
 _SMALL = 2**20
 
@@ -69,7 +71,7 @@ class Upkeep:
             if limit is not None and not limit >= 0:
                 raise ValueError(f"{name} must not be negative; got {limit}.")
         before, n_rows = size_of(self.folder), 0
-        with _exclusive(self.folder):
+        with exclusive(self.folder):
             folders = _all_folders(self.folder)
             if unused_days is not None:
                 since = time.time() - unused_days * _DAY
@@ -78,6 +80,8 @@ class Upkeep:
             for folder in folders:
                 try:
                     _compact(folder)
+                except FileNotFoundError:  # cleared meanwhile
+                    continue
                 except OSError as error:
                     warnings.warn(f"{folder} could not be compacted ({error}).", CacheWarning, stacklevel=2)
             if max_bytes is not None:
@@ -126,26 +130,30 @@ class Upkeep:
         if not keys:
             return 0
         n_erased = 0
-        with _exclusive(self.folder):
+        with exclusive(self.folder):
             for folder in recipe_folders(self.folder):
                 for segment in segments_in(folder):
-                    n_erased += _erase_keys(segment, keys)
+                    with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
+                        n_erased += _erase_keys(segment, keys)
             for segment in segments_in(self.folder / FORMAT / FILES):
-                _erase_file_digests(segment, keys)
+                with contextlib.suppress(FileNotFoundError):
+                    _erase_file_digests(segment, keys)
         return n_erased
 
     def clear(self) -> None:
-        """Delete every vector."""
-        shutil.rmtree(self.folder / FORMAT, ignore_errors=True)
+        """Delete every vector, and what is remembered of files."""
+        forget_file_digests()
+        with exclusive(self.folder):
+            _discard(self.folder, self.folder / FORMAT)
 
 
 @contextlib.contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """One process at a time moves or erases rows: a row that is being moved could not be erased. Only on POSIX."""
+def exclusive(folder: Path) -> Iterator[None]:
+    """One process at a time moves, erases or exports rows: a row that is moved could not be erased. Only on POSIX."""
     try:
         import fcntl
 
-        lock = os.open(folder / FORMAT / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+        lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
     except (ImportError, FileNotFoundError, NotADirectoryError):  # nothing there to protect
         yield
         return
@@ -229,13 +237,25 @@ def _remove_strays(folder: Path) -> None:
     """Delete what writers left that were stopped before their first row, and a folder without segments."""
     segments = segments_in(folder)
     known = {path for segment in segments for path in (segment.keys_path, segment.vectors_path)}
-    known |= {os.path.join(folder, NAME)} if segments else set()
     with contextlib.suppress(OSError):
-        for entry in list(os.scandir(folder)):
-            if entry.path not in known and time.time() - entry.stat().st_mtime > _STRAY_AGE:
+        others = [entry for entry in os.scandir(folder) if entry.path not in known]
+        old = [entry for entry in others if time.time() - entry.stat().st_mtime > _STRAY_AGE]
+        if not segments and len(old) == len(others):
+            _discard(folder.parents[1], folder)
+            return
+        for entry in old:
+            if entry.name != NAME:
                 os.unlink(entry.path)
-        if not segments:
-            os.rmdir(folder)  # unless a writer has just begun there
+
+
+def _discard(root: Path, folder: Path) -> None:
+    """Delete a folder: renamed first, so that no writer puts a segment beside what is left of its recipe."""
+    try:
+        os.rename(folder, root / f"{_TRASH}{secrets.token_hex(6)}")
+    except OSError:  # some systems rename no folder that has open files
+        shutil.rmtree(folder, ignore_errors=True)
+    for trash in root.glob(f"{_TRASH}*"):
+        shutil.rmtree(trash, ignore_errors=True)
 
 
 # ---------------------------------------------------------------------- forgetting
