@@ -26,6 +26,9 @@ def word_count(text):
 # Encoder, column of the media table, and a cell that cannot be encoded.
 CASES = {
     "ImageEncoder": (ImageEncoder(), "photo", "gone.png"),
+    "ImageEncoder tokens": (ImageEncoder(output="tokens", background="black"), "photo", b""),
+    "ImageEncoder hog": (ImageEncoder(features="hog"), "photo", "gone.png"),
+    "ImageEncoder several": (ImageEncoder(features="color", pool="max"), "photos", []),
     "TextEncoder": (TextEncoder(), "title", "  "),
     "WordVectorEncoder": (WordVectorEncoder(), "title", ""),
     "AudioEncoder": (AudioEncoder(), "clip", b"not a sound"),
@@ -42,7 +45,10 @@ def media(tmp_path_factory):
     series = np.empty(len(frame), dtype=object)
     for i in range(len(frame)):
         series[i] = rng.normal(size=20 + i)
-    return frame.assign(series=series)
+    photos = np.empty(len(frame), dtype=object)
+    for i in range(len(frame)):
+        photos[i] = frame["photo"].tolist()[: 1 + i % 3]
+    return frame.assign(series=series, photos=photos)
 
 
 def test_every_encoder_has_a_case():

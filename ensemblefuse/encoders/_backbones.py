@@ -5,12 +5,10 @@ torch, torchvision and timm are imported inside the functions: they take seconds
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import os
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,22 +17,39 @@ from urllib.parse import urlparse
 from ensemblefuse._config import show_progress
 from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._content import file_digest
+from ensemblefuse.encoders._image_network import (
+    WEIGHT_SUFFIXES,
+    Preparation,
+    as_module,
+    centre_bounded,
+    did_you_mean,
+    map_mean,
+    no_class_token,
+    probed_n_dims,
+    read_state,
+)
+from ensemblefuse.encoders._torch import shared_network
 from ensemblefuse.encoders._weights import PACKAGED, packaged_path
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-__all__ = ["Backbone", "build_network", "find_backbone", "find_transform", "list_backbones", "replace_head"]
+__all__ = ["Backbone", "NamedModel", "build_network", "find_backbone", "list_backbones", "replace_head"]
 
 _NEEDED_BY = "ImageEncoder"
 _PACKAGED_IMAGE_MODELS = ("efficientnet_lite0",)
-_WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors")
 # Arguments that torchvision itself sets when it builds these two with weights; the side heads are for training only.
 _BUILD_ARGUMENTS = {
     name: {"transform_input": True, "aux_logits": False, "init_weights": False}
     for name in ("googlenet", "inception_v3")
 }
+# The layer of each family of torchvision whose output is the last one with positions; Swin's `features` end before
+# its last norm, and have the channels last.
+_LAST_LAYERS = (
+    *("encoder", "permute", "layer4", "trunk_output", "inception5b", "Mixed_7c", "conv5", "blocks", "layers"),
+    "features",
+)
 _SIDE_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 # The DenseNet files were saved under the names of an older torchvision ("norm.1" for "norm1").
 _OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
@@ -96,7 +111,7 @@ def find_backbone(model: Any, weights: Any) -> Backbone:
         If the package that holds the weights is not installed.
     """
     _check_names(model, weights)
-    _, words = _preprocessing(model, _record_name(model, weights))
+    words = _preprocessing(model, _record_name(model, weights)).words
     if not _is_name(model, weights):
         path = Path(weights)
         if not path.is_file():
@@ -108,9 +123,34 @@ def find_backbone(model: Any, weights: Any) -> Backbone:
     return Backbone(model, path, file_digest(path), words)
 
 
-def find_transform(model: str, weights: Any) -> Callable[[Image.Image], torch.Tensor]:
-    """The preprocessing of the weights: from an RGB picture to a float32 tensor of shape (3, height, width)."""
-    return _preprocessing(model, _record_name(model, weights))[0]
+@dataclass(frozen=True)
+class NamedModel:
+    """A packaged or torchvision network, as `ImageEncoder` uses it."""
+
+    model: str
+    weights: str | os.PathLike[str]
+    output: str = "pooled"
+
+    def token(self) -> dict[str, Any]:
+        """What the cache key holds."""
+        found = find_backbone(self.model, self.weights)
+        return {"model": self.model, "weights": found.digest, "preprocessing": found.preprocessing}
+
+    def preparation(self) -> Preparation:
+        """What is done to a picture first; the names are not checked."""
+        return _preprocessing(self.model, _record_name(self.model, self.weights))
+
+    def network(self, device: str) -> tuple[torch.nn.Module, int]:
+        """The network of this process, from pictures to vectors, and the length of these."""
+        found = find_backbone(self.model, self.weights)
+        key = ("image", found.model, found.digest, self.output, device)
+
+        def build() -> tuple[torch.nn.Module, int]:
+            if self.output == "pooled":
+                return build_network(found, device)
+            return _build_inner(found, self.output, self.preparation(), device)
+
+        return shared_network(key, build)
 
 
 def _check_names(model: Any, weights: Any) -> None:
@@ -121,15 +161,18 @@ def _check_names(model: Any, weights: Any) -> None:
             f"{_NEEDED_BY}: weights must be a name such as 'DEFAULT' or the path of a state dict; got {weights!r}."
         )
     if model not in _PACKAGED_IMAGE_MODELS and model not in list_backbones():
-        raise ValueError(f"Unknown backbone {model!r}.{_did_you_mean(model, list_backbones())} See list_backbones().")
-    if _is_name(model, weights) or Path(weights).suffix in _WEIGHT_SUFFIXES:
+        raise ValueError(
+            f"Unknown backbone {model!r}.{did_you_mean(model, list_backbones())} See list_backbones(); "
+            "'timm/<name>' and folders are taken too."
+        )
+    if _is_name(model, weights) or Path(weights).suffix in WEIGHT_SUFFIXES:
         return
-    suffixes = ", ".join(_WEIGHT_SUFFIXES)
+    suffixes = ", ".join(WEIGHT_SUFFIXES)
     if isinstance(weights, os.PathLike) or Path(weights).is_file():
         raise ValueError(f"{_NEEDED_BY}: a file of weights must end in {suffixes}; got {os.fspath(weights)!r}.")
     names = _weights_names(model)
     raise ValueError(
-        f"Unknown weights {weights!r} for backbone {model!r}.{_did_you_mean(weights, names)} It has {names}; the path "
+        f"Unknown weights {weights!r} for backbone {model!r}.{did_you_mean(weights, names)} It has {names}; the path "
         f"of a state dict ({suffixes}) will do too. See list_backbones() for other backbones."
     )
 
@@ -140,11 +183,6 @@ def _is_name(model: str, weights: Any) -> bool:
 
 def _record_name(model: str, weights: Any) -> str:
     return weights if _is_name(model, weights) else "DEFAULT"
-
-
-def _did_you_mean(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(name.upper(), names, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _torchvision_models() -> Any:
@@ -181,14 +219,16 @@ def _hub_file(model: str, weights: str) -> Path:
 
 
 @functools.lru_cache(maxsize=256)
-def _preprocessing(model: str, weights: str) -> tuple[Callable[[Image.Image], torch.Tensor], str]:
-    """The transform that belongs to the weights, and the same in words."""
+def _preprocessing(model: str, weights: str) -> Preparation:
+    """What belongs to the weights."""
     if model in _PACKAGED_IMAGE_MODELS:
         record = PACKAGED[model].record
         words = ", ".join(f"{name}={record[name]:.6g}" for name in ("size", "crop", "mean", "std"))
-        return functools.partial(_crop_resize_scale, record=record), f"centre crop, bicubic, {words}"
-    transform = _torchvision_models().get_model_weights(model)[weights].transforms()
-    return functools.partial(_bounded, transform=transform), " ".join(repr(transform).split())
+        transform = functools.partial(_crop_resize_scale, record=record)
+        return Preparation(transform, f"centre crop, bicubic, {words}", round(record["size"] / record["crop"]))
+    preset = _torchvision_models().get_model_weights(model)[weights].transforms()
+    short_side = max(*preset.resize_size, *preset.crop_size)
+    return Preparation(centre_bounded(preset), " ".join(repr(preset).split()), short_side)
 
 
 def _crop_resize_scale(image: Image.Image, *, record: dict[str, Any]) -> torch.Tensor:
@@ -206,16 +246,6 @@ def _crop_resize_scale(image: Image.Image, *, record: dict[str, Any]) -> torch.T
     return torch.from_numpy(np.ascontiguousarray((pixels - record["mean"]) / record["std"], dtype=np.float32))
 
 
-def _bounded(image: Image.Image, *, transform: Callable[[Image.Image], torch.Tensor]) -> torch.Tensor:
-    """torchvision's transform; what lies far outside the centre crop of a ribbon is cut off before the resize."""
-    width, height = image.size
-    reach = 4 * min(width, height)  # the crop needs 1 x the short side, the resampling filter a few pixels more
-    if max(width, height) > 2 * reach:
-        left, top = max(0, (width - reach) // 2), max(0, (height - reach) // 2)
-        image = image.crop((left, top, left + min(width, reach), top + min(height, reach)))
-    return transform(image)
-
-
 # ---------------------------------------------------------------------- the network
 
 
@@ -229,7 +259,7 @@ def build_network(backbone: Backbone, device: str) -> tuple[torch.nn.Module, int
     """
     import torch
 
-    state = _read_state(backbone.path)
+    state = read_state(backbone.path)
     with torch.random.fork_rng(devices=[]):  # the constructor draws random weights: leave the user's seed alone
         network = _empty_network(backbone.model)
     head, n_dims = replace_head(network)
@@ -239,6 +269,27 @@ def build_network(backbone: Backbone, device: str) -> tuple[torch.nn.Module, int
     network.eval().requires_grad_(False)
     # Depthwise convolutions on a CPU: 30 ms an image instead of 77 (EfficientNet-Lite0, one thread, batch 32).
     return network.to(device).to(memory_format=torch.channels_last), n_dims
+
+
+def _build_inner(backbone: Backbone, output: str, preparation: Preparation, device: str) -> tuple[torch.nn.Module, int]:
+    """The network up to its last tokens or feature map, which are made one vector."""
+    network, _ = build_network(backbone, device)
+    has_tokens = hasattr(network, "encoder")  # torchvision's ViT: the class token, then the patches
+    if output == "cls" and not has_tokens:
+        raise no_class_token(backbone.model)
+    if backbone.model in _PACKAGED_IMAGE_MODELS:
+        inner = as_module(network, lambda body, pixels: map_mean(body.forward_features(pixels)))
+    else:
+        extraction = importlib.import_module("torchvision.models.feature_extraction")
+        node = next(name for name in _LAST_LAYERS if hasattr(network, name))
+        body = extraction.create_feature_extractor(network, {node: "last"}, suppress_diff_warning=True)
+        if not has_tokens:
+            inner = as_module(body, lambda body, pixels: map_mean(body(pixels)["last"]))
+        elif output == "cls":
+            inner = as_module(body, lambda body, pixels: body(pixels)["last"][:, 0])
+        else:
+            inner = as_module(body, lambda body, pixels: body(pixels)["last"][:, 1:].mean(dim=1))
+    return inner, probed_n_dims(inner, preparation, device)
 
 
 def _empty_network(model: str) -> torch.nn.Module:
@@ -268,28 +319,6 @@ def replace_head(network: torch.nn.Module) -> tuple[str, int]:
             setattr(network.get_submodule(parent), child, torch.nn.Identity())
             return name, int(getattr(module, width))
     raise ValueError(f"{type(network).__name__} has no linear layer and no convolution.")
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            state = importlib.import_module("safetensors.torch").load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (ImportError, MemoryError):
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"The file of weights {path.name} cannot be read: it is damaged or not a state dict."
-        ) from error
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        shown = f"the keys {list(state)[:3]}" if isinstance(state, Mapping) else type(state).__name__
-        raise ValueError(
-            f"The file of weights {path.name} must hold a state dict, from parameter name to tensor; it holds {shown}."
-        )
-    return dict(state) if not hasattr(state, "_metadata") else state  # type: ignore[return-value]
 
 
 def _by_order(

@@ -245,7 +245,7 @@ class Forward:
 def _to_onnx(network: Any, example: torch.Tensor) -> bytes:
     import torch
 
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # which torch takes here, though its types do not say so
     torch.onnx.export(
         network,
         (example.contiguous(),),

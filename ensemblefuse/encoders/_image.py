@@ -1,44 +1,93 @@
-"""Pictures to vectors with a frozen, pretrained network. Floor 2; never imports `fusion`."""
+"""Pictures to vectors with a frozen network, or with classical features. Floor 2; never imports `fusion`."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pandas as pd
+from PIL import Image, ImageColor
 
-from ensemblefuse.encoders._backbones import build_network, find_backbone, find_transform, list_backbones
+from ensemblefuse.encoders._backbones import list_backbones
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._image_cell import read_rgb
-from ensemblefuse.encoders._torch import resolve_device, shared_network
+from ensemblefuse.encoders._image_cell import MAX_PIXELS, read_rgb
+from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_features
+from ensemblefuse.encoders._image_model import find_image_model
+from ensemblefuse.encoders._image_module import ModuleModel, object_token
+from ensemblefuse.encoders._image_network import OUTPUTS, ImageModel, Preparation, did_you_mean
+from ensemblefuse.encoders._torch import resolve_device
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["ImageEncoder", "list_backbones"]
 
 # What stays in the processor's cache: EfficientNet-Lite0 on 2 threads takes 9 ms an image in fours, 21 in 32s.
 _CPU_CHUNK = 4
+_POOLS = ("mean", "max")
+# Errors of the machine, the installation or the code, not of one picture in a cell.
+_NOT_OF_THE_CELL = (ImportError, MemoryError, NameError, NotImplementedError)
 
 
 class ImageEncoder(BaseEncoder):
-    """Embed images with a pretrained network: what its classifier sees. Fitting trains nothing.
+    """Embed images with a pretrained network, or with features that need no weights. Fitting trains nothing.
 
-    The embedding is the input of the network's last layer. Pictures are read as a person would see them: turned
-    upright by their EXIF record, transparent parts on white, 16 bits scaled to 8, the first frame of an animation.
+    Pictures are read as a person would see them: turned upright by their EXIF record, transparent parts on a
+    background, 16 bits scaled to 8. Colour profiles are not applied. A cell may hold several pictures, whose vectors
+    are pooled to one.
 
     Parameters
     ----------
-    model : str, default="efficientnet_lite0"
-        A name of `list_backbones`. The default, EfficientNet-Lite0 (Tan and Le, 2019 [1]_; trained on ImageNet,
-        Apache-2.0), comes inside an installed package; the others are torchvision's.
+    model : str, path or torch.nn.Module, default="efficientnet_lite0"
+        - A name of `list_backbones`. The default, EfficientNet-Lite0 (Tan and Le, 2019 [1]_; trained on ImageNet,
+          Apache-2.0), comes inside an installed package; the others are torchvision's.
+        - ``"timm/<name>"``, any network of timm, such as ``"timm/deit_tiny_patch16_224"``; its weights are taken from
+          `weights` or from the local Hugging Face cache.
+        - A folder (str with a separator, or path) as transformers or timm save one: DeiT, ViT, DINOv2, CLIP and the
+          like, with the preprocessing that the folder names. Or ``"org/name"`` in the local Hugging Face cache.
+        - A `torch.nn.Module` of your own, from (n, 3, height, width) to (n, n_dims). It is copied and used in
+          ``eval()`` mode; tensors, attributes and code are its cache key, and where one of them cannot be told from
+          another, nothing is cached. The encoder's pickle then holds the whole network; `save_model` refuses it.
+
+        Nothing is downloaded but torchvision's own weights, and code that comes with a model is not run. Not used,
+        and not checked, when `features` is given.
     weights : str or path, default="DEFAULT"
         A weights name of torchvision, such as ``"IMAGENET1K_V1"``: taken from torch hub's folder, or downloaded
-        into it. Or the path of a state dict (.pth, .pt, .safetensors) for `model`, whatever its number of classes;
-        pictures are then prepared as for ``"DEFAULT"``.
+        into it. Or the path of a state dict (.pth, .pt, .safetensors) for a name of torchvision or timm, whatever its
+        number of classes; pictures are then prepared as for ``"DEFAULT"``.
+    output : {"pooled", "tokens", "cls"}, default="pooled"
+        ``"pooled"`` is what the network's classifier sees; of a folder of transformers, the projection into the space
+        that CLIP and its like share with texts, else the pooler's output, else (where the checkpoint holds no pooler)
+        the class token. ``"tokens"`` is the mean over the patch tokens of the last layer, without class, distillation
+        and register tokens; of a convolutional network, the mean over the positions of the last feature map.
+        ``"cls"`` is the class token of the last layer.
+    features : {None, "color", "hog", "lbp"}, default=None
+        Features without weights instead of a network, of the whole picture at 128 x 128 pixels: ``"color"``, 73
+        numbers, a histogram of the RGB cube in 4 x 4 x 4 cells and three moments a channel; ``"hog"``, 1764 numbers,
+        histograms of oriented gradients [2]_; ``"lbp"``, 54 numbers, local binary patterns at three radii [3]_. The
+        last two need scikit-image.
+    pool : {"mean", "max"}, default="mean"
+        How the vectors of several pictures in a cell become one, number by number.
+    preprocess : callable or None, default=None
+        From an RGB PIL image to a float32 tensor of shape (3, height, width), called from several threads. None
+        prepares pictures as the weights want it; for a module of your own as ImageNet's networks do: short side to
+        256, central 224 x 224, ImageNet's mean and standard deviation.
+    background : str or tuple of 3 int, default="white"
+        Colour behind transparent parts: a name that Pillow knows, ``"#rrggbb"``, or red, green and blue up to 255.
+    frame : int, default=0
+        Frame of an animation, or page of a TIFF; -1 is the last. A file that has it not is a bad row. PIL images and
+        arrays are taken as they stand.
+    max_pixels : int, default=178956970
+        A file with more pixels by its header is a bad row before it is decoded (the default is where Pillow refuses).
+        In an animation, all frames up to the one that is read count.
     device : str, default="auto"
         ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key.
     batch_size : int, default=32
         Pictures that go through the network at once. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a picture that cannot be read: one error that lists all of them, or a row of NaN and one
+        What to do with a cell that cannot be read: one error that lists all of them, or a row of NaN and one
         `MissingModalityWarning`.
 
     Attributes
@@ -55,6 +104,8 @@ class ImageEncoder(BaseEncoder):
         damaged or belongs to another network.
     FileNotFoundError
         From `fit` and `transform`: weights that are neither here nor can be downloaded.
+    ImportError
+        From `fit` and `transform`: timm, transformers or scikit-image is needed and not installed.
 
     See Also
     --------
@@ -63,12 +114,25 @@ class ImageEncoder(BaseEncoder):
     Notes
     -----
     A cell is a path (str or path-like), the bytes of a file, a PIL image, or an array of shape (height, width),
-    (height, width, 1), (height, width, 3) or (height, width, 4), of uint8, uint16 or floats in [0, 1]. An array and a
-    file of the same pixels have the same embedding, but not the same cache key.
+    (height, width, 1), (height, width, 3) or (height, width, 4), of uint8, uint16 or floats in [0, 1]; or a list or
+    tuple of these. An array and a file of the same pixels have the same embedding, but not the same cache key. One
+    unreadable picture makes its whole row bad, and is named by its number; so does None in a list. An empty list is
+    a bad row too: use None for a missing cell.
+
+    Formats are told by content, not by name: AVIF, BMP, DDS, GIF, ICNS, ICO, JPEG, JPEG 2000, PCX, PNG, PPM, PSD
+    (flattened), QOI, SGI, TGA, TIFF, WebP, and HEIF if a plugin of Pillow is registered. Drawings (SVG, PDF, EPS)
+    must be rasterised first. Files of 16-bit integers are taken as 0 to 65535, files of floats must lie in [0, 1].
+
+    A JPEG photo of four times the size that the preprocessing needs, or more, is decoded at a half, a quarter or an
+    eighth, which keeps twice that size at least. It depends on the file and the preprocessing alone; with a
+    `preprocess` of your own, files are decoded in full.
 
     References
     ----------
     .. [1] M. Tan and Q. V. Le. EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019.
+    .. [2] N. Dalal and B. Triggs. Histograms of Oriented Gradients for Human Detection. CVPR 2005.
+    .. [3] T. Ojala, M. Pietikäinen and T. Mäenpää. Multiresolution Gray-Scale and Rotation Invariant Texture
+       Classification with Local Binary Patterns. IEEE PAMI, 2002.
 
     Examples
     --------
@@ -79,64 +143,106 @@ class ImageEncoder(BaseEncoder):
     >>> embeddings = ImageEncoder().fit_transform({"photo": [red, None, red[::2]]})
     >>> embeddings.shape, np.isnan(embeddings).all(axis=1)
     ((3, 1280), array([False,  True, False]))
+    >>> ImageEncoder(features="color").fit_transform({"photos": [[red, 255 - red], red]})[:, 64:67]
+    array([[0.5, 0.5, 0.5],
+           [1. , 0. , 0. ]], dtype=float32)
     """
 
+    version: ClassVar[int] = 2
     strings_are_paths: ClassVar[bool] = True
+    loads_in_threads: ClassVar[bool] = True
+    # `recipe` puts in their place what they stand for.
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
+        *("model", "weights", "output", "features", "preprocess", "background")
+    }
 
     def __init__(
         self,
-        model: str = "efficientnet_lite0",
+        model: Any = "efficientnet_lite0",
         *,
         weights: str | os.PathLike[str] = "DEFAULT",
+        output: str = "pooled",
+        features: str | None = None,
+        pool: str = "mean",
+        preprocess: Any = None,
+        background: str | tuple[int, int, int] = "white",
+        frame: int = 0,
+        max_pixels: int = MAX_PIXELS,
         device: str = "auto",
         batch_size: int = 32,
         on_error: str = "raise",
     ):
         self.model = model
         self.weights = weights
+        self.output = output
+        self.features = features
+        self.pool = pool
+        self.preprocess = preprocess
+        self.background = background
+        self.frame = frame
+        self.max_pixels = max_pixels
         self.device = device
         self.batch_size = batch_size
         self.on_error = on_error
 
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """The cells of the one column; what polars and Parquet have for a list of names is made a list again.
+
+        The digest of an array of names would be that of the names, not of the files.
+        """
+        return [cell.tolist() if _is_list_in_array(cell) else cell for cell in super().cells(X)]
+
     def load(self, cell: Any) -> Any:
-        """Read one picture and prepare it as the weights want it.
+        """Read the pictures of a cell and prepare them as the weights want it.
 
         Parameters
         ----------
-        cell : str, path, bytes, PIL image or array
+        cell : str, path, bytes, PIL image or array, or list or tuple of these
 
         Returns
         -------
         torch.Tensor of shape (3, height, width), dtype float32
-            On the CPU.
+            On the CPU. With `features`, an ndarray of shape (n_dims,). A list of them, if the cell is a list.
 
         Raises
         ------
         OSError, ValueError, TypeError
-            If the cell is not a picture that can be read whole.
+            If the cell is not a picture that can be read whole, or a list without or with such a one.
         """
-        return find_transform(self.model, self.weights)(read_rgb(cell))
+        if not isinstance(cell, (list, tuple)):
+            return self._load_one(cell)
+        if not len(cell):
+            raise ValueError("an empty list of pictures; use None where there is none")
+        loaded = []
+        for i, picture in enumerate(cell):
+            try:
+                loaded.append(self._load_one(picture))
+            except _NOT_OF_THE_CELL:
+                raise
+            except Exception as error:
+                what = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+                raise ValueError(f"picture {i} of {len(cell)} (from 0): {what}") from error
+        return loaded
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
-        """Embed prepared pictures.
+        """Embed prepared pictures, and pool those of one cell.
 
         Parameters
         ----------
-        items : list of torch.Tensor of shape (3, height, width), dtype float32
+        items : list of torch.Tensor of shape (3, height, width), dtype float32, or of lists of these
 
         Returns
         -------
         ndarray of shape (len(items), n_dims), dtype float32
         """
-        import torch
-
-        network, n_dims, device = self._network()
-        with torch.inference_mode():
-            chunks = torch.stack(items).split(_CPU_CHUNK if device == "cpu" else len(items))
-            parts = [network(chunk.to(device=device, memory_format=torch.channels_last)).cpu() for chunk in chunks]
-            vectors = torch.cat(parts).numpy()
-        assert vectors.shape == (len(items), n_dims), (vectors.shape, n_dims)
-        return vectors
+        groups = [item if isinstance(item, list) else [item] for item in items]
+        flat = [picture for group in groups for picture in group]
+        vectors = np.stack(flat) if self.features is not None else self._embed_all(flat)
+        if len(flat) == len(items):
+            return vectors
+        pool: Any = np.max if self.pool == "max" else np.mean
+        ends = np.cumsum([len(group) for group in groups])
+        return np.stack([pool(part, axis=0) for part in np.split(vectors, ends[:-1])])
 
     def example_cell(self) -> Any:
         """See `BaseEncoder.example_cell`."""
@@ -144,28 +250,138 @@ class ImageEncoder(BaseEncoder):
 
     def prepare(self) -> None:
         """Check the parameters and load the network, once a process for one file of weights and device."""
-        self._network()
+        self._check_params()
+        if self.features is None:
+            self._network(fresh=True)
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, model, digest of the weights, preprocessing.
+        """What the embeddings depend on: class, version, and the network with its preprocessing, or the features.
 
         Returns
         -------
-        dict
-            No path in it: the same weights in another place make the same embeddings.
+        dict or None
+            No path in it: the same weights in another place make the same embeddings. None if `model` or `preprocess`
+            is an object of the user's that nothing tells from another.
         """
-        self._batch_size()
-        if self.device not in ("auto", "cpu"):  # these two always work; asking torch costs seconds of import
-            resolve_device(self.device, needed_by=type(self).__name__)
-        backbone = find_backbone(self.model, self.weights)
+        self._check_params()
         recipe = super().recipe()
-        if recipe is not None:
-            recipe["params"] |= {"weights": backbone.digest, "preprocessing": backbone.preprocessing}
+        if recipe is None:
+            return None
+        recipe["params"]["background"] = list(_colour(self.background))
+        if self.features is not None:
+            recipe["params"]["features"] = self.features
+            return recipe
+        token = self._model().token()
+        if token is not None and self.preprocess is not None:
+            token = token | {"preprocessing": object_token(self.preprocess)}
+            token = None if token["preprocessing"] is None else token
+        if token is None:
+            return None
+        recipe["params"] |= {**token, "output": self.output}
         return recipe
 
-    def _network(self) -> tuple[Any, int, str]:
-        backbone = find_backbone(self.model, self.weights)
+    def _check_params(self) -> None:
+        self._batch_size()
+        _check_choice("pool", self.pool, _POOLS)
+        _check_choice("output", self.output, OUTPUTS)
+        _colour(self.background)
+        _check_whole("frame", self.frame)
+        _check_whole("max_pixels", self.max_pixels, least=1)
+        if self.features is not None:
+            _check_choice("features", self.features, IMAGE_FEATURES)
+            return
+        if self.preprocess is not None and not callable(self.preprocess):
+            raise TypeError(f"ImageEncoder: preprocess must be None or a callable; got {self.preprocess!r}.")
+        if self.device not in ("auto", "cpu"):  # these two always work; asking torch costs seconds of import
+            resolve_device(self.device, needed_by=type(self).__name__)
+
+    def _model(self) -> ImageModel:
+        return find_image_model(self.model, self.weights, self.output)
+
+    def _load_one(self, picture: Any) -> Any:
+        if self.features is not None:
+            return image_features(self._read(picture, SIDE), self.features)
+        if self.preprocess is not None:
+            return _checked_tensor(self.preprocess(self._read(picture, None)))
+        preparation = self._model().preparation()
+        return preparation.transform(self._read(picture, preparation.short_side))
+
+    def _read(self, picture: Any, short_side: int | None) -> Image.Image:
+        colour = _colour(self.background)
+        return read_rgb(picture, background=colour, frame=self.frame, max_pixels=self.max_pixels, short_side=short_side)
+
+    def _embed_all(self, pictures: list[torch.Tensor]) -> np.ndarray:
+        """Vectors of prepared pictures, whose number and shapes may be any."""
+        import torch
+
+        network, n_dims, device = self._network()
+        out = np.empty((len(pictures), n_dims), dtype=np.float32)
+        places: dict[Any, list[int]] = {}
+        for i, picture in enumerate(pictures):
+            places.setdefault(tuple(picture.shape), []).append(i)
+        size = self._batch_size()
+        for same in places.values():
+            for start in range(0, len(same), size):
+                rows = same[start : start + size]
+                out[rows] = _run(network, torch.stack([pictures[i] for i in rows]), device)
+        return out
+
+    def _network(self, *, fresh: bool = False) -> tuple[Any, int, str]:
+        model = self._model()
         device = resolve_device(self.device, needed_by=type(self).__name__)
-        key = ("image", backbone.model, backbone.digest, device)
-        network, n_dims = shared_network(key, lambda: build_network(backbone, device))
-        return network, n_dims, device
+        if isinstance(model, ModuleModel):
+            own = None if self.preprocess is None else Preparation(self.preprocess, "", None)
+            return (*model.network(device, own, fresh=fresh), device)
+        return (*model.network(device), device)
+
+
+def _run(network: Any, pixels: torch.Tensor, device: str) -> np.ndarray:
+    """The network on pictures of shape (n, 3, height, width); returns float32 of shape (n, n_dims)."""
+    import torch
+
+    with torch.inference_mode():
+        chunks = pixels.split(_CPU_CHUNK if device == "cpu" else len(pixels))
+        parts = [network(chunk.to(device=device, memory_format=torch.channels_last)) for chunk in chunks]
+        return torch.cat(parts).float().cpu().numpy()
+
+
+def _is_list_in_array(cell: Any) -> bool:
+    return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT"
+
+
+def _checked_tensor(value: Any) -> torch.Tensor:
+    import torch
+
+    if isinstance(value, torch.Tensor) and value.ndim == 3 and value.dtype == torch.float32:
+        return value
+    shown = f"{tuple(value.shape)} of {value.dtype}" if isinstance(value, torch.Tensor) else type(value).__name__
+    raise TypeError(f"preprocess must return a float32 tensor of shape (3, height, width); got {shown}")
+
+
+def _colour(background: Any) -> tuple[int, int, int]:
+    levels = background
+    if isinstance(background, str):
+        with contextlib.suppress(ValueError):
+            levels = ImageColor.getrgb(background)[:3]
+    if isinstance(levels, (tuple, list)) and len(levels) == 3:
+        red, green, blue = levels
+        if all(isinstance(level, (int, np.integer)) and 0 <= level <= 255 for level in levels):
+            return int(red), int(green), int(blue)
+    raise ValueError(
+        "ImageEncoder: background must be a colour such as 'white' or '#ffffff', or red, green and blue from 0 to 255; "
+        f"got {background!r}."
+    )
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        kinds = "None or one of" if name == "features" else "one of"
+        hint = did_you_mean(str(value), list(choices))
+        raise ValueError(f"ImageEncoder: {name} must be {kinds} {list(choices)}; got {value!r}.{hint}")
+
+
+def _check_whole(name: str, value: Any, least: int | None = None) -> None:
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or (least is not None and value < least):
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"ImageEncoder: {name} must be a whole number{bound}; got {value!r}.")

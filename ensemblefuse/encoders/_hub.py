@@ -1,0 +1,108 @@
+"""Models by name: a folder, or a name in the local Hugging Face cache. The hub itself is never asked. Floor 2."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ensemblefuse._optional import import_optional
+
+__all__ = ["find_model_folder", "quiet_transformers"]
+
+
+def find_model_folder(
+    model: Any,
+    *,
+    needed_by: str,
+    packaged: Sequence[str],
+    marks: Sequence[str],
+    organisation: str | None = None,
+    also: Mapping[str, str] | None = None,
+) -> Path:
+    """The folder of a model that is not packaged.
+
+    Parameters
+    ----------
+    model : str or path
+        A folder, or a hub name such as ``"org/name"`` that is in the local cache.
+    needed_by : str
+        The class that the user called, for the messages.
+    packaged : sequence of str
+        Names that the class knows besides, for the messages.
+    marks : sequence of str
+        Files of which a model's folder holds at least one.
+    organisation : str, optional
+        Where a name without an organisation is also looked for.
+    also : dict of str to str, optional
+        What a user may have meant that is no model: the name, and how to write it.
+
+    Raises
+    ------
+    TypeError
+        If `model` is neither a str nor a path.
+    ValueError
+        If there is no such model here, with the near names; or the folder holds none of `marks`.
+    """
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(f"{needed_by}: model must be a name or a folder; got {model!r}.")
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in marks):
+            raise ValueError(f"{needed_by}: the folder {str(model)!r} holds no {' and no '.join(marks)}.")
+        return folder
+    cached = _find_in_cache(model, needed_by, marks, organisation) if isinstance(model, str) else None
+    if cached is not None:
+        return cached
+    cache, cached_names = _hub_cache(needed_by)
+    raise ValueError(
+        f"{needed_by}: unknown model {os.fspath(model)!r}.{_hint(model, [*packaged, *cached_names], also)} It is no "
+        f"packaged model ({', '.join(packaged)}), no folder below {os.getcwd()}, and not in the Hugging Face cache "
+        f"{cache} ({len(cached_names)} models). Nothing is downloaded: fetch it first, for instance with "
+        "huggingface_hub.snapshot_download, or pass its folder."
+    )
+
+
+def _hint(model: Any, names: Sequence[str], also: Mapping[str, str] | None) -> str:
+    shown = {name.split("/")[-1].lower(): repr(name) for name in names} | dict(also or {})
+    close = difflib.get_close_matches(Path(model).name.lower(), shown, n=1)
+    return f" Did you mean {shown[close[0]]}?" if close else ""
+
+
+def _find_in_cache(name: str, needed_by: str, marks: Sequence[str], organisation: str | None) -> Path | None:
+    hub = import_optional("huggingface_hub", package="huggingface-hub", needed_by=needed_by)
+    candidates = [name] if "/" in name or organisation is None else [name, f"{organisation}/{name}"]
+    for candidate in candidates:
+        with contextlib.suppress(OSError, ValueError):  # not cached; not a possible name
+            cache_dir = _hub_cache(needed_by)[0]
+            folder = Path(hub.snapshot_download(candidate, cache_dir=cache_dir, local_files_only=True))
+            if any((folder / mark).is_file() for mark in marks):
+                return folder
+    return None
+
+
+def _hub_cache(needed_by: str) -> tuple[Path, list[str]]:
+    """The cache folder of huggingface_hub, and the names of the models in it."""
+    constants = import_optional("huggingface_hub.constants", package="huggingface-hub", needed_by=needed_by)
+    folder = Path(constants.HF_HUB_CACHE)
+    names = [p.name.removeprefix("models--").replace("--", "/") for p in folder.glob("models--*")]
+    return folder, sorted(names)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no chatter of transformers; its settings are the user's again afterwards."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

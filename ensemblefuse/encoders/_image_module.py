@@ -1,0 +1,140 @@
+"""A user's own network as a source of embeddings, and what tells it from another. Floor 2."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import hashlib
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ensemblefuse.encoders._content import value_token
+from ensemblefuse.encoders._image_network import Preparation, probed_n_dims
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ModuleModel", "object_token"]
+
+# For each of the user's networks: a stamp of its tensors, the device, and a frozen copy in `eval()` mode.
+_copies: weakref.WeakKeyDictionary[Any, tuple[tuple, str, tuple[Any, int]]] = weakref.WeakKeyDictionary()
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleModel:
+    """A network that the user made. It is copied, so that its mode, device and gradients stay as they are."""
+
+    module: Any
+
+    def token(self) -> dict[str, Any] | None:
+        """Digest of tensors, classes, their code and their attributes; None if something in them cannot be told."""
+        token = object_token(self.module)
+        return None if token is None else {"model": "module", "weights": token, "preprocessing": "ImageNet 256 to 224"}
+
+    def preparation(self) -> Preparation:
+        """ImageNet's usual one: short side to 256, central 224 x 224, mean and standard deviation."""
+        from ensemblefuse.encoders._backbones import NamedModel
+
+        return NamedModel("resnet50", "IMAGENET1K_V1").preparation()
+
+    def network(
+        self, device: str, preparation: Preparation | None = None, *, fresh: bool = False
+    ) -> tuple[torch.nn.Module, int]:
+        """A copy of the user's network as it is now; `fresh` trusts no copy that was made before."""
+        stamp = _stamp(self.module)
+        with _lock:
+            known = _copies.get(self.module)
+            if not fresh and known is not None and known[:2] == (stamp, device):
+                return known[2]
+            network = copy.deepcopy(self.module).eval().requires_grad_(False).to(device)
+            made = network, probed_n_dims(network, preparation or self.preparation(), device)
+            _copies[self.module] = (stamp, device, made)
+            return made
+
+
+def _stamp(module: Any) -> tuple:
+    """Changes with every in-place change that torch counts, and with every tensor that is exchanged."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return tuple((id(tensor), tensor._version, tensor.data_ptr()) for tensor in tensors)
+
+
+def object_token(value: Any) -> str | None:
+    """Digest of an object by its class, the class's code outside installed packages, and all that it holds.
+
+    Parameters
+    ----------
+    value : object
+        A `torch.nn.Module`, a transform of torchvision, or any object of plain attributes.
+
+    Returns
+    -------
+    str or None
+        None if something in it cannot be told from another value.
+    """
+    hasher = hashlib.sha256()
+    return hasher.hexdigest() if _feed(hasher, value, {}) else None
+
+
+def _feed(hasher: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> bool:
+    """Add a value; False if it cannot be told."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return _feed_tensor(hasher, value)
+    if isinstance(value, (enum.Enum, torch.Size, torch.dtype, torch.device, torch.memory_format)):
+        hasher.update(f"{type(value).__name__} {value}".encode())
+        return True
+    if id(value) in seen:
+        hasher.update(f"seen {seen[id(value)][0]}".encode())
+        return True
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        seen[id(value)] = len(seen), value  # held, so that no other object gets its id
+        parts: list[Any] = [part for item in value.items() for part in item] if isinstance(value, Mapping) else []
+        if not parts:
+            parts = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else list(value)
+        hasher.update(f"{type(value).__name__} of {len(value)}".encode())
+        return all(_feed(hasher, part, seen) for part in parts)
+    token = value_token(value)
+    if token is not None:
+        hasher.update(f"value {token}".encode())
+        return True
+    return _feed_object(hasher, value, seen)
+
+
+def _feed_object(hasher: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> bool:
+    import torch
+
+    cls = type(value)
+    code = value_token(cls)
+    if code is None or not hasattr(value, "__dict__") or _keeps_more_than_attributes(cls):
+        return False
+    seen[id(value)] = len(seen), value
+    hasher.update(f"object {cls.__module__}.{cls.__qualname__} {code}".encode())
+    attributes = dict(vars(value))
+    if isinstance(value, torch.nn.Module):
+        # What every module has counts where it holds something, such as hooks; else it is torch's own bookkeeping.
+        blank = vars(torch.nn.Module())
+        attributes = {k: v for k, v in attributes.items() if k != "training" and (k not in blank or v)}
+    return _feed(hasher, dict(sorted(attributes.items())), seen)
+
+
+def _keeps_more_than_attributes(cls: type) -> bool:
+    """Whether an object may hold what its attributes do not show: slots, or a part that is written in C."""
+    if any("__slots__" in vars(base) and vars(base)["__slots__"] for base in cls.__mro__):
+        return True
+    return not all(base is object or base.__flags__ & (1 << 9) for base in cls.__mro__)  # 1 << 9: made by `class`
+
+
+def _feed_tensor(hasher: Any, tensor: torch.Tensor) -> bool:
+    import torch
+
+    if tensor.layout != torch.strided or tensor.device.type == "meta" or tensor.is_quantized:
+        return False
+    values = tensor.detach().cpu().contiguous()
+    hasher.update(f"tensor {values.dtype} {tuple(values.shape)}".encode())
+    hasher.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return True
