@@ -204,8 +204,8 @@ def test_a_sound_of_over_thirty_seconds_has_a_vector():
 
 
 def test_the_recipe_names_what_made_the_vector_and_nothing_else():
-    assert AudioEncoder().recipe()["params"] == {"model": "whisper-tiny.en"}
-    assert AudioEncoder(features="librosa").recipe()["params"] == {"features": "librosa"}
+    assert AudioEncoder().recipe()["params"] == {"model": "whisper-tiny.en", "max_seconds": None}
+    assert AudioEncoder(features="librosa").recipe()["params"] == {"features": "librosa", "max_seconds": None}
     assert AudioEncoder("nothing", features="librosa").recipe() == AudioEncoder(features="librosa").recipe()
 
 

@@ -12,6 +12,7 @@ from ensemblefuse import EncodingError, config_context, get_cache
 from ensemblefuse.encoders._text import TextEncoder
 from ensemblefuse.encoders._word_vector import WordVectorEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.testing import check_encoder
 
 WORDS = ["a", "the", "red", "blue", "cat", "dog", "circle", "sleeps", "runs", "fast", "slow", "house", "!", "."]
 TEXTS = ["the red cat", "a dog", "a blue circle runs fast .", "the house sleeps !", "slow", "the dog runs fast", "red"]
@@ -127,7 +128,7 @@ def test_the_recipe_names_the_model_and_never_its_place(bert_folder, cls_folder,
     import shutil
 
     copy = shutil.copytree(bert_folder, tmp_path / "elsewhere")
-    assert TextEncoder().recipe()["params"] == {"model": "all-MiniLM-L6-v2"}
+    assert TextEncoder().recipe()["params"] == {"model": "all-MiniLM-L6-v2", "pooling": None, "long_texts": "cut"}
     assert TextEncoder("sentence-transformers/all-MiniLM-L6-v2").recipe() == TextEncoder().recipe()
     assert TextEncoder(copy).recipe() == TextEncoder(str(bert_folder), batch_size=3).recipe()
     assert TextEncoder(copy).recipe() != TextEncoder(cls_folder).recipe()
@@ -189,6 +190,199 @@ def test_a_text_longer_than_the_model_reads_is_cut_with_one_warning_a_call(bert_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         TextEncoder(bert_folder).fit_transform({"title": ["red cat " * 15, "unknownword " * 5]})
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_pooling_replaces_that_of_the_folder(bert_folder, cls_folder, pooling):
+    pooled = {"mean": lambda t: t.mean(axis=0), "cls": lambda t: t[0], "max": lambda t: t.max(axis=0)}[pooling]
+    expected = [pooled(tokens) for tokens in by_hand(bert_folder, TEXTS)]
+    for folder in (bert_folder, cls_folder):
+        vectors = TextEncoder(folder, pooling=pooling, device="cpu").fit_transform({"title": TEXTS})
+        assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pooling_keeps_what_comes_after_it():
+    from sentence_transformers import SentenceTransformer
+
+    from ensemblefuse.encoders._weights import packaged_path
+
+    vectors = TextEncoder(pooling="cls", device="cpu").fit_transform({"title": TEXTS})
+    library = SentenceTransformer(str(packaged_path("all-MiniLM-L6-v2", needed_by="test")), device="cpu")
+    tokens = library.encode(TEXTS, output_value="token_embeddings")
+    expected = np.stack([t[0].numpy() for t in tokens])
+    assert_allclose(vectors, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"pooling": "cl"}, r"pooling must be one of \[None, 'mean', 'cls', 'max'\]; got 'cl'. Did you mean 'cls'"),
+        ({"pooling": 1}, "pooling must be one of"),
+        ({"long_texts": "chunks"}, "got 'chunks'. Did you mean 'chunk'"),
+        ({"long_texts": None}, "long_texts must be one of"),
+        ({"batch_size": 0}, "batch_size must be a whole number"),
+    ],
+)
+def test_a_wrong_parameter_is_an_error_with_the_near_name(bert_folder, params, message):
+    with pytest.raises(ValueError, match=message):
+        TextEncoder(bert_folder, **params).fit({"title": TEXTS})
+
+
+def windows_by_hand(folder, text, limit=32):
+    """Mean over windows of 30 words, each beginning with the last 3 of the one before, weighted by words."""
+    words = text.split()
+    starts = [0]
+    while starts[-1] + limit - 2 < len(words):
+        starts.append(starts[-1] + limit - 2 - (limit - 2) // 8)
+    parts = [words[start : start + limit - 2] for start in starts]
+    vectors = [tokens.mean(axis=0) for tokens in by_hand(folder, [" ".join(part) for part in parts])]
+    return np.average(vectors, axis=0, weights=[len(part) for part in parts])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_a_long_text_in_chunks_is_the_weighted_mean_of_its_windows(bert_folder, batch_size):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS[:12], size=n)) for n in (31, 100, 4, 30, 57, 58, 300)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder = TextEncoder(bert_folder, long_texts="chunk", batch_size=batch_size, device="cpu")
+        vectors = encoder.fit_transform({"title": texts})
+    assert_allclose(vectors, [windows_by_hand(bert_folder, text) for text in texts], rtol=1e-4, atol=1e-5)
+    assert encoder.recipe() != TextEncoder(bert_folder).recipe()
+
+
+def test_chunks_of_a_model_of_unit_length_have_unit_length_and_hear_the_end():
+    beginning = "the weather is fine and the sun shines over the hills . " * 25
+    ends = ["the bank raises its rates .", "a kitten sleeps on the sofa ."]
+    texts = [beginning + 12 * (end + " ") for end in ends]
+    vectors = TextEncoder(long_texts="chunk", device="cpu").fit_transform({"title": [*texts, *ends]})
+    assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    assert vectors[1] @ vectors[3] > vectors[0] @ vectors[3] + 0.05
+    with pytest.warns(UserWarning, match="cut 2 texts"):
+        cut = TextEncoder(device="cpu").fit_transform({"title": texts})
+    assert_allclose(cut[0], cut[1], atol=1e-5)
+
+
+def test_a_model_with_a_prompt_cannot_read_in_windows(bert_folder, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        str(bert_folder), device="cpu", prompts={"query": "the dog "}, default_prompt_name="query"
+    )
+    model.save(str(tmp_path / "prompted"))
+    prompted = TextEncoder(tmp_path / "prompted", device="cpu").fit_transform({"title": ["red cat"]})
+    plain = TextEncoder(bert_folder, device="cpu").fit_transform({"title": ["the dog red cat"]})
+    assert_allclose(prompted, plain, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="because it puts the prompt 'query' before every text"):
+        TextEncoder(tmp_path / "prompted", long_texts="chunk").fit({"title": ["red cat"]})
+
+
+def test_texts_of_like_length_go_through_the_network_together(bert_folder, monkeypatch):
+    seen = []
+    encode = TextEncoder.encode_batch
+
+    def watched(self, items):
+        seen.append([len(text) for text in items])
+        return encode(self, items)
+
+    monkeypatch.setattr(TextEncoder, "encode_batch", watched)
+    texts = [" ".join(WORDS[:n]) for n in (1, 9, 2, 8, 3, 7, 4, 6)]
+    with config_context(cache=None):
+        vectors = TextEncoder(bert_folder, batch_size=4).fit_transform({"title": texts})
+    lengths = sorted(map(len, texts), reverse=True)
+    assert seen == [lengths[:4], lengths[4:]]
+    assert_allclose(vectors, [t.mean(axis=0) for t in by_hand(bert_folder, texts)], rtol=1e-4, atol=1e-5)
+
+
+def test_loading_a_model_leaves_the_random_generator_of_torch_alone(bert_folder, tmp_path):
+    import shutil
+
+    import torch
+
+    fresh = shutil.copytree(bert_folder, tmp_path / "fresh")
+    settings = json.loads((fresh / "config.json").read_text())
+    (fresh / "config.json").write_text(json.dumps(settings | {"note": 2}))
+    before = torch.random.get_rng_state(), torch.is_grad_enabled()
+    TextEncoder(fresh).fit_transform({"title": TEXTS})
+    assert torch.equal(before[0], torch.random.get_rng_state()) and torch.is_grad_enabled() == before[1]
+
+
+# ---------------------------------------------------------------------- static embeddings
+
+
+@pytest.fixture(scope="module")
+def static_model():
+    model2vec = pytest.importorskip("model2vec")
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["[PAD]", "[UNK]", *WORDS])}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    matrix = np.random.default_rng(0).standard_normal((len(WORDS) + 2, 8)).astype(np.float32)
+    return model2vec.StaticModel(matrix, tokenizer, normalize=True, max_length=10)
+
+
+@pytest.fixture(scope="module")
+def static_folder(static_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("static")
+    static_model.save_pretrained(folder)
+    return folder
+
+
+def test_a_static_model_gives_the_numbers_of_model2vec(static_model, static_folder):
+    texts = [*TEXTS, "Red unknownword dog", "a " * 9 + "cat"]
+    encoder = TextEncoder(static_folder, batch_size=3)
+    vectors = encoder.fit_transform({"title": texts})
+    assert vectors.dtype == np.float32
+    assert_allclose(vectors, static_model.encode(texts), rtol=1e-5, atol=1e-6)
+    assert len(pickle.dumps(encoder)) < 1000
+
+
+def test_a_static_model_of_half_precision_is_raised_to_float32(static_model, static_folder, tmp_path):
+    from model2vec import StaticModel
+
+    StaticModel.from_pretrained(static_folder, quantize_to="float16").save_pretrained(tmp_path / "half")
+    vectors = TextEncoder(tmp_path / "half").fit_transform({"title": TEXTS})
+    assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert_allclose(vectors, static_model.encode(TEXTS), atol=2e-3)
+
+
+def test_long_texts_of_a_static_model_are_cut_with_a_warning_or_read_whole(static_model, static_folder):
+    long = "red cat " * 5 + "dog " * 30
+    with pytest.warns(UserWarning, match="cut 1 texts of column 'title' at the 10 tokens"):
+        cut, short = TextEncoder(static_folder).fit_transform({"title": [long, "red cat " * 5]})
+    assert_allclose(cut, short, rtol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = TextEncoder(static_folder, long_texts="chunk").fit_transform({"title": [long, "red"]})
+    assert_allclose(whole, static_model.encode([long, "red"], max_length=None), rtol=1e-5, atol=1e-6)
+
+
+def test_a_text_of_which_a_static_model_knows_nothing_is_a_bad_row(static_folder):
+    with pytest.raises(EncodingError, match="none of its tokens is known") as caught:
+        TextEncoder(static_folder).fit_transform({"title": ["red", "xyz abc", "dog"]})
+    assert [row.label for row in caught.value.rows] == [1]
+
+
+def test_a_static_model_takes_no_other_pooling(static_folder):
+    with pytest.raises(ValueError, match="does not take pooling='cls'"):
+        TextEncoder(static_folder, pooling="cls").fit({"title": TEXTS})
+
+
+def test_a_damaged_static_model_is_an_error_that_names_the_folder(static_folder, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(static_folder, tmp_path / "damaged")
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="model2vec cannot load the folder 'damaged'"):
+        TextEncoder(folder).fit({"title": TEXTS})
+
+
+@pytest.mark.parametrize("long_texts", ["cut", "chunk"])
+def test_the_row_rule_holds_for_local_models(bert_folder, static_folder, long_texts):
+    texts = {"title": [*TEXTS, "red cat " * 14, "the dog " * 3]}  # under 32 tokens
+    assert len(check_encoder(TextEncoder(bert_folder, pooling="max", long_texts=long_texts), texts)) >= 11
+    texts = {"title": [*TEXTS, "the dog " * 3]}
+    assert len(check_encoder(TextEncoder(static_folder, long_texts=long_texts), texts)) >= 11
 
 
 def test_encoding_prints_nothing(bert_folder, tmp_path, capfd):
@@ -285,6 +479,102 @@ def test_a_changed_file_of_vectors_is_another_recipe(vectors_file):
     assert_allclose(encoder.transform({"t": ["red"]}), [[5, 5, 5]])
     assert_allclose(before, [[1, 0, 0]])
     assert len(get_cache().info()) == 2
+
+
+def binary_bytes(words, vectors, *, newline=b"\n", header=None):
+    rows = [np.asarray(vector, dtype="<f4").tobytes() for vector in vectors]
+    lines = [word.encode() + b" " + row + newline for word, row in zip(words, rows, strict=True)]
+    return (header or f"{len(words)} {len(vectors[0])}\n").encode() + b"".join(lines)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("kind", ["glove", "vec", "binary", "binary without line ends"])
+def test_every_format_gives_the_same_vectors_whatever_the_name(tmp_path, kind, zipped):
+    import gzip
+
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(9000)] + ["été", "new york"]
+    matrix = rng.normal(size=(len(words), 5)).astype(np.float32)
+    if kind.startswith("binary"):
+        content = binary_bytes(words, matrix, newline=b"" if "without" in kind else b"\n")
+    else:
+        lines = [word + " " + " ".join(f"{x:.9g}" for x in row) for word, row in zip(words, matrix, strict=True)]
+        end = " \n" if kind == "vec" else "\n"  # fastText ends its lines with a space
+        content = (f"{len(words)} 5\n" * (kind == "vec") + "".join(line + end for line in lines)).encode()
+    path = tmp_path / "vectors.dat"
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    texts = ["word7", "word8999 word3", "Été", "word4096 word4095 nothing"]
+    expected = [matrix[7], matrix[[8999, 3]].mean(axis=0), matrix[9000], matrix[[4096, 4095]].mean(axis=0)]
+    assert_allclose(WordVectorEncoder(path).fit_transform({"t": texts}), expected, rtol=1e-6)
+
+
+ROWS = np.ones((3, 4))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"999999999999 300\nred " + b"1 " * 300 + b"\n", "too few|holds 1 of the 999999999999 words"),
+        (b"3 99999999999\nred 1 2\n", "vectors of length 99999999999; from 1 to 65536"),
+        (b"3 0\nred 1 2\n", "vectors of length 0"),
+        (binary_bytes("abc", ROWS, header="9223372036854775807 4\n"), "too few|holds 3 of the 9223372036854775807"),
+        (binary_bytes("abc", ROWS, header="4 4\n"), "too few|holds 3 of the 4 words"),
+        (binary_bytes("abc", ROWS)[:-5], "too few|holds 2 of the 3 words"),
+        (binary_bytes("abc", ROWS * np.nan), "NaN or infinite"),
+        (b"2 3\nred 1 2 3\n", "too few|holds 1 of the 2 words"),
+        (b"1 3\nred 1 2 3\ncat 1 2 3\n", "holds 2 of the 1 words"),
+        (b"3 2\nred 1 2\ncat 1 2\n\xff\xfe 1 2\n", "is not UTF-8"),
+        (b"\xba\x16\x4f\x2f" + bytes(100), "fastText's own binary model; pass the .vec file"),
+        (b"red 1 2\ncat 1 1e39\n", "line 2 of"),
+        (b"red 1 2\n\n\ncat 1 0x10\n", "line 4 of"),
+        (bytes(3_000_000), "line 1 of"),
+        (b"2 2\nred 1 2\ncat 1 x\n", "line 3 of"),
+    ],
+)
+def test_a_lying_or_damaged_file_is_refused_before_memory_is_taken(tmp_path, content, message, zipped):
+    import gzip
+    import tracemalloc
+
+    path = tmp_path / "vectors.bin"
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message) as caught:
+            WordVectorEncoder(path).fit({"t": ["red"]})
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert "vectors.bin" in str(caught.value)
+
+
+def test_a_gzip_file_that_is_cut_short_is_an_error(tmp_path):
+    import gzip
+
+    path = tmp_path / "vectors.txt.gz"
+    rng = np.random.default_rng(0)
+    text = "".join(f"word{i} {rng.random()} {rng.random()}\n" for i in range(500))
+    path.write_bytes(gzip.compress(text.encode())[:-600])
+    with pytest.raises(ValueError, match=r"vectors.txt.gz is damaged or cut short"):
+        WordVectorEncoder(path).fit({"t": ["word1"]})
+
+
+def test_a_file_is_read_once_a_process_whatever_its_path_and_by_any_thread(vectors_file, tmp_path, monkeypatch):
+    import shutil
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ensemblefuse.encoders import _word_vector
+
+    vectors_file.write_text("red 3 1 4\nblue 1 5 9\n")  # not read by any other test
+    copy = shutil.copy(vectors_file, tmp_path / "copy.vec")
+    reads = []
+    read = _word_vector.read_word_file
+    monkeypatch.setattr(_word_vector, "read_word_file", lambda path, **k: (reads.append(path), read(path, **k))[1])
+    encoder = WordVectorEncoder(vectors_file).fit({"t": ["red"]})
+    WordVectorEncoder(copy).fit({"t": ["blue"]})
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(encoder.load, ["red", "blue red"] * 20)) == [[0], [1, 0]] * 20
+    assert len(reads) == 1
 
 
 @pytest.mark.parametrize("content", ["red 1 2\ncat 1\n", "red 1 2\ncat 1 x\n", "red 1 nan\n", "", "red\n"])

@@ -3,47 +3,73 @@
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import os
+import threading
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._librosa_features import librosa_features
-from ensemblefuse.encoders._sound_cell import read_mono
-from ensemblefuse.encoders._torch import shared_network
+from ensemblefuse.encoders._hub import find_model_folder
+from ensemblefuse.encoders._librosa_features import pooled_librosa_features
+from ensemblefuse.encoders._sound_cell import Sound, cell_size, read_sound
+from ensemblefuse.encoders._torch import resolve_device, shared_network
+from ensemblefuse.encoders._transformers_audio import build_audio_network, sampling_rate
 from ensemblefuse.encoders._weights import folder_digest, packaged_path
-from ensemblefuse.encoders._whisper import SAMPLE_RATE, build_whisper, pool_frames
+from ensemblefuse.encoders._whisper import SAMPLE_RATE, build_whisper, embed_whisper
+from ensemblefuse.exceptions import BadRow
 
 __all__ = ["AudioEncoder"]
 
 _NEEDED_BY = "AudioEncoder"
 _PACKAGED_AUDIO_MODELS = ("whisper-tiny.en",)
 _FEATURES = ("librosa",)
+_CTRANSLATE2 = "model.bin"
+# Rates of models that a `prepare` found: a short sound is read in less time than the model's folder.
+_rates: dict[Any, int] = {}
+# How many sounds were cut in the `_vectors` call that this thread is in.
+_call = threading.local()
 
 
 class AudioEncoder(BaseEncoder):
-    """Embed sounds with the encoder of a speech recogniser, or with librosa's statistics. Fitting trains nothing.
+    """Embed sounds with the encoder of a speech or sound network, or with librosa's statistics. Fitting trains nothing.
 
-    The embedding of a Whisper model is the mean and the standard deviation over time of its encoder's frames (20 ms
-    each). A sound is filled up with silence to the next whole second, and only its own frames are pooled, so that it
-    has one vector whatever else is in the batch. A sound of over 30 s is read in windows of 30 s, pooled together.
+    The embedding is the mean and the standard deviation over time of the network's frames. Only a sound's own frames
+    are pooled, not those of what it is filled up with, so that it has one vector whatever else is in the batch. A
+    sound longer than the network's window is read in windows side by side, which are pooled together.
 
     Parameters
     ----------
     model : str or path, default="whisper-tiny.en"
-        ``"whisper-tiny.en"`` [1]_ (768 dimensions, MIT), which comes inside an installed package; or a folder of a
-        Whisper model that CTranslate2 has converted. Not used, and not checked, when `features` is given.
+        - ``"whisper-tiny.en"`` [1]_ (768 dimensions, MIT), which comes inside an installed package; or a folder of a
+          Whisper model that CTranslate2 has converted. A sound is filled up with silence to the next whole second;
+          a frame is 20 ms, a window 30 s.
+        - A folder of transformers with a preprocessor_config.json, or the name of one in the local Hugging Face cache:
+          wav2vec 2.0 [2]_, HuBERT, WavLM, UniSpeech, data2vec or SEW (frames of 20 ms, windows of 30 s), Whisper (the
+          same, every window filled up to 30 s), AST [3]_ (a frame is a patch of the spectrogram, a window 10.24 s), or
+          CLAP [4]_ (windows of 10 s; not mean and deviation, but the projection into the space that sounds share with
+          texts, averaged over the windows by their samples and of length 1). The hub itself is never asked, and code
+          that comes with a model is not run.
+
+        Not used, and not checked, when `features` is given.
     features : {None, "librosa"}, default=None
         ``"librosa"`` takes no network: the mean and standard deviation over time of MFCC, chroma, spectral contrast
-        and six measures of shape and loudness [2]_, 128 dimensions. Weaker on speech, but free of weights.
+        and six measures of shape and loudness [5]_, 128 dimensions, in windows of five minutes. Weaker on speech, but
+        free of weights.
+    max_seconds : float, optional
+        Of a longer sound, only the beginning counts, and one warning a call says how many of the newly encoded sounds
+        were cut. Without it all of a sound is read, up to 24 hours; a longer one is a bad row.
     device : str, default="auto"
-        ``"auto"`` takes CUDA where CTranslate2 finds it, else the CPU; ``"cpu"``, ``"cuda"``, ``"cuda:1"``. Not part
-        of the cache key; not used by `features`.
+        ``"auto"`` takes CUDA where it is found, then (models of transformers) Apple's MPS, else the CPU; ``"cpu"``,
+        ``"cuda"``, ``"cuda:1"``. Not part of the cache key; not used by `features`.
     batch_size : int, default=16
-        Sounds that go through the network at once. Not part of the cache key.
+        Sounds, or windows, that go through the network at once. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
         What to do with a sound that cannot be read: one error that lists all of them, or a row of NaN and one
         `MissingModalityWarning`.
@@ -59,20 +85,30 @@ class AudioEncoder(BaseEncoder):
     ------
     ValueError
         From `fit` and `transform`: unknown model or features (with near names), a folder that holds no model that
-        can be loaded, a device that is not there.
+        can be loaded, or not all of its weights, a device that is not there.
     ImportError
         From `fit` and `transform`: ctranslate2, or the package that carries the weights, is not installed.
 
     Notes
     -----
-    A cell is a path (str or path-like) or the bytes of a WAV, FLAC, OGG or MP3 file; an array of float samples from
-    -1 to 1, **taken at 16 kHz**; or a tuple of such an array and its sampling rate in Hz. Channels are averaged, and
-    everything is brought to 16 kHz. Silence is a sound; a file without samples is a bad row.
+    A cell is a path (str or path-like) or the bytes of a WAV, FLAC, OGG, MP3 or AIFF file, whatever its name; an array
+    of float samples from -1 to 1, **taken at the model's own rate** (16 kHz, for CLAP 48 kHz); or a tuple of such an
+    array and its sampling rate in Hz. Channels are averaged, and everything is brought to the model's rate. Silence is
+    a sound. A file without samples, one that is cut short (in an MP3 this cannot be told), and what is no regular file
+    are bad rows.
+
+    A sound of over five minutes is not held in memory: its file is decoded again while its windows go through the
+    network. Nothing is allocated by what a file's header promises.
 
     References
     ----------
     .. [1] A. Radford et al. Robust Speech Recognition via Large-Scale Weak Supervision. ICML 2023.
-    .. [2] B. McFee et al. librosa: Audio and Music Signal Analysis in Python. SciPy 2015.
+    .. [2] A. Baevski et al. wav2vec 2.0: A Framework for Self-Supervised Learning of Speech Representations. NeurIPS
+       2020.
+    .. [3] Y. Gong, Y.-A. Chung and J. Glass. AST: Audio Spectrogram Transformer. Interspeech 2021.
+    .. [4] Y. Wu et al. Large-Scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption
+       Augmentation. ICASSP 2023.
+    .. [5] B. McFee et al. librosa: Audio and Music Signal Analysis in Python. SciPy 2015.
 
     Examples
     --------
@@ -85,7 +121,9 @@ class AudioEncoder(BaseEncoder):
     ((3, 128), array([False,  True, False]))
     """
 
+    version: ClassVar[int] = 2  # 2: sounds of over five minutes have their librosa statistics taken in windows
     strings_are_paths: ClassVar[bool] = True
+    loads_in_threads: ClassVar[bool] = True
     # `recipe` puts a digest there.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model", "features"}
 
@@ -94,17 +132,19 @@ class AudioEncoder(BaseEncoder):
         model: str | os.PathLike[str] = "whisper-tiny.en",
         *,
         features: str | None = None,
+        max_seconds: float | None = None,
         device: str = "auto",
         batch_size: int = 16,
         on_error: str = "raise",
     ):
         self.model = model
         self.features = features
+        self.max_seconds = max_seconds
         self.device = device
         self.batch_size = batch_size
         self.on_error = on_error
 
-    def load(self, cell: Any) -> np.ndarray:
+    def load(self, cell: Any) -> Sound:
         """Read one sound.
 
         Parameters
@@ -113,44 +153,65 @@ class AudioEncoder(BaseEncoder):
 
         Returns
         -------
-        ndarray of shape (n_samples,), dtype float32
-            Mono, at 16 kHz.
+        Sound
+            Mono, at the model's rate; in memory up to five minutes.
 
         Raises
         ------
         OSError, ValueError, TypeError
             If the cell is not a sound that can be read.
         """
-        return read_mono(cell, SAMPLE_RATE)
+        return read_sound(cell, self._sample_rate(), self.max_seconds)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Embed sounds.
 
         Parameters
         ----------
-        items : list of ndarray of shape (n_samples,), dtype float32
-            Mono, at 16 kHz, at least one sample each.
+        items : list of Sound
+            What `load` returned.
 
         Returns
         -------
         ndarray of shape (len(items), n_dims), dtype float32
         """
         if self.features is not None:
-            return np.stack([librosa_features(samples, SAMPLE_RATE) for samples in items])
-        return pool_frames(self._network(), items, self._batch_size())
+            vectors = pooled_librosa_features(items, SAMPLE_RATE)
+        elif _is_converted(self.model):
+            vectors = embed_whisper(self._network(), items, self._batch_size())
+        else:
+            vectors = self._network().embed(items, self._batch_size())
+        _call.n_cut = getattr(_call, "n_cut", 0) + sum(sound.cut for sound in items)
+        return vectors
+
+    def sort_key(self, cell: Any) -> int:
+        """Bytes of a sound: sounds of like length share a batch.
+
+        Parameters
+        ----------
+        cell : object
+
+        Returns
+        -------
+        int
+            0 for what is no sound.
+        """
+        return cell_size(cell)
 
     def example_cell(self) -> Any:
         """See `BaseEncoder.example_cell`."""
-        return np.zeros(16_000, dtype=np.float32)
+        return np.zeros(self._sample_rate(), dtype=np.float32)
 
     def prepare(self) -> None:
         """Check the parameters and load the network, once a process for one model and device."""
         self._check_params()
         if self.features is None:
             self._network()
+            _rates.pop(self.model, None)
+            _rates[self.model] = self._sample_rate()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, and the model's name or digest, or the features' name.
+        """What the embeddings depend on: class, version, length, and the model's name or digest, or the features' name.
 
         Returns
         -------
@@ -161,15 +222,21 @@ class AudioEncoder(BaseEncoder):
         recipe = super().recipe()
         if recipe is not None:
             chosen = {"features": self.features} if self.features is not None else {"model": _model_token(self.model)}
-            recipe["params"] |= chosen
+            seconds = None if self.max_seconds is None else float(self.max_seconds)
+            recipe["params"] |= {"max_seconds": seconds, **chosen}
         return recipe
 
     def _check_params(self) -> None:
         self._batch_size()
+        seconds = self.max_seconds
+        is_number = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
+        if seconds is not None and not (is_number and 0 < seconds < math.inf):
+            raise ValueError(f"{_NEEDED_BY}: max_seconds must be None or a number above 0; got {seconds!r}.")
         if self.features is None:
             _model_token(self.model)
+            self._sample_rate()
             if self.device not in ("auto", "cpu"):
-                _resolve_device(self.device)
+                self._device()
         elif self.features not in _FEATURES:
             close = difflib.get_close_matches(str(self.features), _FEATURES, n=1, cutoff=0.4)
             hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -177,26 +244,60 @@ class AudioEncoder(BaseEncoder):
                 f"{_NEEDED_BY}: features must be None or one of {list(_FEATURES)}; got {self.features!r}.{hint}"
             )
 
+    def _sample_rate(self) -> int:
+        if self.features is not None or _is_converted(self.model):
+            return SAMPLE_RATE
+        return _rates.get(self.model) or sampling_rate(_find_folder(self.model), needed_by=_NEEDED_BY)
+
+    def _device(self) -> Any:
+        if _is_converted(self.model):
+            return _resolve_device(self.device)
+        return resolve_device(self.device, needed_by=_NEEDED_BY)
+
     def _network(self) -> Any:
-        token, device = _model_token(self.model), _resolve_device(self.device)
-        return shared_network(("audio", token, device), lambda: build_whisper(_folder(self.model), device))
+        token, device = _model_token(self.model), self._device()
+        if _is_converted(self.model):
+            return shared_network(("audio", token, device), lambda: build_whisper(_folder(self.model), device))
+        return shared_network(
+            ("audio", token, device),
+            lambda: build_audio_network(_find_folder(self.model), device, needed_by=_NEEDED_BY),
+        )
+
+    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
+        _call.n_cut = 0
+        result = super()._vectors(frame, column)
+        if _call.n_cut:
+            warnings.warn(
+                f"{type(self).__name__} cut {_call.n_cut} sounds of column {column!r} at max_seconds="
+                f"{self.max_seconds}; what comes after does not count.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return result
 
 
 def _model_token(model: Any) -> str:
     """What stands for the model in the cache key: a packaged name, or a digest of its folder."""
-    if not isinstance(model, (str, os.PathLike)):
-        raise TypeError(f"{_NEEDED_BY}: model must be a name or a folder; got {model!r}.")
-    if model in _PACKAGED_AUDIO_MODELS:
-        return str(model)
-    if (Path(model) / "model.bin").is_file():
-        return folder_digest(Path(model))
-    names = [*_PACKAGED_AUDIO_MODELS, *_FEATURES]
-    close = difflib.get_close_matches(str(model), names, n=1, cutoff=0.5)
-    near = 'features="librosa"' if close == ["librosa"] else repr(close[0]) if close else ""
-    hint = f" Did you mean {near}?" if near else ""
-    raise ValueError(
-        f"{_NEEDED_BY}: unknown model {os.fspath(model)!r}.{hint} It is no packaged model "
-        f"({', '.join(_PACKAGED_AUDIO_MODELS)}), and no folder of a CTranslate2 model (model.bin) below {os.getcwd()}."
+    if isinstance(model, str) and model in _PACKAGED_AUDIO_MODELS:
+        return model
+    return folder_digest(Path(model).expanduser() if _is_converted(model) else _find_folder(model))
+
+
+def _is_converted(model: Any) -> bool:
+    """Whether a model is one for CTranslate2."""
+    if isinstance(model, str) and model in _PACKAGED_AUDIO_MODELS:
+        return True
+    return isinstance(model, (str, os.PathLike)) and (Path(model).expanduser() / _CTRANSLATE2).is_file()
+
+
+def _find_folder(model: Any) -> Path:
+    """The folder of a model of transformers."""
+    return find_model_folder(
+        model,
+        needed_by=_NEEDED_BY,
+        packaged=_PACKAGED_AUDIO_MODELS,
+        marks=("config.json", _CTRANSLATE2),
+        also={"librosa": 'features="librosa"'},
     )
 
 
@@ -216,4 +317,4 @@ def _resolve_device(device: Any) -> tuple[str, int]:
 
 
 def _folder(model: Any) -> Path:
-    return packaged_path(model, needed_by=_NEEDED_BY) if model in _PACKAGED_AUDIO_MODELS else Path(model)
+    return packaged_path(model, needed_by=_NEEDED_BY) if model in _PACKAGED_AUDIO_MODELS else Path(model).expanduser()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse.encoders._frame_pooling import pool_frames
+from ensemblefuse.encoders._sound_cell import Sound
 
-__all__ = ["N_DIMS", "librosa_features"]
+__all__ = ["N_DIMS", "pooled_librosa_features"]
 
 _N_FFT = 1024  # 64 ms at 16 kHz
 _HOP = 512
@@ -17,27 +21,35 @@ _N_CONTRAST_BANDS = 5  # the highest octave from 200 Hz that 16 kHz holds: 200 *
 _N_SHAPE = 6
 _N_CURVES = 2 * _N_MFCC + _N_CHROMA + _N_CONTRAST_BANDS + 1 + _N_SHAPE
 N_DIMS = 2 * _N_CURVES
+_WINDOW_SECONDS = 300
 
 
-def librosa_features(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Mean and standard deviation over time of 64 curves of one sound.
+def pooled_librosa_features(sounds: Sequence[Sound], sample_rate: int) -> np.ndarray:
+    """Mean and standard deviation over time of 64 curves of each sound.
 
     The curves are 20 MFCC and their first differences (Davis and Mermelstein, 1980), 12 chroma (pitch classes),
     6 spectral contrasts (Jiang et al., 2002), and zero crossings, centroid, bandwidth, roll-off, flatness and
-    loudness (RMS), from windows of 64 ms every 32 ms at 16 kHz. A sound shorter than a window is filled up with zeros.
+    loudness (RMS), from frames of 64 ms every 32 ms at 16 kHz. A sound shorter than a frame is filled up with zeros;
+    one of over five minutes is taken in windows of five minutes, and all their frames are pooled.
 
     Parameters
     ----------
-    samples : ndarray of shape (n_samples,), dtype float32
-        Finite, at least one.
+    sounds : sequence of Sound
     sample_rate : int
-        In Hz, at least 12 800.
+        Theirs, in Hz, at least 12 800.
 
     Returns
     -------
-    ndarray of shape (128,), dtype float32
+    ndarray of shape (len(sounds), 128), dtype float32
         64 means, then 64 standard deviations. Finite, for silence too.
     """
+    return pool_frames(
+        sounds, _WINDOW_SECONDS * sample_rate, 1, lambda parts: [librosa_curves(part, sample_rate) for part in parts]
+    )
+
+
+def librosa_curves(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The curves of one window, of shape (n_frames, 64)."""
     librosa = import_optional("librosa", needed_by='AudioEncoder(features="librosa")')
     feature = librosa.feature
     if len(samples) < _N_FFT:
@@ -61,7 +73,7 @@ def librosa_features(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     ]
     stacked = np.concatenate(curves).astype(np.float64)
     assert stacked.shape == (_N_CURVES, magnitude.shape[1]), stacked.shape
-    return np.concatenate([stacked.mean(axis=1), stacked.std(axis=1)]).astype(np.float32)
+    return stacked.T
 
 
 def _zero_crossing_rate(samples: np.ndarray, n_frames: int) -> np.ndarray:

