@@ -534,10 +534,10 @@ def test_embeddings_are_what_the_classifier_sees(name, head, n_dims, suffix, tmp
     assert_allclose(embeddings, seen[0].numpy(), rtol=1e-4, atol=1e-4)
     assert embeddings.std(axis=0).max() > 1e-3, "the pictures differ, and so must their embeddings"
 
-    shared, _, _ = encoder._network()
+    shared = encoder._network().module
     assert not any(module.training for module in shared.modules())
     assert not any(parameter.requires_grad for parameter in shared.parameters())
-    assert shared is clone(encoder)._network()[0]
+    assert shared is clone(encoder)._network().module
 
 
 def test_the_number_of_classes_of_a_fine_tuned_network_does_not_matter(resnet18_file, tmp_path):
@@ -575,8 +575,8 @@ def test_the_side_heads_of_googlenet_are_left_out_and_its_input_is_transformed(t
         warnings.simplefilter("ignore", FutureWarning)
         network = torchvision.models.googlenet(weights=None, aux_logits=True, init_weights=False)
     torch.save(network.state_dict(), tmp_path / "googlenet.pth")
-    shared, n_dims, _ = ImageEncoder("googlenet", weights=tmp_path / "googlenet.pth")._network()
-    assert n_dims == 1024 and shared.transform_input and shared.aux1 is None
+    shared = ImageEncoder("googlenet", weights=tmp_path / "googlenet.pth")._network()
+    assert shared.n_dims == 1024 and shared.module.transform_input and shared.module.aux1 is None
 
 
 def test_building_a_network_leaves_the_users_seed_alone(resnet18_file):

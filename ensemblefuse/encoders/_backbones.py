@@ -19,6 +19,7 @@ from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._content import file_digest
 from ensemblefuse.encoders._image_network import (
     WEIGHT_SUFFIXES,
+    ImageNetwork,
     Preparation,
     as_module,
     centre_bounded,
@@ -140,8 +141,8 @@ class NamedModel:
         """What is done to a picture first; the names are not checked."""
         return _preprocessing(self.model, _record_name(self.model, self.weights))
 
-    def network(self, device: str) -> tuple[torch.nn.Module, int]:
-        """The network of this process, from pictures to vectors, and the length of these."""
+    def network(self, device: str) -> ImageNetwork:
+        """The network of this process, from pictures to vectors."""
         found = find_backbone(self.model, self.weights)
         key = ("image", found.model, found.digest, self.output, device)
 
@@ -150,7 +151,7 @@ class NamedModel:
                 return build_network(found, device)
             return _build_inner(found, self.output, self.preparation(), device)
 
-        return shared_network(key, build)
+        return shared_network(key, lambda: ImageNetwork(*build()))
 
 
 def _check_names(model: Any, weights: Any) -> None:

@@ -14,6 +14,7 @@ from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._content import file_digest
 from ensemblefuse.encoders._hub import quiet_transformers
 from ensemblefuse.encoders._image_network import (
+    ImageNetwork,
     Preparation,
     as_module,
     centre_bounded,
@@ -51,11 +52,11 @@ class FolderModel:
         digests = [file_digest(folder / name) for name in _PROCESSORS if (folder / name).is_file()]
         return _preparation(str(folder), tuple(digests))
 
-    def network(self, device: str) -> tuple[torch.nn.Module, int]:
-        """The network of this process, from pictures to vectors, and the length of these."""
+    def network(self, device: str) -> ImageNetwork:
+        """The network of this process, from pictures to vectors."""
         folder = self._checked()
         key = ("image", "transformers", folder_digest(folder), self.output, device)
-        return shared_network(key, lambda: _build(folder, self.output, self.preparation(), device))
+        return shared_network(key, lambda: ImageNetwork(*_build(folder, self.output, self.preparation(), device)))
 
     def _checked(self) -> Path:
         folder = Path(self.folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import enum
 import hashlib
+import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensemblefuse.encoders._content import value_token
-from ensemblefuse.encoders._image_network import Preparation, probed_n_dims
+from ensemblefuse.encoders._image_network import ImageNetwork, Preparation, probed_n_dims
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ModuleModel", "object_token"]
 
 # For each of the user's networks: a stamp of its tensors, the device, and a frozen copy in `eval()` mode.
-_copies: weakref.WeakKeyDictionary[Any, tuple[tuple, str, tuple[Any, int]]] = weakref.WeakKeyDictionary()
+_copies: weakref.WeakKeyDictionary[Any, tuple[tuple, str, ImageNetwork]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
@@ -41,9 +42,7 @@ class ModuleModel:
 
         return NamedModel("resnet50", "IMAGENET1K_V1").preparation()
 
-    def network(
-        self, device: str, preparation: Preparation | None = None, *, fresh: bool = False
-    ) -> tuple[torch.nn.Module, int]:
+    def network(self, device: str, preparation: Preparation | None = None, *, fresh: bool = False) -> ImageNetwork:
         """A copy of the user's network as it is now; `fresh` trusts no copy that was made before."""
         stamp = _stamp(self.module)
         with _lock:
@@ -51,15 +50,15 @@ class ModuleModel:
             if not fresh and known is not None and known[:2] == (stamp, device):
                 return known[2]
             network = copy.deepcopy(self.module).eval().requires_grad_(False).to(device)
-            made = network, probed_n_dims(network, preparation or self.preparation(), device)
+            made = ImageNetwork(network, probed_n_dims(network, preparation or self.preparation(), device))
             _copies[self.module] = (stamp, device, made)
             return made
 
 
 def _stamp(module: Any) -> tuple:
-    """Changes with every in-place change that torch counts, and with every tensor that is exchanged."""
+    """Changes with every in-place change that torch counts, with every exchanged tensor, and in the child of a fork."""
     tensors = [*module.parameters(), *module.buffers()]
-    return tuple((id(tensor), tensor._version, tensor.data_ptr()) for tensor in tensors)
+    return os.getpid(), *((id(tensor), tensor._version, tensor.data_ptr()) for tensor in tensors)
 
 
 def object_token(value: Any) -> str | None:

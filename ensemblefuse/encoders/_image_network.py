@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from PIL import Image
 
+from ensemblefuse.encoders._forward import Forward
+
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["OUTPUTS", "WEIGHT_SUFFIXES", "ImageModel", "Preparation"]
+__all__ = ["OUTPUTS", "WEIGHT_SUFFIXES", "ImageModel", "ImageNetwork", "Preparation"]
 
 OUTPUTS = ("pooled", "tokens", "cls")
 WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -51,8 +54,32 @@ class ImageModel(Protocol):
     def preparation(self) -> Preparation:
         """What is done to a picture first."""
 
-    def network(self, device: str) -> tuple[torch.nn.Module, int]:
-        """A network in `eval()` mode from (n, 3, height, width) to (n, n_dims); and n_dims."""
+    def network(self, device: str) -> ImageNetwork:
+        """The network of this process on a device."""
+
+
+class ImageNetwork:
+    """A network in `eval()` mode from (n, 3, height, width) to (n, n_dims), and its forward passes.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    n_dims : int
+    """
+
+    def __init__(self, module: torch.nn.Module, n_dims: int):
+        self.module = module
+        self.n_dims = n_dims
+        self._forwards: dict[tuple, Forward] = {}
+        self._lock = threading.Lock()
+
+    def forward(self, devices: tuple[str, ...], backend: str, precision: str) -> Forward:
+        """The forward pass in these settings, made once: a translation for another backend takes seconds."""
+        with self._lock:
+            key = devices, backend, precision
+            if key not in self._forwards:
+                self._forwards[key] = Forward(self.module, list(devices), backend=backend, precision=precision)
+            return self._forwards[key]
 
 
 def centre_bounded(transform: Callable[[Image.Image], torch.Tensor]) -> Callable[[Image.Image], torch.Tensor]:

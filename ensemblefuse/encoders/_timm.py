@@ -16,6 +16,7 @@ from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._content import file_digest
 from ensemblefuse.encoders._image_network import (
     WEIGHT_SUFFIXES,
+    ImageNetwork,
     Preparation,
     as_module,
     centre_bounded,
@@ -56,12 +57,12 @@ class TimmModel:
         """What timm's data configuration of the weights says."""
         return _preparation(json.dumps(self._record()["pretrained_cfg"]))
 
-    def network(self, device: str) -> tuple[torch.nn.Module, int]:
-        """The network of this process, from pictures to vectors, and the length of these."""
+    def network(self, device: str) -> ImageNetwork:
+        """The network of this process, from pictures to vectors."""
         record = self._record()
         path = self._state_path(record)
         key = ("image", "timm", _plan_words(record), file_digest(path), self.output, device)
-        return shared_network(key, lambda: _build(record, path, self.output, self.preparation(), device))
+        return shared_network(key, lambda: ImageNetwork(*_build(record, path, self.output, self.preparation(), device)))
 
     def _record(self) -> dict[str, Any]:
         return _folder_record(Path(self.model)) if os.path.isdir(self.model) else _named_record(str(self.model))

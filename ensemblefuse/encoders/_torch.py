@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
-__all__ = ["n_threads", "resolve_device", "shared_network"]
+__all__ = ["is_forked", "n_threads", "resolve_device", "shared_network"]
 
 _networks: dict[tuple, Any] = {}
 _lock = threading.RLock()
@@ -53,6 +53,11 @@ def resolve_device(device: Any, *, needed_by: str) -> str:
             f'{needed_by}: device {device!r} cannot be used here ({str(error).splitlines()[0]}). Pass "auto" or "cpu".'
         ) from error
     return str(device)
+
+
+def is_forked() -> bool:
+    """Whether this process is the child of a fork of one that had torch: its pools of threads did not come along."""
+    return _is_forked
 
 
 def n_threads() -> int:
