@@ -111,10 +111,9 @@ class _Run:
         if self.cache is None or self.recipe is None:
             return
         for start in range(0, len(self.keys), _LOOKUP):
-            found = self.cache.get(self.recipe, self.keys[start : start + _LOOKUP])
-            contents = start + np.flatnonzero([vector is not None for vector in found])
-            if len(contents):
-                self._store(contents, [vector for vector in found if vector is not None])
+            found, vectors = self.cache.get_many(self.recipe, self.keys[start : start + _LOOKUP])
+            if found.any():
+                self._store(start + np.flatnonzero(found), vectors if found.all() else vectors[found])
 
     def encode(self, column: str) -> None:
         """Load and embed the rest, batch by batch."""
@@ -233,17 +232,20 @@ class _Run:
             if unchanged.any():
                 self.cache.put(self.recipe, [self.keys[content] for content in kept[unchanged]], vectors[unchanged])
 
-    def _store(self, contents: np.ndarray, vectors: Any) -> None:
-        lengths = {len(vector) for vector in vectors} | ({self.out.shape[1]} if self.out is not None else set())
-        if len(lengths) > 1:
-            raise ValueError(f"{type(self.encoder).__name__} made embeddings of several lengths: {sorted(lengths)}.")
+    def _store(self, contents: np.ndarray, vectors: np.ndarray) -> None:
         if self.out is None:
-            self.out = np.full((len(self.cells), lengths.pop()), np.nan, dtype=np.float32)
+            self.out = np.full((len(self.cells), vectors.shape[1]), np.nan, dtype=np.float32)
+        if vectors.shape[1] != self.out.shape[1]:
+            lengths = sorted({vectors.shape[1], self.out.shape[1]})
+            raise ValueError(f"{type(self.encoder).__name__} made embeddings of several lengths: {lengths}.")
+        self.is_known[contents] = True
         counts = self.starts[contents + 1] - self.starts[contents]
+        if counts.max() == 1:
+            self.out[self.rows[self.starts[contents]]] = vectors
+            return
         before = counts.cumsum() - counts
         rows = self.rows[np.repeat(self.starts[contents] - before, counts) + np.arange(counts.sum())]
-        self.out[rows] = np.repeat(np.asarray(vectors, dtype=np.float32), counts, axis=0)
-        self.is_known[contents] = True
+        self.out[rows] = np.repeat(vectors, counts, axis=0)
 
     def _blame(self, content: int, reason: str) -> None:
         rows = self.rows[self.starts[content] : self.starts[content + 1]]
