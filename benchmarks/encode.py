@@ -1,6 +1,6 @@
 """Encoding image files against the parts it is made of: the network on preloaded tensors, decoding, and a plain loop.
 
-    python benchmarks/encode.py [--quick] [network ...]
+    python benchmarks/encode.py [--quick] [--others] [network ...]
 
 Rates are images a second, medians of rounds that take turns; the cache is off. For each network and device:
 
@@ -14,6 +14,8 @@ both      On a CPU, decoding and the network share the cores, so that no program
 Limits: encode / forward at least 0.95 on a CPU and 0.90 on a GPU, or, where decoding is the slower part, encode /
 decode at least 0.90; encode / loop at least 2. Networks whose weights are not packaged have random ones: the speed is
 the same.
+
+With --others: rows a second of the other encoders that need nothing but an installation, without a baseline.
 """
 
 from __future__ import annotations
@@ -35,7 +37,15 @@ import torch
 import torchvision
 from PIL import Image
 
-from ensemblefuse import ImageEncoder, config_context
+from ensemblefuse import (
+    AudioEncoder,
+    BaseEncoder,
+    ImageEncoder,
+    TextEncoder,
+    TimeSeriesEncoder,
+    WordVectorEncoder,
+    config_context,
+)
 from ensemblefuse.encoders._forward import Forward
 
 NETWORKS = ["mobilenet_v3_small", "efficientnet_lite0", "resnet18", "vit_b_16"]
@@ -132,6 +142,29 @@ def report(name: str, device: str, found: dict) -> None:
     )
 
 
+def other_encoders(paths: list[str]) -> list[tuple[str, BaseEncoder, list]]:
+    """Encoder and cells: photos of 500 x 375, texts of 12 words, sounds of 2 seconds, series of 1000 samples."""
+    rng = np.random.default_rng(0)
+    words = ["a", "red", "cat", "on", "grey", "stones", "while", "the", "river", "runs", "under", "bridges"]
+    texts = [" ".join(rng.choice(words, 12)) for _ in range(512)]
+    sounds = list(rng.normal(0, 0.1, size=(64, 32000)).astype(np.float32))
+    return [
+        *((f"ImageEncoder, {name}", ImageEncoder(features=name), paths[:64]) for name in ("color", "hog", "lbp")),
+        ("TextEncoder", TextEncoder(), texts),
+        ("WordVectorEncoder", WordVectorEncoder(), texts),
+        ("AudioEncoder", AudioEncoder(), sounds),
+        ("AudioEncoder, librosa", AudioEncoder(features="librosa"), sounds),
+        ("TimeSeriesEncoder", TimeSeriesEncoder(), list(rng.normal(size=(512, 1000)))),
+    ]
+
+
+def report_others(folder: Path, rounds: int) -> None:
+    for name, encoder, cells in other_encoders(make_photos(folder, 64)):
+        encoder.fit(cells[:2]).transform(cells[:2])
+        median = statistics.median(rate(lambda e=encoder, c=cells: e.transform(c), len(cells)) for _ in range(rounds))
+        print(f"{name:24} {encoder.n_dims_:5} dimensions, {median:8.0f} rows a second", flush=True)
+
+
 def verdict(ratio: float, limit: float) -> str:
     return f"at least {limit:g}: {'reached' if ratio >= limit else 'NOT REACHED'}"
 
@@ -142,18 +175,23 @@ def main() -> None:
         "networks", nargs="*", default=NETWORKS, help=f"of torchvision's; {', '.join(NETWORKS)} by default"
     )
     parser.add_argument("--quick", action="store_true", help="fewer files and rounds")
+    parser.add_argument("--others", action="store_true", help="the encoders of texts, sounds and series instead")
     options = parser.parse_args()
+    rounds = 1 if options.quick else 5
     warnings.simplefilter("ignore")
     os.environ["ENSEMBLEFUSE_PROGRESS"] = "off"
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     card = f", {torch.cuda.get_device_name()}" if len(devices) > 1 else ""
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores{card}; torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder, config_context(cache=None):
+        if options.others:
+            report_others(Path(folder), rounds)
+            return
         for device in devices:
             n = 64 if options.quick else {"cpu": 256, "cuda": 2048}[device]
             paths = make_photos(Path(folder), n)
             for name in options.networks:
-                found = measure(name, device, paths, Path(folder), 1 if options.quick else 5)
+                found = measure(name, device, paths, Path(folder), rounds)
                 report(name, device, found)
 
 
