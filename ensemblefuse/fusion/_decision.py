@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
+from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import (
     BasePool,
@@ -171,7 +171,7 @@ class _DecisionFusion(EstimatorsFusion):
         P = np.stack([entry.predictions for entry in entries])
         self.patterns_ = list_patterns(blocks, self._used_blocks())
         possible = possible_members(self, blocks)
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             fused, pools, self.combiner_ = cross_fit(self._pool(), P, ledger, possible)
         self._learn_certainty(fused, ledger)
         self.oof_predictions_ = P.astype(np.float32) if self._classify else P

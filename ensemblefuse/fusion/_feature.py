@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from ensemblefuse._fitting import fit_estimator, weight_codes
+from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine._base import softmax
 from ensemblefuse.features import ModalityDropout
@@ -78,7 +78,7 @@ class _FeatureFusion(BaseFusion):
             side = lambda rows: np.flatnonzero(np.isin(dropout.sample_indices_, rows))
             splits = None if splits is None else [(side(train), side(test)) for train, test in splits]
         prepare = self._preparation(spans)
-        with threadpool_limits(1, "blas"):
+        with one_blas_thread():
             if splits is not None:
                 self._fit_default(prepare, table, spans, y, weight, splits)
                 return

@@ -9,13 +9,14 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import has_fit_parameter
-from threadpoolctl import threadpool_limits
 
 from ensemblefuse._fitting import fit_estimator, weight_codes
+from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.combine._base import log_probabilities
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import BaseFusion
@@ -124,7 +125,7 @@ def fit_one(
     if not len(target) or (n_classes and len(classes) < 2):
         return Fit([], classes, [], [], True, [])
     try:
-        with threadpool_limits(1, "blas"), warnings.catch_warnings():
+        with one_blas_thread(), warnings.catch_warnings():
             # A fold may lack a pattern of missing blocks; who predicts new rows is told, the ledger need not be.
             warnings.simplefilter("ignore", MissingModalityWarning)
             if isinstance(member.estimator, HeadSearch) and len(heads) > 1:
@@ -162,6 +163,9 @@ def _fit_heads(
         else:
             fitted, weighted = fit_estimator(coded, X, y, weight)
         return [(fitted, weighted, perf_counter() - start)]
+    # The user's estimator is the only one; parameters that the library chose need no check in each fold.
+    own = len(member.heads) > 1
+    estimators = member.heads if own else [weight_codes(head, known) for head in member.heads]
     prepare, Z = fit_preparation(member.estimator.prepare, X, y, weight)
     shared = (perf_counter() - start) / len(heads)
     fits: list[tuple[Any, bool, float]] = []
@@ -170,7 +174,8 @@ def _fit_heads(
         start = perf_counter()
         whole, weighted = None, True
         try:
-            before, weighted = _fit_head(weight_codes(member.estimator.heads[head], known), before, Z, y, weight)
+            with config_context(skip_parameter_validation=own or None):
+                before, weighted = _fit_head(estimators[head], before, Z, y, weight)
             whole = make_pipeline(*[step for _, step in prepare.steps], before)
         except (ValueError, np.linalg.LinAlgError):
             # Of several heads one may be no good for so few rows; the last one must not fail.
@@ -182,10 +187,14 @@ def _fit_heads(
 
 def _fit_head(head: Any, before: Any, Z: Any, y: np.ndarray, weight: Any) -> tuple[Any, bool]:
     """A fitted clone, started from `before` if that is possible, and whether it took the weights."""
-    estimator = _start_from(head, before)
-    if estimator is None:
+    if type(before) is not type(head) or not (hasattr(head, "warm_start") and hasattr(before, "coef_")):
         return fit_estimator(head, Z, y, weight)
-    return estimator.fit(Z, y, sample_weight=weight).set_params(warm_start=False), True
+    estimator = clone(head)
+    estimator.classes_, estimator.coef_, estimator.intercept_ = before.classes_, before.coef_, before.intercept_
+    estimator.warm_start = True
+    estimator.fit(Z, y, sample_weight=weight)
+    estimator.warm_start = False
+    return estimator, True
 
 
 def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, Any]:
@@ -196,19 +205,6 @@ def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | No
         steps.append(clone(step).fit(X, y, **weights))
         X = steps[-1].transform(X)
     return make_pipeline(*steps), X
-
-
-def _start_from(estimator: Any, before: Any) -> Any:
-    """A clone that starts from the coefficients of a fitted estimator of its class, if it can; else None."""
-    if (
-        type(before) is not type(estimator)
-        or "warm_start" not in estimator.get_params()
-        or not hasattr(before, "coef_")
-    ):
-        return None
-    estimator = clone(estimator).set_params(warm_start=True)
-    estimator.classes_, estimator.coef_, estimator.intercept_ = before.classes_, before.coef_, before.intercept_
-    return estimator
 
 
 def gives_probabilities(estimator: Any) -> bool:

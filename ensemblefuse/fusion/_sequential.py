@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from ensemblefuse._fitting import weight_codes
+from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.fusion._base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
 from ensemblefuse.fusion._heads import default_head
@@ -197,7 +197,7 @@ def _fit_one(name, estimator, X, y, weight, margin, X_test, classify) -> _Fit:
     classes, local = np.unique(y, return_inverse=True) if classify else (np.empty(0, dtype=int), y)
     if len(y) == 0 or (classify and len(classes) < 2):
         return _Fit(None, classes, True, None)
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         try:
             known = margin[:, classes] if classify else margin
             fitted, weighted = fit_stage(weight_codes(estimator, classes.tolist()), X, local, weight, known, classify)
