@@ -54,6 +54,13 @@ HEADS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def default_model():
+    """The default fusion of the table of `blocks`; tests only read it."""
+    X, y = make_blocks()
+    return DecisionFusionClassifier().fit(X, y)
+
+
 def drop_block(X, name, rows):
     X = X.copy()
     X.loc[X.index[rows], [c for c in X.columns if c.startswith(f"{name}__")]] = np.nan
@@ -84,7 +91,8 @@ def test_a_dict_names_an_estimator_a_block_and_the_rest_gets_the_default(blocks)
 
 def test_a_dict_of_estimators_can_be_searched(blocks):
     X, y = blocks
-    fusion = DecisionFusionClassifier({"image": LogisticRegression(), "text": SVC()}, cv=3)
+    cheap = dict.fromkeys(("audio", "joint"), LogisticRegression())
+    fusion = DecisionFusionClassifier({"image": LogisticRegression(), "text": SVC(), **cheap}, cv=3)
     grid = {"estimators__image__C": [0.1, 1.0], "estimators__text": [SVC(), RandomForestClassifier(5)]}
     search = GridSearchCV(fusion, grid, cv=2).fit(X, y)
     assert len(search.cv_results_["params"]) == 4
@@ -116,23 +124,33 @@ def test_equal_scaling_keeps_a_wide_noise_block_from_drowning_a_narrow_one():
     assert scores["equal"] > scores[None] + 0.1
 
 
-@pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool(), StackingPool()], ids=str)
-def test_fusing_beats_the_best_block_out_of_sample(combiner):
+@pytest.fixture(scope="module")
+def noisy():
+    """A table, its labels, and the log-likelihood and accuracy of each block alone in cross-validation."""
     X, y = make_blocks(n=300, noise=1.6, random_state=3)
-    fused = cross_val_score(DecisionFusionClassifier(combiner=combiner), X, y, cv=3, scoring="neg_log_loss").mean()
+    scores = {}
     for name in ("image", "text", "audio"):
-        alone = X[[c for c in X.columns if c.startswith(name)]]
-        single = cross_val_score(DecisionFusionClassifier(), alone, y, cv=3, scoring="neg_log_loss").mean()
+        alone = X.filter(like=f"{name}__")
+        result = cross_validate(DecisionFusionClassifier(), alone, y, cv=3, scoring=["neg_log_loss", "accuracy"])
+        scores[name] = result["test_neg_log_loss"].mean(), result["test_accuracy"].mean()
+    return X, y, scores
+
+
+@pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool(), StackingPool()], ids=str)
+def test_fusing_beats_the_best_block_out_of_sample(noisy, combiner):
+    X, y, alone = noisy
+    fused = cross_val_score(DecisionFusionClassifier(combiner=combiner), X, y, cv=3, scoring="neg_log_loss").mean()
+    for name, (single, _) in alone.items():
         assert fused > single, name
 
 
 @pytest.mark.parametrize("method", ["hard", "borda"])
-def test_votes_beat_the_best_block_in_accuracy(method):
+def test_votes_beat_the_best_block_in_accuracy(noisy, method):
     """Not in log-loss: shares of a few votes are too coarse for that."""
-    X, y = make_blocks(n=300, noise=1.6, random_state=3)
+    X, y, alone = noisy
     fused = cross_val_score(DecisionFusionClassifier(combiner=VotePool(method)), X, y, cv=3).mean()
-    for name in ("image", "text", "audio"):
-        assert fused > cross_val_score(DecisionFusionClassifier(), X.filter(like=f"{name}__"), y, cv=3).mean(), name
+    for name, (_, single) in alone.items():
+        assert fused > single, name
 
 
 def test_out_of_fold_probabilities_tell_the_truth_about_new_rows():
@@ -143,9 +161,8 @@ def test_out_of_fold_probabilities_tell_the_truth_about_new_rows():
     assert abs(inside - outside) < 0.08
 
 
-def test_a_missing_block_drops_out_and_the_rest_decides(blocks):
-    X, y = blocks
-    model = DecisionFusionClassifier().fit(X, y)
+def test_a_missing_block_drops_out_and_the_rest_decides(blocks, default_model):
+    (X, y), model = blocks, default_model
     holes = drop_block(X, "image", slice(None))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -159,9 +176,10 @@ def test_the_joint_member_stays_out_of_patterns_that_fit_did_not_teach_it(blocks
     X, y = blocks
     rare, common = drop_block(X, "image", slice(0, 9)), drop_block(X, "image", slice(0, 30))
     without_image = drop_block(X[:1], "image", [0])
+    cheap = dict.fromkeys(("image", "text", "audio"), LogisticRegression())
     for table, taught in ((X, False), (rare, False), (common, True)):
-        model = DecisionFusionClassifier().fit(table, y)
-        alone = DecisionFusionClassifier({"joint": SVC()}).fit(table, y)  # another joint member, all else the same
+        model = DecisionFusionClassifier(cheap).fit(table, y)
+        alone = DecisionFusionClassifier({**cheap, "joint": SVC()}).fit(table, y)  # another joint member
         assert ([False, True, True] in model.joint_patterns_.tolist()) == taught
         assert [True, True, True] in model.joint_patterns_.tolist()
         assert np.isfinite(model.oof_predictions_[3, :30, 0]).all() == (taught or table is X)
@@ -373,9 +391,8 @@ def test_targets_of_several_columns_are_refused_in_one_sentence(y):
             fusion.fit(X, y)
 
 
-def test_explicit_blocks_serve_arrays(blocks):
-    X, y = blocks
-    named = DecisionFusionClassifier().fit(X, y)
+def test_explicit_blocks_serve_arrays(blocks, default_model):
+    (X, y), named = blocks, default_model
     spans = {"image": slice(0, 6), "text": slice(6, 10), "audio": [10, 11, 12]}
     by_position = DecisionFusionClassifier(blocks=spans).fit(X.to_numpy(), y)
     assert_allclose(named.predict_proba(X), by_position.predict_proba(X.to_numpy()))
@@ -402,17 +419,16 @@ def test_a_wrong_argument_is_named_with_its_value(blocks, fusion, message):
         fusion.fit(X, y)
 
 
-def test_n_jobs_changes_nothing_but_time(blocks):
+def test_n_jobs_changes_nothing_but_time(blocks, default_model):
     X, y = blocks
-    one = DecisionFusionClassifier(n_jobs=1).fit(X, y).predict_proba(X)
+    one = default_model.predict_proba(X)
     two = DecisionFusionClassifier(n_jobs=2).fit(X, y).predict_proba(X)
     assert_allclose(one, two, atol=1e-9)
 
 
-def test_pickle_round_trip(blocks):
+def test_pickle_round_trip(blocks, default_model):
     X, y = blocks
-    for fusion in (DecisionFusionClassifier(), FeatureFusionClassifier()):
-        model = fusion.fit(X, y)
+    for model in (default_model, FeatureFusionClassifier().fit(X, y)):
         assert_allclose(pickle.loads(pickle.dumps(model)).predict_proba(X), model.predict_proba(X))
 
 
@@ -487,8 +503,9 @@ def test_a_class_whose_rows_hold_no_block(blocks, combiner):
 @pytest.mark.parametrize("weights", ["learned", "equal"])
 def test_a_class_prior_is_applied_after_calibration(weights):
     X, y = make_blocks(n=400, n_classes=2, noise=2.5)
-    plain = DecisionFusionClassifier(combiner=LogPool(weights)).fit(X[:200], y[:200])
-    shifted = DecisionFusionClassifier(combiner=LogPool(weights, class_prior=[0.9, 0.1])).fit(X[:200], y[:200])
+    head = LogisticRegression()
+    plain = DecisionFusionClassifier(head, combiner=LogPool(weights)).fit(X[:200], y[:200])
+    shifted = DecisionFusionClassifier(head, combiner=LogPool(weights, class_prior=[0.9, 0.1])).fit(X[:200], y[:200])
     assert shifted.temperature_ == pytest.approx(plain.temperature_)
     expected = plain.predict_proba(X[200:]) * np.array([0.9, 0.1]) / plain.combiner_.prior_
     assert_allclose(shifted.predict_proba(X[200:]), expected / expected.sum(axis=1, keepdims=True), atol=1e-9)
