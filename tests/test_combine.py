@@ -6,7 +6,7 @@ from conftest import make_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, logit, logsumexp, softmax
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -26,6 +26,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.combine import apply_sigmoid, apply_temperature, fit_sigmoid, fit_temperature, shift_prior
+from ensemblefuse.combine._base import log_sum_exp
 
 POOLS = [
     LogPool("equal"),
@@ -497,3 +498,10 @@ def test_labels_weights_and_rows_that_teach_nothing_are_refused():
         LogPool().fit(np.full_like(P, np.nan), y)
     with pytest.raises(ValueError, match="at least 2 classes; got 1"):
         LogPool().fit(np.ones((2, 5, 1)), np.zeros(5))
+
+
+def test_log_sum_exp_is_scipys():
+    rng = np.random.default_rng(0)
+    for scores in (rng.normal(size=(50, 4)), 1e3 * rng.normal(size=(50, 1)), np.round(rng.normal(size=(50, 3)))):
+        scores[::7, 0] = -700.0
+        assert_allclose(log_sum_exp(scores), logsumexp(scores, axis=1), rtol=1e-13, atol=1e-13)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
-from scipy.special import logsumexp
 
-from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, log_evidence, softmax, weighted_mean
+from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, log_evidence, log_sum_exp, softmax, weighted_mean
 
 __all__ = ["GreedyPool"]
 
@@ -83,7 +82,7 @@ class GreedyPool(BasePool):
 
         def loss(total, size):
             scores = log_prior + total / size
-            return weight @ (logsumexp(scores, axis=1) - scores[truth])
+            return weight @ (log_sum_exp(scores) - scores[truth])
 
         return log_evidence(P, mask, self.prior_), loss
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
-from ensemblefuse.combine._base import softmax
+from ensemblefuse.combine._base import log_sum_exp, softmax
 
 
 def weighted_evidence(evidence: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -51,7 +50,7 @@ def learn_weights(evidence, y, weight, offset, centre, alpha, start=None, shared
     def loss(parameters):
         w, bias = parameters[:size].reshape(centre.shape), parameters[size:] if per_class else 0.0
         scores = offset + bias + weighted_evidence(evidence, w)
-        nll = weight @ (logsumexp(scores, axis=1) - scores[truth])
+        nll = weight @ (log_sum_exp(scores) - scores[truth])
         residual = softmax(scores)
         residual[truth] -= 1
         residual *= weight[:, None]
