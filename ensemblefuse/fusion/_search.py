@@ -103,8 +103,8 @@ class FusionSearchCV(BaseFusion):
     >>> y = np.arange(200) % 2
     >>> X = pd.DataFrame({"image__0": y + rng.normal(size=200), "text__0": y + rng.normal(size=200)})
     >>> search = FusionSearchCV(cv=3).fit(X, y)
-    >>> search.results_.loc[["image alone", "hybrid"], "mean_score"].round(1).tolist()
-    [-0.5, -0.5]
+    >>> bool(search.results_.loc["hybrid", "mean_score"] > search.results_.loc["image alone", "mean_score"])
+    True
     """
 
     def __init__(
