@@ -550,8 +550,10 @@ def test_an_estimator_of_the_wrong_kind_is_refused_by_name(blocks, fusion, messa
         fusion.fit(X, np.arange(len(y)) if "Regressor" in type(fusion).__name__ else y)
 
 
-def test_an_error_of_a_member_says_whose_it_is(blocks):
+@pytest.mark.parametrize("name", ["text", "joint"])
+def test_an_error_of_a_member_says_whose_it_is(blocks, name):
     X, y = blocks
-    with pytest.raises(ValueError) as caught:
-        DecisionFusionClassifier({"text": SVC(C=-1)}).fit(X, y)
-    assert "while fitting member 'text'" in caught.value.__notes__
+    heads = dict.fromkeys(("image", "text", "audio"), LogisticRegression())
+    with pytest.raises(ValueError, match="'C' parameter of SVC") as caught:
+        DecisionFusionClassifier({**heads, name: SVC(C=-1)}).fit(X, y)
+    assert f"while fitting member {name!r}" in caught.value.__notes__

@@ -9,9 +9,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, RepeatedKFold, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import ensemblefuse.fusion._feature as feature
 from ensemblefuse import DecisionFusionClassifier, FeatureFusionClassifier
+from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.fusion._heads import HeadSearch
 from ensemblefuse.fusion._ledger import Ledger
 from ensemblefuse.fusion._members import Member
@@ -133,3 +135,12 @@ def test_regression_heads_are_rated_by_squared_error():
     (entry,) = ledger.add([Member("m", heads, X, np.ones(90, dtype=bool))])
     assert entry.head == 1
     assert_allclose(entry.loss, np.mean((entry.predictions - y) ** 2), rtol=1e-6)
+
+
+def test_fits_compute_on_one_blas_thread_and_leave_the_users_number():
+    count = lambda: [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    with threadpool_limits(2, "blas"):
+        before = count()
+        with one_blas_thread():
+            assert set(count()) == {1}
+        assert count() == before
