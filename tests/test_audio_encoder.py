@@ -3,6 +3,9 @@
 import io
 import json
 import pickle
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,8 +14,9 @@ import soundfile
 from numpy.testing import assert_allclose
 
 from ensemblefuse import EncodingError, config_context
-from ensemblefuse.encoders import _whisper
+from ensemblefuse.encoders import _sound_cell, _whisper
 from ensemblefuse.encoders._audio import AudioEncoder
+from ensemblefuse.encoders._sound_cell import read_sound
 
 RATE = 16_000
 BOTH = [None, "librosa"]
@@ -160,6 +164,166 @@ def test_what_is_no_sound_is_a_bad_row_with_its_reason(features, tmp_path):
     assert np.isfinite(vectors[0]).all() and np.isnan(vectors[1:]).all()
 
 
+# ---------------------------------------------------------------------- reading, against soundfile and librosa
+
+DEPTHS = {
+    "WAV": [
+        "PCM_U8",
+        "PCM_16",
+        "PCM_24",
+        "PCM_32",
+        "FLOAT",
+        "DOUBLE",
+        "ULAW",
+        "ALAW",
+        "IMA_ADPCM",
+        "MS_ADPCM",
+        "GSM610",
+    ],
+    "FLAC": ["PCM_S8", "PCM_16", "PCM_24"],
+    "OGG": ["VORBIS", "OPUS"],
+    "MP3": ["MPEG_LAYER_III"],
+    "AIFF": ["PCM_S8", "PCM_16", "PCM_24", "FLOAT"],
+    "AU": ["PCM_16", "FLOAT"],
+    "CAF": ["PCM_16", "ALAC_16"],
+    "NIST": ["PCM_16"],
+    "W64": ["PCM_24"],
+    "RF64": ["PCM_16"],
+}
+
+
+def reference(content, rate):
+    """All of a file at once, by soundfile and librosa."""
+    import librosa
+
+    samples, own_rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    return librosa.resample(samples.mean(axis=1), orig_sr=own_rate, target_sr=rate)
+
+
+@pytest.mark.parametrize("kind, depth", [(kind, depth) for kind, depths in DEPTHS.items() for depth in depths])
+def test_every_format_depth_rate_and_number_of_channels_is_read(kind, depth):
+    for rate in (8000, 48_000) if depth == "OPUS" else (8000, 16_000, 22_050, 44_100, 48_000):
+        for n_channels in (1, 2, 6):
+            samples = np.stack([tone(300 + 40 * i, 0.2, rate, noise=0.01) for i in range(n_channels)], axis=1)
+            try:
+                content = file_bytes(samples, rate, kind, depth)
+            except soundfile.LibsndfileError:  # MP3 of six channels, GSM of two
+                assert n_channels > 1
+                continue
+            read = read_sound(content, RATE).samples
+            assert read.ndim == 1 and read.dtype == np.float32
+            assert_allclose(read, reference(content, RATE), atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [16_000, 44_100, 48_000])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "array"])
+def test_reading_by_blocks_is_reading_at_once(kind, target, monkeypatch):
+    monkeypatch.setattr(_sound_cell, "_BLOCK", 5000)
+    monkeypatch.setattr(_sound_cell, "_IN_MEMORY", 1)
+    stereo = np.stack([tone(300, 3.1, 44_100, noise=0.01), tone(500, 3.1, 44_100, noise=0.01)], axis=1)
+    cell = (stereo, 44_100) if kind == "array" else file_bytes(stereo, 44_100, kind)
+    whole = reference(file_bytes(stereo, 44_100, subtype="FLOAT") if kind == "array" else cell, target)
+    sound = read_sound(cell, target)
+    assert sound.samples is None
+    for length in (1000, target, 10 * target):
+        windows = list(sound.windows(length))
+        assert {len(window) for window in windows[:-1]} <= {length} and 0 < len(windows[-1]) <= length
+        assert_allclose(np.concatenate(windows), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("features", BOTH)
+def test_a_sound_that_is_not_held_in_memory_has_the_same_vector(features, monkeypatch, tmp_path):
+    soundfile.write(tmp_path / "clip.flac", tone(300, 3.4, 44_100, noise=0.01), 44_100)
+    clips, encoder = column([tmp_path / "clip.flac", tone()]), AudioEncoder(features=features, device="cpu")
+    with config_context(cache=None):
+        held = encoder.fit_transform(clips)
+        monkeypatch.setattr(_sound_cell, "_BLOCK", 3000)
+        monkeypatch.setattr(_sound_cell, "_IN_MEMORY", 1)
+        assert_allclose(encoder.fit_transform(clips), held, rtol=1e-5, atol=1e-6)
+
+
+def test_max_seconds_reads_the_beginning_alone_and_says_so_once(tmp_path):
+    samples = tone(300, 2.0, 44_100, noise=0.01)
+    soundfile.write(tmp_path / "long.wav", samples, 44_100, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", samples[:22_050], 44_100, subtype="FLOAT")
+    cells = [tmp_path / "long.wav", tmp_path / "short.wav", (samples, 44_100), tmp_path / "long.wav", tone(300, 0.4)]
+    with pytest.warns(UserWarning, match="cut 2 sounds of column 'clip' at max_seconds=0.5") as caught:
+        vectors = AudioEncoder(features="librosa", max_seconds=0.5, batch_size=2).fit_transform(column(cells))
+    assert len(caught) == 1
+    for i in (0, 2, 3):
+        assert_allclose(vectors[i], vectors[1], rtol=1e-5, atol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AudioEncoder(features="librosa", max_seconds=2).fit_transform(column(cells))
+    recipes = [AudioEncoder(max_seconds=seconds).recipe() for seconds in (None, 1, 2)]
+    assert recipes[0] != recipes[1] != recipes[2] and recipes[1] == AudioEncoder(max_seconds=1.0).recipe()
+
+
+def test_librosa_features_of_a_long_sound_are_pooled_over_windows(monkeypatch):
+    from ensemblefuse.encoders import _librosa_features
+
+    monkeypatch.setattr(_librosa_features, "_WINDOW_SECONDS", 1)
+    clip = tone(300, 2.5, noise=0.01)
+    parts = [clip[:RATE], clip[RATE : 2 * RATE], clip[2 * RATE :]]
+    frames = np.concatenate([_librosa_features.librosa_curves(part, RATE) for part in parts])
+    with config_context(cache=None):
+        vector = AudioEncoder(features="librosa").fit_transform(column([clip]))[0]
+    assert_allclose(vector, np.hstack([frames.mean(axis=0), frames.std(axis=0)]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_long_file_takes_the_memory_of_five_minutes_at_most(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / "long.wav"
+    with soundfile.SoundFile(path, "w", 8000, 1) as file:
+        for _ in range(20):
+            file.write(tone(300, 60.0, 8000))
+    tracemalloc.start()
+    try:
+        sound = read_sound(path, RATE)
+        n_samples = sum(len(window) for window in sound.windows(30 * RATE))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert n_samples == 20 * 60 * RATE and sound.samples is None
+    assert peak < 4 * 300 * RATE + 4e6, f"{peak / 1e6:.0f} MB, where the sound has 77"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_a_process_does_not_grow_with_the_length_of_a_sound(tmp_path):
+    """Two hours take no more than six minutes, besides what noise there is."""
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 8000, 1) as file:
+        for _ in range(120):
+            file.write(tone(300, 60.0, 8000))
+    code = (
+        "import sys, warnings, resource\nfrom ensemblefuse import AudioEncoder, set_config\n"
+        "set_config(cache=None)\nwarnings.simplefilter('ignore')\n"
+        "AudioEncoder(features='librosa', max_seconds=float(sys.argv[2])).fit_transform({'clip': [sys.argv[1]]})\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    peaks = []
+    for seconds in (360, 7200):
+        command = [sys.executable, "-c", code, str(tmp_path / "long.wav"), str(seconds)]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert peaks[1] < peaks[0] + 100_000, peaks  # kB; two hours at 16 kHz are 460 000
+
+
+def test_the_warning_filters_the_seeds_and_the_threads_are_left_alone(tmp_path):
+    import torch
+
+    def state():
+        seeds = str(np.random.get_state()), torch.random.get_rng_state().tolist()  # noqa: NPY002
+        return list(warnings.filters), np.geterr(), seeds, torch.is_grad_enabled(), torch.get_num_threads()
+
+    AudioEncoder(device="cpu").fit_transform(column([tone()]))
+    before = state()
+    for features in BOTH:
+        cells = [file_bytes(tone(250, 0.7, 44_100), 44_100, kind) for kind in ("WAV", "FLAC", "OGG", "MP3")]
+        AudioEncoder(features=features, device="cpu").fit_transform(column(cells))
+    assert state() == before
+
+
 def test_a_word_is_nearer_to_itself_in_another_voice_or_rate_than_to_another_word(tmp_path):
     import librosa
 
@@ -233,11 +397,24 @@ def test_a_folder_of_a_model_is_known_by_its_content(tmp_path):
         ({"device": "mps"}, "device 'mps' cannot be used here"),
         ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),
+        ({"batch_size": True}, "batch_size must be a whole number of at least 1; got True"),
+        ({"max_seconds": 0}, "max_seconds must be None or a number above 0; got 0"),
+        ({"max_seconds": float("nan")}, "max_seconds must be None or a number above 0; got nan"),
+        ({"max_seconds": "10"}, "max_seconds must be None or a number above 0; got '10'"),
+        ({"max_seconds": True}, "max_seconds must be None or a number above 0; got True"),
+        ({"features": 3}, r"features must be None or one of \['librosa'\]; got 3"),
+        ({"on_error": "ignore"}, "on_error must be"),
+        ({"model": "org/no-such-model"}, "unknown model 'org/no-such-model'"),
     ],
 )
 def test_a_wrong_parameter_is_an_error_with_the_near_name(params, message):
     with pytest.raises(ValueError, match=message):
         AudioEncoder(**params).fit(column([tone()]))
+
+
+def test_a_model_that_is_no_name_is_an_error_of_type():
+    with pytest.raises(TypeError, match="model must be a name or a folder; got 3"):
+        AudioEncoder(3).fit(column([tone()]))
 
 
 def test_a_fitted_encoder_pickles_to_under_a_kilobyte():

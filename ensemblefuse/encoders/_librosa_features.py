@@ -43,9 +43,13 @@ def pooled_librosa_features(sounds: Sequence[Sound], sample_rate: int) -> np.nda
     ndarray of shape (len(sounds), 128), dtype float32
         64 means, then 64 standard deviations. Finite, for silence too.
     """
-    return pool_frames(
-        sounds, _WINDOW_SECONDS * sample_rate, 1, lambda parts: [librosa_curves(part, sample_rate) for part in parts]
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no embedding, and the row is told so
+        return pool_frames(
+            sounds,
+            _WINDOW_SECONDS * sample_rate,
+            1,
+            lambda parts: [librosa_curves(part, sample_rate) for part in parts],
+        )
 
 
 def librosa_curves(samples: np.ndarray, sample_rate: int) -> np.ndarray:

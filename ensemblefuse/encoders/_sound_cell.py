@@ -107,8 +107,10 @@ class Sound:
                 n_in += len(block)
                 made = stream.resample_chunk(block)
                 n_out += len(made)
+                _refuse_infinite(made, n_in)  # numbers near the largest, of a file of floats, overflow here
                 yield made
             last = stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+            _refuse_infinite(last, n_in)
             n_last = max(0, int(np.ceil(n_in * (target / rate))) - n_out)
             yield np.pad(last[:n_last], (0, max(0, n_last - len(last))))
 
@@ -127,9 +129,7 @@ class Sound:
                 refuse_long(n_samples, rate)
             with np.errstate(over="ignore", invalid="ignore"):  # what overflows float32 is infinite, and refused below
                 mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block.astype(np.float32)
-            if not np.isfinite(mono).all():
-                n_bad = int((~np.isfinite(mono)).sum())
-                raise ValueError(f"{n_bad} of its first {n_samples} samples are NaN or infinite")
+            _refuse_infinite(mono, n_samples)
             yield mono
             if self.cut:
                 break
@@ -200,6 +200,12 @@ def _opened(cell: Any, sample_rate: int, max_seconds: float | None) -> Iterator[
         )
     samples, length = _checked_array(cell), _block_length(rate, sample_rate)
     yield rate, (samples[start : start + length] for start in range(0, len(samples), length))
+
+
+def _refuse_infinite(samples: np.ndarray, n_samples: int) -> None:
+    n_bad = len(samples) - int(np.isfinite(samples).sum())
+    if n_bad:
+        raise ValueError(f"{n_bad} of its first {n_samples} samples are NaN or infinite")
 
 
 def _block_length(rate: float, sample_rate: int) -> int:

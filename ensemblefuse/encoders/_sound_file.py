@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -21,6 +23,12 @@ RATES = (1.0, 1e6)
 LONGEST_HOURS = 24
 _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's
 _OGG_PAGE = 65_307  # bytes of the longest
+# What a file begins with. libsndfile knows fifteen more formats, and some of their readers never end on a broken file.
+_MARKS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b".snd", b"dns.", b"caff", b"fLaC", b"OggS", b"NIST")
+_INNER_MARKS = {b"FORM": (b"AIFF", b"AIFC"), b"RIFF": (b"WAVE",), b"RIFX": (b"WAVE",)}
+_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "NIST", "MP3"})
+_MOST_TAGS = 16
+_MOST_CHUNKS = 1000
 
 
 @contextlib.contextmanager
@@ -38,13 +46,16 @@ def open_sound(source: Any, *, whole: bool) -> Iterator[Any]:
     OSError
         If there is no such file.
     ValueError
-        If it is no regular file, is empty, is cut short, or libsndfile cannot read it.
+        If it is no regular file, is empty, of another format, cut short, or libsndfile cannot read it.
     """
     soundfile = import_optional("soundfile", needed_by=_NEEDED_BY)
     with _open_bytes(source) as (stream, size):
+        _refuse_other_formats(stream)
         _refuse_cut(stream, size)
         stream.seek(0)
         with _plain_errors(soundfile), soundfile.SoundFile(_Careful(stream)) as file:
+            if file.format not in _FORMATS:
+                raise ValueError(_NO_SOUND.format(f"it is of the format {file.format}"))
             if not RATES[0] <= file.samplerate <= RATES[1]:
                 raise ValueError(f"its sampling rate is {file.samplerate} Hz; from 1 to 1 000 000 are read")
             if whole and file.frames != _UNKNOWN_LENGTH and file.format != "MP3":
@@ -73,7 +84,9 @@ def file_blocks(file: Any, n_frames: int) -> Iterator[np.ndarray]:
     """
     buffer = np.empty((max(1, n_frames // file.channels), file.channels), dtype=np.float32)
     n_read = 0
-    # Not `file.read`, which asks `file.frames` how much is left.
+    # Not `file.read`, which asks `file.frames` how much is left. After each block soundfile would seek to where it is,
+    # which a FLAC of unknown length cannot do.
+    file.seekable = lambda: False
     while n := file.buffer_read_into(buffer, dtype="float32"):
         n_read += n
         yield buffer[:n]
@@ -137,31 +150,83 @@ def _plain_errors(soundfile: Any) -> Iterator[None]:
         raise ValueError(f"not a sound file that can be read: {error.error_string}") from error
 
 
+_NO_SOUND = "not a sound file that can be read: {}; WAV, FLAC, OGG, MP3, AIFF, AU, CAF and NIST SPHERE are"
+
+
+def _refuse_other_formats(stream: BinaryIO) -> None:
+    """Before libsndfile sees the file, and past the tags that it skips."""
+    at = 0
+    for _ in range(_MOST_TAGS):
+        stream.seek(at)
+        header = stream.read(12)
+        if header[:3] != b"ID3" or len(header) < 10:
+            break
+        at += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(header[6:10], (21, 14, 7, 0), strict=True))
+    kind = header[:4]
+    is_mpeg = len(header) > 1 and header[0] == 0xFF and header[1] >= 0xE0
+    if not is_mpeg and (kind not in _MARKS or header[8:12] not in _INNER_MARKS.get(kind, (header[8:12],))):
+        raise ValueError(_NO_SOUND.format("Format not recognised"))
+
+
 def _refuse_cut(stream: BinaryIO, size: int) -> None:
-    """libsndfile reads half a WAV, AIFF, AU or OGG without a word; the file tells how long it was meant to be."""
+    """libsndfile reads half of most files without a word; the file tells how long it was meant to be."""
+    stream.seek(0)
     header = stream.read(28)
-    promised = _end_of_last_page(stream, size) if header[:4] == b"OggS" else _promised_size(header)
+    promised = _end_of_last_page(stream, size) if header[:4] == b"OggS" else _promised_size(stream, header)
     if size < promised:
         raise ValueError(f"cut short: the file holds {size} of its {promised} bytes")
 
 
-def _promised_size(header: bytes) -> int:
-    """Bytes that a file should have; 0 if it does not say.
+def _promised_size(stream: BinaryIO, header: bytes) -> int:
+    """Bytes up to the end of the samples; 0 if the file does not say.
 
-    A recorder that could not go back to its header leaves 0 or the largest number there.
+    A recorder that could not go back to its header leaves the largest number there.
     """
-    kind, inner = header[:4], header[8:12]
-    if (kind, inner) in ((b"RIFF", b"WAVE"), (b"FORM", b"AIFF"), (b"FORM", b"AIFC"), (b"RIFX", b"WAVE")):
-        length = int.from_bytes(header[4:8], "little" if kind == b"RIFF" else "big")
-        return length + 8 if length < 2**31 - 2**16 else 0
+    kind = header[:4]
+    if kind in (b"RIFF", b"RIFX"):
+        return _end_of_chunk(stream, b"data", "little" if kind == b"RIFF" else "big")
+    if kind == b"FORM":
+        return _end_of_chunk(stream, b"SSND", "big")
+    if kind == b"caff":
+        return _end_of_chunk(stream, b"data", "big", start=8, width=8)
     if kind in (b"RF64", b"BW64") and header[12:16] == b"ds64":
         return int.from_bytes(header[20:28], "little") + 8
     if kind == b"riff":  # Sony's Wave64
         return int.from_bytes(header[16:24], "little")
-    if kind == b".snd":
-        start, length = int.from_bytes(header[4:8], "big"), int.from_bytes(header[8:12], "big")
+    if kind == b"NIST":
+        stream.seek(0)
+        return _nist_size(stream.read(1024))
+    if kind in (b".snd", b"dns."):
+        order: Any = "big" if kind == b".snd" else "little"
+        start, length = int.from_bytes(header[4:8], order), int.from_bytes(header[8:12], order)
         return start + length if length < 2**32 - 1 else 0
     return 0
+
+
+def _end_of_chunk(stream: BinaryIO, name: bytes, order: Any, *, start: int = 12, width: int = 4) -> int:
+    """Where a chunk should end; 0 if the file does not say. Not what its header says of it all, which is often wrong.
+
+    `width` is that of a length, in bytes; chunks whose length has four begin at even places.
+    """
+    at = start
+    for _ in range(_MOST_CHUNKS):
+        stream.seek(at)
+        header = stream.read(4 + width)
+        length = int.from_bytes(header[4:], order)
+        if len(header) < 4 + width or length >= 2 ** (8 * width - 1) - 2**16:
+            return 0
+        at += 4 + width + length
+        if header[:4] == name:
+            return at
+        at += length % 2 if width == 4 else 0
+    return 0
+
+
+def _nist_size(header: bytes) -> int:
+    """Bytes of a NIST SPHERE file: its header is text."""
+    numbers = {name: int(number) for name, number in re.findall(rb"\n(\w+) -i (\d{1,12})(?=\n)", header)}
+    factors = [numbers.get(name, 0) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    return len(header) + math.prod(factors)
 
 
 def _end_of_last_page(stream: BinaryIO, size: int) -> int:

@@ -53,7 +53,11 @@ class AudioNetwork(ABC):
     device : str
     """
 
+    extractor_name: ClassVar[str]
+
     def __init__(self, model: Any, extractor: Any, device: str):
+        if type(extractor).__name__ != self.extractor_name:
+            raise ValueError(f"its sounds are prepared by {type(extractor).__name__}, not by {self.extractor_name}")
         self.model, self.extractor, self.device = model, extractor, device
 
     def embed(self, sounds: Sequence[Sound], batch_size: int) -> np.ndarray:
@@ -92,6 +96,7 @@ class AudioNetwork(ABC):
 class _Waveform(AudioNetwork):
     """wav2vec 2.0, HuBERT, WavLM and others that read the samples themselves, in windows of 30 s."""
 
+    extractor_name = "Wav2Vec2FeatureExtractor"
     # Checked to give a padded sound the frames that it has alone, where their settings say that they take a mask.
     _padded: ClassVar[frozenset[str]] = frozenset({"wav2vec2", "hubert"})
 
@@ -128,6 +133,8 @@ class _Waveform(AudioNetwork):
 class _Whisper(AudioNetwork):
     """The encoder of Whisper: windows of 30 s, filled up with silence; a frame is 20 ms."""
 
+    extractor_name = "WhisperFeatureExtractor"
+
     @property
     def window(self) -> int:
         return int(self.extractor.n_samples)
@@ -141,6 +148,8 @@ class _Whisper(AudioNetwork):
 
 class _Spectrogram(AudioNetwork):
     """Audio spectrogram transformer: windows as long as its input, 10.24 s; a frame is a patch of the spectrogram."""
+
+    extractor_name = "ASTFeatureExtractor"
 
     @property
     def window(self) -> int:
@@ -172,6 +181,8 @@ class _Spectrogram(AudioNetwork):
 
 class _Clap(AudioNetwork):
     """The audio tower of CLAP: windows of 10 s, each projected into the space that it shares with texts."""
+
+    extractor_name = "ClapFeatureExtractor"
 
     @property
     def window(self) -> int:
@@ -229,7 +240,10 @@ def build_audio_network(folder: Path, device: str, *, needed_by: str) -> AudioNe
             model, report = library.AutoModel.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
             )
-            extractor = library.AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+            extractor = library.AutoFeatureExtractor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            network = family(model.float().eval().to(device), extractor, device)
     except _UnknownFamilyError as error:
         raise ValueError(
             f"{needed_by}: the folder {folder.name!r} holds a model of the type {str(error)!r}; of transformers, these "
@@ -248,7 +262,7 @@ def build_audio_network(folder: Path, device: str, *, needed_by: str) -> AudioNe
             f"{needed_by}: the weights in {folder.name!r} lack {len(missing)} of the model's, such as {missing[0]!r}; "
             "they would be drawn at random."
         )
-    return family(model.float().eval().to(device), extractor, device)
+    return network
 
 
 class _UnknownFamilyError(Exception):
