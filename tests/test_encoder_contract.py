@@ -1,7 +1,9 @@
-"""The row rule on every public encoder, found through ``encoders.__all__``."""
+"""The row rule on every public encoder, found through ``encoders.__all__``, and on the kinds of local models."""
 
 import numpy as np
 import pytest
+from test_audio_models import build
+from test_text_encoder import TEXTS, make_bert, make_static
 
 import ensemblefuse.encoders
 from ensemblefuse import (
@@ -33,6 +35,7 @@ CASES = {
     "WordVectorEncoder": (WordVectorEncoder(), "title", ""),
     "AudioEncoder": (AudioEncoder(), "clip", b"not a sound"),
     "AudioEncoder librosa": (AudioEncoder(features="librosa"), "clip", np.array([], dtype=np.float32)),
+    "AudioEncoder librosa, two seconds": (AudioEncoder(features="librosa", max_seconds=2), "clip", b"RIFF"),
     "TimeSeriesEncoder": (TimeSeriesEncoder(), "series", np.array([1.0, np.inf])),
     "FunctionEncoder": (FunctionEncoder(word_count), "title", 3),
 }
@@ -62,6 +65,31 @@ def test_every_encoder_has_a_case():
 def test_the_row_rule(name, media):
     encoder, column, _ = CASES[name]
     assert len(check_encoder(encoder, media[[column]])) >= 11
+
+
+@pytest.mark.parametrize("long_texts", ["cut", "chunk"])
+def test_the_row_rule_holds_for_local_text_models(long_texts, tmp_path):
+    bert = make_bert(tmp_path)
+    texts = {"title": [*TEXTS, "red cat " * 14, "the dog " * 3]}  # under 32 tokens
+    assert len(check_encoder(TextEncoder(bert, pooling="max", long_texts=long_texts), texts)) >= 11
+
+
+@pytest.mark.parametrize("long_texts", ["cut", "chunk"])
+def test_the_row_rule_holds_for_static_text_models(long_texts, tmp_path):
+    make_static().save_pretrained(tmp_path)
+    texts = {"title": [*TEXTS, "the dog " * 3]}
+    assert len(check_encoder(TextEncoder(tmp_path, long_texts=long_texts), texts)) >= 11
+
+
+def test_the_row_rule_holds_for_texts_in_windows(tmp_path):
+    texts = {"title": [*TEXTS, "red cat " * 40, "the dog " * 90]}
+    assert len(check_encoder(TextEncoder(make_bert(tmp_path), pooling="max", long_texts="chunk"), texts)) >= 11
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2 layer norm", "ast", "clap"])
+def test_the_row_rule_holds_for_local_audio_models(kind, media, tmp_path):
+    encoder = AudioEncoder(build(kind, tmp_path), max_seconds=60)
+    assert len(check_encoder(encoder, media[["clip"]])) >= 11
 
 
 @pytest.mark.parametrize("name", CASES)

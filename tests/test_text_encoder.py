@@ -12,7 +12,6 @@ from ensemblefuse import EncodingError, config_context, get_cache
 from ensemblefuse.encoders._text import TextEncoder
 from ensemblefuse.encoders._word_vector import WordVectorEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.testing import check_encoder
 
 WORDS = ["a", "the", "red", "blue", "cat", "dog", "circle", "sleeps", "runs", "fast", "slow", "house", "!", "."]
 TEXTS = ["the red cat", "a dog", "a blue circle runs fast .", "the house sleeps !", "slow", "the dog runs fast", "red"]
@@ -26,11 +25,14 @@ def temporary_cache(tmp_path):
 
 @pytest.fixture(scope="module")
 def bert_folder(tmp_path_factory):
+    return make_bert(tmp_path_factory.mktemp("bert"))
+
+
+def make_bert(folder):
     """A plain Hugging Face folder: a random BERT of 16 dimensions with a vocabulary of 19 words."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("bert")
     vocabulary = folder / "vocab.txt"
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
     BertTokenizerFast(str(vocabulary), model_max_length=32).save_pretrained(folder)
@@ -310,8 +312,8 @@ def test_loading_a_model_leaves_the_random_generator_of_torch_alone(bert_folder,
 # ---------------------------------------------------------------------- static embeddings
 
 
-@pytest.fixture(scope="module")
-def static_model():
+def make_static():
+    """Static embeddings of 8 dimensions, which count 10 tokens."""
     model2vec = pytest.importorskip("model2vec")
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
@@ -319,6 +321,11 @@ def static_model():
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
     matrix = np.random.default_rng(0).standard_normal((len(WORDS) + 2, 8)).astype(np.float32)
     return model2vec.StaticModel(matrix, tokenizer, normalize=True, max_length=10)
+
+
+@pytest.fixture(scope="module")
+def static_model():
+    return make_static()
 
 
 @pytest.fixture(scope="module")
@@ -375,14 +382,6 @@ def test_a_damaged_static_model_is_an_error_that_names_the_folder(static_folder,
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match="model2vec cannot load the folder 'damaged'"):
         TextEncoder(folder).fit({"title": TEXTS})
-
-
-@pytest.mark.parametrize("long_texts", ["cut", "chunk"])
-def test_the_row_rule_holds_for_local_models(bert_folder, static_folder, long_texts):
-    texts = {"title": [*TEXTS, "red cat " * 14, "the dog " * 3]}  # under 32 tokens
-    assert len(check_encoder(TextEncoder(bert_folder, pooling="max", long_texts=long_texts), texts)) >= 11
-    texts = {"title": [*TEXTS, "the dog " * 3]}
-    assert len(check_encoder(TextEncoder(static_folder, long_texts=long_texts), texts)) >= 11
 
 
 def test_encoding_prints_nothing(bert_folder, tmp_path, capfd):

@@ -91,15 +91,15 @@ class AudioEncoder(BaseEncoder):
 
     Notes
     -----
-    A cell is a path (str or path-like) or the bytes of a WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF or NIST SPHERE
-    file, whatever its name; an array of float samples from -1 to 1, **taken at the model's own rate** (16 kHz, for CLAP
-    48 kHz); or a tuple of such an array and its sampling rate in Hz, from 1 to 1 000 000. Channels are averaged, and
-    everything is brought to the model's rate. Silence is a sound. A file without samples, one that is cut short, samples
-    that are NaN or infinite, and what is no regular file are bad rows. That a file is cut short cannot be told from an
-    MP3, nor from an OGG that ends between two of its pages; what is there counts.
+    A cell is a path (str or path-like) or the bytes of a WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF or NIST
+    SPHERE file, whatever its name; an array of float samples from -1 to 1, **taken at the model's own rate** (16 kHz,
+    for CLAP 48 kHz); or a tuple of such an array and its sampling rate in Hz, from 1 to 1 000 000. Channels are
+    averaged, and everything is brought to the model's rate. Silence is a sound. A file without samples, one that is cut
+    short, samples that are NaN or infinite, and what is no regular file are bad rows. An MP3 does not show that it is
+    cut short, nor does an OGG that ends between two of its pages: what is there counts.
 
     A sound of over five minutes is not held in memory: its file is decoded again while its windows go through the
-    network. Shorter ones are read up to two batches ahead (19 MB each at most, at 16 kHz). Nothing is allocated by what a
+    network. Shorter ones are read up to two batches ahead, at 16 kHz 19 MB each at most. Nothing is allocated by what a
     file's header promises.
 
     References
