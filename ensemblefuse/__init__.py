@@ -47,6 +47,7 @@ _PUBLIC = {
     "ModalityDropout": "features",
     "ModalityTransformer": "compose",
     "PersistenceError": "exceptions",
+    "PrecomputedEncoder": "encoders",
     "PresentRows": "features",
     "SequentialFusionClassifier": "fusion",
     "SequentialFusionRegressor": "fusion",

@@ -20,7 +20,14 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import get_tags
 
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.encoders import AudioEncoder, BaseEncoder, ImageEncoder, TextEncoder, TimeSeriesEncoder
+from ensemblefuse.encoders import (
+    AudioEncoder,
+    BaseEncoder,
+    ImageEncoder,
+    PrecomputedEncoder,
+    TextEncoder,
+    TimeSeriesEncoder,
+)
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fusion import DecisionFusionClassifier
@@ -33,7 +40,13 @@ _SUPERVISED = (SelectKBest, SelectPercentile, SequentialFeatureSelector, PLSCano
 # Transformers that hand y on to what they hold. Others, such as imputers, fit what they hold on parts of X.
 _HAND_Y_ON = (Pipeline, FeatureUnion, ColumnTransformer, SelectorMixin, PresentRows)
 
-_ENCODERS = {"image": ImageEncoder, "audio": AudioEncoder, "text": TextEncoder, "series": TimeSeriesEncoder}
+_ENCODERS: dict[str, type[BaseEncoder]] = {
+    "image": ImageEncoder,
+    "audio": AudioEncoder,
+    "text": TextEncoder,
+    "series": TimeSeriesEncoder,
+    "embedding": PrecomputedEncoder,
+}
 _KINDS = (*_ENCODERS, "number", "category", "drop")
 
 
@@ -305,8 +318,8 @@ def infer_modalities(
     df : DataFrame (pandas or polars) or dict of columns
         The features alone; leave out the target.
     kinds : dict of str to str, optional
-        Kinds of columns that need no guess: ``"image"``, ``"audio"``, ``"text"``, ``"series"``, ``"number"``,
-        ``"category"`` or ``"drop"``.
+        Kinds of columns that need no guess: ``"image"``, ``"audio"``, ``"text"``, ``"series"``,
+        ``"embedding"``, ``"number"``, ``"category"`` or ``"drop"``.
     verbose : bool
         Whether to print.
 

@@ -7,6 +7,7 @@ encoders) reads the column kinds that `column_kind` finds here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -18,6 +19,8 @@ __all__ = ["column_kind", "is_missing", "to_frame"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"})
+_EMBEDDING_NAME = re.compile(r"(?:^|[^a-z])emb(?:ed(?:ding)?)?s?(?:$|[^a-z])", re.IGNORECASE)
+_LEAST_UNIT = 16  # numbers in cells that are all of norm 1, for that to be no chance
 
 
 def to_frame(X: Any) -> pd.DataFrame:
@@ -134,7 +137,7 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
 
     Returns
     -------
-    kind : {"image", "audio", "text", "number", "category", "series", "empty", "ambiguous"}
+    kind : {"image", "audio", "text", "number", "category", "series", "embedding", "empty", "ambiguous"}
     reason : str
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -150,7 +153,21 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
     cells = [cell for cell in column.tolist() if not is_missing(cell)]
     if not cells:
         return "empty", "no cell holds a value"
-    return _object_kind(cells)
+    kind, reason = _object_kind(cells)
+    says_embedding = _embedding_reason(str(column.name), cells) if kind == "series" else None
+    return ("embedding", says_embedding) if says_embedding else (kind, reason)
+
+
+def _embedding_reason(name: str, cells: list[Any]) -> str | None:
+    """Why arrays of one dimension are embeddings, not series of one length; None if nothing says so."""
+    n_dims = len(cells[0])
+    if any(len(cell) != n_dims or np.asarray(cell).dtype.kind not in "iuf" for cell in cells):
+        return None
+    if _EMBEDDING_NAME.search(name):
+        return f"arrays of {n_dims} numbers, and the name says embedding"
+    if n_dims >= _LEAST_UNIT and all(abs(np.linalg.norm(cell) - 1) < 1e-3 for cell in cells):
+        return f"arrays of {n_dims} numbers, each of norm 1"
+    return None
 
 
 def _object_kind(cells: list[Any]) -> tuple[str, str]:

@@ -13,11 +13,13 @@ from ensemblefuse import (
     FunctionEncoder,
     ImageEncoder,
     MissingModalityWarning,
+    PrecomputedEncoder,
     TextEncoder,
     TimeSeriesEncoder,
     WordVectorEncoder,
 )
 from ensemblefuse.datasets import make_media
+from ensemblefuse.table import to_frame
 from ensemblefuse.testing import check_encoder
 
 
@@ -37,6 +39,7 @@ CASES = {
     "AudioEncoder librosa": (AudioEncoder(features="librosa"), "clip", np.array([], dtype=np.float32)),
     "AudioEncoder librosa, two seconds": (AudioEncoder(features="librosa", max_seconds=2), "clip", b"RIFF"),
     "TimeSeriesEncoder": (TimeSeriesEncoder(), "series", np.array([1.0, np.inf])),
+    "PrecomputedEncoder": (PrecomputedEncoder(), "vector", [1.0, 2.0]),
     "FunctionEncoder": (FunctionEncoder(word_count), "title", 3),
 }
 
@@ -51,7 +54,8 @@ def media(tmp_path_factory):
     photos = np.empty(len(frame), dtype=object)
     for i in range(len(frame)):
         photos[i] = frame["photo"].tolist()[: 1 + i % 3]
-    return frame.assign(series=series, photos=photos)
+    vectors = to_frame({"vector": list(rng.normal(size=(len(frame), 5)))})["vector"].to_numpy()
+    return frame.assign(series=series, photos=photos, vector=vectors)
 
 
 def test_every_encoder_has_a_case():

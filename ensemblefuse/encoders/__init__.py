@@ -4,6 +4,7 @@ from ensemblefuse.encoders._audio import AudioEncoder
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._function import FunctionEncoder
 from ensemblefuse.encoders._image import ImageEncoder, list_backbones
+from ensemblefuse.encoders._precomputed import PrecomputedEncoder
 from ensemblefuse.encoders._text import TextEncoder
 from ensemblefuse.encoders._time_series import TimeSeriesEncoder
 from ensemblefuse.encoders._word_vector import WordVectorEncoder
@@ -13,6 +14,7 @@ __all__ = [
     "BaseEncoder",
     "FunctionEncoder",
     "ImageEncoder",
+    "PrecomputedEncoder",
     "TextEncoder",
     "TimeSeriesEncoder",
     "WordVectorEncoder",

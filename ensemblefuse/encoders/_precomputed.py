@@ -1,0 +1,231 @@
+"""Embeddings that were computed elsewhere as a modality. Floor 2; never imports `fusion`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._vector_file import VectorFile, open_vectors, usual_length
+
+__all__ = ["PrecomputedEncoder"]
+
+_NEEDED_BY = "PrecomputedEncoder"
+
+
+class PrecomputedEncoder(BaseEncoder):
+    """Take embeddings that are there already: in the cells, in columns of numbers, or in a file looked up by a key.
+
+    Nothing is computed and nothing is cached: the cache would hold copies of what is stored already. A saved model
+    holds the path of the file, never the file.
+
+    Parameters
+    ----------
+    source : str or path, optional
+        Where the embeddings are. None: in the table itself, as one column of 1-D arrays or lists of one length, or
+        as a group of numeric columns. An ``.npy`` file: a matrix of shape (n_rows, n_dims), mapped into memory; a cell
+        is a row number from 0. A Parquet file: a cell is a key, and the vectors are held in memory as float32, once
+        a process.
+    key : str, optional
+        Parquet: the column of the keys, whole numbers or text, each once.
+    columns : str or list of str, optional
+        Parquet: the column of lists, or the columns of numbers in order. None takes the one column of lists, else all
+        numeric columns but the key.
+    batch_size : int, default=1024
+        Cells that are gathered at once. Changes no value.
+    on_error : {"raise", "missing"}, default="raise"
+        What to do with a cell that has no embedding: one error that lists all of them, or a row of NaN and one
+        `MissingModalityWarning`.
+
+    Attributes
+    ----------
+    n_dims_ : int
+        Length of an embedding: the file's, or the commonest of the cells in `fit`.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    FileNotFoundError
+        From `fit` and `transform`: there is no file `source`.
+    TypeError, ValueError
+        From `fit` and `transform`: the file is damaged, holds pickled objects, something else than numbers, or a key
+        twice; `key` or `columns` does not fit it.
+
+    Notes
+    -----
+    A missing cell, or a row of numeric columns that is all NaN, is a row of NaN. These are bad cells: an unknown key or
+    row number, a vector of another length than `n_dims_`, a vector that holds NaN, or numbers that are infinite or not
+    held by float32, and a partly NaN row of numeric columns. A file is opened anew when its size, time or inode change;
+    exchange it by renaming, do not shorten it while it is in use. `source` of a fitted model may be set to another
+    place of the file.
+
+    The row rule is yours to keep: embeddings that were fitted on rows (a PCA, a fine-tuned network) carry what those
+    rows held into every fold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse import PrecomputedEncoder
+    >>> PrecomputedEncoder().fit_transform({"embedding": [[0.5, 1.0], None, np.array([2, 3])]})
+    array([[0.5, 1. ],
+           [nan, nan],
+           [2. , 3. ]], dtype=float32)
+
+    Row numbers of a matrix:
+
+    >>> import os, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "vectors.npy")
+    >>> np.save(path, np.arange(6.0).reshape(3, 2))
+    >>> PrecomputedEncoder(path).fit_transform({"row": [2, 0]})
+    array([[4., 5.],
+           [0., 1.]], dtype=float32)
+    >>> folder.cleanup()
+    """
+
+    # The file's place changes no value. `set_params` reaches parameters named here in fitted models too.
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"source"}
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        key: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        batch_size: int = 1024,
+        on_error: str = "raise",
+    ):
+        self.source = source
+        self.key = key
+        self.columns = columns
+        self.batch_size = batch_size
+        self.on_error = on_error
+
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """The cells of one column, or the rows of a group of numeric columns.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_columns)
+
+        Returns
+        -------
+        list of length n_samples
+            None for a row of numeric columns that is all NaN.
+
+        Raises
+        ------
+        ValueError
+            If there are several columns and some are not numeric, or one column of numbers and no `source`.
+        """
+        if self.source is not None:
+            return super().cells(X)
+        other = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name].dtype)]
+        if X.shape[1] == 1 and other:
+            return super().cells(X)
+        if X.shape[1] == 1:
+            raise ValueError(
+                f"{_NEEDED_BY}: column {X.columns[0]!r} holds single numbers. If they are rows or keys of embeddings, "
+                'pass source=; a number that is a feature itself goes in a modality with "passthrough".'
+            )
+        if other:
+            raise ValueError(
+                f"{_NEEDED_BY} takes one column of vectors, or a group of numeric columns; of {X.shape[1]} columns "
+                f"these are not numeric: {other}."
+            )
+        table = X.to_numpy(dtype=np.float64, na_value=np.nan)
+        return [None if np.isnan(row).all() else row for row in table]
+
+    def load(self, cell: Any) -> np.ndarray:
+        """Check one embedding, or look it up.
+
+        Parameters
+        ----------
+        cell : array or list of shape (n_dims,); with `source` a row number or key
+
+        Returns
+        -------
+        ndarray of shape (n_dims,), dtype float32
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the cell has no embedding of finite numbers and the usual length.
+        """
+        vector = _as_vector(cell) if self.source is None else self._file().vector(cell)
+        with np.errstate(over="ignore"):
+            vector = vector.astype(np.float32)
+        expected = getattr(self, "_length", None)
+        if self.source is None and expected not in (None, len(vector)):
+            raise ValueError(f"{len(vector)} numbers, where the embeddings of fit have {expected}")
+        odd = np.flatnonzero(~np.isfinite(vector))
+        if len(odd):
+            raise ValueError(
+                f"{len(odd)} of its {len(vector)} numbers are NaN, infinite or too large for float32, the first at "
+                f"position {odd[0]}"
+            )
+        return vector
+
+    def encode_batch(self, items: list[Any]) -> np.ndarray:
+        """Stack embeddings.
+
+        Parameters
+        ----------
+        items : list of ndarray of shape (n_dims,), dtype float32
+
+        Returns
+        -------
+        ndarray of shape (len(items), n_dims), dtype float32
+        """
+        return np.stack(items)
+
+    def example_cell(self) -> Any:
+        """A key of the file; None without `source`."""
+        return None if self.source is None else self._file().first_key()
+
+    def prepare(self) -> None:
+        """Check the parameters and open the file."""
+        self._batch_size()
+        if self.source is not None:
+            self._file()
+        elif self.key is not None or self.columns is not None:
+            raise ValueError(f"{_NEEDED_BY}: key and columns go with source; got {self.key!r} and {self.columns!r}.")
+
+    def recipe(self) -> None:
+        """None: what is stored already is not cached."""
+
+    def _file(self) -> VectorFile:
+        return open_vectors(self.source, self.key, self.columns, needed_by=_NEEDED_BY)
+
+    def _check(self, X: Any, *, reset: bool) -> pd.DataFrame:
+        frame = super()._check(X, reset=reset)
+        if reset:
+            self.prepare()
+            cells = self.cells(frame) if self.source is None else []
+            self._length = usual_length([len(cell) for cell in cells if _is_vector(cell) and len(cell)])
+        return frame
+
+
+def _is_vector(cell: Any) -> bool:
+    return cell.ndim == 1 if isinstance(cell, np.ndarray) else isinstance(cell, (list, tuple))
+
+
+def _as_vector(cell: Any) -> np.ndarray:
+    if not isinstance(cell, (np.ndarray, list, tuple)):
+        raise TypeError(f"expected a vector of numbers, got {type(cell).__name__}")
+    array = np.asarray(cell)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"expected shape (n_dims,), got {array.shape}")
+    if array.dtype == object:  # None among numbers, which becomes NaN; anything else is no number
+        odd = next((v for v in array.tolist() if v is not None and not isinstance(v, (int, float, np.number))), None)
+        if odd is not None:
+            raise TypeError(f"expected a vector of numbers, got a {type(odd).__name__} in it")
+        return array.astype(np.float64)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"expected a vector of numbers, got values of type {array.dtype}")
+    return array
