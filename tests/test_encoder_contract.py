@@ -39,6 +39,7 @@ CASES = {
     "AudioEncoder librosa": (AudioEncoder(features="librosa"), "clip", np.array([], dtype=np.float32)),
     "AudioEncoder librosa, two seconds": (AudioEncoder(features="librosa", max_seconds=2), "clip", b"RIFF"),
     "TimeSeriesEncoder": (TimeSeriesEncoder(), "series", np.array([1.0, np.inf])),
+    "TimeSeriesEncoder rocket": (TimeSeriesEncoder(features="rocket", n_kernels=50), "series", []),
     "PrecomputedEncoder": (PrecomputedEncoder(), "vector", [1.0, 2.0]),
     "FunctionEncoder": (FunctionEncoder(word_count), "title", 3),
 }

@@ -1,4 +1,4 @@
-"""Time series to vectors: statistics and spectrum of each series. Floor 2; never imports `fusion`."""
+"""Time series to vectors: statistics and spectrum, or random kernels. Floor 2; never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,49 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._rocket import MOST_CHANNELS, rocket_features
 
 __all__ = ["TimeSeriesEncoder"]
 
 _NEEDED_BY = "TimeSeriesEncoder"
+_FEATURES = ("statistics", "rocket")
+_GAPS = ("refuse", "interpolate")
+# Parameters that change no value of the other features.
+_ONLY_FOR = {"statistics": ("sampling_rate", "n_bands"), "rocket": ("n_kernels", "random_state")}
 _SEGMENT = 1024  # samples of one spectrum; longer series average the spectra of half-overlapping segments
 _FLOOR = 1e-10  # share of the power below which a band counts as empty
 
 
 class TimeSeriesEncoder(BaseEncoder):
-    """Embed time series of any length by their statistics and spectrum. Fitting trains nothing; order counts.
+    """Embed time series of any length by statistics and spectrum, or by random kernels. Fitting trains nothing.
 
-    A channel gives ``16 + n_bands`` numbers: mean, standard deviation, minimum, maximum, median, lower and upper
-    quartile, skewness, excess kurtosis, slope per time unit, mean absolute change from sample to sample, share of
-    steps that cross the mean, autocorrelation at lag 1; then, from Welch's estimate of the spectrum [1]_ about the
-    mean, the share of power in each of `n_bands` equal bands (log10, not below -10), the spectral centroid, the
-    spectral entropy (0 to 1), and the dominant frequency. What is undefined for a constant series is 0; its power
-    counts as spread evenly over the bands.
+    With ``features="statistics"`` a channel gives ``16 + n_bands`` numbers: mean, standard deviation, minimum, maximum,
+    median, lower and upper quartile, skewness, excess kurtosis, slope per time unit, mean absolute change from sample
+    to sample, share of steps that cross the mean, autocorrelation at lag 1; then, from Welch's estimate of the spectrum
+    [1]_ about the mean, the share of power in each of `n_bands` equal bands (log10, not below -10), the spectral
+    centroid, the spectral entropy (0 to 1), and the dominant frequency. What is undefined for a constant series is 0;
+    its power counts as spread evenly over the bands.
+
+    With ``features="rocket"`` a series gives ``2 * n_kernels + 2 * n_channels`` numbers: the share of positive values
+    and the maximum of its convolutions with each of `n_kernels` random kernels [2]_, every channel brought to mean 0
+    and standard deviation 1 first (a constant one to 0), then the mean and standard deviation of each channel.
 
     Parameters
     ----------
+    features : {"statistics", "rocket"}, default="statistics"
+        What a series is described by. Random kernels tell shapes apart that have one spectrum; most classifiers want
+        them scaled, and with a penalty.
     sampling_rate : float, default=1.0
         Samples in a unit of time, the same for all series. Slope, centroid and dominant frequency are in its units.
     n_bands : int, default=8
         Bands between frequency 0 and half the sampling rate.
+    n_kernels : int, default=1000
+        Random kernels. The paper takes 10000.
+    random_state : int, default=0
+        Seed of the kernels.
+    gaps : {"refuse", "interpolate"}, default="refuse"
+        What NaN in a series means: a bad row, or numbers that lie on the line between their neighbours in the channel
+        (at its ends: equal to the nearest). A channel without any number, and an infinite one, is a bad row always.
     batch_size : int, default=256
         Series that are encoded between two writes to the cache. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
@@ -42,7 +61,7 @@ class TimeSeriesEncoder(BaseEncoder):
     Attributes
     ----------
     n_dims_ : int
-        ``n_channels * (16 + n_bands)``.
+        ``n_channels * (16 + n_bands)``, or ``2 * n_kernels + 2 * n_channels``.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -56,13 +75,23 @@ class TimeSeriesEncoder(BaseEncoder):
     -----
     The table is either one column of series (1-D arrays or lists of any lengths; 2-D arrays of shape (n_channels,
     n_samples), the same number of channels in each), or a group of numeric columns, in order: one series a row. A row
-    of the group that is all NaN is missing; a NaN among numbers makes a bad row, since a guess in its place would be
-    learnt from.
+    of the group that is all NaN is missing; a NaN among numbers makes a bad row unless `gaps` says otherwise, since a
+    guess in its place would be learnt from.
+
+    The kernels are ROCKET's and not its successor MiniRocket's [3]_, whose biases are quantiles of convolutions of
+    training rows: the embedding of a row would then depend on other rows. Taken from the row itself, the quantile would
+    be the share of positive values, whatever the series. ROCKET draws all from the seed. Its kernels are dilated up to
+    the length of the series; where lengths differ, a kernel is dilated in proportion to each. With several channels, a
+    kernel reads a random few of them, 11 at most; over 512 channels are refused.
 
     References
     ----------
     .. [1] P. D. Welch. The Use of Fast Fourier Transform for the Estimation of Power Spectra. IEEE Transactions on
        Audio and Electroacoustics, 1967.
+    .. [2] A. Dempster, F. Petitjean and G. I. Webb. ROCKET: Exceptionally Fast and Accurate Time Series
+       Classification Using Random Convolutional Kernels. Data Mining and Knowledge Discovery, 2020.
+    .. [3] A. Dempster, D. F. Schmidt and G. I. Webb. MiniRocket: A Very Fast (Almost) Deterministic Transform for Time
+       Series Classification. KDD 2021.
 
     Examples
     --------
@@ -73,18 +102,28 @@ class TimeSeriesEncoder(BaseEncoder):
     >>> embeddings = encoder.fit_transform({"sensor": [wave, wave[:60], None]})
     >>> embeddings.shape, float(embeddings[0, -1])
     ((3, 20), 5.0)
+    >>> TimeSeriesEncoder(features="rocket", n_kernels=100).fit_transform({"sensor": [wave, wave[:60]]}).shape
+    (2, 202)
     """
 
     def __init__(
         self,
         *,
+        features: str = "statistics",
         sampling_rate: float = 1.0,
         n_bands: int = 8,
+        n_kernels: int = 1000,
+        random_state: int = 0,
+        gaps: str = "refuse",
         batch_size: int = 256,
         on_error: str = "raise",
     ):
+        self.features = features
         self.sampling_rate = sampling_rate
         self.n_bands = n_bands
+        self.n_kernels = n_kernels
+        self.random_state = random_state
+        self.gaps = gaps
         self.batch_size = batch_size
         self.on_error = on_error
 
@@ -142,6 +181,10 @@ class TimeSeriesEncoder(BaseEncoder):
             raise ValueError(f"expected shape (n_samples,) or (n_channels, n_samples), got {array.shape}")
         if array.size == 0:
             raise ValueError("no samples")
+        if self.features == "rocket" and array.ndim == 2 and len(array) > MOST_CHANNELS:
+            raise ValueError(f"{len(array)} channels of {array.shape[1]} samples; is the array transposed?")
+        if self.gaps == "interpolate":
+            array = _without_gaps(np.atleast_2d(array)).reshape(array.shape)
         finite = np.isfinite(array)
         if not finite.all():
             place = np.argwhere(~finite)[0].tolist()
@@ -160,19 +203,25 @@ class TimeSeriesEncoder(BaseEncoder):
 
         Returns
         -------
-        ndarray of shape (len(items), n_channels * (16 + n_bands)), dtype float32
+        ndarray of shape (len(items), n_dims), dtype float32
         """
-        rows = [np.concatenate([self._describe(channel) for channel in series]) for series in items]
+        if self.features == "rocket":
+            rows = [self._convolve(series) for series in items]
+        else:
+            rows = [np.concatenate([self._describe(channel) for channel in series]) for series in items]
         return np.stack(rows).astype(np.float32)
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, sampling rate, number of bands.
+        """What the embeddings depend on: class, version, and the parameters of the chosen features.
 
         Returns
         -------
         dict
         """
         self._batch_size()
+        for name, choices in (("features", _FEATURES), ("gaps", _GAPS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{_NEEDED_BY}: {name} must be one of {list(choices)}; got {getattr(self, name)!r}.")
         rate, n_bands = self.sampling_rate, self.n_bands
         if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 < float(rate) < np.inf:
             raise ValueError(f"{_NEEDED_BY}: sampling_rate must be a number above 0; got {rate!r}.")
@@ -180,10 +229,30 @@ class TimeSeriesEncoder(BaseEncoder):
             raise ValueError(
                 f"{_NEEDED_BY}: n_bands must be a whole number from 1 to {_SEGMENT // 4}; got {n_bands!r}."
             )
+        for name, least, most in (("n_kernels", 1, 100_000), ("random_state", 0, 2**32 - 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value <= most:
+                raise ValueError(f"{_NEEDED_BY}: {name} must be a whole number from {least} to {most}; got {value!r}.")
         recipe = super().recipe()
         if recipe is not None:
             recipe["params"] |= {"sampling_rate": float(rate), "n_bands": int(n_bands)}  # 50 and 50.0 are one key
+            others = [name for kind, names in _ONLY_FOR.items() if kind != self.features for name in names]
+            recipe["params"] = {name: value for name, value in recipe["params"].items() if name not in others}
         return recipe
+
+    def _convolve(self, series: np.ndarray) -> np.ndarray:
+        """Random kernels over all channels, then mean and standard deviation of each."""
+        scale = np.max(np.abs(series), axis=1, keepdims=True)
+        scaled = series / np.where(scale > 0, scale, 1)
+        mean = scaled.mean(axis=1, keepdims=True)
+        constant = np.max(series, axis=1, keepdims=True) == np.min(series, axis=1, keepdims=True)
+        centred = np.where(constant, 0, scaled - mean)
+        deviation = np.sqrt(np.mean(centred**2, axis=1, keepdims=True))
+        standard = centred / np.where(deviation > 0, deviation, 1)
+        kernels = rocket_features(standard, n_kernels=int(self.n_kernels), seed=int(self.random_state))
+        with np.errstate(over="ignore"):
+            levels = np.concatenate([mean, deviation], axis=1) * scale
+        return np.concatenate([kernels, levels.ravel()])
 
     def _describe(self, series: np.ndarray) -> np.ndarray:
         # Scaled by the largest value and put back at the end: squares of 1e200 would overflow.
@@ -219,6 +288,16 @@ class TimeSeriesEncoder(BaseEncoder):
         entropy = -(positive * np.log(positive)).sum() / np.log(len(share))
         measures = [place @ share * nyquist, entropy, place[np.argmax(share)] * nyquist]
         return np.concatenate([np.log10(np.maximum(bands, _FLOOR)), measures])
+
+
+def _without_gaps(channels: np.ndarray) -> np.ndarray:
+    """Channels whose NaN are replaced along the line between their neighbours."""
+    filled = channels.copy()
+    for channel in filled:
+        known = ~np.isnan(channel)
+        if known.any() and not known.all():
+            channel[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), channel[known])
+    return filled
 
 
 def _crossings(centred: np.ndarray) -> float:
