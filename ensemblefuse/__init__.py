@@ -37,6 +37,7 @@ _PUBLIC = {
     "FunctionEncoder": "encoders",
     "FusionComparisonDisplay": "evaluation",
     "FusionSearchCV": "fusion",
+    "GraphEncoder": "encoders",
     "GreedyPool": "combine",
     "ImageEncoder": "encoders",
     "KernelFusionClassifier": "fusion",

@@ -23,6 +23,7 @@ from ensemblefuse.blocks import SEPARATOR
 from ensemblefuse.encoders import (
     AudioEncoder,
     BaseEncoder,
+    GraphEncoder,
     ImageEncoder,
     PrecomputedEncoder,
     TextEncoder,
@@ -46,6 +47,7 @@ _ENCODERS: dict[str, type[BaseEncoder]] = {
     "text": TextEncoder,
     "series": TimeSeriesEncoder,
     "embedding": PrecomputedEncoder,
+    "graph": GraphEncoder,
 }
 _KINDS = (*_ENCODERS, "number", "category", "drop")
 
@@ -319,7 +321,7 @@ def infer_modalities(
         The features alone; leave out the target.
     kinds : dict of str to str, optional
         Kinds of columns that need no guess: ``"image"``, ``"audio"``, ``"text"``, ``"series"``,
-        ``"embedding"``, ``"number"``, ``"category"`` or ``"drop"``.
+        ``"embedding"``, ``"graph"``, ``"number"``, ``"category"`` or ``"drop"``.
     verbose : bool
         Whether to print.
 

@@ -137,7 +137,8 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
 
     Returns
     -------
-    kind : {"image", "audio", "text", "number", "category", "series", "embedding", "empty", "ambiguous"}
+    kind : {"image", "audio", "text", "number", "category", "series", "embedding", "graph", "empty",
+        "ambiguous"}
     reason : str
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -180,6 +181,7 @@ def _object_kind(cells: list[Any]) -> tuple[str, str]:
             "image": "image files, PIL images or arrays of 2 or 3 dimensions",
             "audio": "sound files",
             "series": "arrays of one dimension",
+            "graph": "graphs: edges between nodes",
         }.get(kind, "cells of a type that no default encoder takes")
     return _text_kind(cells)
 
@@ -189,6 +191,10 @@ def _cell_kind(cell: Any) -> str:
         return "series" if cell.ndim == 1 else "image"
     if isinstance(cell, (list, tuple)):
         return "series" if all(isinstance(value, (int, float, np.number)) for value in cell) else "ambiguous"
+    if isinstance(cell, dict):
+        return "graph" if "edge_index" in cell else "ambiguous"
+    if type(cell).__module__.startswith(("torch_geometric.data.", "networkx.classes.")):
+        return "graph"
     if type(cell).__module__.startswith("PIL."):
         return "image"
     if isinstance(cell, (str, os.PathLike)):

@@ -11,6 +11,7 @@ from ensemblefuse import (
     BaseEncoder,
     EncodingError,
     FunctionEncoder,
+    GraphEncoder,
     ImageEncoder,
     MissingModalityWarning,
     PrecomputedEncoder,
@@ -40,6 +41,8 @@ CASES = {
     "AudioEncoder librosa, two seconds": (AudioEncoder(features="librosa", max_seconds=2), "clip", b"RIFF"),
     "TimeSeriesEncoder": (TimeSeriesEncoder(), "series", np.array([1.0, np.inf])),
     "TimeSeriesEncoder rocket": (TimeSeriesEncoder(features="rocket", n_kernels=50), "series", []),
+    "GraphEncoder": (GraphEncoder(), "graph", {"x": [[1.0, 2.0]], "edge_index": [[0], [1]]}),
+    "GraphEncoder superpixels": (GraphEncoder(n_superpixels=12), "photo", "gone.png"),
     "PrecomputedEncoder": (PrecomputedEncoder(), "vector", [1.0, 2.0]),
     "FunctionEncoder": (FunctionEncoder(word_count), "title", 3),
 }
@@ -56,7 +59,8 @@ def media(tmp_path_factory):
     for i in range(len(frame)):
         photos[i] = frame["photo"].tolist()[: 1 + i % 3]
     vectors = to_frame({"vector": list(rng.normal(size=(len(frame), 5)))})["vector"].to_numpy()
-    return frame.assign(series=series, photos=photos, vector=vectors)
+    graphs = [{"x": rng.normal(size=(3 + i, 2)), "edge_index": rng.integers(3 + i, size=(2, 9))} for i in range(9)]
+    return frame.assign(series=series, photos=photos, vector=vectors, graph=graphs)
 
 
 def test_every_encoder_has_a_case():

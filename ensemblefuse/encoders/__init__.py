@@ -3,6 +3,7 @@
 from ensemblefuse.encoders._audio import AudioEncoder
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._function import FunctionEncoder
+from ensemblefuse.encoders._graph import GraphEncoder
 from ensemblefuse.encoders._image import ImageEncoder, list_backbones
 from ensemblefuse.encoders._precomputed import PrecomputedEncoder
 from ensemblefuse.encoders._text import TextEncoder
@@ -13,6 +14,7 @@ __all__ = [
     "AudioEncoder",
     "BaseEncoder",
     "FunctionEncoder",
+    "GraphEncoder",
     "ImageEncoder",
     "PrecomputedEncoder",
     "TextEncoder",

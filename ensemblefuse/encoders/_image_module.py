@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ from ensemblefuse.encoders._image_network import ImageNetwork, Preparation, prob
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ModuleModel", "object_token"]
+__all__ = ["ModuleModel", "frozen_copy", "object_token"]
 
-# For each of the user's networks: a stamp of its tensors, the device, and a frozen copy in `eval()` mode.
-_copies: weakref.WeakKeyDictionary[Any, tuple[tuple, str, ImageNetwork]] = weakref.WeakKeyDictionary()
+# For each of the user's networks: a stamp of its tensors, the device, and what was made of a copy in `eval()` mode.
+_copies: weakref.WeakKeyDictionary[Any, tuple[tuple, str, Any]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
@@ -44,15 +44,33 @@ class ModuleModel:
 
     def network(self, device: str, preparation: Preparation | None = None, *, fresh: bool = False) -> ImageNetwork:
         """A copy of the user's network as it is now; `fresh` trusts no copy that was made before."""
-        stamp = _stamp(self.module)
-        with _lock:
-            known = _copies.get(self.module)
-            if not fresh and known is not None and known[:2] == (stamp, device):
-                return known[2]
-            network = copy.deepcopy(self.module).eval().requires_grad_(False).to(device)
-            made = ImageNetwork(network, probed_n_dims(network, preparation or self.preparation(), device))
-            _copies[self.module] = (stamp, device, made)
-            return made
+
+        def make(network: torch.nn.Module) -> ImageNetwork:
+            return ImageNetwork(network, probed_n_dims(network, preparation or self.preparation(), device))
+
+        return frozen_copy(self.module, device, make, fresh=fresh)
+
+
+def frozen_copy(module: Any, device: str, make: Callable[[torch.nn.Module], Any], *, fresh: bool = False) -> Any:
+    """What `make` makes of a copy of the user's network as it is now, once for a state of its tensors and a device.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    device : str
+    make : callable
+        Takes the copy, in `eval()` mode, without gradients and on the device. The same for all calls with a module.
+    fresh : bool, default=False
+        Trust no copy that was made before.
+    """
+    stamp = _stamp(module)
+    with _lock:
+        known = _copies.get(module)
+        if not fresh and known is not None and known[:2] == (stamp, device):
+            return known[2]
+        made = make(copy.deepcopy(module).eval().requires_grad_(False).to(device))
+        _copies[module] = (stamp, device, made)
+        return made
 
 
 def _stamp(module: Any) -> tuple:
@@ -87,6 +105,8 @@ def _feed(hasher: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> bool:
     if isinstance(value, (enum.Enum, torch.Size, torch.dtype, torch.device, torch.memory_format)):
         hasher.update(f"{type(value).__name__} {value}".encode())
         return True
+    if type(value).__module__ == "torch_geometric.inspector":
+        return _feed(hasher, value._cls, seen)  # all that it holds it has read, or will read, from this class
     if id(value) in seen:
         hasher.update(f"seen {seen[id(value)][0]}".encode())
         return True
