@@ -164,6 +164,8 @@ def test_damaged_files_are_refused(matrix, table, tmp_path):
             PrecomputedEncoder(bad, key="id" if content[:4] == b"PAR1" else None).fit({"row": [0]})
     with pytest.raises(FileNotFoundError, match="gone"):
         PrecomputedEncoder(tmp_path / "gone.npy").fit({"row": [0]})
+    with pytest.raises(ValueError, match="no regular file"):
+        PrecomputedEncoder(tmp_path).fit({"row": [0]})
     with pytest.raises(TypeError, match=r"got ndarray. Save a matrix with numpy.save"):
         PrecomputedEncoder(VECTORS).fit({"row": [0]})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
@@ -99,13 +100,16 @@ def open_vectors(source: Any, key: str | None, columns: Any, *, needed_by: str) 
             f"{needed_by}: source must be the path of an .npy or Parquet file; got {type(source).__name__}. Save a "
             "matrix with numpy.save, so that it stays out of saved models."
         )
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(f"{needed_by}: there is no file {os.fspath(path)!r}.")
-    status = path.stat()
+    path = os.fspath(source)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{needed_by}: there is no file {path!r}.") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{needed_by}: {path!r} is no regular file.")
     wanted = columns if columns is None or isinstance(columns, str) else tuple(columns)
-    facts = (status.st_size, status.st_mtime_ns, status.st_ino)
-    return _open(os.path.abspath(path), facts, key, wanted, needed_by)
+    facts = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+    return _open(path, facts, key, wanted, needed_by)
 
 
 @functools.lru_cache(maxsize=8)
