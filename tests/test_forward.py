@@ -199,6 +199,59 @@ def test_what_cannot_go_together_is_told():
         Forward(network(), ["cpu"], backend="onnxruntime", precision="bfloat16")
 
 
+def test_whether_16_bits_are_close_enough_does_not_hang_on_the_first_rows():
+    """One pair of rows of which 16 bits would be right, and one of which they would be wrong."""
+
+    class Cancel(torch.nn.Module):
+        def forward(self, x):
+            return (x.flatten(1) @ torch.ones(x[0].numel(), 4)) * 1.0
+
+    alike = [Forward(Cancel(), ["cpu"], precision="bfloat16") for _ in range(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alike[0](torch.ones(2, 3, 8, 8))
+        alike[1](torch.stack([torch.linspace(-1, 1.001, 192).reshape(3, 8, 8)] * 2))
+    assert alike[0].precision == alike[1].precision
+
+
+def test_neither_nan_nor_a_row_of_large_numbers_hides_a_difference():
+    exact = np.ones((4, 3), dtype=np.float32)
+    exact[0] = 10
+    assert _forward._differ_by(1.0005 * exact[[0, 1]] - [[0.005], [0]], exact[[0, 1]]) > _forward._SAME
+    exact[0] = np.nan
+    assert _forward._differ_by(7 * exact, exact) > _forward._SAME
+    assert not _forward._differ_by(exact[:1], exact[:1]) <= _forward._SAME, "nothing was compared"
+    assert not _forward._differ_by(exact[:2], exact) <= _forward._SAME, "other shapes are not the same"
+
+
+def test_rows_that_overflow_in_16_bits_are_computed_again():
+    class Large(torch.nn.Module):
+        def forward(self, x):
+            return (x.flatten(1) @ torch.ones(x[0].numel(), 2)).square()
+
+    x = torch.full((2, 3, 4, 4), 0.1)
+    x[1] = 1e3
+    vectors = Forward(Large(), ["cpu"], precision="float16")(x)
+    assert_allclose(vectors, plain(Large(), x), rtol=0.02)
+
+
+def test_the_switches_of_tf32_are_the_users_again_after_overlapping_calls():
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [place.allow_tf32 for place in switches]
+    for place in switches:
+        place.allow_tf32 = True
+    try:
+        first, second = _forward._EXACT, _forward._EXACT
+        with first:
+            with second:
+                assert not any(place.allow_tf32 for place in switches)
+            assert not any(place.allow_tf32 for place in switches), "the first is not done yet"
+        assert all(place.allow_tf32 for place in switches)
+    finally:
+        for place, value in zip(switches, before, strict=True):
+            place.allow_tf32 = value
+
+
 def test_auto_precision_is_float32_without_a_gpu():
     assert resolve_precision("auto", "cpu") == "float32"
     assert resolve_precision("bfloat16", "cpu") == "bfloat16"

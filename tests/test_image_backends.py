@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from ensemblefuse import ImageEncoder, config_context
-from ensemblefuse.encoders import _forward, _image
+from ensemblefuse.encoders import _forward, _image, _torch
 
 OTHERS = ["onnxruntime", "openvino"]
 
@@ -40,15 +40,67 @@ def test_a_backend_gives_torchs_vectors_under_the_same_key(backend, vectors, no_
     assert encoder.place() == f"cpu, {backend}" and encoder.recipe() == ImageEncoder().recipe()
 
 
-def test_auto_changes_the_backend_within_a_call_and_not_the_vectors(vectors, no_cache, monkeypatch):
-    if importlib.util.find_spec("onnxruntime") is None:
-        pytest.skip("onnxruntime is an extra, and not installed here")
+@pytest.fixture
+def fast_others(monkeypatch):
+    """A machine on which every other backend is faster than torch, and tried after two pictures."""
     monkeypatch.setattr(_forward, "_TRIED_AFTER", {"onnxruntime": 2})
     monkeypatch.setattr(_forward, "_seconds", lambda run, batch: 1.0 if run.__name__ == "_run_torch" else 0.1)
-    encoder = ImageEncoder(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 9, 9), torch.nn.Flatten()), batch_size=2)
-    exact = ImageEncoder(encoder.model, backend="torch").fit_transform(pictures())
-    assert_allclose(encoder.fit_transform(pictures()), exact, atol=1e-5)
+
+
+def test_auto_changes_the_backend_within_a_call_and_not_the_vectors(vectors, no_cache, fast_others, monkeypatch):
+    if importlib.util.find_spec("onnxruntime") is None:
+        pytest.skip("onnxruntime is an extra, and not installed here")
+    monkeypatch.setattr(_torch, "_networks", {})
+    encoder = ImageEncoder(batch_size=2)
+    assert_allclose(encoder.fit_transform(pictures()), vectors, atol=1e-4 * np.abs(vectors).max())
     assert encoder.place() == "cpu, onnxruntime"
+
+
+class TwoWays(torch.nn.Module):
+    """Bright pictures go another way than dark ones: a translation of a dark batch has the one way alone."""
+
+    def forward(self, x):
+        means = x.mean(dim=(2, 3))
+        bright = means.sum(dim=1) > 0
+        if bright.any():
+            means = torch.where(bright[:, None], -3 * means, means)
+        return means
+
+
+def test_a_module_of_ones_own_stays_in_torch(no_cache, fast_others):
+    dark = [np.full((8, 8, 3), level, dtype=np.uint8) for level in range(8)]
+    cells = [*dark, *[255 - cell for cell in dark]]
+    encoder = ImageEncoder(TwoWays(), batch_size=4)
+    assert_allclose(encoder.fit_transform(cells), ImageEncoder(TwoWays(), backend="torch").fit_transform(cells))
+    assert encoder.place() == "cpu"
+
+
+def test_a_module_whose_rows_hang_on_each_other_is_refused(no_cache):
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 9, 9), torch.nn.BatchNorm2d(4, track_running_stats=False), torch.nn.Flatten()
+    )
+    with pytest.raises(ValueError, match="hangs on the pictures beside it"):
+        ImageEncoder(network).fit(pictures(1))
+
+
+def test_a_backend_that_cannot_run_the_network_is_an_error_and_no_bad_cells(no_cache):
+    if importlib.util.find_spec("onnxruntime") is None:
+        pytest.skip("onnxruntime is an extra, and not installed here")
+
+    class Fourier(torch.nn.Module):
+        def forward(self, x):
+            return torch.fft.rfft2(x).abs().mean(dim=(2, 3))
+
+    for parameters in ({"backend": "onnxruntime"}, {"backend": "onnxruntime", "precision": "bfloat16"}):
+        encoder = ImageEncoder(Fourier(), on_error="missing", **parameters)
+        with pytest.raises(ValueError, match="onnxruntime"):
+            encoder.fit_transform(pictures())
+
+
+def test_float32_is_float32_within_autocast(vectors, no_cache):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        again = ImageEncoder(backend="torch").fit_transform(pictures())
+    assert_allclose(again, vectors, atol=1e-4)
 
 
 @pytest.mark.parametrize("backend", OTHERS)

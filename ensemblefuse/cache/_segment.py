@@ -184,15 +184,15 @@ def look_at(path: str) -> Segment | None:
     return Segment(path, n_dims, n_rows, status.st_size + size, status.st_mtime) if n_rows else None
 
 
-def segments_in(folder: str | os.PathLike) -> list[Segment]:
-    """The segments of a folder by name; those that cannot be read are left out."""
+def segments_in(folder: str | os.PathLike, *, strict: bool = False) -> list[Segment]:
+    """The segments of a folder by name; those that cannot be read are left out, or an `OSError` if `strict`."""
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".keys"))
     except (FileNotFoundError, NotADirectoryError):
         return []
     found = []
     for name in names:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError if strict else OSError):
             segment = look_at(os.path.join(folder, name))
             if segment is not None:
                 found.append(segment)

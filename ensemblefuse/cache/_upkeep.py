@@ -132,10 +132,10 @@ class Upkeep:
         n_erased = 0
         with exclusive(self.folder):
             for folder in recipe_folders(self.folder):
-                for segment in segments_in(folder):
+                for segment in segments_in(folder, strict=True):
                     with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
                         n_erased += _erase_keys(segment, keys)
-            for segment in segments_in(self.folder / FORMAT / FILES):
+            for segment in segments_in(self.folder / FORMAT / FILES, strict=True):
                 with contextlib.suppress(FileNotFoundError):
                     _erase_file_digests(segment, keys)
         return n_erased
@@ -235,7 +235,10 @@ def _rewrite(folder: Path, parts: list[tuple[Segment, np.ndarray]]) -> None:
 
 def _remove_strays(folder: Path) -> None:
     """Delete what writers left that were stopped before their first row, and a folder without segments."""
-    segments = segments_in(folder)
+    try:
+        segments = segments_in(folder, strict=True)
+    except OSError:  # what cannot be read now is no stray
+        return
     known = {path for segment in segments for path in (segment.keys_path, segment.vectors_path)}
     with contextlib.suppress(OSError):
         others = [entry for entry in os.scandir(folder) if entry.path not in known]

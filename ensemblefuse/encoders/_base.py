@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemblefuse.encoders._content import cell_digest, class_digest, value_token
 from ensemblefuse.encoders._flow import encode_column
-from ensemblefuse.encoders._weights import folder_digest
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
 from ensemblefuse.table import is_missing, to_frame
 
@@ -283,10 +282,21 @@ def _param_token(name: str, value: Any) -> Any:
         tokens = [_param_token(name, item) for item in value]
         return _UNKNOWN if any(token is _UNKNOWN for token in tokens) else tokens
     if isinstance(value, os.PathLike):
-        return folder_digest(Path(value)) if os.path.isdir(value) else cell_digest(value, strings_are_paths=True).hex()
+        return _path_token(Path(value))
     if callable(value):
         return value_token(value) or _UNKNOWN
     try:
         return cell_digest(value, strings_are_paths=False).hex()
-    except TypeError:
+    except (TypeError, OSError):
+        return _UNKNOWN
+
+
+def _path_token(path: Path) -> Any:
+    """By content: of a file, or of all files of a folder."""
+    try:
+        if not path.is_dir():
+            return cell_digest(path, strings_are_paths=True).hex()
+        files = sorted(part for part in path.rglob("*") if part.is_file())
+        return [[part.relative_to(path).as_posix(), cell_digest(part, strings_are_paths=True).hex()] for part in files]
+    except OSError:
         return _UNKNOWN

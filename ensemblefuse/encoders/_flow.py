@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ensemblefuse._config import show_progress
 from ensemblefuse.cache import EmbeddingCache, get_cache
 from ensemblefuse.encoders._content import cell_digest
+from ensemblefuse.encoders._forward import BackendError
 from ensemblefuse.encoders._torch import n_threads
 from ensemblefuse.table import is_missing
 
@@ -106,12 +107,14 @@ class _Run:
 
     def look_up(self) -> None:
         """Take what the cache holds."""
-        self.recipe = self.encoder.recipe()
-        self.cache = get_cache() if self.recipe is not None else None
+        self.cache = get_cache()
+        self.recipe = self.encoder.recipe() if self.cache is not None else None
         if self.cache is None or self.recipe is None:
             return
         for start in range(0, len(self.keys), _LOOKUP):
             found, vectors = self.cache.get_many(self.recipe, self.keys[start : start + _LOOKUP])
+            if self.out is not None and vectors.shape[1] not in (0, self.out.shape[1]):
+                continue  # a merged cache may hold another length; the cells are encoded again
             if found.any():
                 self._store(start + np.flatnonzero(found), vectors if found.all() else vectors[found])
 
@@ -186,25 +189,35 @@ class _Run:
         while len(loaded) > size:
             part, loaded = loaded[:size], loaded[size:]
             size = self._embed(part, size)
+        vectors, is_too_large = self._try(loaded)
+        if is_too_large:
+            return self._embed(loaded, self._smaller(len(loaded)))
+        if vectors is not None:
+            self._keep([content for content, _ in loaded], vectors)
+        elif len(loaded) > 1:
+            half = len(loaded) // 2  # find the one that the network cannot take
+            for part in (loaded[:half], loaded[half:]):
+                self._embed(part, size)
+        return size
+
+    def _try(self, loaded: list[tuple[int, Any]]) -> tuple[np.ndarray | None, bool]:
+        """Vectors of a batch, None if there are none; and whether the memory was too small.
+
+        What an attempt has allocated is free again when this returns: an exception holds it.
+        """
         try:
-            vectors = checked_batch(self.encoder, [item for _, item in loaded])
-        except (*_FATAL, WrongShapeError):
+            return checked_batch(self.encoder, [item for _, item in loaded]), False
+        except (*_FATAL, WrongShapeError, BackendError):
             raise
         except Exception as error:
             name = type(error).__name__
             if name == _OUT_OF_MEMORY and len(loaded) > 1:
-                return self._embed(loaded, self._smaller(len(loaded)))
+                return None, True
             if name in _FATAL_NAMES:
                 raise
             if len(loaded) == 1:
                 self._blame(loaded[0][0], reason_of(error))
-                return size
-            half = len(loaded) // 2  # find the one that the network cannot take
-            for part in (loaded[:half], loaded[half:]):
-                self._embed(part, size)
-            return size
-        self._keep([content for content, _ in loaded], vectors)
-        return size
+            return None, False
 
     def _smaller(self, size: int) -> int:
         smaller = size // 2

@@ -25,7 +25,7 @@ from ensemblefuse.encoders._torch import is_forked, n_threads
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BACKENDS", "PRECISIONS", "Forward", "check_choice", "resolve_precision"]
+__all__ = ["BACKENDS", "PRECISIONS", "BackendError", "Forward", "check_choice", "resolve_precision"]
 
 BACKENDS = ("auto", "torch", "torch.compile", "onnxruntime", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -36,6 +36,10 @@ _TORCH_CHUNK = 4
 # Of the largest number in an embedding: what another backend may differ by, and the error of 16 bits.
 _SAME = 1e-4
 _CLOSE = 0.02
+
+
+class BackendError(ValueError):
+    """A backend cannot run the network: an error of the settings, not of a cell."""
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...], needed_by: str) -> str:
@@ -115,15 +119,13 @@ class Forward:
             (network if i == 0 else copy.deepcopy(network)).to(device).to(memory_format=torch.channels_last)
             for i, device in enumerate(devices)
         ]
-        on_cpu = all(device == "cpu" for device in devices) and len(devices) == 1
+        on_cpu = list(devices) == ["cpu"]
         may_try = backend == "auto" and on_cpu and precision == "float32" and not is_forked()
         self._untried = list(_TRIED_AFTER) if may_try else []
         self._run: Callable[[torch.Tensor], np.ndarray] = self._run_torch
         self._shape: tuple[int, ...] | None = None  # of an item, for which another backend was translated
-        if self.backend == "torch.compile":
-            self.networks = [torch.compile(part) for part in self.networks]  # type: ignore[misc]
-        elif self.backend != "torch" and not (on_cpu and precision == "float32"):
-            raise ValueError(f'{needed_by}: backend={backend!r} runs on device="cpu" in precision="float32" only.')
+        if self.backend in _TRIED_AFTER and not (on_cpu and precision == "float32"):
+            raise BackendError(f'{needed_by}: backend={backend!r} runs on device="cpu" in precision="float32" only.')
 
     def __call__(self, batch: torch.Tensor) -> np.ndarray:
         """Vectors of a batch.
@@ -136,30 +138,49 @@ class Forward:
         -------
         ndarray of shape (n, n_dims), dtype float32
         """
-        if self.backend not in ("torch", "torch.compile") and self._run == self._run_torch:
-            self._translate_as_told(batch)
-        if not self._is_checked:
-            self._check_precision(batch)
-        if self._untried:
+        with self._lock:
+            if not self._is_checked:
+                self._check_precision(batch)
+            if self.backend != "torch" and self._shape is None:
+                self._translate_as_told(batch)
             self._try_others(batch)
-        self._n_rows += len(batch)
-        return self._run(batch) if tuple(batch.shape[1:]) == self._shape else self._run_torch(batch)
+            self._n_rows += len(batch)
+            run = self._run if tuple(batch.shape[1:]) == self._shape else self._run_torch
+        try:
+            return run(batch)
+        except Exception:
+            if run == self._run_torch:
+                raise
+            return self._run_torch(batch)  # a translation may know fewer ways than the network
 
     # ------------------------------------------------------------------ torch
 
-    def _run_torch(self, batch: torch.Tensor) -> np.ndarray:
-        if len(self.devices) == 1 or len(batch) < len(self.devices):
-            return self._run_on(0, batch)
-        parts = batch.tensor_split(len(self.devices))
-        with ThreadPoolExecutor(len(parts), thread_name_prefix="ensemblefuse-device") as pool:
-            return np.concatenate(list(pool.map(self._run_on, range(len(parts)), parts)))
+    def _run_torch(self, batch: torch.Tensor, networks: list[Any] | None = None) -> np.ndarray:
+        vectors = self._run_in(self.precision, batch, networks)
+        if self.precision != "float32":  # what has overflowed in 16 bits
+            lost = ~np.isfinite(vectors).all(axis=1)
+            if lost.any():
+                vectors[lost] = self._run_in("float32", batch[np.flatnonzero(lost).tolist()])
+        return vectors
 
-    def _run_on(self, i: int, batch: torch.Tensor) -> np.ndarray:
+    def _run_in(self, precision: str, batch: torch.Tensor, networks: list[Any] | None = None) -> np.ndarray:
+        networks = networks or self.networks
+        is_exact = precision == "float32" and any(device.startswith("cuda") for device in self.devices)
+        with _EXACT if is_exact else contextlib.nullcontext():
+            if len(self.devices) == 1 or len(batch) < len(self.devices):
+                return self._run_on(networks[0], self.devices[0], precision, batch)
+            parts = batch.tensor_split(len(self.devices))
+            with ThreadPoolExecutor(len(parts), thread_name_prefix="ensemblefuse-device") as pool:
+                work = pool.map(self._run_on, networks, self.devices, [precision] * len(parts), parts)
+                return np.concatenate(list(work))
+
+    def _run_on(self, network: Any, device: str, precision: str, batch: torch.Tensor) -> np.ndarray:
         import torch
 
-        device, network = self.devices[i], self.networks[i]
         kind = device.partition(":")[0]
-        with torch.inference_mode(), self._numbers(kind):
+        # float32 means float32, also within a user's own autocast.
+        numbers = {"enabled": False} if precision == "float32" else {"dtype": getattr(torch, precision)}
+        with torch.inference_mode(), torch.autocast(kind, **numbers):  # type: ignore[arg-type]
             if kind == "cpu":
                 chunks = batch.split(_TORCH_CHUNK)
                 parts = [network(chunk.to(memory_format=torch.channels_last)) for chunk in chunks]
@@ -168,82 +189,114 @@ class Forward:
             batch = batch.to(device, non_blocking=True, memory_format=torch.channels_last)
             return network(batch).float().cpu().numpy()
 
-    @contextlib.contextmanager
-    def _numbers(self, kind: str) -> Iterator[None]:
-        """Arithmetic of the precision. float32 means float32: cuDNN's own choice, TF32, has 10 bits of mantissa."""
+    def _check_precision(self, batch: torch.Tensor) -> None:
+        """Compare 16 bits with float32 on noise: on the user's rows, the vectors would hang on which came first."""
         import torch
 
-        if self.precision != "float32":
-            with torch.autocast(kind, dtype=getattr(torch, self.precision)):
-                yield
-        elif kind == "cuda":
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                yield
-        else:
-            yield
-
-    def _check_precision(self, batch: torch.Tensor) -> None:
-        few, asked = batch[:_TORCH_CHUNK], self.precision
-        low = self._run_on(0, few)
-        self.precision = "float32"
-        exact = self._run_on(0, few)
-        if _differ_by(low, exact) <= _CLOSE:
-            self.precision = asked
-        else:
+        noise = np.random.default_rng(0).standard_normal((_TORCH_CHUNK, *batch.shape[1:]), dtype=np.float32)
+        probe = torch.from_numpy(noise)
+        difference = _differ_by(self._run_in(self.precision, probe), self._run_in("float32", probe))
+        if not difference <= _CLOSE:
             warnings.warn(
-                f"{self.needed_by}: in {asked} this network differs from float32 by {_differ_by(low, exact):.1%}; "
-                'it goes on in float32. Pass precision="float32".',
+                f"{self.needed_by}: in {self.precision} this network differs from float32 by {difference:.1%}; it goes "
+                'on in float32. Pass precision="float32".',
                 UserWarning,
                 stacklevel=2,
             )
+            self.precision = "float32"
         self._is_checked = True
 
     # ------------------------------------------------------------------ other backends
 
     def _try_others(self, batch: torch.Tensor) -> None:
         """Change to a backend that is worth it by now, if it is faster and gives the same vectors."""
-        with self._lock:
-            if self._shape not in (None, tuple(batch.shape[1:])):  # the backend at hand takes no such items
-                return
-            for name in [name for name in self._untried if self._n_rows >= _TRIED_AFTER[name]]:
-                self._untried.remove(name)
-                if importlib.util.find_spec(name) is None:
-                    continue
-                try:
-                    run = self._translate(name, batch)
-                except Exception:  # a network that it cannot translate stays with the backend at hand
-                    continue
-                if _differ_by(run(batch), self._run(batch)) > _SAME:
-                    continue
-                if _seconds(run, batch) < _seconds(self._run, batch):
-                    self.backend, self._run, self._shape = name, run, tuple(batch.shape[1:])
+        if self._shape not in (None, tuple(batch.shape[1:])):  # the backend at hand takes no such items
+            return
+        for name in [name for name in self._untried if self._n_rows >= _TRIED_AFTER[name]]:
+            self._untried.remove(name)
+            if importlib.util.find_spec(name) is None:
+                continue
+            try:
+                run = self._translate(name, batch)
+                is_same = _differ_by(run(batch), self._run_torch(batch)) <= _SAME
+            except Exception:  # a network that it cannot translate stays with the backend at hand
+                continue
+            if is_same and _seconds(run, batch) < _seconds(self._run, batch):
+                self.backend, self._run, self._shape = name, run, tuple(batch.shape[1:])
 
     def _translate_as_told(self, batch: torch.Tensor) -> None:
-        for module in ("onnx", self.backend):
+        for module in () if self.backend == "torch.compile" else ("onnx", self.backend):
             if importlib.util.find_spec(module) is None:
                 extra = "onnx" if self.backend == "onnxruntime" else self.backend
                 import_optional(module, extra=extra, needed_by=self.needed_by)  # raises, and says what to install
         try:
             run = self._translate(self.backend, batch)
+            difference = _differ_by(run(batch), self._run_torch(batch))
         except Exception as error:
-            raise ValueError(
+            if type(error).__name__ == "OutOfMemoryError":
+                raise
+            raise BackendError(
                 f"{self.needed_by}: {self.backend} cannot run this network "
                 f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}). "
                 'Pass backend="torch".'
             ) from error
-        difference = _differ_by(run(batch), self._run_torch(batch))
-        if difference > _SAME:
-            raise ValueError(
+        if not difference <= (_SAME if self.precision == "float32" else _CLOSE):
+            raise BackendError(
                 f"{self.needed_by}: {self.backend} gives vectors that differ from torch's by {difference:.1e} of the "
                 f'largest number in them, which is over {_SAME:.0e}. Pass backend="torch".'
             )
         self._run, self._shape = run, tuple(batch.shape[1:])
 
     def _translate(self, name: str, batch: torch.Tensor) -> Callable[[torch.Tensor], np.ndarray]:
+        if name == "torch.compile":
+            import torch
+
+            compiled = [torch.compile(network) for network in self.networks]
+            return lambda batch: self._run_torch(batch, compiled)
         example = batch[:2] if len(batch) > 1 else batch.repeat(2, *[1] * (batch.ndim - 1))
         with _quiet():
             make = {"onnxruntime": _onnxruntime, "openvino": _openvino}[name]
             return make(_to_onnx(self.networks[0], example))
+
+
+class _Exact:
+    """float32 on CUDA without TF32, which has 10 bits of mantissa. The switches are the process's: threads count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_users = 0
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_users:
+                self._before = self._switch_off()
+            self._n_users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_users -= 1
+            if not self._n_users:
+                for place, name, value in self._before:
+                    setattr(place, name, value)
+
+    @staticmethod
+    def _switch_off() -> list[tuple[Any, str, Any]]:
+        from torch.backends import cuda, cudnn
+
+        switches: list[tuple[Any, str, Any]] = [(cudnn, "allow_tf32", False), (cuda.matmul, "allow_tf32", False)]
+        try:
+            before = [(place, name, getattr(place, name)) for place, name, _ in switches]
+        except RuntimeError:  # the user has set the newer names of these switches
+            places: list[Any] = [cudnn.conv, cudnn.rnn, cuda.matmul]  # type: ignore[attr-defined]
+            switches = [(place, "fp32_precision", "ieee") for place in places]
+            before = [(place, name, getattr(place, name)) for place, name, _ in switches]
+        for place, name, value in switches:
+            setattr(place, name, value)
+        return before
+
+
+_EXACT = _Exact()
 
 
 def _to_onnx(network: Any, example: torch.Tensor) -> bytes:
@@ -300,8 +353,19 @@ def _import_openvino() -> Any:
 
 
 def _differ_by(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest difference, as a share of the largest number in `b`."""
-    return float(np.abs(a - b).max() / max(float(np.abs(b).max()), np.finfo(np.float32).tiny))
+    """Largest difference in a row, as a share of the largest number in that row of `b`; NaN if nothing is comparable.
+
+    Numbers of a row that are far smaller than those of the others count as these: they are rounding errors.
+    """
+    if a.shape != b.shape:
+        return float("nan")
+    finite = np.isfinite(b).all(axis=1)
+    if not finite.any():
+        return float("nan")
+    largest: np.ndarray = np.abs(b[finite]).max(axis=1)
+    scale = largest.clip(max(0.01 * float(largest.max()), float(np.finfo(np.float32).tiny)))
+    differences: np.ndarray = np.abs(a[finite] - b[finite]).max(axis=1)
+    return float((differences / scale).max())
 
 
 def _seconds(run: Callable[[torch.Tensor], np.ndarray], batch: torch.Tensor) -> float:

@@ -12,7 +12,7 @@ from PIL import Image, ImageColor
 
 from ensemblefuse.encoders._backbones import list_backbones
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._forward import BACKENDS, PRECISIONS, check_choice, resolve_precision
+from ensemblefuse.encoders._forward import BACKENDS, PRECISIONS, Forward, check_choice, resolve_precision
 from ensemblefuse.encoders._image_cell import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_features
 from ensemblefuse.encoders._image_model import find_image_model
@@ -92,11 +92,12 @@ class ImageEncoder(BaseEncoder):
         Runtime is tried and after 512 OpenVINO, where they are installed (``pip install "ensemblefuse[onnx]"``,
         ``"ensemblefuse[openvino]"``), on a batch of yours, and the fastest goes on. A backend whose vectors differ
         from torch's by more than 1e-4 of the largest number in them is not used, so it is not part of the cache key.
-        In the child of a fork it is torch.
+        A module of your own stays in torch unless you name a backend: a translation records the way of one batch
+        through its code. In the child of a fork all networks do.
     precision : {"float32", "auto", "bfloat16", "float16"}, default="float32"
-        16 bits run by torch's autocast, and are part of the cache key. If the first pictures differ from float32 by
-        over 2 % of the largest number in their vectors, a warning says so and float32 is used. ``"auto"`` is float16
-        on CUDA and float32 elsewhere, so that a CPU does not find what a GPU has cached.
+        16 bits run by torch's autocast, and are part of the cache key. If vectors of noise differ from float32's by
+        over 2 % of the largest number in them, a warning says so and float32 is used. ``"auto"`` is float16 on CUDA and
+        float32 elsewhere, so that a CPU does not find what a GPU has cached.
     batch_size : int or "auto", default="auto"
         Pictures that go through the network at once; ``"auto"`` is 32 on a CPU and 128 on a GPU. Where the memory does
         not hold them it is halved, with a warning. Not part of the cache key.
@@ -167,7 +168,7 @@ class ImageEncoder(BaseEncoder):
     loads_in_threads: ClassVar[bool] = True
     # `recipe` puts in their place what they stand for.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
-        *("model", "weights", "output", "features", "preprocess", "background", "backend", "precision")
+        *("model", "weights", "output", "features", "preprocess", "background", "backend", "precision", "max_pixels")
     }
 
     def __init__(
@@ -270,15 +271,14 @@ class ImageEncoder(BaseEncoder):
         """Check the parameters and load the network, once a process for one file of weights and device."""
         self._check_params()
         if self.features is None:
-            self._network(fresh=True)
+            self._forward(self._network(fresh=True))
 
     def place(self) -> str:
         """See `BaseEncoder.place`."""
         if self.features is not None:
             return "cpu"
-        devices = self._devices()
-        forward = self._network().forward(devices, self.backend, resolve_precision(self.precision, devices[0]))
-        parts = [", ".join(devices), "" if forward.backend == "torch" else forward.backend, forward.precision]
+        forward = self._forward(self._network())
+        parts = [", ".join(forward.devices), "" if forward.backend == "torch" else forward.backend, forward.precision]
         return ", ".join(part for part in parts if part not in ("", "float32"))
 
     def recipe(self) -> dict[str, Any] | None:
@@ -347,8 +347,8 @@ class ImageEncoder(BaseEncoder):
         """Vectors of prepared pictures, whose number and shapes may be any."""
         import torch
 
-        devices, network = self._devices(), self._network()
-        forward = network.forward(devices, self.backend, resolve_precision(self.precision, devices[0]))
+        network = self._network()
+        forward = self._forward(network)
         out = np.empty((len(pictures), network.n_dims), dtype=np.float32)
         places: dict[Any, list[int]] = {}
         for i, picture in enumerate(pictures):
@@ -365,6 +365,10 @@ class ImageEncoder(BaseEncoder):
         if not isinstance(devices, (list, tuple)) or not devices:
             raise ValueError(f"ImageEncoder: device must be a name or a list of names; got {self.device!r}.")
         return tuple(resolve_device(device, needed_by=type(self).__name__) for device in devices)
+
+    def _forward(self, network: ImageNetwork) -> Forward:
+        devices = self._devices()
+        return network.forward(devices, self.backend, resolve_precision(self.precision, devices[0]))
 
     def _network(self, *, fresh: bool = False) -> ImageNetwork:
         model, device = self._model(), self._devices()[0]

@@ -29,7 +29,7 @@ def find_image_model(model: Any, weights: Any, output: str) -> ImageModel:
     """
     if isinstance(model, str) and model.startswith(TIMM_PREFIX):
         return TimmModel(model.removeprefix(TIMM_PREFIX), weights, output)
-    if isinstance(model, os.PathLike) or (isinstance(model, str) and "/" in model):
+    if isinstance(model, os.PathLike) or (isinstance(model, str) and ("/" in model or os.sep in model)):
         _refuse_weights(weights, "a folder")
         folder = Path(model) if os.path.isdir(model) else _cached_folder(os.fspath(model))
         return TimmModel(folder, output=output) if is_timm_folder(folder) else FolderModel(folder, output)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemblefuse.encoders._content import value_token
 from ensemblefuse.encoders._image_network import ImageNetwork, Preparation, probed_n_dims
+from ensemblefuse.encoders._torch import settle_after_fork
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,16 @@ __all__ = ["ModuleModel", "frozen_copy", "object_token"]
 # For each of the user's networks: a stamp of its tensors, the device, and what was made of a copy in `eval()` mode.
 _copies: weakref.WeakKeyDictionary[Any, tuple[tuple, str, Any]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In the child of a fork: a lock that another thread of the parent held would never be released."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +57,29 @@ class ModuleModel:
         """A copy of the user's network as it is now; `fresh` trusts no copy that was made before."""
 
         def make(network: torch.nn.Module) -> ImageNetwork:
-            return ImageNetwork(network, probed_n_dims(network, preparation or self.preparation(), device))
+            own = preparation or self.preparation()
+            n_dims = probed_n_dims(network, own, device)
+            _check_rows(network, own, device)
+            return ImageNetwork(network, n_dims, is_own=True)
 
         return frozen_copy(self.module, device, make, fresh=fresh)
+
+
+def _check_rows(network: torch.nn.Module, preparation: Preparation, device: str) -> None:
+    """Whether a picture has the same vector alone and beside another."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, size=(2, 64, 64, 3), dtype=np.uint8)
+    both = torch.stack([preparation.transform(Image.fromarray(picture)) for picture in noise]).to(device)
+    with torch.inference_mode(), torch.autocast(both.device.type, enabled=False):
+        alone, beside = network(both[:1])[0], network(both)[0]
+    if not torch.allclose(alone, beside, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
+        raise ValueError(
+            "ImageEncoder: in this network the vector of a picture hangs on the pictures beside it, or on chance. "
+            "Batch normalisation must use the statistics of its training, dropout must be a module that eval() stops."
+        )
 
 
 def frozen_copy(module: Any, device: str, make: Callable[[torch.nn.Module], Any], *, fresh: bool = False) -> Any:
@@ -63,6 +94,7 @@ def frozen_copy(module: Any, device: str, make: Callable[[torch.nn.Module], Any]
     fresh : bool, default=False
         Trust no copy that was made before.
     """
+    settle_after_fork()
     stamp = _stamp(module)
     with _lock:
         known = _copies.get(module)
@@ -92,6 +124,7 @@ def object_token(value: Any) -> str | None:
     str or None
         None if something in it cannot be told from another value.
     """
+    settle_after_fork()
     hasher = hashlib.sha256()
     return hasher.hexdigest() if _feed(hasher, value, {}) else None
 

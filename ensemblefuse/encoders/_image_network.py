@@ -65,16 +65,21 @@ class ImageNetwork:
     ----------
     module : torch.nn.Module
     n_dims : int
+    is_own : bool, default=False
+        A user's own network stays in torch unless a backend is named: a translation records the way of one batch
+        through the code, and another batch may go another way.
     """
 
-    def __init__(self, module: torch.nn.Module, n_dims: int):
+    def __init__(self, module: torch.nn.Module, n_dims: int, *, is_own: bool = False):
         self.module = module
         self.n_dims = n_dims
+        self._default = "torch" if is_own else "auto"
         self._forwards: dict[tuple, Forward] = {}
         self._lock = threading.Lock()
 
     def forward(self, devices: tuple[str, ...], backend: str, precision: str) -> Forward:
         """The forward pass in these settings, made once: a translation for another backend takes seconds."""
+        backend = self._default if backend == "auto" else backend
         with self._lock:
             key = devices, backend, precision
             if key not in self._forwards:

@@ -89,7 +89,7 @@ class TimmModel:
 def is_timm_folder(folder: Path) -> bool:
     """Whether the folder's configuration names a network of timm; transformers writes ``"model_type"`` instead."""
     try:
-        return "architecture" in json.loads((folder / _CONFIG).read_text())
+        return "architecture" in json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
 
@@ -115,7 +115,7 @@ def _named_record(name: str) -> dict[str, Any]:
 
 def _folder_record(folder: Path) -> dict[str, Any]:
     import_optional("timm", needed_by=_NEEDED_BY)
-    config = json.loads((folder / _CONFIG).read_text())
+    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     return {
         "architecture": str(config["architecture"]),
         "model_args": config.get("model_args") or {},

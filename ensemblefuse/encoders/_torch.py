@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
-__all__ = ["is_forked", "n_threads", "resolve_device", "shared_network"]
+__all__ = ["is_forked", "n_threads", "resolve_device", "settle_after_fork", "shared_network"]
 
 _networks: dict[tuple, Any] = {}
 _lock = threading.RLock()
@@ -60,6 +60,12 @@ def is_forked() -> bool:
     return _is_forked
 
 
+def settle_after_fork() -> None:
+    """One thread in the child of a fork: with more, OpenMP would wait for ever for those of the parent's pool."""
+    if _is_forked:
+        sys.modules["torch"].set_num_threads(1)
+
+
 def n_threads() -> int:
     """Threads that this process allows itself: torch's setting, else OMP_NUM_THREADS, else the cores."""
     if "torch" in sys.modules:
@@ -84,9 +90,7 @@ def shared_network(key: Hashable, build: Callable[[], Any]) -> Any:
     """
     full_key = (os.getpid(), key)
     with _lock:
-        if _is_forked:
-            # The parent's pool of threads did not come along: with more than one, OpenMP waits for the others for ever.
-            sys.modules["torch"].set_num_threads(1)
+        settle_after_fork()
         if full_key not in _networks:
             _networks[full_key] = build()
         return _networks[full_key]
