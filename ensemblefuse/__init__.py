@@ -55,6 +55,8 @@ _PUBLIC = {
     "StackingPool": "combine",
     "TextEncoder": "encoders",
     "TimeSeriesEncoder": "encoders",
+    "VideoEncoder": "encoders",
+    "VideoSoundEncoder": "encoders",
     "VotePool": "combine",
     "WordVectorEncoder": "encoders",
     "bayesian_ttest": "evaluation",

@@ -28,6 +28,7 @@ from ensemblefuse.encoders import (
     PrecomputedEncoder,
     TextEncoder,
     TimeSeriesEncoder,
+    VideoEncoder,
 )
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import PresentRows
@@ -44,6 +45,7 @@ _HAND_Y_ON = (Pipeline, FeatureUnion, ColumnTransformer, SelectorMixin, PresentR
 _ENCODERS: dict[str, type[BaseEncoder]] = {
     "image": ImageEncoder,
     "audio": AudioEncoder,
+    "video": VideoEncoder,
     "text": TextEncoder,
     "series": TimeSeriesEncoder,
     "embedding": PrecomputedEncoder,
@@ -320,7 +322,7 @@ def infer_modalities(
     df : DataFrame (pandas or polars) or dict of columns
         The features alone; leave out the target.
     kinds : dict of str to str, optional
-        Kinds of columns that need no guess: ``"image"``, ``"audio"``, ``"text"``, ``"series"``,
+        Kinds of columns that need no guess: ``"image"``, ``"audio"``, ``"video"``, ``"text"``, ``"series"``,
         ``"embedding"``, ``"graph"``, ``"number"``, ``"category"`` or ``"drop"``.
     verbose : bool
         Whether to print.

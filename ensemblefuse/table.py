@@ -19,6 +19,9 @@ __all__ = ["column_kind", "is_missing", "to_frame"]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"}
+)
 _EMBEDDING_NAME = re.compile(r"(?:^|[^a-z])emb(?:ed(?:ding)?)?s?(?:$|[^a-z])", re.IGNORECASE)
 _LEAST_UNIT = 16  # numbers in cells that are all of norm 1, for that to be no chance
 
@@ -137,14 +140,14 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
 
     Returns
     -------
-    kind : {"image", "audio", "text", "number", "category", "series", "embedding", "graph", "empty",
-        "ambiguous"}
+    kind : {"image", "audio", "video", "text", "number", "category", "series", "embedding", "graph",
+        "empty", "ambiguous"}
     reason : str
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         cells = [cell for cell in column.tolist() if not is_missing(cell)]
         kind, reason = _object_kind(cells) if cells else ("empty", "no cell holds a value")
-        return (kind, reason) if kind in ("image", "audio", "empty") else ("category", "dtype category")
+        return (kind, reason) if kind in ("image", "audio", "video", "empty") else ("category", "dtype category")
     if pd.api.types.is_bool_dtype(column.dtype):
         return "category", f"dtype {column.dtype}"
     if pd.api.types.is_numeric_dtype(column.dtype):
@@ -180,6 +183,7 @@ def _object_kind(cells: list[Any]) -> tuple[str, str]:
         return kind, {
             "image": "image files, PIL images or arrays of 2 or 3 dimensions",
             "audio": "sound files",
+            "video": "video files, or arrays of 4 dimensions",
             "series": "arrays of one dimension",
             "graph": "graphs: edges between nodes",
         }.get(kind, "cells of a type that no default encoder takes")
@@ -188,7 +192,7 @@ def _object_kind(cells: list[Any]) -> tuple[str, str]:
 
 def _cell_kind(cell: Any) -> str:
     if isinstance(cell, np.ndarray):
-        return "series" if cell.ndim == 1 else "image"
+        return {1: "series", 4: "video"}.get(cell.ndim, "image")
     if isinstance(cell, (list, tuple)):
         return "series" if all(isinstance(value, (int, float, np.number)) for value in cell) else "ambiguous"
     if isinstance(cell, dict):
@@ -203,6 +207,8 @@ def _cell_kind(cell: Any) -> str:
             return "image"
         if suffix in AUDIO_SUFFIXES:
             return "audio"
+        if suffix in VIDEO_SUFFIXES:
+            return "video"
         return "text" if isinstance(cell, str) else "ambiguous"
     return "ambiguous"
 

@@ -17,6 +17,8 @@ from ensemblefuse import (
     PrecomputedEncoder,
     TextEncoder,
     TimeSeriesEncoder,
+    VideoEncoder,
+    VideoSoundEncoder,
     WordVectorEncoder,
 )
 from ensemblefuse.datasets import make_media
@@ -44,6 +46,8 @@ CASES = {
     "GraphEncoder": (GraphEncoder(), "graph", {"x": [[1.0, 2.0]], "edge_index": [[0], [1]]}),
     "GraphEncoder superpixels": (GraphEncoder(n_superpixels=12), "photo", "gone.png"),
     "PrecomputedEncoder": (PrecomputedEncoder(), "vector", [1.0, 2.0]),
+    "VideoEncoder": (VideoEncoder(), "video", np.zeros((4, 4, 3), dtype=np.uint8)),
+    "VideoSoundEncoder": (VideoSoundEncoder(AudioEncoder(features="librosa")), "clip", b"not a video"),
     "FunctionEncoder": (FunctionEncoder(word_count), "title", 3),
 }
 
@@ -56,11 +60,13 @@ def media(tmp_path_factory):
     for i in range(len(frame)):
         series[i] = rng.normal(size=20 + i)
     photos = np.empty(len(frame), dtype=object)
+    video = np.empty(len(frame), dtype=object)
     for i in range(len(frame)):
         photos[i] = frame["photo"].tolist()[: 1 + i % 3]
+        video[i] = rng.integers(0, 255, size=(1 + i % 3, 8, 8, 3), dtype=np.uint8)
     vectors = to_frame({"vector": list(rng.normal(size=(len(frame), 5)))})["vector"].to_numpy()
     graphs = [{"x": rng.normal(size=(3 + i, 2)), "edge_index": rng.integers(3 + i, size=(2, 9))} for i in range(9)]
-    return frame.assign(series=series, photos=photos, vector=vectors, graph=graphs)
+    return frame.assign(series=series, photos=photos, video=video, vector=vectors, graph=graphs)
 
 
 def test_every_encoder_has_a_case():
@@ -109,10 +115,10 @@ def test_a_bad_cell_is_named_and_costs_the_others_nothing(name, media):
     frame.iat[2, 0] = bad
     frame.iat[5, 0] = None
     with pytest.raises(EncodingError, match=f"row {frame.index[2]!r}, column {column!r}") as caught:
-        type(encoder)(**encoder.get_params()).fit_transform(frame)
+        type(encoder)(**encoder.get_params(deep=False)).fit_transform(frame)
     assert len(caught.value.rows) == 1
     with pytest.warns(MissingModalityWarning, match="1 of 9 cells") as warned:
-        out = type(encoder)(**{**encoder.get_params(), "on_error": "missing"}).fit_transform(frame)
+        out = type(encoder)(**{**encoder.get_params(deep=False), "on_error": "missing"}).fit_transform(frame)
     assert len(warned) == 1
     assert np.isnan(out).all(axis=1).nonzero()[0].tolist() == [2, 5]
     assert np.isfinite(np.delete(out, [2, 5], axis=0)).all()

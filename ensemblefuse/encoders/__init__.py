@@ -8,6 +8,8 @@ from ensemblefuse.encoders._image import ImageEncoder, list_backbones
 from ensemblefuse.encoders._precomputed import PrecomputedEncoder
 from ensemblefuse.encoders._text import TextEncoder
 from ensemblefuse.encoders._time_series import TimeSeriesEncoder
+from ensemblefuse.encoders._video import VideoEncoder
+from ensemblefuse.encoders._video_sound import VideoSoundEncoder
 from ensemblefuse.encoders._word_vector import WordVectorEncoder
 
 __all__ = [
@@ -19,6 +21,8 @@ __all__ = [
     "PrecomputedEncoder",
     "TextEncoder",
     "TimeSeriesEncoder",
+    "VideoEncoder",
+    "VideoSoundEncoder",
     "WordVectorEncoder",
     "list_backbones",
 ]

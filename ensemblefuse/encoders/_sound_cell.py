@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import numbers
 import os
@@ -13,7 +14,7 @@ import numpy as np
 from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._sound_file import RATES, file_blocks, open_sound, refuse_long
 
-__all__ = ["Sound", "cell_size", "read_sound"]
+__all__ = ["Sound", "SoundSource", "cell_size", "read_sound"]
 
 _NEEDED_BY = "AudioEncoder"
 _MOST_CHANNELS = 64
@@ -21,12 +22,20 @@ _BLOCK = 2**18  # numbers that are decoded, or made by the resampler, at once
 _IN_MEMORY = 300  # seconds; what is longer is decoded again when its windows are asked for
 
 
+class SoundSource(abc.ABC):
+    """A sound that is neither a sound file nor an array, such as the track of a video."""
+
+    @abc.abstractmethod
+    def opened(self) -> contextlib.AbstractContextManager[tuple[float, Iterator[np.ndarray]]]:
+        """Its sampling rate in Hz, and its float32 samples in blocks of shape (n, n_channels). May be called again."""
+
+
 class Sound:
     """One sound, mono, at one rate: up to five minutes in memory, else decoded anew for each pass over its windows.
 
     Parameters
     ----------
-    cell : str, path, bytes, array, or tuple of array and number
+    cell : str, path, bytes, array, tuple of array and number, or SoundSource
         As `read_sound` takes.
     sample_rate : int
         In Hz.
@@ -142,7 +151,7 @@ def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None) ->
 
     Parameters
     ----------
-    cell : str, path, bytes, array, or tuple of array and number
+    cell : str, path, bytes, array, tuple of array and number, or SoundSource
         A file's path or bytes (WAV, FLAC, OGG, MP3 and what else libsndfile reads); float samples of shape
         (n_samples,) or (n_samples, n_channels), at `sample_rate`; or these with their own rate in Hz.
     sample_rate : int
@@ -188,7 +197,12 @@ def _opened(cell: Any, sample_rate: int, max_seconds: float | None) -> Iterator[
         with open_sound(cell, whole=max_seconds is None) as file:
             yield float(file.samplerate), file_blocks(file, _block_length(file.samplerate, sample_rate))
         return
-    rate: float = sample_rate
+    if isinstance(cell, SoundSource):
+        with cell.opened() as (rate, blocks):
+            length = _block_length(rate, sample_rate)
+            yield rate, (block[start : start + length] for block in blocks for start in range(0, len(block), length))
+        return
+    rate = float(sample_rate)
     if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
         cell, given = cell
         if isinstance(given, bool) or not isinstance(given, numbers.Real) or not RATES[0] <= float(given) <= RATES[1]:

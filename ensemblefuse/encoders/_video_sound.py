@@ -1,0 +1,282 @@
+"""The sound of videos to vectors. Floor 2; never imports `fusion`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import threading
+import warnings
+import wave
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.encoders._audio import AudioEncoder
+from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._sound_cell import Sound, SoundSource
+from ensemblefuse.encoders._sound_file import RATES
+from ensemblefuse.encoders._video_file import open_bytes, open_container, packets
+from ensemblefuse.exceptions import BadRow, MissingModalityWarning
+
+__all__ = ["VideoSoundEncoder"]
+
+_NEEDED_BY = "VideoSoundEncoder"
+_MOST_SAMPLES = 2**28
+# Rows without sound, and sounds that were cut, in the `_encode` call that this thread is in.
+_call = threading.local()
+
+
+class NoSoundError(ValueError):
+    """The video can be read, and has no sound."""
+
+
+class VideoSoundEncoder(BaseEncoder):
+    """Embed videos by their sound, with an audio encoder. Fitting trains nothing.
+
+    A column of videos may be declared twice: ``("frames", VideoEncoder(), "clip")`` and
+    ``("sound", VideoSoundEncoder(), "clip")``. A video without a sound track lacks this modality: its row is NaN, as
+    for a missing cell, and one `MissingModalityWarning` a call says how many there are. A silent track is a sound.
+
+    Parameters
+    ----------
+    audio_encoder : BaseEncoder, optional
+        An `AudioEncoder`, or an encoder of tuples of an array of shape (n_samples,), dtype float32, and its sampling
+        rate. By default ``AudioEncoder()``; with ``audio_encoder=AudioEncoder(features="librosa")`` its parameters are
+        reached as ``audio_encoder__features``.
+    batch_size : int, default=16
+        Sounds that go to the audio encoder at once. Not part of the cache key.
+    on_error : {"raise", "missing"}, default="raise"
+        What to do with a video that cannot be read: one error that lists all of them, or a row of NaN and one
+        `MissingModalityWarning`.
+
+    Attributes
+    ----------
+    n_dims_ : int
+        Length of the audio encoder's embedding.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        From `fit` and `transform`: a parameter of another type; what the audio encoder raises.
+    ImportError
+        From `fit` and `transform`: PyAV is not installed (``pip install "ensemblefuse[video]"``).
+
+    Notes
+    -----
+    A cell is the path (str or path-like) or the bytes of a video file that PyAV reads, or of a WAV or OGG file. The
+    first sound track counts, and has the embedding that `AudioEncoder` gives to a file of the same samples: of a track
+    of over five minutes the file is decoded again while its windows go through the network, and one of over 24 hours
+    is a bad row, unless ``max_seconds`` of the audio encoder says that the beginning is enough. An audio encoder of
+    another class is given all samples, averaged over the channels; more than 268 million, 93 minutes at 48 kHz, are a
+    bad row.
+
+    See Also
+    --------
+    VideoEncoder : The pictures of a video.
+    AudioEncoder : For files of sound alone.
+
+    Examples
+    --------
+    >>> from ensemblefuse import AudioEncoder, VideoSoundEncoder
+    >>> encoder = VideoSoundEncoder(AudioEncoder(features="librosa"))
+    >>> encoder.set_params(audio_encoder__features="librosa").get_params()["audio_encoder__batch_size"]
+    16
+    """
+
+    strings_are_paths: ClassVar[bool] = True
+    # `recipe` puts the audio encoder's own there.
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"audio_encoder"}
+
+    def __init__(
+        self,
+        audio_encoder: BaseEncoder | None = None,
+        *,
+        batch_size: int = 16,
+        on_error: str = "raise",
+    ):
+        self.audio_encoder = audio_encoder
+        self.batch_size = batch_size
+        self.on_error = on_error
+
+    @property
+    def loads_in_threads(self) -> bool:  # type: ignore[override]
+        """Whether the audio encoder allows it."""
+        return self._encoder().loads_in_threads
+
+    def load(self, cell: Any) -> Any:
+        """Decode the sound of one video, and prepare it as the audio encoder does.
+
+        Parameters
+        ----------
+        cell : str, path or bytes
+
+        Returns
+        -------
+        object
+            What the audio encoder's ``load`` returned.
+
+        Raises
+        ------
+        OSError, ValueError, TypeError
+            If the cell is not a video that can be read.
+        NoSoundError
+            If it has no sound.
+        """
+        encoder, track = self._encoder(), SoundTrack(cell, needed_by=_NEEDED_BY)
+        return encoder.load(track if isinstance(encoder, AudioEncoder) else track.read())
+
+    def encode_batch(self, items: list[Any]) -> np.ndarray:
+        """Embed sounds.
+
+        Parameters
+        ----------
+        items : list
+            What `load` returned.
+
+        Returns
+        -------
+        ndarray of shape (len(items), n_dims), dtype float32
+        """
+        vectors = self._encoder().encode_batch(items)
+        _call.n_cut = getattr(_call, "n_cut", 0) + sum(isinstance(item, Sound) and item.cut for item in items)
+        return vectors
+
+    def example_cell(self) -> Any:
+        """A second of silence; see `BaseEncoder.example_cell`."""
+        file = io.BytesIO()
+        with wave.open(file, "wb") as writer:
+            writer.setparams((1, 2, 16_000, 0, "NONE", ""))
+            writer.writeframes(bytes(32_000))
+        return file.getvalue()
+
+    def place(self) -> str:
+        """See `BaseEncoder.place`."""
+        return self._encoder().place()
+
+    def prepare(self) -> None:
+        """Check the parameters and load the audio encoder's network."""
+        self._check_params()
+        self._encoder().prepare()
+
+    def recipe(self) -> dict[str, Any] | None:
+        """What the embeddings depend on: class, version, and the audio encoder's recipe.
+
+        Returns
+        -------
+        dict or None
+            None if the audio encoder has none.
+        """
+        self._check_params()
+        recipe, inner = super().recipe(), self._encoder().recipe()
+        if recipe is None or inner is None:
+            return None
+        recipe["params"] |= {"audio_encoder": inner}
+        return recipe
+
+    def _encoder(self) -> BaseEncoder:
+        return AudioEncoder() if self.audio_encoder is None else self.audio_encoder
+
+    def _check_params(self) -> None:
+        self._batch_size()
+        if self.audio_encoder is not None and not isinstance(self.audio_encoder, BaseEncoder):
+            raise TypeError(f"{_NEEDED_BY}: audio_encoder must be None or an encoder; got {self.audio_encoder!r}.")
+
+    def _encode(self, frame: pd.DataFrame) -> np.ndarray:
+        _call.n_silent = _call.n_cut = 0
+        vectors = super()._encode(frame)
+        column = str(frame.columns[0])
+        if _call.n_silent:
+            warnings.warn(
+                f"{type(self).__name__}: {_call.n_silent} of {len(frame)} videos in column {column!r} have no sound; "
+                "the modality is missing in their rows.",
+                MissingModalityWarning,
+                stacklevel=3,
+            )
+        if _call.n_cut:
+            warnings.warn(
+                f"{type(self).__name__} cut {_call.n_cut} sounds of column {column!r} at max_seconds="
+                f"{self._encoder().max_seconds}; what comes after does not count.",  # type: ignore[attr-defined]
+                UserWarning,
+                stacklevel=3,
+            )
+        return vectors
+
+    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
+        vectors, bad = super()._vectors(frame, column)
+        silent = [row for row in bad if row.reason.startswith(NoSoundError.__name__)]
+        _call.n_silent = getattr(_call, "n_silent", 0) + len(silent)
+        return vectors, [row for row in bad if not row.reason.startswith(NoSoundError.__name__)]
+
+
+class SoundTrack(SoundSource):
+    """The first sound track of a video.
+
+    Parameters
+    ----------
+    cell : str, path or bytes
+    needed_by : str
+        The class that the user called, for the messages.
+    """
+
+    def __init__(self, cell: Any, *, needed_by: str):
+        self._cell, self._needed_by = cell, needed_by
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[tuple[float, Iterator[np.ndarray]]]:
+        """Sampling rate in Hz, and samples in blocks of shape (n, n_channels), dtype float32.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            If the cell is not a video that can be read.
+        NoSoundError
+            If it has no sound.
+        """
+        with open_bytes(self._cell) as file, open_container(file, needed_by=self._needed_by) as container:
+            if not container.streams.audio:
+                raise NoSoundError("it has no sound")
+            frames = _decoded(container, container.streams.audio[0])
+            first = next(frames, None)
+            if first is None:
+                raise ValueError("its sound track holds no samples")
+            if not RATES[0] <= first.rate <= RATES[1]:
+                raise ValueError(f"its sampling rate is {first.rate} Hz; from 1 to 1 000 000 are read")
+            yield float(first.rate), (_samples(frame, first) for frame in itertools.chain([first], frames))
+
+    def read(self) -> tuple[np.ndarray, float]:
+        """All samples, channels averaged, of shape (n_samples,), and the rate. At most 2**28 of them."""
+        parts: list[np.ndarray] = []
+        n_samples = 0
+        with self.opened() as (rate, blocks):
+            for block in blocks:
+                n_samples += len(block)
+                if n_samples > _MOST_SAMPLES:
+                    raise ValueError(f"its sound has more than {_MOST_SAMPLES} samples; only AudioEncoder reads longer")
+                parts.append(block.mean(axis=1, dtype=np.float32))
+        return np.concatenate(parts), rate
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """The frames of a stream that are not empty."""
+    for packet in packets(container, stream):
+        yield from (frame for frame in stream.decode(packet) if frame.samples)
+
+
+def _samples(frame: Any, first: Any) -> np.ndarray:
+    """Samples of shape (n, n_channels), dtype float32, from -1 to 1. PyAV's own resampler would start threads."""
+    kind, rate = first.layout.name, first.rate
+    if (frame.layout.name, frame.rate) != (kind, rate):
+        raise ValueError(f"its sound changes from {kind} at {rate} Hz to {frame.layout.name} at {frame.rate} Hz")
+    array = frame.to_ndarray()
+    array = array.T if frame.format.is_planar else array.reshape(frame.samples, -1)
+    with np.errstate(over="ignore"):  # what overflows is infinite, and refused by the audio encoder
+        floats = array.astype(np.float32)
+    if array.dtype.kind == "f":
+        return floats
+    half = np.float32(2.0 ** (8 * array.dtype.itemsize - 1))
+    return floats / half - np.float32(array.dtype.kind == "u")
