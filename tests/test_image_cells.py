@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from ensemblefuse import EncodingError, ImageEncoder, MissingModalityWarning
+from ensemblefuse import EncodingError, ImageEncoder, MissingModalityWarning, get_cache
 from ensemblefuse.encoders._image_cell import read_rgb
 
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 128, 0)
@@ -325,3 +325,34 @@ def test_reading_changes_no_setting_of_the_process():
         ImageEncoder(on_error="missing").fit_transform(cells)
         assert list(warnings.filters) == during
     assert settings() == before
+
+
+def test_a_damaged_exif_record_turns_nothing():
+    picture = Image.new("RGB", (3, 2))
+    picture.info["exif"] = b"no record at all"
+    assert read_rgb(picture, background=(0, 0, 0)).size == (3, 2)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_picture_without_pixels_is_refused(mode):
+    with pytest.raises(ValueError, match="a picture of 0 x 4 pixels"):
+        read_rgb(Image.new(mode, (0, 4)), background=(0, 0, 0))
+
+
+def test_a_file_that_is_missing_in_a_list_is_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "there.png")
+    cells = [[str(tmp_path / "there.png"), str(tmp_path / "gone.png")], [str(tmp_path / "there.png")]]
+    with pytest.raises(EncodingError, match=r"no such file: .*gone\.png"):
+        ImageEncoder(features="color").fit_transform({"photos": cells})
+
+
+def test_verify_reads_lists_that_have_become_arrays(tmp_path):
+    paths = []
+    for i in range(3):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.new("RGB", (8, 8), (80 * i, 0, 0)).save(paths[-1])
+    encoder = ImageEncoder(features="color").fit({"photos": [paths[:2], paths[1:]]})
+    encoder.transform({"photos": [paths[:2], paths[1:]]})
+    cells = [np.array(paths[:2], dtype=object), np.array(paths[1:], dtype=object)]
+    for given in (cells, pd.Series(cells)):
+        assert get_cache().verify(encoder=encoder, cells=given).n_compared == 2

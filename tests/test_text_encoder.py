@@ -591,3 +591,8 @@ def test_unknown_vectors_are_an_error_with_the_near_name():
 
 def test_a_word_vector_encoder_pickles_to_under_a_kilobyte(vectors_file):
     assert len(pickle.dumps(WordVectorEncoder(vectors_file).fit({"t": ["red"]}))) < 1000
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_first_word(tmp_path):
+    (tmp_path / "v.txt").write_bytes(b"\xef\xbb\xbfred 1 0\ncat 0 2\n")
+    assert_allclose(WordVectorEncoder(tmp_path / "v.txt").fit_transform({"t": ["red"]}), [[1, 0]])

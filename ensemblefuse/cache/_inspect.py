@@ -14,7 +14,7 @@ from ensemblefuse._config import config_context
 from ensemblefuse.cache._digest import cell_digest
 from ensemblefuse.cache._recipe import NAME, read_recipe
 from ensemblefuse.cache._segment import FILES, FORMAT, Segment, is_erased, segments_in
-from ensemblefuse.table import is_missing
+from ensemblefuse.table import is_missing, to_frame
 
 
 class Verification(NamedTuple):
@@ -138,7 +138,9 @@ class Inspection:
             bad += counts["n_damaged"]
         if encoder is None or cells is None:
             return Verification(good, bad)
-        return Verification(good, bad, *self._compare(encoder, list(cells), sample, tolerance))
+        # As the encoder sees them: in a table, lists may be arrays.
+        table = to_frame({0: cells.to_list() if hasattr(cells, "to_list") else list(cells)})
+        return Verification(good, bad, *self._compare(encoder, encoder.cells(table), sample, tolerance))
 
     def _compare(
         self, encoder: Any, cells: list[Any], sample: int | None, tolerance: float

@@ -105,7 +105,8 @@ class Upkeep:
         """Overwrite the vectors of these contents on disk, of all recipes, older duplicates included.
 
         The remembered digests of files with these contents are overwritten too. `prune` gives the space free, and
-        removes records so damaged that their key cannot be told.
+        removes records so damaged that their key cannot be told. A list of pictures is a cell of its own: to forget
+        its vector, name the list.
 
         Parameters
         ----------

@@ -91,6 +91,8 @@ def _compare(found: EmbeddingCache, args: Namespace) -> int:
             print(f"{name}: left out, because its cells are made of several columns")
             continue
         result = found.verify(encoder=encoder, cells=X[column].tolist(), sample=args.sample)
+        if not result.n_compared:
+            print(f"warning: {name}: the cache holds no vector of these cells by this encoder.", file=sys.stderr)
         print(f"{name}: {result.n_compared} cells encoded again, {len(result.differing)} differ")
         for position, distance in result.differing[:5]:
             print(f"  row {X.index[position]!r}, column {column!r}: relative distance {distance:.2g}")

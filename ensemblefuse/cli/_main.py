@@ -17,7 +17,7 @@ from ensemblefuse.cli._report import FAILED, INTERRUPTED, WRONG_USAGE, CommandEr
 __all__ = ["main"]
 
 # As in `ensemblefuse.compose`, which is not imported here because it loads scikit-learn; a test compares them.
-KINDS = ("image", "audio", "text", "series", "number", "category", "drop")
+KINDS = ("image", "audio", "video", "text", "series", "embedding", "graph", "number", "category", "drop")
 
 _EXIT_CODES = """\
 exit codes:

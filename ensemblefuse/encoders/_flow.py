@@ -20,6 +20,7 @@ from ensemblefuse.cache import EmbeddingCache, get_cache
 from ensemblefuse.encoders._content import cell_digest
 from ensemblefuse.encoders._forward import BackendError
 from ensemblefuse.encoders._torch import n_threads
+from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import is_missing
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class _Run:
             except _FATAL:
                 raise
             except Exception as error:
-                self.reasons[i] = reason_of(error)
+                part = getattr(error, "filename", None) if isinstance(cell, (list, tuple)) else None
+                self.reasons[i] = reason_of(error) + (f": {short_repr(part)}" if part is not None else "")
                 continue
             content_of[i] = place.setdefault(key, len(place))
         return list(place), content_of
@@ -147,9 +149,10 @@ class _Run:
     def _announce(self, column: str, n_todo: int) -> None:
         n_rows, n_bad = len(self.cells), len(self.reasons)
         n_missing, place = n_rows - len(self.rows) - n_bad, self.encoder.place()
+        unreadable, on = f"{n_bad} unreadable, " if n_bad else "", f" on {place}" if place else ""
         tqdm.write(
-            f"{column}: {n_rows} rows, {n_missing} missing, {len(self.keys)} distinct: {int(self.is_known.sum())} in "
-            f"cache, {n_todo} to encode{f' on {place}' if place else ''}",
+            f"{column}: {n_rows} rows, {n_missing} missing, {unreadable}{len(self.keys)} distinct: "
+            f"{int(self.is_known.sum())} in cache, {n_todo} to encode{on}",
             file=sys.stderr,
         )
 

@@ -168,7 +168,7 @@ class ImageEncoder(BaseEncoder):
     loads_in_threads: ClassVar[bool] = True
     # `recipe` puts in their place what they stand for.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
-        *("model", "weights", "output", "features", "preprocess", "background", "backend", "precision", "max_pixels")
+        *("model", "weights", "output", "features", "preprocess", "background", "backend", "precision")
     }
 
     def __init__(

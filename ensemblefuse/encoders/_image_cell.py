@@ -174,9 +174,19 @@ def _seek(image: Any, frame: int, max_pixels: int) -> None:
     _check_size(image, max_pixels)
 
 
+def _orientation(image: Image.Image) -> Any:
+    """1 if the record is so damaged that it cannot be read, as viewers have it."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except (SyntaxError, ValueError, TypeError, struct.error):
+        return 1
+
+
 def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if not image.width * image.height:
+        raise ValueError(f"a picture of {image.width} x {image.height} pixels")
     image.load()  # a TIFF is turned here, and then says so no more
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    turn = _TURNS.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode.startswith("I"):
         upright = _from_integers(upright)

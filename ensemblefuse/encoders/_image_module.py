@@ -94,6 +94,10 @@ def frozen_copy(module: Any, device: str, make: Callable[[torch.nn.Module], Any]
     fresh : bool, default=False
         Trust no copy that was made before.
     """
+    import torch
+
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError("a scripted module cannot be copied and frozen; pass the torch.nn.Module that it was made of.")
     settle_after_fork()
     stamp = _stamp(module)
     with _lock:

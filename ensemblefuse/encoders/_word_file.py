@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import codecs
 import csv
 import gzip
 import io
@@ -63,6 +64,8 @@ class _WordFile:
         with open(self._path, "rb") as raw:
             zipped = raw.read(2) == _GZIP
             raw.seek(0)
+            if raw.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                raw.seek(0)
             try:
                 file: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
                 n_dims = self._read(file, None if zipped else _size(raw))
@@ -78,12 +81,13 @@ class _WordFile:
         raise ValueError(f"{self._needed_by}: {self._path.name} {what}.")
 
     def _read(self, file: BinaryIO, size: int | None) -> int:
+        begin = file.tell()
         first = file.readline(_LONGEST_LINE)
         if first.startswith(_FASTTEXT):
             self._refuse("is fastText's own binary model; pass the .vec file that belongs to it")
         promised = first.split()
         if len(promised) != 2 or not all(field.isdigit() for field in promised):
-            file.seek(0)
+            file.seek(begin)
             return self._read_text(file, None)
         n_words, n_dims = (int(field) for field in promised)
         if not 1 <= n_dims <= _MOST_DIMS:
