@@ -48,7 +48,7 @@ from ensemblefuse import (
 )
 from ensemblefuse.encoders._forward import Forward
 
-NETWORKS = ["mobilenet_v3_small", "efficientnet_lite0", "resnet18", "vit_b_16"]
+NETWORKS = ["mobilenet_v3_small", "efficientnet_lite0", "resnet18"]
 BATCH = {"cpu": 32, "cuda": 128}
 WARM_UP = 600  # rows after which every backend was tried
 
