@@ -425,3 +425,21 @@ def test_a_file_rewritten_at_once_under_the_same_size_is_read_again(tmp_path):
         path.write_bytes(bytes([i]) * 8)
         digests.add(cell_digest(path, strings_are_paths=True))
     assert len(digests) == 20
+
+
+class ScaleEncoder(BaseEncoder):
+    """Reads its scale from a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def encode_batch(self, items):
+        scale = float((self.folder / "scale.csv").read_text())
+        return np.array([[scale * len(item)] for item in items])
+
+
+def test_every_file_of_a_folder_counts_for_the_key(tmp_path):
+    encoder = ScaleEncoder(tmp_path)
+    for scale in (1, 2):
+        (tmp_path / "scale.csv").write_text(str(scale))
+        assert encoder.fit_transform({"t": ["four"]}) == 4 * scale

@@ -180,3 +180,29 @@ def test_a_scripted_module_is_refused_with_a_word_on_what_to_pass(no_cache):
     scripted = torch.jit.script(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 9, 9), torch.nn.Flatten()))
     with pytest.raises(TypeError, match=r"pass the torch\.nn\.Module that it was made of"):
         ImageEncoder(scripted).fit(pictures(1))
+
+
+class Mean(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3))
+
+
+def encode_own_in_child(connection, network):
+    with config_context(cache=None):
+        connection.send(ImageEncoder(network).fit_transform(pictures()))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this platform has no fork")
+def test_a_module_of_ones_own_works_in_the_child_of_a_fork(no_cache):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 64, 7), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 5), Mean())
+    exact = ImageEncoder(network).fit_transform(pictures())
+    context = multiprocessing.get_context("fork")
+    ours, childs = context.Pipe()
+    child = context.Process(target=encode_own_in_child, args=(childs, network))
+    child.start()
+    try:
+        assert ours.poll(60), "the child hangs"
+        assert_allclose(ours.recv(), exact, atol=1e-4)
+    finally:
+        child.kill()
+        child.join()
