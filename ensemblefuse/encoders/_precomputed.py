@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._base import BaseEncoder, rows_of_numbers
 from ensemblefuse.encoders._vector_file import VectorFile, open_vectors, usual_length
 
 __all__ = ["PrecomputedEncoder"]
@@ -125,21 +125,14 @@ class PrecomputedEncoder(BaseEncoder):
         """
         if self.source is not None:
             return super().cells(X)
-        other = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name].dtype)]
-        if X.shape[1] == 1 and other:
+        if X.shape[1] == 1 and not pd.api.types.is_numeric_dtype(X.dtypes.iloc[0]):
             return super().cells(X)
         if X.shape[1] == 1:
             raise ValueError(
                 f"{_NEEDED_BY}: column {X.columns[0]!r} holds single numbers. If they are rows or keys of embeddings, "
                 'pass source=; a number that is a feature itself goes in a modality with "passthrough".'
             )
-        if other:
-            raise ValueError(
-                f"{_NEEDED_BY} takes one column of vectors, or a group of numeric columns; of {X.shape[1]} columns "
-                f"these are not numeric: {other}."
-            )
-        table = X.to_numpy(dtype=np.float64, na_value=np.nan)
-        return [None if np.isnan(row).all() else row for row in table]
+        return rows_of_numbers(X, _NEEDED_BY, "vectors")
 
     def load(self, cell: Any) -> np.ndarray:
         """Check one embedding, or look it up.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._base import BaseEncoder, rows_of_numbers
 from ensemblefuse.encoders._rocket import MOST_CHANNELS, rocket_features
 
 __all__ = ["TimeSeriesEncoder"]
@@ -144,16 +144,9 @@ class TimeSeriesEncoder(BaseEncoder):
         ValueError
             If there are several columns and some are not numeric.
         """
-        other = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name].dtype)]
-        if other and X.shape[1] == 1:
+        if X.shape[1] == 1 and not pd.api.types.is_numeric_dtype(X.dtypes.iloc[0]):
             return super().cells(X)
-        if other:
-            raise ValueError(
-                f"{type(self).__name__} takes one column of series, or a group of numeric columns; of {X.shape[1]} "
-                f"columns these are not numeric: {other}. Declare one modality a column of series."
-            )
-        table = X.to_numpy(dtype=np.float64, na_value=np.nan)
-        return [None if np.isnan(row).all() else row for row in table]
+        return rows_of_numbers(X, type(self).__name__, "series")
 
     def load(self, cell: Any) -> np.ndarray:
         """Check one series.
