@@ -175,7 +175,10 @@ class _DecisionFusion(EstimatorsFusion):
             fused, pools, self.combiner_ = cross_fit(self._pool(), P, ledger, possible)
         self._learn_certainty(fused, ledger)
         self.oof_predictions_ = P.astype(np.float32) if self._classify else P
-        self._pattern_scores = expected_scores(self, P, pools, ledger, blocks)
+        present = blocks.present[[blocks.names.index(name) for name in self._used_blocks()]]
+        weight, kept = ledger.sample_weight, [(test, pool) for _, test, pool in pools]
+        self._oof = {"y": ledger.y, "sample_weight": weight, "present": present, "pools": kept}
+        self._pattern_scores = expected_scores(self)
 
     def _pool(self) -> BasePool:
         return default_combiner(classify=self._classify) if self.combiner is None else self.combiner

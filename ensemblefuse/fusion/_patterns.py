@@ -9,9 +9,9 @@ import numpy as np
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._ledger import Ledger
+from ensemblefuse.fusion._ledger import mean_over_folds
 
-__all__ = ["expected_scores", "list_patterns", "possible_members"]
+__all__ = ["expected_scores", "list_patterns", "oof_predictions", "possible_members"]
 
 # Combinations of up to ten blocks are listed, 1023 of them.
 _LISTED = 10
@@ -55,51 +55,76 @@ def possible_members(fusion: Any, blocks: Blocks) -> np.ndarray:
     return np.unique(sets, axis=0)
 
 
-def expected_scores(fusion: Any, P: np.ndarray, pools: list, ledger: Ledger, blocks: Blocks) -> np.ndarray:
+def oof_predictions(fusion: Any, keep: np.ndarray) -> np.ndarray:
+    """Fused out-of-fold predictions of the rows of fit, as if they held only some of their blocks; fits nothing.
+
+    The joint member takes part in rows that lose none of its blocks: its predictions for other rows saw more.
+
+    Parameters
+    ----------
+    fusion : fitted decision-level fusion
+    keep : ndarray of shape (n_blocks, n_samples), dtype bool
+        Which blocks to keep, in the order of ``fusion._used_blocks()``. One that a row never held stays missing.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+        The class frequencies, or the mean, in rows that keep nothing. NaN in rows of no test fold.
+    """
+    P, mask = np.asarray(fusion.oof_predictions_, dtype=float), _mask_of(fusion, keep)
+    filled = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingModalityWarning)
+        for test, pool in fusion._oof["pools"]:
+            filled.append((test, pool.pool(P[:, test], mask[:, test])))
+    fused = mean_over_folds(filled, P.shape[1], P.shape[2] if P.ndim == 3 else 0)
+    some = mask.any(axis=0) & np.isfinite(fused if P.ndim == 2 else fused[:, 0])
+    if P.ndim == 3 and some.any():
+        fused[some] = fusion._calibrate(fused[some])
+    return fused
+
+
+def _mask_of(fusion: Any, keep: np.ndarray) -> np.ndarray:
+    """Which members take part in each row."""
+    names, present = fusion._used_blocks(), fusion._oof["present"]
+    known = np.isfinite(
+        fusion.oof_predictions_ if fusion.oof_predictions_.ndim == 2 else fusion.oof_predictions_[..., 0]
+    )
+    kept = present & keep
+    joint = [names.index(name) for name in fusion._joint_blocks()]
+    whole = (kept[joint] == present[joint]).all(axis=0)
+    rows = [whole if fusion._is_joint(block) else kept[names.index(block)] for block in fusion.member_blocks_]
+    return known & np.array(rows)
+
+
+def expected_scores(fusion: Any) -> np.ndarray:
     """Rows, log-loss and accuracy (regression: RMSE and R2) of each of ``fusion.patterns_``, out of fold.
 
-    Measured on all rows that hold at least the blocks of the pattern, with the members of the others left out. The
-    joint member takes part only in rows that hold just these blocks: its predictions for other rows saw more.
+    Measured on all rows that hold at least the blocks of the pattern, with the members of the others left out.
 
     Returns
     -------
     ndarray of shape (n_patterns, 3)
         NaN where no row holds the pattern.
     """
-    names = fusion._used_blocks()
-    present = blocks.present[[blocks.names.index(name) for name in names]]
-    known = np.isfinite(P if P.ndim == 2 else P[..., 0])
-    out = np.full((len(fusion.patterns_), 3), np.nan)
-    for p, pattern in enumerate(fusion.patterns_):
-        rows = present[pattern].all(axis=0)
-        exact = rows & ~present[~pattern].any(axis=0)
-        allowed = {name for name, there in zip(names, pattern, strict=True) if there}
-        mask = np.zeros_like(known)
-        for m, block in enumerate(fusion.member_blocks_):
-            if block in allowed:
-                mask[m] = known[m] & rows
-            elif fusion._is_joint(block):
-                mask[m] = known[m] & exact
-        out[p] = _score(fusion, P, mask, rows, pools, ledger)
-    return out
+    present = fusion._oof["present"]
+    scores = []
+    for pattern in fusion.patterns_:
+        keep = np.repeat(pattern[:, None], present.shape[1], axis=1)
+        rows = present[pattern].all(axis=0) & _mask_of(fusion, keep).any(axis=0)
+        scores.append(_score(oof_predictions(fusion, keep), rows, fusion._oof))
+    return np.array(scores)
 
 
-def _score(fusion: Any, P: np.ndarray, mask: np.ndarray, rows: np.ndarray, pools: list, ledger: Ledger) -> np.ndarray:
-    fused = np.full(P.shape[1:], np.nan)
-    for _, test, pool in pools:
-        test = test[rows[test] & mask[:, test].any(axis=0)]
-        if len(test):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", MissingModalityWarning)
-                fused[test] = pool.pool(P[:, test], mask[:, test])
-    chosen = np.flatnonzero(np.isfinite(fused if P.ndim == 2 else fused[:, 0]))
-    if ledger.sample_weight is not None:
-        chosen = chosen[ledger.sample_weight[chosen] > 0]
+def _score(fused: np.ndarray, rows: np.ndarray, oof: dict[str, Any]) -> np.ndarray:
+    chosen = np.flatnonzero(rows & np.isfinite(fused if fused.ndim == 1 else fused[:, 0]))
+    if oof["sample_weight"] is not None:
+        chosen = chosen[oof["sample_weight"][chosen] > 0]
     if not len(chosen):
         return np.array([0, np.nan, np.nan])
-    y, weight = ledger.y[chosen], None if ledger.sample_weight is None else ledger.sample_weight[chosen]
-    if P.ndim == 3:
-        proba = fusion._calibrate(fused[chosen])
+    y, weight = oof["y"][chosen], None if oof["sample_weight"] is None else oof["sample_weight"][chosen]
+    if fused.ndim == 2:
+        proba = fused[chosen]
         truth = np.maximum(proba[np.arange(len(y)), y], 1e-15)
         return np.array([len(y), -np.average(np.log(truth), weights=weight), _mean(proba.argmax(axis=1) == y, weight)])
     error = np.average((fused[chosen] - y) ** 2, weights=weight)

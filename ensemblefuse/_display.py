@@ -1,0 +1,100 @@
+"""What all pictures share: colours, axes, the way of a scikit-learn Display. Floor 0: no imports from the library but
+`_optional`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ensemblefuse._optional import import_optional
+
+__all__ = ["BaseDisplay", "colors_of", "new_axes"]
+
+# The palette of Okabe and Ito, which people with any kind of colour vision tell apart; yellow, pale on white, is last.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MUTED = "0.6"
+
+
+def colors_of(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each modality: the same one in every picture that is given the same names in the same order."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def new_axes(ax: Any, needed_by: str, *, width: float = 6.4, height: float = 4.0) -> Any:
+    """The given axes, or those of a new figure of this size in inches; without the spines that carry nothing.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    pyplot = import_optional("matplotlib.pyplot", package="matplotlib", needed_by=needed_by)
+    if ax is None:
+        _, ax = pyplot.subplots(figsize=(width, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+class BaseDisplay:
+    """Base of the Displays: holds a result, and draws it when asked.
+
+    A subclass names the function that makes its result, `_compute`, and draws in `_draw`.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    """
+
+    _compute: ClassVar[Any]
+    _size: ClassVar[tuple[float, float]] = (6.4, 4.0)
+
+    def __init__(self, result: Any):
+        self.result = result
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *args: Any, ax: Any = None, **params: Any) -> Any:
+        """Compute the result for a fitted model, and draw it.
+
+        Parameters
+        ----------
+        estimator : fitted model
+        *args, **params
+            Of the function that makes the result.
+        ax : matplotlib Axes, optional
+
+        Returns
+        -------
+        Display
+        """
+        return cls(cls._compute(estimator, *args, **params)).plot(ax=ax)
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw on `ax`, or on a new figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        width, height = self._figsize()
+        ax = new_axes(ax, type(self).__name__, width=width, height=height)
+        self._draw(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _figsize(self) -> tuple[float, float]:
+        return self._size
+
+    def _draw(self, ax: Any) -> None:
+        raise NotImplementedError

@@ -1,0 +1,71 @@
+"""Intervals by the bootstrap over rows, or over groups of rows. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+__all__ = ["bootstrap_means", "interval", "resample_weights"]
+
+
+def resample_weights(n_rows: int, n_resamples: int, random_state: Any = None, groups: Any = None) -> np.ndarray:
+    """How often each row is drawn in each resample.
+
+    Parameters
+    ----------
+    n_rows, n_resamples : int
+    random_state : int, RandomState or None
+    groups : array of shape (n_rows,), optional
+        Rows of one group are drawn together: those of one patient, or of one recording, are no independent sample.
+
+    Returns
+    -------
+    ndarray of shape (n_resamples, n_rows), dtype float
+    """
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1; got {n_resamples!r}.")
+    rng = check_random_state(random_state)
+    units = np.arange(n_rows) if groups is None else np.asarray(groups)
+    codes = np.unique(units, return_inverse=True)[1].reshape(-1)
+    n_units = len(np.unique(codes))
+    counts = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_resamples)
+    return counts[:, codes].astype(float)
+
+
+def bootstrap_means(values: np.ndarray, draws: np.ndarray, sample_weight: np.ndarray | None = None) -> np.ndarray:
+    """Weighted mean of the rows of each resample.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, ...)
+    draws : ndarray of shape (n_resamples, n_rows)
+        See `resample_weights`.
+    sample_weight : ndarray of shape (n_rows,), optional
+
+    Returns
+    -------
+    ndarray of shape (n_resamples, ...)
+        NaN in a resample that drew rows of no weight alone.
+    """
+    weight = draws if sample_weight is None else draws * sample_weight
+    total = weight.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        flat = weight @ values.reshape(len(values), -1) / total[:, None]
+    return flat.reshape(len(draws), *values.shape[1:])
+
+
+def interval(samples: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval over the first axis (Efron, 1979): low and high end; NaN resamples are left out.
+
+    Raises
+    ------
+    ValueError
+        If `level` is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"confidence_level must be between 0 and 1; got {level!r}.")
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(samples, [tail, 1 - tail], axis=0)
+    return low, high

@@ -1,0 +1,313 @@
+"""What a model says with only some of its modalities: from its ledger, by hiding them, or by fitting anew. Floor 4."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse.blocks import SEPARATOR
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.fusion._joint import JOINT
+from ensemblefuse.fusion._ledger import make_splits, mean_over_folds
+from ensemblefuse.fusion._members import take_rows
+from ensemblefuse.fusion._patterns import oof_predictions
+from ensemblefuse.table import to_frame
+
+__all__ = ["SubsetPredictions", "all_subsets", "default_metric", "predict_subsets", "row_values"]
+
+METHODS = ("auto", "ledger", "predict", "refit")
+_MOST = 8
+
+
+@dataclass
+class SubsetPredictions:
+    """Predictions with each of some subsets of the modalities, for the same rows.
+
+    Attributes
+    ----------
+    names : list of str
+        All modalities of the model.
+    subsets : list of tuple of str
+    predictions : ndarray of shape (n_subsets, n_rows, n_classes), or (n_subsets, n_rows) in regression
+    y : ndarray of shape (n_rows,)
+        Class codes, or numbers.
+    rows : ndarray of int
+        Positions of these rows among those of fit, or of `X`: rows without a prediction are left out.
+    present : ndarray of shape (n_modalities, n_rows), dtype bool
+    sample_weight : ndarray of shape (n_rows,), or None
+    classes : ndarray, or None in regression
+    method : {"ledger", "predict", "refit"}
+    n_fits : int
+        Models that were fitted for it.
+    notes : list of str
+    """
+
+    names: list[str]
+    subsets: list[tuple[str, ...]]
+    predictions: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+    present: np.ndarray
+    sample_weight: np.ndarray | None
+    classes: np.ndarray | None
+    method: str
+    n_fits: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, subset: Sequence[str]) -> np.ndarray:
+        """Predictions with this subset."""
+        wanted = set(subset)
+        return self.predictions[[set(s) for s in self.subsets].index(wanted)]
+
+
+def all_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every subset, the empty one first, the whole last.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 8 names.
+    """
+    if len(names) > _MOST:
+        raise ValueError(
+            f"the model has {len(names)} modalities, {2 ** len(names)} subsets; all are taken for up to {_MOST}."
+        )
+    return [subset for size in range(len(names) + 1) for subset in combinations(names, size)]
+
+
+def predict_subsets(
+    model: Any,
+    subsets: Sequence[Sequence[str]],
+    X: Any = None,
+    y: Any = None,
+    *,
+    method: str = "auto",
+    cv: Any = 5,
+    groups: Any = None,
+) -> SubsetPredictions:
+    """What a fitted model says of the same rows with each of these subsets of its modalities.
+
+    Parameters
+    ----------
+    model : fitted model
+        See `ModelParts`.
+    subsets : list of lists of str
+        The empty one means that nothing is known: the class frequencies, or the mean.
+    X : DataFrame of n_samples rows, optional
+        Rows that the model was not fitted on for ``"predict"``; the rows of fit for ``"refit"``.
+    y : array of shape (n_samples,), optional
+    method : {"auto", "ledger", "predict", "refit"}
+        ``"ledger"``: out-of-fold predictions that the model keeps, nothing is fitted; decision-level fusion alone.
+        ``"predict"``: the modalities are hidden from the fitted model. ``"refit"``: cross-validation of a clone for
+        each subset, the truth about the data, and ``len(subsets)`` times `cv` fits. ``"auto"``: predict if `X` is
+        given, else ledger.
+    cv : int, splitter or iterable
+        For ``"refit"``.
+    groups : array of shape (n_samples,), optional
+        For ``"refit"``: rows of one group stay on one side of a split.
+
+    Returns
+    -------
+    SubsetPredictions
+
+    Raises
+    ------
+    ValueError
+        If the method needs what is not given.
+    """
+    parts = ModelParts(model)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+    chosen = [tuple(name for name in parts.names if name in set(subset)) for subset in _known(subsets, parts)]
+    if method == "auto":
+        method = "ledger" if X is None else "predict"
+    if method == "ledger":
+        return _from_ledger(parts, chosen)
+    if X is None or y is None:
+        raise ValueError(f'method="{method}" needs X and y.')
+    X = X if isinstance(X, np.ndarray) else to_frame(X)
+    if len(X) != len(np.asarray(y)):
+        raise ValueError(f"X has {len(X)} rows and y {len(np.asarray(y))}.")
+    codes = parts.encode_labels(y)
+    if method == "predict":
+        return _by_hiding(parts, chosen, X, codes)
+    return _by_fitting(parts, chosen, X, np.asarray(y), codes, cv, groups)
+
+
+def _known(subsets: Sequence[Sequence[str]], parts: ModelParts) -> Sequence[Sequence[str]]:
+    unknown = sorted({name for subset in subsets for name in subset} - set(parts.names))
+    if unknown:
+        raise ValueError(f"the model has no modality {unknown}; it has {parts.names}.")
+    return subsets
+
+
+def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]]) -> SubsetPredictions:
+    if not parts.has_ledger:
+        raise ValueError(
+            f"{type(parts.core).__name__} keeps no out-of-fold predictions of single modalities, as decision-level "
+            'fusion does. Give X and y: rows that the model was not fitted on (method="predict"), or the rows of fit '
+            '(method="refit").'
+        )
+    oof = parts.core._oof
+    n = len(oof["y"])
+    masks = [np.repeat(np.array([[name in subset] for name in parts.names]), n, axis=1) for subset in subsets]
+    predictions = np.stack([oof_predictions(parts.core, mask) for mask in masks])
+    notes = []
+    if parts.core.member_blocks_[-1:] == [JOINT] and any(1 < len(s) < len(parts.names) for s in subsets):
+        notes.append(
+            "The ledger has the joint member for whole rows only; subsets of two or more modalities go without it. "
+            'method="refit" fits it for each subset.'
+        )
+    return _kept(parts, subsets, predictions, oof["y"], oof["present"], oof["sample_weight"], "ledger", 0, notes)
+
+
+def _by_hiding(parts: ModelParts, subsets: list[tuple[str, ...]], X: Any, codes: np.ndarray) -> SubsetPredictions:
+    Z = parts.encode(X)
+    present = parts.present(Z)
+    masks = [np.repeat(np.array([[name in subset] for name in parts.names]), len(codes), axis=1) for subset in subsets]
+    predictions = np.stack([parts.predict(parts.hide(Z, mask)) for mask in masks])
+    return _kept(parts, subsets, predictions, codes, present, None, "predict", 0, [])
+
+
+def _by_fitting(parts, subsets, X, y, codes, cv, groups) -> SubsetPredictions:
+    splits = make_splits(cv, codes, groups, classify=parts.classify)
+    present = parts.present(parts.encode(X))
+    n_classes = len(parts.classes) if parts.classify else 0
+    predictions, n_fits = [], 0
+    for subset in subsets:
+        filled = []
+        for train, test in splits:
+            if subset:
+                filled.append((test, _fit_predict(parts, subset, X, y, train, test, groups)))
+                n_fits += 1
+            else:
+                filled.append((test, _prior(codes[train], len(test), n_classes)))
+        predictions.append(mean_over_folds(filled, len(codes), n_classes))
+    notes = [f"{n_fits} models were fitted: {len(splits)} folds of {sum(map(bool, subsets))} subsets."]
+    return _kept(parts, subsets, np.stack(predictions), codes, present, None, "refit", n_fits, notes)
+
+
+def _prior(codes: np.ndarray, n_rows: int, n_classes: int) -> np.ndarray:
+    if not n_classes:
+        return np.full(n_rows, codes.mean())
+    return np.tile(np.bincount(codes, minlength=n_classes) / len(codes), (n_rows, 1))
+
+
+def _fit_predict(parts: ModelParts, subset: tuple[str, ...], X: Any, y: np.ndarray, train, test, groups) -> np.ndarray:
+    """Predictions for test rows of a clone that knows this subset alone and is fitted on the training rows."""
+    with config_context(enable_metadata_routing=False):
+        if isinstance(parts.model, Pipeline):
+            model, name = clone(parts.model), parts.model.steps[-1][0]
+            model.set_params(**{f"{name}__{key}": value for key, value in _fewer(parts.fusion, subset).items()})
+            _drop(model, set(parts.names) - set(subset))
+        else:
+            model, name, X = clone(parts.fusion), "", _named_table(parts, X)
+            model.set_params(**_fewer(parts.fusion, subset))
+            X = X[[column for column in X.columns if column.split(SEPARATOR, 1)[0] in subset]]
+        takes = groups is not None and "groups" in inspect.signature(parts.fusion.fit).parameters
+        key = f"{name}__groups" if name else "groups"
+        model.fit(take_rows(X, train), y[train], **({key: np.asarray(groups)[train]} if takes else {}))
+    fitted = ModelParts(model)
+    said = fitted.predict(fitted.encode(take_rows(X, test)))
+    if not parts.classify:
+        return said
+    assert parts.classes is not None and fitted.classes is not None
+    out = np.zeros((len(test), len(parts.classes)))
+    out[:, np.searchsorted(parts.classes, fitted.classes)] = said
+    return out
+
+
+def _fewer(fusion: Any, subset: tuple[str, ...]) -> dict[str, Any]:
+    """Parameters of the fusion that name modalities, without those that are not in the subset."""
+    known = {JOINT, *getattr(fusion, "blocks_", {}), *(fusion.get_params(deep=False).get("blocks") or {})}
+    changed: dict[str, Any] = {}
+    for key, value in fusion.get_params(deep=False).items():
+        if isinstance(value, Mapping) and value and set(value) <= known:
+            changed[key] = {name: part for name, part in value.items() if name in subset or name == JOINT}
+    if "blocks" in changed:
+        changed["blocks"] = None  # the table's columns name their blocks by now
+    return changed
+
+
+def _drop(model: Pipeline, names: set[str]) -> None:
+    for _, step in model.steps[:-1]:
+        given = [name for name, _, _ in getattr(step, "transformers", [])]
+        step.set_params(**{name: "drop" for name in names if name in given})
+
+
+def _named_table(parts: ModelParts, X: Any) -> pd.DataFrame:
+    """A table whose columns name their blocks, whatever `blocks=` says."""
+    frame = pd.DataFrame(X) if isinstance(X, np.ndarray) else X
+    columns = {}
+    for name in parts.names:
+        for i, position in enumerate(parts.core.blocks_[name]):
+            columns[f"{name}{SEPARATOR}{i}"] = frame.iloc[:, position]
+    return pd.DataFrame(columns)
+
+
+def _kept(parts, subsets, predictions, y, present, weight, method, n_fits, notes) -> SubsetPredictions:
+    flat = predictions if predictions.ndim == 2 else predictions[..., 0]
+    rows = np.isfinite(flat).all(axis=0)
+    if weight is not None:
+        rows &= weight > 0
+    left = int((~rows).sum())
+    if not rows.any():
+        raise ValueError("no row has a prediction with every subset; the splits test none, or every weight is 0.")
+    if left:
+        notes = [*notes, f"{left} of {len(rows)} rows have no out-of-fold prediction and are left out."]
+    weight = None if weight is None else weight[rows]
+    kept = np.flatnonzero(rows)
+    predictions, y, present = predictions[:, rows], y[rows], present[:, rows]
+    return SubsetPredictions(
+        parts.names, subsets, predictions, y, kept, present, weight, parts.classes, method, n_fits, notes
+    )
+
+
+# ---------------------------------------------------------------------- what a prediction is worth
+
+_FLOOR = 1e-15
+
+
+def default_metric(classify: bool) -> str:
+    return "log_loss" if classify else "squared_error"
+
+
+def row_values(predictions: np.ndarray, y: np.ndarray, metric: str) -> np.ndarray:
+    """What each prediction is worth, the greater the better; the mean over rows is the score.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (..., n_rows, n_classes), or (..., n_rows) in regression
+    y : ndarray of shape (n_rows,)
+        Class codes, or numbers.
+    metric : str
+        Classification: ``"log_loss"`` (log of the true class's probability, in nats), ``"accuracy"``, ``"brier"``
+        (minus the squared distance to the true class, from 0 to 2). Regression: ``"squared_error"`` and
+        ``"absolute_error"``, negative.
+
+    Returns
+    -------
+    ndarray of shape (..., n_rows)
+    """
+    numbers = {"squared_error": lambda d: -(d**2), "absolute_error": lambda d: -np.abs(d)}
+    classes = ("log_loss", "accuracy", "brier")
+    if metric in numbers and predictions.ndim >= 1 and predictions.shape[-1] == len(y) and y.dtype.kind == "f":
+        return numbers[metric](predictions - y)
+    if metric not in classes or y.dtype.kind == "f":
+        allowed = tuple(numbers) if y.dtype.kind == "f" else classes
+        raise ValueError(f"metric must be one of {allowed}; got {metric!r}.")
+    truth = np.take_along_axis(predictions, np.broadcast_to(y[:, None], (*predictions.shape[:-1], 1)), -1)[..., 0]
+    if metric == "log_loss":
+        return np.log(np.maximum(truth, _FLOOR))
+    if metric == "accuracy":
+        return (predictions.argmax(axis=-1) == y).astype(float)
+    return -((predictions**2).sum(axis=-1) - 2 * truth + 1)

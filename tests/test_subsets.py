@@ -1,0 +1,161 @@
+"""What a model says with only some of its modalities: from the ledger, by hiding, by fitting anew."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_blocks
+from numpy.testing import assert_allclose
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold
+
+from ensemblefuse import (
+    ConformalFusionClassifier,
+    DecisionFusionClassifier,
+    DecisionFusionRegressor,
+    FeatureFusionClassifier,
+    FunctionEncoder,
+    FusionSearchCV,
+    make_fusion_pipeline,
+)
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
+
+HEAD = LogisticRegression()
+
+
+@pytest.fixture(scope="module")
+def gaps():
+    X, y = make_blocks(n=120)
+    X.loc[:9, [c for c in X if c.startswith("text")]] = np.nan
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def fitted(gaps):
+    return DecisionFusionClassifier(HEAD, cv=3).fit(*gaps)
+
+
+def test_the_ledger_with_all_modalities_is_the_fused_ledger(fitted):
+    said = predict_subsets(fitted, [fitted.blocks_])
+    assert_allclose(said.of(["image", "text", "audio"]), fitted.oof_proba_[said.rows], atol=0.02)
+    assert said.method == "ledger" and said.n_fits == 0
+
+
+def test_the_ledger_with_nothing_is_the_class_frequencies(fitted, gaps):
+    said = predict_subsets(fitted, [[]])
+    assert_allclose(said.of([]), 1 / 3, atol=0.02)  # of each fold
+
+
+def test_the_ledger_of_one_modality_is_that_of_a_model_that_knows_it_alone(gaps):
+    X, y = gaps
+    both = DecisionFusionClassifier(HEAD, cv=3, joint=False, calibration=None).fit(X, y)
+    said = predict_subsets(both, [["image"]]).of(["image"])
+    truth = np.searchsorted(both.classes_, y)
+    alone = both.oof_predictions_[both.member_names_.index("image")]
+    # The pool may sharpen the member; which rows it gets right does not change.
+    assert (said.argmax(axis=1) == alone.argmax(axis=1)).mean() > 0.95
+    assert row_values(said, truth, "accuracy").mean() > 0.5
+
+
+def test_asking_the_ledger_fits_nothing(fitted, monkeypatch):
+    monkeypatch.setattr(LogisticRegression, "fit", lambda *_, **__: pytest.fail("a head was fitted"))
+    predict_subsets(fitted, all_subsets(list(fitted.blocks_)))
+
+
+def test_hiding_a_modality_is_leaving_its_columns_empty(fitted, gaps):
+    X, y = gaps
+    said = predict_subsets(fitted, [["image"], ["image", "text", "audio"]], X, y)
+    hidden = X.copy()
+    hidden[[c for c in X if not c.startswith("image")]] = np.nan
+    assert_allclose(said.of(["image"]), fitted.predict_proba(hidden))
+    assert_allclose(said.of(list(fitted.blocks_)), fitted.predict_proba(X))
+    assert said.method == "predict"
+
+
+def test_a_refit_of_all_modalities_is_an_ordinary_cross_validation(gaps):
+    X, y = gaps
+    model = FeatureFusionClassifier(HEAD).fit(X, y)
+    said = predict_subsets(model, [["image"], ["image", "text", "audio"], []], X, y, method="refit", cv=3)
+    assert said.n_fits == 6
+    right = {s: row_values(said.of(s), said.y, "accuracy").mean() for s in said.subsets}
+    assert right["image", "text", "audio"] > right[("image",)] > right[()]
+
+
+def test_a_refit_of_a_pipeline_drops_the_encoder(gaps):
+    df = pd.DataFrame({"title": ["a", "bb"] * 20, "price": np.tile([1.0, 5.0], 20)})
+    y = np.tile([0, 1], 20)
+    modalities = [("text", FunctionEncoder(lambda title: [len(title)]), "title"), ("tabular", "passthrough", ["price"])]
+    estimators = {"text": LogisticRegression(), "tabular": LogisticRegression()}
+    model = make_fusion_pipeline(modalities, DecisionFusionClassifier(estimators, cv=2)).fit(df, y)
+    said = predict_subsets(model, [["text"], ["tabular"]], df, y, method="refit", cv=2)
+    assert (row_values(said.predictions, said.y, "accuracy").mean(axis=1) == 1).all()
+    assert ModelParts(model).columns == {"text": ["title"], "tabular": ["price"]}
+
+
+def test_blocks_of_an_array_are_refitted_by_name():
+    X, y = make_blocks(n=90)
+    blocks = {"left": slice(0, 6), "right": slice(6, 13)}
+    model = DecisionFusionClassifier({"left": HEAD, "right": HEAD}, cv=3, blocks=blocks).fit(X.to_numpy(), y)
+    said = predict_subsets(model, [["left"], ["right"]], X.to_numpy(), y, method="refit", cv=3)
+    assert (row_values(said.predictions, said.y, "accuracy").mean(axis=1) > 0.5).all()
+
+
+def test_searches_and_wrappers_are_looked_into(gaps):
+    X, y = gaps
+    candidates = {"hybrid": DecisionFusionClassifier(HEAD, cv=3)}
+    assert ModelParts(FusionSearchCV(candidates, cv=3).fit(X, y)).has_ledger
+    assert ModelParts(ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3)).fit(X, y)).has_ledger
+    grid = GridSearchCV(DecisionFusionClassifier(HEAD, cv=3), {"joint": [False]}, cv=2).fit(X, y)
+    assert ModelParts(grid).names == ["image", "text", "audio"]
+    with pytest.raises(TypeError, match="must be a fusion estimator.*LogisticRegression"):
+        ModelParts(LogisticRegression().fit(X.fillna(0), y))
+
+
+def test_rows_of_several_test_folds_have_the_mean(gaps):
+    X, y = gaps
+    model = DecisionFusionClassifier(HEAD, cv=RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=0)).fit(
+        X, y
+    )
+    said = predict_subsets(model, [["image"]])
+    assert_allclose(said.of(["image"]).sum(axis=1), 1)
+    assert len(said.rows) == len(X)
+
+
+def test_a_dropped_block_and_a_regression():
+    X, _ = make_blocks(n=80)
+    y = X["image__0"].to_numpy() + X["text__0"].to_numpy()
+    model = DecisionFusionRegressor({"image": Ridge(), "text": Ridge(), "audio": "drop"}, cv=3, joint=False).fit(X, y)
+    said = predict_subsets(model, all_subsets(["image", "text"]))
+    score = dict(zip(said.subsets, row_values(said.predictions, said.y, "squared_error").mean(axis=1), strict=True))
+    assert score["image", "text"] > score[("image",)] > score[()]
+    assert said.of([]).std() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "guess"}, "method must be one of"),
+        ({"subsets": [["smell"]]}, "no modality \\['smell'\\]"),
+        ({"method": "refit"}, "needs X and y"),
+        ({"model": "feature"}, "FeatureFusionClassifier keeps no out-of-fold predictions"),
+    ],
+)
+def test_a_wrong_question_says_what_to_do(fitted, gaps, change, message):
+    model = FeatureFusionClassifier(HEAD).fit(*gaps) if change.pop("model", None) else fitted
+    with pytest.raises(ValueError, match=message):
+        predict_subsets(model, change.pop("subsets", [["image"]]), **change)
+
+
+def test_a_label_that_the_model_never_saw_is_named(fitted, gaps):
+    with pytest.raises(ValueError, match="'class 9', which the model never saw|class 9"):
+        predict_subsets(fitted, [["image"]], gaps[0], np.where(gaps[1] == "class 0", "class 9", gaps[1]))
+
+
+def test_what_predictions_are_worth():
+    P, y = np.array([[0.8, 0.2], [0.4, 0.6]]), np.array([0, 0])
+    assert_allclose(row_values(P, y, "log_loss"), np.log([0.8, 0.4]))
+    assert_allclose(row_values(P, y, "accuracy"), [1, 0])
+    assert_allclose(row_values(P, y, "brier"), [-0.08, -0.72])
+    assert_allclose(row_values(np.array([1.0, 3.0]), np.array([1.0, 1.0]), "squared_error"), [0, -4])
+    with pytest.raises(ValueError, match="metric must be one of"):
+        row_values(P, y, "squared_error")
