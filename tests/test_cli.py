@@ -234,7 +234,7 @@ def test_fit_and_predict_a_number(capsys, shop, tmp_path):
     assert code == 0 and "RMSE" in out
     code, out, _ = run(capsys, "predict", path, shop / "shop.csv")
     header = out.splitlines()[0].split(",")
-    assert header[-1] == "prediction" and not any(name.startswith("proba_") for name in header)
+    assert header[-2:] == ["prediction", "error"] and not any(name.startswith("proba_") for name in header)
 
 
 def test_predict_keeps_rows_and_columns_and_adds_its_own(capsys, shop, model_file, tmp_path):
@@ -255,7 +255,11 @@ def test_predict_writes_csv_to_standard_output_and_the_index_with_it(capsys, sho
     code, out, err = run(capsys, "predict", model_file, shop / "shop.parquet")
     lines = out.splitlines()
     assert (code, err, len(lines)) == (0, "", 25)
-    assert lines[0].startswith("sku,photo") and lines[0].endswith("proba_triangle") and lines[1].startswith("sku0000")
+    assert (
+        lines[0].startswith("sku,photo")
+        and lines[0].endswith("proba_triangle,error")
+        and lines[1].startswith("sku0000")
+    )
 
 
 def test_predict_refuses_what_would_lose_data(capsys, shop, model_file, tmp_path):
@@ -322,9 +326,16 @@ def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, sho
     assert code == 1 and "row 'sku0000'" in err and "--on-error missing" in err and "Traceback" not in err
     code, out, err = run(capsys, "fit", shop / "broken.parquet", *shape, "-o", "b.fuse", "--on-error", "missing")
     assert code == 0 and err.startswith("warning: ") and "'sku0000'" in err and len(err.splitlines()) == 1
-    code, _, err = run(capsys, "predict", "m.fuse", shop / "broken.parquet")
-    assert code == 1 and "row 'sku0000'" in err
-    assert run(capsys, "predict", "m.fuse", shop / "broken.parquet", "--on-error", "missing")[0] == 0
+    code, _, err = run(capsys, "predict", "m.fuse", shop / "broken.parquet", "--on-error", "raise")
+    assert code == 1 and "row 'sku0000'" in err and "'photo'" in err
+    for policy, predicted in (("keep", 23), ("missing", 24)):
+        code, _, err = run(
+            capsys, "predict", "m.fuse", shop / "broken.parquet", "-o", f"{policy}.csv", "--on-error", policy
+        )
+        written = pd.read_csv(f"{policy}.csv", index_col="sku")
+        assert code == 0 and "1 rows hold a cell that cannot be read" in err
+        assert (len(written), written["prediction"].notna().sum(), written["error"].notna().sum()) == (24, predicted, 1)
+        assert "'photo'" in written.loc["sku0000", "error"]
 
 
 # ---------------------------------------------------------------------- cache

@@ -72,15 +72,24 @@ def _verify(found: EmbeddingCache, args: Namespace) -> int:
 
 def _compare(found: EmbeddingCache, args: Namespace) -> int:
     """Encode cells of a table again with a model's encoders; the number of vectors that differ."""
-    from ensemblefuse.cli._commands import model_features
-    from ensemblefuse.cli._tables import read_table, steps
+    from ensemblefuse.cli._tables import (
+        check_any_column,
+        columns_of,
+        model_modalities,
+        path_columns,
+        read_table,
+        resolve_paths,
+        steps,
+    )
     from ensemblefuse.encoders import BaseEncoder
     from ensemblefuse.persistence import load_model
 
     path, table = check_input(args.model, "model"), read_table(args.table)
     model = load_model(path)
-    args.on_error = None
-    X = model_features(model, table, args)
+    modalities = model_modalities(model, args.model)
+    check_any_column(modalities, table.columns, args.table)
+    wanted = [column for column in columns_of(modalities) if column in table.columns]
+    X = resolve_paths(table[wanted], path_columns(modalities), Path(args.table).parent)
     n_differing = 0
     for name, transformer, columns in model.named_steps["encode"].transformers:
         encoder = steps(transformer)[0]

@@ -1,4 +1,4 @@
-"""``ensemblefuse fit``, ``evaluate`` and ``predict``. Floor 5."""
+"""``ensemblefuse fit`` and ``evaluate``. Floor 5."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
-from sklearn.pipeline import Pipeline
 
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
-from ensemblefuse.cli._report import CommandError, UsageError, did_you_mean
+from ensemblefuse.cli._report import CommandError
 from ensemblefuse.cli._tables import (
     check_column,
-    check_input,
     check_output,
-    check_table_suffix,
     columns_of,
     path_columns,
     read_table,
     read_target,
     resolve_paths,
     set_on_error,
-    write_table,
 )
 from ensemblefuse.compose import infer_modalities, make_fusion_pipeline
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
@@ -184,57 +180,3 @@ def evaluate(args: Namespace) -> int:
         if not args.quiet:
             print(f"wrote {output}", file=sys.stderr)
     return 0
-
-
-# ---------------------------------------------------------------------- predict
-
-
-def predict(args: Namespace) -> int:
-    """``ensemblefuse predict``."""
-    from ensemblefuse.persistence import load_model
-
-    output = check_output(args.output) if args.output else None
-    if output is not None:
-        check_table_suffix(output)
-    path = check_input(args.model, "model")
-    table = read_table(args.table)
-    if output is not None and output.exists() and output.samefile(args.table):
-        raise UsageError(f"{output} is the table to predict; write the predictions to another file.")
-    model = load_model(path)
-    X = model_features(model, table, args)
-    new = _predictions(model, X)
-    taken = [column for column in new.columns if column in table.columns]
-    if taken:
-        raise CommandError(f"{args.table} has the columns {taken} already; rename or remove them.")
-    write_table(pd.concat([table, new], axis=1), output)
-    if output is not None and not args.quiet:
-        print(f"wrote {output}: {len(new)} rows", file=sys.stderr)
-    return 0
-
-
-def model_features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
-    """The columns of a table that a model takes, paths resolved."""
-    if not isinstance(model, Pipeline) or "encode" not in model.named_steps:
-        raise CommandError(f"{args.model} holds a {type(model).__name__}, no model of make_fusion_pipeline.")
-    encode = model.named_steps["encode"]
-    modalities = [m for m in encode.transformers if not (isinstance(m[1], str) and m[1] == "drop")]
-    wanted = columns_of(modalities)
-    present = [column for column in wanted if column in table.columns]
-    if not present:
-        raise CommandError(
-            f"{args.table} has none of the columns of the model, {wanted}; it has {list(table.columns)}."
-            f"{did_you_mean(wanted[0], table.columns)}"
-        )
-    if args.on_error is not None:  # of the fitted encoders, which carry out `transform`
-        set_on_error([(n, t, c) for n, t, c in encode.transformers_ if not isinstance(t, str)], args.on_error)
-    return resolve_paths(table[present], path_columns(modalities), Path(args.table).parent)
-
-
-def _predictions(model: Pipeline, X: pd.DataFrame) -> pd.DataFrame:
-    blocks = model[:-1].transform(X)  # once: encoding is dear where the cache is off
-    fusion = model[-1]
-    columns = {"prediction": fusion.predict(blocks)}
-    if hasattr(fusion, "predict_proba"):
-        for label, column in zip(fusion.classes_, fusion.predict_proba(blocks).T, strict=True):
-            columns[f"proba_{label}"] = column
-    return pd.DataFrame(columns, index=X.index)

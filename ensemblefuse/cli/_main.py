@@ -190,10 +190,12 @@ def _add_predict(commands) -> None:
     command = _command(
         commands,
         "predict",
-        "_commands:predict",
+        "_predict:predict",
         "predict the rows of a table with a saved model\n\n"
-        "Adds the column 'prediction', and 'proba_<class>' for each class, to the columns of the table. Columns of\n"
-        "the model that the table lacks count as missing.",
+        "Adds the column 'prediction', 'proba_<class>' for each class, and 'error' to the columns of the table.\n"
+        "Every row is kept: one with a cell that cannot be read has no prediction, and the reason in 'error'.\n"
+        "Columns of the model that the table lacks count as missing. The table is read and written in pieces, and\n"
+        "may be longer than the memory; --resume goes on with a run that was stopped.",
         "ensemblefuse predict shop.fuse new.csv -o predictions.csv",
     )
     command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
@@ -201,7 +203,17 @@ def _add_predict(commands) -> None:
     command.add_argument(
         "-o", "--output", metavar="OUT", help="a .csv, .tsv or .parquet file; without it, CSV on standard output"
     )
-    _add_on_error(command, default=None)
+    command.add_argument(
+        "--on-error",
+        choices=("keep", "missing", "raise"),
+        help="a cell that cannot be read: keep the row without a prediction, take the cell as missing, or stop\n"
+        "(default: missing where the model was fitted so, else keep)",
+    )
+    command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    command.add_argument("--restart", action="store_true", help="begin anew, whatever an earlier run has left")
+    command.add_argument(
+        "--chunk-rows", type=_count, default=1000, metavar="N", help="rows read and written at once (%(default)s)"
+    )
 
 
 def _add_inspect(commands) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -74,24 +73,6 @@ def read_table(path: str) -> pd.DataFrame:
     return table
 
 
-def write_table(table: pd.DataFrame, output: Path | None) -> None:
-    """Write to a file, whole or not at all, or as CSV to standard output. Row labels that mean something are kept."""
-    named = not isinstance(table.index, pd.RangeIndex)
-    if output is None:
-        table.to_csv(sys.stdout, index=named)
-        return
-    kind = check_table_suffix(output)
-    temporary = output.with_name(f".{os.getpid()}-{output.name}")
-    try:
-        if kind == "Parquet":
-            table.to_parquet(temporary)
-        else:
-            table.to_csv(temporary, sep="," if kind == "CSV" else "\t", index=named)
-        os.replace(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def check_column(table: pd.DataFrame, column: str, option: str) -> str:
     """A column that an option names and the table has."""
     if column not in table.columns:
@@ -158,3 +139,23 @@ def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> 
             cells = [str(folder / cell) if isinstance(cell, str) else cell for cell in table[column].tolist()]
             resolved[column] = pd.Series(cells, index=table.index, dtype=object)
     return table.assign(**resolved)
+
+
+def model_modalities(model: Any, name: str) -> list[tuple[str, Any, Any]]:
+    """The modalities of a fitted model, with fitted encoders."""
+    if not isinstance(model, Pipeline) or "encode" not in model.named_steps:
+        raise CommandError(f"{name} holds a {type(model).__name__}, no model of make_fusion_pipeline.")
+    encode = model.named_steps["encode"]
+    dropped = {n for n, transformer, _ in encode.transformers if isinstance(transformer, str) and transformer == "drop"}
+    given = {n: columns for n, _, columns in encode.transformers if n not in dropped}
+    return [(n, transformer, given[n]) for n, transformer, _ in encode.transformers_ if n in given]
+
+
+def check_any_column(modalities: Iterable[tuple[str, Any, Any]], columns: Iterable[str], table: str) -> None:
+    """Refuse a table that has none of the columns of a model."""
+    wanted, columns = columns_of(modalities), list(columns)
+    if not set(wanted) & set(columns):
+        raise CommandError(
+            f"{table} has none of the columns of the model, {wanted}; it has {columns}."
+            f"{did_you_mean(wanted[0], columns)}"
+        )

@@ -1,0 +1,161 @@
+"""A table written piece by piece, so that a run that was stopped can go on. Floor 5."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ensemblefuse.cli._report import CommandError, UsageError
+from ensemblefuse.cli._tables import check_table_suffix
+
+_STATE = "state.json"
+
+
+def write_to_stdout(chunks: Iterable[pd.DataFrame]) -> None:
+    """CSV on standard output, chunk by chunk."""
+    for i, chunk in enumerate(chunks):
+        chunk.to_csv(sys.stdout, header=not i, index=_named(chunk))
+        sys.stdout.flush()
+
+
+class Parts:
+    """Pieces of an output file, each written whole or not at all, joined when all are there.
+
+    They lie in a folder beside the output, ``<output>.parts``, with a record of what they were made from; it is removed
+    when the output is whole.
+
+    Parameters
+    ----------
+    output : Path
+    inputs : dict of str to Path
+        Files that the pieces are made from; a run goes on only if these are the same.
+    settings : dict
+        Of the run, JSON-serialisable; they must be the same too.
+    """
+
+    def __init__(self, output: Path, inputs: Mapping[str, Path], settings: Mapping[str, Any]):
+        self.output, self.kind = output, check_table_suffix(output)
+        self.folder = output.with_name(f"{output.name}.parts")
+        self._inputs = {what: _fingerprint(path) for what, path in inputs.items()}
+        self._settings = dict(settings)
+        self._rows: list[int] = []
+
+    def begin(self, *, resume: bool, restart: bool) -> int:
+        """Rows that an earlier run has written; 0 if this is the first."""
+        state = None if restart or not (self.folder / _STATE).is_file() else self._read_state()
+        if state is None or not state["rows"]:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+            self._write_state()
+            return 0
+        if not resume:
+            raise UsageError(
+                f"{self.folder} holds {sum(state['rows'])} rows of a run that was stopped. --resume goes on from "
+                "there, --restart begins anew."
+            )
+        for key, now in (("inputs", self._inputs), ("settings", self._settings)):
+            other = sorted(name for name in {*now, *state[key]} if now.get(name) != state[key].get(name))
+            if other:
+                raise CommandError(
+                    f"{self.folder} was made with another {' and another '.join(other)}, so that its rows do not go "
+                    "with new ones; --restart begins anew."
+                )
+        self._rows = state["rows"]
+        return sum(self._rows)
+
+    def add(self, chunks: Iterable[pd.DataFrame]) -> None:
+        """Write each chunk as a piece."""
+        for chunk in chunks:
+            path = self._piece(len(self._rows))
+            temporary = path.with_suffix(".tmp")
+            if self.kind == "Parquet":
+                chunk.to_parquet(temporary)
+            else:
+                header = not self._rows
+                chunk.to_csv(temporary, sep=self._separator, header=header, index=_named(chunk), lineterminator="\n")
+            os.replace(temporary, path)
+            self._rows.append(len(chunk))
+            self._write_state()
+
+    def finish(self) -> None:
+        """Join the pieces and remove them."""
+        temporary = self.output.with_name(f".{os.getpid()}-{self.output.name}")
+        try:
+            pieces = [self._piece(i) for i in range(len(self._rows))]
+            (_join_parquet if self.kind == "Parquet" else _join_bytes)(pieces, temporary)
+            os.replace(temporary, self.output)
+        finally:
+            temporary.unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
+
+    @property
+    def _separator(self) -> str:
+        return "," if self.kind == "CSV" else "\t"
+
+    def _piece(self, i: int) -> Path:
+        return self.folder / f"{i:08d}"
+
+    def _write_state(self) -> None:
+        state = {"inputs": self._inputs, "settings": self._settings, "rows": self._rows}
+        temporary = self.folder / f"{_STATE}.tmp"
+        temporary.write_text(json.dumps(state))
+        os.replace(temporary, self.folder / _STATE)
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            state = json.loads((self.folder / _STATE).read_text())
+            if isinstance(state["inputs"], dict) and isinstance(state["settings"], dict):
+                return {**state, "rows": [int(n) for n in state["rows"]]}
+        except (ValueError, KeyError, AttributeError, TypeError):
+            pass
+        raise CommandError(f"{self.folder / _STATE} is damaged; --restart begins anew.")
+
+
+def _fingerprint(path: Path) -> str:
+    """Of a small file its content, of a large one its size and time: a table may have a hundred gigabytes."""
+    stat = path.stat()
+    if stat.st_size > 50_000_000:
+        return f"{stat.st_size} {stat.st_mtime_ns}"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _named(table: pd.DataFrame) -> bool:
+    """Whether the row labels mean something."""
+    return not isinstance(table.index, pd.RangeIndex)
+
+
+def _join_bytes(pieces: list[Path], output: Path) -> None:
+    with open(output, "wb") as file:
+        for piece in pieces:
+            with open(piece, "rb") as part:
+                shutil.copyfileobj(part, file)
+
+
+def _join_parquet(pieces: list[Path], output: Path) -> None:
+    """One file of all pieces; a column that is empty in some of them has the type of the others."""
+    import pyarrow
+    from pyarrow import parquet
+
+    schemas = [parquet.read_schema(piece) for piece in pieces]
+    # Of the labels 0, 1, ... each piece names its own range; the joined table counts anew.
+    plain = [schema.remove_metadata() for schema in schemas]
+    schema = pyarrow.unify_schemas(plain, promote_options="permissive")
+    if _index_columns(schemas[0]):
+        schema = schema.with_metadata(schemas[0].metadata)
+    with parquet.ParquetWriter(output, schema) as writer:
+        for piece in pieces:
+            writer.write_table(parquet.read_table(piece).cast(schema))
+
+
+def _index_columns(schema: Any) -> list[str]:
+    """Names of the columns that hold row labels, as pandas wrote them down."""
+    known = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in known if isinstance(name, str)]
