@@ -1,0 +1,222 @@
+"""What each modality is worth to a fused model: exact Shapley values. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse._display import BaseDisplay
+from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.inspection._bars import bars_size, draw_bars
+from ensemblefuse.inspection._shapley_weights import shapley_of
+from ensemblefuse.inspection._worth import UNITS, SubsetWorth, where_from, worth_of_model, worth_of_predictions
+
+__all__ = ["ModalityShapley", "ModalityShapleyDisplay", "modality_shapley"]
+
+
+def modality_shapley(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    method: str = "auto",
+    metric: str | None = None,
+    cv: Any = 5,
+    groups: Any = None,
+    n_resamples: int = 1000,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> ModalityShapley:
+    """How much of the score of a fused model each modality brings: Shapley values over all subsets of modalities.
+
+    A subset is worth the mean score of the predictions that know it alone, less that of predictions that know nothing.
+    A modality is worth what it adds to a subset, averaged over the orders in which the modalities can arrive; the
+    values of all modalities sum to what they are worth together. With the log-loss that is usable information in nats
+    (Xu et al., 2020).
+
+    Parameters
+    ----------
+    model : fitted fusion estimator, pipeline that ends in one, or search over these
+        Up to 8 modalities.
+    X : DataFrame of n_samples rows, optional
+        Rows that the model was not fitted on for ``method="predict"``: those of fit make it look better than it is. The
+        rows of fit for ``"refit"``.
+    y : array of shape (n_samples,), optional
+    method : {"auto", "ledger", "predict", "refit"}
+        ``"ledger"``: from the out-of-fold predictions that decision-level fusion keeps; nothing is fitted or encoded.
+        ``"predict"``: modalities are hidden from the fitted model, which fills or leaves out what is missing in its
+        own way: what the model makes of each modality. ``"refit"``: every subset is cross-validated, ``2 ** M - 1``
+        times `cv` fits: what the data hold. ``"auto"``: predict if `X` is given, else ledger.
+    metric : {"log_loss", "accuracy", "brier", "squared_error", "absolute_error"}, optional
+        The last two in regression. By default ``"log_loss"``, in regression ``"squared_error"``. Losses count
+        negative, so that more is better.
+    cv : int, splitter or iterable
+        For ``"refit"``.
+    groups : array of shape (n_samples,), optional
+        Rows of one group are resampled together, and stay on one side of a split in ``"refit"``.
+    n_resamples : int
+        Of the bootstrap.
+    confidence_level : float
+    random_state : int, RandomState or None
+        Of the bootstrap.
+
+    Returns
+    -------
+    ModalityShapley
+
+    Raises
+    ------
+    TypeError
+        If the model is no fusion.
+    ValueError
+        If there are more than 8 modalities, or the method needs what is not given.
+
+    Notes
+    -----
+    A row that lacks a modality gets nothing from it. The intervals are over rows with the models as they are; that
+    another fit would differ is not in them.
+
+    References
+    ----------
+    Shapley, Contributions to the Theory of Games 2, 1953; Lundberg and Lee, NeurIPS 2017; Covert, Lundberg and Lee,
+    NeurIPS 2020 (of a model's score); Xu et al., ICLR 2020 (usable information).
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, modality_shapley
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 2
+    >>> X = pd.DataFrame({"image__0": 3 * y + rng.normal(size=60), "text__0": rng.normal(size=60)})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, y)
+    >>> result = modality_shapley(model)
+    >>> list(result.table.index), result.n_fits
+    (['image', 'text'], 0)
+    >>> bool(np.isclose(result.table["value"].sum(), result.total))
+    True
+    """
+    return ModalityShapley(
+        worth_of_model(
+            model,
+            X,
+            y,
+            method=method,
+            metric=metric,
+            cv=cv,
+            groups=groups,
+            n_resamples=n_resamples,
+            confidence_level=confidence_level,
+            random_state=random_state,
+        )
+    )
+
+
+class ModalityShapley(TableResult):
+    """Shapley values of modalities. Made by `modality_shapley`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a modality, the greatest value first:
+
+        - ``value``: Shapley value, in units of the metric; ``low``, ``high``: its bootstrap interval.
+        - ``share``: of the total; NaN unless the interval of the total lies above 0.
+        - ``alone``: worth of this modality alone, less that of nothing.
+        - ``last``: what the whole loses without it. Where ``alone`` is greater, the others know it too; where ``last``
+          is greater, it takes others to make sense of it.
+    total : float
+        Worth of all modalities less that of none.
+    total_interval : tuple of float
+    names : list of str
+        Modalities in the order of the model.
+    metric, method : str
+    n_fits : int
+        Models that were fitted.
+    caption, notes
+        As in all results.
+    """
+
+    def __init__(self, worth: SubsetWorth):
+        said, values = worth.said, worth.values
+        self.names, self.metric, self.method, self.n_fits = said.names, worth.metric, said.method, said.n_fits
+        self.n_rows = len(said.rows)
+        rows, mean = shapley_of(values, said.names), worth.mean(values)
+        low, high = worth.interval(rows)
+        self.total = float(mean[-1] - mean[0])
+        bounds = worth.interval(values[[-1]] - values[[0]])
+        self.total_interval = float(bounds[0][0]), float(bounds[1][0])
+        n = len(said.names)
+        value = worth.mean(rows)
+        table = pd.DataFrame(
+            {
+                "value": value,
+                "low": low,
+                "high": high,
+                "share": value / self.total if self.total_interval[0] > 0 else np.nan,
+                "alone": mean[1 : n + 1] - mean[0],
+                "last": mean[-1] - mean[-1 - n : -1][::-1],
+            },
+            index=pd.Index(said.names, name="modality"),
+        )
+        notes = list(said.notes)
+        if self.total_interval[0] <= 0:
+            notes.append("All modalities together may be worth no more than none, so that there are no shares of it.")
+        caption = f"Shapley values of {n} modalities, total {self.total:.3f} ({worth.caption})"
+        super().__init__(table.sort_values("value", ascending=False, kind="stable"), caption, notes)
+
+    def _display_class(self):
+        return ModalityShapleyDisplay
+
+
+class ModalityShapleyDisplay(BaseDisplay):
+    """Shapley value of each modality with its interval, and what it is worth alone and last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse import ModalityShapleyDisplay
+    >>> sure, unsure = np.tile([[0.9, 0.1], [0.1, 0.9]], (10, 1)), np.full((20, 2), 0.5)
+    >>> said = {(): unsure, ("image",): sure, ("text",): sure, ("image", "text"): sure}
+    >>> display = ModalityShapleyDisplay.from_predictions(np.tile([0, 1], 10), said)
+    >>> display.result.table["share"].round(2).to_dict()
+    {'image': 0.5, 'text': 0.5}
+    """
+
+    result: ModalityShapley
+    _compute = staticmethod(modality_shapley)
+
+    @classmethod
+    def from_predictions(cls, y_true: Any, predictions: Any, *, ax: Any = None, **params: Any) -> Any:
+        """Draw the values of predictions that were made elsewhere.
+
+        Parameters
+        ----------
+        y_true : array of shape (n_rows,)
+        predictions : dict of tuple of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
+            With every subset of the modalities, ``()`` too. Columns are the sorted labels of `y_true`.
+        ax : matplotlib Axes, optional
+        **params
+            `metric`, `groups`, `n_resamples`, `confidence_level`, `random_state` of `modality_shapley`.
+
+        Returns
+        -------
+        ModalityShapleyDisplay
+        """
+        return cls(ModalityShapley(worth_of_predictions(y_true, predictions, **params))).plot(ax=ax)
+
+    def _figsize(self):
+        return bars_size(len(self.result.table))
+
+    def _draw(self, ax):
+        table = self.result.table
+        heights = draw_bars(ax, table, self.result.names, "value")
+        ax.plot(table["alone"], heights - 0.18, "o", color="black", mfc="white", label="alone")
+        ax.plot(table["last"], heights + 0.18, "D", color="black", mfc="white", label="last, after all others")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        ax.set(
+            xlabel=f"gain in {UNITS[self.result.metric]}",
+            title=f"Shapley value of each modality\n{where_from(self.result.method, self.result.n_rows)}",
+        )

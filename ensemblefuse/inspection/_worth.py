@@ -1,0 +1,166 @@
+"""What every subset of the modalities is worth, row by row; Shapley values and interactions start here. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._subsets import (
+    SubsetPredictions,
+    all_subsets,
+    default_metric,
+    predict_subsets,
+    row_values,
+)
+
+__all__ = ["UNITS", "SubsetWorth", "given_subsets", "where_from", "worth_of_model", "worth_of_predictions"]
+
+UNITS = {
+    "log_loss": "log-loss, nats a row",
+    "accuracy": "accuracy, share of rows",
+    "brier": "Brier score",
+    "squared_error": "squared error, squared units of y",
+    "absolute_error": "absolute error, units of y",
+}
+_SOURCES = {
+    "ledger": "out-of-fold predictions of {} rows of fit",
+    "predict": "predictions of {} rows given",
+    "refit": "cross-validation of {} rows",
+    "given": "given predictions of {} rows",
+}
+
+
+@dataclass
+class SubsetWorth:
+    """Worth of each subset in each row, and how to average it.
+
+    Attributes
+    ----------
+    said : SubsetPredictions
+    values : ndarray of shape (2 ** n_modalities, n_rows)
+        In the order of ``all_subsets(said.names)``; the greater the better.
+    metric : str
+    draws : ndarray of shape (n_resamples, n_rows)
+    level : float
+    """
+
+    said: SubsetPredictions
+    values: np.ndarray
+    metric: str
+    draws: np.ndarray
+    level: float
+
+    def mean(self, rows: np.ndarray) -> np.ndarray:
+        """Weighted mean over the last axis."""
+        return np.average(rows, axis=-1, weights=self.said.sample_weight)
+
+    def interval(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high end of each mean over the last of two axes, by the bootstrap."""
+        return interval(bootstrap_means(rows.T, self.draws, self.said.sample_weight), self.level)
+
+    @property
+    def caption(self) -> str:
+        """Unit, rows and interval."""
+        where = where_from(self.said.method, len(self.said.rows))
+        return f"{UNITS[self.metric]}; {where}; {self.level:.0%} intervals from {len(self.draws)} resamples"
+
+
+def where_from(method: str, n_rows: int) -> str:
+    """Which predictions of how many rows."""
+    return _SOURCES[method].format(n_rows)
+
+
+def worth_of_model(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    method: str,
+    metric: str | None,
+    cv: Any,
+    groups: Any,
+    n_resamples: int,
+    confidence_level: float,
+    random_state: Any,
+) -> SubsetWorth:
+    """Worth of all subsets of a model's modalities; parameters as of `modality_shapley`."""
+    parts = ModelParts(model)
+    metric = _check(metric, parts.classify, n_resamples, confidence_level)
+    subsets = all_subsets(parts.names)
+    said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups)
+    n_rows = len(parts.core._oof["y"]) if said.method == "ledger" else len(np.asarray(y))
+    return _worth(said, metric, groups, n_rows, n_resamples, confidence_level, random_state)
+
+
+def worth_of_predictions(
+    y: Any,
+    predictions: Mapping[Collection[str], Any],
+    *,
+    metric: str | None = None,
+    groups: Any = None,
+    n_resamples: int = 1000,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> SubsetWorth:
+    """The same for predictions that are there already; see `given_subsets`."""
+    said = given_subsets(y, predictions)
+    metric = _check(metric, said.classes is not None, n_resamples, confidence_level)
+    return _worth(said, metric, groups, len(said.y), n_resamples, confidence_level, random_state)
+
+
+def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -> str:
+    """The metric; a wrong parameter fails before anything is fitted."""
+    metric = default_metric(classify) if metric is None else metric
+    row_values(np.ones((1, 1)) if classify else np.ones(1), np.zeros(1, dtype=int if classify else float), metric)
+    interval(resample_weights(1, n_resamples, 0), level)
+    return metric
+
+
+def _worth(said, metric, groups, n_rows, n_resamples, level, random_state) -> SubsetWorth:
+    if groups is not None:
+        groups = np.asarray(groups)
+        if len(groups) != n_rows:
+            raise ValueError(f"groups has {len(groups)} entries; there are {n_rows} rows.")
+        groups = groups[said.rows]
+    draws = resample_weights(len(said.rows), n_resamples, random_state, groups)
+    return SubsetWorth(said, row_values(said.predictions, said.y, metric), metric, draws, level)
+
+
+def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetPredictions:
+    """Predictions of all subsets from a dict.
+
+    Parameters
+    ----------
+    y : array of shape (n_rows,)
+    predictions : dict of tuple (or frozenset) of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
+        Of every subset of the names, the empty one too. Columns are the sorted labels of `y`.
+
+    Raises
+    ------
+    ValueError
+        If a subset is missing, or shapes do not agree.
+    """
+    given = {frozenset(subset): np.asarray(value, dtype=float) for subset, value in predictions.items()}
+    names = list(dict.fromkeys(name for subset in predictions for name in sorted(subset)))
+    subsets = all_subsets(names)
+    lost = [subset for subset in subsets if frozenset(subset) not in given]
+    if lost:
+        raise ValueError(f"predictions lack the subsets {lost[:3]}; all {len(subsets)} of {names} are needed.")
+    y, classes = np.asarray(y), None
+    if given[frozenset()].ndim == 2:
+        classes, y = np.unique(y, return_inverse=True)
+    else:
+        y = y.astype(float)
+    wanted = (len(y),) if classes is None else (len(y), len(classes))
+    for subset in subsets:
+        if given[frozenset(subset)].shape != wanted:
+            shape = given[frozenset(subset)].shape
+            raise ValueError(f"predictions of {subset} have shape {shape}; y asks for {wanted}.")
+    stacked = np.stack([given[frozenset(subset)] for subset in subsets])
+    present = np.ones((len(names), len(y)), dtype=bool)
+    return SubsetPredictions(names, subsets, stacked, y, np.arange(len(y)), present, None, classes, "given")
