@@ -66,6 +66,8 @@ _PUBLIC = {
     "compare_models": "evaluation",
     "config_context": "_config",
     "corrected_ttest": "evaluation",
+    "find_near_duplicates": "inspection",
+    "find_similar": "inspection",
     "format_comparison": "evaluation",
     "get_cache": "cache",
     "get_config": "_config",

@@ -51,5 +51,8 @@ class TableResult:
         return str(self)
 
     def _repr_html_(self) -> str:
-        table = self.table.style.format(precision=3, na_rep="–").set_caption(html.escape(self.caption)).to_html()
+        style = self.table.style.format(precision=3, na_rep="–", escape="html")
+        for axis in ("index", "columns"):
+            style = style.format_index(escape="html", axis=axis)
+        table = style.set_caption(html.escape(self.caption)).to_html()
         return table + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)

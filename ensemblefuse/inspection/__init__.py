@@ -1,9 +1,15 @@
 """What a fitted model has learned, and why it says what it says. Floor 4."""
 
+from ensemblefuse.inspection._near_duplicates import NearDuplicates, find_near_duplicates
 from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDisplay, modality_shapley
+from ensemblefuse.inspection._similar import SimilarRows, find_similar
 
 __all__ = [
     "ModalityShapley",
     "ModalityShapleyDisplay",
+    "NearDuplicates",
+    "SimilarRows",
+    "find_near_duplicates",
+    "find_similar",
     "modality_shapley",
 ]
