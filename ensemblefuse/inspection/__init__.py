@@ -1,15 +1,23 @@
 """What a fitted model has learned, and why it says what it says. Floor 4."""
 
+from ensemblefuse.inspection._interactions import (
+    ModalityInteractions,
+    ModalityInteractionsDisplay,
+    modality_interactions,
+)
 from ensemblefuse.inspection._near_duplicates import NearDuplicates, find_near_duplicates
 from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDisplay, modality_shapley
 from ensemblefuse.inspection._similar import SimilarRows, find_similar
 
 __all__ = [
+    "ModalityInteractions",
+    "ModalityInteractionsDisplay",
     "ModalityShapley",
     "ModalityShapleyDisplay",
     "NearDuplicates",
     "SimilarRows",
     "find_near_duplicates",
     "find_similar",
+    "modality_interactions",
     "modality_shapley",
 ]
