@@ -1,5 +1,6 @@
 """What a fitted model has learned, and why it says what it says. Floor 4."""
 
+from ensemblefuse.inspection._importance import ModalityImportance, ModalityImportanceDisplay, modality_importance
 from ensemblefuse.inspection._interactions import (
     ModalityInteractions,
     ModalityInteractionsDisplay,
@@ -10,6 +11,8 @@ from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDis
 from ensemblefuse.inspection._similar import SimilarRows, find_similar
 
 __all__ = [
+    "ModalityImportance",
+    "ModalityImportanceDisplay",
     "ModalityInteractions",
     "ModalityInteractionsDisplay",
     "ModalityShapley",
@@ -18,6 +21,7 @@ __all__ = [
     "SimilarRows",
     "find_near_duplicates",
     "find_similar",
+    "modality_importance",
     "modality_interactions",
     "modality_shapley",
 ]

@@ -18,7 +18,15 @@ from ensemblefuse.evaluation._subsets import (
     row_values,
 )
 
-__all__ = ["UNITS", "SubsetWorth", "given_subsets", "where_from", "worth_of_model", "worth_of_predictions"]
+__all__ = [
+    "UNITS",
+    "SubsetWorth",
+    "check_metric",
+    "given_subsets",
+    "where_from",
+    "worth_of_model",
+    "worth_of_predictions",
+]
 
 UNITS = {
     "log_loss": "log-loss, nats a row",
@@ -113,12 +121,16 @@ def worth_of_predictions(
     return _worth(said, metric, groups, len(said.y), n_resamples, confidence_level, random_state)
 
 
-def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -> str:
-    """The metric; a wrong parameter fails before anything is fitted."""
+def check_metric(metric: str | None, classify: bool) -> str:
+    """The metric, or the default one; one that is none is told before anything is fitted."""
     metric = default_metric(classify) if metric is None else metric
     row_values(np.ones((1, 1)) if classify else np.ones(1), np.zeros(1, dtype=int if classify else float), metric)
-    interval(resample_weights(1, n_resamples, 0), level)
     return metric
+
+
+def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -> str:
+    interval(resample_weights(1, n_resamples, 0), level)
+    return check_metric(metric, classify)
 
 
 def _worth(said, metric, groups, n_rows, n_resamples, level, random_state) -> SubsetWorth:

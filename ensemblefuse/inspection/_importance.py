@@ -1,0 +1,217 @@
+"""How far a fused model falls when one modality is shuffled among the rows. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from ensemblefuse._display import BaseDisplay
+from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.evaluation._subsets import row_values
+from ensemblefuse.inspection._bars import bars_size, draw_bars
+from ensemblefuse.inspection._worth import UNITS, check_metric
+
+__all__ = ["ModalityImportance", "ModalityImportanceDisplay", "modality_importance"]
+
+
+def modality_importance(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    metric: str | None = None,
+    n_repeats: int = 10,
+    groups: Any = None,
+    n_resamples: int = 1000,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> ModalityImportance:
+    """Permutation importance of whole modalities: all columns of one are shuffled among the rows together.
+
+    The fitted model predicts the shuffled rows as they are; nothing is fitted, and `X` is encoded once. A shuffled
+    modality takes its gaps along: a row may get another row's missing modality. For single columns take
+    `sklearn.inspection.permutation_importance`, which shuffles each on its own.
+
+    Parameters
+    ----------
+    model : fitted fusion estimator, pipeline that ends in one, or search over these
+    X : DataFrame of n_samples rows
+        Rows that the model was not fitted on; those of fit show what it memorised.
+    y : array of shape (n_samples,)
+    metric : {"log_loss", "accuracy", "brier", "squared_error", "absolute_error"}, optional
+        The last two in regression. By default ``"log_loss"``, in regression ``"squared_error"``.
+    n_repeats : int
+        Shuffles of each modality.
+    groups : array of shape (n_samples,), optional
+        Rows of one group are resampled together by the bootstrap.
+    n_resamples : int
+        Of the bootstrap.
+    confidence_level : float
+    random_state : int, RandomState or None
+        Of the shuffles and the bootstrap.
+
+    Returns
+    -------
+    ModalityImportance
+
+    Raises
+    ------
+    TypeError
+        If the model is no fusion.
+    ValueError
+        If a parameter is none of the above, or there are fewer than 2 rows.
+
+    Notes
+    -----
+    Shuffling makes rows whose modalities contradict one another, as no real row may. Where two modalities know the
+    same, each may look unimportant: `modality_shapley` and `modality_interactions` tell. The intervals are over rows,
+    with the drop of each row averaged over its shuffles.
+
+    References
+    ----------
+    Gat, Schwartz and Schwing, "Perceptual score", NeurIPS 2021, equation 3; Breiman, Machine Learning 2001.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, modality_importance
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 2
+    >>> X = pd.DataFrame({"image__0": 3 * y + rng.normal(size=60), "text__0": rng.normal(size=60)})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X[:40], y[:40])
+    >>> list(modality_importance(model, X[40:], y[40:], metric="accuracy").table.index)
+    ['image', 'text']
+    """
+    parts = ModelParts(model)
+    metric = check_metric(metric, parts.classify)
+    interval(np.zeros(1), confidence_level)  # a level that is none is told before anything is predicted
+    if n_repeats < 1:
+        raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")
+    Z, y = parts.encode(X), parts.encode_labels(y)
+    if len(Z) != len(y) or len(y) < 2:
+        raise ValueError(f"X and y must be two rows or more of the same number; got {len(Z)} and {len(y)}.")
+    if groups is not None and len(np.asarray(groups)) != len(y):
+        raise ValueError(f"groups has {len(np.asarray(groups))} entries; X has {len(y)} rows.")
+    rng = check_random_state(random_state)
+    draws = resample_weights(len(y), n_resamples, rng, groups)
+    base = row_values(parts.predict(Z), y, metric)
+    orders = [rng.permutation(len(y)) for _ in range(n_repeats)]
+    shuffled = np.array(
+        [
+            [row_values(parts.predict(_shuffle(Z, parts.core.blocks_[name], order)), y, metric) for order in orders]
+            for name in parts.names
+        ]
+    )
+    return ModalityImportance(parts.names, base, shuffled, metric, draws, confidence_level)
+
+
+def _shuffle(Z: Any, positions: np.ndarray, order: np.ndarray) -> Any:
+    """A copy of encoded rows with these columns of the rows `order`."""
+    table = Z.copy()
+    if isinstance(table, np.ndarray):
+        table[:, positions] = Z[np.ix_(order, positions)]
+        return table
+    for position in positions:
+        table.isetitem(position, Z.iloc[:, position].array.take(order))
+    return table
+
+
+class ModalityImportance(TableResult):
+    """Permutation importance of modalities. Made by `modality_importance`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a modality, the greatest importance first:
+
+        - ``importance``: score less the mean score with the modality shuffled; ``low``, ``high``: its interval.
+        - ``sd``: standard deviation of that over the shuffles; NaN if there is one.
+        - ``share``: of the sum of all importances; NaN unless the interval of the sum lies above 0.
+        - ``perceptual``: importance divided by the accuracy, only with ``metric="accuracy"``: the perceptual score.
+    score : float
+        Of the rows as they are; losses are negative.
+    importances : DataFrame of shape (n_modalities, n_repeats)
+    names : list of str
+        Modalities in the order of the model.
+    metric : str
+    n_rows : int
+    caption, notes
+        As in all results.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        base: np.ndarray,
+        shuffled: np.ndarray,
+        metric: str,
+        draws: np.ndarray,
+        level: float,
+    ):
+        self.names, self.metric, self.n_rows = names, metric, len(base)
+        self.score = float(base.mean())
+        index = pd.Index(names, name="modality")
+        self.importances = pd.DataFrame(self.score - shuffled.mean(axis=2), index=index)
+        drops = base - shuffled.mean(axis=1)
+        low, high = interval(bootstrap_means(drops.T, draws), level)
+        whole = interval(bootstrap_means(drops.sum(axis=0), draws), level)[0]
+        value = drops.mean(axis=1)
+        columns = {
+            "importance": value,
+            "low": low,
+            "high": high,
+            "sd": self.importances.std(axis=1, ddof=1).to_numpy(),
+            "share": value / value.sum() if whole > 0 else np.nan,
+        }
+        if metric == "accuracy":
+            columns["perceptual"] = value / self.score if self.score > 0 else np.nan
+        table = pd.DataFrame(columns, index=index).sort_values("importance", ascending=False, kind="stable")
+        n_repeats = shuffled.shape[1]
+        caption = (
+            f"Fall of the score with one modality shuffled ({UNITS[metric]}; {len(base)} rows, {n_repeats} shuffles; "
+            f"{level:.0%} intervals from {len(draws)} resamples)"
+        )
+        notes = [] if whole > 0 else ["Shuffling all modalities may cost nothing, so that there are no shares of it."]
+        super().__init__(table, caption, notes)
+
+    def _display_class(self):
+        return ModalityImportanceDisplay
+
+
+class ModalityImportanceDisplay(BaseDisplay):
+    """Fall of the score with each modality shuffled: bars with intervals, one dot a shuffle.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, ModalityImportanceDisplay
+    >>> y = np.arange(40) % 2
+    >>> X = pd.DataFrame({"image__0": 1.0 * y, "text__0": np.arange(40.0) % 3})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, y)
+    >>> display = ModalityImportanceDisplay.from_estimator(model, X, y, metric="accuracy")
+    >>> display.ax_.get_xlabel()
+    'fall in accuracy, share of rows'
+    """
+
+    result: ModalityImportance
+    _compute = staticmethod(modality_importance)
+
+    def _figsize(self):
+        return bars_size(len(self.result.table))
+
+    def _draw(self, ax):
+        result = self.result
+        heights = draw_bars(ax, result.table, result.names, "importance")
+        dots = result.importances.loc[result.table.index].to_numpy()
+        ax.plot(dots.T, np.tile(heights + 0.2, (dots.shape[1], 1)), ".", color="black", markersize=4, alpha=0.6)
+        ax.set(
+            xlabel=f"fall in {UNITS[result.metric]}",
+            title=f"Score lost with a modality shuffled\n{result.n_rows} rows, {dots.shape[1]} shuffles (dots)",
+        )
