@@ -5,6 +5,10 @@ from ensemblefuse.inspection._interactions import (
     ModalityInteractions,
     ModalityInteractionsDisplay,
     modality_interactions,
+from ensemblefuse.inspection._errors import (
+    DisagreementClusters,
+    DisagreementClustersDisplay,
+    disagreement_clusters,
 )
 from ensemblefuse.inspection._near_duplicates import NearDuplicates, find_near_duplicates
 from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDisplay, modality_shapley
@@ -17,8 +21,11 @@ __all__ = [
     "ModalityInteractionsDisplay",
     "ModalityShapley",
     "ModalityShapleyDisplay",
+    "DisagreementClusters",
+    "DisagreementClustersDisplay",
     "NearDuplicates",
     "SimilarRows",
+    "disagreement_clusters",
     "find_near_duplicates",
     "find_similar",
     "modality_importance",

@@ -61,14 +61,16 @@ class ModalityRows:
 
     def digests(self, name: str) -> list[bytes | None]:
         """What stands for the content of each row's cells, files read by content; None where the row has none."""
+        block, there = self.block(name), self.present[name]
+        if block is not None and name not in self.parts.columns:
+            return [row.tobytes() if held else None for row, held in zip(block, there, strict=True)]
         cells, paths = self.cells(name), reads_files(self.parts, name)
         columns = [_plain(cells.iloc[:, i]) for i in range(cells.shape[1])]
-        block = self.block(name)
         found: list[bytes | None] = []
-        for i, there in enumerate(self.present[name]):
+        for i, held in enumerate(there):
             try:
                 row = [column[i] for column in columns]
-                found.append(cell_digest(row, strings_are_paths=paths) if there else None)
+                found.append(cell_digest(row, strings_are_paths=paths) if held else None)
             except TypeError:  # an object without a digest of its own, such as a graph: what the encoder made of it
                 found.append(None if block is None else block[i].tobytes())
         return found
