@@ -1,28 +1,25 @@
 """What a fitted model has learned, and why it says what it says. Floor 4."""
 
+from ensemblefuse.inspection._errors import DisagreementClusters, DisagreementClustersDisplay, disagreement_clusters
 from ensemblefuse.inspection._importance import ModalityImportance, ModalityImportanceDisplay, modality_importance
 from ensemblefuse.inspection._interactions import (
     ModalityInteractions,
     ModalityInteractionsDisplay,
     modality_interactions,
-from ensemblefuse.inspection._errors import (
-    DisagreementClusters,
-    DisagreementClustersDisplay,
-    disagreement_clusters,
 )
 from ensemblefuse.inspection._near_duplicates import NearDuplicates, find_near_duplicates
 from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDisplay, modality_shapley
 from ensemblefuse.inspection._similar import SimilarRows, find_similar
 
 __all__ = [
+    "DisagreementClusters",
+    "DisagreementClustersDisplay",
     "ModalityImportance",
     "ModalityImportanceDisplay",
     "ModalityInteractions",
     "ModalityInteractionsDisplay",
     "ModalityShapley",
     "ModalityShapleyDisplay",
-    "DisagreementClusters",
-    "DisagreementClustersDisplay",
     "NearDuplicates",
     "SimilarRows",
     "disagreement_clusters",
