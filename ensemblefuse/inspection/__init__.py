@@ -1,6 +1,7 @@
 """What a fitted model has learned, and why it says what it says. Floor 4."""
 
 from ensemblefuse.inspection._errors import DisagreementClusters, DisagreementClustersDisplay, disagreement_clusters
+from ensemblefuse.inspection._explain_row import explain_row
 from ensemblefuse.inspection._importance import ModalityImportance, ModalityImportanceDisplay, modality_importance
 from ensemblefuse.inspection._interactions import (
     ModalityInteractions,
@@ -8,6 +9,8 @@ from ensemblefuse.inspection._interactions import (
     modality_interactions,
 )
 from ensemblefuse.inspection._near_duplicates import NearDuplicates, find_near_duplicates
+from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._row_explanation import RowExplanation, RowExplanationDisplay
 from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDisplay, modality_shapley
 from ensemblefuse.inspection._similar import SimilarRows, find_similar
 
@@ -21,8 +24,12 @@ __all__ = [
     "ModalityShapley",
     "ModalityShapleyDisplay",
     "NearDuplicates",
+    "PartExplanation",
+    "RowExplanation",
+    "RowExplanationDisplay",
     "SimilarRows",
     "disagreement_clusters",
+    "explain_row",
     "find_near_duplicates",
     "find_similar",
     "modality_importance",

@@ -1,0 +1,192 @@
+"""Why a fitted model says what it says of one row: the share of each modality, and what counts inside each. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._subsets import all_subsets
+from ensemblefuse.inspection._row_explanation import RowExplanation
+from ensemblefuse.inspection._row_model import RowModel
+from ensemblefuse.inspection._shapley_weights import shapley_of
+from ensemblefuse.inspection._within import METHODS, Settings, explain_inside
+from ensemblefuse.table import to_frame
+
+__all__ = ["explain_row"]
+
+
+def explain_row(
+    model: Any,
+    X: Any,
+    i: Any,
+    *,
+    target: Any = None,
+    within: bool | Sequence[str] = True,
+    method: str = "occlusion",
+    background: Any = None,
+    grid: int = 7,
+    n_samples: int = 500,
+    random_state: int = 0,
+) -> RowExplanation:
+    r"""Why a fitted model says what it says of one row.
+
+    The value of a subset S of the row's modalities is the log-odds of the target class when the fitted model sees these
+    alone, :math:`v(S) = \log p_S - \log(1 - p_S)`; in regression the prediction. The share of a modality is its Shapley
+    value [1]_, over all subsets:
+
+    .. math:: \phi_m = \sum_{S \not\ni m} \frac{|S|! (M - |S| - 1)!}{M!} [v(S \cup m) - v(S)]
+
+    so that the shares and the base :math:`v(\emptyset)` add up to the log-odds of the prediction. Inside a modality,
+    parts of the raw cell are taken away, and what is left is encoded and predicted, the other modalities as they are.
+
+    Parameters
+    ----------
+    model : fitted Pipeline that ends in a fusion estimator, fitted fusion estimator, or fitted search over these
+    X : DataFrame (pandas or polars) or dict of columns; for a bare fusion, its blocks as a DataFrame or ndarray
+        Nothing is scored, so the row may be one of fit: the explanation is of the model, not of how good it is.
+    i : label
+        Index label of the row, exactly as ``X.loc`` takes it. Polars frames, dicts and arrays have the labels
+        0 to n - 1.
+    target : label, optional
+        Class whose log-odds are explained; by default the predicted one.
+    within : bool or list of str
+        Modalities that are explained inside; True for all that can be. Of one that cannot be, ``parts`` says why;
+        if it is named here, that is an error.
+    method : {"occlusion", "lime", "shap"}
+        - ``"occlusion"`` [2]_: one part at a time is taken away; its effect is the drop of the value. Any head.
+        - ``"lime"`` [3]_: a local linear model of the value over `n_samples` random choices of parts. It needs lime.
+        - ``"shap"`` [4]_: Shapley values of the parts, from about `n_samples` evaluations. It needs shap.
+    background : DataFrame (pandas or polars) or dict of columns, optional
+        Where the values come from that stand in for a column that is taken away: the median of numbers, the most
+        frequent value of others. By default `X`. The rows of fit are best; there must be at least two rows.
+    grid : int
+        Cells along each side of the grid that is laid over a picture; a sound has as many bands and windows, a series
+        up to three times as many windows.
+    n_samples : int
+        Evaluations for ``"lime"`` and ``"shap"``.
+    random_state : int
+        For ``"lime"`` and ``"shap"``.
+
+    Returns
+    -------
+    RowExplanation
+        With ``shares``, ``base``, ``prediction``, ``target``, ``log_odds``, ``parts``, ``plot()``, and HTML in
+        notebooks.
+
+    Raises
+    ------
+    ValueError
+        If no row, or several, have the label; if the model never saw the target; if the row holds more than 8
+        modalities; if a modality named in `within` cannot be explained.
+    EncodingError
+        If a cell of the row cannot be encoded, as from ``model.predict``.
+    ImportError
+        If the method's package is not installed.
+
+    Notes
+    -----
+    A missing modality has the share 0. Hiding a modality is what the model does about a missing one; a model that was
+    fitted on no row without it may fill the gap badly, and its shares then tell of that too. All subsets are predicted
+    in one batch, and nothing is fitted.
+
+    A picture's cell is filled with the picture's mean colour; a word is deleted; a band of frequencies in a window of
+    time is set to 0 in the short-time Fourier transform; a window of a series is set to its mean; a column is replaced
+    as `background` says. Nothing of this enters the cache.
+
+    References
+    ----------
+    .. [1] L. S. Shapley. A Value for n-Person Games. Contributions to the Theory of Games II, 1953.
+    .. [2] M. D. Zeiler and R. Fergus. Visualizing and Understanding Convolutional Networks. ECCV 2014.
+    .. [3] M. T. Ribeiro, S. Singh and C. Guestrin. "Why Should I Trust You?" KDD 2016.
+    .. [4] S. M. Lundberg and S.-I. Lee. A Unified Approach to Interpreting Model Predictions. NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, FunctionEncoder, explain_row, make_fusion_pipeline
+    >>> df = pd.DataFrame({"title": ["my cat", "old cat", "hot dog!", "dog!!"] * 5, "price": [1, 2, 8, 9] * 5})
+    >>> text = FunctionEncoder(lambda title: [title.count("!"), len(title)])
+    >>> modalities = [("text", text, "title"), ("tabular", "passthrough", ["price"])]
+    >>> model = make_fusion_pipeline(modalities, DecisionFusionClassifier(LogisticRegression(), cv=2))
+    >>> explanation = explain_row(model.fit(df, df["price"] > 5), df, 2)
+    >>> explanation.target, bool(explanation.shares.sum() + explanation.base - explanation.log_odds < 1e-9)
+    (True, True)
+    >>> explanation.parts["text"].effects["token"].tolist()
+    ['hot', 'dog', '!']
+    """
+    parts = ModelParts(model)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {list(METHODS)}; got {method!r}.")
+    wanted = _wanted(within, parts)
+    X = X if isinstance(X, np.ndarray) and not isinstance(parts.model, Pipeline) else to_frame(X)
+    row = _row(X, i)
+    model_of_row = RowModel(parts, row)
+    model_of_row.code = _code(parts, target, model_of_row.prediction)
+    names = [name for name, there in zip(parts.names, model_of_row.present, strict=True) if there]
+    values = model_of_row.of_subsets(all_subsets(names))
+    shares = pd.Series(0.0, index=pd.Index(parts.names, name="modality"), name="share")
+    shares[names] = shapley_of(values, names)
+    settings = Settings(method, X if background is None else to_frame(background), grid, n_samples, random_state)
+    inside = {
+        name: explain_inside(model_of_row, name, settings, must=within is not True) for name in names if name in wanted
+    }
+    return RowExplanation(
+        label=i,
+        shares=shares,
+        missing=[name for name in parts.names if name not in names],
+        base=float(values[0]),
+        log_odds=float(values[-1]),
+        prediction=_prediction(parts, model_of_row.prediction),
+        target=None
+        if model_of_row.code is None or parts.classes is None
+        else parts.classes.tolist()[model_of_row.code],
+        parts=inside,
+    )
+
+
+def _wanted(within: bool | Sequence[str], parts: ModelParts) -> list[str]:
+    if isinstance(within, bool):
+        return parts.names if within else []
+    if isinstance(within, str):
+        raise ValueError(f"within must be True, False or a list of modalities; got {within!r}. Write [{within!r}].")
+    unknown = [name for name in within if name not in parts.names]
+    if unknown:
+        raise ValueError(f"within names {unknown}, which the model lacks; it has {parts.names}.")
+    return list(within)
+
+
+def _row(X: Any, i: Any) -> Any:
+    """The one row of this label."""
+    index = pd.RangeIndex(len(X)) if isinstance(X, np.ndarray) else X.index
+    try:
+        found = np.atleast_1d(np.arange(len(index))[index.get_loc(i)])
+    except (KeyError, TypeError, pd.errors.InvalidIndexError):
+        found = np.empty(0, dtype=int)
+    if len(found) != 1:
+        shown = ", ".join(map(repr, index[:3].tolist()))
+        how_many = "no row has" if not len(found) else f"{len(found)} rows have"
+        raise ValueError(
+            f"{how_many} the index label {i!r}; the labels of X are {shown}{', ...' if len(index) > 3 else ''}. To "
+            "count rows instead, pass X.reset_index(drop=True)."
+        )
+    return X[found] if isinstance(X, np.ndarray) else X.iloc[found]
+
+
+def _code(parts: ModelParts, target: Any, prediction: np.ndarray) -> int | None:
+    if parts.classes is None:
+        if target is not None:
+            raise ValueError(f"target names a class, and the model is a regressor; got {target!r}. Leave it out.")
+        return None
+    return int(np.argmax(prediction)) if target is None else int(parts.encode_labels([target])[0])
+
+
+def _prediction(parts: ModelParts, said: Any) -> Any:
+    if parts.classes is None:
+        return float(said)
+    return pd.Series(said, index=pd.Index(parts.classes.tolist(), name="class"), name="probability")

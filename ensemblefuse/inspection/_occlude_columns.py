@@ -1,0 +1,68 @@
+"""Columns of a table, to be replaced by what is usual. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.inspection._part import CannotExplain, PartExplanation, unit_of
+from ensemblefuse.inspection._row_model import RowModel
+
+__all__ = ["ColumnParts"]
+
+
+class ColumnParts:
+    """The columns of a modality. What was learned from the rows of fit is gone, so the usual values come from others.
+
+    The median stands in for a number, the most frequent value for anything else.
+    """
+
+    n_at_once = 1024
+
+    def __init__(self, row: RowModel, name: str, cells: pd.DataFrame, settings: Any):
+        self.row, self.n_parts, self.is_class = cells, cells.shape[1], row.code is not None
+        known = settings.background
+        known = pd.DataFrame(known) if isinstance(known, np.ndarray) else known
+        absent = [column for column in cells.columns if column not in known]
+        if absent:
+            raise CannotExplain(f"background lacks its columns {absent[:5]}")
+        if len(known) < 2:
+            raise CannotExplain(
+                "the values that stand in for its columns come from other rows, and X has one; pass background=, such "
+                "as the rows of fit"
+            )
+        self.usual = {column: _usual(column, known[column]) for column in cells.columns}
+
+    def cells(self, keep: np.ndarray) -> pd.DataFrame:
+        """The row with the usual value in the columns that are not kept."""
+        columns = {}
+        for column, kept in zip(self.row.columns, keep.T, strict=True):
+            own, usual = self.row[column].iloc[0], self.usual[column]
+            columns[column] = pd.Series([own if stays else usual for stays in kept])
+            dtype = self.row[column].dtype
+            if not pd.api.types.is_numeric_dtype(dtype):
+                columns[column] = columns[column].astype(dtype)
+        return pd.DataFrame(columns)
+
+    def explanation(self, effects: np.ndarray, method: str) -> PartExplanation:
+        """The columns with their effects."""
+        index = pd.Index(self.row.columns, name="column")
+        note = "A column that is taken away holds the median of other rows, or their most frequent value."
+        shown = pd.Series(self.row.iloc[0].tolist(), index=index, dtype=object)
+        return PartExplanation(
+            "columns", method, pd.Series(effects, index=index), shown, unit=unit_of(method, self.is_class), note=note
+        )
+
+
+def _usual(column: Any, cells: pd.Series) -> Any:
+    cells = cells.dropna()
+    if not len(cells):
+        raise CannotExplain(f"background holds no value in column {column!r}")
+    if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype):
+        return float(cells.median())
+    try:
+        return cells.mode().iloc[0]
+    except TypeError:
+        raise CannotExplain(f"column {column!r} holds values that have no most frequent one") from None

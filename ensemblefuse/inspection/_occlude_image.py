@@ -1,0 +1,74 @@
+"""Cells of a grid over a picture, to be filled with its mean colour. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ensemblefuse.encoders import ImageEncoder
+from ensemblefuse.encoders._image_cell import read_rgb
+from ensemblefuse.inspection._part import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._row_model import RowModel, first_encoder
+
+__all__ = ["ImageParts"]
+
+
+class ImageParts:
+    """The cells of a grid over a picture.
+
+    `ImageEncoder` gets arrays of 8 bits in place of what the cell holds, other encoders what they had: arrays of the
+    same dtype and shape, or PIL images.
+    """
+
+    def __init__(self, row: RowModel, name: str, cells: pd.DataFrame, settings: Any):
+        self.column, self.cell = cells.columns[0], cells.iloc[0, 0]
+        self.encoder = first_encoder(row.transformer(name))
+        self.pixels = self._read()
+        height, width = self.pixels.shape[:2]
+        self.shape = min(settings.grid, height), min(settings.grid, width)
+        self.rows, self.columns = (
+            np.linspace(0, n, k + 1).round().astype(int) for n, k in zip((height, width), self.shape, strict=True)
+        )
+        self.n_parts, self.is_class = self.shape[0] * self.shape[1], row.code is not None
+        self.n_at_once = max(1, MOST_BYTES // max(1, self.pixels.nbytes))
+
+    def _read(self) -> np.ndarray:
+        if isinstance(self.cell, (list, tuple)):
+            raise CannotExplain(f"its cell holds {len(self.cell)} pictures; one is explained")
+        if isinstance(self.encoder, ImageEncoder):
+            return np.asarray(self.encoder._read(self.cell, None))
+        if isinstance(self.cell, np.ndarray):
+            return self.cell
+        if isinstance(self.cell, Image.Image):
+            return np.asarray(read_rgb(self.cell))
+        raise CannotExplain(
+            f"{type(self.encoder).__name__} reads a {type(self.cell).__name__}, and a picture with parts taken away is "
+            "an array; explained are ImageEncoder, and encoders whose cells are arrays or PIL images"
+        )
+
+    def cells(self, keep: np.ndarray) -> pd.DataFrame:
+        """The picture with the mean colour in the cells that are not kept."""
+        mean = self.pixels.mean(axis=(0, 1)).astype(self.pixels.dtype)
+        made = []
+        for kept in keep:
+            picture = self.pixels.copy()
+            for k in np.flatnonzero(~kept):
+                r, c = divmod(int(k), self.shape[1])
+                picture[self.rows[r] : self.rows[r + 1], self.columns[c] : self.columns[c + 1]] = mean
+            made.append(Image.fromarray(picture) if isinstance(self.cell, Image.Image) else picture)
+        return cell_table(self.column, made)
+
+    def picture(self) -> np.ndarray | None:
+        """The picture to look at; None if it is no picture to the eye, such as an array of other numbers."""
+        try:
+            return np.asarray(read_rgb(self.pixels))
+        except (TypeError, ValueError):
+            return None
+
+    def explanation(self, effects: np.ndarray, method: str) -> PartExplanation:
+        """The grid with its effects."""
+        unit = unit_of(method, self.is_class)
+        return PartExplanation("image", method, effects.reshape(self.shape), self.picture(), unit=unit)

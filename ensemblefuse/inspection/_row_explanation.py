@@ -1,0 +1,136 @@
+"""Why a model says what it says of one row: the result and its picture. Floor 4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._row_html import row_html
+from ensemblefuse.inspection._row_plot import draw_row
+
+__all__ = ["RowExplanation", "RowExplanationDisplay"]
+
+
+@dataclass
+class RowExplanation:
+    """Why a model says what it says of one row. Made by `explain_row`.
+
+    Attributes
+    ----------
+    label : object
+        Index label of the row.
+    shares : Series
+        Of each modality, in log-odds of the target, or in units of the prediction in regression; 0 for a missing one.
+        Together with ``base`` they add up to ``log_odds``.
+    missing : list of str
+        Modalities that the row lacks.
+    base : float
+        The value with no modality.
+    log_odds : float
+        The value with all of them; in regression the prediction.
+    prediction : Series of probabilities, one a class; float in regression
+    target : label or None
+        The class that is explained; None in regression.
+    parts : dict of str to PartExplanation
+        What counts inside each modality that is there and was asked for.
+    """
+
+    label: Any
+    shares: pd.Series
+    missing: list[str]
+    base: float
+    log_odds: float
+    prediction: Any
+    target: Any
+    parts: dict[str, PartExplanation] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What is explained, in a line."""
+        if self.target is None:
+            return f"Row {self.label!r}: {self.prediction:.4g} predicted"
+        said, best = float(self.prediction[self.target]), self.prediction.idxmax()
+        other = "" if best == self.target else f" (predicted: {best!r}, {self.prediction.max():.1%})"
+        return f"Row {self.label!r}: probability {said:.1%} of {self.target!r}{other}"
+
+    @property
+    def unit(self) -> str:
+        """Of the shares, the base and the value."""
+        return "units of the prediction" if self.target is None else f"log-odds of {self.target!r}"
+
+    def plot(self) -> RowExplanationDisplay:
+        """Draw the shares, and what counts inside each modality.
+
+        Returns
+        -------
+        RowExplanationDisplay
+        """
+        return RowExplanationDisplay(self).plot()
+
+    def __str__(self) -> str:
+        lines = [self.title, f"{self.unit}: {self.log_odds:.3f} = base {self.base:.3f} + shares"]
+        lines += [
+            f"  {name}  {'missing' if name in self.missing else f'{share:+.3f}'}" for name, share in self.shares.items()
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return row_html(self)
+
+
+class RowExplanationDisplay:
+    """The shares of the modalities as bars, and a panel for each modality that is explained inside.
+
+    Parameters
+    ----------
+    explanation : RowExplanation
+
+    Attributes
+    ----------
+    axes_ : list of matplotlib Axes
+        Of the shares, then of each modality.
+    figure_ : matplotlib Figure
+    """
+
+    def __init__(self, explanation: RowExplanation):
+        self.explanation = explanation
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, i: Any, **params: Any) -> RowExplanationDisplay:
+        """Explain a row, and draw it.
+
+        Parameters
+        ----------
+        estimator : fitted model
+        X, i, **params
+            As `explain_row` takes them.
+
+        Returns
+        -------
+        RowExplanationDisplay
+        """
+        from ensemblefuse.inspection._explain_row import explain_row
+
+        return cls(explain_row(estimator, X, i, **params)).plot()
+
+    def plot(self) -> RowExplanationDisplay:
+        """Draw on a new figure, as tall as the panels need.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.figure_, self.axes_ = draw_row(self.explanation)
+        self.ax_ = self.axes_[0]
+        return self

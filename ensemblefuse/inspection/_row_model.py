@@ -1,0 +1,162 @@
+"""One row of a fitted model: what the model says when parts of the row are replaced. Floor 4."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse._config import config_context
+from ensemblefuse.compose import ModalityTransformer, _plain_missing
+from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.features import PresentRows
+
+__all__ = ["RowModel", "first_encoder", "log_odds"]
+
+_LEAST = float(np.finfo(float).eps)
+
+
+def log_odds(probabilities: np.ndarray, code: int) -> np.ndarray:
+    """Log-odds of one class; probabilities count as at least 2.2e-16, so that they stay within 36 of 0."""
+    own = probabilities[:, code]
+    other = np.delete(probabilities, code, axis=1).sum(axis=1)
+    return np.log(np.maximum(own, _LEAST)) - np.log(np.maximum(other, _LEAST))
+
+
+class RowModel:
+    """A fitted model and one row of a table.
+
+    Parameters
+    ----------
+    parts : ModelParts
+    row : DataFrame of one row, or ndarray of shape (1, n_features)
+        As the model takes it.
+
+    Attributes
+    ----------
+    Z : DataFrame or ndarray of one row
+        As the fusion takes it.
+    present : ndarray of shape (n_modalities,), dtype bool
+    prediction : ndarray of shape (n_classes,), or float in regression
+    code : int or None
+        Of the class whose log-odds are the value; None in regression. `explain_row` sets it.
+    """
+
+    def __init__(self, parts: ModelParts, row: Any):
+        self.parts = parts
+        self.row = row
+        self.Z = parts.encode(row)
+        self.present = parts.present(self.Z)[:, 0]
+        self.prediction = parts.predict(self.Z)[0]
+        self.code: int | None = None
+        steps = [step for _, step in parts.model.steps] if isinstance(parts.model, Pipeline) else []
+        self._at = next((k for k, step in enumerate(steps) if isinstance(step, ColumnTransformer)), None)
+        self._encoded: Any = None
+
+    def value(self, Z: Any) -> np.ndarray:
+        """Log-odds of the target class, or the prediction in regression: shape (n_samples,)."""
+        said = self.parts.predict(Z)
+        return said if self.code is None else log_odds(said, self.code)
+
+    def of_subsets(self, subsets: list[tuple[str, ...]]) -> np.ndarray:
+        """The value with each subset of the modalities, all in one batch."""
+        keep = np.array([[name in subset for subset in subsets] for name in self.parts.names])
+        rows = [0] * len(subsets)
+        return self.value(self.parts.hide(self.Z[rows] if isinstance(self.Z, np.ndarray) else self.Z.iloc[rows], keep))
+
+    # ------------------------------------------------------------------ one modality replaced
+
+    @property
+    def step(self) -> ColumnTransformer | None:
+        """The step that encodes, if the model is a pipeline with one."""
+        return None if self._at is None else self.parts.model.steps[self._at][1]
+
+    def transformer(self, name: str) -> Any:
+        """What encodes a modality, fitted; None where its columns reach the fusion as they are."""
+        own = getattr(self.parts.core, "encoders_", {}).get(name)
+        return own if own is not None or self.step is None else self.step.named_transformers_.get(name)
+
+    def cells(self, name: str) -> pd.DataFrame:
+        """The raw cells of a modality: a table of one row. Of a bare fusion the columns of its block."""
+        if self.step is None:
+            frame = self.row if isinstance(self.row, pd.DataFrame) else pd.DataFrame(self.row)
+            return frame.iloc[:, self.parts.core.blocks_[name]]
+        return self._raw()[self.parts.columns[name]]
+
+    def of_cells(self, name: str, table: pd.DataFrame) -> np.ndarray:
+        """The value with other raw cells of one modality; the embeddings of the others are reused.
+
+        Parameters
+        ----------
+        name : str
+        table : DataFrame of shape (n, n_columns of the modality)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        with config_context(cache=None, progress=False), warnings.catch_warnings():
+            # Nobody will ask for these embeddings again; and what is missing now was made so.
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            if self.step is None:
+                return self.value(self._with_columns(self.Z, self.parts.core.blocks_[name], table))
+            columns = next(columns for key, _, columns in self.step.transformers_ if key == name)
+            given = _plain_missing(table)
+            given = given[columns] if isinstance(columns, str) else given
+            return self.of_block(name, self.step.named_transformers_[name].transform(given))
+
+    def of_vectors(self, name: str, vectors: np.ndarray) -> np.ndarray:
+        """The value with other embeddings of one modality, as its encoder gives them: shape (n,)."""
+        chain = self.transformer(name)
+        for step in [step for _, step in chain.steps[1:]] if isinstance(chain, Pipeline) else []:
+            vectors = step.transform(vectors) if not isinstance(step, str) else vectors
+        return self.of_block(name, vectors)
+
+    def of_block(self, name: str, block: Any) -> np.ndarray:
+        """The value with another block of one modality, as the encoding step gives it: shape (n,)."""
+        assert self.step is not None and self._at is not None
+        if self._encoded is None:
+            self._encoded = self.step.transform(self._raw())
+        block = block.toarray() if sparse.issparse(block) else block
+        where = np.arange(self._encoded.shape[1])[self.step.output_indices_[name]]
+        Z = self._with_columns(self._encoded, where, block)
+        later = self.parts.model.steps[self._at + 1 : -1]
+        return self.value(Pipeline(later).transform(Z) if later else Z)
+
+    def _raw(self) -> pd.DataFrame:
+        """The row as the encoding step takes it."""
+        row = Pipeline(self.parts.model.steps[: self._at]).transform(self.row) if self._at else self.row
+        if not isinstance(self.step, ModalityTransformer):
+            return row
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            return _plain_missing(self.step._complete(row))
+
+    @staticmethod
+    def _with_columns(row: Any, where: np.ndarray, block: Any) -> Any:
+        """As many copies of an encoded row as the block has rows, with the block in place of these columns."""
+        if isinstance(row, np.ndarray):
+            table = np.repeat(np.asarray(row, dtype=float), len(block), axis=0)
+            table[:, where] = np.asarray(block)
+            return table
+        frame = row.iloc[[0] * len(block)].copy()
+        for i, position in enumerate(where):
+            frame.isetitem(position, block.iloc[:, i].to_numpy() if isinstance(block, pd.DataFrame) else block[:, i])
+        return frame
+
+
+def first_encoder(transformer: Any) -> BaseEncoder | None:
+    """The encoder in a modality's transformer; in a pipeline its first step."""
+    while isinstance(transformer, (Pipeline, PresentRows)):
+        if isinstance(transformer, PresentRows):
+            transformer = getattr(transformer, "transformer_", transformer.transformer)
+        else:
+            transformer = transformer.steps[0][1]
+    return transformer if isinstance(transformer, BaseEncoder) else None

@@ -1,0 +1,58 @@
+"""LIME and SHAP over the parts of one cell; their libraries compute, the model answers. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ensemblefuse._optional import import_optional
+
+__all__ = ["by_lime", "by_shap"]
+
+_NEEDED_BY = "explain_row"
+
+
+def by_lime(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: int, seed: int) -> np.ndarray:
+    """Weights of a local ridge regression of the value on which parts are kept (Ribeiro et al. 2016).
+
+    Choices of parts are weighed by their cosine distance to the whole in a kernel of width 0.25, as LIME does it for
+    pictures and texts.
+
+    Parameters
+    ----------
+    ask : callable
+        From an array of shape (n, n_parts), dtype bool, of the parts that are kept, to values of shape (n,).
+    n_parts, n_samples, seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_parts,)
+    """
+    lime_base = import_optional("lime.lime_base", package="lime", extra="explain", needed_by=_NEEDED_BY)
+    rng = np.random.default_rng(seed)
+    keep = rng.integers(0, 2, size=(max(2, n_samples), n_parts)).astype(bool)
+    keep[0] = True
+    distances = 1 - np.sqrt(keep.mean(axis=1))  # cosine, to the whole
+    kernel = lambda distance: np.sqrt(np.exp(-(distance**2) / 0.25**2))
+    base = lime_base.LimeBase(kernel, random_state=np.random.RandomState(seed))
+    values = ask(keep)[:, None]
+    _, weights, _, _ = base.explain_instance_with_data(
+        keep.astype(float), values, distances, 0, n_parts, feature_selection="none"
+    )
+    effects = np.zeros(n_parts)
+    for part, weight in weights:
+        effects[part] = weight
+    return effects
+
+
+def by_shap(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: int, seed: int) -> np.ndarray:
+    """Shapley values of the parts, by permutations and their reverses (Lundberg and Lee 2017): `ask` as in `by_lime`.
+
+    Their sum is the value of the whole less that without any part.
+    """
+    shap = import_optional("shap", extra="explain", needed_by=_NEEDED_BY)
+    masker = shap.maskers.Independent(np.zeros((1, n_parts)), max_samples=1)
+    explainer = shap.explainers.Permutation(lambda kept: ask(kept > 0.5), masker, seed=seed)
+    n_evaluations = max(n_samples, 2 * n_parts + 1)
+    return explainer(np.ones((1, n_parts)), max_evals=n_evaluations, silent=True).values[0]
