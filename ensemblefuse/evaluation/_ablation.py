@@ -1,0 +1,300 @@
+"""What each modality adds to a fitted model: scores without it, and of it alone. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse._display import MUTED, PALETTE, BaseDisplay
+from ensemblefuse.evaluation._bootstrap import interval
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores, score_name
+from ensemblefuse.evaluation._subsets import SubsetPredictions, all_subsets, predict_subsets, row_values
+
+__all__ = ["ModalityAblation", "ModalityAblationDisplay", "modality_ablation"]
+
+ALL, NOTHING = "all", "nothing"
+_METHODS = {
+    "ledger": "out of fold, from the model's ledger",
+    "predict": "modalities hidden from the fitted model",
+    "refit": "a model fitted for each subset, cross-validated",
+}
+
+
+class ModalityAblation(TableResult):
+    """Scores of a model with some of its modalities. Made by `modality_ablation`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a subset, indexed by names such as ``"all"``, ``"without image"``, ``"image alone"``,
+        ``"image + text"``, ``"nothing"``:
+
+        - ``n_modalities``
+        - ``score``, ``low``, ``high``: mean over the rows, the greater the better, and its interval.
+        - ``difference``, ``difference_low``, ``difference_high``: score less that of all modalities, and its interval
+          over the same resamples; 0 in the row of all.
+    caption : str
+    notes : list of str
+    subsets : dict of str to tuple of str
+        Modalities of each row of the table.
+    metric : str
+        Scikit-learn's name of the score.
+    method : {"ledger", "predict", "refit"}
+    n_fits : int
+        Models that were fitted.
+    n_rows : int
+    confidence_level : float
+    """
+
+    def __init__(self, table, caption, notes, *, subsets, metric, method, n_fits, n_rows, confidence_level):
+        super().__init__(table, caption, notes)
+        self.subsets: dict[str, tuple[str, ...]] = subsets
+        self.metric = metric
+        self.method = method
+        self.n_fits = n_fits
+        self.n_rows = n_rows
+        self.confidence_level = confidence_level
+
+    def _display_class(self) -> Any:
+        return ModalityAblationDisplay
+
+
+def modality_ablation(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    subsets: str | Sequence[Sequence[str]] = "drop+keep",
+    method: str = "auto",
+    metric: str | None = None,
+    cv: Any = 5,
+    groups: Any = None,
+    n_resamples: int = 1000,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> ModalityAblation:
+    """Score a fitted model with all of its modalities, without each of them, and with each alone.
+
+    Parameters
+    ----------
+    model : fitted pipeline that ends in a fusion estimator, or fitted fusion estimator
+    X : DataFrame of n_samples rows, optional
+        Rows that the model was not fitted on, for ``method="predict"``; the rows of fit for ``"refit"``. Without it
+        decision-level fusion is scored on its out-of-fold predictions of the rows of fit.
+    y : array of shape (n_samples,), optional
+    subsets : {"drop+keep", "all"} or list of lists of str
+        ``"drop+keep"``: all modalities, each one left out, each one alone. ``"all"``: every subset, of up to 8
+        modalities; the empty one is what the model says if it knows nothing. A list names the subsets, and all
+        modalities are added to it.
+    method : {"auto", "ledger", "predict", "refit"}
+        ``"ledger"``: from out-of-fold predictions that decision-level fusion keeps. ``"predict"``: the modalities are
+        hidden from the fitted model; what was learned with them stays. ``"refit"``: a clone is cross-validated for
+        each subset. The first two fit nothing. ``"auto"``: predict if `X` is given, else ledger.
+    metric : str, optional
+        Classification: ``"neg_log_loss"`` (nats; the default), ``"accuracy"``, ``"neg_brier_score"`` (minus the sum
+        over all classes of the squared error, from -2 to 0). Regression: ``"neg_mean_squared_error"`` (the default),
+        ``"neg_mean_absolute_error"``.
+    cv : int, splitter or iterable
+        For ``"refit"``.
+    groups : array of shape (n_samples,), optional
+        Rows of one group are drawn together for the intervals, and stay on one side of a split for ``"refit"``. With
+        the ledger: of the rows of fit.
+    n_resamples : int
+        Of the bootstrap over rows.
+    confidence_level : float
+        Of the intervals.
+    random_state : int, RandomState or None
+        Of the resamples.
+
+    Returns
+    -------
+    ModalityAblation
+
+    Raises
+    ------
+    ValueError
+        If a parameter is none of those above, a subset names a modality that the model lacks, or the method needs `X`
+        and `y` that are not given: feature-level fusion keeps no ledger.
+    TypeError
+        If the model does not end in a fusion estimator.
+
+    Notes
+    -----
+    The intervals are percentile intervals of a bootstrap over the scored rows (Efron, Annals of Statistics 7, 1979).
+    They tell how far the score of this model may be off, not how far it would vary with other rows of fit.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, modality_ablation
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 2
+    >>> X = pd.DataFrame({"text__0": y + rng.normal(size=60), "image__0": 3 * y + rng.normal(size=60)})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, y)
+    >>> result = modality_ablation(model, metric="accuracy")
+    >>> result.table.index.tolist()
+    ['all', 'text alone', 'image alone']
+    >>> bool(result.table.loc["text alone", "difference"] < 0), result.n_fits
+    (True, 0)
+    """
+    parts = ModelParts(model)
+    metric = read_metric(metric, parts.classify)
+    chosen = _chosen(subsets, parts.names)
+    said = predict_subsets(model, chosen, X, y, method=method, cv=cv, groups=groups)
+    values = row_values(said.predictions, said.y, metric).T
+    units = _groups_of(groups, said, parts, X)
+    means = resampled_scores(values, n_resamples, random_state, said.sample_weight, units)
+    subsets_of = {_label(subset, parts.names): subset for subset in said.subsets}
+    table = _table(said, mean_scores(values, said.sample_weight), means, confidence_level, list(subsets_of))
+    n_rows = len(said.rows)
+    caption = (
+        f"{score_name(metric)} (the greater the better) on {n_rows} rows, {_METHODS[said.method]}; "
+        f"{confidence_level:.0%} intervals from {n_resamples} resamples"
+    )
+    return ModalityAblation(
+        table,
+        caption,
+        [*said.notes, *_missing_notes(said)],
+        subsets=subsets_of,
+        metric=score_name(metric),
+        method=said.method,
+        n_fits=said.n_fits,
+        n_rows=n_rows,
+        confidence_level=confidence_level,
+    )
+
+
+def _chosen(subsets: Any, names: list[str]) -> list[tuple[str, ...]]:
+    """Distinct subsets, all modalities first."""
+    if isinstance(subsets, str):
+        if subsets == "all":
+            given = all_subsets(names)[::-1]
+        elif subsets == "drop+keep":
+            given = [tuple(other for other in names if other != name) for name in names if len(names) > 2]
+            given += [(name,) for name in names]
+        else:
+            raise ValueError(f'subsets must be "drop+keep", "all" or a list of lists of modalities; got {subsets!r}.')
+    else:
+        text = [subset for subset in subsets if isinstance(subset, str)]
+        if text:
+            raise ValueError(f"subsets must hold lists of modalities, such as [{text[0]!r}]; got {text[0]!r}.")
+        given = [tuple(subset) for subset in subsets]
+    return list({frozenset(subset): subset for subset in [tuple(names), *given]}.values())
+
+
+def _label(subset: tuple[str, ...], names: list[str]) -> str:
+    if len(subset) == len(names):
+        return ALL
+    if not subset:
+        return NOTHING
+    if len(subset) == 1:
+        return f"{subset[0]} alone"
+    if len(subset) == len(names) - 1:
+        return f"without {next(name for name in names if name not in subset)}"
+    return " + ".join(subset)
+
+
+def _groups_of(groups: Any, said: SubsetPredictions, parts: ModelParts, X: Any) -> np.ndarray | None:
+    """Groups of the scored rows."""
+    if groups is None:
+        return None
+    n_rows = len(parts.core._oof["y"] if said.method == "ledger" else X)
+    if len(groups) != n_rows:
+        rows = "rows of fit" if said.method == "ledger" else "rows of X"
+        raise ValueError(f"groups has {len(groups)} values for the {n_rows} {rows}.")
+    return np.asarray(groups)[said.rows]
+
+
+def _table(said: SubsetPredictions, scores: np.ndarray, means: np.ndarray, level: float, labels: list[str]) -> Any:
+    low, high = interval(means, level)
+    # All modalities come first, and every subset is compared with them in the same resample.
+    less, more = interval(means - means[:, :1], level)
+    return pd.DataFrame(
+        {
+            "n_modalities": [len(subset) for subset in said.subsets],
+            "score": scores,
+            "low": low,
+            "high": high,
+            "difference": scores - scores[0],
+            "difference_low": less,
+            "difference_high": more,
+        },
+        index=pd.Index(labels, name="modalities"),
+    )
+
+
+def _missing_notes(said: SubsetPredictions) -> list[str]:
+    lost = {name: int((~there).sum()) for name, there in zip(said.names, said.present, strict=True)}
+    facts = ", ".join(f"{name} in {count}" for name, count in lost.items() if count)
+    if not facts:
+        return []
+    answer = "the mean" if said.classes is None else "the class frequencies"
+    return [
+        f"Of {said.present.shape[1]} rows, some lack a modality anyway ({facts}): it cannot be missed there, and alone "
+        f"it answers with {answer}."
+    ]
+
+
+class ModalityAblationDisplay(BaseDisplay):
+    """Score of each subset of the modalities with its interval; a line at the score of all of them.
+
+    Parameters
+    ----------
+    result : ModalityAblation
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, ModalityAblationDisplay
+    >>> X = pd.DataFrame({"text__0": np.arange(40.0) % 7, "image__0": np.arange(40.0) % 3})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
+    >>> display = ModalityAblationDisplay.from_estimator(model)
+    >>> display.ax_.get_title()
+    'Modalities left out and kept alone, 40 rows'
+    """
+
+    _compute: ClassVar[Any] = staticmethod(modality_ablation)
+
+    def _figsize(self) -> tuple[float, float]:
+        longest = max(map(len, self.result.table.index))
+        return max(6.4, 4.8 + 0.08 * longest), 1.5 + 0.32 * len(self.result.table)
+
+    def _draw(self, ax: Any) -> None:
+        table, level = self.result.table, self.result.confidence_level
+        heights = np.arange(len(table))
+        ax.axvline(table.loc[ALL, "score"], color=MUTED, linestyle=":", zorder=0)
+        for label, rows, color, marker in self._kinds():
+            part = table[rows]
+            around = np.abs(part[["low", "high"]].to_numpy().T - part["score"].to_numpy())
+            style = {"color": color, "marker": marker, "linestyle": "none", "capsize": 3}
+            ax.errorbar(part["score"], heights[rows], xerr=around, label=label, **style)
+        ax.set(
+            yticks=heights,
+            yticklabels=table.index,
+            ylim=(len(table) - 0.5, -0.5),
+            xlabel=f"{self.result.metric} (the greater the better),\nmean and {level:.0%} interval",
+            title=f"Modalities left out and kept alone, {self.result.n_rows} rows",
+        )
+
+    def _kinds(self) -> list[tuple[str, np.ndarray, str, str]]:
+        """Rows of one kind share a colour and a marker; the labels of the rows say the rest."""
+        sizes, whole = self.result.table["n_modalities"].to_numpy(), len(self.result.subsets[ALL])
+        alone = (sizes == 1) & (whole > 1)
+        kinds = [
+            (ALL, sizes == whole, PALETTE[6], "D"),
+            ("alone", alone, PALETTE[1], "s"),
+            ("some", ~alone & (sizes < whole), PALETTE[0], "o"),
+        ]
+        return [kind for kind in kinds if kind[1].any()]
