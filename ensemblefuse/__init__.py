@@ -45,6 +45,7 @@ _PUBLIC = {
     "KernelFusionRegressor": "fusion",
     "LogPool": "combine",
     "MeanPool": "combine",
+    "MissingModalityCurveDisplay": "evaluation",
     "MissingModalityWarning": "exceptions",
     "ModalityAblationDisplay": "evaluation",
     "ModalityDropout": "features",
@@ -87,12 +88,14 @@ _PUBLIC = {
     "list_backbones": "encoders",
     "load_model": "persistence",
     "make_fusion_pipeline": "compose",
+    "missing_modality_curve": "evaluation",
     "modality_ablation": "evaluation",
     "modality_importance": "inspection",
     "modality_interactions": "inspection",
     "modality_shapley": "inspection",
     "save_model": "persistence",
     "set_config": "_config",
+    "simulate_missing": "evaluation",
     "standard_strategies": "evaluation",
 }
 

@@ -3,12 +3,20 @@
 from ensemblefuse.evaluation._ablation import ModalityAblation, ModalityAblationDisplay, modality_ablation
 from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparisonDisplay
 from ensemblefuse.evaluation._fusions import compare_fusions
+from ensemblefuse.evaluation._missing_curve import (
+    MissingModalityCurve,
+    MissingModalityCurveDisplay,
+    missing_modality_curve,
+    simulate_missing,
+)
 from ensemblefuse.evaluation._models import compare_models, format_comparison, standard_strategies
 from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
 
 __all__ = [
     "FusionComparison",
     "FusionComparisonDisplay",
+    "MissingModalityCurve",
+    "MissingModalityCurveDisplay",
     "ModalityAblation",
     "ModalityAblationDisplay",
     "bayesian_ttest",
@@ -16,6 +24,8 @@ __all__ = [
     "compare_models",
     "corrected_ttest",
     "format_comparison",
+    "missing_modality_curve",
     "modality_ablation",
+    "simulate_missing",
     "standard_strategies",
 ]

@@ -165,7 +165,7 @@ def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]]) -> SubsetPre
     if parts.core.member_blocks_[-1:] == [JOINT] and any(1 < len(s) < len(parts.names) for s in subsets):
         notes.append(
             "The ledger has the joint member for whole rows only; subsets of two or more modalities go without it. "
-            'method="refit" fits it for each subset.'
+            'modality_ablation(method="refit") fits it for each subset.'
         )
     return _kept(parts, subsets, predictions, oof["y"], oof["present"], oof["sample_weight"], "ledger", 0, notes)
 
