@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ensemblefuse._optional import import_optional
 
-__all__ = ["BaseDisplay", "colors_of", "new_axes"]
+__all__ = ["BaseDisplay", "colors_of", "new_axes", "shorten"]
 
 # The palette of Okabe and Ito, which people with any kind of colour vision tell apart; yellow, pale on white, is last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -20,6 +20,12 @@ MUTED = "0.6"
 def colors_of(names: Sequence[str]) -> dict[str, str]:
     """A colour for each modality: the same one in every picture that is given the same names in the same order."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def shorten(name: Any, width: int = 32) -> str:
+    """A name that leaves a picture room: beyond `width` characters its middle is cut out, for ends tell names apart."""
+    text, half = str(name), (width - 1) // 2
+    return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
 
 
 def new_axes(ax: Any, needed_by: str, *, width: float = 6.4, height: float = 4.0) -> Any:

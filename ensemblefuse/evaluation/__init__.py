@@ -2,7 +2,10 @@
 
 from ensemblefuse.evaluation._ablation import ModalityAblation, ModalityAblationDisplay, modality_ablation
 from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparisonDisplay
+from ensemblefuse.evaluation._evaluate import evaluate_model, evaluate_predictions
+from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._fusions import compare_fusions
+from ensemblefuse.evaluation._metrics import expected_calibration_error
 from ensemblefuse.evaluation._missing_curve import (
     MissingModalityCurve,
     MissingModalityCurveDisplay,
@@ -19,10 +22,15 @@ __all__ = [
     "MissingModalityCurveDisplay",
     "ModalityAblation",
     "ModalityAblationDisplay",
+    "ModelEvaluation",
+    "ModelEvaluationDisplay",
     "bayesian_ttest",
     "compare_fusions",
     "compare_models",
     "corrected_ttest",
+    "evaluate_model",
+    "evaluate_predictions",
+    "expected_calibration_error",
     "format_comparison",
     "missing_modality_curve",
     "modality_ablation",

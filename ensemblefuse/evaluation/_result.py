@@ -44,14 +44,18 @@ class TableResult:
     def _display_class(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no picture.")
 
+    def _shown(self) -> pd.DataFrame:
+        """What text and HTML show; a result whose table is long shows a part of it."""
+        return self.table
+
     def __str__(self) -> str:
-        return "\n".join([self.caption, self.table.to_string(float_format="{:.3f}".format), *self.notes])
+        return "\n".join([self.caption, self._shown().to_string(float_format="{:.3f}".format), *self.notes])
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        style = self.table.style.format(precision=3, na_rep="–", escape="html")
+        style = self._shown().style.format(precision=3, na_rep="–", escape="html")
         for axis in ("index", "columns"):
             style = style.format_index(escape="html", axis=axis)
         table = style.set_caption(html.escape(self.caption)).to_html()

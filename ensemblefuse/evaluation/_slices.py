@@ -1,0 +1,81 @@
+"""What rows are cut by, and what is given for each of them: columns, weights, sets of modalities. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.table import is_missing
+
+__all__ = ["name_patterns", "read_by", "read_column", "read_weight"]
+
+_MOST_VALUES = 100  # of a column to slice by: more are no slices, but numbers that should be binned
+
+
+def read_by(by: Any, frame: pd.DataFrame | None, n: int) -> dict[str, pd.Categorical]:
+    """Values of each column that cuts the rows."""
+    if by is None:
+        return {}
+    if isinstance(by, Mapping):
+        given = {str(name): pd.Series(read_column(column, f"by[{name!r}]", n)) for name, column in by.items()}
+    elif isinstance(by, str) or (isinstance(by, Sequence) and all(isinstance(name, str) for name in by)):
+        names = [by] if isinstance(by, str) else list(by)
+        if frame is None:
+            raise ValueError(f"by={by!r} names columns of X, and there is none; pass by={{{names[0]!r}: values}}.")
+        absent = [name for name in names if name not in frame.columns]
+        if absent:
+            raise ValueError(f"by names columns that X lacks: {absent}; X has {list(frame.columns)}.")
+        given = {name: frame[name] for name in names}
+    else:
+        raise TypeError(f"by must be a column's name, a list of names, or a dict of values; got {type(by).__name__}.")
+    taken = sorted({"all", "class", "modalities"} & set(given))
+    if taken:
+        raise ValueError(f"by names {taken}, which are slices already; give them as a dict under other names.")
+    return {name: _read_cells(name, column.tolist()) for name, column in given.items()}
+
+
+def _read_cells(name: str, cells: list[Any]) -> pd.Categorical:
+    values = ["missing" if is_missing(cell) else cell for cell in cells]
+    try:
+        order = sorted(set(values), key=lambda value: (value == "missing", str(type(value)), value))
+    except TypeError:
+        raise TypeError(f"by={name!r} holds {type(values[0]).__name__}; rows are cut by texts or numbers.") from None
+    if len(order) > _MOST_VALUES:
+        raise ValueError(
+            f"by={name!r} holds {len(order)} values, more than {_MOST_VALUES}; put them into bins first, as pandas.cut "
+            "does."
+        )
+    return _cut(values, order)
+
+
+def name_patterns(present: np.ndarray, names: list[str]) -> pd.Categorical:
+    """What each row holds, named and ordered as in ``expected_scores_``."""
+    patterns = sorted(set(map(tuple, present.T.tolist())), key=lambda p: (-sum(p), [not there for there in p]))
+    held = {p: " + ".join(n for n, there in zip(names, p, strict=True) if there) or "none" for p in patterns}
+    return _cut([held[tuple(p)] for p in present.T.tolist()], list(held.values()))
+
+
+def _cut(values: list[Any], order: list[Any]) -> pd.Categorical:
+    place = {value: i for i, value in enumerate(order)}
+    return pd.Categorical.from_codes([place[value] for value in values], categories=pd.Index(order, dtype=object))
+
+
+def read_column(column: Any, what: str, n: int) -> Any:
+    if column is None:
+        return None
+    column = np.asarray(column)
+    if column.shape != (n,):
+        raise ValueError(f"{what} must hold one value a row, {n} of them; got shape {column.shape}.")
+    return column
+
+
+def read_weight(weight: Any, n: int) -> np.ndarray | None:
+    if weight is None:
+        return None
+    weight = np.asarray(read_column(weight, "sample_weight", n), dtype=float)
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+        raise ValueError("sample_weight must hold finite numbers of at least 0, and not 0 in every row.")
+    return weight
