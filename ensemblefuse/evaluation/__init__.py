@@ -14,6 +14,8 @@ from ensemblefuse.evaluation._missing_curve import (
 )
 from ensemblefuse.evaluation._models import compare_models, format_comparison, standard_strategies
 from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
+from ensemblefuse.evaluation._robustness import robustness_curve
+from ensemblefuse.evaluation._robustness_display import RobustnessCurve, RobustnessCurveDisplay
 
 __all__ = [
     "FusionComparison",
@@ -24,6 +26,8 @@ __all__ = [
     "ModalityAblationDisplay",
     "ModelEvaluation",
     "ModelEvaluationDisplay",
+    "RobustnessCurve",
+    "RobustnessCurveDisplay",
     "bayesian_ttest",
     "compare_fusions",
     "compare_models",
@@ -34,6 +38,7 @@ __all__ = [
     "format_comparison",
     "missing_modality_curve",
     "modality_ablation",
+    "robustness_curve",
     "simulate_missing",
     "standard_strategies",
 ]

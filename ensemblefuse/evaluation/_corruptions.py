@@ -1,0 +1,172 @@
+"""Cells made worse in five degrees of severity, each the same in every run. Floor 4."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse.encoders import (
+    AudioEncoder,
+    BaseEncoder,
+    ImageEncoder,
+    TextEncoder,
+    TimeSeriesEncoder,
+    WordVectorEncoder,
+)
+from ensemblefuse.encoders._content import cell_digest
+from ensemblefuse.encoders._image_cell import read_rgb
+from ensemblefuse.evaluation import _corrupt_image as image
+from ensemblefuse.evaluation import _corrupt_series as series
+from ensemblefuse.evaluation import _corrupt_sound as sound
+from ensemblefuse.evaluation import _corrupt_text as text
+
+__all__ = ["CORRUPTIONS", "WORST", "Corruption", "corrupt", "kind_of_encoder", "names_of_kind"]
+
+WORST = 5
+_KINDS: tuple[tuple[type[BaseEncoder], str], ...] = (
+    (ImageEncoder, "image"),
+    (TextEncoder, "text"),
+    (WordVectorEncoder, "text"),
+    (AudioEncoder, "sound"),
+    (TimeSeriesEncoder, "series"),
+)
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One way to make a cell worse.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+        Of the library: takes a loaded cell (see `corrupt`), a level and a generator. Of the user: takes the cell as it
+        stands in the table, the severity and a generator.
+    kind : {"image", "text", "sound", "series"}, or None if it is the user's
+    levels : tuple of 5 float
+        The level at the severities 1 to 5.
+    shown : str
+        A level with its unit, for `str.format`.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    kind: str | None = None
+    levels: tuple[float, ...] = ()
+    shown: str = ""
+
+    def parameter(self, severity: int) -> str:
+        """What a severity means, with its unit; nothing at 0 and for the user's own."""
+        if not self.levels or not severity:
+            return ""
+        return self.shown.format(self.levels[severity - 1])
+
+
+# The levels of blur, noise, JPEG and brightness are those of ImageNet-C (Hendrycks and Dietterich, ICLR 2019).
+_ALL = (
+    Corruption("gaussian_blur", image.blur, "image", (1, 2, 3, 4, 6), "sigma {:g} px of 224"),
+    Corruption("gaussian_noise", image.add_noise, "image", (0.08, 0.12, 0.18, 0.26, 0.38), "sigma {:g} of 1"),
+    Corruption("jpeg", image.compress, "image", (25, 18, 15, 10, 7), "quality {:g}"),
+    Corruption("brighter", image.shift_value, "image", (0.1, 0.2, 0.3, 0.4, 0.5), "value {:+g} of 1"),
+    Corruption("darker", image.shift_value, "image", (-0.1, -0.2, -0.3, -0.4, -0.5), "value {:+g} of 1"),
+    Corruption("swapped_letters", text.swap_letters, "text", (0.04, 0.08, 0.16, 0.24, 0.32), "{:.0%} of letters"),
+    Corruption("replaced_letters", text.replace_letters, "text", (0.02, 0.05, 0.1, 0.2, 0.3), "{:.0%} of letters"),
+    Corruption("dropped_words", text.drop_words, "text", (0.1, 0.2, 0.3, 0.4, 0.5), "{:.0%} of words"),
+    Corruption("white_noise", sound.add_white_noise, "sound", (30, 20, 10, 5, 0), "SNR {:g} dB"),
+    Corruption("band_stop", sound.stop_band, "sound", (0.5, 1, 2, 3, 4), "{:g} octaves at 1 kHz"),
+    Corruption("relative_noise", series.add_relative_noise, "series", (0.1, 0.2, 0.4, 0.7, 1.0), "{:g} deviations"),
+    Corruption("gap", series.hold_values, "series", (0.1, 0.2, 0.3, 0.4, 0.5), "{:.0%} of samples"),
+)
+CORRUPTIONS = {corruption.name: corruption for corruption in _ALL}
+
+
+def names_of_kind(kind: str | None) -> list[str]:
+    """Corruptions of the library for cells of a kind."""
+    return [corruption.name for corruption in _ALL if kind is not None and corruption.kind == kind]
+
+
+def kind_of_encoder(encoder: Any) -> str | None:
+    """What the cells of an encoder are, or None if the encoder does not say."""
+    return next((kind for cls, kind in _KINDS if isinstance(encoder, cls)), None)
+
+
+def corrupt(cell: Any, corruption: Corruption, severity: int, *, encoder: Any = None, random_state: int = 0) -> Any:
+    """A cell made worse, which the encoder that takes the cell takes too.
+
+    Parameters
+    ----------
+    cell : object
+        As it stands in the table: a picture as `ImageEncoder` takes it, or a list of pictures; a str; a sound as
+        `AudioEncoder` takes it; a series, or the numbers of a row. Not missing.
+    corruption : Corruption
+    severity : int
+        From 0 to 5.
+    encoder : encoder, optional
+        Reads pictures and sounds, with its own background, frame or rate.
+    random_state : int
+        The draws depend on it, on the corruption, the severity and the content of the cell, and on nothing else.
+
+    Returns
+    -------
+    object
+        The cell itself at severity 0. A PIL image or a list of these; a str; mono samples at the encoder's rate,
+        float32; float64 values of the series' shape. What a function of the user returns.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If the cell is not of the corruption's kind, or cannot be read.
+    """
+    if severity == 0:
+        return cell
+    rng = _generator(cell, corruption.name, severity, encoder, random_state)
+    if corruption.kind is None:
+        return corruption.function(cell, severity, rng)
+    return _OF_KIND[corruption.kind](corruption.function, cell, corruption.levels[severity - 1], rng, encoder)
+
+
+def _generator(cell: Any, name: str, severity: int, encoder: Any, random_state: int) -> np.random.Generator:
+    content = cell_digest(cell, strings_are_paths=getattr(encoder, "strings_are_paths", False))
+    seed = hashlib.sha256(f"{random_state} {severity} {name} ".encode() + content).digest()
+    return np.random.default_rng(int.from_bytes(seed, "big"))
+
+
+def _corrupt_image(function: Any, cell: Any, level: float, rng: np.random.Generator, encoder: Any) -> Any:
+    if isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT":  # a list, as Parquet has it
+        cell = cell.tolist()
+    if isinstance(cell, (list, tuple)):
+        return [_corrupt_image(function, picture, level, rng, encoder) for picture in cell]
+    picture = encoder._read(cell, None) if isinstance(encoder, ImageEncoder) else read_rgb(cell)
+    return function(picture, level, rng)
+
+
+def _corrupt_text(function: Any, cell: Any, level: float, rng: np.random.Generator, encoder: Any) -> str:
+    if not isinstance(cell, str):
+        raise TypeError(f"expected a text, got {type(cell).__name__}")
+    return function(cell, level, rng)
+
+
+def _corrupt_sound(function: Any, cell: Any, level: float, rng: np.random.Generator, encoder: Any) -> np.ndarray:
+    if not isinstance(encoder, AudioEncoder):
+        raise TypeError(
+            "a sound is read at the rate of its AudioEncoder, which this modality has not; pass a function of your own"
+        )
+    rate = encoder._sample_rate()
+    samples = np.concatenate(list(encoder.load(cell).windows(60 * rate)))
+    return function(samples, rate, level, rng)
+
+
+def _corrupt_series(function: Any, cell: Any, level: float, rng: np.random.Generator, encoder: Any) -> np.ndarray:
+    return function(np.asarray(cell, dtype=np.float64), level, rng)
+
+
+_OF_KIND: dict[str, Callable[..., Any]] = {
+    "image": _corrupt_image,
+    "text": _corrupt_text,
+    "sound": _corrupt_sound,
+    "series": _corrupt_series,
+}

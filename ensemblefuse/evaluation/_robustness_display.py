@@ -1,0 +1,163 @@
+"""The result of `robustness_curve`, and its picture. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of
+from ensemblefuse.evaluation._result import TableResult
+
+__all__ = ["RobustnessCurve", "RobustnessCurveDisplay"]
+
+_LABELS = {
+    "log_loss": "mean log probability of the true class (nats)",
+    "accuracy": "accuracy",
+    "brier": "minus Brier score (0 to 2)",
+    "squared_error": "minus mean squared error",
+    "absolute_error": "minus mean absolute error",
+}
+# How far apart, in severities, the intervals of lines at one severity are drawn.
+_APART = 0.05
+
+
+class RobustnessCurve(TableResult):
+    """Scores of a fitted model as one modality at a time is corrupted, with the score of the clean rows.
+
+    Made by `robustness_curve`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a modality, corruption and severity:
+
+        - ``modality``, ``corruption``, ``severity``; ``parameter``: what the severity means, with its unit (empty for
+          a function of the user's).
+        - ``score``, ``low``, ``high``: mean over rows, the greater the better, and its bootstrap interval.
+        - ``difference``, ``difference_low``, ``difference_high``: the score less the clean one, of the same rows and
+          resamples. An interval below 0 is a fall.
+    clean_score : float
+        Score of the rows as they are.
+    clean_interval : tuple of 2 float
+    metric : str
+    n_samples : int
+    confidence_level : float
+    names : list of str
+        All modalities of the model.
+    caption : str
+    notes : list of str
+        Modalities that were not corrupted; in how many rows one is missing.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        *,
+        clean_score: float,
+        clean_interval: tuple[float, float],
+        metric: str,
+        n_samples: int,
+        confidence_level: float,
+        names: list[str],
+        notes: list[str],
+    ):
+        self.clean_score = clean_score
+        self.clean_interval = clean_interval
+        self.metric = metric
+        self.n_samples = n_samples
+        self.confidence_level = confidence_level
+        self.names = list(names)
+        caption = (
+            f"{_LABELS[metric]} on {n_samples} rows, one modality at a time corrupted; "
+            f"{confidence_level:.0%} intervals; clean {clean_score:.3f}"
+        )
+        super().__init__(table, caption, notes)
+
+    def _display_class(self) -> Any:
+        return RobustnessCurveDisplay
+
+
+class RobustnessCurveDisplay(BaseDisplay):
+    """Score against severity: a colour a modality, a marker a corruption, the clean score dashed.
+
+    Parameters
+    ----------
+    result : RobustnessCurve
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    lines_ : dict of (str, str) to matplotlib ErrorbarContainer
+        By modality and corruption. Every line begins at severity 0 with the clean score.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, FunctionEncoder, RobustnessCurveDisplay, make_fusion_pipeline
+    >>> df = pd.DataFrame({"title": ["a cat sat", "the dogs!"] * 20})
+    >>> y = ["cat", "dog"] * 20
+    >>> text = FunctionEncoder(lambda title: [title.count("cat"), title.count("dog")])
+    >>> fusion = DecisionFusionClassifier({"text": LogisticRegression()}, cv=2)
+    >>> model = make_fusion_pipeline([("text", text, "title")], fusion).fit(df[:20], y[:20])
+    >>> display = RobustnessCurveDisplay.from_estimator(model, df[20:], y[20:], metric="accuracy", severities=[5])
+    >>> display.ax_.get_title()
+    'One modality at a time corrupted, 20 rows'
+    """
+
+    _size: ClassVar[tuple[float, float]] = (8.0, 4.4)
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *args: Any, ax: Any = None, **params: Any) -> Any:
+        """Corrupt the rows, score a fitted model on them, and draw the scores.
+
+        Parameters
+        ----------
+        estimator : fitted model
+        *args, **params
+            Of `robustness_curve`: `X`, `y`, and what may be named.
+        ax : matplotlib Axes, optional
+
+        Returns
+        -------
+        RobustnessCurveDisplay
+        """
+        from ensemblefuse.evaluation._robustness import robustness_curve  # it imports this module
+
+        return cls(robustness_curve(estimator, *args, **params)).plot(ax=ax)
+
+    def _draw(self, ax: Any) -> None:
+        result = self.result
+        colors = colors_of(result.names)
+        curves = list(result.table.groupby(["modality", "corruption"], sort=False))
+        order = {name: 0 for name in result.names}
+        ax.axhline(result.clean_score, color=MUTED, linestyle="--", zorder=0, label="clean")
+        self.lines_ = {}
+        for i, ((modality, corruption), curve) in enumerate(curves):
+            marker = MARKERS[order[modality] % len(MARKERS)]
+            order[modality] += 1
+            curve = curve[curve["severity"] > 0]
+            score = np.array([result.clean_score, *curve["score"]])
+            ends = np.array([[result.clean_score, result.clean_score], *curve[["low", "high"]].to_numpy()])
+            self.lines_[modality, corruption] = ax.errorbar(
+                np.array([0, *curve["severity"]]) + _APART * (i - (len(curves) - 1) / 2) * (np.arange(len(score)) > 0),
+                score,
+                yerr=np.abs(ends.T - score),
+                label=f"{modality}: {corruption}",
+                color=colors[modality],
+                marker=marker,
+                markersize=5,
+                linewidth=1.2,
+                elinewidth=0.8,
+            )
+        ax.set(
+            xticks=range(6),
+            xlim=(-0.3, 5.5),
+            xlabel="severity of the corruption (0: as it is)",
+            ylabel=_LABELS[result.metric],
+            title=f"One modality at a time corrupted, {result.n_samples} rows",
+        )
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
