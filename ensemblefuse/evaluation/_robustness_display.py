@@ -19,8 +19,8 @@ _LABELS = {
     "squared_error": "minus mean squared error",
     "absolute_error": "minus mean absolute error",
 }
-# How far apart, in severities, the intervals of lines at one severity are drawn.
-_APART = 0.05
+# How far apart, in severities, the points of two lines at one severity are drawn; and of all lines, at most.
+_APART, _MOST_APART = 0.05, 0.5
 
 
 class RobustnessCurve(TableResult):
@@ -105,7 +105,7 @@ class RobustnessCurveDisplay(BaseDisplay):
     >>> model = make_fusion_pipeline([("text", text, "title")], fusion).fit(df[:20], y[:20])
     >>> display = RobustnessCurveDisplay.from_estimator(model, df[20:], y[20:], metric="accuracy", severities=[5])
     >>> display.ax_.get_title()
-    'One modality at a time corrupted, 20 rows'
+    'One modality at a time corrupted, 20 rows, 95% intervals'
     """
 
     _size: ClassVar[tuple[float, float]] = (8.0, 4.4)
@@ -129,10 +129,15 @@ class RobustnessCurveDisplay(BaseDisplay):
 
         return cls(robustness_curve(estimator, *args, **params)).plot(ax=ax)
 
+    def _figsize(self) -> tuple[float, float]:
+        n_lines = len(self.result.table[["modality", "corruption"]].drop_duplicates())
+        return self._size[0], max(self._size[1], 0.8 + 0.2 * n_lines)  # the legend has a line for each
+
     def _draw(self, ax: Any) -> None:
         result = self.result
         colors = colors_of(result.names)
         curves = list(result.table.groupby(["modality", "corruption"], sort=False))
+        apart = min(_APART, _MOST_APART / len(curves))
         order = {name: 0 for name in result.names}
         ax.axhline(result.clean_score, color=MUTED, linestyle="--", zorder=0, label="clean")
         self.lines_ = {}
@@ -142,8 +147,9 @@ class RobustnessCurveDisplay(BaseDisplay):
             curve = curve[curve["severity"] > 0]
             score = np.array([result.clean_score, *curve["score"]])
             ends = np.array([[result.clean_score, result.clean_score], *curve[["low", "high"]].to_numpy()])
+            aside = apart * (i - (len(curves) - 1) / 2)
             self.lines_[modality, corruption] = ax.errorbar(
-                np.array([0, *curve["severity"]]) + _APART * (i - (len(curves) - 1) / 2) * (np.arange(len(score)) > 0),
+                np.array([0, *(curve["severity"] + aside)]),
                 score,
                 yerr=np.abs(ends.T - score),
                 label=f"{modality}: {corruption}",
@@ -158,6 +164,6 @@ class RobustnessCurveDisplay(BaseDisplay):
             xlim=(-0.3, 5.5),
             xlabel="severity of the corruption (0: as it is)",
             ylabel=_LABELS[result.metric],
-            title=f"One modality at a time corrupted, {result.n_samples} rows",
+            title=f"One modality at a time corrupted, {result.n_samples} rows, {result.confidence_level:.0%} intervals",
         )
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
