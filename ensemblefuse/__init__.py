@@ -100,6 +100,7 @@ _PUBLIC = {
     "modality_importance": "inspection",
     "modality_interactions": "inspection",
     "modality_shapley": "inspection",
+    "model_checks": "inspection",
     "robustness_curve": "evaluation",
     "save_model": "persistence",
     "set_config": "_config",

@@ -1,7 +1,9 @@
 """What a fitted model has learned, and why it says what it says. Floor 4."""
 
+from ensemblefuse.inspection._checks import model_checks
 from ensemblefuse.inspection._errors import DisagreementClusters, DisagreementClustersDisplay, disagreement_clusters
 from ensemblefuse.inspection._explain_row import explain_row
+from ensemblefuse.inspection._findings import Finding, ModelChecks
 from ensemblefuse.inspection._importance import ModalityImportance, ModalityImportanceDisplay, modality_importance
 from ensemblefuse.inspection._interactions import (
     ModalityInteractions,
@@ -17,12 +19,14 @@ from ensemblefuse.inspection._similar import SimilarRows, find_similar
 __all__ = [
     "DisagreementClusters",
     "DisagreementClustersDisplay",
+    "Finding",
     "ModalityImportance",
     "ModalityImportanceDisplay",
     "ModalityInteractions",
     "ModalityInteractionsDisplay",
     "ModalityShapley",
     "ModalityShapleyDisplay",
+    "ModelChecks",
     "NearDuplicates",
     "PartExplanation",
     "RowExplanation",
@@ -35,4 +39,5 @@ __all__ = [
     "modality_importance",
     "modality_interactions",
     "modality_shapley",
+    "model_checks",
 ]

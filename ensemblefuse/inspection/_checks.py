@@ -1,0 +1,145 @@
+"""Checks of a fitted fusion model and the tables that it was fitted and scored on. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.inspection._checks_leak import check_label_leak
+from ensemblefuse.inspection._checks_presence import check_empty_modality, check_missingness
+from ensemblefuse.inspection._checks_rows import check_copies_across, check_copies_within
+from ensemblefuse.inspection._checks_worth import check_fusion_gain, check_useless_modality
+from ensemblefuse.inspection._findings import CheckData, Finding, ModelChecks, NotRun
+from ensemblefuse.table import to_frame
+
+__all__ = ["CHECKS", "ModelCheck", "model_checks"]
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """One check: a function of `CheckData` that returns severity, explanation, advice and rows, or raises `NotRun`."""
+
+    code: str
+    title: str
+    worst: str
+    function: Callable[[CheckData], tuple[str, str, str, list]]
+
+    def run(self, data: CheckData) -> Finding:
+        """The finding; a check that lacks what it needs says so."""
+        try:
+            severity, explanation, advice, rows = self.function(data)
+        except NotRun as reason:
+            severity, explanation, advice, rows = "not run", str(reason), "", []
+        return Finding(self.code, self.title, severity, explanation, advice, rows)
+
+
+CHECKS = (
+    ModelCheck("EF001", "Copies across train and test", "issue", check_copies_across),
+    ModelCheck("EF002", "Missingness tells the label", "issue", check_missingness),
+    ModelCheck("EF003", "Modality of no use", "tip", check_useless_modality),
+    ModelCheck("EF004", "Label given away", "issue", check_label_leak),
+    ModelCheck("EF005", "Empty or constant modality", "issue", check_empty_modality),
+    ModelCheck("EF006", "Copies in several groups", "issue", check_copies_within),
+    ModelCheck("EF007", "Fusion no better than one modality", "tip", check_fusion_gain),
+)
+
+
+def model_checks(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    X_test: Any = None,
+    y_test: Any = None,
+    groups: Any = None,
+    random_state: Any = 0,
+) -> ModelChecks:
+    """Look for what makes the score of a fused model too good, and for modalities that are of no use.
+
+    Parameters
+    ----------
+    model : fitted model
+        A pipeline that ends in a fusion estimator, a fusion estimator, or a search over these.
+    X : DataFrame of n_samples rows, optional
+        The rows of fit.
+    y : array of shape (n_samples,), optional
+        With a name (a Series), it is looked for among the columns.
+    X_test, y_test : optional
+        Rows that the model was not fitted on.
+    groups : array of shape (n_samples,), optional
+        Those that were given to fit.
+    random_state : int, RandomState or None
+        For permutations and resamples.
+
+    Returns
+    -------
+    ModelChecks
+        One finding a check; ``"not run"`` says what a check lacked. No fusion is fitted: single columns are looked at
+        with small trees, everything else with embeddings and predictions that are there.
+
+        EF001: rows of `X_test` whose content, or nearly whose embedding, is in `X`. EF002: the label can be told from
+        which modalities are missing (permutation test, and cross-validation). EF003: a modality whose worth alone, and
+        on top of the others, is not shown to be over 0. EF004: a modality, column or a few words give the label
+        (skill of 0.99 or more, the others 0.9 or less), or a column has the target's name. EF005: a modality that is
+        missing in over 95 % of rows, or constant. EF006: copies within `X`, in several groups or without groups.
+        EF007: the fusion is not shown to be better than its best modality.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or a label is none of the model's classes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import DecisionFusionClassifier, model_checks
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> X = pd.DataFrame({"image__0": [0.0, 1.0] * 20, "text__0": [5.0, 5.0] * 20})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, [0, 1] * 20)
+    >>> checks = model_checks(model, X, [0, 1] * 20)
+    >>> checks["EF005"].explanation
+    "'text' is the same in all rows that have it."
+    >>> checks["EF001"].severity, checks["EF001"].explanation
+    ('not run', 'needs X_test.')
+    """
+    data = check_data(model, X, y, X_test=X_test, y_test=y_test, groups=groups, random_state=random_state)
+    findings = [check.run(data) for check in CHECKS]
+    return ModelChecks(findings, _caption(findings))
+
+
+def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, random_state=0) -> CheckData:
+    """The arguments of `model_checks`, read and compared."""
+    parts = ModelParts(model)
+    X, y_codes = _read(parts, X, y, "X", "y")
+    X_test, test_codes = _read(parts, X_test, y_test, "X_test", "y_test")
+    if groups is not None:
+        groups = np.asarray(groups)
+        n_rows = len(X) if X is not None else len(parts.core._oof["y"]) if parts.has_ledger else len(groups)
+        if groups.shape != (n_rows,):
+            raise ValueError(f"groups must hold one value for each of {n_rows} rows; got shape {groups.shape}.")
+    if X is not None and parts.has_ledger and len(X) != len(parts.core._oof["y"]):
+        raise ValueError(
+            f"X must hold the {len(parts.core._oof['y'])} rows of fit; it has {len(X)}. Give other rows as X_test."
+        )
+    return CheckData(parts, X, y_codes, X_test, test_codes, getattr(y, "name", None), groups, random_state)
+
+
+def _read(parts: ModelParts, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Any, np.ndarray | None]:
+    if X is None:
+        if y is not None:
+            raise ValueError(f"{y_name} is given without {x_name}.")
+        return None, None
+    X = X if isinstance(X, np.ndarray) else to_frame(X)
+    codes = None if y is None else parts.encode_labels(y)
+    if codes is not None and len(codes) != len(X):
+        raise ValueError(f"{x_name} has {len(X)} rows and {y_name} {len(codes)}.")
+    return X, codes
+
+
+def _caption(findings: list[Finding]) -> str:
+    counts = [sum(f.severity == severity for f in findings) for severity in ("issue", "tip", "ok", "not run")]
+    return "{} issues, {} tips, {} checks without finding, {} not run".format(*counts)

@@ -1,0 +1,172 @@
+"""What a check finds, and what it may look at. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets, row_values
+from ensemblefuse.inspection._rows import ModalityRows
+
+__all__ = ["CheckData", "Finding", "ModelChecks", "NotRun"]
+
+SEVERITIES = ("issue", "tip", "not run", "ok")
+_RESAMPLES = 500
+
+
+class NotRun(Exception):
+    """A check lacks what it needs; the message says what."""
+
+
+@dataclass
+class Finding:
+    """What one check says.
+
+    Attributes
+    ----------
+    code, title : str
+    severity : {"issue", "tip", "not run", "ok"}
+    explanation : str
+        The figures; for ``"not run"`` what was lacking.
+    advice : str
+        What to do; empty for ``"ok"``.
+    rows : list
+        Index labels of the rows of `X` that it is about, or of `X_test` where the explanation says so; often empty.
+    """
+
+    code: str
+    title: str
+    severity: str
+    explanation: str
+    advice: str = ""
+    rows: list = field(default_factory=list)
+
+
+class ModelChecks(TableResult):
+    """Findings of `model_checks`, the gravest first.
+
+    Attributes
+    ----------
+    findings : list of Finding
+    table : DataFrame
+        One row a check: ``code`` as the index, ``severity``, ``title``, ``explanation``, ``advice``, ``n_rows``.
+    caption, notes
+        As in `TableResult`.
+    """
+
+    def __init__(self, findings: Sequence[Finding], caption: str):
+        self.findings = sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+        rows = [[f.severity, f.title, f.explanation, f.advice, len(f.rows)] for f in self.findings]
+        index = pd.Index([f.code for f in self.findings], name="code")
+        super().__init__(
+            pd.DataFrame(rows, index=index, columns=["severity", "title", "explanation", "advice", "n_rows"]), caption
+        )
+
+    def __getitem__(self, code: str) -> Finding:
+        """The finding of one check."""
+        for finding in self.findings:
+            if finding.code == code:
+                return finding
+        raise KeyError(f"no check {code!r}; there are {sorted(self.table.index)}.")
+
+    def __str__(self) -> str:
+        lines = [self.caption]
+        for finding in self.findings:
+            lines.append(f"[{finding.severity}] {finding.code} {finding.title}: {finding.explanation}")
+            lines += [f"    {finding.advice}"] if finding.advice else []
+        return "\n".join(lines)
+
+
+@dataclass
+class CheckData:
+    """A fitted model and the tables that its checks may read; what several checks need is made once.
+
+    Attributes
+    ----------
+    parts : ModelParts
+    X, X_test : DataFrame, ndarray, or None
+    y, y_test : ndarray of codes, or of numbers in regression; or None
+    target_name : name of `y`, or None
+    groups : ndarray or None
+        Of the rows of `X`.
+    random_state : int, RandomState or None
+    """
+
+    parts: ModelParts
+    X: Any = None
+    y: np.ndarray | None = None
+    X_test: Any = None
+    y_test: np.ndarray | None = None
+    target_name: Any = None
+    groups: np.ndarray | None = None
+    random_state: Any = 0
+
+    @cached_property
+    def rows(self) -> ModalityRows:
+        if self.X is None:
+            raise NotRun("needs X, the rows of fit.")
+        return ModalityRows(self.parts, self.X)
+
+    @cached_property
+    def test_rows(self) -> ModalityRows:
+        if self.X_test is None:
+            raise NotRun("needs X_test.")
+        return ModalityRows(self.parts, self.X_test)
+
+    @cached_property
+    def presence(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which modalities each row of fit holds, and its label; from the ledger if X and y are not given."""
+        if self.X is not None and self.y is not None:
+            return np.array([self.rows.present[name] for name in self.parts.names]), self.y
+        if self.parts.has_ledger:
+            return self.parts.core._oof["present"], self.parts.core._oof["y"]
+        raise NotRun("needs X and y, the rows of fit.")
+
+    @cached_property
+    def said(self) -> SubsetPredictions:
+        """Predictions with nothing, each modality alone, all but one, and all: for rows that fits did not see."""
+        names = self.parts.names
+        subsets = [(), *((name,) for name in names), *(tuple(set(names) - {name}) for name in names), tuple(names)]
+        subsets = list({frozenset(subset): subset for subset in subsets}.values())
+        if self.parts.has_ledger:
+            return predict_subsets(self.parts.model, subsets, method="ledger")
+        if self.X_test is None or self.y_test is None:
+            raise NotRun(
+                "needs X_test and y_test: this model keeps no out-of-fold predictions of single modalities, as "
+                "decision-level fusion does."
+            )
+        labels = self.y_test if self.parts.classes is None else self.parts.classes[self.y_test]
+        return predict_subsets(self.parts.model, subsets, self.X_test, labels, method="predict")
+
+    @property
+    def source(self) -> str:
+        """Where `said` comes from, for explanations."""
+        where = "out-of-fold predictions" if self.said.method == "ledger" else "predictions for X_test"
+        return f"{where} of {len(self.said.rows)} rows"
+
+    def values(self, subset: Sequence[str], metric: str | None = None) -> np.ndarray:
+        """What the predictions with a subset are worth in each row, the greater the better."""
+        return row_values(self.said.of(subset), self.said.y, metric or default_metric(self.parts.classify))
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        groups = self.groups[self.said.rows] if self.groups is not None and self.said.method == "ledger" else None
+        return resample_weights(len(self.said.rows), _RESAMPLES, self.random_state, groups)
+
+    def gain(self, better: np.ndarray, worse: np.ndarray) -> tuple[float, float, float]:
+        """Mean difference of two values over the rows of `said`, and its 95 % bootstrap interval."""
+        difference = (better - worse)[:, None]
+        low, high = interval(bootstrap_means(difference, self.draws, self.said.sample_weight))
+        return float(np.average(difference[:, 0], weights=self.said.sample_weight)), float(low[0]), float(high[0])
+
+    @property
+    def unit(self) -> str:
+        return "nats a row" if self.parts.classify else "squared error"
