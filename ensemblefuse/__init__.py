@@ -105,6 +105,7 @@ _PUBLIC = {
     "save_model": "persistence",
     "set_config": "_config",
     "simulate_missing": "evaluation",
+    "skore_checks": "inspection",
     "standard_strategies": "evaluation",
 }
 

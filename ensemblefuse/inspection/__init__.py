@@ -15,6 +15,7 @@ from ensemblefuse.inspection._part import PartExplanation
 from ensemblefuse.inspection._row_explanation import RowExplanation, RowExplanationDisplay
 from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDisplay, modality_shapley
 from ensemblefuse.inspection._similar import SimilarRows, find_similar
+from ensemblefuse.inspection._skore import skore_checks
 
 __all__ = [
     "DisagreementClusters",
@@ -40,4 +41,5 @@ __all__ = [
     "modality_interactions",
     "modality_shapley",
     "model_checks",
+    "skore_checks",
 ]
