@@ -1,6 +1,5 @@
 """Why a model says what it says of one row: shares that add up, parts that count, HTML that harms nobody."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_array
 
 from ensemblefuse.evaluation._bootstrap import interval, resample_weights
 from ensemblefuse.evaluation._evaluation import ModelEvaluation
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
+from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column, read_weight
 from ensemblefuse.fusion import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.table import to_frame

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of, shorten
-from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._metrics import CLASS_METRICS
+from ensemblefuse.evaluation._result import TableResult
 
 __all__ = ["ModelEvaluation", "ModelEvaluationDisplay"]
 
