@@ -5,6 +5,12 @@ from ensemblefuse.inspection._errors import DisagreementClusters, DisagreementCl
 from ensemblefuse.inspection._explain_row import explain_row
 from ensemblefuse.inspection._findings import Finding, ModelChecks
 from ensemblefuse.inspection._importance import ModalityImportance, ModalityImportanceDisplay, modality_importance
+from ensemblefuse.inspection._information import (
+    PartialInformation,
+    PartialInformationDisplay,
+    modality_information,
+    partial_information,
+)
 from ensemblefuse.inspection._interactions import (
     ModalityInteractions,
     ModalityInteractionsDisplay,
@@ -30,6 +36,8 @@ __all__ = [
     "ModelChecks",
     "NearDuplicates",
     "PartExplanation",
+    "PartialInformation",
+    "PartialInformationDisplay",
     "RowExplanation",
     "RowExplanationDisplay",
     "SimilarRows",
@@ -38,8 +46,10 @@ __all__ = [
     "find_near_duplicates",
     "find_similar",
     "modality_importance",
+    "modality_information",
     "modality_interactions",
     "modality_shapley",
     "model_checks",
+    "partial_information",
     "skore_checks",
 ]
