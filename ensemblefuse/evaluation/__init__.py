@@ -5,6 +5,7 @@ from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparis
 from ensemblefuse.evaluation._evaluate import evaluate_model, evaluate_predictions
 from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._fusions import compare_fusions
+from ensemblefuse.evaluation._learning_curve import LearningCurve, LearningCurveDisplay, learning_curve
 from ensemblefuse.evaluation._metrics import expected_calibration_error
 from ensemblefuse.evaluation._missing_curve import (
     MissingModalityCurve,
@@ -20,6 +21,8 @@ from ensemblefuse.evaluation._robustness_display import RobustnessCurve, Robustn
 __all__ = [
     "FusionComparison",
     "FusionComparisonDisplay",
+    "LearningCurve",
+    "LearningCurveDisplay",
     "MissingModalityCurve",
     "MissingModalityCurveDisplay",
     "ModalityAblation",
@@ -36,6 +39,7 @@ __all__ = [
     "evaluate_predictions",
     "expected_calibration_error",
     "format_comparison",
+    "learning_curve",
     "missing_modality_curve",
     "modality_ablation",
     "robustness_curve",
