@@ -5,6 +5,7 @@ from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparis
 from ensemblefuse.evaluation._evaluate import evaluate_model, evaluate_predictions
 from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._fusions import compare_fusions
+from ensemblefuse.evaluation._latency import PredictionLatency, PredictionLatencyDisplay, prediction_latency
 from ensemblefuse.evaluation._learning_curve import LearningCurve, LearningCurveDisplay, learning_curve
 from ensemblefuse.evaluation._metrics import expected_calibration_error
 from ensemblefuse.evaluation._missing_curve import (
@@ -29,6 +30,8 @@ __all__ = [
     "ModalityAblationDisplay",
     "ModelEvaluation",
     "ModelEvaluationDisplay",
+    "PredictionLatency",
+    "PredictionLatencyDisplay",
     "RobustnessCurve",
     "RobustnessCurveDisplay",
     "bayesian_ttest",
@@ -42,6 +45,7 @@ __all__ = [
     "learning_curve",
     "missing_modality_curve",
     "modality_ablation",
+    "prediction_latency",
     "robustness_curve",
     "simulate_missing",
     "standard_strategies",

@@ -1,0 +1,457 @@
+"""How long a fitted model takes to predict, by modality and stage, and the memory that it takes. Floor 4."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse._config import config_context
+from ensemblefuse._display import BaseDisplay, colors_of
+from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._members import take_rows
+from ensemblefuse.table import to_frame
+
+__all__ = ["PredictionLatency", "PredictionLatencyDisplay", "prediction_latency"]
+
+WHOLE = "all"
+LOAD, ENCODE, TRANSFORM, JOIN, FUSE, TOTAL, CACHED = (
+    "load",
+    "encode",
+    "transform",
+    "join",
+    "fuse",
+    "total",
+    "total, cached",
+)
+_SPANS = (LOAD, ENCODE, TRANSFORM)
+
+Span = tuple[float, float]
+
+
+class PredictionLatency(TableResult):
+    """Time and memory of predictions. Made by `prediction_latency`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a batch size, modality and stage, in milliseconds: ``call_mean``, ``call_p50``, ``call_p95`` of a call,
+        and ``row_mean``, ``row_p50``, ``row_p95``, the same divided by the rows of a call. Stages of a modality:
+
+        - ``load``: its cells are read and decoded, as far as the network waits for it; threads load ahead.
+        - ``encode``: the network runs.
+        - ``transform``: all else, such as digests of cells, and steps before or after the encoder.
+
+        Stages of modality ``"all"``: ``join`` (the blocks put side by side, and steps between them and the fusion),
+        ``fuse``, ``total``, and ``total, cached``: the whole call if all embeddings are in the cache. In each call the
+        stages before ``total`` sum up to it, and so do their means; quantiles do not.
+    caption : str
+    notes : list of str
+    calls : DataFrame
+        Every measured call: ``batch_size``, ``call``, ``modality``, ``stage``, ``ms``.
+    start : float
+        Milliseconds of the first call, of one row, which is in none of the figures above.
+    memory : DataFrame
+        Index `batch_size`, in MiB: ``peak``, the largest resident size of this process during the measured calls, and
+        ``rise``, that less its size before them. Network, table and all that the process held before are in ``peak``;
+        memory of an accelerator is in neither. NaN where the system does not tell.
+    names : list of str
+        Modalities.
+    n_repeats : int
+    """
+
+    def __init__(self, table, caption, notes, *, calls, start, memory, names, n_repeats):
+        super().__init__(table, caption, notes)
+        self.calls: pd.DataFrame = calls
+        self.start: float = start
+        self.memory: pd.DataFrame = memory
+        self.names: list[str] = names
+        self.n_repeats: int = n_repeats
+
+    def _display_class(self) -> Any:
+        return PredictionLatencyDisplay
+
+
+def prediction_latency(
+    model: Any,
+    X: Any,
+    *,
+    batch_sizes: Sequence[int] = (1, 32),
+    n_repeats: int = 20,
+    warm: bool = True,
+) -> PredictionLatency:
+    """Measure how long predictions take, and which modality and stage the time goes to.
+
+    Calls are measured in this process with the cache off, and then as a whole with all embeddings in a cache of their
+    own, in a folder that is deleted; the user's cache is neither read nor written. Each call takes the next rows of
+    `X`, and starts anew at its end. Classifiers with probabilities are asked for these.
+
+    Parameters
+    ----------
+    model : fitted pipeline that ends in a fusion estimator, or fitted fusion estimator
+        Of the latter, which takes encoded rows, the fusion alone is measured.
+    X : DataFrame of n_samples rows
+        Cells such as those to come: equal cells of a batch are encoded once.
+    batch_sizes : sequence of int
+        Rows of a call.
+    n_repeats : int
+        Measured calls of each batch size.
+    warm : bool
+        Whether a call of each batch size goes before those that are measured. The first call of all never counts.
+
+    Returns
+    -------
+    PredictionLatency
+
+    Raises
+    ------
+    ValueError
+        If a batch size is less than 1 or more than the rows of `X`, or `n_repeats` is less than 1.
+    TypeError
+        If the model does not end in a fusion estimator.
+
+    Notes
+    -----
+    While it measures, methods of the model's encoders are wrapped; do not use the model in another thread. Times depend
+    on the machine and on what else it does. A file that was read before comes from the memory of the operating system.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, FunctionEncoder, make_fusion_pipeline, prediction_latency
+    >>> df = pd.DataFrame({"title": ["a cat", "my cat", "dog!", "dogs!"] * 5, "price": range(20)})
+    >>> text = FunctionEncoder(lambda title: [len(title)])
+    >>> modalities = [("text", text, "title"), ("tabular", "passthrough", ["price"])]
+    >>> model = make_fusion_pipeline(modalities, DecisionFusionClassifier(LogisticRegression(), cv=2))
+    >>> result = prediction_latency(model.fit(df, ["cat", "cat", "dog", "dog"] * 5), df, batch_sizes=[1], n_repeats=3)
+    >>> result.table["stage"].tolist()
+    ['load', 'encode', 'transform', 'transform', 'join', 'fuse', 'total', 'total, cached']
+    """
+    parts = ModelParts(model)
+    X = X if isinstance(X, np.ndarray) else to_frame(X)
+    sizes = _check_sizes(batch_sizes, len(X), n_repeats)
+    with config_context(progress=False), warnings.catch_warnings(), _Watch(parts) as watch:
+        warnings.simplefilter("ignore", MissingModalityWarning)
+        with config_context(cache=None):
+            start = watch.call(take_rows(X, np.arange(1)))[WHOLE, TOTAL]
+            found = [_measure(watch.call, X, size, n_repeats, warm) for size in sizes]
+        records = [record for part, _ in found for record in part]
+        if watch.encoders or watch.fusion_encodes:
+            records += _with_cache(watch, X, sizes, n_repeats)
+    calls = pd.DataFrame(records)
+    memory = pd.DataFrame([size for _, size in found], index=pd.Index(sizes, name="batch_size"))
+    table = _table(calls, sizes)
+    what = "nothing to encode" if table["stage"].iloc[-1] == TOTAL else "embeddings not cached, except where it says so"
+    return PredictionLatency(
+        table,
+        f"milliseconds of a call and of a row, {n_repeats} calls of each batch size; {what}",
+        _notes(watch, start, memory),
+        calls=calls,
+        start=start,
+        memory=memory,
+        names=watch.names,
+        n_repeats=n_repeats,
+    )
+
+
+class _Watch:
+    """Times the stages of a call. Within the ``with`` block methods of encoders and modalities are wrapped."""
+
+    def __init__(self, parts: ModelParts):
+        self.parts = parts
+        self.encodes_itself = bool(getattr(parts.core, "encoders_", None))
+        self.unions: list[ColumnTransformer] = []
+        self.modalities: dict[str, Any] = {}
+        if isinstance(parts.model, Pipeline) and not self.encodes_itself:
+            self.unions = [step for _, step in parts.model.steps if isinstance(step, ColumnTransformer)]
+            fitted = [entry for union in self.unions for entry in union.transformers_]
+            self.modalities = {name: part for name, part, _ in fitted if hasattr(part, "transform")}
+        self.names = list(self.modalities)
+        self.encoders = {name: _encoders_in(part, set()) for name, part in self.modalities.items()}
+        self.encoders = {name: some for name, some in self.encoders.items() if some}
+        self.fusion_encodes = bool(_encoders_in(parts.fusion, set()))
+        self.spans: dict[tuple[str, str], list[Span]] = defaultdict(list)
+
+    def __enter__(self) -> _Watch:
+        self._stack = contextlib.ExitStack()
+        for union in self.unions:
+            self._stack.enter_context(_replaced(union, "n_jobs", None))  # workers would not report their times
+        for name, part in self.modalities.items():
+            # An encoder that is the modality itself is wrapped for its `transform` too.
+            self._wrap(part, "transform", (name, WHOLE))
+            for encoder in self.encoders.get(name, []):
+                self._wrap(encoder, "load", (name, LOAD))
+                self._wrap(encoder, "encode_batch", (name, ENCODE))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stack.close()
+
+    def _wrap(self, owner: Any, method: str, key: tuple[str, str]) -> None:
+        original, spans = getattr(owner, method), self.spans
+
+        def timed(*args, **kwargs):
+            begin = time.perf_counter()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                spans[key].append((begin, time.perf_counter()))
+
+        self._stack.enter_context(_replaced(owner, method, timed))
+
+    def call(self, rows: Any) -> dict[tuple[str, str], float]:
+        """Milliseconds of each modality and stage of one call."""
+        self.spans.clear()
+        begin = time.perf_counter()
+        Z = self.parts.encode(rows)
+        encoded = time.perf_counter()
+        fusion = self.parts.fusion
+        (fusion.predict_proba if hasattr(fusion, "predict_proba") else fusion.predict)(Z)
+        end = time.perf_counter()
+        if self.encodes_itself:
+            return {(WHOLE, TOTAL): 1000 * (end - begin)}
+        seconds: dict[tuple[str, str], float] = {}
+        for name in self.names:
+            whole = _covered(self.spans[name, WHOLE])
+            if name in self.encoders:
+                encode = _covered(self.spans[name, ENCODE])
+                load = _covered(self.spans[name, ENCODE] + self.spans[name, LOAD]) - encode
+                seconds |= {(name, LOAD): load, (name, ENCODE): encode, (name, TRANSFORM): whole - load - encode}
+            else:
+                seconds[name, TRANSFORM] = whole
+        if isinstance(self.parts.model, Pipeline):
+            seconds[WHOLE, JOIN] = encoded - begin - sum(seconds.values())
+            seconds[WHOLE, FUSE] = end - encoded
+        else:
+            seconds[WHOLE, FUSE] = end - begin
+        seconds[WHOLE, TOTAL] = end - begin
+        return {key: 1000 * value for key, value in seconds.items()}
+
+    def whole_call(self, rows: Any) -> dict[tuple[str, str], float]:
+        return {(WHOLE, CACHED): self.call(rows)[WHOLE, TOTAL]}
+
+
+def _encoders_in(part: Any, seen: set[int]) -> list[BaseEncoder]:
+    """Encoders that a fitted transformer holds, those within encoders included."""
+    if id(part) in seen:
+        return []
+    seen.add(id(part))
+    if isinstance(part, dict):
+        held = list(part.values())
+    elif isinstance(part, (list, tuple)):
+        held = list(part)
+    elif isinstance(part, BaseEstimator):
+        held = list(vars(part).values())
+    else:
+        return []
+    own = [part] if isinstance(part, BaseEncoder) else []
+    return own + [encoder for value in held for encoder in _encoders_in(value, seen)]
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute of this one object, as long as the block runs."""
+    own = vars(owner)
+    before, had = own.get(name), name in own
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if had:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)
+
+
+def _covered(spans: list[Span]) -> float:
+    """Seconds in which at least one of the spans ran; threads and nested calls overlap."""
+    total, until = 0.0, -np.inf
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return total
+
+
+def _measure(call: Any, X: Any, size: int, n_repeats: int, warm: bool) -> tuple[list[dict], dict[str, float]]:
+    """A record for each stage of each call, and the memory that they took."""
+    records = []
+    before, tells = _status("VmRSS"), _reset_peak()
+    for i in range(n_repeats + warm):
+        at = (np.arange(size) + i * size) % len(X)
+        found = call(take_rows(X, at))
+        if i >= warm:
+            records += [
+                {"batch_size": size, "call": i - warm, "modality": name, "stage": stage, "ms": ms}
+                for (name, stage), ms in found.items()
+            ]
+    peak = _status("VmHWM") if tells else np.nan
+    return records, {"peak": peak, "rise": peak - before}
+
+
+def _with_cache(watch: _Watch, X: Any, sizes: list[int], n_repeats: int) -> list[dict]:
+    """Whole calls on rows that a cache of their own holds."""
+    used = min(len(X), max(sizes) * n_repeats)
+    with (
+        tempfile.TemporaryDirectory(prefix="ensemblefuse-", ignore_cleanup_errors=True) as folder,
+        config_context(cache=folder),
+    ):
+        watch.call(take_rows(X, np.arange(used)))
+        return [record for size in sizes for record in _measure(watch.whole_call, X, size, n_repeats, False)[0]]
+
+
+def _status(field: str) -> float:
+    """MiB, as Linux tells it of this process; NaN elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return np.nan
+    found = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
+    return int(found[0]) / 1024 if found else np.nan
+
+
+def _reset_peak() -> bool:
+    """Make the peak of the resident size start anew from its size now (proc(5), clear_refs); False if that fails."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _table(calls: pd.DataFrame, sizes: list[int]) -> pd.DataFrame:
+    grouped = calls.groupby(["batch_size", "modality", "stage"], sort=False)["ms"]
+    table = pd.DataFrame(
+        {"call_mean": grouped.mean(), "call_p50": grouped.quantile(0.5), "call_p95": grouped.quantile(0.95)}
+    ).reset_index()
+    for figure in ("mean", "p50", "p95"):
+        table[f"row_{figure}"] = table[f"call_{figure}"] / table["batch_size"]
+    # Cached calls were measured last.
+    place = table["batch_size"].map({size: i for i, size in enumerate(sizes)})
+    return table.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+
+
+def _notes(watch: _Watch, start: float, memory: pd.DataFrame) -> list[str]:
+    notes = [
+        f"The first call, of one row, took {start:.1f} ms and counts nowhere else; networks that the process held "
+        "already were not loaded for it."
+    ]
+    if watch.encodes_itself:
+        notes.append(f"{type(watch.parts.core).__name__} encodes for itself: only the whole call is measured.")
+    elif watch.fusion_encodes:
+        notes.append(f"{FUSE} holds the encoders that are part of the fusion's own estimators.")
+    if any(union.n_jobs not in (None, 1) for union in watch.unions):
+        notes.append("The modalities were encoded one after the other, whatever n_jobs says.")
+    if memory["peak"].notna().all():
+        sizes = ", ".join(f"{row.peak:.0f} MiB (batches of {size})" for size, row in memory.iterrows())
+        notes.append(
+            f"Largest resident size of this process, all that it held before included, memory of an accelerator not: "
+            f"{sizes}."
+        )
+    else:
+        notes.append("Memory was not measured: the system does not let the process read and reset its peak.")
+    return notes
+
+
+def _check_sizes(batch_sizes: Sequence[int], n_rows: int, n_repeats: int) -> list[int]:
+    sizes = list(dict.fromkeys(batch_sizes))
+    bad = [size for size in sizes if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1]
+    if bad or not sizes:
+        raise ValueError(f"batch_sizes must be whole numbers of at least 1; got {bad or 'none'}.")
+    if max(sizes) > n_rows:
+        raise ValueError(
+            f"batch_sizes holds {max(sizes)}, but X has {n_rows} rows, and equal cells are encoded once; pass more "
+            f"rows, or batch_sizes of at most {n_rows}."
+        )
+    if n_repeats < 1:
+        raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")
+    return [int(size) for size in sizes]
+
+
+# One hatch a stage; colours are those of the modalities.
+_HATCHES = {LOAD: "///", ENCODE: "", TRANSFORM: "...", JOIN: "", FUSE: "///", TOTAL: ""}
+_GREYS = {JOIN: "0.85", FUSE: "0.7", TOTAL: "0.7"}
+# Parts below this share of every bar cannot be seen.
+_NAMED = 0.01
+
+
+class PredictionLatencyDisplay(BaseDisplay):
+    """Mean milliseconds a row, one bar a batch size: a colour for each modality, a hatch for each stage.
+
+    A diamond marks the whole call with all embeddings in the cache, a line the 95th percentile without. Parts under 1 %
+    of every bar are not in the legend.
+
+    Parameters
+    ----------
+    result : PredictionLatency
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, PredictionLatencyDisplay
+    >>> X = pd.DataFrame({"text__0": np.arange(40.0) % 7, "image__0": np.arange(40.0) % 3})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
+    >>> display = PredictionLatencyDisplay.from_estimator(model, X, n_repeats=2)
+    >>> display.ax_.get_xlabel()
+    'milliseconds a row, mean of 2 calls'
+    """
+
+    _compute: ClassVar[Any] = staticmethod(prediction_latency)
+
+    def _figsize(self) -> tuple[float, float]:
+        table = self.result.table
+        n_parts = len(table.drop_duplicates(["modality", "stage"]))
+        height = max(1.6 + 0.6 * table["batch_size"].nunique(), 1.2 + 0.2 * n_parts)
+        return 6.4 + 0.08 * max(map(len, [*self.result.names, ""])), height
+
+    def _draw(self, ax: Any) -> None:
+        table, colors = self.result.table, colors_of(self.result.names)
+        sizes = table["batch_size"].unique().tolist()
+        heights = np.arange(len(sizes))
+        by_stage = {
+            key: part.set_index("batch_size")["row_mean"].loc[sizes].to_numpy()
+            for key, part in table.groupby(["modality", "stage"], sort=False)
+        }
+        parts = {key: width for key, width in by_stage.items() if key[1] not in (TOTAL, CACHED)}
+        left = np.zeros(len(sizes))
+        for (name, stage), width in (parts or {(WHOLE, TOTAL): by_stage[WHOLE, TOTAL]}).items():
+            color = _GREYS[stage] if name == WHOLE else colors[name]
+            label = stage if name == WHOLE else f"{name}: {stage}"
+            label = label if (width >= _NAMED * by_stage[WHOLE, TOTAL]).any() else None
+            style = {"color": color, "hatch": _HATCHES[stage], "edgecolor": "white", "linewidth": 0.5}
+            ax.barh(heights, width, left=left, height=0.6, label=label, **style)
+            left = left + width
+        late = table[table["stage"] == TOTAL]["row_p95"]
+        ax.plot(late, heights, color="black", marker="|", markersize=18, linestyle="none", label="total, p95")
+        if (WHOLE, CACHED) in by_stage:
+            style = {"color": "black", "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
+            ax.plot(by_stage[WHOLE, CACHED], heights, label=CACHED, **style)
+        ax.set(
+            yticks=heights,
+            yticklabels=[f"{size} row{'s' if size > 1 else ''} a call" for size in sizes],
+            ylim=(len(sizes) - 0.5, -0.5),
+            xlim=(0, None),
+            xlabel=f"milliseconds a row, mean of {self.result.n_repeats} calls",
+            title="Time of a prediction by modality and stage",
+        )
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
