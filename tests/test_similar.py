@@ -38,7 +38,7 @@ def model(table):
 
 def test_the_nearest_row_is_the_one_with_nearly_its_words(model, table):
     more = pd.concat([table, table.iloc[[3]].assign(title=table["title"].iloc[3] + "x").rename({"r3": "copy"})])
-    found = find_similar(model, more, 3, modality="text", n_neighbors=3)
+    found = find_similar(model, more, more.index[3], modality="text", n_neighbors=3)
     assert found.table.index[0] == "copy" and found.table["similarity"].iloc[0] > 0.97
     assert found.table["similarity"].is_monotonic_decreasing and "r3" not in found.table.index
     assert found.table["title"].iloc[0] == more.loc["copy", "title"]
@@ -46,13 +46,14 @@ def test_the_nearest_row_is_the_one_with_nearly_its_words(model, table):
 
 
 def test_other_rows_can_be_searched_and_other_metrics_taken(model, table):
-    found = find_similar(model, table, 3, modality="text", among=table.iloc[:10], n_neighbors=99, metric="euclidean")
+    among = table.iloc[:10]
+    found = find_similar(model, table, "r3", modality="text", among=among, n_neighbors=99, metric="euclidean")
     assert found.table.index[0] == "r3" and found.table["distance"].iloc[0] == 0
     assert len(found.table) == 9 and found.notes == ["1 of 10 rows have no 'text' and cannot be found."]
 
 
 def test_cells_are_shown_escaped(model, table):
-    page = find_similar(model, table, 20, modality="text")._repr_html_()
+    page = find_similar(model, table, "r20", modality="text")._repr_html_()
     assert "&lt;b&gt;bold &amp; bad&lt;/b&gt;" in page and "<b>" not in page
     listed = find_near_duplicates(model, table, table.rename({"r20": "<i>"}))._repr_html_()
     assert "&lt;i&gt;" in listed and "<i>" not in listed
@@ -78,10 +79,10 @@ def test_pictures_are_shown_as_thumbnails(tmp_path):
 @pytest.mark.parametrize(
     ("i", "change", "message"),
     [
-        (7, {}, r"row 'r7' has no 'text', so that nothing is like it there; it has \['tabular'\]"),
-        (99, {}, "i must be the position of one of the 40 rows"),
-        (0, {"modality": "smell"}, r"no modality 'smell'; it has \['text', 'tabular'\]"),
-        (0, {"n_neighbors": 0}, "n_neighbors must be an int of at least 1"),
+        ("r7", {}, r"row 'r7' has no 'text', so that nothing is like it there; it has \['tabular'\]"),
+        ("r99", {}, "no row has the index label 'r99'"),
+        ("r0", {"modality": "smell"}, r"no modality 'smell'; it has \['text', 'tabular'\]"),
+        ("r0", {"n_neighbors": 0}, "n_neighbors must be an int of at least 1"),
     ],
 )
 def test_a_row_that_cannot_be_compared_is_an_error(model, table, i, change, message):

@@ -13,6 +13,7 @@ from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._subsets import all_subsets
 from ensemblefuse.inspection._row_explanation import RowExplanation
 from ensemblefuse.inspection._row_model import RowModel
+from ensemblefuse.inspection._rows import row_position
 from ensemblefuse.inspection._shapley_weights import shapley_of
 from ensemblefuse.inspection._within import METHODS, Settings, explain_inside
 from ensemblefuse.table import to_frame
@@ -163,19 +164,8 @@ def _wanted(within: bool | Sequence[str], parts: ModelParts) -> list[str]:
 
 def _row(X: Any, i: Any) -> Any:
     """The one row of this label."""
-    index = pd.RangeIndex(len(X)) if isinstance(X, np.ndarray) else X.index
-    try:
-        found = np.atleast_1d(np.arange(len(index))[index.get_loc(i)])
-    except (KeyError, TypeError, pd.errors.InvalidIndexError):
-        found = np.empty(0, dtype=int)
-    if len(found) != 1:
-        shown = ", ".join(map(repr, index[:3].tolist()))
-        how_many = "no row has" if not len(found) else f"{len(found)} rows have"
-        raise ValueError(
-            f"{how_many} the index label {i!r}; the labels of X are {shown}{', ...' if len(index) > 3 else ''}. To "
-            "count rows instead, pass X.reset_index(drop=True)."
-        )
-    return X[found] if isinstance(X, np.ndarray) else X.iloc[found]
+    position = row_position(pd.RangeIndex(len(X)) if isinstance(X, np.ndarray) else X.index, i)
+    return X[[position]] if isinstance(X, np.ndarray) else X.iloc[[position]]
 
 
 def _code(parts: ModelParts, target: Any, prediction: np.ndarray) -> int | None:

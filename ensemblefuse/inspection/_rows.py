@@ -13,7 +13,7 @@ from ensemblefuse.encoders._content import cell_digest
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.table import column_kind, is_missing, to_frame
 
-__all__ = ["ModalityRows", "check_modality"]
+__all__ = ["ModalityRows", "check_modality", "row_position"]
 
 
 class ModalityRows:
@@ -107,3 +107,25 @@ def _plain(column: pd.Series) -> list[Any]:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(dtype=float, na_value=np.nan).tolist()
     return [None if is_missing(cell) else cell for cell in column.tolist()]
+
+
+def row_position(index: pd.Index, i: Any) -> int:
+    """Position of the one row that has this index label.
+
+    Raises
+    ------
+    ValueError
+        If no row has it, or several.
+    """
+    try:
+        found = np.atleast_1d(np.arange(len(index))[index.get_loc(i)])
+    except (KeyError, TypeError, pd.errors.InvalidIndexError):
+        found = np.empty(0, dtype=int)
+    if len(found) != 1:
+        shown = ", ".join(map(repr, index[:3].tolist()))
+        how_many = "no row has" if not len(found) else f"{len(found)} rows have"
+        raise ValueError(
+            f"{how_many} the index label {i!r}; the labels of X are {shown}{', ...' if len(index) > 3 else ''}. To "
+            "count rows instead, pass X.reset_index(drop=True)."
+        )
+    return int(found[0])

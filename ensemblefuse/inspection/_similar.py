@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.inspection._cells import cell_html, cell_text
-from ensemblefuse.inspection._rows import ModalityRows, check_modality
+from ensemblefuse.inspection._rows import ModalityRows, check_modality, row_position
 
 __all__ = ["SimilarRows", "find_similar"]
 
@@ -61,7 +61,7 @@ class SimilarRows(TableResult):
 
 
 def find_similar(
-    model: Any, X: Any, i: int, *, modality: str, among: Any = None, n_neighbors: int = 5, metric: str = "cosine"
+    model: Any, X: Any, i: Any, *, modality: str, among: Any = None, n_neighbors: int = 5, metric: str = "cosine"
 ) -> SimilarRows:
     """Rows nearest to row `i` in the embeddings of one modality.
 
@@ -71,8 +71,8 @@ def find_similar(
         A pipeline that ends in a fusion estimator, a fusion estimator, or a search over these.
     X : DataFrame of n_samples rows
         What the model predicts from.
-    i : int
-        Position of the row in `X`, from 0.
+    i : label
+        Index label of the row, as in ``X.loc``; its position if `X` is an array.
     modality : str
     among : DataFrame, optional
         The rows to search, such as those of fit. By default the other rows of `X`.
@@ -89,7 +89,7 @@ def find_similar(
     Raises
     ------
     ValueError
-        If row `i` has no such modality, or the model sees it as raw cells.
+        If no row, or more than one, has the label `i`, the row has no such modality, or the model sees it as raw cells.
 
     Examples
     --------
@@ -107,9 +107,7 @@ def find_similar(
     parts = ModelParts(model)
     check_modality(parts, modality)
     rows = ModalityRows(parts, X)
-    if not isinstance(i, (int, np.integer)) or not -len(rows) <= i < len(rows):
-        raise ValueError(f"i must be the position of one of the {len(rows)} rows of X; got {i!r}.")
-    i = int(i) % len(rows)
+    i = row_position(pd.Index(rows.labels), i)
     if not isinstance(n_neighbors, (int, np.integer)) or n_neighbors < 1:
         raise ValueError(f"n_neighbors must be an int of at least 1; got {n_neighbors!r}.")
     if not rows.present[modality][i]:
