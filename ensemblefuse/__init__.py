@@ -74,6 +74,8 @@ _PUBLIC = {
     "SequentialFusionClassifier": "fusion",
     "SequentialFusionRegressor": "fusion",
     "StackingPool": "combine",
+    "StrategyComparison": "evaluation",
+    "StrategyComparisonDisplay": "evaluation",
     "TextEncoder": "encoders",
     "TimeSeriesEncoder": "encoders",
     "VideoEncoder": "encoders",
@@ -116,6 +118,7 @@ _PUBLIC = {
     "simulate_missing": "evaluation",
     "skore_checks": "inspection",
     "standard_strategies": "evaluation",
+    "strategy_comparison": "evaluation",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -18,6 +18,7 @@ from ensemblefuse.evaluation._models import compare_models, format_comparison, s
 from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
 from ensemblefuse.evaluation._robustness import robustness_curve
 from ensemblefuse.evaluation._robustness_display import RobustnessCurve, RobustnessCurveDisplay
+from ensemblefuse.evaluation._strategies import StrategyComparison, StrategyComparisonDisplay, strategy_comparison
 
 __all__ = [
     "FusionComparison",
@@ -34,6 +35,8 @@ __all__ = [
     "PredictionLatencyDisplay",
     "RobustnessCurve",
     "RobustnessCurveDisplay",
+    "StrategyComparison",
+    "StrategyComparisonDisplay",
     "bayesian_ttest",
     "compare_fusions",
     "compare_models",
@@ -49,4 +52,5 @@ __all__ = [
     "robustness_curve",
     "simulate_missing",
     "standard_strategies",
+    "strategy_comparison",
 ]

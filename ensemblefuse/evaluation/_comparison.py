@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ensemblefuse._optional import import_optional
+from ensemblefuse._display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
 from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
+from ensemblefuse.evaluation._result import TableResult
 
 __all__ = ["FusionComparison", "FusionComparisonDisplay"]
 
 _LEVEL = 0.95
-# Of the palette of Okabe and Ito, which people with any kind of colour vision tell apart; markers differ as well.
-_FUSION = {"color": "#0072B2", "marker": "o"}
-_SINGLE = {"color": "#D55E00", "marker": "s"}
+_FUSION = {"color": PALETTE[0], "marker": MARKERS[0]}
+_SINGLE = {"color": PALETTE[1], "marker": MARKERS[1]}
 
 
-class FusionComparison:
+class FusionComparison(TableResult):
     """Scores of fusion strategies over the same folds, and paired tests of their differences.
 
     Made by `compare_fusions`.
@@ -33,6 +33,8 @@ class FusionComparison:
         - ``score``, ``score_sd``: mean over the folds and standard deviation (divisor J - 1); the greater the better.
         - ``accuracy`` and ``log_loss``, in regression ``r2`` and ``rmse``: means over the folds.
         - ``fit_time``: mean seconds of a fit, encoding not counted.
+        - ``predict_ms``: mean milliseconds to predict one row of a test part, all of them asked at once, encoding not
+          counted.
         - ``difference``: mean score less that of the reference.
         - ``p_value``: `corrected_ttest` of that difference.
         - ``p_better``, ``p_rope``: `bayesian_ttest`, that the strategy is better than the reference, or within `rope`
@@ -75,7 +77,9 @@ class FusionComparison:
         rows = {name: self._row(name, pd.DataFrame([fold[name] for fold in folds])) for name in self.fold_scores}
         table = pd.DataFrame.from_dict(rows, orient="index")
         table["rank"] = table["score"].rank(ascending=False, method="min").astype(int)
-        self.table = table.sort_values("rank", kind="stable")
+        super().__init__(
+            table.sort_values("rank", kind="stable"), f"{self._title()}, tested against {self.reference!r}"
+        )
 
     def _row(self, name: str, scores: pd.DataFrame) -> dict[str, float]:
         own = scores.pop("score")
@@ -103,35 +107,14 @@ class FusionComparison:
         half = stats.t.ppf((1 + _LEVEL) / 2, n_folds - 1) * error
         return pd.DataFrame({"low": self.table["score"] - half, "high": self.table["score"] + half})
 
-    def plot(self, *, ax: Any = None) -> FusionComparisonDisplay:
-        """Draw the mean scores; see `FusionComparisonDisplay`.
+    def _display_class(self) -> Any:
+        return FusionComparisonDisplay
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-
-        Returns
-        -------
-        FusionComparisonDisplay
-        """
-        return FusionComparisonDisplay(self).plot(ax=ax)
-
-    def _caption(self) -> str:
+    def _title(self) -> str:
         return f"{self.scoring} over {len(self.fold_scores)} folds, {self.n_samples} rows"
 
-    def __str__(self) -> str:
-        table = self.table.to_string(float_format="{:.3f}".format)
-        return f"{self._caption()}, tested against {self.reference!r}\n{table}"
 
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        caption = f"{self._caption()}, tested against {self.reference!r}"
-        return self.table.style.format(precision=3).set_caption(caption).to_html()
-
-
-class FusionComparisonDisplay:
+class FusionComparisonDisplay(BaseDisplay):
     """Mean score of each strategy with its interval, best on top; single modalities have another colour and marker.
 
     Parameters
@@ -159,28 +142,20 @@ class FusionComparisonDisplay:
     """
 
     def __init__(self, comparison: FusionComparison):
+        super().__init__(comparison)
         self.comparison = comparison
 
-    def plot(self, *, ax: Any = None) -> FusionComparisonDisplay:
-        """Draw on `ax`, or on a new figure.
+    @staticmethod
+    def _compute(*args: Any, **params: Any) -> FusionComparison:
+        from ensemblefuse.evaluation._fusions import compare_fusions
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
+        return compare_fusions(*args, **params)
 
-        Returns
-        -------
-        self
+    def _figsize(self) -> tuple[float, float]:
+        return 6.4, 1.4 + 0.34 * len(self.comparison.table)
 
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        pyplot = import_optional("matplotlib.pyplot", package="matplotlib", needed_by="FusionComparisonDisplay")
+    def _draw(self, ax: Any) -> None:
         table, intervals = self.comparison.table, self.comparison.intervals()
-        if ax is None:
-            _, ax = pyplot.subplots(figsize=(6.4, 1.4 + 0.34 * len(table)), layout="constrained")
         heights = np.arange(len(table))
         single = table.index.isin(self.comparison.single)
         self.errorbars_ = []
@@ -191,15 +166,12 @@ class FusionComparisonDisplay:
                 bars = ax.errorbar(score, heights[rows], xerr=around, label=label, linestyle="none", capsize=3, **style)
                 self.errorbars_.append(bars)
         reference = table.loc[self.comparison.reference, "score"]
-        ax.axvline(reference, color="0.6", linestyle=":", zorder=0)
+        ax.axvline(reference, color=MUTED, linestyle=":", zorder=0)
         ax.set(
             yticks=heights,
-            yticklabels=table.index,
+            yticklabels=[shorten(name) for name in table.index],
             ylim=(len(table) - 0.5, -0.5),
             xlabel=f"{self.comparison.scoring}, mean and {_LEVEL:.0%} interval",
-            title=self.comparison._caption(),
+            title=self.comparison._title(),
         )
-        ax.spines[["top", "right"]].set_visible(False)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

@@ -1,0 +1,260 @@
+"""Fusion strategies by score, latency and the cost of the modalities that they need. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from ensemblefuse._config import config_context
+from ensemblefuse._display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
+from ensemblefuse.compose import make_fusion_pipeline
+from ensemblefuse.evaluation._comparison import FusionComparison
+from ensemblefuse.evaluation._fusions import ALONE, compare_fusions
+from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.fusion import CascadeFusionClassifier, DecisionFusionClassifier, DecisionFusionRegressor
+from ensemblefuse.table import is_missing, to_frame
+
+__all__ = ["StrategyComparison", "StrategyComparisonDisplay", "pareto_front", "strategy_comparison"]
+
+_TIMED_ROWS = 32
+
+
+class StrategyComparison(TableResult):
+    """What strategies are worth, and what a prediction by each of them costs.
+
+    Made by `strategy_comparison`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a strategy, best mean score first: the columns of `FusionComparison`, ``predict_ms`` (milliseconds a
+        row, embeddings ready) among them, and
+
+        - ``modality_ms``: milliseconds to encode one row of all modalities that the strategy uses;
+        - ``n_modalities``: how many these are;
+        - ``pareto``: no other strategy is at least as good in ``score``, ``predict_ms`` and ``modality_ms`` and
+          better in one of them. The times are measured: a front that hangs on a small difference may change.
+    caption, notes
+        As in all results.
+    comparison : FusionComparison
+        Scores of the folds, paired tests, intervals.
+    costs : dict of str to float
+        Of each modality, in seconds a row.
+    """
+
+    def __init__(
+        self, comparison: FusionComparison, used: Mapping[str, list[str]], costs: dict[str, float], notes: Any
+    ):
+        table = comparison.table.copy()
+        table["modality_ms"] = [1000 * sum(costs[modality] for modality in used[name]) for name in table.index]
+        table["n_modalities"] = [len(used[name]) for name in table.index]
+        goods = table["score"], -table["predict_ms"], -table["modality_ms"]
+        table["pareto"] = pareto_front(np.column_stack(goods))
+        self.comparison, self.costs = comparison, costs
+        super().__init__(table, f"{comparison.caption}; costs in milliseconds a row", notes)
+
+    def _display_class(self) -> Any:
+        return StrategyComparisonDisplay
+
+
+def pareto_front(goods: np.ndarray) -> np.ndarray:
+    """Which rows no other row dominates.
+
+    Parameters
+    ----------
+    goods : ndarray of shape (n_rows, n_goods)
+        The greater the better, each of them.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), dtype bool
+        False where another row is at least as good in all columns and better in one; rows that are equal stay both.
+    """
+    at_least = (goods[None] >= goods[:, None]).all(axis=2)
+    better = (goods[None] > goods[:, None]).any(axis=2)
+    return ~(at_least & better).any(axis=1)
+
+
+def strategy_comparison(
+    modalities: Sequence[tuple[str, Any, Any]],
+    X: Any,
+    y: Any,
+    *,
+    candidates: Mapping[str, Any] | None = None,
+    costs: Mapping[str, float] | None = None,
+    cv: Any = 5,
+    groups: Any = None,
+    scoring: Any = None,
+    classify: bool = True,
+    n_jobs: int | None = None,
+    random_state: Any = 0,
+    **params: Any,
+) -> StrategyComparison:
+    """Cross-validate fusion strategies as `compare_fusions` does, and say what a prediction by each of them costs.
+
+    Parameters
+    ----------
+    modalities, X, y, candidates, cv, groups, scoring, classify, n_jobs
+        As in `compare_fusions`. Predictions that run side by side, with `n_jobs`, take longer each.
+    costs : dict of str to float, optional
+        Seconds a row of each modality, such as ``{"image": 0.02}``. Those that are not given are measured: on at most
+        32 rows that hold the modality, in one call, the encoder fitted and loaded and the cache off. A modality without
+        encoder costs nothing.
+    random_state : int, RandomState or None
+        Of the choice of these rows.
+    **params
+        Further parameters of `compare_fusions`: `inner_cv`, `baseline`, `rope`.
+
+    Returns
+    -------
+    StrategyComparison
+
+    Raises
+    ------
+    ValueError
+        If `costs` names no modality, or holds something that is no number of at least 0; and as in `compare_fusions`.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, strategy_comparison
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(60) % 2
+    >>> X = pd.DataFrame({"length": y + rng.normal(size=60), "price": 2 * y + rng.normal(size=60)})
+    >>> modalities = [("text", "passthrough", ["length"]), ("tabular", "passthrough", ["price"])]
+    >>> late = {"late": DecisionFusionClassifier(LogisticRegression())}
+    >>> result = strategy_comparison(modalities, X, y, candidates=late, costs={"text": 0.5}, cv=3)
+    >>> result.table["modality_ms"].sort_index().to_dict()
+    {'late': 500.0, 'tabular alone': 0.0, 'text alone': 500.0}
+    """
+    kept = [m for m in modalities if not (isinstance(m[1], str) and m[1] == "drop")]
+    names = [name for name, _, _ in kept]
+    given = _read_costs(costs, names)
+    X = to_frame(X)
+    comparison = compare_fusions(
+        modalities,
+        X,
+        y,
+        candidates=candidates,
+        cv=cv,
+        groups=groups,
+        scoring=scoring,
+        classify=classify,
+        n_jobs=n_jobs,
+        **params,
+    )
+    rng = check_random_state(random_state)
+    all_costs = {m[0]: given[m[0]] if m[0] in given else _seconds_to_encode(m, X, rng) for m in kept}
+    used = {name: _uses(name, (candidates or {}).get(name), names) for name in comparison.table.index}
+    early = [name for name, c in (candidates or {}).items() if isinstance(c, CascadeFusionClassifier)]
+    notes = []
+    if early:
+        notes.append(f"The modality_ms of {early} is that of rows that reach the last stage; see expected_cost_.")
+    return StrategyComparison(comparison, used, all_costs, notes)
+
+
+def _read_costs(costs: Mapping[str, float] | None, names: list[str]) -> dict[str, float]:
+    costs = dict(costs or {})
+    unknown = sorted(set(costs) - set(names), key=str)
+    if unknown:
+        raise ValueError(f"costs names {unknown}, which are no modalities; there are {names}.")
+    for name, cost in costs.items():
+        if not (isinstance(cost, Real) and 0 <= float(cost) < np.inf):
+            raise ValueError(f"costs[{name!r}] must be a number of at least 0; got {cost!r}.")
+    return {name: float(cost) for name, cost in costs.items()}
+
+
+def _seconds_to_encode(modality: tuple[str, Any, Any], X: pd.DataFrame, rng: Any) -> float:
+    """Mean seconds of one row; what was loaded and fitted before is not counted."""
+    _, encoder, columns = modality
+    if isinstance(encoder, str):
+        return 0.0
+    columns = [columns] if isinstance(columns, str) else list(columns)
+    held = np.flatnonzero(
+        [not all(map(is_missing, cells)) for cells in zip(*(X[c].tolist() for c in columns), strict=True)]
+    )
+    sample = X[columns].iloc[rng.permutation(held)[:_TIMED_ROWS]]
+    encode = make_fusion_pipeline([modality])[:-1].fit(X)
+    with config_context(cache=None, progress=False):
+        encode.transform(sample.iloc[:1])
+        start = perf_counter()
+        encode.transform(sample)
+        return (perf_counter() - start) / len(sample)
+
+
+def _uses(name: str, candidate: Any, names: list[str]) -> list[str]:
+    """Modalities that a strategy needs."""
+    if name.removesuffix(ALONE) in names and candidate is None:
+        return [name.removesuffix(ALONE)]
+    if not isinstance(candidate, (DecisionFusionClassifier, DecisionFusionRegressor)):
+        return names
+    return [n for n in names if not (isinstance(given := candidate._given(n), str) and given == "drop")]
+
+
+class StrategyComparisonDisplay(BaseDisplay):
+    """Score of each strategy against what a prediction costs; strategies on the Pareto front are filled.
+
+    The cost is ``modality_ms`` plus ``predict_ms``.
+
+    Parameters
+    ----------
+    result : StrategyComparison
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    """
+
+    _compute = staticmethod(strategy_comparison)
+    _size = (8.0, 4.4)
+
+    def _draw(self, ax: Any) -> None:
+        """Names stand beside the axes, one below the other, so that none covers another."""
+        table, comparison = self.result.table, self.result.comparison
+        cost = (table["modality_ms"] + table["predict_ms"]).to_numpy()
+        score, single = table["score"].to_numpy(), table.index.isin(comparison.single)
+        for rows, label, i in ((~single, "fusion", 0), (single, "one modality", 1)):
+            for front, face in ((table["pareto"].to_numpy(), PALETTE[i]), (~table["pareto"].to_numpy(), "white")):
+                if (rows & front).any():
+                    name = f"{label}, {'on the front' if face != 'white' else 'dominated'}"
+                    style = {"s": 45, "marker": MARKERS[i], "facecolor": face, "edgecolor": PALETTE[i]}
+                    ax.scatter(cost[rows & front], score[rows & front], label=name, zorder=3, **style)
+        ax.set_xscale("log")
+        ax.set(
+            xlabel="milliseconds a row: encoding and prediction", ylabel=comparison.scoring, title=comparison._title()
+        )
+        heights = _spread((score - score.min()) / max(np.ptp(score), 1e-12), 0.07)
+        for name, x, y, height in zip(table.index, cost, score, heights, strict=True):
+            ax.annotate(
+                shorten(name),
+                (x, y),
+                (1.04, height),
+                textcoords="axes fraction",
+                va="center",
+                annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 2},
+            )
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+
+
+def _spread(wanted: np.ndarray, gap: float) -> np.ndarray:
+    """Heights from 0 to 1 near the wanted ones, in their order, at least `gap` apart where there is room for that."""
+    order = np.argsort(wanted, kind="stable")
+    gap = min(gap, 1 / max(len(wanted) - 1, 1))
+    heights = wanted[order].astype(float)
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    heights[-1:] = np.minimum(heights[-1:], 1.0)
+    for i in range(len(heights) - 2, -1, -1):
+        heights[i] = min(heights[i], heights[i + 1] - gap)
+    out = np.empty_like(heights)
+    out[order] = heights
+    return out
