@@ -89,6 +89,15 @@ def test_what_is_more_severe_is_further_from_the_cell(name):
     assert away == sorted(away) and len(set(away)) == 6
 
 
+def test_cells_of_other_content_have_other_draws():
+    series = CELL["series"]
+    noise = [made_worse("relative_noise", cell, 3) - cell for cell in (series, series + 1)]
+    assert abs(np.corrcoef(*noise)[0, 1]) < 0.3
+    shades = [np.full((50, 50, 3), grey, dtype=np.uint8) for grey in (120, 121)]
+    noise = [pixels(made_worse("gaussian_noise", shade, 1)).ravel() for shade in shades]
+    assert abs(np.corrcoef(*noise)[0, 1]) < 0.1
+
+
 # ---------------------------------------------------------------------- pictures
 
 

@@ -191,7 +191,7 @@ def test_missing_cells_stay_missing(media):
     curve = robustness_curve(model, new, truth, corruptions=own, severities=[1])
     assert_allclose(curve.table["difference"], 0, atol=1e-12)
     assert len(seen) == 20 + 30 + 40 and not any(cell is None for cell in seen)
-    assert curve.notes == ["Missing, and left so: image in 20 rows, text in 10 rows."]
+    assert curve.notes == ["Missing, and left so: image in 20 of 40 rows, text in 10 of 40 rows."]
     lost = {"image": {"lost": lambda cell, severity, rng: None}}
     hidden = model.predict_proba(new.assign(photo=None))
     found = robustness_curve(model, new, truth, corruptions=lost, severities=[1], metric="brier").table["score"]
@@ -205,7 +205,7 @@ def test_a_cell_that_was_taken_as_missing_stays_so(model, media):
     lenient = lenient.set_params(encode__image__on_error="missing").fit(media[0], media[1])
     with pytest.warns(MissingModalityWarning):
         curve = robustness_curve(lenient, X, y, corruptions={"image": ["jpeg"]}, severities=[1])
-    assert curve.notes == ["Missing, and left so: image in 1 rows."]
+    assert curve.notes == ["Missing, and left so: image in 1 of 40 rows."]
 
 
 @pytest.mark.parametrize("on_error", ["raise", "missing"])

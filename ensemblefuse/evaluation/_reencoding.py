@@ -77,7 +77,7 @@ class EncodedRows:
     def notes(self, names: list[str]) -> list[str]:
         """In how many rows these modalities are missing, and so were not corrupted."""
         lost = {name: int((~self.present[name]).sum()) for name in names}
-        facts = ", ".join(f"{name} in {n} rows" for name, n in lost.items() if n)
+        facts = ", ".join(f"{name} in {n} of {len(self.X)} rows" for name, n in lost.items() if n)
         return [f"Missing, and left so: {facts}."] if facts else []
 
     def holds_texts(self, name: str) -> bool:
