@@ -19,6 +19,7 @@ from ensemblefuse.inspection._interactions import (
 from ensemblefuse.inspection._near_duplicates import NearDuplicates, find_near_duplicates
 from ensemblefuse.inspection._part import PartExplanation
 from ensemblefuse.inspection._row_explanation import RowExplanation, RowExplanationDisplay
+from ensemblefuse.inspection._shap import ModalityShap, ModalityShapDisplay, shap_by_modality
 from ensemblefuse.inspection._shapley import ModalityShapley, ModalityShapleyDisplay, modality_shapley
 from ensemblefuse.inspection._similar import SimilarRows, find_similar
 from ensemblefuse.inspection._skore import skore_checks
@@ -31,6 +32,8 @@ __all__ = [
     "ModalityImportanceDisplay",
     "ModalityInteractions",
     "ModalityInteractionsDisplay",
+    "ModalityShap",
+    "ModalityShapDisplay",
     "ModalityShapley",
     "ModalityShapleyDisplay",
     "ModelChecks",
@@ -51,5 +54,6 @@ __all__ = [
     "modality_shapley",
     "model_checks",
     "partial_information",
+    "shap_by_modality",
     "skore_checks",
 ]

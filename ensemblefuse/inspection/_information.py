@@ -75,7 +75,7 @@ def partial_information(first: Any, second: Any, y: Any, *, sample_weight: Any =
             f"first, second, y and sample_weight must be of one length; got {len(codes[0])}, {len(codes[1])}, {n} and "
             f"{len(weight)}."
         )
-    if not n or weight.min() < 0 or not weight.sum() > 0:
+    if not n or (weight < 0).any() or not weight.sum() > 0:
         raise ValueError("there must be a row of positive weight, and none of negative weight.")
     row = _decompose(codes, weight)
     index = pd.MultiIndex.from_tuples([("first", "second")], names=["first", "second"])
