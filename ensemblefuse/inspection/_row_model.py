@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse._config import config_context
 from ensemblefuse.compose import ModalityTransformer, _plain_missing
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._parts import ModelParts, replace_columns
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import PresentRows
 
@@ -52,13 +52,15 @@ class RowModel:
     def __init__(self, parts: ModelParts, row: Any):
         self.parts = parts
         self.row = row
-        self.Z = parts.encode(row)
+        steps = parts.model.steps if isinstance(parts.model, Pipeline) else []
+        self._at = next((k for k, (_, step) in enumerate(steps) if isinstance(step, ColumnTransformer)), None)
+        self._later = steps[self._at + 1 : -1] if self._at is not None else []
+        # What the encoders give, kept so that other modalities are not encoded again when one is replaced.
+        self._encoded = parts.encode(row) if self._at is None else Pipeline(steps[: self._at + 1]).transform(row)
+        self.Z = Pipeline(self._later).transform(self._encoded) if self._later else self._encoded
         self.present = parts.present(self.Z)[:, 0]
         self.prediction = parts.predict(self.Z)[0]
         self.code: int | None = None
-        steps = [step for _, step in parts.model.steps] if isinstance(parts.model, Pipeline) else []
-        self._at = next((k for k, step in enumerate(steps) if isinstance(step, ColumnTransformer)), None)
-        self._encoded: Any = None
 
     def value(self, Z: Any) -> np.ndarray:
         """Log-odds of the target class, or the prediction in regression: shape (n_samples,)."""
@@ -121,14 +123,11 @@ class RowModel:
 
     def of_block(self, name: str, block: Any) -> np.ndarray:
         """The value with another block of one modality, as the encoding step gives it: shape (n,)."""
-        assert self.step is not None and self._at is not None
-        if self._encoded is None:
-            self._encoded = self.step.transform(self._raw())
+        assert self.step is not None
         block = block.toarray() if sparse.issparse(block) else block
         where = np.arange(self._encoded.shape[1])[self.step.output_indices_[name]]
         Z = self._with_columns(self._encoded, where, block)
-        later = self.parts.model.steps[self._at + 1 : -1]
-        return self.value(Pipeline(later).transform(Z) if later else Z)
+        return self.value(Pipeline(self._later).transform(Z) if self._later else Z)
 
     def _raw(self) -> pd.DataFrame:
         """The row as the encoding step takes it."""
@@ -146,10 +145,8 @@ class RowModel:
             table = np.repeat(np.asarray(row, dtype=float), len(block), axis=0)
             table[:, where] = np.asarray(block)
             return table
-        frame = row.iloc[[0] * len(block)].copy()
-        for i, position in enumerate(where):
-            frame.isetitem(position, block.iloc[:, i].to_numpy() if isinstance(block, pd.DataFrame) else block[:, i])
-        return frame
+        block = block if isinstance(block, pd.DataFrame) else pd.DataFrame(block)
+        return replace_columns(row.iloc[[0] * len(block)], where, block)
 
 
 def first_encoder(transformer: Any) -> BaseEncoder | None:

@@ -47,12 +47,20 @@ def by_lime(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: in
 
 
 def by_shap(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: int, seed: int) -> np.ndarray:
-    """Shapley values of the parts, by permutations and their reverses (Lundberg and Lee 2017): `ask` as in `by_lime`.
+    """Shapley values of the parts (Lundberg and Lee 2017): `ask` as in `by_lime`.
 
-    Their sum is the value of the whole less that without any part.
+    Exact where all choices of parts are no more than `n_samples`, else by permutations and their reverses. Their sum is
+    the value of the whole less that without any part.
     """
     shap = import_optional("shap", extra="explain", needed_by=_NEEDED_BY)
     masker = shap.maskers.Independent(np.zeros((1, n_parts)), max_samples=1)
-    explainer = shap.explainers.Permutation(lambda kept: ask(kept > 0.5), masker, seed=seed)
-    n_evaluations = max(n_samples, 2 * n_parts + 1)
-    return explainer(np.ones((1, n_parts)), max_evals=n_evaluations, silent=True).values[0]
+    model, whole = lambda kept: ask(kept > 0.5), np.ones((1, n_parts))
+    state = np.random.get_state()  # noqa: NPY002, shap seeds numpy's global numbers
+    try:
+        if n_parts < 16 and 2**n_parts <= n_samples:
+            return shap.explainers.Exact(model, masker)(whole, max_evals=n_samples, silent=True).values[0]
+        n_evaluations = max(n_samples, 2 * n_parts + 1)
+        explainer = shap.explainers.Permutation(model, masker, seed=seed)
+        return explainer(whole, max_evals=n_evaluations, silent=True).values[0]
+    finally:
+        np.random.set_state(state)  # noqa: NPY002

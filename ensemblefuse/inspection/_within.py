@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders import AudioEncoder, ImageEncoder, TextEncoder, TimeSeriesEncoder, WordVectorEncoder
+from ensemblefuse.encoders import (
+    AudioEncoder,
+    GraphEncoder,
+    ImageEncoder,
+    PrecomputedEncoder,
+    TextEncoder,
+    TimeSeriesEncoder,
+    VideoEncoder,
+    VideoSoundEncoder,
+    WordVectorEncoder,
+)
 from ensemblefuse.fusion._encoding import _takes_sequence
 from ensemblefuse.inspection._occlude_columns import ColumnParts
 from ensemblefuse.inspection._occlude_image import ImageParts
@@ -31,6 +41,7 @@ _OF_ENCODER = {
     WordVectorEncoder: "text",
     TimeSeriesEncoder: "series",
 }
+_NOT_EXPLAINED = (GraphEncoder, PrecomputedEncoder, VideoEncoder, VideoSoundEncoder)
 _OF_CELL = {"image": "image", "text": "text", "series": "series", "audio": "sound"}
 _PARTS = {"image": ImageParts, "text": TextParts, "sound": SoundParts, "series": SeriesParts, "columns": ColumnParts}
 
@@ -79,6 +90,8 @@ def _kind(row: RowModel, name: str, cells: pd.DataFrame, settings: Settings) -> 
     for cls, known_kind in _OF_ENCODER.items():
         if isinstance(encoder, cls):
             return known_kind
+    if isinstance(encoder, _NOT_EXPLAINED):
+        raise CannotExplain(f"the cells of {type(encoder).__name__} have no parts that can be taken away here")
     if cells.shape[1] > 1:
         return "columns"
     column, cell = cells.columns[0], cells.iloc[0, 0]
