@@ -122,6 +122,7 @@ _PUBLIC = {
     "skore_checks": "inspection",
     "standard_strategies": "evaluation",
     "strategy_comparison": "evaluation",
+    "write_report": "report",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -19,7 +19,7 @@ FLOORS = {
     2: ["encoders", "features", "combine", "networks"],
     3: ["fusion"],
     4: ["compose", "evaluation", "inspection", "persistence", "testing"],
-    5: ["serving", "cli", "_demo", "distributed", "__main__"],
+    5: ["serving", "cli", "report", "_demo", "distributed", "__main__"],
 }
 FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules}
 # Floor 2 holds rooms that do not know each other; combine and features are open to fusion alone.

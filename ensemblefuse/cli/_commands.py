@@ -63,7 +63,7 @@ def read_problem(args: Namespace) -> Problem:
     for column, _ in args.kind:
         check_column(table, column, "--kind")
     y = read_target(table, args.target, regression=args.regression)
-    groups = _read_groups(table, args.groups)
+    groups = read_groups(table, args.groups)
     others = {args.target, args.groups, *args.drop}
     features = table[[column for column in table.columns if column not in others]]
     if not features.shape[1]:
@@ -76,7 +76,7 @@ def read_problem(args: Namespace) -> Problem:
     return Problem(X, y, groups, modalities)
 
 
-def _read_groups(table: pd.DataFrame, column: str | None) -> np.ndarray | None:
+def read_groups(table: pd.DataFrame, column: str | None) -> np.ndarray | None:
     if column is None:
         return None
     cells = table[check_column(table, column, "--groups")]

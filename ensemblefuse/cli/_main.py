@@ -40,6 +40,8 @@ start with:
   ensemblefuse evaluate shop.csv --target category               which modalities help, and which fusion is best
   ensemblefuse fit shop.csv --target category -o shop.fuse       fit a model and save it
   ensemblefuse predict shop.fuse new.csv -o predictions.csv      use it
+  ensemblefuse report shop.fuse test.csv --target category -o report.html
+                                                                 one page about it, with figures
 
 'ensemblefuse COMMAND --help' explains a command and gives an example.
 
@@ -109,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_report(commands)
     _add_inspect(commands)
     _add_cache(commands)
     return parser
@@ -214,6 +217,34 @@ def _add_predict(commands) -> None:
     command.add_argument(
         "--chunk-rows", type=_count, default=1000, metavar="N", help="rows read and written at once (%(default)s)"
     )
+
+
+def _add_report(commands) -> None:
+    command = _command(
+        commands,
+        "report",
+        "_page:report",
+        "write one HTML page about a saved model\n\n"
+        "Which modality earns its keep, where the model fails, what happens when a modality is missing, single rows\n"
+        "explained. The rows of the table are taken to be new to the model; with --trained-on they are the rows of\n"
+        "fit, and the scores are those of the out-of-fold predictions that the model keeps.",
+        "ensemblefuse report shop.fuse test.csv --target category -o report.html",
+    )
+    command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
+    command.add_argument("table", metavar="DATA", help="a .csv, .tsv or .parquet file, one row a sample")
+    command.add_argument("--target", required=True, metavar="COLUMN", help="the column that the model predicts")
+    command.add_argument("-o", "--output", required=True, metavar="PAGE.html", help="the page to write")
+    command.add_argument("--overwrite", action="store_true", help="replace PAGE.html if it is there")
+    command.add_argument(
+        "--trained-on", action="store_true", help="the rows are those of fit, all of them and in their order"
+    )
+    command.add_argument(
+        "--groups", metavar="COLUMN", help="rows with one value here are drawn together when intervals are made"
+    )
+    command.add_argument("--title", metavar="TEXT", help="the title of the page (the names of the two files)")
+    command.add_argument("--rows", type=_number, default=5, metavar="N", help="rows to explain (%(default)s)")
+    command.add_argument("--seed", type=_number, default=0, metavar="N", help="seed of what is random (%(default)s)")
+    _add_on_error(command, default=None)
 
 
 def _add_inspect(commands) -> None:
@@ -339,6 +370,12 @@ def _jobs(text: str) -> int:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 

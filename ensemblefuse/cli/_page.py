@@ -1,0 +1,74 @@
+"""``ensemblefuse report``. Floor 5."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from ensemblefuse.cli._commands import model_features, read_groups
+from ensemblefuse.cli._encoding import working_cache
+from ensemblefuse.cli._report import FAILED, CommandError, UsageError, describe, shown_list
+from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
+
+_SUFFIXES = (".html", ".htm")
+
+
+def report(args: Namespace) -> int:
+    """``ensemblefuse report``."""
+    from ensemblefuse.persistence import load_model
+    from ensemblefuse.report import write_report
+
+    output = _check_page(args)
+    path = check_input(args.model, "model")
+    table = read_table(args.table)
+    check_column(table, args.target, "--target")
+    groups = read_groups(table, args.groups)
+    model = load_model(path)
+    X = model_features(model, table, args)
+    classify = is_classifier(model)
+    y = read_target(table, args.target, regression=not classify)
+    y = _labels_of_model(y, model, args) if classify else y
+    title = args.title or f"{path.name} on {Path(args.table).name}"
+    with working_cache() as where:
+        if not args.quiet:
+            print(where, flush=True)
+        written = write_report(
+            model,
+            X,
+            y,
+            output,
+            trained_on=args.trained_on,
+            title=title,
+            n_rows=args.rows,
+            groups=groups,
+            random_state=args.seed,
+        )
+    print(f"wrote {output} ({written.n_bytes / 1e6:.1f} MB, {len(written.sections)} sections)")
+    for name, error in written.errors.items():
+        print(f"error: the section {name!r} failed: {describe(error)}", file=sys.stderr)
+    return FAILED if written.errors else 0
+
+
+def _check_page(args: Namespace) -> Path:
+    output = check_output(args.output, overwrite=args.overwrite)
+    if output.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{output} has the suffix {output.suffix!r}; the page is an .html file.")
+    return output
+
+
+def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:
+    """Labels as the model knows them: a CSV file has the number 3 for the label ``"3"``."""
+    known = {str(label): label for label in model.classes_.tolist()}
+    texts = [str(label) for label in y.tolist()]
+    unknown = sorted(set(texts) - set(known))
+    if unknown:
+        raise CommandError(
+            f"The target {args.target!r} holds {shown_list(unknown)}, which the model never saw; it knows "
+            f"{shown_list(known, limit=12)}."
+        )
+    return np.array([known[text] for text in texts])

@@ -1,0 +1,172 @@
+"""What all sections read: the model taken apart, the rows, and one set of predictions for them. Floor 5."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._inputs import read_y
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets, row_values
+from ensemblefuse.report._page import Unavailable
+from ensemblefuse.table import to_frame
+
+__all__ = ["Evidence"]
+
+N_RESAMPLES = 2000
+
+
+class Evidence:
+    """The model and the rows of a report.
+
+    Attributes
+    ----------
+    parts : ModelParts
+    names : list of str
+        Modalities.
+    X : DataFrame of n_samples rows
+        Raw rows for a pipeline, encoded ones for a fusion estimator alone.
+    y, codes : ndarray of shape (n_samples,)
+        Labels or numbers; positions of the labels among the classes, or the numbers.
+    groups : ndarray of shape (n_samples,), or None
+    trained_on : bool
+        Whether these are the rows of fit.
+    random_state : int
+    """
+
+    def __init__(self, model: Any, X: Any, y: Any, *, trained_on: bool, groups: Any, random_state: int):
+        self.model = model
+        self.parts = ModelParts(model)
+        self.names = self.parts.names
+        self.X = pd.DataFrame(X) if isinstance(X, np.ndarray) else to_frame(X)
+        self._given = X if isinstance(X, np.ndarray) else self.X
+        self.y = _read_labels(y, len(self.X), self.parts)
+        self.codes = self.parts.encode_labels(self.y)
+        self.groups = None if groups is None else np.asarray(groups)
+        if self.groups is not None and len(self.groups) != len(self.X):
+            raise ValueError(f"groups has {len(self.groups)} values for the {len(self.X)} rows of X.")
+        self.trained_on = trained_on
+        self.random_state = random_state
+        if trained_on and self.parts.has_ledger:
+            _check_rows_of_fit(self.codes, self.parts)
+
+    @property
+    def classify(self) -> bool:
+        return self.parts.classify
+
+    @property
+    def class_names(self) -> list[str]:
+        return [] if self.parts.classes is None else [str(label) for label in self.parts.classes.tolist()]
+
+    @cached_property
+    def Z(self) -> Any:
+        """What the fusion sees of the rows; made once for all sections."""
+        return self.parts.encode(self._given)
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """Which modalities each row holds: shape (n_modalities, n_samples), dtype bool."""
+        if self.trained_on and self.parts.has_ledger:
+            return np.asarray(self.parts.core._oof["present"], dtype=bool)
+        return self.parts.present(self.Z)
+
+    @cached_property
+    def said(self) -> SubsetPredictions:
+        """Predictions with all modalities, with each alone, with all but each, and with none.
+
+        Raises
+        ------
+        Unavailable
+            If the model cannot say anything of these rows that is worth a score.
+        """
+        subsets = [tuple(self.names), *[(name,) for name in self.names], ()]
+        subsets += [tuple(other for other in self.names if other != name) for name in self.names]
+        if self.trained_on:
+            if not self.parts.has_ledger:
+                raise Unavailable(
+                    f"{type(self.parts.core).__name__} keeps no out-of-fold predictions, and what it says of the rows "
+                    "that it was fitted on is no measure of it. Make the report with rows that it has not seen."
+                )
+            return predict_subsets(self.model, subsets, method="ledger")
+        if self.classify and not hasattr(self.parts.fusion, "predict_proba"):
+            raise Unavailable(f"{type(self.parts.fusion).__name__} with its estimator has no probabilities.")
+        return predict_subsets(self.parts.fusion, subsets, self.Z, self.y, method="predict")
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """Predictions for ``said.rows`` with all that they hold: probabilities, or numbers."""
+        return self.said.of(self.names)
+
+    @property
+    def source(self) -> str:
+        """Where the predictions come from, for the text of a section."""
+        n = len(self.said.rows)
+        if self.trained_on:
+            return f"out-of-fold predictions of {n:,} rows of fit"
+        return f"{n:,} rows given as new to the model"
+
+    # ------------------------------------------------------------------ scores with intervals
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        """Resamples of ``said.rows``, or of their groups."""
+        groups = None if self.groups is None else self.groups[self.said.rows]
+        return resample_weights(len(self.said.rows), N_RESAMPLES, self.random_state, groups)
+
+    def mean_with_interval(self, values: np.ndarray) -> tuple[float, float, float]:
+        """Mean over ``said.rows`` and its 95 % interval."""
+        low, high = interval(bootstrap_means(values, self.draws, self.said.sample_weight))
+        return float(np.average(values, weights=self.said.sample_weight)), float(low), float(high)
+
+    @property
+    def metric(self) -> str:
+        return default_metric(self.classify)
+
+    @cached_property
+    def removal(self) -> pd.DataFrame:
+        """What is lost without each modality: columns ``loss``, ``low``, ``high``; positive where it helps."""
+        whole = row_values(self.predictions, self.said.y, self.metric)
+        rows = {}
+        for name in self.names:
+            others = [other for other in self.names if other != name]
+            rows[name] = self.mean_with_interval(whole - row_values(self.said.of(others), self.said.y, self.metric))
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "low", "high"])
+
+
+def _read_labels(y: Any, n_rows: int, parts: ModelParts) -> np.ndarray:
+    if parts.classify and len(np.unique(np.asarray(y, dtype=object).astype(str))) < 2:
+        # A few new rows may be of one class; what follows does not need two.
+        y = np.asarray(y)
+        if y.ndim != 1 or len(y) != n_rows:
+            raise ValueError(f"y has shape {y.shape} for the {n_rows} rows of X.")
+        return y
+    return read_y(y, n_rows, classify=parts.classify)
+
+
+def _check_rows_of_fit(codes: np.ndarray, parts: ModelParts) -> None:
+    fitted = parts.core._oof["y"]
+    if len(codes) != len(fitted):
+        raise ValueError(
+            f"X has {len(codes)} rows and the model was fitted on {len(fitted)}; with trained_on=True (--trained-on), "
+            "X and y are the rows of fit, all of them and in their order. Rows that are new to it need trained_on=False."
+        )
+    differ = np.flatnonzero(~np.isclose(codes.astype(float), np.asarray(fitted, dtype=float), rtol=1e-6))
+    if len(differ):
+        raise ValueError(
+            f"y differs from the labels of fit in {len(differ)} of {len(codes)} rows, the first at position "
+            f"{differ[0]}; with trained_on=True (--trained-on), X and y are the rows of fit in their order."
+        )
+
+
+def looks_trained_on(evidence: Evidence) -> bool:
+    """Whether rows that were given as new have the labels of the rows of fit, in their order."""
+    if evidence.trained_on or not evidence.parts.has_ledger:
+        return False
+    fitted = np.asarray(evidence.parts.core._oof["y"], dtype=float)
+    codes = evidence.codes.astype(float)
+    sorted_rows = bool((np.diff(codes) >= 0).all())  # then another table may well have the same labels
+    return len(codes) == len(fitted) and not sorted_rows and bool(np.allclose(codes, fitted))

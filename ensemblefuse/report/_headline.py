@@ -1,0 +1,123 @@
+"""What stands above the sections: score with interval, and which modality earns its keep. Floor 5."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.evaluation._subsets import row_values
+from ensemblefuse.report._evidence import Evidence, looks_trained_on
+from ensemblefuse.report._page import Unavailable, escape, interval_text, number, paragraph
+
+__all__ = ["answer", "headline"]
+
+_UNIT = {"log_loss": "log-loss", "squared_error": "squared error"}
+
+
+def headline(evidence: Evidence) -> list[str]:
+    """HTML of the answer, the scores, and what they were measured on."""
+    try:
+        parts = [f'<p class="answer">{escape(answer(evidence))}</p>', _facts(_scores(evidence), evidence)]
+        parts.append(paragraph(_source(evidence), kind="source"))
+    except Unavailable as reason:
+        parts = [f'<p class="answer">No score: {escape(reason)}</p>', _facts([], evidence)]
+    if looks_trained_on(evidence):
+        parts.append(
+            paragraph(
+                "Warning: these rows have the labels of the rows that the model was fitted on, in the same order. If "
+                "they are these rows, every score here is too good; make the report with --trained-on "
+                "(trained_on=True).",
+                kind="warning",
+            )
+        )
+    return parts
+
+
+def answer(evidence: Evidence) -> str:
+    """Which modality earns its keep, in one or two sentences."""
+    if len(evidence.names) == 1:
+        return f"The model has one modality, {evidence.names[0]}; nothing is fused."
+    unit = _UNIT[evidence.metric]
+    table = evidence.removal
+    helps, hurts = table[table["low"] > 0], table[table["high"] < 0]
+    unclear = table.drop(index=[*helps.index, *hurts.index])
+    sentences = []
+    if len(helps):
+        helps = helps.sort_values("loss", ascending=False)
+        ends = "earns its" if len(helps) == 1 else "earn their"
+        rises = _listed([f"{_effect(row)}" for _, row in helps.iterrows()])
+        each = " each in turn" if len(helps) > 1 else " it"
+        sentences.append(f"{_capital(_listed(helps.index))} {ends} keep: without{each} the {unit} rises by {rises}.")
+    if len(hurts):
+        falls = _listed([_effect(-row) for _, row in hurts.iterrows()])
+        sentences.append(f"Without {_listed(hurts.index)} the {unit} falls by {falls}: better leave it out.")
+    if len(unclear):
+        sentences.append(
+            f"For {_listed(unclear.index)} no gain can be told beside the others."
+            if sentences
+            else "No modality can be told to matter while the others are there: each can be spared."
+        )
+    return " ".join(sentences)
+
+
+def _effect(row: pd.Series) -> str:
+    low, high = sorted((row["low"], row["high"]))
+    decimals = 3 if abs(row["loss"]) < 1 else 2
+    return f"{number(row['loss'], decimals)} {interval_text(low, high, decimals)}"
+
+
+def _listed(names: object) -> str:
+    names = [str(name) for name in names]  # type: ignore[attr-defined]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """Name, value and interval of each score."""
+    said, predictions = evidence.said, evidence.predictions
+    if evidence.classify:
+        accuracy = evidence.mean_with_interval(row_values(predictions, said.y, "accuracy"))
+        loss = evidence.mean_with_interval(-row_values(predictions, said.y, "log_loss"))
+        prior = -np.average(row_values(said.of([]), said.y, "log_loss"), weights=said.sample_weight)
+        share = np.average(row_values(said.of([]), said.y, "accuracy"), weights=said.sample_weight)
+        return [
+            ("accuracy", number(accuracy[0]), f"{interval_text(*accuracy[1:])}\nclass frequencies: {number(share)}"),
+            ("log-loss", number(loss[0]), f"{interval_text(*loss[1:])}\nclass frequencies: {number(prior)}"),
+        ]
+    squared, low, high = evidence.mean_with_interval(-row_values(predictions, said.y, "squared_error"))
+    spread = np.average((said.y - np.average(said.y, weights=said.sample_weight)) ** 2, weights=said.sample_weight)
+    error, ends = np.sqrt(squared), np.sqrt([low, high])
+    r2 = f"spread of the target: {number(float(np.sqrt(spread)))}"
+    scores = [("RMSE", number(float(error)), f"{interval_text(*ends)}\n{r2}")]
+    return scores if spread == 0 else [*scores, ("R²", number(1 - squared / spread), "")]
+
+
+def _facts(scores: list[tuple[str, str, str]], evidence: Evidence) -> str:
+    model = type(evidence.parts.fusion).__name__
+    facts = [
+        *scores,
+        ("rows", f"{len(evidence.X):,}", f"{len(evidence.class_names)} classes" if evidence.classify else "regression"),
+        ("modalities", str(len(evidence.names)), ", ".join(evidence.names)),
+        ("model", model, ""),
+    ]
+    cells = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
+        f"{''.join(f'<small>{escape(line)}</small>' for line in more.splitlines())}</dd></div>"
+        for name, value, more in facts
+    )
+    return f'<dl class="facts">{cells}</dl>'
+
+
+def _source(evidence: Evidence) -> str:
+    by = "rows" if evidence.groups is None else f"{len(np.unique(evidence.groups)):,} groups of rows"
+    where = (
+        "All scores are those of the model's out-of-fold predictions of the rows of fit: each row was predicted by "
+        "estimators that were fitted without it. The data description and the explained rows use the rows themselves."
+        if evidence.trained_on
+        else "All scores are those of the rows given, taken to be new to the model. If it was fitted on them, "
+        "the scores are too good."
+    )
+    return f"{where} In brackets: 95 % intervals by a bootstrap over {by}."

@@ -1,0 +1,93 @@
+"""Section: how the page was made. Floor 5."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.cache._digest import cell_digest
+from ensemblefuse.report._evidence import Evidence
+from ensemblefuse.report._page import Section, table_html
+
+__all__ = ["made_section"]
+
+_PACKAGES = ("ensemblefuse", "scikit-learn", "numpy", "pandas", "scipy", "xgboost", "torch", "matplotlib")
+
+
+def made_section(evidence: Evidence) -> Section:
+    """Versions, fingerprint of the data, seed, and what was measured how."""
+    lead = "With the same versions, data and seed the page comes out the same, but for the date and the measured times."
+    facts = {
+        "model": _model_line(evidence),
+        "rows": f"{len(evidence.X):,}, {'rows of fit' if evidence.trained_on else 'given as new to the model'}",
+        "data fingerprint": f"sha256 {fingerprint(evidence.X, evidence.y)}",
+        "seed": str(evidence.random_state),
+        "versions": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+        "Python": platform.python_version(),
+    }
+    table = pd.DataFrame({"": list(facts.values())}, index=pd.Index(facts, name=None))
+    return Section("made", "", lead, tables=[table_html(table, "Settings", cut=False)], notes=_notes(evidence))
+
+
+def _model_line(evidence: Evidence) -> str:
+    parts, core = evidence.parts, type(evidence.parts.core).__name__
+    fusion = type(parts.fusion).__name__
+    return f"{fusion}, with {core} inside" if core != fusion else fusion
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    if evidence.trained_on:
+        return [
+            "Out of fold: scores, calibration, confusion, and what the modalities are worth. Each prediction comes "
+            "from estimators that were fitted without its row; only the choice of default heads saw all rows.",
+            "On the rows given, by the model that was fitted on them: explanations of single rows. They show what the "
+            "model says of rows that it knows.",
+        ]
+    return [
+        "On the rows given, by the model as it is: everything. Nothing was fitted, and nothing shows whether the model "
+        "has seen these rows before.",
+    ]
+
+
+def fingerprint(X: pd.DataFrame, y: np.ndarray) -> str:
+    """A digest of all cells and labels; of files the content counts and not the path.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from ensemblefuse.report._made import fingerprint
+    >>> fingerprint(pd.DataFrame({"a": [1.0, 2.0]}), np.array([0, 1]))[:8]
+    '...'
+    """
+    hasher = hashlib.sha256()
+    for name, column in X.items():
+        hasher.update(repr(name).encode())
+        if column.dtype != object:
+            hasher.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
+        else:
+            for cell in column.tolist():
+                hasher.update(_digest(cell))
+    for label in np.asarray(y).tolist():
+        hasher.update(repr(label).encode() + b"\n")
+    return hasher.hexdigest()[:16]
+
+
+def _digest(cell: Any) -> bytes:
+    is_path = isinstance(cell, str) and 0 < len(cell) < 1024 and "\0" not in cell and Path(cell).is_file()
+    try:
+        return cell_digest(cell, strings_are_paths=is_path)
+    except (TypeError, OSError):
+        return repr(type(cell)).encode()

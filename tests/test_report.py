@@ -1,0 +1,304 @@
+"""The page about a model: what is on it, what is text on it, what it says where something cannot be shown."""
+
+import itertools
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_blocks
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from ensemblefuse import (
+    DecisionFusionClassifier,
+    DecisionFusionRegressor,
+    FeatureFusionClassifier,
+    make_fusion_pipeline,
+    write_report,
+)
+from ensemblefuse.report import _write
+from ensemblefuse.report._evidence import Evidence
+from ensemblefuse.report._headline import answer
+from ensemblefuse.report._page import table_html
+
+HEAD = LogisticRegression()
+SECTIONS = ["data", "calibration", "confusion", "made"]
+HOSTILE = ["<script>alert(1)</script>", 'a "quote" & an <img src=x onerror=alert(2)>', "US$ and CA$ \\frac{"]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, texts, and the text of each section."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags, self.open, self.text, self.section, self.of = [], [], "", "", {}
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.section = dict(attrs).get("id", "") if tag == "section" else self.section
+
+    def handle_data(self, data):
+        self.text += data
+        self.of[self.section] = self.of.get(self.section, "") + data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def gaps():
+    X, y = make_blocks(n=150, noise=1.5)
+    X.loc[:19, [c for c in X if c.startswith("text")]] = np.nan
+    return X, y
+
+
+@pytest.fixture(scope="module")
+def fitted(gaps):
+    X, y = gaps
+    return DecisionFusionClassifier(HEAD, cv=3).fit(X[:100], y[:100])
+
+
+@pytest.fixture(scope="module")
+def new_rows(gaps, fitted, tmp_path_factory):
+    """A page about rows that the model has not seen."""
+    path = tmp_path_factory.mktemp("report") / "new.html"
+    report = write_report(fitted, gaps[0][100:], gaps[1][100:], path)
+    return report, Page(path)
+
+
+@pytest.fixture(scope="module")
+def rows_of_fit(gaps, fitted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "fit.html"
+    report = write_report(fitted, gaps[0][:100], gaps[1][:100], path, trained_on=True)
+    return report, Page(path)
+
+
+# ---------------------------------------------------------------------- what is on it
+
+
+@pytest.mark.parametrize("which", ["new_rows", "rows_of_fit"])
+def test_a_page_has_every_section_with_its_heading_and_no_error(which, request):
+    report, page = request.getfixturevalue(which)
+    assert report.errors == {} and report.n_bytes == len(page.source.encode()) < 5e6
+    assert [attrs["id"] for attrs in page.all("section")] == report.sections == SECTIONS
+    headings = [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == "h1" and headings.count("h1") == 1 and headings.count("h2") == len(SECTIONS)
+    assert all(int(after[1]) <= int(before[1]) + 1 for before, after in itertools.pairwise(headings))
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_page_holds_all_that_it_shows(new_rows):
+    _, page = new_rows
+    assert not page.all("script") and not page.all("iframe")
+    for _, attrs in page.tags:
+        for name in ("src", "srcset", "data", "poster"):
+            assert attrs.get(name, "data:").startswith("data:"), attrs[name][:60]
+        assert attrs.get("href", "#").startswith(("#", "data:"))
+    assert "url(" not in page.source and "@import" not in page.source
+    assert all(attrs["alt"] for attrs in page.all("img")) and len(page.all("img")) >= 3
+
+
+def test_new_rows_are_scored_by_predicting_them(new_rows, gaps, fitted):
+    accuracy = (fitted.predict(gaps[0][100:]) == gaps[1][100:]).mean()
+    text = new_rows[1].text
+    assert f"accuracy{accuracy:.3f}" in text and "new to the model" in text
+    assert "out-of-fold" not in text and "Out of fold" not in text
+
+
+def test_rows_of_fit_are_scored_out_of_fold(rows_of_fit, gaps, fitted):
+    y = gaps[1][:100]
+    accuracy = (fitted.classes_[fitted.oof_proba_.argmax(axis=1)] == y).mean()
+    in_sample = (fitted.predict(gaps[0][:100]) == y).mean()
+    text = rows_of_fit[1].text
+    assert in_sample > accuracy and f"accuracy{accuracy:.3f}" in text and f"accuracy{in_sample:.3f}" not in text
+    assert "out-of-fold predictions of 100 rows of fit" in text
+
+
+def test_rows_of_fit_cost_no_fit_and_no_prediction_for_the_scores(gaps, fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(LogisticRegression, "fit", lambda *_, **__: pytest.fail("a head was fitted"))
+    monkeypatch.setattr(LogisticRegression, "predict_proba", lambda *_: pytest.fail("a head predicted"))
+    report = write_report(fitted, gaps[0][:100], gaps[1][:100], tmp_path / "r.html", trained_on=True, n_rows=0)
+    assert not report.errors
+
+
+def test_missing_modalities_are_counted(rows_of_fit):
+    data = rows_of_fit[1].of["data"]
+    assert "text–802020.0" in data.replace(",", "")  # present, missing, per cent
+    assert "image + audio" in data and "everything" in data
+
+
+def test_the_answer_names_what_helps_and_what_does_not():
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    X = pd.DataFrame({"image__0": 4 * y + rng.normal(size=200), "text__0": rng.normal(size=200)})
+    model = DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y)
+    evidence = Evidence(model, X, y, trained_on=True, groups=None, random_state=0)
+    said = answer(evidence)
+    assert said.startswith("Image earns its keep: without it the log-loss rises by 0.") and "text" in said
+    assert evidence.removal.loc["image", "low"] > 0 > evidence.removal.loc["text", "low"]
+
+
+def test_groups_make_the_intervals_wider(gaps, fitted):
+    X, y = gaps[0][100:], gaps[1][100:]
+    groups = np.unique(y, return_inverse=True)[1]
+    alone, together = (
+        Evidence(fitted, X, y, trained_on=False, groups=g, random_state=0).removal for g in (None, groups)
+    )
+    assert (alone["loss"] == together["loss"]).all() and not np.allclose(alone["low"], together["low"])
+
+
+def test_the_same_inputs_give_the_same_page(new_rows, gaps, fitted, tmp_path):
+    write_report(fitted, gaps[0][100:], gaps[1][100:], tmp_path / "again.html")
+    assert without_times(Page(tmp_path / "again.html").source) == without_times(new_rows[1].source)
+
+
+def without_times(source):
+    """A page without the line of the date and the section of measured times."""
+    source, n_dates = re.subn(r'<p class="date">.*</p>', "", source)
+    assert n_dates == 1
+    return re.sub(r'<section id="cost">.*?</section>', "", source, flags=re.DOTALL)
+
+
+def test_another_seed_or_another_cell_is_another_fingerprint(new_rows, gaps, fitted, tmp_path):
+    X = gaps[0][100:].copy()
+    X.iloc[3, 0] += 1e-9
+    write_report(fitted, X, gaps[1][100:], tmp_path / "other.html")
+    print_of = re.compile("sha256 ([0-9a-f]{16})")
+    assert print_of.search(Page(tmp_path / "other.html").text)[1] != print_of.search(new_rows[1].text)[1]
+
+
+# ---------------------------------------------------------------------- hostile names
+
+
+def test_names_from_the_data_come_out_as_text(tmp_path):
+    X, y = make_blocks(n=90, noise=2.0)
+    blocks = {"image": "<b>image</b>", "text": 'te"xt', "audio": "a&b"}
+    X.columns = [f"{blocks[c.split('__')[0]]}__{c.split('__')[1]}" for c in X]
+    X.index = [f"<i>{i}</i>" for i in range(90)]
+    y = np.array(HOSTILE)[[int(label[-1]) for label in y]]
+    model = DecisionFusionClassifier(HEAD, cv=3).fit(X, y)
+    report = write_report(model, X, y, tmp_path / "r.html", trained_on=True, title="<script>boo</script>")
+    page = Page(tmp_path / "r.html")
+    assert not report.errors
+    assert not page.all("script") and not page.all("b") and not page.all("i")
+    assert all("onerror" not in attrs for _, attrs in page.tags)
+    assert "<script>boo</script>" in page.text
+    for name in [*HOSTILE, *blocks.values()]:
+        assert name in page.text
+
+
+def test_characters_that_no_page_may_hold_are_replaced():
+    html = table_html(pd.DataFrame({"name": pd.Series(["a\x00b", "c\ud800d"], dtype=object)}), "t")
+    assert html.count("\ufffd") == 2 and html.encode()
+
+
+# ---------------------------------------------------------------------- what cannot be shown
+
+
+def test_a_regression_shows_predicted_and_actual_and_says_why_not_calibration(gaps, tmp_path):
+    X = gaps[0].fillna(0)
+    y = X["image__0"] + X["audio__0"].to_numpy()
+    model = DecisionFusionRegressor(Ridge(), cv=3).fit(X[:100], y[:100])
+    report = write_report(model, X[100:], y[100:], tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    assert not report.errors and "Predicted and actual" in page.text
+    assert "Not shown: a regression gives numbers" in page.of["calibration"]
+    error = np.sqrt(np.mean((model.predict(X[100:]) - y[100:]) ** 2))
+    assert f"RMSE{error:.3f}" in page.text
+
+
+def test_a_model_without_ledger_has_no_scores_of_its_rows_of_fit(gaps, tmp_path):
+    X, y = gaps
+    model = FeatureFusionClassifier(HEAD).fit(X, y)
+    report = write_report(model, X, y, tmp_path / "r.html", trained_on=True)
+    page = Page(tmp_path / "r.html")
+    assert not report.errors and "keeps no out-of-fold predictions" in page.of["calibration"]
+    assert "accuracy" not in page.text.split("How this was made")[0] and "No score" in page.text
+    assert "20" in page.of["data"]
+
+
+def test_one_modality_is_told_apart_from_a_fusion(tmp_path):
+    X, y = make_blocks(n=90, widths={"text": 4})
+    model = DecisionFusionClassifier(HEAD, cv=3).fit(X, y)
+    report = write_report(model, X, y, tmp_path / "r.html", trained_on=True)
+    assert not report.errors and "one modality, text" in Page(tmp_path / "r.html").text
+
+
+def test_rows_of_one_class_are_a_page(gaps, fitted, tmp_path):
+    rows = np.flatnonzero(gaps[1] == "class 0")[:12]
+    report = write_report(fitted, gaps[0].iloc[rows], gaps[1][rows], tmp_path / "r.html")
+    assert not report.errors and "No row is of the class class 1, class 2" in Page(tmp_path / "r.html").text
+
+
+def test_a_section_that_fails_is_shown_and_the_others_stay(gaps, fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(_write, "calibration_section", lambda evidence: 1 / 0)
+    report = write_report(fitted, gaps[0][100:], gaps[1][100:], tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    assert list(report.errors) == ["calibration"] and report.sections == SECTIONS
+    assert "This section failed. ZeroDivisionError" in page.of["calibration"] and "true" in page.of["confusion"]
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+def test_rows_that_are_not_those_of_fit_are_refused(gaps, fitted, tmp_path):
+    X, y = gaps
+    with pytest.raises(ValueError, match=r"X has 50 rows and the model was fitted on 100"):
+        write_report(fitted, X[:50], y[:50], tmp_path / "r.html", trained_on=True)
+    with pytest.raises(ValueError, match=r"y differs from the labels of fit in \d+ of 100 rows"):
+        write_report(fitted, X[:100], y[50:150], tmp_path / "r.html", trained_on=True)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_rows_of_fit_that_are_given_as_new_are_noticed(gaps, fitted, tmp_path, new_rows):
+    write_report(fitted, gaps[0][:100], gaps[1][:100], tmp_path / "r.html")
+    assert "every score here is too good" in Page(tmp_path / "r.html").text
+    assert "every score here is too good" not in new_rows[1].text
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"y": ["class 0"] * 49 + ["class 9"]}, r"'class 9'.*never saw"),
+        ({"y": ["class 0", "class 1"]}, r"y has 2 values for the 50 rows"),
+        ({"y": ["class 0"]}, r"y has shape \(1,\) for the 50 rows"),
+        ({"groups": [1, 2]}, r"groups has 2 values for the 50 rows"),
+        ({"n_rows": -1}, r"n_rows must be a whole number of at least 0; got -1"),
+        ({"n_rows": True}, r"n_rows must be"),
+    ],
+)
+def test_bad_input_is_named(gaps, fitted, tmp_path, change, error):
+    given = {"y": gaps[1][100:], **change}
+    with pytest.raises(ValueError, match=error):
+        write_report(fitted, gaps[0][100:], given.pop("y"), tmp_path / "r.html", **given)
+
+
+def test_what_is_no_fusion_is_refused(gaps, tmp_path):
+    with pytest.raises(TypeError, match="LogisticRegression"):
+        write_report(LogisticRegression(), *gaps, tmp_path / "r.html")
+
+
+def test_a_page_replaces_a_page_whole_or_not_at_all(gaps, fitted, tmp_path, monkeypatch):
+    (tmp_path / "r.html").write_text("before")
+    monkeypatch.setattr(_write, "page_html", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(fitted, gaps[0][100:], gaps[1][100:], tmp_path / "r.html")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".html"] == ["r.html"]
+    assert (tmp_path / "r.html").read_text() == "before"
+
+
+# ---------------------------------------------------------------------- a pipeline
+
+
+def test_a_pipeline_says_which_columns_each_modality_reads(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.array(["cat", "dog"] * 40)
+    X = pd.DataFrame({"price": (y == "cat") + rng.normal(size=80), "weight": rng.normal(size=80)})
+    modalities = [("cost", "passthrough", ["price"]), ("size", "passthrough", ["weight"])]
+    model = make_fusion_pipeline(modalities, DecisionFusionClassifier(HEAD, cv=3)).fit(X[:50], y[:50])
+    report = write_report(model, X[50:], y[50:], tmp_path / "r.html")
+    assert not report.errors and "costprice30" in Page(tmp_path / "r.html").of["data"]
