@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import ensemblefuse
 from ensemblefuse import compose, datasets, load_model
@@ -19,7 +20,7 @@ from ensemblefuse.cli._demo import hold_out
 from ensemblefuse.cli._report import describe, install_warning_printer, one_line
 from ensemblefuse.exceptions import BadRow, EncodingError
 
-COMMANDS = ["demo", "fit", "evaluate", "predict", "inspect", "cache"]
+COMMANDS = ["demo", "fit", "evaluate", "predict", "report", "inspect", "cache"]
 # Columns of `make_media` that need a network, or the row's name: left out where a test is about something else.
 NO_MEDIA = ["--drop", "sku", "photo", "clip", "title"]
 
@@ -86,6 +87,9 @@ def test_the_module_runs_as_the_command():
         (["fit", "t.csv", "--target", "y", "-o", "m.fuse", "--kind", "photo=picture"], "'photo=picture' is not"),
         (["evaluate", "t.csv", "--target", "y", "--cv", "1"], "'1' is not a whole number of at least 2"),
         (["evaluate", "t.csv", "--target", "y", "--jobs", "0"], "'0' is not a number of processes"),
+        (["report", "m.fuse", "t.csv", "-o", "r.html"], "--target"),
+        (["report", "m.fuse", "t.csv", "--target", "y"], "--output"),
+        (["report", "m.fuse", "t.csv", "--target", "y", "-o", "r.html", "--rows", "-1"], "--rows"),
         (["cache"], "required: ACTION"),
         (["cache", "shrink"], "invalid choice: 'shrink'"),
         (["cache", "prune", "--max-size", "2 parsecs"], "'2 parsecs' is not a size such as 500MB"),
@@ -338,6 +342,75 @@ def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, sho
         assert "'photo'" in written.loc["sku0000", "error"]
 
 
+# ---------------------------------------------------------------------- report
+
+
+def test_report_writes_a_page_and_says_where(capsys, shop, model_file, tmp_path):
+    page = tmp_path / "r.html"
+    argv = ["report", model_file, shop / "shop.csv", "--target", "shape", "-o", page, "--rows", "1"]
+    code, out, err = run(capsys, *argv, "--trained-on", "--quiet")
+    assert (code, err) == (0, "") and out.startswith(f"wrote {page} (")
+    text = page.read_text(encoding="utf-8")
+    assert "numbers.fuse on shop.csv" in text and "out-of-fold predictions of 24 rows of fit" in text
+    code, error = fails(capsys, *argv)
+    assert code == 2 and "--overwrite" in error
+    code, _, err = run(capsys, *argv, "--overwrite", "--groups", "house", "--title", "Shapes <b>")
+    assert (code, err) == (0, "") and "Shapes &lt;b&gt;" in page.read_text(encoding="utf-8")
+    assert "12 groups of rows" in page.read_text(encoding="utf-8")
+
+
+def test_report_reads_labels_as_the_model_knows_them(capsys, tmp_path):
+    table = pd.DataFrame({"price": np.arange(40.0) % 7, "weight": np.arange(40.0) % 5, "digit": np.arange(40) % 2})
+    modalities = [("cost", "passthrough", ["price"]), ("size", "passthrough", ["weight"])]
+    fusion = ensemblefuse.DecisionFusionClassifier(LogisticRegression(), cv=2)
+    model = ensemblefuse.make_fusion_pipeline(modalities, fusion).fit(table, table["digit"].astype(str).to_numpy())
+    ensemblefuse.save_model(model, tmp_path / "m.fuse")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    argv = ["report", tmp_path / "m.fuse", tmp_path / "t.csv", "--target", "digit", "-o", tmp_path / "r.html"]
+    assert run(capsys, *argv)[0] == 0
+    table.assign(digit=3).to_csv(tmp_path / "t.csv", index=False)
+    code, error = fails(capsys, *argv, "--overwrite", "--target", "price")
+    assert code == 1 and "price" in error and "which the model never saw; it knows '0', '1'" in error
+
+
+def test_report_refuses_what_it_cannot_use_before_the_work(capsys, shop, model_file, tmp_path):
+    page, good = tmp_path / "r.html", ["--target", "shape"]
+    code, error = fails(capsys, "report", model_file, shop / "shop.csv", "--target", "shap", "-o", page)
+    assert code == 2 and "--target names the column 'shap'" in error and "Did you mean 'shape'?" in error
+    code, error = fails(capsys, "report", model_file, shop / "shop.csv", *good, "--groups", "hous", "-o", page)
+    assert code == 2 and "--groups names the column 'hous'" in error
+    code, error = fails(capsys, "report", shop / "no.fuse", shop / "shop.csv", *good, "-o", page)
+    assert code == 2 and "There is no model" in error
+    code, error = fails(capsys, "report", shop / "shop.csv", shop / "shop.csv", *good, "-o", page)
+    assert code == 1
+    code, error = fails(capsys, "report", model_file, shop / "shop.csv", *good, "-o", tmp_path / "no" / "r.html")
+    assert code == 2 and "no folder" in error
+    code, error = fails(capsys, "report", model_file, shop / "shop.csv", *good, "-o", tmp_path / "r.pdf")
+    assert code == 2 and "'.pdf'" in error and ".html" in error
+    pd.DataFrame({"cost": [1.0, 2.0], "shape": ["circle", "square"]}).to_csv(tmp_path / "t.csv", index=False)
+    code, error = fails(capsys, "report", model_file, tmp_path / "t.csv", *good, "-o", page)
+    assert code == 1 and "['price', 'weight']" in error
+    pd.read_csv(shop / "shop.csv").head(20).to_csv(tmp_path / "part.csv", index=False)
+    code, error = fails(capsys, "report", model_file, tmp_path / "part.csv", *good, "-o", page, "--trained-on", "-q")
+    assert code == 1 and "X has 20 rows and the model was fitted on 24" in error and "--trained-on" in error
+    assert not page.exists()
+
+
+def test_report_shows_a_section_that_failed_and_exits_1(capsys, shop, model_file, tmp_path, monkeypatch):
+    from ensemblefuse.report import _write
+
+    monkeypatch.setattr(_write, "confusion_section", lambda evidence: {}["gone"])
+    page = tmp_path / "r.html"
+    code, out, err = run(
+        capsys, "report", model_file, shop / "shop.csv", "--target", "shape", "-o", page, "--rows", "0"
+    )
+    assert code == 1 and f"wrote {page}" in out
+    assert err.splitlines() == [
+        "error: the section 'confusion' failed: KeyError: 'gone' (run again with --debug for the traceback)"
+    ]
+    assert "This section failed." in page.read_text(encoding="utf-8")
+
+
 # ---------------------------------------------------------------------- cache
 
 
@@ -527,6 +600,16 @@ def test_demo_goes_all_the_way_and_encodes_nothing_the_second_time(capsys, tmp_p
     lines = first[first.index("from ensemblefuse import load_model") :]
     exec(compile(lines, "demo", "exec"), {})
     assert capsys.readouterr().out.startswith("['")
+
+    bunch = small()
+    table = bunch.frame.assign(label=bunch.target, voice=bunch.groups)
+    new = hold_out(bunch.target.to_numpy(), bunch.groups.to_numpy(), np.ones(len(table), dtype=bool))
+    table[new].to_parquet(tmp_path / "digits.parquet")
+    argv = ["report", tmp_path / "demo.fuse", tmp_path / "digits.parquet", "--target", "label", "--groups", "voice"]
+    code, _, err = run(capsys, *argv, "-o", tmp_path / "report.html")
+    assert code == 0 and [line for line in err.splitlines() if not line.startswith("warning: ")] == []
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 5e6 and page.count("<audio") >= 5 and "This section failed" not in page
 
 
 def test_demo_does_not_replace_a_file_that_is_no_model(capsys, tmp_path):

@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import is_classifier
 
-from ensemblefuse.cli._commands import model_features, read_groups
+from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._report import FAILED, CommandError, UsageError, describe, shown_list
-from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
+from ensemblefuse.cli._tables import (
+    check_any_column,
+    check_column,
+    check_input,
+    check_output,
+    columns_of,
+    model_modalities,
+    path_columns,
+    read_table,
+    read_target,
+    resolve_paths,
+    set_on_error,
+)
 
 _SUFFIXES = (".html", ".htm")
 
@@ -29,7 +42,7 @@ def report(args: Namespace) -> int:
     check_column(table, args.target, "--target")
     groups = read_groups(table, args.groups)
     model = load_model(path)
-    X = model_features(model, table, args)
+    X = _features(model, table, args)
     classify = is_classifier(model)
     y = read_target(table, args.target, regression=not classify)
     y = _labels_of_model(y, model, args) if classify else y
@@ -59,6 +72,16 @@ def _check_page(args: Namespace) -> Path:
     if output.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{output} has the suffix {output.suffix!r}; the page is an .html file.")
     return output
+
+
+def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
+    """The columns of the table that the model reads, paths resolved."""
+    modalities = model_modalities(model, args.model)
+    check_any_column(modalities, table.columns, args.table)
+    if args.on_error is not None:
+        set_on_error([m for m in modalities if not isinstance(m[1], str)], args.on_error)
+    present = [column for column in columns_of(modalities) if column in table.columns]
+    return resolve_paths(table[present], path_columns(modalities), Path(args.table).parent)
 
 
 def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:

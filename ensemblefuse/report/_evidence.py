@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.evaluation import modality_ablation
+from ensemblefuse.evaluation._ablation import ModalityAblation
 from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
 from ensemblefuse.evaluation._inputs import read_y
 from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets, row_values
+from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets
 from ensemblefuse.report._page import Unavailable
 from ensemblefuse.table import to_frame
 
 __all__ = ["Evidence"]
 
-N_RESAMPLES = 2000
+N_RESAMPLES = 1000
 
 
 class Evidence:
@@ -76,15 +78,14 @@ class Evidence:
 
     @cached_property
     def said(self) -> SubsetPredictions:
-        """Predictions with all modalities, with each alone, with all but each, and with none.
+        """Predictions with all modalities, and with none.
 
         Raises
         ------
         Unavailable
             If the model cannot say anything of these rows that is worth a score.
         """
-        subsets = [tuple(self.names), *[(name,) for name in self.names], ()]
-        subsets += [tuple(other for other in self.names if other != name) for name in self.names]
+        subsets = [tuple(self.names), ()]
         if self.trained_on:
             if not self.parts.has_ledger:
                 raise Unavailable(
@@ -126,15 +127,29 @@ class Evidence:
     def metric(self) -> str:
         return default_metric(self.classify)
 
+    def arguments(self) -> dict[str, Any]:
+        """Model and rows for the functions that make results: the ledger where the rows are those of fit."""
+        if self.trained_on:
+            return {"model": self.model}
+        return {"model": self.parts.fusion, "X": self.Z, "y": self.y}  # encoded once
+
     @cached_property
+    def ablation(self) -> ModalityAblation:
+        """Scores with all modalities, without each, and of each alone."""
+        _ = self.said  # says why, if these rows have no scores
+        return modality_ablation(**self.arguments(), groups=self.groups, random_state=self.random_state)
+
+    @property
     def removal(self) -> pd.DataFrame:
         """What is lost without each modality: columns ``loss``, ``low``, ``high``; positive where it helps."""
-        whole = row_values(self.predictions, self.said.y, self.metric)
         rows = {}
-        for name in self.names:
-            others = [other for other in self.names if other != name]
-            rows[name] = self.mean_with_interval(whole - row_values(self.said.of(others), self.said.y, self.metric))
-        return pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "low", "high"])
+        for label, subset in self.ablation.subsets.items():
+            gone = set(self.names) - set(subset)
+            if len(gone) == 1:
+                difference = self.ablation.table.loc[label]
+                rows[gone.pop()] = [-difference[f"difference{end}"] for end in ("", "_high", "_low")]
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "low", "high"])
+        return table.loc[self.names]
 
 
 def _read_labels(y: Any, n_rows: int, parts: ModelParts) -> np.ndarray:
@@ -152,7 +167,7 @@ def _check_rows_of_fit(codes: np.ndarray, parts: ModelParts) -> None:
     if len(codes) != len(fitted):
         raise ValueError(
             f"X has {len(codes)} rows and the model was fitted on {len(fitted)}; with trained_on=True (--trained-on), "
-            "X and y are the rows of fit, all of them and in their order. Rows that are new to it need trained_on=False."
+            "X and y are the rows of fit, all of them and in their order. Rows new to it need trained_on=False."
         )
     differ = np.flatnonzero(~np.isclose(codes.astype(float), np.asarray(fitted, dtype=float), rtol=1e-6))
     if len(differ):

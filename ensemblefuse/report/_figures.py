@@ -56,7 +56,8 @@ def figure_html(draw: Callable[[], Any], alt: str, *, caption: str = "") -> str:
         _plain_numbers(figure)
         width, height = figure.get_size_inches()
         wide = _saved(figure, WIDE, height * min(1.0, max(WIDE / width, 0.85)))
-        narrow = _saved(figure, NARROW, height * min(1.0, max(WIDE / width, 0.85)))
+        _legends_below(figure)
+        narrow = _saved(figure, NARROW, figure.get_size_inches()[1])
         _close(figure)
     text = caption or title
     below = f"<figcaption>{escape(text)}</figcaption>" if text else ""
@@ -99,6 +100,20 @@ def _plain_numbers(figure: Any) -> None:
             if isinstance(axis.get_major_formatter(), LogFormatter):
                 axis.set_major_formatter(lambda value, _: f"{value:g}")
                 axis.set_minor_formatter(NullFormatter())
+
+
+def _legends_below(figure: Any) -> None:
+    """Legends that stand beside their axes go under them; a phone has no room at the side."""
+    for ax in figure.axes:
+        legend = ax.get_legend()
+        if legend is None or legend.get_window_extent().x0 < ax.get_window_extent().x1 - 2:
+            continue
+        handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        title = legend.get_title().get_text()
+        legend.remove()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, title=title or None)
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + 0.25 * (len(labels) // 2 + 1 + bool(title)))
 
 
 def _saved(figure: Any, width: float, height: float) -> str:

@@ -6,14 +6,21 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["Section", "escape", "page_html", "paragraph", "table_html"]
+__all__ = ["Interval", "Section", "Unavailable", "escape", "page_html", "paragraph", "table_html"]
 
 _LONGEST = 60
+
+
+class Interval(NamedTuple):
+    """A number and its interval, as texts of a cell."""
+
+    value: str
+    ends: str
 
 
 class Unavailable(Exception):
@@ -91,6 +98,7 @@ def table_html(frame: pd.DataFrame, caption: str, *, index: bool = True, most: i
     head = "".join(f"<th scope=col{_right(right)}>{escape(n)}</th>" for n, right in zip(names, numeric, strict=True))
     if index:
         head = f"<th scope=col>{escape(_joined(frame.index.names))}</th>{head}"
+    head = f"<thead><tr>{head}</tr></thead>" if any(names) else ""
     body = []
     for row, label in enumerate(frame.index):
         first = f"<th scope=row>{escape(_joined(label), _LONGEST)}</th>" if index else ""
@@ -98,7 +106,7 @@ def table_html(frame: pd.DataFrame, caption: str, *, index: bool = True, most: i
         body.append(f"<tr>{first}{rest}</tr>")
     return (
         f'<div class="table" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<caption>{escape(caption)}</caption>{head}<tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
@@ -123,13 +131,13 @@ def _column(column: pd.Series, limit: int) -> list[str]:
     values = column.to_numpy(dtype=float, na_value=np.nan)
     known = values[np.isfinite(values)]
     whole = not len(known) or bool((known == np.round(known)).all() and pd.api.types.is_integer_dtype(column.dtype))
-    decimals = 0 if whole else decimals_for(float(np.abs(known).max()))
-    while decimals > 1 and (known == np.round(known, decimals - 1)).all():  # rounded by who made the table
-        decimals -= 1
+    decimals = 0 if whole else 1 if str(column.name).endswith("%") else decimals_for(float(np.abs(known).max()))
     return [number(value, decimals) for value in values]
 
 
 def _cell(value: Any, limit: int) -> str:
+    if isinstance(value, Interval):
+        return f'<span class="v">{escape(value.value)}</span> <span class="i">{escape(value.ends)}</span>'
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if value is None or (isinstance(value, float) and np.isnan(value)):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 from ensemblefuse._optional import import_optional
 from ensemblefuse.report._data import data_section
 from ensemblefuse.report._evidence import Evidence
+from ensemblefuse.report._explained import rows_section
 from ensemblefuse.report._headline import headline
 from ensemblefuse.report._made import made_section
 from ensemblefuse.report._page import Section, Unavailable, page_html
+from ensemblefuse.report._results import ablation_section, findings_section, missing_section, shares_section
 from ensemblefuse.report._scores import calibration_section, confusion_section
 
 __all__ = ["Report", "write_report"]
@@ -107,7 +110,7 @@ def write_report(
     >>> folder = tempfile.TemporaryDirectory()
     >>> report = write_report(model, X, y, f"{folder.name}/report.html", trained_on=True, n_rows=1)
     >>> report.sections[:3], report.errors
-    (['data', 'calibration', 'confusion'], {})
+    (['data', 'ablation', 'calibration'], {})
     >>> folder.cleanup()
     """
     import_optional("matplotlib", extra="plot", needed_by="write_report")
@@ -115,9 +118,10 @@ def write_report(
         raise ValueError(f"n_rows must be a whole number of at least 0; got {n_rows!r}.")
     evidence = Evidence(model, X, y, trained_on=trained_on, groups=groups, random_state=random_state)
     errors: dict[str, Exception] = {}
+    above = headline(evidence)  # a cell that cannot be encoded ends it here
     sections = [_made(name, heading, make, evidence, errors) for name, heading, make in _plan(evidence, int(n_rows))]
     title = title or f"{type(evidence.parts.fusion).__name__} on {len(evidence.X):,} rows"
-    content = page_html(title, headline(evidence), sections, f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC").encode()
+    content = page_html(title, above, sections, f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC").encode()
     _replace(Path(path), content)
     return Report(Path(path), len(content), [section.name for section in sections], errors)
 
@@ -126,10 +130,19 @@ def _plan(evidence: Evidence, n_rows: int) -> list[tuple[str, str, Callable[[Evi
     """Id, heading and maker of each section, in the order of the page."""
     return [
         ("data", "Data and missing modalities", data_section),
+        ("ablation", "Single modalities and their fusion", ablation_section),
         ("calibration", "How sure it is", calibration_section),
         ("confusion", "What is taken for what" if evidence.classify else "Predicted and actual", confusion_section),
+        ("shares", "What each modality is worth", shares_section),
+        ("missing", "When modalities are missing", missing_section),
+        ("rows", _count_of_rows(n_rows), partial(rows_section, n_rows=n_rows)),
+        ("checks", "Findings", findings_section),
         ("made", "How this was made", made_section),
     ]
+
+
+def _count_of_rows(n_rows: int) -> str:
+    return f"{n_rows} rows explained" if n_rows != 1 else "One row explained"
 
 
 def _made(

@@ -1,0 +1,111 @@
+"""Section: single rows, right and wrong ones, and why. Floor 5."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.inspection import explain_row
+from ensemblefuse.report._evidence import Evidence
+from ensemblefuse.report._page import Section, Unavailable, escape, number
+
+__all__ = ["chosen_rows", "rows_section"]
+
+
+def rows_section(evidence: Evidence, n_rows: int) -> Section:
+    """Some rows with the shares of their modalities, and what counts inside each."""
+    if not n_rows:
+        raise Unavailable("no rows were asked for.")
+    lead = (
+        "Bars to the right speak for the predicted class, bars to the left against it; red parts of pictures, words "
+        "and sounds speak for it, blue ones against it."
+        if evidence.classify
+        else "Bars to the right raise the predicted number, bars to the left lower it; red parts raise it, blue ones "
+        "lower it."
+    )
+    table = evidence.X if evidence.X.index.is_unique else evidence.X.reset_index(drop=True)
+    rows = chosen_rows(evidence, n_rows)
+    blocks = "".join(_row_html(evidence, table, position) for position in rows)
+    notes = (
+        [
+            "What is predicted, and how surely, is told out of fold; the bars explain the model that was fitted on all "
+            "rows, which may say something else of a row that it has seen."
+        ]
+        if evidence.trained_on
+        else []
+    )
+    return Section("", "", lead, notes=notes, wide=blocks)
+
+
+def _row_html(evidence: Evidence, table: pd.DataFrame, position: int) -> str:
+    explanation = explain_row(evidence.model, table, table.index[position], random_state=evidence.random_state)
+    there = [name for name, here in zip(evidence.names, evidence.present[:, position], strict=True) if here]
+    head = f"Row {table.index[position]}, with {', '.join(there) or 'nothing'}"
+    return (
+        f'<article class="row"><h3>{escape(head)}</h3>{_verdict(evidence, position)}'
+        f'<div class="explanation">{explanation._repr_html_()}</div></article>'
+    )
+
+
+def _verdict(evidence: Evidence, position: int) -> str:
+    """What is true and what was said of a row."""
+    place = np.flatnonzero(evidence.said.rows == position)
+    said = evidence.predictions[place[0]]
+    how = "Predicted out of fold" if evidence.trained_on else "Predicted"
+    if not evidence.classify:
+        truth = float(evidence.y[position])
+        return f"<p>{how}: {number(float(said))}, true: {number(truth)}, error {number(float(said) - truth)}.</p>"
+    label, right = evidence.class_names[int(said.argmax())], said.argmax() == evidence.codes[position]
+    kind, word = ("right", "right") if right else ("wrong", "wrong")
+    return (
+        f'<p>{how}: <b>{escape(label)}</b> with {100 * said.max():.0f} %, <b class="{kind}">{word}</b>; '
+        f"true: <b>{escape(evidence.class_names[evidence.codes[position]])}</b>.</p>"
+    )
+
+
+def chosen_rows(evidence: Evidence, n_rows: int) -> list[int]:
+    """Positions of rows to explain: wrong and right ones in turn, each with another combination of modalities if any.
+
+    Wrong rows come with the greatest error first, right ones with a middling certainty.
+    """
+    rows = evidence.said.rows
+    wrong = _wrong(evidence)
+    order = {
+        False: np.argsort(-_error(evidence), kind="stable"),
+        True: np.argsort(np.abs(_error(evidence) - np.median(_error(evidence)[~wrong])), kind="stable")
+        if (~wrong).any()
+        else np.arange(len(rows)),
+    }
+    patterns = ["".join("1" if here else "0" for here in column) for column in evidence.present[:, rows].T]
+    chosen: list[int] = []
+    seen: set[tuple[bool, str]] = set()
+    for turn in range(2 * len(rows)):
+        if len(chosen) == min(n_rows, len(rows)):
+            break
+        good = turn % 2 == 1
+        left = [i for i in order[good] if wrong[i] != good and i not in chosen]
+        left.sort(key=partial(_is_seen, seen, patterns, good))  # a stable sort: the order stays within each half
+        if left:
+            chosen.append(int(left[0]))
+            seen.add((good, patterns[left[0]]))
+    return [int(rows[i]) for i in chosen]
+
+
+def _is_seen(seen: set[tuple[bool, str]], patterns: list[str], good: bool, i: int) -> bool:
+    return (good, patterns[i]) in seen
+
+
+def _error(evidence: Evidence) -> np.ndarray:
+    """How far off each of ``said.rows`` is: 1 less the probability of the truth, or the absolute error."""
+    said, y = evidence.predictions, evidence.said.y
+    return 1 - said[np.arange(len(y)), y] if evidence.classify else np.abs(said - y)
+
+
+def _wrong(evidence: Evidence) -> np.ndarray:
+    """Rows of a wrong class; in regression the tenth of the rows with the largest errors."""
+    if evidence.classify:
+        return evidence.predictions.argmax(axis=1) != evidence.said.y
+    error = _error(evidence)
+    return error > np.quantile(error, 0.9)
