@@ -6,7 +6,14 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["BadRow", "CacheWarning", "EncodingError", "MissingModalityWarning", "PersistenceError"]
+__all__ = [
+    "BadRow",
+    "CacheWarning",
+    "EncodingError",
+    "IncompatibleModelError",
+    "MissingModalityWarning",
+    "PersistenceError",
+]
 
 _SHOWN = 5
 _VALUE_WIDTH = 60
@@ -90,3 +97,10 @@ class CacheWarning(UserWarning):
 
 class PersistenceError(ValueError):
     """A saved model cannot be read as asked: wrong file, damaged, or holding types that are not trusted."""
+
+
+class IncompatibleModelError(PersistenceError):
+    """A saved model predicts otherwise, or cannot be built, with the versions of packages that are installed here.
+
+    The message ends in the command of pip that installs those that the model was saved with.
+    """

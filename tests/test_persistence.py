@@ -94,6 +94,15 @@ def raw_table(n=60):
     return X, y
 
 
+def change(path, edit):
+    """Write a file anew, sealed, after `edit` changed its manifest or members: what a crafting hand would do."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(members.pop("manifest.json"))
+    edit(manifest, members)
+    _archive.write_archive(path, manifest, members)
+
+
 def assert_same_after_loading(model, X, path, trusted=()):
     loaded = load_model(save_model(model, path), trusted=trusted)
     assert type(loaded) is type(model)
@@ -217,7 +226,7 @@ def test_the_manifest_names_modalities_input_classes_and_versions(tmp_path):
     model, X = fitted_pipeline()
     path = save_model(model, tmp_path / "model.fuse", metadata={"author": "me", "runs": [1, 2]}, example=X.head(3))
     manifest = inspect_model(path)
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["model"] == "sklearn.pipeline.Pipeline"
     assert manifest["classes"] == ["cat", "dog", "owl"]
     assert manifest["metadata"] == {"author": "me", "runs": [1, 2]}
@@ -225,16 +234,19 @@ def test_the_manifest_names_modalities_input_classes_and_versions(tmp_path):
     assert manifest["modalities"][2]["columns"] == ["price", "weight"]
     assert manifest["modalities"][0]["encoder"][0]["repr"] == "LengthEncoder()"
     assert manifest["modalities"][0]["encoder"][0]["recipe"] == model[0].transformers_[0][1][0].recipe()
-    assert manifest["input"] == {
-        "title": "object",
-        "price": "number",
-        "weight": "number",
-        "colour": "object",
-        "size": "object",
+    assert manifest["input"]["title"] == {"type": "object", "modalities": ["text", "words"], "dtype": "str"} | {
+        "dtype": str(X["title"].dtype)
     }
+    assert manifest["input"]["price"] == {"type": "number", "modalities": ["tabular"], "dtype": "float64"}
+    assert manifest["input"]["colour"] == {"type": "category", "modalities": ["colour"], "dtype": "category"}
+    assert list(manifest["input"]) == ["title", "price", "weight", "colour", "size"]
     assert {"ensemblefuse", "python", "numpy", "scikit-learn", "xgboost"} <= set(manifest["versions"])
-    assert manifest["example_predictions"]["predict"] == model.predict(X.head(3)).tolist()
-    assert_allclose(manifest["example_predictions"]["predict_proba"], model.predict_proba(X.head(3)), atol=1e-12)
+    kept = manifest["example"]
+    assert kept["predictions"]["predict"] == model.predict(X.head(3)).tolist()
+    assert_allclose(kept["predictions"]["predict_proba"], model.predict_proba(X.head(3)), atol=1e-12)
+    assert kept["n_rows"] == 3 and kept["not_kept"] == {}
+    complete = manifest["metrics"]["out_of_fold"][" + ".join(model[1].member_names_[:5])]
+    assert complete["accuracy"] == model[1].expected_scores_["accuracy"].iloc[0]
     assert OWN in manifest["types"]
     assert "xgboost.core.Booster" in manifest["types"]
 
@@ -426,7 +438,7 @@ def test_other_zips_are_named_for_what_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("load", [load_model, inspect_model])
-@pytest.mark.parametrize("number", [2, 0, "1", True, None, 1.0])
+@pytest.mark.parametrize("number", [3, 0, "1", True, None, 1.0])
 def test_an_unknown_format_is_refused(load, number, tmp_path):
     manifest = json.dumps({"format": number, "versions": {"ensemblefuse": "9.0"}})
     path = write_zip(tmp_path / "model.fuse", manifest_json=manifest, model_skops=skops.io.dumps(1))
@@ -465,10 +477,7 @@ def test_another_minor_version_of_scikit_learn_is_warned_of_once_and_by_name(tmp
     assert not recwarn.list
     load_model(path)
     assert not recwarn.list
-    with zipfile.ZipFile(path) as archive:
-        manifest, data = json.loads(archive.read("manifest.json")), archive.read("model.skops")
-    manifest["versions"]["scikit-learn"] = "1.2.3"
-    write_zip(path, manifest_json=json.dumps(manifest), model_skops=data)
+    change(path, lambda manifest, members: manifest["versions"].update({"scikit-learn": "1.2.3"}))
     with pytest.warns(UserWarning, match=r"scikit-learn 1\.2\.3 \(here ") as caught:
         load_model(path)
     assert len(caught) == 1

@@ -29,11 +29,21 @@ def _shortened(manifest: dict[str, Any]) -> dict[str, Any]:
     fields = dict(manifest)
     if "modalities" in fields:
         fields["modalities"] = {m["name"]: _modality_line(m) for m in fields["modalities"]}
-    if fields.get("example_predictions"):
+    if "example" in fields:
+        fields["example"] = _example_line(fields["example"])
+    if fields.get("example_predictions"):  # of format 1
         fields["example_predictions"] = f"of {len(fields['example_predictions']['predict'])} rows (--json prints them)"
+    if "members" in fields:
+        total = sum(member["bytes"] for member in fields["members"].values())
+        fields["members"] = f"{len(fields['members'])}, {total:,} bytes unpacked (--json prints their digests)"
     if "types" in fields:
         fields["types"] = f"{len(fields['types'])} that the file would build (--json prints them)"
     return fields
+
+
+def _example_line(example: dict[str, Any]) -> str:
+    kept = "" if not example["not_kept"] else f"; not kept: {'; '.join(example['not_kept'].values())}"
+    return f"{example['n_rows']} rows and what was predicted for them{kept} (--json prints the predictions)"
 
 
 def _modality_line(modality: dict[str, Any]) -> str:

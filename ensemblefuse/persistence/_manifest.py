@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import json
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -23,15 +24,28 @@ from ensemblefuse.persistence._types import type_name
 _PACKAGES = ("numpy", "scikit-learn", "scipy", "pandas", "skops")
 # How many leading numbers of a version must agree: the state of estimators changes between minor releases of these.
 _COMPARED = {"scikit-learn": 2, "xgboost": 2, "ensemblefuse": 2, "numpy": 1, "scipy": 1, "pandas": 1}
+_MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "sentence-transformers": "sentence_transformers"}
+# What encoders stand on; their versions are told and, as they are not needed to load a model, not compared.
+_OF_ENCODERS = {
+    "ImageEncoder": ("torch", "torchvision", "timm", "pillow"),
+    "VideoEncoder": ("torch", "torchvision", "timm", "av"),
+    "VideoSoundEncoder": ("ctranslate2", "librosa", "av"),
+    "TextEncoder": ("torch", "transformers", "sentence-transformers"),
+    "AudioEncoder": ("ctranslate2", "librosa", "soundfile"),
+    "GraphEncoder": ("torch", "torch-geometric"),
+}
+_KINDS = {
+    **{"ImageEncoder": "image", "VideoEncoder": "video", "VideoSoundEncoder": "video", "TextEncoder": "text"},
+    **{"AudioEncoder": "audio", "GraphEncoder": "graph", "TimeSeriesEncoder": "series", "WordVectorEncoder": "text"},
+    **{"PrecomputedEncoder": "embedding", "OneHotEncoder": "category", "OrdinalEncoder": "category"},
+}
 
 
-def describe(model: Any, found: set[str]) -> dict[str, Any]:
-    packages = [*_PACKAGES, *(["xgboost"] if any(name.startswith("xgboost.") for name in found) else [])]
-    versions = {"ensemblefuse": __version__, "python": platform.python_version()}
+def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]:
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions | {name: _version(name) for name in packages},
+        "versions": {},
         "model": type_name(type(model)),
     }
     classes = getattr(model, "classes_", None)
@@ -42,9 +56,55 @@ def describe(model: Any, found: set[str]) -> dict[str, Any]:
     if isinstance(encode, ColumnTransformer) and hasattr(encode, "transformers_"):
         manifest["modalities"] = _modalities(encode)
         numbers = getattr(encode, "numeric_columns_", ())
-        columns = [column for modality in manifest["modalities"] for column in modality["columns"]]
-        manifest["input"] = {column: "number" if column in numbers else "object" for column in columns}
+        manifest["input"] = _inputs(manifest["modalities"], numbers, example)
+    elif isinstance(getattr(model, "blocks_", None), dict):
+        names = np.asarray(getattr(model, "feature_names_in_", range(model.n_features_in_)))
+        manifest["modalities"] = [
+            {"name": name, "columns": [str(column) for column in names[columns]], "encoder": []}
+            for name, columns in model.blocks_.items()
+        ]
+    classes_of_steps = {name.rsplit(".", 1)[-1] for name in found if name.startswith("ensemblefuse.encoders.")}
+    needed = {package for name in classes_of_steps for package in _OF_ENCODERS.get(name, ())}
+    packages = [*_PACKAGES, *(["xgboost"] if any(name.startswith("xgboost.") for name in found) else [])]
+    versions = {name: _version(name) for name in packages} | {name: _recorded(name) for name in sorted(needed)}
+    manifest["versions"] = {"ensemblefuse": __version__, "python": platform.python_version(), **versions}
+    manifest |= {name: value for name, value in (("metrics", _metrics(model)),) if value}
     return manifest
+
+
+def _inputs(modalities: list[dict[str, Any]], numbers: Iterable[str], example: Any) -> dict[str, Any]:
+    """Of each column of the raw table: what it holds, which modalities read it, and its type in the example."""
+    inputs: dict[str, Any] = {}
+    for modality in modalities:
+        kinds = [_KINDS[name] for name in modality["classes"] if name in _KINDS]
+        for column in modality["columns"]:
+            known = inputs.setdefault(column, {"type": "number" if column in numbers else "object", "modalities": []})
+            known["modalities"].append(modality["name"])
+            if kinds and known["type"] == "object":
+                known["type"] = kinds[0]
+            if isinstance(example, pd.DataFrame) and column in example.columns:
+                known["dtype"] = str(example[column].dtype)
+    return inputs
+
+
+def _metrics(model: Any) -> dict[str, Any]:
+    """Out-of-fold scores that the fusion keeps; nothing is fitted."""
+    while hasattr(model, "best_estimator_") and not hasattr(model, "results_"):
+        model = model.best_estimator_
+    fusion, metrics = model[-1] if isinstance(model, Pipeline) else model, {}
+    if hasattr(fusion, "results_") and hasattr(fusion, "best_strategy_"):
+        metrics["strategy"] = fusion.best_strategy_
+        metrics["mean_score"] = plain(fusion.results_.loc[fusion.best_strategy_, "mean_score"])
+    for inner in ("fusion_", "best_estimator_"):
+        fusion = getattr(fusion, inner, fusion)
+    scores = getattr(fusion, "expected_scores_", None)
+    if isinstance(scores, pd.DataFrame):
+        metrics["out_of_fold"] = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
+    return metrics
+
+
+def plain_dict(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): plain(value) for name, value in values.items()}
 
 
 def _modalities(encode: ColumnTransformer) -> list[dict[str, Any]]:
@@ -53,6 +113,7 @@ def _modalities(encode: ColumnTransformer) -> list[dict[str, Any]]:
         {
             "name": name,
             "columns": [str(column) for column in _columns(names, columns)],
+            "classes": [type(getattr(step, "transformer", step)).__name__ for step in _steps(encoder)],
             "encoder": [_encoder(step) for step in _steps(encoder)],
         }
         for name, encoder, columns in encode.transformers_
@@ -80,14 +141,6 @@ def _encoder(step: Any) -> dict[str, Any]:
         named = [value for value in (recipe or {}).get("params", {}).values() if isinstance(value, str)]
         described["weights"] = {name: PACKAGED[name].sha256 for name in named if name in PACKAGED}
     return described
-
-
-def predictions(model: Any, example: Any) -> dict[str, np.ndarray]:
-    return {
-        method: np.asarray(getattr(model, method)(example))
-        for method in ("predict", "predict_proba")
-        if hasattr(model, method)
-    }
 
 
 def plain(value: Any) -> Any:
@@ -132,9 +185,29 @@ def differing_versions(manifest: Mapping[str, Any]) -> str:
     return ", ".join(facts)
 
 
+def pip_line(manifest: Mapping[str, Any]) -> str:
+    """The command that installs the versions that differ from those here."""
+    saved = manifest.get("versions")
+    wanted = [
+        f'"{package}=={version}"'
+        for package, version in (saved if isinstance(saved, Mapping) else {}).items()
+        if package in {*_COMPARED, *_PACKAGES} and str(version) != _version(package)
+    ]
+    return f"pip install {' '.join(wanted)}" if wanted else ""
+
+
 def _version(package: str) -> str:
     """What the module says: a distribution may have another name, such as xgboost-cpu."""
     try:
-        return importlib.import_module({"scikit-learn": "sklearn"}.get(package, package)).__version__
+        return importlib.import_module(_MODULES.get(package, package)).__version__
     except ImportError:
+        return "not installed"
+
+
+def _recorded(package: str) -> str:
+    """The version of a package that is not imported for it: torch takes seconds."""
+    module = sys.modules.get(_MODULES.get(package, package.replace("-", "_")))
+    try:
+        return str(getattr(module, "__version__", None) or importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
         return "not installed"

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import joblib
 
-from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.persistence._archive import MANIFEST, MODEL, first_line, read_archive, write_archive
-from ensemblefuse.persistence._manifest import checked_metadata, describe, differing_versions, plain, predictions
+from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
+from ensemblefuse.persistence._archive import MODEL, Archive, first_line, is_pickle, open_archive, write_archive
+from ensemblefuse.persistence._devices import use_devices_of_here
+from ensemblefuse.persistence._example import as_table, changed_prediction, describe_example, differs, predictions
+from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
+from ensemblefuse.persistence._manifest import checked_metadata, describe, differing_versions, pip_line
 from ensemblefuse.persistence._storable import check_storable
 from ensemblefuse.persistence._types import build, dump, known_types, trusted_names, types_in, untrusted_types
 
 __all__ = ["inspect_model", "load_model", "save_model"]
 
+_VERIFY = ("encoded", "rows")
 
-def save_model(model: Any, path: str | Path, *, metadata: Mapping[str, Any] | None = None, example: Any = None) -> Path:
-    """Save a fitted model to one file, without pickle. Networks' weights are named by digest, not stored.
+
+def save_model(
+    model: Any,
+    path: str | Path,
+    *,
+    example: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+    training_data: Any = None,
+    sample_ids: Iterable[Any] | None = None,
+    sample_key: bytes | None = None,
+) -> Path:
+    """Save a fitted model to one file, without pickle. Networks' weights are named by digest.
 
     The file is written under another name in the same folder, read back, and renamed: a crash leaves the old file or
-    the new one, never half of one. Fitted state holds the labels and, in some estimators, words or rows of the training
-    data; so the file is as private as these.
+    the new one, never half of one. It ends in a digest of all its bytes, and its manifest has one of each member, so
+    damage anywhere is found. (A digest is no signature: who changes a file on purpose can seal it anew.)
 
     Parameters
     ----------
@@ -32,11 +45,20 @@ def save_model(model: Any, path: str | Path, *, metadata: Mapping[str, Any] | No
         A fusion pipeline, a fusion estimator or any scikit-learn or XGBoost estimator.
     path : str or Path
         By custom it ends in ``.fuse``. A file of this name is replaced.
+    example : table, optional
+        A few rows as the model takes them. The file keeps its predictions for them, the rows as they come out of the
+        encoders, and the rows themselves: texts, numbers, arrays, and in place of paths the files' bytes, a megabyte in
+        all. What could not be kept, and why, is in the manifest. `load_model` asks the model again.
     metadata : dict of str to JSON-serialisable, optional
         Kept in the manifest under ``"metadata"``.
-    example : table, optional
-        A few rows as the model takes them. The manifest keeps its predictions on them (not the rows), and the file read
-        back must give the same ones.
+    training_data : table, optional
+        What the model was fitted on, of which the manifest then has the number of rows and one digest of all cells
+        (paths count as text).
+    sample_ids : sequence of str or int, optional
+        Names of the rows of fit. The file keeps a salted digest of each, in no order, and `saw_samples` answers which
+        samples it saw. Whoever has the file can still test guesses, unless there is a key.
+    sample_key : bytes, optional
+        At least 16 bytes, kept elsewhere, without which nobody can test a guess of an id.
 
     Returns
     -------
@@ -52,10 +74,13 @@ def save_model(model: Any, path: str | Path, *, metadata: Mapping[str, Any] | No
 
     See Also
     --------
-    load_model, inspect_model
+    load_model, inspect_model, saw_samples
 
     Notes
     -----
+    Fitted state holds the labels, the out-of-fold predictions and, in some estimators, words or rows of the training
+    data; an example holds its rows. So the file is as private as these.
+
     ``joblib.dump`` works, too, and is small, as encoders keep no weights. But ``joblib.load`` and ``pickle.load`` run
     whatever the file tells them to: load such files only from people you trust.
 
@@ -78,21 +103,30 @@ def save_model(model: Any, path: str | Path, *, metadata: Mapping[str, Any] | No
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file to save the model to.")
     notes = checked_metadata(metadata)
+    training, samples = describe_training(training_data, sample_ids, sample_key)
     check_storable(model)
     data = dump(model)
     found = types_in(data, path)
-    manifest = {**describe(model, found), "metadata": notes}
-    expected = None if example is None else predictions(model, example)
-    if expected is not None:
-        manifest["example_predictions"] = {key: plain(value) for key, value in expected.items()}
-    _check_reload(model, data, example, expected)
-    # allow_nan: the manifest is to be read by any JSON parser.
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-    write_archive(path, {MANIFEST: text.encode(), MODEL: data})
+    manifest = {**describe(model, found, example), "metadata": notes}
+    members: dict[str, bytes | Path] = {MODEL: data}
+    if training is not None:
+        manifest["training"] = training
+        members |= {SAMPLES: samples} if samples is not None else {}
+    if example is not None:
+        manifest["example"], kept = describe_example(model, example)
+        members |= kept
+    _check_reload(model, data, example, manifest)
+    write_archive(path, manifest, members)
     return path
 
 
-def load_model(path: str | Path, *, trusted: Iterable[str | type] | str | type = ()) -> Any:
+def load_model(
+    path: str | Path,
+    *,
+    trusted: Iterable[str | type] | str | type = (),
+    allow_pickle: bool = False,
+    verify: str | None = "encoded",
+) -> Any:
     """Load a model that `save_model` wrote. Nothing in the file is run: all its types are checked before any is built.
 
     Known are scikit-learn's estimators, XGBoost's, this library's, and the plain types that they hold. The list stands
@@ -106,6 +140,13 @@ def load_model(path: str | Path, *, trusted: Iterable[str | type] | str | type =
     trusted : sequence of str or type, optional
         More types (and functions) that may be built, such as your own encoder classes: ``["my_module.MyEncoder"]``.
         Their modules are imported.
+    allow_pickle : bool, default=False
+        Whether a file of pickle or joblib is loaded, too. It runs whatever it tells the reader to: only for files of
+        people you trust.
+    verify : {"encoded", "rows", None}, default="encoded"
+        How to ask the model again for the example that it was saved with. ``"encoded"`` takes the rows as they came out
+        of the encoders, so that no network is loaded; ``"rows"`` encodes them again, where they were kept; None asks
+        nothing.
 
     Returns
     -------
@@ -114,12 +155,17 @@ def load_model(path: str | Path, *, trusted: Iterable[str | type] | str | type =
     Raises
     ------
     PersistenceError
-        If the file is something else, is damaged, was written by a newer version, or holds types that are not trusted.
+        If the file is something else, is damaged, was written by a newer version, holds types that are not trusted, or
+        does not predict for its example what it did.
+    IncompatibleModelError
+        If it does not, or cannot be built, and versions of packages differ; with the command of pip that installs those
+        that saved it.
 
     Warns
     -----
     UserWarning
-        If versions of packages differ from those that saved the model.
+        If versions of packages differ from those that saved the model, and it holds no example to ask. If the model
+        names a device that is not here; ``device="auto"`` takes its place.
 
     See Also
     --------
@@ -127,8 +173,7 @@ def load_model(path: str | Path, *, trusted: Iterable[str | type] | str | type =
 
     Notes
     -----
-    For files of ``joblib.dump`` there is ``joblib.load``. It runs whatever the file tells it to: only for files of
-    people you trust.
+    Files of format 1, which have no seal and no rows, are read as well.
 
     Examples
     --------
@@ -137,7 +182,13 @@ def load_model(path: str | Path, *, trusted: Iterable[str | type] | str | type =
     """
     path = Path(path)
     named = trusted_names(trusted)
-    manifest, data = read_archive(path)
+    if verify not in (*_VERIFY, None):
+        raise ValueError(f"verify must be one of {_VERIFY}, or None; got {verify!r}.")
+    if allow_pickle and is_pickle(path):
+        return joblib.load(path)
+    archive = open_archive(path)
+    data = archive.read(MODEL)
+    types_in(data, path)
     untrusted = untrusted_types(data, path)
     refused = sorted(untrusted - known_types() - named)
     if refused:
@@ -145,21 +196,42 @@ def load_model(path: str | Path, *, trusted: Iterable[str | type] | str | type =
             f"{path} holds types that load_model does not know: {refused}. If you know where the file comes from and "
             f"what these do, pass trusted={refused!r}."
         )
-    differing = differing_versions(manifest)
-    if differing:
+    differing = differing_versions(archive.manifest)
+    try:
+        model = build(data, untrusted)
+    except Exception as error:
+        raise _unlike(archive, f"cannot be rebuilt here: {type(error).__name__}: {first_line(error)}") from error
+    use_devices_of_here(model)
+    agrees = _verify(archive, model, verify) if verify is not None else False
+    if differing and not agrees:
         warnings.warn(
             f"{path} was saved with other versions: {differing}. The model may predict differently or fail; save it "
             "again with the installed ones.",
             UserWarning,
             stacklevel=2,
         )
+    return model
+
+
+def _verify(archive: Archive, model: Any, verify: str) -> bool:
+    """Whether the file holds rows for which the model gives what it gave when it was saved; an error if it does not."""
     try:
-        return build(data, untrusted)
+        changed = changed_prediction(model, archive.manifest, archive.read, verify)
+    except PersistenceError:
+        raise
     except Exception as error:
-        hint = f" It was saved with other versions: {differing}." if differing else ""
-        raise PersistenceError(
-            f"{path} cannot be rebuilt here: {type(error).__name__}: {first_line(error)}.{hint}"
-        ) from error
+        what = f"cannot predict the example that it holds: {type(error).__name__}: {first_line(error)}"
+        raise _unlike(archive, what) from error
+    if changed:
+        raise _unlike(archive, f"{changed} gives other values for the example than when the model was saved")
+    return changed is not None
+
+
+def _unlike(archive: Archive, what: str) -> PersistenceError:
+    line = pip_line(archive.manifest)
+    if not line:
+        return PersistenceError(f"{archive.path}: {what}.")
+    return IncompatibleModelError(f"{archive.path}: {what}. It was saved with other versions: {line}")
 
 
 def inspect_model(path: str | Path) -> dict[str, Any]:
@@ -172,8 +244,9 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The manifest (``format``, ``created``, ``versions``, ``model``, ``classes``, ``modalities``, ``input``,
-        ``metadata``, ``example_predictions``; the last five where known) and ``types``, the sorted names of all types
+        The manifest, with ``format``, ``created``, ``versions``, ``model``, ``metadata``, ``members`` (bytes and digest
+        of each), and where known ``classes``, ``modalities`` (columns, encoders, weights), ``input`` (what each column
+        holds), ``metrics`` (out of fold), ``training`` and ``example``; and ``types``, the sorted names of all types
         and functions that the file would build. The manifest is what the writer of the file claims.
 
     Raises
@@ -192,11 +265,11 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
     ['builtins.dict', ..., 'ensemblefuse.fusion._feature.FeatureFusionClassifier', ...]
     """
     path = Path(path)
-    manifest, data = read_archive(path)
-    return {**manifest, "types": sorted(types_in(data, path))}
+    archive = open_archive(path)
+    return {**archive.manifest, "types": sorted(types_in(archive.read(MODEL), path))}
 
 
-def _check_reload(model: Any, data: bytes, example: Any, expected: dict[str, np.ndarray] | None) -> None:
+def _check_reload(model: Any, data: bytes, example: Any, manifest: dict[str, Any]) -> None:
     """Build the model from its own file, before anybody relies on it."""
     try:
         loaded = build(data, untrusted_types(data, Path(MODEL)))
@@ -205,13 +278,11 @@ def _check_reload(model: Any, data: bytes, example: Any, expected: dict[str, np.
             f"{type(model).__name__} holds something that skops writes but cannot read: {type(error).__name__}: "
             f"{first_line(error)}. joblib.dump may take it; load such a file only from people you trust."
         ) from error
-    if expected is None:
+    if example is None:
         return
-    for method, before in expected.items():
-        after = predictions(loaded, example)[method]
-        exact = before.dtype.kind != "f"
-        if not (np.array_equal(before, after) if exact else np.allclose(before, after, 1e-9, 1e-12, equal_nan=True)):
-            raise PersistenceError(
-                f"{type(model).__name__}.{method} gives other values for the example after saving and loading, so it "
-                "was not saved. Please report this."
-            )
+    changed = differs(manifest["example"]["predictions"], predictions(loaded, as_table(example)), exact=True)
+    if changed:
+        raise PersistenceError(
+            f"{type(model).__name__}.{changed} gives other values for the example after saving and loading, so it "
+            "was not saved. Please report this."
+        )

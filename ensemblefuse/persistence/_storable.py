@@ -18,7 +18,7 @@ from ensemblefuse.persistence._types import type_name
 def check_storable(model: Any) -> None:
     """Refuse what skops would store wrongly, or could not give back; say where it stands."""
     local = {}
-    for where, part in _parts(model):
+    for where, part in parts_of(model):
         reason = _unstorable(part)
         if reason:
             raise PersistenceError(f"{where} {reason}")
@@ -79,7 +79,7 @@ def _importable(value: Any) -> bool:
         return isinstance(value, type) and value.__module__.split(".")[0] in ("builtins", "numpy", "scipy", "sklearn")
 
 
-def _parts(model: Any) -> Iterator[tuple[str, Any]]:
+def parts_of(model: Any) -> Iterator[tuple[str, Any]]:
     """All objects that a model consists of, with the way to each; numbers and strings left out."""
     stack: list[tuple[str, Any]] = [("model", model)]
     seen: dict[int, Any] = {}

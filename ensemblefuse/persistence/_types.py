@@ -16,7 +16,11 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.persistence._archive import DAMAGE, MODEL, damaged, first_line
+from ensemblefuse.persistence import _archive
+from ensemblefuse.persistence._archive import DAMAGE, MODEL, check_inner, damaged, first_line
+
+# Of skops 0.12, the oldest that this library takes.
+_OLDEST_PROTOCOL = 2
 
 # Types that skops does not trust by itself and that fusion models hold. Types only: of their contents nothing is known.
 _KNOWN_TYPES = frozenset(
@@ -154,21 +158,41 @@ def build(data: bytes, allowed: set[str]) -> Any:
 
 
 def types_in(data: bytes, path: Path) -> set[str]:
-    """All types and functions that a skops file names, read as plain JSON."""
+    """All types and functions that a skops file names, read as plain JSON.
+
+    Raises
+    ------
+    PersistenceError
+        If it cannot be read so, is of a protocol that this library never wrote (the readers of old ones check less), or
+        reads so much from its members, again and again, that it is no model.
+    """
+    check_inner(path, data)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            stack = [json.loads(archive.read("schema.json"))]
+            schema = json.loads(archive.read("schema.json"))
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
     except (*DAMAGE, RecursionError) as error:
         raise damaged(path, f"its {MODEL} cannot be read: {first_line(error)}") from error
-    found = set()
+    protocol = schema.get("protocol") if isinstance(schema, dict) else None
+    if type(protocol) is not int or protocol < _OLDEST_PROTOCOL:
+        raise PersistenceError(f"{path} holds a {MODEL} of protocol {protocol!r}, which save_model never wrote.")
+    stack, found, read, seen = [schema], set(), 0, set()
     while stack:
         node = stack.pop()
         if isinstance(node, dict):
             if isinstance(node.get("__loader__"), str) and node["__loader__"] != "JsonNode":
                 found.add(f"{node.get('__module__')}.{node.get('__class__')}")
+                if isinstance(node.get("file"), str) and ("__id__" not in node or node["__id__"] not in seen):
+                    read += sizes.get(node["file"], 0)
+                    seen.add(node.get("__id__"))
             stack.extend(node.values())
         elif isinstance(node, list):
             stack.extend(node)
+    if read > _archive._LARGE and read > _archive._RATIO * len(data):
+        raise PersistenceError(
+            f"{path} holds a {MODEL} of {len(data):,} bytes that would unpack to {read:,} bytes: no model is like "
+            "that, so it was not read."
+        )
     return found
 
 

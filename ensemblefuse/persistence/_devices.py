@@ -1,0 +1,42 @@
+"""Models that were fitted on another machine. Floor 4."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.encoders._torch import resolve_device
+from ensemblefuse.persistence._storable import parts_of
+
+_ANYWHERE = ("auto", "cpu", None)
+
+
+def use_devices_of_here(model: Any) -> None:
+    """Give encoders that name a device which this machine lacks ``device="auto"``; embeddings do not depend on it."""
+    absent = {}
+    for _, part in parts_of(model):
+        if not isinstance(part, BaseEncoder) or "device" not in part.neutral_params:
+            continue
+        named = getattr(part, "device", None)
+        devices = named if isinstance(named, (list, tuple)) else [named]
+        for device in devices:
+            if device not in _ANYWHERE and not _is_here(device):
+                absent[type(part).__name__] = named
+                part.set_params(device="auto")
+                break
+    if absent:
+        facts = ", ".join(f"{name} {device!r}" for name, device in absent.items())
+        warnings.warn(
+            f'This machine lacks devices that the model names ({facts}); device="auto" takes their place.',
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _is_here(device: Any) -> bool:
+    try:
+        resolve_device(device, needed_by="load_model")
+    except ValueError:
+        return False
+    return True
