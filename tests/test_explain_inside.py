@@ -77,7 +77,7 @@ def make_rows():
     dog = np.arange(N) % 2 == 1
     columns = {
         "photo": [picture(d, rng) for d in dog],
-        "title": [" ".join(rng.permutation("one two three four five".split())) + (" puppy" if d else "") for d in dog],
+        "title": [" ".join(rng.permutation(["one", "two", "three", "four", "five"])) + (" puppy" if d else "") for d in dog],
         "clip": [sound(d, rng) for d in dog],
         "sensor": [0.1 * rng.normal(size=60) + d * 3.0 * (np.arange(60) >= 48) for d in dog],
     }
