@@ -98,6 +98,9 @@ def test_rows_of_a_group_are_drawn_together(fitted, data):
     together = modality_ablation(fitted, metric="accuracy", groups=groups).table.loc["noise alone"]
     assert together["score"] == apart["score"]
     assert together["high"] - together["low"] > 1.3 * (apart["high"] - apart["low"])
+    X, y = data
+    columns = {name: X[name].to_numpy() for name in X}
+    assert modality_ablation(fitted, columns, y, groups=groups, n_resamples=10).n_rows == 150
 
 
 def test_nothing_is_fitted_for_the_ledger_and_for_hiding(fitted, data, fits):

@@ -221,6 +221,8 @@ def test_cells_are_encoded_once():
     assert len(encoded) == 40
     encoded.clear()
     missing_modality_curve(model, n_repeats=2)
+    with pytest.raises(ValueError, match="X has 40 rows and y 39"):
+        missing_modality_curve(model, df, y[:-1])
     assert not encoded
 
 

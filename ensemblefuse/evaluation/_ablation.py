@@ -14,6 +14,7 @@ from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores, score_name
 from ensemblefuse.evaluation._subsets import SubsetPredictions, all_subsets, predict_subsets, row_values
+from ensemblefuse.table import to_frame
 
 __all__ = ["ModalityAblation", "ModalityAblationDisplay", "modality_ablation"]
 
@@ -204,7 +205,10 @@ def _groups_of(groups: Any, said: SubsetPredictions, parts: ModelParts, X: Any) 
     """Groups of the scored rows."""
     if groups is None:
         return None
-    n_rows = len(parts.core._oof["y"] if said.method == "ledger" else X)
+    if said.method == "ledger":
+        n_rows = len(parts.core._oof["y"])
+    else:
+        n_rows = len(X if isinstance(X, np.ndarray) else to_frame(X))
     if len(groups) != n_rows:
         rows = "rows of fit" if said.method == "ledger" else "rows of X"
         raise ValueError(f"groups has {len(groups)} values for the {n_rows} {rows}.")

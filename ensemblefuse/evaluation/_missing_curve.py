@@ -15,6 +15,7 @@ from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores, score_name
 from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
+from ensemblefuse.table import to_frame
 
 __all__ = ["MissingModalityCurve", "MissingModalityCurveDisplay", "missing_modality_curve", "simulate_missing"]
 
@@ -284,7 +285,9 @@ class _Values:
         self.parts, self.metric = parts, metric
         self.method = "ledger" if X is None else "predict"
         if X is not None:
-            parts.encode_labels(y)  # before any cell is encoded
+            X = X if isinstance(X, np.ndarray) else to_frame(X)
+            if len(X) != len(parts.encode_labels(y)):  # before any cell is encoded
+                raise ValueError(f"X has {len(X)} rows and y {len(y)}.")
             X = parts.encode(X)
         self.Z, self.y = X, y
         whole = self._ask(parts.names)
