@@ -75,9 +75,10 @@ MODALITIES = [
 def make_rows():
     rng = np.random.default_rng(0)
     dog = np.arange(N) % 2 == 1
+    words = ["one", "two", "three", "four", "five"]
     columns = {
         "photo": [picture(d, rng) for d in dog],
-        "title": [" ".join(rng.permutation(["one", "two", "three", "four", "five"])) + (" puppy" if d else "") for d in dog],
+        "title": [" ".join([*rng.permutation(words), *["puppy"] * d]) for d in dog],
         "clip": [sound(d, rng) for d in dog],
         "sensor": [0.1 * rng.normal(size=60) + d * 3.0 * (np.arange(60) >= 48) for d in dog],
     }

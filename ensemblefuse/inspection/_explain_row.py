@@ -58,10 +58,13 @@ def explain_row(
     within : bool or list of str
         Modalities that are explained inside; True for all that can be. Of one that cannot be, ``parts`` says why;
         if it is named here, that is an error.
-    method : {"occlusion", "lime", "shap"}
+    method : {"occlusion", "gradcam", "lime", "shap"}
         - ``"occlusion"`` [2]_: one part at a time is taken away; its effect is the drop of the value. Any head.
-        - ``"lime"`` [3]_: a local linear model of the value over `n_samples` random choices of parts. It needs lime.
-        - ``"shap"`` [4]_: Shapley values of the parts, from about `n_samples` evaluations. It needs shap.
+        - ``"gradcam"`` [3]_: of pictures, the last feature map of the network, weighed by the slope of the value in it;
+          the other modalities are explained by occlusion. It needs a network of convolutions in an `ImageEncoder`, and
+          heads with a slope: no trees. One pass through the network; it tells where, not what speaks against.
+        - ``"lime"`` [4]_: a local linear model of the value over `n_samples` random choices of parts. It needs lime.
+        - ``"shap"`` [5]_: Shapley values of the parts, from about `n_samples` evaluations. It needs shap.
     background : DataFrame (pandas or polars) or dict of columns, optional
         Where the values come from that stand in for a column that is taken away: the median of numbers, the most
         frequent value of others. By default `X`. The rows of fit are best; there must be at least two rows.
@@ -103,8 +106,9 @@ def explain_row(
     ----------
     .. [1] L. S. Shapley. A Value for n-Person Games. Contributions to the Theory of Games II, 1953.
     .. [2] M. D. Zeiler and R. Fergus. Visualizing and Understanding Convolutional Networks. ECCV 2014.
-    .. [3] M. T. Ribeiro, S. Singh and C. Guestrin. "Why Should I Trust You?" KDD 2016.
-    .. [4] S. M. Lundberg and S.-I. Lee. A Unified Approach to Interpreting Model Predictions. NeurIPS 2017.
+    .. [3] R. R. Selvaraju et al. Grad-CAM: Visual Explanations from Deep Networks. ICCV 2017, equations 1 and 2.
+    .. [4] M. T. Ribeiro, S. Singh and C. Guestrin. "Why Should I Trust You?" KDD 2016.
+    .. [5] S. M. Lundberg and S.-I. Lee. A Unified Approach to Interpreting Model Predictions. NeurIPS 2017.
 
     Examples
     --------
@@ -137,6 +141,11 @@ def explain_row(
     inside = {
         name: explain_inside(model_of_row, name, settings, must=within is not True) for name in names if name in wanted
     }
+    if method == "gradcam" and not any(part.method == "gradcam" for part in inside.values()):
+        raise ValueError(
+            'method="gradcam" explains pictures in an ImageEncoder, and of this row the modalities to explain hold '
+            'none. Take method="occlusion".'
+        )
     return RowExplanation(
         label=i,
         shares=shares,

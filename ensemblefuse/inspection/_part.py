@@ -25,7 +25,7 @@ class PartExplanation:
     Attributes
     ----------
     kind : {"image", "text", "sound", "series", "columns", "none"}
-    method : {"occlusion", "lime", "shap"}
+    method : {"occlusion", "gradcam", "lime", "shap"}
     effects : ndarray, DataFrame, Series or None
         Positive speaks for the target. Of a picture an ndarray of shape (rows, columns); of a text a DataFrame with the
         columns token, start, end, effect, one row a word; of a sound an ndarray of shape (n_bands, n_windows), low
@@ -58,6 +58,7 @@ def unit_of(method: str, is_class: bool) -> str:
         "occlusion": f"drop of {of} without it",
         "lime": f"weight in {of}, local linear model",
         "shap": f"Shapley value in {of}",
+        "gradcam": f"slope of {of} times feature map",
     }[method]
 
 

@@ -114,11 +114,14 @@ class RowModel:
             given = given[columns] if isinstance(columns, str) else given
             return self.of_block(name, self.step.named_transformers_[name].transform(given))
 
-    def of_vectors(self, name: str, vectors: np.ndarray) -> np.ndarray:
+    def of_vectors(self, name: str, vectors: Any) -> np.ndarray:
         """The value with other embeddings of one modality, as its encoder gives them: shape (n,)."""
         chain = self.transformer(name)
-        for step in [step for _, step in chain.steps[1:]] if isinstance(chain, Pipeline) else []:
-            vectors = step.transform(vectors) if not isinstance(step, str) else vectors
+        later = [step for _, step in chain.steps[1:]] if isinstance(chain, Pipeline) else []
+        if later and hasattr(later[0], "feature_names_in_"):
+            vectors = pd.DataFrame(vectors, columns=later[0].feature_names_in_)
+        for step in later:
+            vectors = vectors if isinstance(step, str) or step is None else step.transform(vectors)
         return self.of_block(name, vectors)
 
     def of_block(self, name: str, block: Any) -> np.ndarray:

@@ -21,6 +21,7 @@ from ensemblefuse.encoders import (
     WordVectorEncoder,
 )
 from ensemblefuse.fusion._encoding import _takes_sequence
+from ensemblefuse.inspection._gradcam import gradcam
 from ensemblefuse.inspection._occlude_columns import ColumnParts
 from ensemblefuse.inspection._occlude_image import ImageParts
 from ensemblefuse.inspection._occlude_series import SeriesParts
@@ -33,7 +34,7 @@ from ensemblefuse.table import _cell_kind, column_kind
 
 __all__ = ["METHODS", "Settings", "explain_inside"]
 
-METHODS = ("occlusion", "lime", "shap")
+METHODS = ("occlusion", "gradcam", "lime", "shap")
 _OF_ENCODER = {
     ImageEncoder: "image",
     AudioEncoder: "sound",
@@ -62,12 +63,15 @@ def explain_inside(row: RowModel, name: str, settings: Settings, *, must: bool) 
     try:
         parts = find_parts(row, name, settings)
         ask = lambda keep: value_of(row, name, parts, keep)
-        if settings.method == "occlusion":
+        if settings.method == "gradcam" and isinstance(parts, ImageParts):
+            must = True  # asked for outright
+            return gradcam(row, name, parts)
+        if settings.method in ("occlusion", "gradcam"):
             effects = _by_occlusion(ask, parts.n_parts)
         else:
             surrogate = by_lime if settings.method == "lime" else by_shap
             effects = surrogate(ask, parts.n_parts, settings.n_samples, settings.random_state)
-        return parts.explanation(effects, settings.method)
+        return parts.explanation(effects, "occlusion" if settings.method == "gradcam" else settings.method)
     except CannotExplain as error:
         if must:
             raise ValueError(f"modality {name!r} cannot be explained inside: {error}") from error
