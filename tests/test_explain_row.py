@@ -158,3 +158,21 @@ def test_a_regressor_has_no_target(gaps):
     X, _ = gaps
     with pytest.raises(ValueError, match="the model is a regressor"):
         explain_row(REGRESSORS["feature"].fit(X, X["image__0"]), X, 50, target=1)
+
+
+def test_a_row_of_nothing_has_the_base_alone(gaps):
+    X, y = gaps
+    empty = X.copy()
+    empty.loc[50] = np.nan
+    said = explain_row(CLASSIFIERS["decision"].fit(X, y), empty, 50)
+    assert said.log_odds == said.base and not said.shares.any() and said.parts == {}
+    assert said.missing == ["image", "text", "audio"]
+
+
+def test_more_than_eight_modalities_are_too_many():
+    X, y = make_blocks(n=60, widths={f"m{k}": 1 for k in range(9)})
+    model = FeatureFusionClassifier(HEAD).fit(X, y)
+    with pytest.raises(ValueError, match="has 9 modalities, 512 subsets"):
+        explain_row(model, X, 0)
+    X.loc[0, "m3__0"] = np.nan  # eight are there
+    assert explain_row(model, X, 0, within=False).missing == ["m3"]

@@ -58,7 +58,7 @@ def _bars(bars: list[tuple[Any, float, str, str]]) -> str:
             f'<td style="padding:0 8px;text-align:right;max-width:260px;overflow-wrap:anywhere">{_text(name)}</td>'
             '<td style="width:320px;padding:0"><div style="position:relative;height:20px;'
             f'background:linear-gradient(#777,#777) 50%/1px 100% no-repeat"><div style="{bar}"></div></div></td>'
-            f'<td style="padding:0 8px;text-align:left">{_text(remark) or f"{width:+.3f}"}</td></tr>'
+            f'<td style="padding:0 8px;text-align:left">{_text(remark) or f"{width:+.3g}"}</td></tr>'
         )
     return f'<table style="border-collapse:collapse;font-size:13px">{"".join(rows)}</table>'
 
@@ -71,7 +71,7 @@ def _text_html(part: PartExplanation) -> str:
         pieces.append(_text(text[place:start]))
         color, share = f"{red},{green},{blue}", abs(effect) / most
         style = f"background:rgba({color},{0.6 * share:.3f});border-bottom:2px {line} rgba({color},{share:.3f})"
-        pieces.append(f'<span title="{effect:+.3f}" style="{style}">{_text(text[start:end])}</span>')
+        pieces.append(f'<span title="{effect:+.3g}" style="{style}">{_text(text[start:end])}</span>')
         place = end
     pieces.append(_text(text[place:]))
     return f'<p style="line-height:1.8;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{"".join(pieces)}</p>'
@@ -85,7 +85,7 @@ def _image_html(part: PartExplanation) -> str:
     plain = _fitted(picture.convert("RGB"))
     images = [] if part.shown is None else [_image_tag(plain, "the picture")]
     images.append(_image_tag(_overlaid(plain, effects), "the picture and its effects"))
-    return f"<p style='margin:4px 0'>{' '.join(images)}</p>{_legend(_largest(effects))}"
+    return f"<p style='margin:4px 0'>{' '.join(images)}</p>{_legend(effects)}"
 
 
 def _sound_html(part: PartExplanation) -> str:
@@ -102,7 +102,7 @@ def _sound_html(part: PartExplanation) -> str:
     sound, heard = _wav(mono, rate)
     audio = f'<audio controls src="data:audio/wav;base64,{sound}"></audio>'
     return (
-        f"<p style='margin:4px 0'>{_image_tag(drawn, what)}</p>{_legend(_largest(part.effects))}"
+        f"<p style='margin:4px 0'>{_image_tag(drawn, what)}</p>{_legend(part.effects)}"
         f"<p style='margin:4px 0;color:#555'>{what}</p><p style='margin:4px 0'>{audio}</p>"
         f"<p style='margin:4px 0;color:#555'>{heard}</p>"
     )
@@ -119,7 +119,7 @@ def _series_html(part: PartExplanation) -> str:
         shades.append(
             f'<rect x="{480 * start / n:.2f}" y="0" width="{480 * (end - start) / n:.2f}" height="140" '
             f'fill="rgb({red},{green},{blue})" fill-opacity="{0.6 * abs(effect) / most:.3f}">'
-            f"<title>samples {start} to {end - 1}: {effect:+.3f}</title></rect>"
+            f"<title>samples {start} to {end - 1}: {effect:+.3g}</title></rect>"
         )
     step = max(1, n // 960)
     for channel in part.shown:
@@ -128,7 +128,7 @@ def _series_html(part: PartExplanation) -> str:
         shades.append(f'<polyline points="{points}" fill="none" stroke="black" stroke-width="1"/>')
     what = f"samples 0 to {n - 1}, values {low:.4g} to {high:.4g}"
     svg = f'<svg width="480" height="140" role="img" aria-label="{what}">{"".join(shades)}</svg>'
-    return f"<p style='margin:4px 0'>{svg}</p>{_legend(most)}<p style='margin:4px 0;color:#555'>{what}</p>"
+    return f"<p style='margin:4px 0'>{svg}</p>{_legend(part.effects)}<p style='margin:4px 0;color:#555'>{what}</p>"
 
 
 def _columns_html(part: PartExplanation) -> str:
@@ -203,13 +203,13 @@ def _wav(samples: np.ndarray, rate: float) -> tuple[str, str]:
     return base64.b64encode(file.getvalue()).decode(), words
 
 
-def _legend(most: float) -> str:
-    ends = f"rgba({_FOR[0]},{_FOR[1]},{_FOR[2]},0.65)", f"rgba({_AGAINST[0]},{_AGAINST[1]},{_AGAINST[2]},0.65)"
-    box = "display:inline-block;width:12px;height:12px;vertical-align:-1px;background:"
-    return (
-        f'<p style="margin:4px 0;color:#555"><span style="{box}{ends[0]}"></span> for, up to {most:+.3f} '
-        f'<span style="{box}{ends[1]}"></span> against, down to {-most:+.3f}</p>'
-    )
+def _legend(effects: Any) -> str:
+    effects, box = np.asarray(effects, dtype=float), "display:inline-block;width:12px;height:12px;background:rgba"
+    said = [("for", _FOR, effects.max(initial=0)), ("against", _AGAINST, effects.min(initial=0))]
+    keys = [
+        f'<span style="{box}{(*c.tolist(), 0.65)}"></span> {what}, up to {most:+.3g}' for what, c, most in said if most
+    ]
+    return f'<p style="margin:4px 0;color:#555">{" ".join(keys)}</p>'
 
 
 def _largest(effects: Any) -> float:

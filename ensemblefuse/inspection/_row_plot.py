@@ -17,7 +17,7 @@ _WIDTH = 7.2
 _MAP = "RdBu_r"  # tells apart for colour-blind eyes: red speaks for the target, blue against
 _MOST_BARS = 15
 _CHARACTERS = 60  # that a line of text holds
-_CHARACTER_WIDTH, _LINE_HEIGHT = 5.5, 18  # points, of the monospace font at 9 points
+_CHARACTER_WIDTH, _LINE_HEIGHT = 5.6, 18  # points, of the monospace font at 9 points
 
 
 def draw_row(explanation: Any) -> tuple[Any, list[Any]]:
@@ -30,10 +30,9 @@ def draw_row(explanation: Any) -> tuple[Any, list[Any]]:
     )
     axes = axes[:, 0].tolist()
     _draw_shares(axes[0], explanation)
-    colors = colors_of(list(explanation.shares.index))
     for ax, (name, part) in zip(axes[1:], panels.items(), strict=True):
         _DRAW[part.kind](ax, part)
-        ax.set_title(f"{name}: {part.unit}", color=colors[name], loc="left", fontsize="medium")
+        ax.set_title(f"{_short(name, 40)}: {part.unit}", loc="left", fontsize="medium")
     return figure, axes
 
 
@@ -62,13 +61,16 @@ def _draw_shares(ax: Any, explanation: Any) -> None:
             va="center",
             ha="left" if width >= 0 else "right",
         )
-    ax.set(
-        yticks=places, yticklabels=[textwrap.shorten(str(name), 30) for name in names], ylim=(len(names) - 0.5, -0.5)
-    )
-    ax.set_xlabel(textwrap.shorten(explanation.unit, 80))
+    ax.set(yticks=places, yticklabels=[_short(name, 30) for name in names], ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel(_short(explanation.unit, 70))
     ax.set_title("\n".join(textwrap.wrap(explanation.title, 70)[:2]), loc="left")
     ax.margins(x=0.15)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _short(text: Any, length: int) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _largest(effects: Any) -> float:
@@ -131,7 +133,7 @@ def _draw_columns(ax: Any, part: PartExplanation) -> None:
     order = part.effects.abs().sort_values(ascending=False, kind="stable").index[:_MOST_BARS]
     effects = part.effects[order]
     ax.barh(np.arange(len(order)), effects, color=["#b2182b" if e > 0 else "#2166ac" for e in effects], height=0.7)
-    labels = [textwrap.shorten(f"{column} = {_shown(part.shown[column])}", 40) for column in order]
+    labels = [_short(f"{column} = {_shown(part.shown[column])}", 40) for column in order]
     ax.set(yticks=np.arange(len(order)), yticklabels=labels, ylim=(len(order) - 0.5, -0.5))
     ax.axvline(0, color="0.3", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
