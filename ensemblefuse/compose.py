@@ -51,6 +51,7 @@ _ENCODERS: dict[str, type[BaseEncoder]] = {
     "embedding": PrecomputedEncoder,
     "graph": GraphEncoder,
 }
+_SHOWN_COLUMNS = 3
 _KINDS = (*_ENCODERS, "number", "category", "drop")
 
 
@@ -108,6 +109,14 @@ class ModalityTransformer(ColumnTransformer):
             X = self._complete(X)
         return super().transform(_plain_missing(X), **params)
 
+    def _sk_visual_block_(self):
+        """What scikit-learn's HTML diagram shows of it: modalities side by side, each with its columns."""
+        block = super()._sk_visual_block_()
+        block.names = [
+            f"{name}: {_short(columns)}" for name, columns in zip(block.names, block.name_details, strict=True)
+        ]
+        return block
+
     def _wanted(self) -> dict[str, list]:
         """Columns of each modality, by name."""
         wanted = {}
@@ -153,6 +162,12 @@ class ModalityTransformer(ColumnTransformer):
             for dtype in [np.float64 if column in self.numeric_columns_ else object]
         }
         return X.assign(**new)
+
+
+def _short(columns: Any) -> str:
+    """Column names for the head of a box: all of three, the number of more."""
+    listed = [columns] if isinstance(columns, str) else list(columns) if isinstance(columns, Sequence) else [columns]
+    return ", ".join(map(str, listed)) if len(listed) <= _SHOWN_COLUMNS else f"{len(listed)} columns"
 
 
 def _plain_missing(X: pd.DataFrame) -> pd.DataFrame:

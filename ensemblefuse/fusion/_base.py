@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 
 from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._diagram import fusion_diagram
 from ensemblefuse.table import to_frame
 
 __all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
@@ -28,6 +29,10 @@ class BaseFusion(BaseEstimator):
     """Reads named blocks out of a table of columns."""
 
     _classify: bool
+
+    def _sk_visual_block_(self) -> Any:
+        """What scikit-learn's HTML diagram shows of it."""
+        return fusion_diagram(self)
 
     def _read(self, X: Any, *, reset: bool, allow_partial: frozenset[str] | None = None) -> Blocks:
         """The blocks of X; with ``reset=True`` it also learns what they are.
