@@ -23,7 +23,10 @@ from ensemblefuse.report._headline import answer
 from ensemblefuse.report._page import table_html
 
 HEAD = LogisticRegression()
-SECTIONS = ["data", "ablation", "calibration", "confusion", "shares", "missing", "rows", "checks", "made"]
+SECTIONS = [
+    *["data", "scores", "ablation", "calibration", "confusion", "errors"],
+    *["shares", "missing", "rows", "checks", "cost", "made"],
+]
 HOSTILE = ["<script>alert(1)</script>", 'a "quote" & an <img src=x onerror=alert(2)>', "US$ and CA$ \\frac{"]
 
 

@@ -28,7 +28,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WITH_FIGURE = ["data", "ablation", "calibration", "confusion", "shares", "missing", "checks"]
+WITH_FIGURE = ["data", "scores", "ablation", "calibration", "confusion", "errors", "shares", "missing", "cost"]
 
 
 @pytest.fixture(scope="module")

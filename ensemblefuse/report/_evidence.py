@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation import modality_ablation
+from ensemblefuse.evaluation import evaluate_model, modality_ablation
 from ensemblefuse.evaluation._ablation import ModalityAblation
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._evaluation import ModelEvaluation
 from ensemblefuse.evaluation._inputs import read_y
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets
@@ -18,8 +18,6 @@ from ensemblefuse.report._page import Unavailable
 from ensemblefuse.table import to_frame
 
 __all__ = ["Evidence"]
-
-N_RESAMPLES = 1000
 
 
 class Evidence:
@@ -45,7 +43,7 @@ class Evidence:
         self.parts = ModelParts(model)
         self.names = self.parts.names
         self.X = pd.DataFrame(X) if isinstance(X, np.ndarray) else to_frame(X)
-        self._given = X if isinstance(X, np.ndarray) else self.X
+        self.given = X if isinstance(X, np.ndarray) else self.X
         self.y = _read_labels(y, len(self.X), self.parts)
         self.codes = self.parts.encode_labels(self.y)
         self.groups = None if groups is None else np.asarray(groups)
@@ -67,7 +65,7 @@ class Evidence:
     @cached_property
     def Z(self) -> Any:
         """What the fusion sees of the rows; made once for all sections."""
-        return self.parts.encode(self._given)
+        return self.parts.encode(self.given)
 
     @cached_property
     def present(self) -> np.ndarray:
@@ -110,19 +108,6 @@ class Evidence:
             return f"out-of-fold predictions of {n:,} rows of fit"
         return f"{n:,} rows given as new to the model"
 
-    # ------------------------------------------------------------------ scores with intervals
-
-    @cached_property
-    def draws(self) -> np.ndarray:
-        """Resamples of ``said.rows``, or of their groups."""
-        groups = None if self.groups is None else self.groups[self.said.rows]
-        return resample_weights(len(self.said.rows), N_RESAMPLES, self.random_state, groups)
-
-    def mean_with_interval(self, values: np.ndarray) -> tuple[float, float, float]:
-        """Mean over ``said.rows`` and its 95 % interval."""
-        low, high = interval(bootstrap_means(values, self.draws, self.said.sample_weight))
-        return float(np.average(values, weights=self.said.sample_weight)), float(low), float(high)
-
     @property
     def metric(self) -> str:
         return default_metric(self.classify)
@@ -132,6 +117,11 @@ class Evidence:
         if self.trained_on:
             return {"model": self.model}
         return {"model": self.parts.fusion, "X": self.Z, "y": self.y}  # encoded once
+
+    @cached_property
+    def evaluation(self) -> ModelEvaluation:
+        """All scores, with intervals."""
+        return evaluate_model(**self.arguments(), groups=self.groups, random_state=self.random_state)
 
     @cached_property
     def ablation(self) -> ModalityAblation:

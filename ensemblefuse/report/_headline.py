@@ -77,22 +77,24 @@ def _capital(text: str) -> str:
 
 def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
     """Name, value and interval of each score."""
-    said, predictions = evidence.said, evidence.predictions
+    said = evidence.said
     if evidence.classify:
-        accuracy = evidence.mean_with_interval(row_values(predictions, said.y, "accuracy"))
-        loss = evidence.mean_with_interval(-row_values(predictions, said.y, "log_loss"))
         prior = -np.average(row_values(said.of([]), said.y, "log_loss"), weights=said.sample_weight)
         share = np.average(row_values(said.of([]), said.y, "accuracy"), weights=said.sample_weight)
         return [
-            ("accuracy", number(accuracy[0]), f"{interval_text(*accuracy[1:])}\nclass frequencies: {number(share)}"),
-            ("log-loss", number(loss[0]), f"{interval_text(*loss[1:])}\nclass frequencies: {number(prior)}"),
+            _score(evidence, "accuracy", "accuracy", f"class frequencies: {number(share)}"),
+            _score(evidence, "log_loss", "log-loss", f"class frequencies: {number(prior)}"),
         ]
-    squared, low, high = evidence.mean_with_interval(-row_values(predictions, said.y, "squared_error"))
     spread = np.average((said.y - np.average(said.y, weights=said.sample_weight)) ** 2, weights=said.sample_weight)
-    error, ends = np.sqrt(squared), np.sqrt([low, high])
-    r2 = f"spread of the target: {number(float(np.sqrt(spread)))}"
-    scores = [("RMSE", number(float(error)), f"{interval_text(*ends)}\n{r2}")]
-    return scores if spread == 0 else [*scores, ("R²", number(1 - squared / spread), "")]
+    return [
+        _score(evidence, "rmse", "RMSE", f"spread of the target: {number(float(np.sqrt(spread)))}"),
+        _score(evidence, "r2", "R²", ""),
+    ]
+
+
+def _score(evidence: Evidence, metric: str, name: str, more: str) -> tuple[str, str, str]:
+    score, low, high = evidence.evaluation.overall.loc[metric, ["score", "low", "high"]]
+    return name, number(score), f"{interval_text(low, high)}\n{more}"
 
 
 def _facts(scores: list[tuple[str, str, str]], evidence: Evidence) -> str:

@@ -1,4 +1,4 @@
-"""Sections of results that are tables with a picture: ablation, shares, missing modalities, findings. Floor 5."""
+"""Sections of results that are tables with a picture: ablation, shares, missing modalities, scores. Floor 5."""
 
 from __future__ import annotations
 
@@ -8,29 +8,48 @@ import pandas as pd
 
 from ensemblefuse.evaluation import missing_modality_curve
 from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.inspection import disagreement_clusters, modality_interactions, modality_shapley
+from ensemblefuse.inspection import modality_interactions, modality_shapley
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._figures import figure_html
 from ensemblefuse.report._page import Interval, Section, Unavailable, decimals_for, interval_text, number, table_html
 
-__all__ = ["ablation_section", "findings_section", "missing_section", "shares_section"]
+__all__ = ["ablation_section", "missing_section", "need_two", "result_section", "scores_section", "shares_section"]
+
+_MOST_LINES = 30
+
+
+def scores_section(evidence: Evidence) -> Section:
+    """All scores with intervals; one of them by class and by what rows hold."""
+    _ = evidence.said  # says why, if these rows have no scores
+    result = evidence.evaluation
+    lead = (
+        "Each line is the share of right predictions: of all rows, of each class, and of the rows that hold just these "
+        "modalities; the dotted line is all of them."
+        if evidence.classify
+        else "Each line is the root mean squared error: of all rows, and of the rows that hold just these modalities."
+    )
+    table = joined_intervals(result.overall).rename_axis("score")
+    section = result_section(result, lead, [table_html(table, "Scores with 95 % intervals")])
+    if len(evidence.class_names) > _MOST_LINES:
+        section.figures.clear()
+    return section
 
 
 def ablation_section(evidence: Evidence) -> Section:
     """The fusion, each modality alone, and all but each."""
-    _need_two(evidence, "there is nothing to leave out")
+    need_two(evidence, "there is nothing to leave out")
     result = evidence.ablation
     lead = (
         "The further right, the better; a modality earns its keep if the fusion without it lies clearly left of the "
         "line, which is the fusion of all."
     )
     table = joined_intervals(result.table.drop(columns=["n_modalities"]))
-    return _section(result, lead, [table_html(table, "Score, and difference to all, with 95 % intervals")])
+    return result_section(result, lead, [table_html(table, "Score, and difference to all, with 95 % intervals")])
 
 
 def shares_section(evidence: Evidence) -> Section:
     """Shapley values of the modalities, and what pairs of them share."""
-    _need_two(evidence, "all that the model knows comes from it")
+    need_two(evidence, "all that the model knows comes from it")
     _need_at_most_8(evidence)
     rows = {**evidence.arguments(), "groups": evidence.groups, "random_state": evidence.random_state}
     shares, pairs = modality_shapley(**rows), modality_interactions(**rows)
@@ -38,7 +57,7 @@ def shares_section(evidence: Evidence) -> Section:
         "A bar is what a modality brings on average, whichever others are there already; all bars sum to what the "
         "modalities are worth together. A pair below zero says the same twice, one above zero needs both."
     )
-    section = _section(shares, lead, [table_html(joined_intervals(shares.table), "Worth of each modality")])
+    section = result_section(shares, lead, [table_html(joined_intervals(shares.table), "Worth of each modality")])
     section.tables.append(table_html(joined_intervals(pairs.table), "Interaction of each pair"))
     section.notes += [note for note in pairs.notes if note not in section.notes]
     if len(evidence.names) > 2:
@@ -48,7 +67,7 @@ def shares_section(evidence: Evidence) -> Section:
 
 def missing_section(evidence: Evidence) -> Section:
     """Scores as modalities go missing."""
-    _need_two(evidence, "without it nothing is left to predict from")
+    need_two(evidence, "without it nothing is left to predict from")
     _need_at_most_8(evidence)
     result = missing_modality_curve(
         **evidence.arguments(), mechanisms=["random", "column"], random_state=evidence.random_state
@@ -58,24 +77,13 @@ def missing_section(evidence: Evidence) -> Section:
     wide = wide.pivot(index="rate", columns="gone", values="score")
     wide = wide[["any", *[name for name in evidence.names if name in wide.columns and name != "any"]]]
     wide.index = pd.Index([f"{100 * rate:.0f} %" for rate in wide.index], name="rows that lose it")
-    return _section(result, lead, [table_html(wide, f"{result.metric}, by what may go missing")])
-
-
-def findings_section(evidence: Evidence) -> Section:
-    """Where the fusion errs, by which modalities are right there."""
-    if not evidence.classify:
-        raise Unavailable("a number is not right or wrong, so that errors cannot be grouped.")
-    _need_two(evidence, "errors cannot be grouped by modalities")
-    result = disagreement_clusters(**evidence.arguments())
-    lead = "Each group of errors is a combination of modalities that are right and wrong there when asked alone."
-    table = result.table[["errors", "rows", "error_rate"]].rename(columns={"error_rate": "error rate"})
-    return _section(result, lead, [table_html(table, "Errors by what the modalities say alone")])
+    return result_section(result, lead, [table_html(wide, f"{result.metric}, by what may go missing")])
 
 
 # ---------------------------------------------------------------------- parts
 
 
-def _need_two(evidence: Evidence, why: str) -> None:
+def need_two(evidence: Evidence, why: str) -> None:
     if len(evidence.names) < 2:
         raise Unavailable(f"the model has one modality, {evidence.names[0]}; {why}.")
     _ = evidence.said  # says why, if these rows have no scores
@@ -86,7 +94,7 @@ def _need_at_most_8(evidence: Evidence) -> None:
         raise Unavailable(f"the model has {len(evidence.names)} modalities; subsets of more than 8 are too many.")
 
 
-def _section(result: TableResult, lead: str, tables: list[str]) -> Section:
+def result_section(result: TableResult, lead: str, tables: list[str]) -> Section:
     return Section("", "", lead, [_figure(result)], tables, list(result.notes))
 
 

@@ -29,7 +29,7 @@ def calibration_section(evidence: Evidence) -> Section:
     proba = evidence.predictions
     sure, right = proba.max(axis=1), proba.argmax(axis=1) == evidence.said.y
     bins = _bins(sure, right)
-    error = float((bins["rows"] * (bins["says"] - bins["is right"]).abs()).sum() / bins["rows"].sum())
+    error = float(evidence.evaluation.overall.loc["ece", "score"])
     gap = float(sure.mean() - right.mean())
     tendency = "about as sure as it should be" if abs(gap) < 0.02 else "too sure" if gap > 0 else "not sure enough"
     lead = (
@@ -43,7 +43,7 @@ def calibration_section(evidence: Evidence) -> Section:
     )
     notes = [
         f"The model says {100 * sure.mean():.1f} % on average and is right in {100 * right.mean():.1f} %: it is "
-        f"{tendency}. Expected calibration error {number(error)} (Guo et al. 2017, with bins of equal size).",
+        f"{tendency}. Expected calibration error {number(error)} (Guo et al. 2017; 15 bins of equal width).",
     ]
     table = bins.assign(**{c: (100 * bins[c]).round(1) for c in ("says", "is right")})
     table = table.rename(columns={"says": "says, %", "is right": "is right, %"})

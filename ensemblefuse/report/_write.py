@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse.report._checked import checks_section, cost_section, errors_section
 from ensemblefuse.report._data import data_section
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._explained import rows_section
 from ensemblefuse.report._headline import headline
 from ensemblefuse.report._made import made_section
 from ensemblefuse.report._page import Section, Unavailable, page_html
-from ensemblefuse.report._results import ablation_section, findings_section, missing_section, shares_section
+from ensemblefuse.report._results import ablation_section, missing_section, scores_section, shares_section
 from ensemblefuse.report._scores import calibration_section, confusion_section
 
 __all__ = ["Report", "write_report"]
@@ -110,7 +111,7 @@ def write_report(
     >>> folder = tempfile.TemporaryDirectory()
     >>> report = write_report(model, X, y, f"{folder.name}/report.html", trained_on=True, n_rows=1)
     >>> report.sections[:3], report.errors
-    (['data', 'ablation', 'calibration'], {})
+    (['data', 'scores', 'ablation'], {})
     >>> folder.cleanup()
     """
     import_optional("matplotlib", extra="plot", needed_by="write_report")
@@ -130,13 +131,16 @@ def _plan(evidence: Evidence, n_rows: int) -> list[tuple[str, str, Callable[[Evi
     """Id, heading and maker of each section, in the order of the page."""
     return [
         ("data", "Data and missing modalities", data_section),
+        ("scores", "Scores", scores_section),
         ("ablation", "Single modalities and their fusion", ablation_section),
         ("calibration", "How sure it is", calibration_section),
         ("confusion", "What is taken for what" if evidence.classify else "Predicted and actual", confusion_section),
+        ("errors", "Where the fusion errs", errors_section),
         ("shares", "What each modality is worth", shares_section),
         ("missing", "When modalities are missing", missing_section),
         ("rows", _count_of_rows(n_rows), partial(rows_section, n_rows=n_rows)),
-        ("checks", "Findings", findings_section),
+        ("checks", "Checks", checks_section),
+        ("cost", "What a prediction costs", cost_section),
         ("made", "How this was made", made_section),
     ]
 
