@@ -113,9 +113,10 @@ def test_a_page_holds_all_that_it_shows(new_rows):
 
 def test_new_rows_are_scored_by_predicting_them(new_rows, gaps, fitted):
     accuracy = (fitted.predict(gaps[0][100:]) == gaps[1][100:]).mean()
-    text = new_rows[1].text
-    assert f"accuracy{accuracy:.3f}" in text and "new to the model" in text
-    assert "out-of-fold" not in text and "Out of fold" not in text
+    page = new_rows[1]
+    assert f"accuracy{accuracy:.3f}" in page.text and "new to the model" in page.text
+    other = "".join(text for name, text in page.of.items() if name != "checks")  # which say what they read
+    assert "out-of-fold" not in other and "Out of fold" not in other
 
 
 def test_rows_of_fit_are_scored_out_of_fold(rows_of_fit, gaps, fitted):
@@ -128,10 +129,11 @@ def test_rows_of_fit_are_scored_out_of_fold(rows_of_fit, gaps, fitted):
 
 
 def test_rows_of_fit_cost_no_fit_and_no_prediction_for_the_scores(gaps, fitted, tmp_path, monkeypatch):
+    only(monkeypatch, "data", "scores", "ablation", "calibration", "confusion", "errors", "shares", "missing")
     monkeypatch.setattr(LogisticRegression, "fit", lambda *_, **__: pytest.fail("a head was fitted"))
     monkeypatch.setattr(LogisticRegression, "predict_proba", lambda *_: pytest.fail("a head predicted"))
-    report = write_report(fitted, gaps[0][:100], gaps[1][:100], tmp_path / "r.html", trained_on=True, n_rows=0)
-    assert not report.errors
+    report = write_report(fitted, gaps[0][:100], gaps[1][:100], tmp_path / "r.html", trained_on=True)
+    assert not report.errors and len(report.sections) == 8
 
 
 def test_missing_modalities_are_counted(rows_of_fit):

@@ -36,13 +36,18 @@ def checks_section(evidence: Evidence) -> Section:
         )
     else:
         result = model_checks(evidence.model, X_test=evidence.X, y_test=evidence.y, random_state=evidence.random_state)
-    lead = "An issue makes the scores too good, or a modality void; a tip can be left alone; what did not run says why."
-    texts = [" ".join([f.explanation, f.advice]).strip() for f in result.findings]
+    lead = "An issue makes the scores too good, or a modality void; a tip is an improvement."
+    ran = [finding for finding in result.findings if finding.severity != "not run"]
     table = pd.DataFrame(
-        {"": [f.severity for f in result.findings], "check": [f.title for f in result.findings], "says": texts}
+        {
+            "": [f.severity for f in ran],
+            "check": [f.title for f in ran],
+            "says": [f"{f.explanation} {f.advice}".strip() for f in ran],
+        }
     )
+    idle = [f"Not run: {f.title} ({f.explanation.rstrip('.')})." for f in result.findings if f.severity == "not run"]
     wide = table_html(table, "Checks, the gravest first", index=False, cut=False)
-    return Section("", "", lead, notes=list(result.notes), wide=wide)
+    return Section("", "", lead, notes=[*result.notes, *idle], wide=wide)
 
 
 def cost_section(evidence: Evidence) -> Section:

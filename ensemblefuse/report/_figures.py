@@ -108,7 +108,9 @@ def _legends_below(figure: Any) -> None:
         legend = ax.get_legend()
         if legend is None or legend.get_window_extent().x0 < ax.get_window_extent().x1 - 2:
             continue
-        handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+        handles, labels = ax.get_legend_handles_labels()
+        if labels != [text.get_text() for text in legend.get_texts()]:  # made by hand
+            handles, labels = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
         title = legend.get_title().get_text()
         legend.remove()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, title=title or None)

@@ -51,14 +51,15 @@ def _version(package: str) -> str:
 def _notes(evidence: Evidence) -> list[str]:
     if evidence.trained_on:
         return [
-            "Out of fold: scores, calibration, confusion, and what the modalities are worth. Each prediction comes "
+            "Out of fold: scores, calibration, confusion, errors, what the modalities are worth, and what is lost without "
+            "them. Each prediction comes "
             "from estimators that were fitted without its row; only the choice of default heads saw all rows.",
             "On the rows given, by the model that was fitted on them: explanations of single rows. They show what the "
             "model says of rows that it knows.",
         ]
     return [
-        "On the rows given, by the model as it is: everything. Nothing was fitted, and nothing shows whether the model "
-        "has seen these rows before.",
+        "On the rows given, by the model as it is: everything but some checks, which say so. No part of the model was "
+        "fitted anew, and nothing shows whether it has seen these rows before.",
     ]
 
 

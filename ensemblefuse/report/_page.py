@@ -216,10 +216,12 @@ def _section_html(section: Section) -> str:
     lead = paragraph(section.lead, kind="lead") if section.lead else ""
     error = f'<p class="error" role="alert"><b>This section failed.</b> {escape(section.error)}</p>'
     figures = "".join(section.figures)
-    beside = "".join([*section.tables, *(paragraph(note, kind="note") for note in section.notes)])
+    notes = "".join(paragraph(note, kind="note") for note in section.notes)
+    beside = "".join(section.tables) + (notes if figures or not section.wide else "")
     if figures and beside:
         body = f'<div class="pair"><div>{figures}</div><div>{beside}</div></div>'
     else:
         body = figures + beside
-    inner = f"<h2>{escape(section.heading)}</h2>{lead}{error if section.error else ''}{body}{section.wide}"
+    wide = f"{section.wide}{'' if figures else notes}" if section.wide else ""
+    inner = f"<h2>{escape(section.heading)}</h2>{lead}{error if section.error else ''}{body}{wide}"
     return f'<section id="{section.name}">{inner}</section>'

@@ -28,7 +28,7 @@ def scores_section(evidence: Evidence) -> Section:
         if evidence.classify
         else "Each line is the root mean squared error: of all rows, and of the rows that hold just these modalities."
     )
-    table = joined_intervals(result.overall).rename_axis("score")
+    table = joined_intervals(result.overall).rename_axis("")
     section = result_section(result, lead, [table_html(table, "Scores with 95 % intervals")])
     if len(evidence.class_names) > _MOST_LINES:
         section.figures.clear()
