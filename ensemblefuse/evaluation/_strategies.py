@@ -78,7 +78,8 @@ def pareto_front(goods: np.ndarray) -> np.ndarray:
     """
     at_least = (goods[None] >= goods[:, None]).all(axis=2)
     better = (goods[None] > goods[:, None]).any(axis=2)
-    return ~(at_least & better).any(axis=1)
+    dominated = np.any(at_least & better, axis=1)
+    return np.asarray(~dominated)
 
 
 def strategy_comparison(
@@ -151,10 +152,10 @@ def strategy_comparison(
         **params,
     )
     rng = check_random_state(random_state)
-    all_costs = {m[0]: given[m[0]] if m[0] in given else _seconds_to_encode(m, X, rng) for m in kept}
+    notes: list[str] = []
+    all_costs = {m[0]: given[m[0]] if m[0] in given else _seconds_to_encode(m, X, rng, notes) for m in kept}
     used = {name: _uses(name, (candidates or {}).get(name), names) for name in comparison.table.index}
     early = [name for name, c in (candidates or {}).items() if isinstance(c, CascadeFusionClassifier)]
-    notes = []
     if early:
         notes.append(f"The modality_ms of {early} is that of rows that reach the last stage; see expected_cost_.")
     return StrategyComparison(comparison, used, all_costs, notes)
@@ -171,15 +172,18 @@ def _read_costs(costs: Mapping[str, float] | None, names: list[str]) -> dict[str
     return {name: float(cost) for name, cost in costs.items()}
 
 
-def _seconds_to_encode(modality: tuple[str, Any, Any], X: pd.DataFrame, rng: Any) -> float:
+def _seconds_to_encode(modality: tuple[str, Any, Any], X: pd.DataFrame, rng: Any, notes: list[str]) -> float:
     """Mean seconds of one row; what was loaded and fitted before is not counted."""
-    _, encoder, columns = modality
+    name, encoder, columns = modality
     if isinstance(encoder, str):
         return 0.0
     columns = [columns] if isinstance(columns, str) else list(columns)
     held = np.flatnonzero(
         [not all(map(is_missing, cells)) for cells in zip(*(X[c].tolist() for c in columns), strict=True)]
     )
+    if not len(held):
+        notes.append(f"No row holds {name!r}, so encoding it counts as nothing; pass costs={{{name!r}: seconds}}.")
+        return 0.0
     sample = X[columns].iloc[rng.permutation(held)[:_TIMED_ROWS]]
     encode = make_fusion_pipeline([modality])[:-1].fit(X)
     with config_context(cache=None, progress=False):
