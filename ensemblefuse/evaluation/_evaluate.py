@@ -127,8 +127,7 @@ def evaluate_model(
     notes: list[str] = []
     if X is None:
         rows, present = _own_rows(parts, y, sample_weight, notes)
-        if parts.core is not parts.fusion or parts.model is not model:
-            notes += _notes_on_choice(model, parts)
+        notes += _notes_on_choice(model, parts)
         rows.slices = read_by(by, None, len(rows.y))
     else:
         rows, present, frame = _new_rows(parts, X, y, sample_weight)
