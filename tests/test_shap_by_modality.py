@@ -119,3 +119,11 @@ def test_the_picture_has_the_joint_member(three):
     joint = display.result.table.loc["joint", "mean_abs"].sort_values(ascending=False)
     assert [bar.get_width() for bar in display.ax_.patches] == pytest.approx(joint.to_list())
     assert "joint, 150 rows" in display.ax_.get_title()
+
+
+def test_bars_of_different_units_say_so(three):
+    X, y = three
+    model = DecisionFusionClassifier({"image": FOREST, "text": HEAD, "audio": HEAD}, cv=3, joint=False).fit(X, y)
+    ax = shap_by_modality(model, X, n_resamples=20).plot().ax_
+    assert "each bar in its own unit" in ax.get_xlabel()
+    assert {"image, probability", "text, log-odds"} <= {label.get_text() for label in ax.get_yticklabels()}

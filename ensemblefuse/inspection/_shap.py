@@ -188,7 +188,8 @@ def _candidates(parts: ModelParts, Z: Any) -> list[_Candidate]:
             data, rows = blocks.side_by_side(names), core._joint_rows(blocks)
         else:
             data, rows = blocks.data[block], blocks.present[blocks.names.index(block)]
-        estimators, codes = core.estimators_[name], core.member_classes_[name]
+        estimators: Any = core.estimators_[name]
+        codes: Any = core.member_classes_[name]
         if core.refit:
             estimators, codes = [estimators], [codes]
         labels = [[] if classes is None else classes[code].tolist() for code in codes]
@@ -383,11 +384,14 @@ class ModalityShapDisplay(BaseDisplay):
         table = self._shown()
         members = table.index.get_level_values("member")
         draw_bars(ax, table.droplevel("member"), self.result.names, "mean_abs")
+        units = list(dict.fromkeys(table["unit"]))
         if len(set(members)) > 1:
-            ax.set_yticklabels([one if one == name else f"{name} in {one}" for one, name in table.index])
+            labels = [one if one.split("/")[0] == name else f"{name} in {one}" for one, name in table.index]
+            unit = [f", {unit}" if len(units) > 1 else "" for unit in table["unit"]]
+            ax.set_yticklabels([label + end for label, end in zip(labels, unit, strict=True)])
         for height, share in enumerate(table["share"]):
             if len(set(members)) < len(table):
                 ax.annotate(f"{share:.0%} ", (0, height), xytext=(4, 0), textcoords="offset points", va="center")
-        units = " or ".join(dict.fromkeys(table["unit"]))
+        unit_of_axis = units[0] if len(units) == 1 else "each bar in its own unit"
         of = f"{members[0]}, " if len(set(members)) == 1 else ""
-        ax.set(xlabel=f"mean |SHAP|, {units}", title=f"What moves the output\n{of}{self.result.n_rows} rows")
+        ax.set(xlabel=f"mean |SHAP|, {unit_of_axis}", title=f"What moves the output\n{of}{self.result.n_rows} rows")
