@@ -78,7 +78,7 @@ def make_rows():
     words = ["one", "two", "three", "four", "five"]
     columns = {
         "photo": [picture(d, rng) for d in dog],
-        "title": [" ".join([*rng.permutation(words), *["puppy"] * d]) for d in dog],
+        "title": [" ".join([*rng.permutation(words), *["puppy"] * int(d)]) for d in dog],
         "clip": [sound(d, rng) for d in dog],
         "sensor": [0.1 * rng.normal(size=60) + d * 3.0 * (np.arange(60) >= 48) for d in dog],
     }
