@@ -55,7 +55,9 @@ def figure_html(draw: Callable[[], Any], alt: str, *, caption: str = "") -> str:
         title = _take_title(figure)
         _plain_numbers(figure)
         width, height = figure.get_size_inches()
+        _cut_labels(figure, 28)
         wide = _saved(figure, WIDE, height * min(1.0, max(WIDE / width, 0.85)))
+        _cut_labels(figure, 17)
         _legends_below(figure)
         narrow = _saved(figure, NARROW, figure.get_size_inches()[1])
         _close(figure)
@@ -100,6 +102,18 @@ def _plain_numbers(figure: Any) -> None:
             if isinstance(axis.get_major_formatter(), LogFormatter):
                 axis.set_major_formatter(lambda value, _: f"{value:g}")
                 axis.set_minor_formatter(NullFormatter())
+
+
+def _cut_labels(figure: Any, most: int) -> None:
+    """Names at the ticks without their middle, to leave room for what they name; the tables have them whole."""
+    from matplotlib.ticker import FixedFormatter
+
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            names = axis.get_major_formatter().seq if isinstance(axis.get_major_formatter(), FixedFormatter) else []
+            if any(len(name) > most for name in names):
+                short = [name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}" for name in names]
+                axis.set_major_formatter(FixedFormatter(short))
 
 
 def _legends_below(figure: Any) -> None:
