@@ -106,14 +106,14 @@ def _plain_numbers(figure: Any) -> None:
 
 def _cut_labels(figure: Any, most: int) -> None:
     """Names at the ticks without their middle, to leave room for what they name; the tables have them whole."""
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FixedLocator
 
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
-            names = axis.get_major_formatter().seq if isinstance(axis.get_major_formatter(), FixedFormatter) else []
+            named = isinstance(axis.get_major_locator(), FixedLocator)
+            names = [label.get_text() for label in axis.get_ticklabels()] if named else []
             if any(len(name) > most for name in names):
-                short = [name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}" for name in names]
-                axis.set_major_formatter(FixedFormatter(short))
+                axis.set_ticklabels([n if len(n) <= most else f"{n[: most - 8]}…{n[-7:]}" for n in names])
 
 
 def _legends_below(figure: Any) -> None:
