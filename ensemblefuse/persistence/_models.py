@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import joblib
 
 from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
 from ensemblefuse.persistence._archive import MODEL, Archive, first_line, is_pickle, open_archive, write_archive
+from ensemblefuse.persistence._bundle import describe_weights, pack_weights, sources_of, unpack_weights
 from ensemblefuse.persistence._devices import use_devices_of_here
 from ensemblefuse.persistence._example import as_table, changed_prediction, describe_example, differs, predictions
 from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
@@ -32,6 +34,7 @@ def save_model(
     training_data: Any = None,
     sample_ids: Iterable[Any] | None = None,
     sample_key: bytes | None = None,
+    bundle_weights: bool = False,
 ) -> Path:
     """Save a fitted model to one file, without pickle. Networks' weights are named by digest.
 
@@ -59,6 +62,10 @@ def save_model(
         samples it saw. Whoever has the file can still test guesses, unless there is a key.
     sample_key : bytes, optional
         At least 16 bytes, kept elsewhere, without which nobody can test a guess of an id.
+    bundle_weights : bool, default=False
+        Whether the file also holds the weights of the encoders' networks: state dicts as safetensors, folders file by
+        file. `load_model` puts those that its machine lacks into the user's cache folder, or the one that the
+        environment variable ``ENSEMBLEFUSE_WEIGHTS`` names. The packages that run them are needed all the same.
 
     Returns
     -------
@@ -70,7 +77,8 @@ def save_model(
     ValueError
         If metadata cannot be written as JSON.
     PersistenceError
-        If the model holds something that cannot be stored exactly, such as a lambda; the message says where.
+        If the model holds something that cannot be stored exactly, such as a lambda; the message says where. If weights
+        are to be bundled that only pickle reads.
 
     See Also
     --------
@@ -116,7 +124,15 @@ def save_model(
         manifest["example"], kept = describe_example(model, example)
         members |= kept
     _check_reload(model, data, example, manifest)
-    write_archive(path, manifest, members)
+    sources = sources_of(model, strict=bundle_weights)
+    with tempfile.TemporaryDirectory() as scratch:
+        if sources:
+            manifest["weights"] = describe_weights(sources)
+        for source, record in zip(sources, manifest.get("weights", ()), strict=True):
+            if bundle_weights:
+                record["bundled"], files = pack_weights(source, Path(scratch))
+                members |= files
+        write_archive(path, manifest, members)
     return path
 
 
@@ -202,6 +218,7 @@ def load_model(
     except Exception as error:
         raise _unlike(archive, f"cannot be rebuilt here: {type(error).__name__}: {first_line(error)}") from error
     use_devices_of_here(model)
+    unpack_weights(archive, model)
     agrees = _verify(archive, model, verify) if verify is not None else False
     if differing and not agrees:
         warnings.warn(
