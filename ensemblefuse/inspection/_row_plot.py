@@ -13,11 +13,11 @@ from ensemblefuse.inspection._part import PartExplanation
 
 __all__ = ["draw_row"]
 
-_WIDTH = 7.2
+_WIDTH = 8.0  # inches
 _MAP = "RdBu_r"  # tells apart for colour-blind eyes: red speaks for the target, blue against
 _MOST_BARS = 15
-_CHARACTERS = 60  # that a line of text holds
-_CHARACTER_WIDTH, _LINE_HEIGHT = 5.6, 18  # points, of the monospace font at 9 points
+_CHARACTERS = 56  # that a line of text holds
+_CHARACTER_WIDTH, _LINE_HEIGHT = 6.0, 18  # points, of the monospace font at 9 points, rounded up to pixels
 
 
 def draw_row(explanation: Any) -> tuple[Any, list[Any]]:
@@ -32,7 +32,7 @@ def draw_row(explanation: Any) -> tuple[Any, list[Any]]:
     _draw_shares(axes[0], explanation)
     for ax, (name, part) in zip(axes[1:], panels.items(), strict=True):
         _DRAW[part.kind](ax, part)
-        ax.set_title(f"{_short(name, 40)}: {part.unit}", loc="left", fontsize="medium")
+        ax.set_title(f"{_short(name, 22)}: {part.unit}", loc="left", fontsize="medium")
     return figure, axes
 
 
@@ -61,10 +61,10 @@ def _draw_shares(ax: Any, explanation: Any) -> None:
             va="center",
             ha="left" if width >= 0 else "right",
         )
-    ax.set(yticks=places, yticklabels=[_short(name, 30) for name in names], ylim=(len(names) - 0.5, -0.5))
-    ax.set_xlabel(_short(explanation.unit, 70))
-    ax.set_title("\n".join(textwrap.wrap(explanation.title, 70)[:2]), loc="left")
-    ax.margins(x=0.15)
+    ax.set(yticks=places, yticklabels=[_short(name, 22) for name in names], ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel(_short(explanation.unit, 60))
+    ax.set_title("\n".join(textwrap.wrap(explanation.title, 58)[:3]), loc="left", fontsize="medium")
+    ax.margins(x=0.2)
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -133,7 +133,7 @@ def _draw_columns(ax: Any, part: PartExplanation) -> None:
     order = part.effects.abs().sort_values(ascending=False, kind="stable").index[:_MOST_BARS]
     effects = part.effects[order]
     ax.barh(np.arange(len(order)), effects, color=["#b2182b" if e > 0 else "#2166ac" for e in effects], height=0.7)
-    labels = [_short(f"{column} = {_shown(part.shown[column])}", 40) for column in order]
+    labels = [_short(f"{column} = {_shown(part.shown[column])}", 26) for column in order]
     ax.set(yticks=np.arange(len(order)), yticklabels=labels, ylim=(len(order) - 0.5, -0.5))
     ax.axvline(0, color="0.3", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
