@@ -9,7 +9,7 @@ import pandas as pd
 
 from ensemblefuse.inspection import explain_row
 from ensemblefuse.report._evidence import Evidence
-from ensemblefuse.report._page import Section, Unavailable, escape, number
+from ensemblefuse.report._page import Section, Unavailable, escape, number, paragraph
 
 __all__ = ["chosen_rows", "rows_section"]
 
@@ -28,15 +28,12 @@ def rows_section(evidence: Evidence, n_rows: int) -> Section:
     table = evidence.X if evidence.X.index.is_unique else evidence.X.reset_index(drop=True)
     rows = chosen_rows(evidence, n_rows)
     blocks = "".join(_row_html(evidence, table, position) for position in rows)
-    notes = (
-        [
-            "What is predicted, and how surely, is told out of fold; the bars explain the model that was fitted on all "
-            "rows, which may say something else of a row that it has seen."
-        ]
-        if evidence.trained_on
-        else []
+    note = (
+        "What is predicted, and how surely, is told out of fold; the bars explain the model that was fitted on all "
+        "rows, which may say something else of a row that it has seen."
     )
-    return Section("", "", lead, notes=notes, wide=blocks)
+    above = paragraph(note, kind="note") if evidence.trained_on else ""
+    return Section("", "", lead, wide=f'{above}<div class="rows">{blocks}</div>')
 
 
 def _row_html(evidence: Evidence, table: pd.DataFrame, position: int) -> str:
