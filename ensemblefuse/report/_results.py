@@ -58,7 +58,8 @@ def shares_section(evidence: Evidence) -> Section:
         "modalities are worth together. A pair below zero says the same twice, one above zero needs both."
     )
     section = result_section(shares, lead, [table_html(joined_intervals(shares.table), "Worth of each modality")])
-    section.tables.append(table_html(joined_intervals(pairs.table), "Interaction of each pair"))
+    narrow = joined_intervals(pairs.table.drop(columns=["kind"]))  # which the advice says too
+    section.tables.append(table_html(narrow, "Interaction of each pair"))
     section.notes += [note for note in pairs.notes if note not in section.notes]
     if len(evidence.names) > 2:
         section.figures.append(_figure(pairs))
