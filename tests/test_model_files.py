@@ -195,6 +195,32 @@ def test_predictions_that_other_versions_changed_come_with_the_command_that_mend
         load_model(file)
 
 
+def test_a_command_is_never_more_than_versions(file):
+    def claim(manifest, members):
+        manifest["versions"] |= {"scikit-learn": '1.2"; touch ran; "', "numpy": "1.26.4"}
+        manifest["example"]["predictions"]["predict_proba"][0] = [0.0, 0.5, 0.5]
+
+    with pytest.raises(IncompatibleModelError) as caught:
+        load_model(change(file, claim))
+    assert str(caught.value).endswith('pip install "numpy==1.26.4"')
+
+
+ODD = [None, 3, [], "x", {}, [3], [{}], {"n_rows": 1}, [{"bundled": "x", "param": 3}]]
+
+
+@pytest.mark.parametrize("field", ["versions", "example", "weights", "training", "metrics", "modalities", "input"])
+def test_a_manifest_that_holds_something_else_raises_no_other_error(field, file):
+    original = file.read_bytes()
+    for odd in ODD:
+        file.write_bytes(original)
+        change(file, lambda manifest, members, odd=odd: manifest.update({field: odd}))
+        for use in (load_model, inspect_model, lambda path: saw_samples(path, ["a"])):
+            try:
+                use(file)
+            except PersistenceError as error:
+                assert "model.fuse" in str(error)
+
+
 def test_other_versions_that_predict_the_same_are_not_warned_of(file, recwarn):
     change(file, lambda manifest, members: manifest["versions"].update({"scikit-learn": "1.2.3"}))
     load_model(file)

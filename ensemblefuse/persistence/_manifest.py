@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from ensemblefuse.persistence._types import type_name
 _PACKAGES = ("numpy", "scikit-learn", "scipy", "pandas", "skops")
 # How many leading numbers of a version must agree: the state of estimators changes between minor releases of these.
 _COMPARED = {"scikit-learn": 2, "xgboost": 2, "ensemblefuse": 2, "numpy": 1, "scipy": 1, "pandas": 1}
+_VERSION = re.compile(r"[0-9A-Za-z.+!_-]+")
 _MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "sentence-transformers": "sentence_transformers"}
 # What encoders stand on; their versions are told and, as they are not needed to load a model, not compared.
 _OF_ENCODERS = {
@@ -192,6 +194,7 @@ def pip_line(manifest: Mapping[str, Any]) -> str:
         f'"{package}=={version}"'
         for package, version in (saved if isinstance(saved, Mapping) else {}).items()
         if package in {*_COMPARED, *_PACKAGES} and str(version) != _version(package)
+        if _VERSION.fullmatch(str(version))  # what a file says is not to end up in a shell
     ]
     return f"pip install {' '.join(wanted)}" if wanted else ""
 

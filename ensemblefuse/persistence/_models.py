@@ -215,10 +215,12 @@ def load_model(
     differing = differing_versions(archive.manifest)
     try:
         model = build(data, untrusted)
+        use_devices_of_here(model)
+        unpack_weights(archive, model)
+    except PersistenceError:
+        raise
     except Exception as error:
         raise _unlike(archive, f"cannot be rebuilt here: {type(error).__name__}: {first_line(error)}") from error
-    use_devices_of_here(model)
-    unpack_weights(archive, model)
     agrees = _verify(archive, model, verify) if verify is not None else False
     if differing and not agrees:
         warnings.warn(
