@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import make_blocks
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.svm import LinearSVC
 
 from ensemblefuse import (
     DecisionFusionClassifier,
@@ -232,6 +233,22 @@ def test_a_model_without_ledger_has_no_scores_of_its_rows_of_fit(gaps, tmp_path)
     assert not report.errors and "keeps no out-of-fold predictions" in page.of["calibration"]
     assert "accuracy" not in page.text.split("How this was made")[0] and "No score" in page.text
     assert "20" in page.of["data"]
+
+
+def test_a_model_without_probabilities_says_that_it_has_none(gaps, tmp_path):
+    X, y = gaps
+    model = FeatureFusionClassifier(LinearSVC()).fit(X[:100], y[:100])
+    report = write_report(model, X[100:], y[100:], tmp_path / "r.html")
+    assert not report.errors and "has no probabilities" in Page(tmp_path / "r.html").of["scores"]
+
+
+def test_nine_modalities_are_a_page_that_says_what_is_too_much(tmp_path):
+    X, y = make_blocks(n=90, widths={f"modality number {i}": 2 for i in range(9)})
+    model = DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y)
+    report = write_report(model, X, y, tmp_path / "r.html", trained_on=True, n_rows=1)
+    page = Page(tmp_path / "r.html")
+    assert not report.errors
+    assert all("more than 8" in page.of[name] for name in ("shares", "missing", "rows"))
 
 
 def test_one_modality_is_told_apart_from_a_fusion(tmp_path):

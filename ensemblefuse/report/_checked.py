@@ -35,6 +35,7 @@ def checks_section(evidence: Evidence) -> Section:
             evidence.model, evidence.X, evidence.y, groups=evidence.groups, random_state=evidence.random_state
         )
     else:
+        _ = evidence.said  # says why, if these rows have no scores
         result = model_checks(evidence.model, X_test=evidence.X, y_test=evidence.y, random_state=evidence.random_state)
     lead = "An issue makes the scores too good, or a modality void; a tip is an improvement."
     ran = [finding for finding in result.findings if finding.severity != "not run"]

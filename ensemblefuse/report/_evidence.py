@@ -20,6 +20,9 @@ from ensemblefuse.table import to_frame
 __all__ = ["Evidence"]
 
 
+MOST_MODALITIES = 8  # of which all subsets are taken
+
+
 class Evidence:
     """The model and the rows of a report.
 
@@ -87,8 +90,8 @@ class Evidence:
         if self.trained_on:
             if not self.parts.has_ledger:
                 raise Unavailable(
-                    f"{type(self.parts.core).__name__} keeps no out-of-fold predictions, and what it says of the rows "
-                    "that it was fitted on is no measure of it. Make the report with rows that it has not seen."
+                    f"{type(self.parts.core).__name__} keeps no out-of-fold predictions of its modalities, and what it "
+                    "says of the rows that it was fitted on is no measure of it. Make the report with rows new to it."
                 )
             return predict_subsets(self.model, subsets, method="ledger")
         if self.classify and not hasattr(self.parts.fusion, "predict_proba"):

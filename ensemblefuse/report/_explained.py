@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.inspection import explain_row
-from ensemblefuse.report._evidence import Evidence
+from ensemblefuse.report._evidence import MOST_MODALITIES, Evidence
 from ensemblefuse.report._page import Section, Unavailable, escape, number, paragraph
 
 __all__ = ["chosen_rows", "rows_section"]
@@ -37,13 +37,15 @@ def rows_section(evidence: Evidence, n_rows: int) -> Section:
 
 
 def _row_html(evidence: Evidence, table: pd.DataFrame, position: int) -> str:
-    explanation = explain_row(evidence.model, table, table.index[position], random_state=evidence.random_state)
     there = [name for name, here in zip(evidence.names, evidence.present[:, position], strict=True) if here]
     head = f"Row {table.index[position]}, with {', '.join(there) or 'nothing'}"
-    return (
-        f'<article class="row"><h3>{escape(head)}</h3>{_verdict(evidence, position)}'
-        f'<div class="explanation">{explanation._repr_html_()}</div></article>'
-    )
+    if len(there) > MOST_MODALITIES:
+        why = paragraph(f"Not explained: the row holds more than {MOST_MODALITIES} modalities, too many subsets.")
+    else:
+        label = table.index[position]
+        explanation = explain_row(evidence.model, table, label, random_state=evidence.random_state)
+        why = f'<div class="explanation">{explanation._repr_html_()}</div>'
+    return f'<article class="row"><h3>{escape(head)}</h3>{_verdict(evidence, position)}{why}</article>'
 
 
 def _verdict(evidence: Evidence, position: int) -> str:

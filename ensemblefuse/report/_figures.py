@@ -59,7 +59,11 @@ def figure_html(draw: Callable[[], Any], alt: str, *, caption: str = "") -> str:
         wide = _saved(figure, WIDE, height * min(1.0, max(WIDE / width, 0.85)))
         _cut_labels(figure, 17)
         _legends_below(figure)
-        narrow = _saved(figure, NARROW, figure.get_size_inches()[1])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            narrow = _saved(figure, NARROW, figure.get_size_inches()[1])
+        if any("collapsed to zero" in str(warning.message) for warning in caught):
+            narrow = wide  # too much text for a phone: smaller, but whole
         _close(figure)
     text = caption or title
     below = f"<figcaption>{escape(text)}</figcaption>" if text else ""
@@ -77,6 +81,7 @@ def _settings() -> Iterator[None]:
     with matplotlib.rc_context(), pyplot.ioff(), warnings.catch_warnings():
         # Widths of letters that the font of matplotlib lacks are guessed; the browser has the letters.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         matplotlib.rcdefaults()  # whatever style the user has set: the page is the same everywhere
         matplotlib.rcParams.update(_SETTINGS)
         yield

@@ -9,7 +9,7 @@ import pandas as pd
 from ensemblefuse.evaluation import missing_modality_curve
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.inspection import modality_interactions, modality_shapley
-from ensemblefuse.report._evidence import Evidence
+from ensemblefuse.report._evidence import MOST_MODALITIES, Evidence
 from ensemblefuse.report._figures import figure_html
 from ensemblefuse.report._page import Interval, Section, Unavailable, decimals_for, interval_text, number, table_html
 
@@ -91,8 +91,10 @@ def need_two(evidence: Evidence, why: str) -> None:
 
 
 def _need_at_most_8(evidence: Evidence) -> None:
-    if len(evidence.names) > 8:
-        raise Unavailable(f"the model has {len(evidence.names)} modalities; subsets of more than 8 are too many.")
+    if len(evidence.names) > MOST_MODALITIES:
+        raise Unavailable(
+            f"the model has {len(evidence.names)} modalities; subsets of more than {MOST_MODALITIES} are too many."
+        )
 
 
 def result_section(result: TableResult, lead: str, tables: list[str]) -> Section:

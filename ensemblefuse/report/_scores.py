@@ -45,6 +45,8 @@ def calibration_section(evidence: Evidence) -> Section:
         f"The model says {100 * sure.mean():.1f} % on average and is right in {100 * right.mean():.1f} %: it is "
         f"{tendency}. Expected calibration error {number(error)} (Guo et al. 2017; 15 bins of equal width).",
     ]
+    if evidence.said.sample_weight is not None:
+        notes.append("Rows count alike here; the scores above use the weights of fit.")
     table = bins.assign(**{c: (100 * bins[c]).round(1) for c in ("says", "is right")})
     table = table.rename(columns={"says": "says, %", "is right": "is right, %"})
     return Section("calibration", "", lead, [figure], [table_html(table, "Bins of rows", index=False)], notes)
