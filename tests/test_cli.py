@@ -355,7 +355,8 @@ def test_report_writes_a_page_and_says_where(capsys, shop, model_file, tmp_path)
     code, error = fails(capsys, *argv)
     assert code == 2 and "--overwrite" in error
     code, _, err = run(capsys, *argv, "--overwrite", "--groups", "house", "--title", "Shapes <b>")
-    assert (code, err) == (0, "") and "Shapes &lt;b&gt;" in page.read_text(encoding="utf-8")
+    assert code == 0 and err.startswith("warning: These rows have the labels") and len(err.splitlines()) == 1
+    assert "Shapes &lt;b&gt;" in page.read_text(encoding="utf-8")
     assert "12 groups of rows" in page.read_text(encoding="utf-8")
 
 
@@ -401,9 +402,8 @@ def test_report_shows_a_section_that_failed_and_exits_1(capsys, shop, model_file
 
     monkeypatch.setattr(_write, "confusion_section", lambda evidence: {}["gone"])
     page = tmp_path / "r.html"
-    code, out, err = run(
-        capsys, "report", model_file, shop / "shop.csv", "--target", "shape", "-o", page, "--rows", "0"
-    )
+    argv = ["report", model_file, shop / "shop.csv", "--target", "shape", "-o", page, "--rows", "0", "--trained-on"]
+    code, out, err = run(capsys, *argv)
     assert code == 1 and f"wrote {page}" in out
     assert err.splitlines() == [
         "error: the section 'confusion' failed: KeyError: 'gone' (run again with --debug for the traceback)"

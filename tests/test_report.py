@@ -288,7 +288,8 @@ def test_rows_that_are_not_those_of_fit_are_refused(gaps, fitted, tmp_path):
 
 def test_rows_of_fit_that_are_given_as_new_are_noticed(gaps, fitted, tmp_path, new_rows, monkeypatch):
     only(monkeypatch)
-    write_report(fitted, gaps[0][:100], gaps[1][:100], tmp_path / "r.html")
+    with pytest.warns(UserWarning, match="every score here is too good"):
+        write_report(fitted, gaps[0][:100], gaps[1][:100], tmp_path / "r.html")
     assert "every score here is too good" in Page(tmp_path / "r.html").text
     assert "every score here is too good" not in new_rows[1].text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,10 @@ from ensemblefuse.report._page import Unavailable, escape, interval_text, number
 
 __all__ = ["answer", "headline"]
 
+_TOO_GOOD = (
+    "These rows have the labels of the rows that the model was fitted on, in the same order. If they are these rows, "
+    "every score here is too good; make the report with --trained-on (trained_on=True)."
+)
 _UNIT = {"log_loss": "log-loss", "squared_error": "squared error"}
 
 
@@ -22,14 +28,8 @@ def headline(evidence: Evidence) -> list[str]:
     except Unavailable as reason:
         parts = [f'<p class="answer">No score: {escape(reason)}</p>', _facts([], evidence)]
     if looks_trained_on(evidence):
-        parts.append(
-            paragraph(
-                "Warning: these rows have the labels of the rows that the model was fitted on, in the same order. If "
-                "they are these rows, every score here is too good; make the report with --trained-on "
-                "(trained_on=True).",
-                kind="warning",
-            )
-        )
+        warnings.warn(_TOO_GOOD, stacklevel=3)
+        parts.append(paragraph(_TOO_GOOD, kind="warning"))
     return parts
 
 

@@ -98,6 +98,11 @@ def write_report(
     ImportError
         If matplotlib is not installed.
 
+    Warns
+    -----
+    UserWarning
+        If rows that are given as new have the labels of the rows of fit in their order; the page says it too.
+
     Examples
     --------
     >>> import tempfile
