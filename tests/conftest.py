@@ -32,6 +32,13 @@ def make_blocks(n=150, n_classes=3, widths=None, noise=1.0, random_state=0):
     return frame, np.array([f"class {c}" for c in codes])[order]
 
 
+def make_puzzle(n=240):
+    """Two modalities that mean something only together, and one of noise."""
+    image, text, noise = np.random.default_rng(0).normal(size=(3, n))
+    X = pd.DataFrame({"image__0": image, "text__0": text, "audio__0": noise})
+    return X, ((image > 0) ^ (text > 0)).astype(int)
+
+
 @pytest.fixture
 def blocks():
     return make_blocks()

@@ -32,7 +32,7 @@ def fitted(gaps):
 
 def test_every_error_is_in_one_pattern(fitted, gaps):
     found = disagreement_clusters(fitted, n_clusters=3)
-    fused = fitted.classes_[predict_subsets(fitted, [fitted.blocks_]).predictions[0].argmax(axis=1)]
+    fused = fitted.classes_[predict_subsets(fitted, [fitted.blocks_], as_deployed=True).predictions[0].argmax(axis=1)]
     assert sorted(found.errors.index) == np.flatnonzero(fused != gaps[1]).tolist()
     assert found.table["errors"].sum() == len(found.errors) and found.table["share"].sum() == pytest.approx(1)
     assert found.table.index[-1] == "other patterns" and len(found.table) == 4

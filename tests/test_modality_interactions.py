@@ -80,7 +80,7 @@ def test_a_copy_is_redundancy_and_noise_is_neither():
 def test_a_joint_member_over_three_blocks_is_noted():
     X, y = make_blocks(n=90)
     notes = modality_interactions(DecisionFusionClassifier(HEAD, cv=3).fit(X, y), n_resamples=20).notes
-    assert "joint member for whole rows only" in notes[0] and "understate" in notes[1]
+    assert "The joint member is left out" in notes[0] and "Synergy that the joint member alone knows" in notes[1]
 
 
 def test_regression_names_its_own_kernel_fusion():

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_blocks
+from conftest import make_blocks, make_puzzle
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.svm import SVC
 
 from ensemblefuse import (
     DecisionFusionClassifier,
@@ -228,3 +229,13 @@ def test_findings_as_text_and_page():
     assert "<b>" not in checks._repr_html_() and "&lt;b&gt;image" in checks._repr_html_()
     with pytest.raises(KeyError, match="no check 'EF999'"):
         checks["EF999"]
+
+
+def test_no_modality_is_called_useless_that_the_joint_member_may_need():
+    X, y = make_puzzle()
+    heads = {**dict.fromkeys(["image", "text", "audio"], HEAD), "joint": SVC(C=10)}
+    model = DecisionFusionClassifier(heads, cv=3).fit(X, y)
+    finding = model_checks(model)["EF003"]
+    assert finding.severity == "not run" and "the joint member" in finding.explanation
+    assert "modality_ablation(method='refit')" in finding.explanation
+    assert model_checks(model)["EF007"].severity == "ok"  # the model as it is, joint member included

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_blocks
+from conftest import make_blocks, make_puzzle
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from ensemblefuse import (
     DecisionFusionClassifier,
@@ -152,6 +152,17 @@ def test_the_answer_names_what_helps_and_what_does_not():
     said = answer(evidence)
     assert said.startswith("Image earns its keep: without it the log-loss rises by 0.") and "text" in said
     assert evidence.removal.loc["image", "low"] > 0 > evidence.removal.loc["text", "low"]
+
+
+def test_the_answer_gives_no_modality_the_credit_of_the_joint_model():
+    X, y = make_puzzle()
+    heads = {**dict.fromkeys(["image", "text", "audio"], HEAD), "joint": SVC(C=10)}
+    model = DecisionFusionClassifier(heads, cv=3).fit(X, y)
+    said = answer(Evidence(model, X, y, trained_on=True, groups=None, random_state=0))
+    assert "keep" not in said and "leave it out" not in said and "spared" not in said
+    assert "The joint model over all of them lowers the log-loss by another 0." in said
+    new = answer(Evidence(model, X[::2], y[::2], trained_on=False, groups=None, random_state=0))
+    assert re.match("(Image and text|Text and image) earn their keep", new)
 
 
 def test_groups_make_the_intervals_wider(gaps, fitted):

@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_blocks
+from conftest import make_blocks, make_puzzle
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from ensemblefuse import (
     ConformalFusionClassifier,
@@ -15,6 +18,7 @@ from ensemblefuse import (
     FeatureFusionClassifier,
     FunctionEncoder,
     FusionSearchCV,
+    MeanPool,
     make_fusion_pipeline,
 )
 from ensemblefuse.evaluation._parts import ModelParts
@@ -35,9 +39,13 @@ def fitted(gaps):
     return DecisionFusionClassifier(HEAD, cv=3).fit(*gaps)
 
 
-def test_the_ledger_with_all_modalities_is_the_fused_ledger(fitted):
-    said = predict_subsets(fitted, [fitted.blocks_])
-    assert_allclose(said.of(["image", "text", "audio"]), fitted.oof_proba_[said.rows], atol=0.02)
+@pytest.mark.parametrize("combiner", [None, MeanPool()])
+@pytest.mark.parametrize("calibration", ["temperature", "sigmoid", None])
+def test_the_ledger_with_all_modalities_is_the_fused_ledger(gaps, combiner, calibration):
+    model = DecisionFusionClassifier(HEAD, cv=3, combiner=combiner, calibration=calibration).fit(*gaps)
+    said = predict_subsets(model, [model.blocks_], as_deployed=True)
+    assert_allclose(said.of(["image", "text", "audio"]), model.oof_proba_[said.rows], atol=1e-5)
+    assert_allclose(predict_subsets(model, [["image"]]).deployed, model.oof_proba_[said.rows], atol=1e-5)
     assert said.method == "ledger" and said.n_fits == 0
 
 
@@ -64,12 +72,80 @@ def test_asking_the_ledger_fits_nothing(fitted, monkeypatch):
 
 def test_hiding_a_modality_is_leaving_its_columns_empty(fitted, gaps):
     X, y = gaps
-    said = predict_subsets(fitted, [["image"], ["image", "text", "audio"]], X, y)
+    said = predict_subsets(fitted, [["image"], ["image", "text", "audio"]], X, y, as_deployed=True)
     hidden = X.copy()
     hidden[[c for c in X if not c.startswith("image")]] = np.nan
     assert_allclose(said.of(["image"]), fitted.predict_proba(hidden))
     assert_allclose(said.of(list(fitted.blocks_)), fitted.predict_proba(X))
     assert said.method == "predict"
+
+
+@pytest.fixture(scope="module")
+def puzzle():
+    X, y = make_puzzle()
+    heads = {**dict.fromkeys(["image", "text", "audio"], HEAD), "joint": SVC(C=10)}
+    return X[:160], y[:160], X[160:], y[160:], DecisionFusionClassifier(heads, cv=3).fit(X[:160], y[:160])
+
+
+def loss_without(said, names, name):
+    values = row_values(said.predictions, said.y, "log_loss").mean(axis=1)
+    place = [set(s) for s in said.subsets].index(set(names) - {name})
+    return values[[set(s) for s in said.subsets].index(set(names))] - values[place]
+
+
+def test_noise_gets_no_credit_for_what_the_joint_member_knows(puzzle):
+    X, y, X_new, y_new, model = puzzle
+    names = list(model.blocks_)
+    told = {}
+    for method, args in (("predict", (X_new, y_new)), ("refit", (X, y)), ("ledger", ())):
+        said = predict_subsets(model, all_subsets(names), *args, method=method, cv=3)
+        told[method] = [loss_without(said, names, name) for name in names]
+    for method in ("predict", "refit"):
+        assert min(told[method][:2]) > 0.2 and told[method][2] < 0.1, told
+    # The ledger cannot tell whose merit the joint member is; it leaves it out and says what it adds.
+    assert np.abs(told["ledger"]).max() < 0.1
+    assert said.joint_gain[1] > 0.2 and "adds 0." in said.notes[-1] and "refit" in said.notes[-1]
+
+
+def test_a_missing_modality_takes_the_joint_member_with_it_as_it_does_in_use(puzzle):
+    _, _, X_new, y_new, model = puzzle
+    names = list(model.blocks_)
+    said = predict_subsets(model, all_subsets(names), X_new, y_new, as_deployed=True)
+    assert loss_without(said, names, "audio") > 0.2
+
+
+def test_rows_of_fit_given_as_new_are_told(puzzle):
+    X, y, X_new, y_new, model = puzzle
+    assert "the model knows them" in predict_subsets(model, [["image"]], X, y).notes[0]
+    assert "X must be new" in predict_subsets(model, [["image"]], X_new, y_new).notes[0]
+
+
+def test_class_weights_do_not_count_in_scores(gaps):
+    X, y = gaps
+    model = DecisionFusionClassifier(HEAD, cv=3, class_weight={"class 0": 9.0}).fit(X, y)
+    said = predict_subsets(model, [["image"]])
+    assert said.sample_weight is None and not any("weight" in note for note in said.notes)
+    own = np.where(y == "class 0", 2.0, 1.0)
+    said = predict_subsets(DecisionFusionClassifier(HEAD, cv=3).fit(X, y, sample_weight=own), [["image"]])
+    assert_allclose(said.sample_weight, own)
+    assert said.notes[0] == "Rows count with their sample_weight in fit."
+
+
+def test_a_refit_that_cannot_leave_a_modality_out_is_an_error(gaps):
+    X, y = gaps
+    X = X.fillna(0)
+    model = make_pipeline(StandardScaler().set_output(transform="pandas"), DecisionFusionClassifier(HEAD, cv=3))
+    with pytest.raises(ValueError, match=r"cannot leave out \['audio', 'text'\]"):
+        predict_subsets(model.fit(X, y), [["image"]], X, y, method="refit", cv=2)
+
+
+def test_a_refit_of_a_search_and_of_a_wrapper_is_one_of_what_they_hold(gaps):
+    X, y = gaps
+    named = DecisionFusionClassifier({"image": HEAD, "text": HEAD, "audio": HEAD}, cv=3, joint=False)
+    for model in (FusionSearchCV({"named": named}, cv=3), ConformalFusionClassifier(named)):
+        said = predict_subsets(model.fit(X, y), [["image"], ["audio"]], X, y, method="refit", cv=2)
+        bare = predict_subsets(named.fit(X, y), [["image"], ["audio"]], X, y, method="refit", cv=2)
+        assert_allclose(said.predictions, bare.predictions)
 
 
 def test_a_refit_of_all_modalities_is_an_ordinary_cross_validation(gaps):
@@ -82,13 +158,14 @@ def test_a_refit_of_all_modalities_is_an_ordinary_cross_validation(gaps):
 
 
 def test_a_refit_of_a_pipeline_drops_the_encoder(gaps):
-    df = pd.DataFrame({"title": ["a", "bb"] * 20, "price": np.tile([1.0, 5.0], 20)})
+    df = pd.DataFrame({"title": ["a", "bb"] * 20, "price": np.random.default_rng(0).normal(size=40)})
     y = np.tile([0, 1], 20)
     modalities = [("text", FunctionEncoder(lambda title: [len(title)]), "title"), ("tabular", "passthrough", ["price"])]
     estimators = {"text": LogisticRegression(), "tabular": LogisticRegression()}
     model = make_fusion_pipeline(modalities, DecisionFusionClassifier(estimators, cv=2)).fit(df, y)
     said = predict_subsets(model, [["text"], ["tabular"]], df, y, method="refit", cv=2)
-    assert (row_values(said.predictions, said.y, "accuracy").mean(axis=1) == 1).all()
+    right = row_values(said.predictions, said.y, "accuracy").mean(axis=1)
+    assert right[0] == 1 and right[1] < 0.8  # the price is noise
     assert ModelParts(model).columns == {"text": ["title"], "tabular": ["price"]}
 
 
@@ -97,7 +174,10 @@ def test_blocks_of_an_array_are_refitted_by_name():
     blocks = {"left": slice(0, 6), "right": slice(6, 13)}
     model = DecisionFusionClassifier({"left": HEAD, "right": HEAD}, cv=3, blocks=blocks).fit(X.to_numpy(), y)
     said = predict_subsets(model, [["left"], ["right"]], X.to_numpy(), y, method="refit", cv=3)
-    assert (row_values(said.predictions, said.y, "accuracy").mean(axis=1) > 0.5).all()
+    alone = predict_subsets(
+        DecisionFusionClassifier(HEAD, cv=3).fit(X.iloc[:, :6], y), [["image"]], X.iloc[:, :6], y, method="refit", cv=3
+    )
+    assert_allclose(said.of(["left"]), alone.of(["image"]), atol=1e-6)
 
 
 def test_searches_and_wrappers_are_looked_into(gaps):
@@ -137,6 +217,7 @@ def test_a_dropped_block_and_a_regression():
         ({"method": "guess"}, "method must be one of"),
         ({"subsets": [["smell"]]}, "no modality \\['smell'\\]"),
         ({"method": "refit"}, "needs X and y"),
+        ({"method": "ledger", "X": [[1]], "y": [0]}, "takes no X and y"),
         ({"model": "feature"}, "FeatureFusionClassifier keeps no out-of-fold predictions"),
     ],
 )

@@ -18,7 +18,7 @@ from ensemblefuse.table import to_frame
 
 __all__ = ["ModalityAblation", "ModalityAblationDisplay", "modality_ablation"]
 
-ALL, NOTHING = "all", "nothing"
+ALL, NOTHING, WITH_JOINT = "all", "nothing", "all, joint member too"
 _METHODS = {
     "ledger": "out of fold, from the model's ledger",
     "predict": "modalities hidden from the fitted model",
@@ -33,7 +33,8 @@ class ModalityAblation(TableResult):
     ----------
     table : DataFrame
         One row a subset, indexed by names such as ``"all"``, ``"without image"``, ``"image alone"``,
-        ``"image + text"``, ``"nothing"``:
+        ``"image + text"``, ``"nothing"``. Where the subsets go without the joint member, ``"all, joint member too"`` is
+        the model as it is:
 
         - ``n_modalities``
         - ``score``, ``low``, ``high``: mean over the rows, the greater the better, and its interval.
@@ -50,9 +51,12 @@ class ModalityAblation(TableResult):
         Models that were fitted.
     n_rows : int
     confidence_level : float
+    joint_gain : tuple of float, or None
+        What the joint member adds to all modalities where the subsets go without it, in nats (regression: squared
+        units) a row, with its 95 % interval.
     """
 
-    def __init__(self, table, caption, notes, *, subsets, metric, method, n_fits, n_rows, confidence_level):
+    def __init__(self, table, caption, notes, *, subsets, metric, method, n_fits, n_rows, confidence_level, joint_gain):
         super().__init__(table, caption, notes)
         self.subsets: dict[str, tuple[str, ...]] = subsets
         self.metric = metric
@@ -60,6 +64,7 @@ class ModalityAblation(TableResult):
         self.n_fits = n_fits
         self.n_rows = n_rows
         self.confidence_level = confidence_level
+        self.joint_gain: tuple[float, float, float] | None = joint_gain
 
     def _display_class(self) -> Any:
         return ModalityAblationDisplay
@@ -148,11 +153,13 @@ def modality_ablation(
     metric = read_metric(metric, parts.classify)
     chosen = _chosen(subsets, parts.names)
     said = predict_subsets(model, chosen, X, y, method=method, cv=cv, groups=groups)
-    values = row_values(said.predictions, said.y, metric).T
+    stacked = said.predictions if said.whole is None else np.concatenate([said.predictions, said.whole[None]])
+    values = row_values(stacked, said.y, metric).T
     units = _groups_of(groups, said, parts, X)
     means = resampled_scores(values, n_resamples, random_state, said.sample_weight, units)
     subsets_of = {_label(subset, parts.names): subset for subset in said.subsets}
-    table = _table(said, mean_scores(values, said.sample_weight), means, confidence_level, list(subsets_of))
+    labels = [*subsets_of, *[WITH_JOINT] * (said.whole is not None)]
+    table = _table(said, mean_scores(values, said.sample_weight), means, confidence_level, labels)
     n_rows = len(said.rows)
     caption = (
         f"{score_name(metric)} (the greater the better) on {n_rows} rows, {_METHODS[said.method]}; "
@@ -168,6 +175,7 @@ def modality_ablation(
         n_fits=said.n_fits,
         n_rows=n_rows,
         confidence_level=confidence_level,
+        joint_gain=said.joint_gain,
     )
 
 
@@ -221,7 +229,7 @@ def _table(said: SubsetPredictions, scores: np.ndarray, means: np.ndarray, level
     less, more = interval(means - means[:, :1], level)
     return pd.DataFrame(
         {
-            "n_modalities": [len(subset) for subset in said.subsets],
+            "n_modalities": [*map(len, said.subsets), len(said.names)][: len(labels)],
             "score": scores,
             "low": low,
             "high": high,

@@ -298,7 +298,7 @@ class _Values:
         self.found = {frozenset(parts.names): row_values(self.whole, whole.y, metric)}
 
     def _ask(self, subset: Sequence[str]) -> Any:
-        return predict_subsets(self.parts.fusion, [subset], self.Z, self.y, method=self.method)
+        return predict_subsets(self.parts.fusion, [subset], self.Z, self.y, method=self.method, as_deployed=True)
 
     def of(self, subset: Sequence[str]) -> np.ndarray:
         key = frozenset(subset)

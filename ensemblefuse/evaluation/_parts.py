@@ -107,6 +107,34 @@ class ModelParts:
                 )
             return np.asarray(self.fusion.predict_proba(Z), dtype=float)
 
+    def predict_with(self, Z: Any, keep: np.ndarray) -> np.ndarray:
+        """Predictions for encoded rows of which only some modalities are shown.
+
+        A joint member that takes part in the whole row takes part in what is left of it, too, and sees means in place
+        of what is hidden. Were it to leave with the first modality that is hidden, whichever that is, all that it
+        knows would count for each of them.
+
+        Parameters
+        ----------
+        Z : DataFrame or ndarray of shape (n_samples, n_features)
+        keep : ndarray of shape (n_modalities, n_samples), dtype bool
+        """
+        hidden = self.hide(Z, keep)
+        if not self.has_joint:
+            return self.predict(hidden)
+        core: Any = self.core
+        blocks = core._read(Z, reset=False)
+        kept = self.present(Z) & keep
+        joint = [self.names.index(name) for name in core._joint_blocks()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            return np.asarray(core._fuse(*core._outputs(hidden, core._joint_rows(blocks) & kept[joint].any(axis=0))))
+
+    @property
+    def has_joint(self) -> bool:
+        """Whether a member of a decision-level fusion sees all modalities side by side."""
+        return self.has_ledger and any(map(self.core._is_joint, self.core.member_blocks_))
+
     def present(self, Z: Any) -> np.ndarray:
         """Which modalities each encoded row holds: shape (n_modalities, n_samples), dtype bool."""
         blocks = self.core._read(Z, reset=False)

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse.blocks import SEPARATOR
+from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.fusion._joint import JOINT
 from ensemblefuse.fusion._ledger import make_splits, mean_over_folds
@@ -26,6 +27,7 @@ __all__ = ["SubsetPredictions", "all_subsets", "default_metric", "predict_subset
 
 METHODS = ("auto", "ledger", "predict", "refit")
 _MOST = 8
+_UNIT = {True: "nats a row", False: "squared units"}
 
 
 @dataclass
@@ -49,6 +51,10 @@ class SubsetPredictions:
     n_fits : int
         Models that were fitted for it.
     notes : list of str
+    whole : ndarray of shape (n_rows, n_classes) or (n_rows,), or None
+        Predictions of the model as it is, where those of the subsets go without its joint member.
+    joint_gain : tuple of float, or None
+        What the joint member adds then to all modalities together, in the default metric, with its 95 % interval.
     """
 
     names: list[str]
@@ -62,6 +68,13 @@ class SubsetPredictions:
     method: str
     n_fits: int = 0
     notes: list[str] = field(default_factory=list)
+    whole: np.ndarray | None = None
+    joint_gain: tuple[float, float, float] | None = None
+
+    @property
+    def deployed(self) -> np.ndarray:
+        """Predictions of the model as it is, with all that the rows hold."""
+        return self.of(self.names) if self.whole is None else self.whole
 
     def of(self, subset: Sequence[str]) -> np.ndarray:
         """Predictions with this subset."""
@@ -93,6 +106,7 @@ def predict_subsets(
     method: str = "auto",
     cv: Any = 5,
     groups: Any = None,
+    as_deployed: bool = False,
 ) -> SubsetPredictions:
     """What a fitted model says of the same rows with each of these subsets of its modalities.
 
@@ -114,6 +128,10 @@ def predict_subsets(
         For ``"refit"``.
     groups : array of shape (n_samples,), optional
         For ``"refit"``: rows of one group stay on one side of a split.
+    as_deployed : bool
+        What the model says of rows that lack the other modalities, its joint member leaving with them. By default
+        subsets are compared like with like: the joint member is in all of them (``"predict"``), or in none where the
+        ledger has it for whole rows only.
 
     Returns
     -------
@@ -131,7 +149,9 @@ def predict_subsets(
     if method == "auto":
         method = "ledger" if X is None else "predict"
     if method == "ledger":
-        return _from_ledger(parts, chosen)
+        if X is not None or y is not None:
+            raise ValueError('method="ledger" is about the rows of fit and takes no X and y; leave them out.')
+        return _from_ledger(parts, chosen, as_deployed)
     if X is None or y is None:
         raise ValueError(f'method="{method}" needs X and y.')
     X = X if isinstance(X, np.ndarray) else to_frame(X)
@@ -139,7 +159,7 @@ def predict_subsets(
         raise ValueError(f"X has {len(X)} rows and y {len(np.asarray(y))}.")
     codes = parts.encode_labels(y)
     if method == "predict":
-        return _by_hiding(parts, chosen, X, codes)
+        return _by_hiding(parts, chosen, X, codes, as_deployed)
     return _by_fitting(parts, chosen, X, np.asarray(y), codes, cv, groups)
 
 
@@ -150,7 +170,7 @@ def _known(subsets: Sequence[Sequence[str]], parts: ModelParts) -> Sequence[Sequ
     return subsets
 
 
-def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]]) -> SubsetPredictions:
+def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]], as_deployed: bool) -> SubsetPredictions:
     if not parts.has_ledger:
         raise ValueError(
             f"{type(parts.core).__name__} keeps no out-of-fold predictions of single modalities, as decision-level "
@@ -158,24 +178,78 @@ def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]]) -> SubsetPre
             '(method="refit").'
         )
     oof = parts.core._oof
-    n = len(oof["y"])
-    masks = [np.repeat(np.array([[name in subset] for name in parts.names]), n, axis=1) for subset in subsets]
-    predictions = np.stack([oof_predictions(parts.core, mask) for mask in masks])
-    notes = []
-    if parts.core.member_blocks_[-1:] == [JOINT] and any(1 < len(s) < len(parts.names) for s in subsets):
-        notes.append(
-            "The ledger has the joint member for whole rows only; subsets of two or more modalities go without it. "
-            'modality_ablation(method="refit") fits it for each subset.'
+    keep = _masks(parts, subsets, len(oof["y"]))
+    # The ledger has the joint member for whole rows alone. Subsets with it and without it are not alike: what it knows
+    # would count for whichever modality is left out.
+    leave = parts.has_joint and len(parts.names) > 2 and not as_deployed
+    predictions = np.stack([oof_predictions(parts.core, mask, joint=not leave) for mask in keep])
+    notes = _notes_of_ledger(parts)
+    said = _kept(parts, subsets, predictions, oof["y"], oof["present"], oof["sample_weight"], "ledger", 0, notes)
+    if leave:
+        everything = np.ones((len(parts.names), len(oof["y"])), dtype=bool)
+        said.whole = oof_predictions(parts.core, everything)[said.rows]
+        said.joint_gain = _joint_gain(parts, said)
+        gain, low, high = said.joint_gain
+        said.notes.append(
+            "The joint member is left out: the ledger has it for whole rows only. It adds "
+            f"{gain:.3f} ({low:.3f} to {high:.3f}) {_UNIT[parts.classify]} to all modalities together; whose merit "
+            'that is modality_ablation or modality_shapley with method="refit" can tell, which fits it for each subset.'
         )
-    return _kept(parts, subsets, predictions, oof["y"], oof["present"], oof["sample_weight"], "ledger", 0, notes)
+    return said
 
 
-def _by_hiding(parts: ModelParts, subsets: list[tuple[str, ...]], X: Any, codes: np.ndarray) -> SubsetPredictions:
+def _masks(parts: ModelParts, subsets: list[tuple[str, ...]], n_rows: int) -> list[np.ndarray]:
+    """Which modalities each subset keeps, for all rows."""
+    return [np.repeat(np.array([[name in subset] for name in parts.names]), n_rows, axis=1) for subset in subsets]
+
+
+def _joint_gain(parts: ModelParts, said: SubsetPredictions) -> tuple[float, float, float]:
+    """What the joint member adds to the score, with a bootstrap interval."""
+    keep = _masks(parts, [tuple(parts.names)], len(parts.core._oof["y"]))[0]
+    without = oof_predictions(parts.core, keep, joint=False)[said.rows]
+    metric = default_metric(parts.classify)
+    assert said.whole is not None
+    gain = row_values(said.whole, said.y, metric) - row_values(without, said.y, metric)
+    means = np.concatenate(
+        [
+            bootstrap_means(gain[:, None], resample_weights(len(gain), 100, seed), said.sample_weight)
+            for seed in range(10)
+        ]
+    )
+    low, high = interval(means)
+    return float(np.average(gain, weights=said.sample_weight)), float(low[0]), float(high[0])
+
+
+def _notes_of_ledger(parts: ModelParts) -> list[str]:
+    notes = []
+    if parts.core._oof["sample_weight"] is not None:
+        notes.append("Rows count with their sample_weight in fit.")
+    if hasattr(parts.fusion, "best_estimator_"):
+        notes.append("The model was chosen among others on these rows, so that its scores are optimistic.")
+    return notes
+
+
+def _by_hiding(
+    parts: ModelParts, subsets: list[tuple[str, ...]], X: Any, codes: np.ndarray, as_deployed: bool
+) -> SubsetPredictions:
     Z = parts.encode(X)
     present = parts.present(Z)
-    masks = [np.repeat(np.array([[name in subset] for name in parts.names]), len(codes), axis=1) for subset in subsets]
-    predictions = np.stack([parts.predict(parts.hide(Z, mask)) for mask in masks])
-    return _kept(parts, subsets, predictions, codes, present, None, "predict", 0, [])
+    masks = _masks(parts, subsets, len(codes))
+    if as_deployed:
+        predictions = np.stack([parts.predict(parts.hide(Z, mask)) for mask in masks])
+    else:
+        predictions = np.stack([parts.predict_with(Z, mask) for mask in masks])
+    return _kept(parts, subsets, predictions, codes, present, None, "predict", 0, _notes_of_rows(parts, codes))
+
+
+def _notes_of_rows(parts: ModelParts, codes: np.ndarray) -> list[str]:
+    """That the rows must be new; and that they are not, where their labels are those of fit."""
+    if parts.has_ledger and np.array_equal(codes, parts.core._oof["y"]):
+        return [
+            "The labels given are those of the rows of fit, in their order: if these are the same rows, the model "
+            "knows them, and the figures are too good. Without X and y they are out of fold."
+        ]
+    return ["X must be new to the model: rows that it was fitted on make it look better than it is."]
 
 
 def _by_fitting(parts, subsets, X, y, codes, cv, groups) -> SubsetPredictions:
@@ -193,6 +267,8 @@ def _by_fitting(parts, subsets, X, y, codes, cv, groups) -> SubsetPredictions:
                 filled.append((test, _prior(codes[train], len(test), n_classes)))
         predictions.append(mean_over_folds(filled, len(codes), n_classes))
     notes = [f"{n_fits} models were fitted: {len(splits)} folds of {sum(map(bool, subsets))} subsets."]
+    if parts.has_ledger and parts.core._oof["sample_weight"] is not None:
+        notes.append("The model was fitted with sample_weight; these fits and scores are without.")
     return _kept(parts, subsets, np.stack(predictions), codes, present, None, "refit", n_fits, notes)
 
 
@@ -204,16 +280,16 @@ def _prior(codes: np.ndarray, n_rows: int, n_classes: int) -> np.ndarray:
 
 def _fit_predict(parts: ModelParts, subset: tuple[str, ...], X: Any, y: np.ndarray, train, test, groups) -> np.ndarray:
     """Predictions for test rows of a clone that knows this subset alone and is fitted on the training rows."""
+    fusion = clone(parts.core).set_params(**_fewer(parts.core, subset))  # of a search what it has chosen
     with config_context(enable_metadata_routing=False):
         if isinstance(parts.model, Pipeline):
             model, name = clone(parts.model), parts.model.steps[-1][0]
-            model.set_params(**{f"{name}__{key}": value for key, value in _fewer(parts.fusion, subset).items()})
+            model.set_params(**{name: fusion})
             _drop(model, set(parts.names) - set(subset))
         else:
-            model, name, X = clone(parts.fusion), "", _named_table(parts, X)
-            model.set_params(**_fewer(parts.fusion, subset))
+            model, name, X = fusion, "", _named_table(parts, X)
             X = X[[column for column in X.columns if column.split(SEPARATOR, 1)[0] in subset]]
-        takes = groups is not None and "groups" in inspect.signature(parts.fusion.fit).parameters
+        takes = groups is not None and "groups" in inspect.signature(fusion.fit).parameters
         key = f"{name}__groups" if name else "groups"
         model.fit(take_rows(X, train), y[train], **({key: np.asarray(groups)[train]} if takes else {}))
     fitted = ModelParts(model)
@@ -239,9 +315,16 @@ def _fewer(fusion: Any, subset: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _drop(model: Pipeline, names: set[str]) -> None:
+    dropped = set()
     for _, step in model.steps[:-1]:
-        given = [name for name, _, _ in getattr(step, "transformers", [])]
-        step.set_params(**{name: "drop" for name in names if name in given})
+        given = names & {name for name, _, _ in getattr(step, "transformers", [])}
+        step.set_params(**{name: "drop" for name in given})
+        dropped |= given
+    if dropped != names:
+        raise ValueError(
+            f'method="refit" cannot leave out {sorted(names - dropped)}: no step of the pipeline has a transformer of '
+            "that name. make_fusion_pipeline makes pipelines that have; a fusion estimator alone will do, too."
+        )
 
 
 def _named_table(parts: ModelParts, X: Any) -> pd.DataFrame:

@@ -57,7 +57,10 @@ class _DecisionFusion(EstimatorsFusion):
         groups = self._read_groups(groups, len(blocks))
         splits = make_splits(self.cv, y, groups, classify=self._classify)
         labels = self.classes_.tolist() if self._classify else []
-        ledger = Ledger(y, splits, weight, labels, n_jobs=self.n_jobs, keep_folds=not self.refit, groups=groups)
+        own = self._read_weight(sample_weight, blocks)
+        ledger = Ledger(
+            y, splits, weight, labels, n_jobs=self.n_jobs, keep_folds=not self.refit, groups=groups, row_weight=own
+        )
         self._fit_members(blocks, ledger)
 
     def _fit_members(self, blocks: Blocks, ledger: Ledger) -> None:
@@ -176,8 +179,8 @@ class _DecisionFusion(EstimatorsFusion):
         self._learn_certainty(fused, ledger)
         self.oof_predictions_ = P.astype(np.float32) if self._classify else P
         present = blocks.present[[blocks.names.index(name) for name in self._used_blocks()]]
-        weight, kept = ledger.sample_weight, [(test, pool) for _, test, pool in pools]
-        self._oof = {"y": ledger.y, "sample_weight": weight, "present": present, "pools": kept}
+        kept = [(test, pool, self._certainty_without(fused, train, test, ledger)) for train, test, pool in pools]
+        self._oof = {"y": ledger.y, "sample_weight": ledger.row_weight, "present": present, "pools": kept}
         self._pattern_scores = expected_scores(self)
 
     def _pool(self) -> BasePool:
@@ -196,8 +199,11 @@ class _DecisionFusion(EstimatorsFusion):
 
     # ------------------------------------------------------------------ predict
 
-    def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions of all members for new rows, and which members each row has."""
+    def _outputs(self, X: Any, joint_rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions of all members for new rows, and which members each row has.
+
+        `joint_rows` says in which rows the joint member takes part, by default those of patterns that it knows.
+        """
         check_is_fitted(self, "combiner_")
         blocks = self._read(X, reset=False)
         self._check_partial(blocks, self._partial_blocks())
@@ -206,7 +212,8 @@ class _DecisionFusion(EstimatorsFusion):
         P, mask = np.full(shape, np.nan), np.zeros(shape[:2], dtype=bool)
         for m, block in enumerate(self.member_blocks_):
             if self._is_joint(block):
-                data, mask[m] = blocks.side_by_side(self._joint_blocks()), self._joint_rows(blocks)
+                data = blocks.side_by_side(self._joint_blocks())
+                mask[m] = self._joint_rows(blocks) if joint_rows is None else joint_rows
             else:
                 data, mask[m] = blocks.data[block], blocks.present[blocks.names.index(block)]
             if mask[m].all():
@@ -381,9 +388,14 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         self.temperature_ = float(self._calibration[0]) if self._calibration.ndim == 1 else 1.0
         filled = []
         for train, test in ledger.splits:
-            others, test = np.setdiff1d(np.intersect1d(train, rows), test), np.intersect1d(test, rows)
-            filled.append((test, self._calibrate(fused[test], self._fit_calibration(fused, others, ledger))))
+            test = np.intersect1d(test, rows)
+            filled.append((test, self._calibrate(fused[test], self._certainty_without(fused, train, test, ledger))))
         self.oof_proba_ = mean_over_folds(filled, len(ledger.y), ledger.n_classes).astype(np.float32)
+
+    def _certainty_without(self, fused, train, test, ledger):
+        """The calibration, fitted without the rows of a test part."""
+        rows = np.flatnonzero(np.isfinite(fused).all(axis=1))
+        return self._fit_calibration(fused, np.setdiff1d(np.intersect1d(train, rows), test), ledger)
 
     def _fit_calibration(self, fused, rows, ledger):
         """A temperature, as an array of shape (1,), or the coefficients of sigmoids."""
@@ -413,7 +425,10 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         ndarray of shape (n_samples, n_classes)
             The class frequencies for a row with no block at all.
         """
-        P, mask = self._outputs(X)
+        return self._fuse(*self._outputs(X))
+
+    def _fuse(self, P, mask):
+        """What the combiner makes of the members' predictions for new rows."""
         fused = self.combiner_.pool(P, mask)
         some = mask.any(axis=0)
         if some.any():
@@ -518,6 +533,9 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
     def _learn_certainty(self, fused, ledger):
         self.oof_fused_ = fused
 
+    def _certainty_without(self, fused, train, test, ledger):
+        return None  # numbers have no temperature
+
     def predict(self, X):
         """Fused prediction of each row.
 
@@ -530,5 +548,8 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         ndarray of shape (n_samples,)
             The mean of `y` for a row with no block at all.
         """
-        P, mask = self._outputs(X)
+        return self._fuse(*self._outputs(X))
+
+    def _fuse(self, P, mask):
+        """What the combiner makes of the members' predictions for new rows."""
         return self.combiner_.combine(P, mask)

@@ -157,12 +157,27 @@ class Ledger:
         Whether to keep the estimators of the folds.
     deadline : float, optional
         `time.time` after which no fit is started.
+    row_weight : ndarray of shape (n_samples,), optional
+        What a row counts in scores that the user reads: `sample_weight` without the weights of the classes.
     """
 
-    def __init__(self, y, splits, sample_weight, labels, *, groups=None, n_jobs=None, keep_folds=False, deadline=None):
+    def __init__(
+        self,
+        y,
+        splits,
+        sample_weight,
+        labels,
+        *,
+        groups=None,
+        n_jobs=None,
+        keep_folds=False,
+        deadline=None,
+        row_weight=None,
+    ):
         self.y = y
         self.splits = splits
         self.sample_weight = sample_weight
+        self.row_weight = row_weight
         self.labels = list(labels)
         self.groups = None if groups is None else np.asarray(groups)
         self.n_jobs = n_jobs

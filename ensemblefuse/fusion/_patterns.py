@@ -55,7 +55,7 @@ def possible_members(fusion: Any, blocks: Blocks) -> np.ndarray:
     return np.unique(sets, axis=0)
 
 
-def oof_predictions(fusion: Any, keep: np.ndarray) -> np.ndarray:
+def oof_predictions(fusion: Any, keep: np.ndarray, *, joint: bool = True) -> np.ndarray:
     """Fused out-of-fold predictions of the rows of fit, as if they held only some of their blocks; fits nothing.
 
     The joint member takes part in rows that lose none of its blocks: its predictions for other rows saw more.
@@ -65,6 +65,8 @@ def oof_predictions(fusion: Any, keep: np.ndarray) -> np.ndarray:
     fusion : fitted decision-level fusion
     keep : ndarray of shape (n_blocks, n_samples), dtype bool
         Which blocks to keep, in the order of ``fusion._used_blocks()``. One that a row never held stays missing.
+    joint : bool
+        Whether the joint member takes part at all.
 
     Returns
     -------
@@ -72,16 +74,18 @@ def oof_predictions(fusion: Any, keep: np.ndarray) -> np.ndarray:
         The class frequencies, or the mean, in rows that keep nothing. NaN in rows of no test fold.
     """
     P, mask = np.asarray(fusion.oof_predictions_, dtype=float), _mask_of(fusion, keep)
+    if not joint:
+        mask &= ~np.array([[fusion._is_joint(block)] for block in fusion.member_blocks_])
     filled = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingModalityWarning)
-        for test, pool in fusion._oof["pools"]:
-            filled.append((test, pool.pool(P[:, test], mask[:, test])))
-    fused = mean_over_folds(filled, P.shape[1], P.shape[2] if P.ndim == 3 else 0)
-    some = mask.any(axis=0) & np.isfinite(fused if P.ndim == 2 else fused[:, 0])
-    if P.ndim == 3 and some.any():
-        fused[some] = fusion._calibrate(fused[some])
-    return fused
+        for test, pool, certainty in fusion._oof["pools"]:
+            fused = pool.pool(P[:, test], mask[:, test])
+            some = mask[:, test].any(axis=0)
+            if certainty is not None and some.any():
+                fused[some] = fusion._calibrate(fused[some], certainty)
+            filled.append((test, fused))
+    return mean_over_folds(filled, P.shape[1], P.shape[2] if P.ndim == 3 else 0)
 
 
 def _mask_of(fusion: Any, keep: np.ndarray) -> np.ndarray:

@@ -178,7 +178,16 @@ class FusionSearchCV(BaseFusion):
         labels = self.classes_.tolist() if self._classify else []
         candidates = self._strategies()
         fold_models = any(isinstance(c, DECISION) and not c.refit for c in candidates.values())
-        ledger = Ledger(codes, splits, weight, labels, groups=groups, n_jobs=self.n_jobs, keep_folds=fold_models)
+        ledger = Ledger(
+            codes,
+            splits,
+            weight,
+            labels,
+            groups=groups,
+            n_jobs=self.n_jobs,
+            keep_folds=fold_models,
+            row_weight=weight,
+        )
         table = SearchTable(X, blocks)
         runs = self._score_all(candidates, table, ledger, start)
         self._choose(runs)

@@ -102,7 +102,7 @@ def disagreement_clusters(model: Any, X: Any = None, y: Any = None, *, n_cluster
         raise ValueError(f"n_clusters must be an int of at least 1; got {n_clusters!r}.")
     if (X is None) != (y is None):
         raise ValueError("give X and y together, or neither.")
-    said = predict_subsets(model, [*([name] for name in parts.names), parts.names], X, y)
+    said = predict_subsets(model, [*([name] for name in parts.names), parts.names], X, y, as_deployed=True)
     assert said.classes is not None
     codes = np.stack([said.of([name]).argmax(axis=1) for name in parts.names])
     fused = said.of(parts.names)

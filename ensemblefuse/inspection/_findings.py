@@ -156,6 +156,11 @@ class CheckData:
         """What the predictions with a subset are worth in each row, the greater the better."""
         return row_values(self.said.of(subset), self.said.y, metric or default_metric(self.parts.classify))
 
+    @property
+    def deployed(self) -> np.ndarray:
+        """What the predictions of the model as it is are worth in each row."""
+        return row_values(self.said.deployed, self.said.y, default_metric(self.parts.classify))
+
     @cached_property
     def draws(self) -> np.ndarray:
         groups = self.groups[self.said.rows] if self.groups is not None and self.said.method == "ledger" else None

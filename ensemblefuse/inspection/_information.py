@@ -139,7 +139,9 @@ def modality_information(
             f"the model has {len(parts.classes)} classes, which make {len(parts.classes) ** 3} combinations; up to "
             f"{_MOST_CELLS} are solved. Merge classes, and give these labels to partial_information."
         )
-    said = predict_subsets(model, [(name,) for name in parts.names], X, y, method=method, cv=cv, groups=groups)
+    said = predict_subsets(
+        model, [(name,) for name in parts.names], X, y, method=method, cv=cv, groups=groups, as_deployed=True
+    )
     labels, weight = said.predictions.argmax(axis=-1), said.sample_weight
     rows = {}
     for i, j in combinations(range(len(parts.names)), 2):

@@ -143,8 +143,8 @@ class ModalityInteractions(TableResult):
         for (one, other), number in table["interaction"].items():
             self.matrix.loc[one, other] = self.matrix.loc[other, one] = number
         notes = list(said.notes)
-        if n > 2 and said.method == "ledger" and notes:
-            notes.append("Where the joint member knows synergy of a pair, these figures understate it for that reason.")
+        if said.joint_gain is not None:
+            notes.append("Synergy that the joint member alone knows is not in these figures.")
         caption = f"Shapley interactions of {n} modalities ({worth.caption})"
         order = table["interaction"].abs().sort_values(ascending=False, kind="stable").index
         super().__init__(table.loc[order], caption, notes)

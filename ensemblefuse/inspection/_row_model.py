@@ -64,14 +64,18 @@ class RowModel:
 
     def value(self, Z: Any) -> np.ndarray:
         """Log-odds of the target class, or the prediction in regression: shape (n_samples,)."""
-        said = self.parts.predict(Z)
+        return self._scale(self.parts.predict(Z))
+
+    def _scale(self, said: np.ndarray) -> np.ndarray:
         return said if self.code is None else log_odds(said, self.code)
 
     def of_subsets(self, subsets: list[tuple[str, ...]]) -> np.ndarray:
         """The value with each subset of the modalities, all in one batch."""
         keep = np.array([[name in subset for subset in subsets] for name in self.parts.names])
         rows = [0] * len(subsets)
-        return self.value(self.parts.hide(self.Z[rows] if isinstance(self.Z, np.ndarray) else self.Z.iloc[rows], keep))
+        return self._scale(
+            self.parts.predict_with(self.Z[rows] if isinstance(self.Z, np.ndarray) else self.Z.iloc[rows], keep)
+        )
 
     # ------------------------------------------------------------------ one modality replaced
 

@@ -93,10 +93,10 @@ class Evidence:
                     f"{type(self.parts.core).__name__} keeps no out-of-fold predictions of its modalities, and what it "
                     "says of the rows that it was fitted on is no measure of it. Make the report with rows new to it."
                 )
-            return predict_subsets(self.model, subsets, method="ledger")
+            return predict_subsets(self.model, subsets, method="ledger", as_deployed=True)
         if self.classify and not hasattr(self.parts.fusion, "predict_proba"):
             raise Unavailable(f"{type(self.parts.fusion).__name__} with its estimator has no probabilities.")
-        return predict_subsets(self.parts.fusion, subsets, self.Z, self.y, method="predict")
+        return predict_subsets(self.parts.fusion, subsets, self.Z, self.y, method="predict", as_deployed=True)
 
     @cached_property
     def predictions(self) -> np.ndarray:

@@ -48,14 +48,24 @@ def answer(evidence: Evidence) -> str:
         rises = _listed([f"{_effect(row)}" for _, row in helps.iterrows()])
         each = " each in turn" if len(helps) > 1 else " it"
         sentences.append(f"{_capital(_listed(helps.index))} {ends} keep: without{each} the {unit} rises by {rises}.")
+    joint = evidence.ablation.joint_gain
+    together = joint is not None and joint[1] > 0
     if len(hurts):
         falls = _listed([_effect(-row) for _, row in hurts.iterrows()])
-        sentences.append(f"Without {_listed(hurts.index)} the {unit} falls by {falls}: better leave it out.")
+        advice = "" if together else ": better leave it out"
+        sentences.append(f"Without {_listed(hurts.index)} the {unit} falls by {falls}{advice}.")
     if len(unclear):
         sentences.append(
             f"For {_listed(unclear.index)} no gain can be told beside the others."
             if sentences
-            else "No modality can be told to matter while the others are there: each can be spared."
+            else "No modality can be told to matter while the others are there"
+            + (" in a model of its own." if together else ": each can be spared.")
+        )
+    if joint is not None and together:
+        gain = pd.Series({"loss": joint[0], "low": joint[1], "high": joint[2]})
+        sentences.append(
+            f"The joint model over all of them lowers the {unit} by another {_effect(gain)}; whose merit that is these "
+            "figures do not tell."
         )
     return " ".join(sentences)
 
