@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, NuSVC
 
 from ensemblefuse import (
     BlockPCA,
@@ -127,3 +127,13 @@ def test_bars_of_different_units_say_so(three):
     ax = shap_by_modality(model, X, n_resamples=20).plot().ax_
     assert "each bar in its own unit" in ax.get_xlabel()
     assert {"image, probability", "text, log-odds"} <= {label.get_text() for label in ax.get_yticklabels()}
+
+
+@pytest.mark.parametrize("head", [SVC(kernel="linear"), NuSVC(kernel="linear")])
+def test_pairs_of_classes_do_not_pass_for_classes(three, head):
+    X, y = three  # three classes make three pairs
+    with pytest.raises(TypeError, match=rf"{type(head).__name__} is fitted one class against one; take LinearSVC"):
+        shap_by_modality(FeatureFusionClassifier(head).fit(X, y), X)
+    two = y != "class 2"
+    said = shap_by_modality(FeatureFusionClassifier(head).fit(X[two], y[two]), X[two])
+    assert (said.table["unit"] == "decision value").all()

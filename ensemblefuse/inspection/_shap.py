@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC, NuSVC
 
 from ensemblefuse._display import BaseDisplay
 from ensemblefuse._optional import import_optional
@@ -269,6 +270,11 @@ def _renamed(step: Any, columns: list[str], n_blocks: int) -> list[str]:
 
 def _values(shap: Any, head: Any, Z: np.ndarray, n_classes: int) -> tuple[np.ndarray, str]:
     coef = getattr(head, "coef_", None)
+    if coef is not None and isinstance(head, (SVC, NuSVC)) and n_classes > 2:
+        # One row of coef_ a pair of classes; of three classes there are three pairs, which would pass for classes.
+        raise _CannotExplainError(
+            f"{type(head).__name__} is fitted one class against one; take LinearSVC or LogisticRegression"
+        )
     if coef is not None and np.atleast_2d(coef).shape in ((1, Z.shape[1]), (n_classes, Z.shape[1])):
         # All rows are the background; shap would draw 100 of them.
         background = shap.maskers.Independent(Z, max_samples=len(Z))
