@@ -20,6 +20,7 @@ from ensemblefuse import (
     FusionSearchCV,
     MeanPool,
     make_fusion_pipeline,
+    modality_shapley,
 )
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
@@ -230,6 +231,36 @@ def test_a_wrong_question_says_what_to_do(fitted, gaps, change, message):
 def test_a_label_that_the_model_never_saw_is_named(fitted, gaps):
     with pytest.raises(ValueError, match=r"y holds \['class 9'\], which the model never saw"):
         predict_subsets(fitted, [["image"]], gaps[0], np.where(gaps[1] == "class 0", "class 9", gaps[1]))
+
+
+@pytest.mark.parametrize("lost", [None, np.nan, pd.NA])
+def test_rows_without_a_label_are_named(fitted, gaps, lost):
+    y = gaps[1].astype(object)
+    y[[3, 7]] = lost
+    for given in (y, y.tolist(), pd.Series(y)):
+        with pytest.raises(ValueError, match=r"y is missing in 2 of 120 rows \(positions \[3, 7\]\); leave these"):
+            ModelParts(fitted).encode_labels(given)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, r"y is missing in 7 of 120 rows \(positions \[0, 1, 2, 3, 4\], ...\)"),
+        (-np.inf, "y is infinite in 7 of 120 rows"),
+        ("low", r"y must hold numbers for a regressor; it holds 'low' in 7 of 120 rows"),
+    ],
+)
+def test_a_target_of_regression_that_is_no_number_is_named(gaps, value, message):
+    X, y = gaps[0], np.arange(120.0)
+    model = DecisionFusionRegressor(Ridge(), cv=3).fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        modality_shapley(model, X, [value] * 7 + y[7:].tolist())
+
+
+def test_a_target_of_several_columns_is_refused(fitted, gaps):
+    with pytest.raises(ValueError, match=r"y must hold one value a row; got shape \(120, 2\)"):
+        ModelParts(fitted).encode_labels(np.column_stack([gaps[1], gaps[1]]))
+    assert len(ModelParts(fitted).encode_labels(gaps[1][:, None])) == 120
 
 
 def test_what_predictions_are_worth():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -166,16 +167,45 @@ class ModelParts:
         Raises
         ------
         ValueError
-            If a label is none of the model's classes.
+            If a value is missing, a label none of the model's classes, or a number of regression none or infinite.
         """
-        y = np.asarray(y)
+        y = _one_a_row(y)
         if self.classes is None:
-            return y.astype(float)
+            return _numbers(y)
         place = {label: i for i, label in enumerate(self.classes.tolist())}
         unknown = sorted({label for label in y.tolist() if label not in place}, key=str)
         if unknown:
             raise ValueError(f"y holds {unknown[:5]}, which the model never saw; it knows {self.classes.tolist()}.")
         return np.array([place[label] for label in y.tolist()])
+
+
+def _one_a_row(y: Any) -> np.ndarray:
+    """`y` as an array of shape (n_rows,) without missing values."""
+    # Cell by cell: numpy would make texts of numbers and of NaN that stand beside texts in a list.
+    y = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1:
+        raise ValueError(f"y must hold one value a row; got shape {y.shape}.")
+    lost = np.asarray(pd.isna(y))
+    if lost.any():
+        raise ValueError(f"y is missing in {_where(lost)}; leave these rows out.")
+    return y
+
+
+def _numbers(y: np.ndarray) -> np.ndarray:
+    strange = np.array([not isinstance(value, Real) for value in y.tolist()], dtype=bool)
+    if strange.any():
+        raise ValueError(f"y must hold numbers for a regressor; it holds {y[strange][0]!r} in {_where(strange)}.")
+    numbers = y.astype(float)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"y is infinite in {_where(~np.isfinite(numbers))}; leave these rows out.")
+    return numbers
+
+
+def _where(rows: np.ndarray) -> str:
+    """How many rows, and the first positions of them."""
+    places = np.flatnonzero(rows)
+    return f"{len(places)} of {len(rows)} rows (positions {places[:5].tolist()}{', ...' if len(places) > 5 else ''})"
 
 
 def replace_columns(table: pd.DataFrame, positions: np.ndarray, block: pd.DataFrame) -> pd.DataFrame:

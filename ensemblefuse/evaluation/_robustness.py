@@ -282,10 +282,7 @@ def _check_seed(random_state: Any) -> int:
 def _check_y(parts: ModelParts, X: pd.DataFrame, y: Any) -> np.ndarray:
     if len(np.asarray(y)) != len(X):
         raise ValueError(f"X has {len(X)} rows and y {len(np.asarray(y))}.")
-    codes = parts.encode_labels(y)
-    if not np.isfinite(codes).all():
-        raise ValueError(f"y is missing or infinite in {int((~np.isfinite(codes)).sum())} rows; leave these rows out.")
-    return codes
+    return parts.encode_labels(y)
 
 
 def _per_row(values: Any, name: str, n_rows: int) -> np.ndarray | None:
