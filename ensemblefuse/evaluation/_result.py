@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 __all__ = ["TableResult"]
@@ -55,8 +56,26 @@ class TableResult:
         return str(self)
 
     def _repr_html_(self) -> str:
-        style = self._shown().style.format(precision=3, na_rep="–", escape="html")
-        for axis in ("index", "columns"):
-            style = style.format_index(escape="html", axis=axis)
-        table = style.set_caption(html.escape(self.caption)).to_html()
-        return table + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+        page = _table_html(self._shown()).replace(">", f"><caption>{html.escape(self.caption)}</caption>", 1)
+        return page + "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
+
+
+def _table_html(table: pd.DataFrame) -> str:
+    """Texts are escaped here: pandas leaves labels, names and objects that are no `str` as they are."""
+    cells = [[_cell_html(cell) for cell in row] for row in table.astype(object).to_numpy()]
+    shown = pd.DataFrame(cells, _axis_html(table.index), _axis_html(table.columns), dtype=object)
+    with pd.option_context("display.max_colwidth", None):
+        return shown.to_html(escape=False, border=0)
+
+
+def _axis_html(axis: pd.Index) -> pd.Index:
+    names = [None if name is None else _cell_html(name) for name in axis.names]
+    if isinstance(axis, pd.MultiIndex):
+        return pd.MultiIndex.from_tuples([tuple(map(_cell_html, label)) for label in axis], names=names)
+    return pd.Index([_cell_html(label) for label in axis], dtype=object, name=names[0])
+
+
+def _cell_html(cell: Any) -> str:
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return "–"
+    return f"{cell:.3f}" if isinstance(cell, (float, np.floating)) else html.escape(str(cell))
