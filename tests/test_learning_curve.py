@@ -9,8 +9,11 @@ from conftest import make_blocks
 from numpy.testing import assert_allclose
 from sklearn import config_context, model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
 from test_encoder_base import CountingEncoder
 
 import ensemblefuse
@@ -99,6 +102,16 @@ def test_groups_stay_together_and_reach_the_inner_splits_row_by_row(routing):
         assert [of_row[value] for value in first] == groups.tolist()
     with pytest.raises(ValueError, match="on both sides of a split"):
         learning_curve(MODEL, X, y, cv=StratifiedKFold(3, shuffle=True, random_state=0), groups=patient)
+
+
+def test_steps_after_the_encoders_may_need_the_target_or_lack():
+    X, y = make_blocks(n=60)
+    for model in (
+        make_pipeline(SelectKBest(f_classif, k=3), LogisticRegression()),
+        make_pipeline(LogisticRegression()),
+        make_pipeline(ColumnTransformer([("best", SelectKBest(k=3), list(X))]), LogisticRegression()),
+    ):
+        assert learning_curve(model, X, y, train_sizes=[20, 40], cv=3).table["score"].notna().all()
 
 
 def test_rows_are_encoded_once_before_anything_is_timed():

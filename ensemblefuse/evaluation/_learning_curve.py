@@ -9,11 +9,13 @@ import pandas as pd
 from scipy import stats
 from sklearn import model_selection
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import get_config
 from ensemblefuse._display import MUTED, PALETTE, BaseDisplay, new_axes
 from ensemblefuse._optional import import_optional
+from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.evaluation._inputs import kind_of_models, read_y
 from ensemblefuse.evaluation._models import log_loss_of, with_groups
 from ensemblefuse.evaluation._result import TableResult
@@ -153,7 +155,7 @@ def learning_curve(
     splits = sorted(make_splits(cv, codes, groups, classify=classify), key=lambda split: len(split[0]))
     if scoring is None:
         scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
-    notes = _encode_all(model, X)
+    notes = _encode_all(model, X, y)
     routed, params = with_groups(model, groups)
     sizes, in_sample, scores, seconds, _ = model_selection.learning_curve(
         routed,
@@ -173,7 +175,7 @@ def learning_curve(
     return LearningCurve(sizes, scores, in_sample, seconds, name, len(X), notes)
 
 
-def _encode_all(model: Any, X: Any) -> list[str]:
+def _encode_all(model: Any, X: Any, y: np.ndarray) -> list[str]:
     """Fill the cache; notes if seconds of encoding will be in those of the fits all the same."""
     last = model[-1] if isinstance(model, Pipeline) else model
     if getattr(last, "_encodes", False):
@@ -182,7 +184,10 @@ def _encode_all(model: Any, X: Any) -> list[str]:
         return []
     if get_config()["cache"] is None:
         return ["The cache is off: the seconds of a fit hold those of encoding its rows."]
-    clone(model[:-1]).fit_transform(X)
+    # Encoders see the raw rows, and nothing else is cached: later steps are those of the fits.
+    first = next((step for _, step in model.steps[:-1] if step not in (None, "passthrough")), None)
+    if isinstance(first, (ColumnTransformer, BaseEncoder)):
+        clone(first).fit_transform(X, y)
     return []
 
 
