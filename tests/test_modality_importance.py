@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_table(fitted, halves):
     [
         ({"metric": "r2"}, "metric must be one of"),
         ({"n_repeats": 0}, "n_repeats must be at least 1; got 0"),
-        ({"groups": [1]}, "groups has 1 entries; X has 120 rows"),
+        ({"groups": [1]}, "groups has 1 values for the 120 rows"),
         ({"confidence_level": 2}, "confidence_level must be between"),
     ],
 )

@@ -93,7 +93,7 @@ def test_groups_make_intervals_wider_where_rows_of_a_group_agree():
     apart = width(modality_shapley(model).table)
     together = width(modality_shapley(model, groups=patient).table)
     assert together > 1.4 * apart  # twice, in the limit
-    with pytest.raises(ValueError, match="groups has 3 entries; there are 240 rows"):
+    with pytest.raises(ValueError, match="groups has 3 values for the 240 rows of fit"):
         modality_shapley(model, groups=[1, 2, 3])
 
 

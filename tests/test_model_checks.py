@@ -211,7 +211,7 @@ def test_the_model_is_asked_and_not_fitted(clean, monkeypatch):
     ("change", "message"),
     [
         ({"X": "short"}, "X must hold the 300 rows of fit; it has 10"),
-        ({"groups": [1, 2]}, "groups must hold one value for each of 300 rows"),
+        ({"groups": [1, 2]}, "groups has 2 values for the 300 rows"),
         ({"X_test": "short", "y_test": [0, 1]}, "X_test has 10 rows and y_test 2"),
         ({"y_test": [0, 1]}, "y_test is given without X_test"),
     ],

@@ -315,7 +315,7 @@ def test_rows_weights_and_groups(model, media):
         ({"random_state": None}, "random_state must be a whole number"),
         ({"metric": "squared_error"}, "metric must be one of"),
         ({"n_rows": 0}, "n_rows must be"),
-        ({"sample_weight": [1, 2]}, "sample_weight must hold one value for each of the 40 rows"),
+        ({"sample_weight": [1, 2]}, "sample_weight has 2 values for the 40 rows"),
         ({"confidence_level": 2}, "confidence_level must be between"),
     ],
 )

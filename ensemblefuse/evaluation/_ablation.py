@@ -10,11 +10,11 @@ import pandas as pd
 
 from ensemblefuse._display import MUTED, PALETTE, BaseDisplay
 from ensemblefuse.evaluation._bootstrap import interval
+from ensemblefuse.evaluation._inputs import groups_for
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores, score_name
 from ensemblefuse.evaluation._subsets import SubsetPredictions, all_subsets, predict_subsets, row_values
-from ensemblefuse.table import to_frame
 
 __all__ = ["ModalityAblation", "ModalityAblationDisplay", "modality_ablation"]
 
@@ -152,10 +152,11 @@ def modality_ablation(
     parts = ModelParts(model)
     metric = read_metric(metric, parts.classify)
     chosen = _chosen(subsets, parts.names)
+    groups = groups_for(groups, parts, X, method)
     said = predict_subsets(model, chosen, X, y, method=method, cv=cv, groups=groups)
     stacked = said.predictions if said.whole is None else np.concatenate([said.predictions, said.whole[None]])
     values = row_values(stacked, said.y, metric).T
-    units = _groups_of(groups, said, parts, X)
+    units = None if groups is None else groups[said.rows]
     means = resampled_scores(values, n_resamples, random_state, said.sample_weight, units)
     subsets_of = {_label(subset, parts.names): subset for subset in said.subsets}
     labels = [*subsets_of, *[WITH_JOINT] * (said.whole is not None)]
@@ -207,20 +208,6 @@ def _label(subset: tuple[str, ...], names: list[str]) -> str:
     if len(subset) == len(names) - 1:
         return f"without {next(name for name in names if name not in subset)}"
     return " + ".join(subset)
-
-
-def _groups_of(groups: Any, said: SubsetPredictions, parts: ModelParts, X: Any) -> np.ndarray | None:
-    """Groups of the scored rows."""
-    if groups is None:
-        return None
-    if said.method == "ledger":
-        n_rows = len(parts.core._oof["y"])
-    else:
-        n_rows = len(X if isinstance(X, np.ndarray) else to_frame(X))
-    if len(groups) != n_rows:
-        rows = "rows of fit" if said.method == "ledger" else "rows of X"
-        raise ValueError(f"groups has {len(groups)} values for the {n_rows} {rows}.")
-    return np.asarray(groups)[said.rows]
 
 
 def _table(said: SubsetPredictions, scores: np.ndarray, means: np.ndarray, level: float, labels: list[str]) -> Any:

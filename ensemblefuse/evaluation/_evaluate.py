@@ -14,9 +14,10 @@ from sklearn.utils.validation import check_array
 
 from ensemblefuse.evaluation._bootstrap import interval, resample_weights
 from ensemblefuse.evaluation._evaluation import ModelEvaluation
+from ensemblefuse.evaluation._inputs import read_groups, read_weight
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
 from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column, read_weight
+from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
 from ensemblefuse.fusion import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.table import to_frame
 
@@ -132,7 +133,7 @@ def evaluate_model(
     else:
         rows, present, frame = _new_rows(parts, X, y, sample_weight)
         rows.slices = read_by(by, frame, len(rows.y))
-    rows.groups = read_column(groups, "groups", len(rows.y))
+    rows.groups = read_groups(groups, len(rows.y))
     if present is not None:
         rows.slices["modalities"] = name_patterns(present, parts.names)
     what = (
@@ -195,7 +196,7 @@ def evaluate_predictions(
         rows = _read_classes(y, predictions, classes)
     n = len(rows.y)
     rows.sample_weight = read_weight(sample_weight, n)
-    rows.groups = read_column(groups, "groups", n)
+    rows.groups = read_groups(groups, n)
     rows.slices = read_by(by, None, n)
     if present is not None:
         if not isinstance(present, Mapping):

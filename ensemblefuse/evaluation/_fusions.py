@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ensemblefuse._config import show_progress
 from ensemblefuse.compose import make_fusion_pipeline
 from ensemblefuse.evaluation._comparison import FusionComparison
-from ensemblefuse.evaluation._inputs import kind_of_models, read_y
+from ensemblefuse.evaluation._inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.evaluation._models import log_loss_of
 from ensemblefuse.evaluation._paired import check_rope
 from ensemblefuse.fusion import (
@@ -130,7 +130,7 @@ def compare_fusions(
         classify = kind_of_models(candidates, "candidates")
     X = to_frame(X)
     y = read_y(y, len(X), classify=classify)
-    groups = None if groups is None else np.asarray(groups)
+    groups = read_groups(groups, len(X))
     if scoring is None:
         scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
     encode = make_fusion_pipeline(modalities)[:-1]

@@ -1,4 +1,4 @@
-"""What is checked before any model is fitted. Floor 4."""
+"""What is checked before any model is fitted or asked. Floor 4."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pandas as pd
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
-__all__ = ["kind_of_models", "read_y"]
+from ensemblefuse.table import to_frame
+
+__all__ = ["groups_for", "kind_of_models", "name_rows", "read_groups", "read_weight", "read_y"]
 
 
 def kind_of_models(models: Any, what: str) -> bool:
@@ -103,3 +105,81 @@ def _read_numbers(y: np.ndarray) -> np.ndarray:
     if not np.isfinite(numbers).all():
         raise ValueError(f"y is infinite in {int((~np.isfinite(numbers)).sum())} rows; leave these rows out.")
     return numbers
+
+
+def name_rows(rows: np.ndarray) -> str:
+    """How many rows of a mask, and the positions of the first ones."""
+    places = np.flatnonzero(rows)
+    return f"{len(places)} of {len(rows)} rows (positions {places[:5].tolist()}{', ...' if len(places) > 5 else ''})"
+
+
+def read_groups(groups: Any, n_rows: int, rows: str = "rows") -> np.ndarray | None:
+    """Groups of the rows, which numpy can sort.
+
+    Parameters
+    ----------
+    groups : array of shape (n_rows,), optional
+    n_rows : int
+    rows : str
+        What the rows are, for messages.
+
+    Raises
+    ------
+    ValueError
+        If there is not one value a row, a value is missing, or values are of several types.
+    """
+    values = _read_values(groups, "groups", n_rows, rows)
+    if values is None or values.dtype != object:
+        return values
+    kinds = sorted({type(value).__name__ for value in values.tolist()})
+    if len(kinds) > 1:
+        raise ValueError(f"groups mixes values of the types {kinds}; make them one type, as in groups.astype(str).")
+    return np.array(values.tolist())
+
+
+def read_weight(sample_weight: Any, n_rows: int) -> np.ndarray | None:
+    """Weights of the rows, dtype float.
+
+    Raises
+    ------
+    ValueError
+        If there is not one value a row, or values are no finite numbers of at least 0, or all 0.
+    """
+    values = _read_values(sample_weight, "sample_weight", n_rows, "rows")
+    if values is None:
+        return None
+    wrong = np.array([not isinstance(value, Real) or not 0 <= value < np.inf for value in values.tolist()])
+    if wrong.any():
+        raise ValueError(
+            f"sample_weight must hold finite numbers of at least 0; it holds {values[wrong].tolist()[0]!r} in "
+            f"{name_rows(wrong)}."
+        )
+    weight = values.astype(float)
+    if not weight.any():
+        raise ValueError("sample_weight is 0 in every row.")
+    return weight
+
+
+def groups_for(groups: Any, parts: Any, X: Any, method: str) -> np.ndarray | None:
+    """Groups of the rows that `predict_subsets` will read: those of fit, or those of X."""
+    ledger = method == "ledger" or (method == "auto" and X is None)
+    if groups is None or (X is None and not ledger) or (ledger and not parts.has_ledger):
+        return None  # what lacks here `predict_subsets` says
+    if ledger:
+        return read_groups(groups, len(parts.core._oof["y"]), "rows of fit")
+    return read_groups(groups, len(X if isinstance(X, np.ndarray) else to_frame(X)), "rows of X")
+
+
+def _read_values(values: Any, what: str, n_rows: int, rows: str) -> np.ndarray | None:
+    if values is None:
+        return None
+    # Cell by cell: numpy would make a text of a missing value that stands beside texts in a list.
+    values = np.array(values, dtype=object) if isinstance(values, (list, tuple)) else np.asarray(values)
+    if values.ndim != 1:
+        raise ValueError(f"{what} must hold one value for each of the {n_rows} {rows}; got shape {values.shape}.")
+    if len(values) != n_rows:
+        raise ValueError(f"{what} has {len(values)} values for the {n_rows} {rows}.")
+    lost = np.asarray(pd.isna(values))
+    if lost.any():
+        raise ValueError(f"{what} is missing in {name_rows(lost)}; give each row one, or leave these rows out.")
+    return values

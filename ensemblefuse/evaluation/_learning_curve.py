@@ -16,7 +16,7 @@ from ensemblefuse._config import get_config
 from ensemblefuse._display import MUTED, PALETTE, BaseDisplay, new_axes
 from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.evaluation._inputs import kind_of_models, read_y
+from ensemblefuse.evaluation._inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.evaluation._models import log_loss_of, with_groups
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.fusion._ledger import make_splits
@@ -150,6 +150,7 @@ def learning_curve(
     classify = kind_of_models({"model": model}, "model")
     X = X if isinstance(X, np.ndarray) else to_frame(X)
     y = read_y(y, len(X), classify=classify)
+    groups = read_groups(groups, len(X))
     codes = np.unique(y, return_inverse=True)[1] if classify else y
     # scikit-learn takes shares of the first training part; the smallest holds for all.
     splits = sorted(make_splits(cv, codes, groups, classify=classify), key=lambda split: len(split[0]))

@@ -13,6 +13,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse.evaluation._inputs import name_rows
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._base import BaseFusion
@@ -188,24 +189,18 @@ def _one_a_row(y: Any) -> np.ndarray:
         raise ValueError(f"y must hold one value a row; got shape {y.shape}.")
     lost = np.asarray(pd.isna(y))
     if lost.any():
-        raise ValueError(f"y is missing in {_where(lost)}; leave these rows out.")
+        raise ValueError(f"y is missing in {name_rows(lost)}; leave these rows out.")
     return y
 
 
 def _numbers(y: np.ndarray) -> np.ndarray:
     strange = np.array([not isinstance(value, Real) for value in y.tolist()], dtype=bool)
     if strange.any():
-        raise ValueError(f"y must hold numbers for a regressor; it holds {y[strange][0]!r} in {_where(strange)}.")
+        raise ValueError(f"y must hold numbers for a regressor; it holds {y[strange][0]!r} in {name_rows(strange)}.")
     numbers = y.astype(float)
     if not np.isfinite(numbers).all():
-        raise ValueError(f"y is infinite in {_where(~np.isfinite(numbers))}; leave these rows out.")
+        raise ValueError(f"y is infinite in {name_rows(~np.isfinite(numbers))}; leave these rows out.")
     return numbers
-
-
-def _where(rows: np.ndarray) -> str:
-    """How many rows, and the first positions of them."""
-    places = np.flatnonzero(rows)
-    return f"{len(places)} of {len(rows)} rows (positions {places[:5].tolist()}{', ...' if len(places) > 5 else ''})"
 
 
 def replace_columns(table: pd.DataFrame, positions: np.ndarray, block: pd.DataFrame) -> pd.DataFrame:

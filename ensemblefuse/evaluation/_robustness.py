@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ensemblefuse._config import show_progress
 from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption, kind_of_encoder, names_of_kind
+from ensemblefuse.evaluation._inputs import read_groups, read_weight
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._reencoding import EncodedRows
 from ensemblefuse.evaluation._robustness_display import RobustnessCurve
@@ -136,8 +137,8 @@ def robustness_curve(
     severities = _check_severities(severities)
     X = to_frame(X)
     codes = _check_y(parts, X, y)
-    weight = _per_row(sample_weight, "sample_weight", len(X))
-    groups = _per_row(groups, "groups", len(X))
+    weight = read_weight(sample_weight, len(X))
+    groups = read_groups(groups, len(X))
     taken = _choose_rows(len(X), n_rows, seed)
     if taken is not None:
         X, codes = X.iloc[taken], codes[taken]
@@ -283,15 +284,6 @@ def _check_y(parts: ModelParts, X: pd.DataFrame, y: Any) -> np.ndarray:
     if len(np.asarray(y)) != len(X):
         raise ValueError(f"X has {len(X)} rows and y {len(np.asarray(y))}.")
     return parts.encode_labels(y)
-
-
-def _per_row(values: Any, name: str, n_rows: int) -> np.ndarray | None:
-    if values is None:
-        return None
-    values = np.asarray(values)
-    if values.shape != (n_rows,):
-        raise ValueError(f"{name} must hold one value for each of the {n_rows} rows; got shape {values.shape}.")
-    return values
 
 
 def _choose_rows(n: int, n_rows: int | None, seed: int) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""What rows are cut by, and what is given for each of them: columns, weights, sets of modalities. Floor 4."""
+"""What rows are cut by, and what is given for each of them: columns, sets of modalities. Floor 4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensemblefuse.table import is_missing
 
-__all__ = ["name_patterns", "read_by", "read_column", "read_weight"]
+__all__ = ["name_patterns", "read_by", "read_column"]
 
 _MOST_VALUES = 100  # of a column to slice by: more are no slices, but numbers that should be binned
 
@@ -70,12 +70,3 @@ def read_column(column: Any, what: str, n: int) -> Any:
     if column.shape != (n,):
         raise ValueError(f"{what} must hold one value a row, {n} of them; got shape {column.shape}.")
     return column
-
-
-def read_weight(weight: Any, n: int) -> np.ndarray | None:
-    if weight is None:
-        return None
-    weight = np.asarray(read_column(weight, "sample_weight", n), dtype=float)
-    if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
-        raise ValueError("sample_weight must hold finite numbers of at least 0, and not 0 in every row.")
-    return weight

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.inspection._checks_leak import check_label_leak
 from ensemblefuse.inspection._checks_presence import check_empty_modality, check_missingness
@@ -117,10 +118,8 @@ def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, 
     X, y_codes = _read(parts, X, y, "X", "y")
     X_test, test_codes = _read(parts, X_test, y_test, "X_test", "y_test")
     if groups is not None:
-        groups = np.asarray(groups)
-        n_rows = len(X) if X is not None else len(parts.core._oof["y"]) if parts.has_ledger else len(groups)
-        if groups.shape != (n_rows,):
-            raise ValueError(f"groups must hold one value for each of {n_rows} rows; got shape {groups.shape}.")
+        n_rows = len(X) if X is not None else len(parts.core._oof["y"]) if parts.has_ledger else len(np.asarray(groups))
+        groups = read_groups(groups, n_rows)
     if X is not None and parts.has_ledger and len(X) != len(parts.core._oof["y"]):
         raise ValueError(
             f"X must hold the {len(parts.core._oof['y'])} rows of fit; it has {len(X)}. Give other rows as X_test."

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from ensemblefuse._display import BaseDisplay
 from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._subsets import row_values
@@ -96,8 +97,7 @@ def modality_importance(
     Z, y = parts.encode(X), parts.encode_labels(y)
     if len(Z) != len(y) or len(y) < 2:
         raise ValueError(f"X and y must be two rows or more of the same number; got {len(Z)} and {len(y)}.")
-    if groups is not None and len(np.asarray(groups)) != len(y):
-        raise ValueError(f"groups has {len(np.asarray(groups))} entries; X has {len(y)} rows.")
+    groups = read_groups(groups, len(y))
     rng = check_random_state(random_state)
     draws = resample_weights(len(y), n_resamples, rng, groups)
     base = row_values(parts.predict(Z), y, metric)

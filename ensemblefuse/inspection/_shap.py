@@ -15,6 +15,7 @@ from ensemblefuse._display import BaseDisplay
 from ensemblefuse._optional import import_optional
 from ensemblefuse.blocks import SEPARATOR
 from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.fusion import (
@@ -102,6 +103,8 @@ def shap_by_modality(
     interval(np.zeros(1), confidence_level)
     parts = ModelParts(model)
     candidates = _candidates(parts, parts.encode(X))
+    n_rows = len(candidates[0].rows)
+    groups = read_groups(groups, n_rows)
     names = [one.name for one in candidates]
     unknown = sorted(set([] if members is None else members) - set(names))
     if unknown:
@@ -118,9 +121,6 @@ def shap_by_modality(
     if not found:
         raise TypeError(f"shap_by_modality explains {_FIT}; this model has (member: why not) {lost}.")
     notes = [f"Not explained (member: why): {lost}."] if lost else []
-    n_rows = len(candidates[0].rows)
-    if groups is not None and len(np.asarray(groups)) != n_rows:
-        raise ValueError(f"groups has {len(np.asarray(groups))} entries; X has {n_rows} rows.")
     draws = resample_weights(n_rows, n_resamples, random_state, groups)
     return ModalityShap(parts.names, found, draws, confidence_level, notes)
 

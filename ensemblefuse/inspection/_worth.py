@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._inputs import groups_for, read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._subsets import (
     SubsetPredictions,
@@ -100,9 +101,9 @@ def worth_of_model(
     parts = ModelParts(model)
     metric = _check(metric, parts.classify, n_resamples, confidence_level)
     subsets = all_subsets(parts.names)
+    groups = groups_for(groups, parts, X, method)
     said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups)
-    n_rows = len(parts.core._oof["y"]) if said.method == "ledger" else len(np.asarray(y))
-    return _worth(said, metric, groups, n_rows, n_resamples, confidence_level, random_state)
+    return _worth(said, metric, groups, n_resamples, confidence_level, random_state)
 
 
 def worth_of_predictions(
@@ -118,7 +119,7 @@ def worth_of_predictions(
     """The same for predictions that are there already; see `given_subsets`."""
     said = given_subsets(y, predictions)
     metric = _check(metric, said.classes is not None, n_resamples, confidence_level)
-    return _worth(said, metric, groups, len(said.y), n_resamples, confidence_level, random_state)
+    return _worth(said, metric, read_groups(groups, len(said.y)), n_resamples, confidence_level, random_state)
 
 
 def check_metric(metric: str | None, classify: bool) -> str:
@@ -133,12 +134,8 @@ def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -
     return check_metric(metric, classify)
 
 
-def _worth(said, metric, groups, n_rows, n_resamples, level, random_state) -> SubsetWorth:
-    if groups is not None:
-        groups = np.asarray(groups)
-        if len(groups) != n_rows:
-            raise ValueError(f"groups has {len(groups)} entries; there are {n_rows} rows.")
-        groups = groups[said.rows]
+def _worth(said, metric, groups, n_resamples, level, random_state) -> SubsetWorth:
+    groups = None if groups is None else groups[said.rows]
     draws = resample_weights(len(said.rows), n_resamples, random_state, groups)
     return SubsetWorth(said, row_values(said.predictions, said.y, metric), metric, draws, level)
 

@@ -1,0 +1,86 @@
+"""Groups and weights of rows, which all results read alike."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_blocks
+from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression
+
+from ensemblefuse import (
+    DecisionFusionClassifier,
+    evaluate_model,
+    learning_curve,
+    modality_ablation,
+    modality_importance,
+    modality_interactions,
+    modality_shapley,
+    model_checks,
+)
+from ensemblefuse.evaluation._inputs import read_groups, read_weight
+
+MODEL = DecisionFusionClassifier(LogisticRegression(), cv=3)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    X, y = make_blocks(n=90)
+    return MODEL.fit(X, y), X, y
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a", None, "b"], r"groups is missing in 1 of 3 rows \(positions \[1\]\); give each row one"),
+        ([1.0, 2.0, np.nan], r"groups is missing in 1 of 3 rows \(positions \[2\]\)"),
+        (pd.Series([1, None, 2], dtype="Int64"), "groups is missing in 1 of 3 rows"),
+        (["a", 1, "b"], r"groups mixes values of the types \['int', 'str'\]"),
+        (["a", "b"], "groups has 2 values for the 3 rows of X"),
+        (np.ones((3, 2)), r"groups must hold one value for each of the 3 rows of X; got shape \(3, 2\)"),
+    ],
+)
+def test_groups_that_are_none_are_named(groups, message):
+    with pytest.raises(ValueError, match=message):
+        read_groups(groups, 3, "rows of X")
+
+
+def test_groups_may_be_of_any_type_that_sorts():
+    assert read_groups(None, 3) is None
+    for groups in (["a", "b"], [1, 2], pd.Series(["a", "b"], dtype="category"), pd.date_range("2020", periods=2)):
+        assert_array_equal(np.unique(read_groups(groups, 2)), np.unique(np.asarray(groups)))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, None], r"sample_weight is missing in 1 of 2 rows \(positions \[1\]\)"),
+        ([1, -1], r"finite numbers of at least 0; it holds -1 in 1 of 2 rows \(positions \[1\]\)"),
+        ([np.inf, 1], "it holds inf in 1 of 2 rows"),
+        (["1", "2"], "it holds '1' in 2 of 2 rows"),
+        ([0, 0], "sample_weight is 0 in every row"),
+    ],
+)
+def test_weights_that_are_none_are_named(weight, message):
+    with pytest.raises(ValueError, match=message):
+        read_weight(weight, 2)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model, X, y, groups: evaluate_model(model, groups=groups),
+        lambda model, X, y, groups: learning_curve(MODEL, X, y, groups=groups),
+        lambda model, X, y, groups: modality_ablation(model, groups=groups),
+        lambda model, X, y, groups: modality_ablation(model, X, y, method="refit", groups=groups),
+        lambda model, X, y, groups: modality_importance(model, X, y, groups=groups),
+        lambda model, X, y, groups: modality_interactions(model, groups=groups),
+        lambda model, X, y, groups: modality_shapley(model, groups=groups),
+        lambda model, X, y, groups: model_checks(model, X, y, groups=groups),
+    ],
+)
+@pytest.mark.parametrize("lost", [None, np.nan])
+def test_every_result_names_the_row_without_a_group(fitted, ask, lost):
+    groups = np.repeat(["a", "b", "c"], 30).astype(object)
+    groups[4] = lost
+    with pytest.raises(ValueError, match=r"groups is missing in 1 of 90 rows \(positions \[4\]\)"):
+        ask(*fitted, groups)
