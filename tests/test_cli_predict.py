@@ -161,6 +161,30 @@ def test_a_damaged_record_is_told(stopped, tmp_path, capsys):
     assert "is damaged; --restart" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("choice", [(), ("--restart",), ("--resume",)])
+@pytest.mark.parametrize("name", ["diary.txt", "00000000"])
+def test_a_folder_of_somebody_else_is_left_alone(model_file, tmp_path, capsys, choice, name):
+    """It only happens to have the name, without a record of a run in it."""
+    write(tmp_path / "t.csv")
+    (tmp_path / "o.csv.parts").mkdir()
+    argv = [model_file, tmp_path / "t.csv", "-o", tmp_path / "o.csv", *choice]
+    (tmp_path / "o.csv.parts" / name).write_text("mine")
+    assert predict(*argv) == 2
+    assert f"{name!r}" in (told := capsys.readouterr().err) and "move it away, or name another output" in told
+    assert (tmp_path / "o.csv.parts" / name).read_text() == "mine"
+    (tmp_path / "o.csv.parts" / name).unlink()
+    assert predict(*argv) == 0 and not (tmp_path / "o.csv.parts").exists()  # an empty folder will do
+
+
+def test_a_foreign_file_beside_the_pieces_is_not_removed_with_them(stopped, tmp_path):
+    foreign = tmp_path / "o.csv.parts" / "diary.txt"
+    foreign.write_text("mine")
+    assert predict(*stopped, "--restart") == 2 and foreign.exists()
+    (tmp_path / "elsewhere").mkdir()
+    foreign.rename(tmp_path / "elsewhere" / "diary.txt")
+    assert predict(*stopped, "--resume") == 0 and len(pd.read_csv(tmp_path / "o.csv")) == 25
+
+
 def test_resume_needs_a_file(model_file, tmp_path, capsys):
     write(tmp_path / "t.csv")
     assert predict(model_file, tmp_path / "t.csv", "--resume") == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,8 @@ from ensemblefuse.cli._report import CommandError, UsageError
 from ensemblefuse.cli._tables import check_table_suffix
 
 _STATE = "state.json"
+# What `Parts` writes: pieces, the record of them, and either of them half written.
+_OURS = re.compile(r"\d{8}(\.tmp)?|state\.json(\.tmp)?")
 
 
 def write_to_stdout(chunks: Iterable[pd.DataFrame]) -> None:
@@ -49,11 +52,20 @@ class Parts:
         self._rows: list[int] = []
 
     def begin(self, *, resume: bool, restart: bool) -> int:
-        """Rows that an earlier run has written; 0 if this is the first."""
+        """Rows that an earlier run has written; 0 if this is the first.
+
+        Raises
+        ------
+        UsageError
+            If the folder is none of an earlier run, or if one was stopped and neither parameter says what to do.
+        CommandError
+            If the earlier run was of another kind, or its record is damaged.
+        """
+        self._check_folder()
         state = None if restart or not (self.folder / _STATE).is_file() else self._read_state()
         if state is None or not state["rows"]:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir()
+            self._remove()
+            self.folder.mkdir(exist_ok=True)
             self._write_state()
             return 0
         if not resume:
@@ -94,7 +106,33 @@ class Parts:
             os.replace(temporary, self.output)
         finally:
             temporary.unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        self._remove()
+
+    def _check_folder(self) -> None:
+        """Refuse a folder that no run of ours has made: what lies in it is somebody's."""
+        if not os.path.lexists(self.folder):
+            return
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            foreign = self.folder.name
+        else:
+            names = sorted(path.name for path in self.folder.iterdir())
+            ours = _STATE in names or names == [f"{_STATE}.tmp"]  # the latter of a run that was stopped at once
+            foreign = next((name for name in names if not (ours and _OURS.fullmatch(name))), None)
+        if foreign is not None:
+            raise UsageError(
+                f"{self.folder} is where the pieces of {self.output.name} go, but no run of predict has written "
+                f"{foreign!r} there. Nothing was removed: move it away, or name another output with -o."
+            )
+
+    def _remove(self) -> None:
+        """Delete what was written here, the record last: without it the rest would be nobody's."""
+        if not self.folder.exists():
+            return
+        for path in sorted(self.folder.iterdir(), key=lambda path: path.name == _STATE):
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     @property
     def _separator(self) -> str:
