@@ -113,20 +113,26 @@ def test_raise_stops_at_the_row(model_file, tmp_path, capsys):
     assert "row 1, column 'title': ValueError: it asks" in capsys.readouterr().err
 
 
+def stop_after(n_pieces, monkeypatch):
+    """Interrupt the piece after these; returns the method that was replaced."""
+    original, calls = _predict.Predictor.__call__, []
+
+    def stop(self, table):
+        calls.append(len(table))
+        if len(calls) > n_pieces:
+            raise KeyboardInterrupt
+        return original(self, table)
+
+    monkeypatch.setattr(_predict.Predictor, "__call__", stop)
+    return original
+
+
 @pytest.fixture
 def stopped(model_file, tmp_path, monkeypatch):
     """A run that stops after two pieces of four rows."""
     write(tmp_path / "t.csv")
     argv = [model_file, tmp_path / "t.csv", "-o", tmp_path / "o.csv", "--chunk-rows", "4"]
-    original, calls = _predict.Predictor.__call__, []
-
-    def stop(self, table):
-        calls.append(len(table))
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(self, table)
-
-    monkeypatch.setattr(_predict.Predictor, "__call__", stop)
+    original = stop_after(2, monkeypatch)
     assert predict(*argv) == 130
     monkeypatch.setattr(_predict.Predictor, "__call__", original)
     return argv
@@ -153,6 +159,19 @@ def test_rows_of_a_stopped_run_are_neither_lost_nor_mixed(stopped, tmp_path, cap
     assert predict(*stopped, "--resume") == 1
     assert "another table" in capsys.readouterr().err
     assert predict(*stopped, "--restart") == 0 and len(pd.read_csv(tmp_path / "o.csv")) == 26
+
+
+def test_bad_rows_of_the_earlier_run_are_counted_too(model_file, tmp_path, capsys, monkeypatch):
+    table = write(tmp_path / "t.csv")
+    table.loc[[1, 2, 20], "title"] = "what?"
+    table.to_csv(tmp_path / "t.csv", index=False)
+    argv = ["predict", *map(str, (model_file, tmp_path / "t.csv", "-o", tmp_path / "o.csv", "--chunk-rows", "4"))]
+    stop_after(2, monkeypatch)
+    assert main(argv) == 130
+    monkeypatch.undo()
+    assert main([*argv, "--resume"]) == 0
+    told = capsys.readouterr().err
+    assert "25 rows" in told and "warning: 3 rows hold a cell that cannot be read" in told
 
 
 def test_a_damaged_record_is_told(stopped, tmp_path, capsys):

@@ -17,6 +17,8 @@ import pandas as pd
 from ensemblefuse.cli._report import CommandError, UsageError
 from ensemblefuse.cli._tables import check_table_suffix
 
+# Column of the reasons why cells of a row could not be read, empty where all could.
+ERROR = "error"
 _STATE = "state.json"
 # What `Parts` writes: pieces, the record of them, and either of them half written.
 _OURS = re.compile(r"\d{8}(\.tmp)?|state\.json(\.tmp)?")
@@ -50,6 +52,12 @@ class Parts:
         self._inputs = {what: _fingerprint(path) for what, path in inputs.items()}
         self._settings = dict(settings)
         self._rows: list[int] = []
+        self._bad: list[int] = []
+
+    @property
+    def n_bad(self) -> int:
+        """Rows of all pieces, those of an earlier run included, in which a cell could not be read."""
+        return sum(self._bad)
 
     def begin(self, *, resume: bool, restart: bool) -> int:
         """Rows that an earlier run has written; 0 if this is the first.
@@ -80,11 +88,11 @@ class Parts:
                     f"{self.folder} was made with another {' and another '.join(other)}, so that its rows do not go "
                     "with new ones; --restart begins anew."
                 )
-        self._rows = state["rows"]
+        self._rows, self._bad = state["rows"], state["bad"]
         return sum(self._rows)
 
     def add(self, chunks: Iterable[pd.DataFrame]) -> None:
-        """Write each chunk as a piece."""
+        """Write each chunk, which has a column ``error``, as a piece."""
         for chunk in chunks:
             path = self._piece(len(self._rows))
             temporary = path.with_suffix(".tmp")
@@ -95,6 +103,7 @@ class Parts:
                 chunk.to_csv(temporary, sep=self._separator, header=header, index=_named(chunk), lineterminator="\n")
             os.replace(temporary, path)
             self._rows.append(len(chunk))
+            self._bad.append(int((chunk[ERROR] != "").sum()))
             self._write_state()
 
     def finish(self) -> None:
@@ -113,7 +122,7 @@ class Parts:
         if not os.path.lexists(self.folder):
             return
         if self.folder.is_symlink() or not self.folder.is_dir():
-            foreign = self.folder.name
+            foreign: str | None = self.folder.name
         else:
             names = sorted(path.name for path in self.folder.iterdir())
             ours = _STATE in names or names == [f"{_STATE}.tmp"]  # the latter of a run that was stopped at once
@@ -142,7 +151,7 @@ class Parts:
         return self.folder / f"{i:08d}"
 
     def _write_state(self) -> None:
-        state = {"inputs": self._inputs, "settings": self._settings, "rows": self._rows}
+        state = {"inputs": self._inputs, "settings": self._settings, "rows": self._rows, "bad": self._bad}
         temporary = self.folder / f"{_STATE}.tmp"
         temporary.write_text(json.dumps(state))
         os.replace(temporary, self.folder / _STATE)
@@ -151,7 +160,7 @@ class Parts:
         try:
             state = json.loads((self.folder / _STATE).read_text())
             if isinstance(state["inputs"], dict) and isinstance(state["settings"], dict):
-                return {**state, "rows": [int(n) for n in state["rows"]]}
+                return {**state, **{key: [int(n) for n in state[key]] for key in ("rows", "bad")}}
         except (ValueError, KeyError, AttributeError, TypeError):
             pass
         raise CommandError(f"{self.folder / _STATE} is damaged; --restart begins anew.")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.cli._encoding import working_cache
-from ensemblefuse.cli._parts import Parts, write_to_stdout
+from ensemblefuse.cli._parts import ERROR, Parts, write_to_stdout
 from ensemblefuse.cli._report import CommandError, UsageError
 from ensemblefuse.cli._stream import TableStream
 from ensemblefuse.cli._tables import (
@@ -30,7 +30,6 @@ from ensemblefuse.cli._tables import (
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import EncodingError
 
-ERROR = "error"
 # A column of booleans counts as one of numbers in fit; a CSV file holds their names.
 _BOOLEANS = {"True": 1, "False": 0, "true": 1, "false": 0, "TRUE": 1, "FALSE": 0}
 
@@ -62,7 +61,7 @@ def predict(args: Namespace) -> int:
                 print(f"{done} rows were predicted by an earlier run; going on from there", file=sys.stderr)
             typed = check_table_suffix(output) == "Parquet"
             parts.add(_predicted(stream.chunks(skip=done, typed=typed), predictor))
-            predictor.n_rows += done
+            predictor.n_rows, predictor.n_bad = predictor.n_rows + done, parts.n_bad
             parts.finish()
     if not args.quiet:
         _print_summary(predictor, output)
