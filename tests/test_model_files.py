@@ -18,11 +18,12 @@ import pandas as pd
 import pytest
 from conftest import make_blocks
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import FunctionTransformer
 
 from ensemblefuse import (
     DecisionFusionClassifier,
+    FeatureFusionRegressor,
     FunctionEncoder,
     IncompatibleModelError,
     PersistenceError,
@@ -180,6 +181,19 @@ def test_an_array_that_was_exchanged_is_found_by_what_the_model_predicts(file):
     with pytest.raises(PersistenceError, match="gives other values for the example"):
         load_model(file)
     load_model(file, verify=None)
+
+
+def test_small_numbers_are_compared_on_their_scale(tmp_path):
+    X, _ = make_blocks(60)
+    model = FeatureFusionRegressor(Ridge()).fit(X, 1e-8 * X["image__0"].to_numpy())
+    file = save_model(model, tmp_path / "model.fuse", example=X.head(3))
+    assert_array_equal(load_model(file).predict(X), model.predict(X))
+
+    def claim(manifest, members):
+        manifest["example"]["predictions"]["predict"] = [9e-7] * 3
+
+    with pytest.raises(PersistenceError, match="gives other values for the example"):
+        load_model(change(file, claim))
 
 
 # ---------------------------------------------------------------------- other versions
@@ -541,6 +555,13 @@ def test_a_file_says_which_samples_it_saw_without_naming_them(model, tmp_path):
     assert inspect_model(third)["training"]["sha256"] != training["sha256"]
     with pytest.raises(PersistenceError, match="saved without sample_ids"):
         saw_samples(third, asked)
+
+
+def test_ids_may_be_integers_of_numpy(model, tmp_path):
+    path = save_model(model[0], tmp_path / "a.fuse", sample_ids=[np.int64(i) for i in range(60)])
+    assert saw_samples(path, [np.int64(1), 1, "1", np.uint8(99)]).tolist() == [True, True, True, False]
+    with pytest.raises(ValueError, match="must be str or int; got True"):
+        saw_samples(path, [True])
 
 
 def test_ids_and_keys_of_another_kind_are_refused(model, tmp_path):

@@ -52,7 +52,16 @@ def predictions(model: Any, X: Any) -> dict[str, Any]:
 
 
 def differs(before: Mapping[str, Any], after: Mapping[str, Any], *, exact: bool = False) -> str:
-    """In which method predictions differ, or nothing. Labels may where probabilities are as good as equal."""
+    """In which method predictions differ, or nothing. Labels may where probabilities are as good as equal.
+
+    Probabilities are compared on their scale, which is 1, numbers on that of the largest one before.
+
+    Examples
+    --------
+    >>> from ensemblefuse.persistence._example import differs
+    >>> differs({"predict": [1e-8]}, {"predict": [9e-7]}), differs({"predict": [1e-8]}, {"predict": [1e-8 + 1e-16]})
+    ('predict', '')
+    """
     if set(before) != set(after):
         return " and ".join(sorted(set(before) ^ set(after)))
     close = _EXACT if exact else _CLOSE
@@ -63,7 +72,8 @@ def differs(before: Mapping[str, Any], after: Mapping[str, Any], *, exact: bool 
             return method
         if new.dtype.kind == "f" or (new.dtype == object and method != "predict"):
             old, new = old.astype(float), new.astype(float)
-            if not np.allclose(old, new, equal_nan=True, **close):
+            scale = 1.0 if method == "predict_proba" else np.nanmax(np.abs(old), initial=0.0) or 1.0
+            if not np.allclose(old, new, equal_nan=True, rtol=close["rtol"], atol=scale * close["atol"]):
                 return method
             if method == "predict_proba" and new.ndim == 2 and new.shape[1] > 1:
                 top = np.sort(new, axis=1)[:, -2:]

@@ -7,6 +7,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Iterable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def _digest(name: bytes, salt: bytes, key: bytes | None) -> bytes:
 def _names(ids: Any) -> list[bytes]:
     """1 and "1" are one id: tables read from a file and ids typed by hand differ in that."""
     values = ids.tolist() if hasattr(ids, "tolist") else [ids] if isinstance(ids, (str, bytes)) else list(ids)
-    wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, (str, int))]
+    wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, (str, Integral))]
     if wrong:
         raise ValueError(f"sample_ids must be str or int; got {wrong[0]!r}.")
     return [str(value).encode() for value in values]
