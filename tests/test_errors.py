@@ -55,7 +55,19 @@ def test_a_planted_disagreement_is_named():
     assert first["errors"] == first["rows"] == 6 and first["error_rate"] == 1 and first["same_label"] == 0
     assert first["confusions"] == "0 → 1 (3); 1 → 0 (3)"
     assert found.patterns.iloc[0].tolist() == ["wrong", "right", "missing"]
-    assert found.errors.loc["r0"].tolist()[1:] == [0, 1, 1, 0, None]
+    assert found.errors.loc["r0"].tolist()[1:] == [0, 1] and found.said.loc["r0"].tolist() == [1, 0, None]
+
+
+def test_modalities_may_be_called_like_columns(gaps):
+    X, y = gaps
+    plain = disagreement_clusters(DecisionFusionClassifier(HEAD, cv=3).fit(X, y))
+    names = {"image": "true", "text": "label", "audio": "fused"}
+    renamed = X.rename(columns=lambda c: "__".join([names[c.split("__")[0]], c.split("__")[1]]))
+    found = disagreement_clusters(DecisionFusionClassifier(HEAD, cv=3).fit(renamed, y))
+    assert found.table.to_numpy().tolist() == plain.table.to_numpy().tolist()
+    assert found.errors[["true", "fused"]].equals(plain.errors[["true", "fused"]])
+    assert found.said.columns.tolist() == [*names.values()]
+    assert found.said.to_numpy().tolist() == plain.said.to_numpy().tolist()
 
 
 def test_modalities_that_all_say_the_same_wrong_label_are_counted():

@@ -276,6 +276,15 @@ def test_a_wrong_parameter_says_what_is_wanted(model, params, message):
         prediction_latency(model, DF, **params)
 
 
+def test_a_modality_may_be_called_all(clock):
+    pytest.importorskip("matplotlib")
+    model = fit([("all", SlowEncoder(batch_costs=0.5), "title"), ("tabular", "passthrough", ["price"])])
+    result = prediction_latency(model, DF, batch_sizes=[2], n_repeats=1)
+    assert figures(result)[2, "all", "encode"] == figures(result)[2, "all", "total"] == pytest.approx(500)
+    labels = [text.get_text() for text in result.plot().ax_.get_legend().get_texts()]
+    assert labels == ["total, p95", "total, cached", "all: encode"]
+
+
 def test_the_bars_end_at_the_mean_of_the_whole_call(model, clock):
     pytest.importorskip("matplotlib")
     result = prediction_latency(model, DF, batch_sizes=(1, 8), n_repeats=2)

@@ -270,6 +270,20 @@ def test_a_model_without_a_ledger_says_what_to_pass(data):
         missing_modality_curve(FeatureFusionClassifier(HEAD).fit(*data))
 
 
+def test_a_modality_may_be_called_any(data):
+    pytest.importorskip("matplotlib")
+    X, y = data
+    model = DecisionFusionClassifier(HEAD, cv=3, joint=False)
+    plain = missing_modality_curve(model.fit(X, y), rates=(0, 1), n_repeats=1)
+    model.fit(X.rename(columns=lambda c: c.replace("image", "any")), y)
+    curve = missing_modality_curve(model, rates=(0, 1), n_repeats=1)
+    pd.testing.assert_frame_equal(curve.table.drop(columns="modality"), plain.table.drop(columns="modality"))
+    wide = curve.table.pivot(index="rate", columns=["mechanism", "modality"], values="score")
+    assert wide["column"].columns.tolist() == ["any", "text", "noise"] and wide["random"].columns.tolist() == ["any"]
+    labels = [text.get_text() for text in curve.plot().ax_.get_legend().get_texts()]
+    assert labels[:3] == ["any, at random", "any, by value", "any missing"]
+
+
 def test_the_picture_has_a_line_for_each_curve_and_two_references(curve, fitted):
     pytest.importorskip("matplotlib")
     display = curve.plot()

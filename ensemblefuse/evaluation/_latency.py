@@ -56,9 +56,9 @@ class PredictionLatency(TableResult):
         - ``encode``: the network runs.
         - ``transform``: all else, such as digests of cells, and steps before or after the encoder.
 
-        Stages of modality ``"all"``: ``join`` (the blocks put side by side, and steps between them and the fusion),
-        ``fuse``, ``total``, and ``total, cached``: the whole call if all embeddings are in the cache. In each call the
-        stages before ``total`` sum up to it, and so do their means; quantiles do not.
+        Stages of the whole call, whose modality is ``"all"``: ``join`` (the blocks put side by side, and steps between
+        them and the fusion), ``fuse``, ``total``, and ``total, cached``: the whole call if all embeddings are in the
+        cache. In each call the stages before ``total`` sum up to it, and so do their means; quantiles do not.
     caption : str
     notes : list of str
     calls : DataFrame
@@ -435,8 +435,9 @@ class PredictionLatencyDisplay(BaseDisplay):
         parts = {key: width for key, width in by_stage.items() if key[1] not in (TOTAL, CACHED)}
         left = np.zeros(len(sizes))
         for (name, stage), width in (parts or {(WHOLE, TOTAL): by_stage[WHOLE, TOTAL]}).items():
-            color = _GREYS[stage] if name == WHOLE else colors[name]
-            label = stage if name == WHOLE else f"{name}: {stage}"
+            # By the stage: a modality may be called "all".
+            color = _GREYS[stage] if stage in _GREYS else colors[name]
+            label = stage if stage in _GREYS else f"{name}: {stage}"
             label = label if (width >= _NAMED * by_stage[WHOLE, TOTAL]).any() else None
             style = {"color": color, "hatch": _HATCHES[stage], "edgecolor": "white", "linewidth": 0.5}
             ax.barh(heights, width, left=left, height=0.6, label=label, **style)

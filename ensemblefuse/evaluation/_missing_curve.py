@@ -121,7 +121,8 @@ class MissingModalityCurve(TableResult):
     table : DataFrame
         One row a mechanism, modality and rate:
 
-        - ``mechanism``, ``modality`` (``"any"``: each of them may go), ``rate``.
+        - ``mechanism``, ``modality``, ``rate``. By ``"column"`` the modality that is named goes; by the others each of
+          them may go, and ``modality`` is ``"any"``.
         - ``score``, ``low``, ``high``: mean over rows and draws, the greater the better, and its interval over rows.
         - ``share_empty``: share of the rows that hold no modality any more, mean over the draws.
     caption : str

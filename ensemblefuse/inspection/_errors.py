@@ -32,8 +32,10 @@ class DisagreementClusters(TableResult):
         label; ``confusions``: most frequent pairs of true and predicted label, with counts; ``examples``: labels of
         the rows with the errors of most certainty.
     errors : DataFrame
-        One row a wrong row: its pattern, the true and the fused label, and the label that each modality says alone,
-        None where it is missing. Index: labels of the rows of `X`, or positions among the rows of fit.
+        One row a wrong row: its ``pattern``, the ``true`` and the ``fused`` label. Index: labels of the rows of `X`, or
+        positions among the rows of fit.
+    said : DataFrame
+        The label that each modality says alone in these rows, one column a modality, None where it is missing.
     names : list of str
         Modalities.
     patterns : DataFrame of str
@@ -47,9 +49,10 @@ class DisagreementClusters(TableResult):
 
     n_fits = 0
 
-    def __init__(self, table, errors, patterns, caption, notes):
+    def __init__(self, table, errors, said, patterns, caption, notes):
         super().__init__(table, caption, notes)
         self.errors = errors
+        self.said = said
         self.patterns = patterns
         self.names = list(patterns.columns)
 
@@ -120,9 +123,12 @@ def disagreement_clusters(model: Any, X: Any = None, y: Any = None, *, n_cluster
     known = "Examples are positions among the rows of fit."
     given = "Rows of X that the model was fitted on are known to it: their errors are too few."
     notes = [*said.notes, known if X is None else given]
-    shown = ["pattern", "true", "fused", *parts.names]
-    errors = frame.loc[wrong, shown].set_axis([labels[i] for i in np.flatnonzero(wrong)], axis=0)
-    return DisagreementClusters(table, errors, patterns, caption, notes)
+    index = [labels[i] for i in np.flatnonzero(wrong)]
+    errors = frame.loc[wrong, ["pattern", "true", "fused"]].set_axis(index, axis=0)
+    # A frame of its own: a modality may be called "true" or "pattern".
+    spoken = np.where(states == 2, None, said.classes[codes].astype(object)).T
+    alone = pd.DataFrame(spoken[wrong], index=errors.index, columns=parts.names, dtype=object)
+    return DisagreementClusters(table, errors, alone, patterns, caption, notes)
 
 
 def _labels(X: Any, rows: np.ndarray) -> list:
@@ -144,10 +150,7 @@ def _frame(names, classes, codes, states, fused, y, labels) -> pd.DataFrame:
         "label": labels,
         "same": ((codes == fused.argmax(axis=1)) | (states == 2)).all(axis=0) & (states != 2).any(axis=0),
     }
-    frame = pd.DataFrame(columns)
-    for name, column, state in zip(names, codes, states, strict=True):
-        frame[name] = pd.Series(np.where(state == 2, None, classes[column].astype(object)), dtype=object)
-    return frame
+    return pd.DataFrame(columns)
 
 
 def _groups(frame: pd.DataFrame, wrong: np.ndarray, n_listed: int) -> pd.DataFrame:
