@@ -256,6 +256,7 @@ def test_weights_of_rows_of_fit_count(data):
         ({"modalities": []}, "an empty list"),
         ({"metric": "r2"}, "metric must be one of"),
         ({"values": [1, 2]}, "values must hold 150 finite numbers"),
+        ({"groups": [1, 2]}, "groups must hold one value for each of the 150 rows of fit; got shape \\(2,\\)"),
         ({"n_repeats": 0}, "at least 1"),
         ({"X": [[1]]}, "X and y belong together"),
     ],
@@ -263,6 +264,30 @@ def test_weights_of_rows_of_fit_count(data):
 def test_a_wrong_question_says_what_is_wanted(fitted, params, message):
     with pytest.raises(ValueError, match=message):
         missing_modality_curve(fitted, **params)
+
+
+def test_intervals_are_over_groups_where_rows_belong_together(fitted, data):
+    """Each row four times over: one group a row says no more than the rows once; taken as rows they claim to."""
+    X, y = data
+    params = {"rates": [0, 0.5], "mechanisms": "column", "modalities": ["image"], "n_repeats": 1}
+    often = np.repeat(np.arange(len(X)), 4)
+    once = missing_modality_curve(fitted, X, y, **params).table
+    rows, grouped = (
+        missing_modality_curve(fitted, X.iloc[often], y[often], groups=groups, **params) for groups in (None, often)
+    )
+    assert_allclose(grouped.table["score"], rows.table["score"])
+
+    def width(table):
+        return (table["high"] - table["low"])[0]
+
+    assert width(grouped.table) == pytest.approx(width(once), rel=0.1)
+    assert width(rows.table) == pytest.approx(width(once) / 2, rel=0.2)
+    assert "intervals over groups of rows" in grouped.caption and "intervals over rows" in rows.caption
+
+
+def test_groups_are_those_of_the_rows_of_fit_where_the_ledger_is_asked(fitted, data):
+    one = missing_modality_curve(fitted, rates=[0], groups=np.zeros(len(data[1])), n_repeats=1).table
+    assert_allclose(one["high"], one["low"])  # a single group: nothing can be drawn but all of it
 
 
 def test_a_model_without_a_ledger_says_what_to_pass(data):

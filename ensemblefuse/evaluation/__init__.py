@@ -5,15 +5,12 @@ from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparis
 from ensemblefuse.evaluation._evaluate import evaluate_model, evaluate_predictions
 from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._fusions import compare_fusions
-from ensemblefuse.evaluation._latency import PredictionLatency, PredictionLatencyDisplay, prediction_latency
+from ensemblefuse.evaluation._latency import prediction_latency
+from ensemblefuse.evaluation._latency_result import PredictionLatency, PredictionLatencyDisplay
 from ensemblefuse.evaluation._learning_curve import LearningCurve, LearningCurveDisplay, learning_curve
 from ensemblefuse.evaluation._metrics import expected_calibration_error
-from ensemblefuse.evaluation._missing_curve import (
-    MissingModalityCurve,
-    MissingModalityCurveDisplay,
-    missing_modality_curve,
-    simulate_missing,
-)
+from ensemblefuse.evaluation._missing_curve import missing_modality_curve, simulate_missing
+from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve, MissingModalityCurveDisplay
 from ensemblefuse.evaluation._models import compare_models, format_comparison, standard_strategies
 from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
 from ensemblefuse.evaluation._robustness import robustness_curve

@@ -9,7 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,72 +18,26 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import config_context
-from ensemblefuse._display import BaseDisplay, colors_of
 from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.evaluation._latency_result import (
+    CACHED,
+    ENCODE,
+    FUSE,
+    JOIN,
+    LOAD,
+    TOTAL,
+    TRANSFORM,
+    WHOLE,
+    PredictionLatency,
+)
 from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._members import take_rows
 from ensemblefuse.table import to_frame
 
-__all__ = ["PredictionLatency", "PredictionLatencyDisplay", "prediction_latency"]
-
-WHOLE = "all"
-LOAD, ENCODE, TRANSFORM, JOIN, FUSE, TOTAL, CACHED = (
-    "load",
-    "encode",
-    "transform",
-    "join",
-    "fuse",
-    "total",
-    "total, cached",
-)
-_SPANS = (LOAD, ENCODE, TRANSFORM)
+__all__ = ["prediction_latency"]
 
 Span = tuple[float, float]
-
-
-class PredictionLatency(TableResult):
-    """Time and memory of predictions. Made by `prediction_latency`.
-
-    Attributes
-    ----------
-    table : DataFrame
-        One row a batch size, modality and stage, in milliseconds: ``call_mean``, ``call_p50``, ``call_p95`` of a call,
-        and ``row_mean``, ``row_p50``, ``row_p95``, the same divided by the rows of a call. Stages of a modality:
-
-        - ``load``: its cells are read and decoded, as far as the network waits for it; threads load ahead.
-        - ``encode``: the network runs.
-        - ``transform``: all else, such as digests of cells, and steps before or after the encoder.
-
-        Stages of the whole call, whose modality is ``"all"``: ``join`` (the blocks put side by side, and steps between
-        them and the fusion), ``fuse``, ``total``, and ``total, cached``: the whole call if all embeddings are in the
-        cache. In each call the stages before ``total`` sum up to it, and so do their means; quantiles do not.
-    caption : str
-    notes : list of str
-    calls : DataFrame
-        Every measured call: ``batch_size``, ``call``, ``modality``, ``stage``, ``ms``.
-    start : float
-        Milliseconds of the first call, of one row, which is in none of the figures above.
-    memory : DataFrame
-        Index `batch_size`, in MiB: ``peak``, the largest resident size of this process during the measured calls, and
-        ``rise``, that less its size before them. Network, table and all that the process held before are in ``peak``;
-        memory of an accelerator is in neither. NaN where the system does not tell.
-    names : list of str
-        Modalities.
-    n_repeats : int
-    """
-
-    def __init__(self, table, caption, notes, *, calls, start, memory, names, n_repeats):
-        super().__init__(table, caption, notes)
-        self.calls: pd.DataFrame = calls
-        self.start: float = start
-        self.memory: pd.DataFrame = memory
-        self.names: list[str] = names
-        self.n_repeats: int = n_repeats
-
-    def _display_class(self) -> Any:
-        return PredictionLatencyDisplay
 
 
 def prediction_latency(
@@ -380,79 +334,3 @@ def _check_sizes(batch_sizes: Sequence[int], n_rows: int, n_repeats: int) -> lis
     if n_repeats < 1:
         raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")
     return [int(size) for size in sizes]
-
-
-# One hatch a stage; colours are those of the modalities.
-_HATCHES = {LOAD: "///", ENCODE: "", TRANSFORM: "...", JOIN: "", FUSE: "///", TOTAL: ""}
-_GREYS = {JOIN: "0.85", FUSE: "0.7", TOTAL: "0.7"}
-# Parts below this share of every bar cannot be seen.
-_NAMED = 0.01
-
-
-class PredictionLatencyDisplay(BaseDisplay):
-    """Mean milliseconds a row, one bar a batch size: a colour for each modality, a hatch for each stage.
-
-    A diamond marks the whole call with all embeddings in the cache, a line the 95th percentile without. Parts under 1 %
-    of every bar are not in the legend.
-
-    Parameters
-    ----------
-    result : PredictionLatency
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from ensemblefuse import DecisionFusionClassifier, PredictionLatencyDisplay
-    >>> X = pd.DataFrame({"text__0": np.arange(40.0) % 7, "image__0": np.arange(40.0) % 3})
-    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
-    >>> display = PredictionLatencyDisplay.from_estimator(model, X, n_repeats=2)
-    >>> display.ax_.get_xlabel()
-    'milliseconds a row, mean of 2 calls'
-    """
-
-    _compute: ClassVar[Any] = staticmethod(prediction_latency)
-
-    def _figsize(self) -> tuple[float, float]:
-        table = self.result.table
-        n_parts = len(table.drop_duplicates(["modality", "stage"]))
-        height = max(1.6 + 0.6 * table["batch_size"].nunique(), 1.2 + 0.2 * n_parts)
-        return 6.4 + 0.08 * max(map(len, [*self.result.names, ""])), height
-
-    def _draw(self, ax: Any) -> None:
-        table, colors = self.result.table, colors_of(self.result.names)
-        sizes = table["batch_size"].unique().tolist()
-        heights = np.arange(len(sizes))
-        by_stage = {
-            key: part.set_index("batch_size")["row_mean"].loc[sizes].to_numpy()
-            for key, part in table.groupby(["modality", "stage"], sort=False)
-        }
-        parts = {key: width for key, width in by_stage.items() if key[1] not in (TOTAL, CACHED)}
-        left = np.zeros(len(sizes))
-        for (name, stage), width in (parts or {(WHOLE, TOTAL): by_stage[WHOLE, TOTAL]}).items():
-            # By the stage: a modality may be called "all".
-            color = _GREYS[stage] if stage in _GREYS else colors[name]
-            label = stage if stage in _GREYS else f"{name}: {stage}"
-            label = label if (width >= _NAMED * by_stage[WHOLE, TOTAL]).any() else None
-            style = {"color": color, "hatch": _HATCHES[stage], "edgecolor": "white", "linewidth": 0.5}
-            ax.barh(heights, width, left=left, height=0.6, label=label, **style)
-            left = left + width
-        late = table[table["stage"] == TOTAL]["row_p95"]
-        ax.plot(late, heights, color="black", marker="|", markersize=18, linestyle="none", label="total, p95")
-        if (WHOLE, CACHED) in by_stage:
-            style = {"color": "black", "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
-            ax.plot(by_stage[WHOLE, CACHED], heights, label=CACHED, **style)
-        ax.set(
-            yticks=heights,
-            yticklabels=[f"{size} row{'s' if size > 1 else ''} a call" for size in sizes],
-            ylim=(len(sizes) - 0.5, -0.5),
-            xlim=(0, None),
-            xlabel=f"milliseconds a row, mean of {self.result.n_repeats} calls",
-            title="Time of a prediction by modality and stage",
-        )
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of
 from ensemblefuse.evaluation._bootstrap import interval
+from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve
 from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores, score_name
 from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
 from ensemblefuse.table import to_frame
 
-__all__ = ["MissingModalityCurve", "MissingModalityCurveDisplay", "missing_modality_curve", "simulate_missing"]
+__all__ = ["missing_modality_curve", "simulate_missing"]
 
 MECHANISMS = ("random", "by_value", "column")
 ANY = "any"
 _RESAMPLES = 1000
-# More bands than these lie on one another in the picture; the table has them all.
-_BANDS = 3
 
 
 def simulate_missing(
@@ -113,52 +110,6 @@ def _chances(values: np.ndarray, rate: float) -> np.ndarray:
     return (np.bincount(tie, weights=chances) / np.bincount(tie))[tie]
 
 
-class MissingModalityCurve(TableResult):
-    """Scores of a model over the share of rows that lose modalities. Made by `missing_modality_curve`.
-
-    Attributes
-    ----------
-    table : DataFrame
-        One row a mechanism, modality and rate:
-
-        - ``mechanism``, ``modality``, ``rate``. By ``"column"`` the modality that is named goes; by the others each of
-          them may go, and ``modality`` is ``"any"``.
-        - ``score``, ``low``, ``high``: mean over rows and draws, the greater the better, and its interval over rows.
-        - ``share_empty``: share of the rows that hold no modality any more, mean over the draws.
-    caption : str
-    notes : list of str
-    metric : str
-        Scikit-learn's name of the score.
-    method : {"ledger", "predict"}
-    prior_score : float
-        Of answering without any modality.
-    single_scores : dict of str to float
-        Of each modality alone, on the same rows.
-    best_single : str
-        Modality of the best of them.
-    names : list of str
-        All modalities.
-    n_rows : int
-    confidence_level : float
-    """
-
-    def __init__(
-        self, table, caption, notes, *, metric, method, prior_score, single_scores, names, n_rows, confidence_level
-    ):
-        super().__init__(table, caption, notes)
-        self.metric = metric
-        self.method = method
-        self.prior_score: float = prior_score
-        self.single_scores: dict[str, float] = single_scores
-        self.best_single = max(single_scores, key=lambda name: single_scores[name])
-        self.names = names
-        self.n_rows = n_rows
-        self.confidence_level = confidence_level
-
-    def _display_class(self) -> Any:
-        return MissingModalityCurveDisplay
-
-
 def missing_modality_curve(
     model: Any,
     X: Any = None,
@@ -169,6 +120,7 @@ def missing_modality_curve(
     modalities: Sequence[str] | None = None,
     metric: str | None = None,
     values: Any = None,
+    groups: Any = None,
     n_repeats: int = 5,
     confidence_level: float = 0.95,
     random_state: Any = 0,
@@ -198,11 +150,13 @@ def missing_modality_curve(
         For ``"by_value"``: rows of large values lose their modalities first. By default 1 less the largest probability
         that the model gives when it sees everything, and in regression its prediction. Without `X`: one value for each
         row of fit.
+    groups : array of shape (n_samples,), optional
+        Rows of one group are drawn together for the intervals. Without `X`: of the rows of fit.
     n_repeats : int
         Draws of each mechanism and rate.
     confidence_level : float
     random_state : int, RandomState or None
-        Of the draws, and of the 1000 resamples of rows for the intervals.
+        Of the draws, and of the 1000 resamples of rows, or of groups, for the intervals.
 
     Returns
     -------
@@ -236,6 +190,7 @@ def missing_modality_curve(
         raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")
     known = _Values(parts, X, y, metric)
     going = _check_modalities(modalities, parts.names)
+    units = None if groups is None else known.read_groups(groups)
     given = values is not None
     if "by_value" in mechanisms:
         values = _read_values(values, known.n_samples)[known.rows] if given else known.unsure()
@@ -257,7 +212,7 @@ def missing_modality_curve(
                 empty = float(np.mean([~kept.any(axis=0) for kept in draws]))
                 records.append({"mechanism": mechanism, "modality": label, "rate": rate, "share_empty": empty})
     worth = np.column_stack(columns)
-    low, high = interval(resampled_scores(worth, _RESAMPLES, rng, known.sample_weight), confidence_level)
+    low, high = interval(resampled_scores(worth, _RESAMPLES, rng, known.sample_weight, units), confidence_level)
     table = pd.DataFrame(records).assign(score=mean_scores(worth, known.sample_weight), low=low, high=high)
     table = table[["mechanism", "modality", "rate", "score", "low", "high", "share_empty"]]
     n_rows = len(known.rows)
@@ -265,7 +220,7 @@ def missing_modality_curve(
     return MissingModalityCurve(
         table,
         f"{score_name(metric)} (the greater the better) on {n_rows} rows, {source}; mean of {n_repeats} draws, "
-        f"{confidence_level:.0%} intervals over rows",
+        f"{confidence_level:.0%} intervals over {'rows' if groups is None else 'groups of rows'}",
         [*known.notes, *_notes(table, parts.classify, given)],
         metric=score_name(metric),
         method="ledger" if X is None else "predict",
@@ -297,6 +252,15 @@ class _Values:
         self.notes: list[str] = list(whole.notes)
         self.n_samples = len(parts.core._oof["y"] if X is None else X)
         self.found = {frozenset(parts.names): row_values(self.whole, whole.y, metric)}
+
+    def read_groups(self, groups: Any) -> np.ndarray:
+        """Groups of the scored rows."""
+        if np.shape(groups) != (self.n_samples,):
+            rows = "rows of fit" if self.method == "ledger" else "rows of X"
+            raise ValueError(
+                f"groups must hold one value for each of the {self.n_samples} {rows}; got shape {np.shape(groups)}."
+            )
+        return np.asarray(groups)[self.rows]
 
     def _ask(self, subset: Sequence[str]) -> Any:
         return predict_subsets(self.parts.fusion, [subset], self.Z, self.y, method=self.method, as_deployed=True)
@@ -375,62 +339,3 @@ def _read_values(values: Any, n_rows: int) -> np.ndarray:
         what = f"shape {numbers.shape}" if numbers.shape != (n_rows,) else "NaN or infinite ones among them"
         raise ValueError(f"values must hold {n_rows} finite numbers, one a row; got {what}.")
     return numbers
-
-
-class MissingModalityCurveDisplay(BaseDisplay):
-    """Score over the share of rows that lose a modality, one line a mechanism and modality.
-
-    Bands are intervals over rows; single modalities have them where there are at most 3. Horizontal
-    lines: the best modality alone, and answers without any.
-
-    Parameters
-    ----------
-    result : MissingModalityCurve
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from ensemblefuse import DecisionFusionClassifier, MissingModalityCurveDisplay
-    >>> X = pd.DataFrame({"text__0": np.arange(40.0) % 7, "image__0": np.arange(40.0) % 3})
-    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
-    >>> display = MissingModalityCurveDisplay.from_estimator(model, n_repeats=1)
-    >>> display.ax_.get_title()
-    'Missing modalities, 40 rows'
-    """
-
-    _compute: ClassVar[Any] = staticmethod(missing_modality_curve)
-
-    def _figsize(self) -> tuple[float, float]:
-        return 6.2 + 0.08 * max(map(len, self.result.names)), 4.2
-
-    def _draw(self, ax: Any) -> None:
-        result = self.result
-        colors = colors_of(result.names)
-        markers = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(result.names)}
-        for (mechanism, name), part in result.table.groupby(["mechanism", "modality"], sort=False):
-            if mechanism == "column":
-                style: dict[str, Any] = {"color": colors[name], "marker": markers[name], "label": f"{name} missing"}
-            else:
-                dashes = "-" if mechanism == "random" else "--"
-                label = "any, at random" if mechanism == "random" else "any, by value"
-                style = {"color": "0.2", "linestyle": dashes, "linewidth": 2.5, "label": label}
-            part = part.sort_values("rate")
-            ax.plot(part["rate"], part["score"], **style)
-            if mechanism != "column" or len(result.names) <= _BANDS:
-                ax.fill_between(part["rate"], part["low"], part["high"], color=style["color"], alpha=0.1, linewidth=0)
-        best = result.best_single
-        ax.axhline(result.single_scores[best], color=MUTED, linestyle="-.", zorder=0, label=f"{best} alone")
-        ax.axhline(result.prior_score, color=MUTED, linestyle=":", zorder=0, label="no modality")
-        ax.set(
-            xlabel="share of rows that lose it",
-            ylabel=f"{result.metric} (the greater the better)",
-            title=f"Missing modalities, {result.n_rows} rows",
-        )
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

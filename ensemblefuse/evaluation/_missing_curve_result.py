@@ -1,0 +1,123 @@
+"""The result of `missing_modality_curve`, and its picture. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of
+from ensemblefuse.evaluation._result import TableResult
+
+__all__ = ["MissingModalityCurve", "MissingModalityCurveDisplay"]
+
+# More bands than these lie on one another in the picture; the table has them all.
+_BANDS = 3
+
+
+class MissingModalityCurve(TableResult):
+    """Scores of a model over the share of rows that lose modalities. Made by `missing_modality_curve`.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a mechanism, modality and rate:
+
+        - ``mechanism``, ``modality``, ``rate``. By ``"column"`` the modality that is named goes; by the others each of
+          them may go, and ``modality`` is ``"any"``.
+        - ``score``, ``low``, ``high``: mean over rows and draws, the greater the better, and its interval over rows, or
+          over groups of them.
+        - ``share_empty``: share of the rows that hold no modality any more, mean over the draws.
+    caption : str
+    notes : list of str
+    metric : str
+        Scikit-learn's name of the score.
+    method : {"ledger", "predict"}
+    prior_score : float
+        Of answering without any modality.
+    single_scores : dict of str to float
+        Of each modality alone, on the same rows.
+    best_single : str
+        Modality of the best of them.
+    names : list of str
+        All modalities.
+    n_rows : int
+    confidence_level : float
+    """
+
+    def __init__(
+        self, table, caption, notes, *, metric, method, prior_score, single_scores, names, n_rows, confidence_level
+    ):
+        super().__init__(table, caption, notes)
+        self.metric = metric
+        self.method = method
+        self.prior_score: float = prior_score
+        self.single_scores: dict[str, float] = single_scores
+        self.best_single = max(single_scores, key=lambda name: single_scores[name])
+        self.names = names
+        self.n_rows = n_rows
+        self.confidence_level = confidence_level
+
+    def _display_class(self) -> Any:
+        return MissingModalityCurveDisplay
+
+
+class MissingModalityCurveDisplay(BaseDisplay):
+    """Score over the share of rows that lose a modality, one line a mechanism and modality.
+
+    Bands are intervals over rows; single modalities have them where there are at most 3. Horizontal
+    lines: the best modality alone, and answers without any.
+
+    Parameters
+    ----------
+    result : MissingModalityCurve
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, MissingModalityCurveDisplay
+    >>> X = pd.DataFrame({"text__0": np.arange(40.0) % 7, "image__0": np.arange(40.0) % 3})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
+    >>> display = MissingModalityCurveDisplay.from_estimator(model, n_repeats=1)
+    >>> display.ax_.get_title()
+    'Missing modalities, 40 rows'
+    """
+
+    @staticmethod
+    def _compute(model: Any, *args: Any, **params: Any) -> Any:
+        from ensemblefuse.evaluation._missing_curve import missing_modality_curve  # it imports this module
+
+        return missing_modality_curve(model, *args, **params)
+
+    def _figsize(self) -> tuple[float, float]:
+        return 6.2 + 0.08 * max(map(len, self.result.names)), 4.2
+
+    def _draw(self, ax: Any) -> None:
+        result = self.result
+        colors = colors_of(result.names)
+        markers = {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(result.names)}
+        for (mechanism, name), part in result.table.groupby(["mechanism", "modality"], sort=False):
+            if mechanism == "column":
+                style: dict[str, Any] = {"color": colors[name], "marker": markers[name], "label": f"{name} missing"}
+            else:
+                dashes = "-" if mechanism == "random" else "--"
+                label = "any, at random" if mechanism == "random" else "any, by value"
+                style = {"color": "0.2", "linestyle": dashes, "linewidth": 2.5, "label": label}
+            part = part.sort_values("rate")
+            ax.plot(part["rate"], part["score"], **style)
+            if mechanism != "column" or len(result.names) <= _BANDS:
+                ax.fill_between(part["rate"], part["low"], part["high"], color=style["color"], alpha=0.1, linewidth=0)
+        best = result.best_single
+        ax.axhline(result.single_scores[best], color=MUTED, linestyle="-.", zorder=0, label=f"{best} alone")
+        ax.axhline(result.prior_score, color=MUTED, linestyle=":", zorder=0, label="no modality")
+        ax.set(
+            xlabel="share of rows that lose it",
+            ylabel=f"{result.metric} (the greater the better)",
+            title=f"Missing modalities, {result.n_rows} rows",
+        )
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
