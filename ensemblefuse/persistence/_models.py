@@ -14,7 +14,14 @@ from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
 from ensemblefuse.persistence._archive import MODEL, Archive, first_line, is_pickle, open_archive, write_archive
 from ensemblefuse.persistence._bundle import describe_weights, pack_weights, sources_of, unpack_weights
 from ensemblefuse.persistence._devices import use_devices_of_here
-from ensemblefuse.persistence._example import as_table, changed_prediction, describe_example, differs, predictions
+from ensemblefuse.persistence._example import (
+    EXACT,
+    as_table,
+    changed_prediction,
+    describe_example,
+    differs,
+    predictions,
+)
 from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
 from ensemblefuse.persistence._manifest import checked_metadata, describe, differing_versions, pip_line
 from ensemblefuse.persistence._storable import check_storable
@@ -299,7 +306,7 @@ def _check_reload(model: Any, data: bytes, example: Any, manifest: dict[str, Any
         ) from error
     if example is None:
         return
-    changed = differs(manifest["example"]["predictions"], predictions(loaded, as_table(example)), exact=True)
+    changed = differs(manifest["example"]["predictions"], predictions(loaded, as_table(example)), EXACT)
     if changed:
         raise PersistenceError(
             f"{type(model).__name__}.{changed} gives other values for the example after saving and loading, so it "
