@@ -29,8 +29,8 @@ from ensemblefuse import (
     robustness_curve,
 )
 from ensemblefuse.datasets import make_media
-from ensemblefuse.evaluation._bootstrap import resample_weights
-from ensemblefuse.evaluation._robustness import _means
+from ensemblefuse.evaluation._bootstrap import interval
+from ensemblefuse.evaluation._scores import resampled_scores
 from ensemblefuse.evaluation._subsets import row_values
 
 HEAD = LogisticRegression(max_iter=1000)
@@ -167,8 +167,8 @@ def test_without_a_cache_the_other_modalities_are_encoded_once(model, media, enc
 def test_the_difference_is_paired():
     """The same rows are drawn for both scores, so a change of the same size in every row has no interval."""
     clean, worse = np.random.default_rng(0).normal(size=(2, 50))
-    values = np.column_stack([clean, clean - 0.5, worse])
-    _, _, falls = _means(values, None, resample_weights(50, 400, 0), 0.95)
+    samples = resampled_scores(np.column_stack([clean, clean - 0.5, worse]), 400, 0)
+    falls = interval(samples - samples[:, :1])
     assert_allclose([falls[0][1], falls[1][1]], -0.5)
     expected = np.std(worse - clean) / np.sqrt(50)
     assert_allclose((falls[1][2] - falls[0][2]) / (2 * 1.96), expected, rtol=0.15)

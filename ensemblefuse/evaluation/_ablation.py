@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._display import MUTED, PALETTE, BaseDisplay
-from ensemblefuse.evaluation._bootstrap import interval
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note
 from ensemblefuse.evaluation._inputs import groups_for
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
@@ -169,7 +169,7 @@ def modality_ablation(
     return ModalityAblation(
         table,
         caption,
-        [*said.notes, *_missing_notes(said)],
+        [*said.notes, *_missing_notes(said), *lone_unit_note(n_rows, said.sample_weight, units)],
         subsets=subsets_of,
         metric=score_name(metric),
         method=said.method,

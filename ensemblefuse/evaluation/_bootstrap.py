@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-__all__ = ["bootstrap_means", "interval", "resample_weights"]
+__all__ = ["bootstrap_means", "interval", "lone_unit_note", "n_units", "resample_weights"]
 
 
 def resample_weights(n_rows: int, n_resamples: int, random_state: Any = None, groups: Any = None) -> np.ndarray:
@@ -59,6 +60,8 @@ def bootstrap_means(values: np.ndarray, draws: np.ndarray, sample_weight: np.nda
 def interval(samples: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval over the first axis (Efron, 1979): low and high end; NaN resamples are left out.
 
+    NaN where all are.
+
     Raises
     ------
     ValueError
@@ -67,5 +70,19 @@ def interval(samples: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.n
     if not 0 < level < 1:
         raise ValueError(f"confidence_level must be between 0 and 1; got {level!r}.")
     tail = (1 - level) / 2
-    low, high = np.nanquantile(samples, [tail, 1 - tail], axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN", category=RuntimeWarning)
+        low, high = np.nanquantile(samples, [tail, 1 - tail], axis=0)
     return low, high
+
+
+def n_units(n_rows: int, sample_weight: np.ndarray | None = None, groups: np.ndarray | None = None) -> int:
+    """Rows of a weight above 0, or groups of them: what a bootstrap draws from."""
+    weighty = np.ones(n_rows, dtype=bool) if sample_weight is None else sample_weight > 0
+    return int(weighty.sum()) if groups is None else len(np.unique(groups[weighty]))
+
+
+def lone_unit_note(n_rows: int, sample_weight: np.ndarray | None = None, groups: np.ndarray | None = None) -> list[str]:
+    """Why a result has no intervals: one row or group alone has no spread."""
+    unit = "row" if groups is None else "group"
+    return [f"No intervals: there is one {unit} alone."] if n_units(n_rows, sample_weight, groups) < 2 else []

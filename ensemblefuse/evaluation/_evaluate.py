@@ -24,6 +24,8 @@ from ensemblefuse.table import to_frame
 __all__ = ["evaluate_model", "evaluate_predictions"]
 
 _CELLS = 4_000_000  # of row weights at a time: 32 MB
+# Share of the resamples without a score above which the reader is told.
+_MOST_LOST = 0.05
 
 
 @dataclass
@@ -325,11 +327,12 @@ def _evaluate(
         draws = draws * weight[:, None]
         of_cuts = [part.scores(draws[cut]) for part, (_, _, cut) in zip(parts, cuts, strict=True)]
         measured.append([of_cuts, {} if rows.classes is None else class_rates(rows.predictions, rows.y, draws)])
-    lines = []
+    lines, lost = [], {}
     for i, (name, value, cut) in enumerate(cuts):
         for metric in measured[0][0][i]:
             values = np.concatenate([of_cuts[i][metric] for of_cuts, _ in measured])
             lines.append((name, value, len(cut), metric, *_summary(values, rows.groups, cut, level)))
+            lost[f"{metric} of {name} {value}"] = np.isnan(values[1:]).mean() if np.isfinite(lines[-1][-1]) else 0.0
     of_classes = []
     for k, label in enumerate([] if rows.classes is None else rows.classes.tolist()):
         cut = np.flatnonzero(rows.y == k)
@@ -339,7 +342,7 @@ def _evaluate(
     n_overall = len(measured[0][0][0])
     lines[n_overall:n_overall] = of_classes
     table = pd.DataFrame(lines, columns=["slice", "value", "n_rows", "metric", "score", "low", "high"])
-    notes = [*notes, *_notes_on_gaps(table, rows)]
+    notes = [*notes, *_notes_on_gaps(table, rows), *_notes_on_resamples(lost)]
     caption = f"{what.format(n=len(rows.y))}, {level:.0%} intervals of {n_resamples} bootstrap resamples"
     caption += "" if rows.groups is None else f" of {len(np.unique(rows.groups))} groups"
     y_true = rows.y if rows.classes is None else rows.classes[rows.y]
@@ -397,6 +400,14 @@ def _notes_on_gaps(table: pd.DataFrame, rows: _Rows) -> list[str]:
     if constant.any():
         notes.append(f"R2 is not defined where all targets are equal: {_list(named[constant])}.")
     return notes
+
+
+def _notes_on_resamples(lost: dict[str, float]) -> list[str]:
+    """Intervals that are those of a part of the resamples, for the score is not defined in the rest."""
+    many = [f"{what} ({share:.0%})" for what, share in lost.items() if share > _MOST_LOST]
+    if not many:
+        return []
+    return [f"Intervals leave out the resamples in which the score is not defined: {_list(pd.Series(many))}."]
 
 
 def _list(names: pd.Series) -> str:

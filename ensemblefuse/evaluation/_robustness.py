@@ -11,12 +11,13 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption, kind_of_encoder, names_of_kind
 from ensemblefuse.evaluation._inputs import read_groups, read_weight
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._reencoding import EncodedRows
 from ensemblefuse.evaluation._robustness_display import RobustnessCurve
+from ensemblefuse.evaluation._scores import mean_scores, resampled_scores
 from ensemblefuse.evaluation._subsets import default_metric, row_values
 from ensemblefuse.table import to_frame
 
@@ -143,8 +144,7 @@ def robustness_curve(
     if taken is not None:
         X, codes = X.iloc[taken], codes[taken]
         weight, groups = (None if values is None else values[taken] for values in (weight, groups))
-    draws = resample_weights(len(codes), n_resamples, seed, groups)
-    interval(draws[:1], confidence_level)  # refuses a level before anything is encoded
+    interval(resample_weights(1, n_resamples), confidence_level)  # refuses wrong ones before anything is encoded
     rows = EncodedRows(parts, X)
     plan, notes = _plan(rows, corruptions, modalities)
     metric = metric or default_metric(parts.classify)
@@ -157,7 +157,10 @@ def robustness_curve(
         values.append(row_values(parts.predict(rows.finish(blocks)), codes, metric))
         parameter = one.parameter(severity)
         found.append({"modality": name, "corruption": one.name, "severity": severity, "parameter": parameter})
-    scores, spans, falls = _means(np.column_stack([clean, *values]), weight, draws, confidence_level)
+    values = np.column_stack([clean, *values])
+    samples = resampled_scores(values, n_resamples, seed, weight, groups)
+    scores, spans = mean_scores(values, weight), interval(samples, confidence_level)
+    falls = interval(samples - samples[:, :1], confidence_level)  # of the same rows in both scores
     table = pd.DataFrame(found)
     table["score"], table["low"], table["high"] = scores[1:], spans[0][1:], spans[1][1:]
     table["difference"] = scores[1:] - scores[0]
@@ -170,17 +173,7 @@ def robustness_curve(
         n_samples=len(codes),
         confidence_level=confidence_level,
         names=parts.names,
-        notes=notes + rows.notes(list(plan)),
-    )
-
-
-def _means(values: np.ndarray, weight: Any, draws: np.ndarray, level: float) -> tuple[np.ndarray, Any, Any]:
-    """Means over rows of each column, their intervals, and those of their paired differences from the first column."""
-    samples = bootstrap_means(values, draws, weight)
-    return (
-        np.average(values, axis=0, weights=weight),
-        interval(samples, level),
-        interval(samples - samples[:, :1], level),
+        notes=notes + rows.notes(list(plan)) + lone_unit_note(len(codes), weight, groups),
     )
 
 

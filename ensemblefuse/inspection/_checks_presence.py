@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval
+from ensemblefuse.evaluation._scores import resampled_scores
 from ensemblefuse.fusion._ledger import make_splits
 from ensemblefuse.inspection._findings import CheckData, NotRun
 
@@ -43,7 +44,7 @@ def check_missingness(data: CheckData) -> Answer:
     )
     if data.parts.classify:
         figures += f", accuracy {right:.1%} against {most:.1%} for the largest class"
-    if p_value > _LEVEL or low <= 0:
+    if p_value > _LEVEL or not low > 0:
         return "ok", f"Which modalities are missing does not tell the label: {figures}.", "", []
     single = [_permutation_p(there.astype(int), y, rng) for there in present]
     told = [name for name, p in zip(names, _holm(np.array(single)), strict=True) if p <= 5 * _LEVEL]
@@ -79,13 +80,15 @@ def _dependence(pattern: np.ndarray, y: np.ndarray) -> float:
 def _cross_validated(data: CheckData, pattern: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
     """Gain of predicting from the pattern: mean, ends of its interval, accuracy, part of the largest class."""
     groups = data.groups if data.groups is not None and len(data.groups) == len(y) else None
+    if groups is not None and len(np.unique(groups)) < 2:
+        raise NotRun("needs 2 groups or more: one cannot be split.")
     splits = make_splits(5, y, groups, classify=data.parts.classify)
     gain, right = np.full(len(y), np.nan), np.full(len(y), np.nan)
     for train, test in splits:
         gain[test], right[test] = _gain_of_pattern(pattern, y, train, test, data.parts.classify)
     rows = np.isfinite(gain)
-    draws = resample_weights(int(rows.sum()), _RESAMPLES, data.random_state, None if groups is None else groups[rows])
-    low, high = interval(bootstrap_means(gain[rows, None], draws))
+    groups = None if groups is None else groups[rows]
+    low, high = interval(resampled_scores(gain[rows, None], _RESAMPLES, data.random_state, groups=groups))
     most = float(np.max(np.bincount(y))) / len(y) if data.parts.classify else np.nan
     return float(gain[rows].mean()), float(low[0]), float(high[0]), float(right[rows].mean()), most
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, n_units
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.evaluation._scores import resampled_scores
 from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets, row_values
 from ensemblefuse.inspection._rows import ModalityRows
 
@@ -161,16 +162,15 @@ class CheckData:
         """What the predictions of the model as it is are worth in each row."""
         return row_values(self.said.deployed, self.said.y, default_metric(self.parts.classify))
 
-    @cached_property
-    def draws(self) -> np.ndarray:
-        groups = self.groups[self.said.rows] if self.groups is not None and self.said.method == "ledger" else None
-        return resample_weights(len(self.said.rows), _RESAMPLES, self.random_state, groups)
-
     def gain(self, better: np.ndarray, worse: np.ndarray) -> tuple[float, float, float]:
         """Mean difference of two values over the rows of `said`, and its 95 % bootstrap interval."""
         difference = (better - worse)[:, None]
-        low, high = interval(bootstrap_means(difference, self.draws, self.said.sample_weight))
-        return float(np.average(difference[:, 0], weights=self.said.sample_weight)), float(low[0]), float(high[0])
+        groups = self.groups[self.said.rows] if self.groups is not None and self.said.method == "ledger" else None
+        weight = self.said.sample_weight
+        if n_units(len(difference), weight, groups) < 2:
+            raise NotRun("needs 2 rows or more, of 2 groups if there are any: one alone has no interval.")
+        low, high = interval(resampled_scores(difference, _RESAMPLES, self.random_state, weight, groups))
+        return float(np.average(difference[:, 0], weights=weight)), float(low[0]), float(high[0])
 
     @property
     def unit(self) -> str:

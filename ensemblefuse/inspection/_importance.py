@@ -9,10 +9,11 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from ensemblefuse._display import BaseDisplay
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
 from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.evaluation._scores import read_seed, resampled_scores
 from ensemblefuse.evaluation._subsets import row_values
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.inspection._worth import UNITS, check_metric
@@ -91,7 +92,7 @@ def modality_importance(
     """
     parts = ModelParts(model)
     metric = check_metric(metric, parts.classify)
-    interval(np.zeros(1), confidence_level)  # a level that is none is told before anything is predicted
+    interval(resample_weights(1, n_resamples), confidence_level)  # wrong ones are told before anything is predicted
     if n_repeats < 1:
         raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")
     Z, y = parts.encode(X), parts.encode_labels(y)
@@ -99,7 +100,7 @@ def modality_importance(
         raise ValueError(f"X and y must be two rows or more of the same number; got {len(Z)} and {len(y)}.")
     groups = read_groups(groups, len(y))
     rng = check_random_state(random_state)
-    draws = resample_weights(len(y), n_resamples, rng, groups)
+    seed = read_seed(rng)
     base = row_values(parts.predict(Z), y, metric)
     orders = [rng.permutation(len(y)) for _ in range(n_repeats)]
     shuffled = np.array(
@@ -108,7 +109,7 @@ def modality_importance(
             for name in parts.names
         ]
     )
-    return ModalityImportance(parts.names, base, shuffled, metric, draws, confidence_level)
+    return ModalityImportance(parts.names, base, shuffled, metric, groups, n_resamples, confidence_level, seed)
 
 
 def _shuffle(Z: Any, positions: np.ndarray, order: np.ndarray) -> Any:
@@ -151,23 +152,25 @@ class ModalityImportance(TableResult):
         base: np.ndarray,
         shuffled: np.ndarray,
         metric: str,
-        draws: np.ndarray,
+        groups: np.ndarray | None,
+        n_resamples: int,
         level: float,
+        seed: int,
     ):
         self.names, self.metric, self.n_rows = names, metric, len(base)
         self.score = float(base.mean())
         index = pd.Index(names, name="modality")
         self.importances = pd.DataFrame(self.score - shuffled.mean(axis=2), index=index)
         drops = base - shuffled.mean(axis=1)
-        low, high = interval(bootstrap_means(drops.T, draws), level)
-        whole = interval(bootstrap_means(drops.sum(axis=0), draws), level)[0]
+        means = resampled_scores(np.vstack([drops, drops.sum(axis=0)]).T, n_resamples, seed, groups=groups)
+        low, high = interval(means, level)
         value = drops.mean(axis=1)
         columns = {
             "importance": value,
-            "low": low,
-            "high": high,
+            "low": low[:-1],
+            "high": high[:-1],
             "sd": self.importances.std(axis=1, ddof=1).to_numpy(),
-            "share": value / value.sum() if whole > 0 else np.nan,
+            "share": value / value.sum() if low[-1] > 0 else np.nan,
         }
         if metric == "accuracy":
             columns["perceptual"] = value / self.score if self.score > 0 else np.nan
@@ -175,9 +178,11 @@ class ModalityImportance(TableResult):
         n_repeats = shuffled.shape[1]
         caption = (
             f"Fall of the score with one modality shuffled ({UNITS[metric]}; {len(base)} rows, {n_repeats} shuffles; "
-            f"{level:.0%} intervals from {len(draws)} resamples)"
+            f"{level:.0%} intervals from {n_resamples} resamples)"
         )
-        notes = [] if whole > 0 else ["Shuffling all modalities may cost nothing, so that there are no shares of it."]
+        notes = lone_unit_note(len(base), groups=groups)
+        if not low[-1] > 0:
+            notes.append("Shuffling all modalities may cost nothing, so that there are no shares of it.")
         super().__init__(table, caption, notes)
 
     def _display_class(self):

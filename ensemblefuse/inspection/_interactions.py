@@ -142,7 +142,7 @@ class ModalityInteractions(TableResult):
         self.matrix = pd.DataFrame(np.nan, index=said.names, columns=said.names)
         for (one, other), number in table["interaction"].items():
             self.matrix.loc[one, other] = self.matrix.loc[other, one] = number
-        notes = list(said.notes)
+        notes = worth.notes
         if said.joint_gain is not None:
             notes.append("Synergy that the joint member alone knows is not in these figures.")
         caption = f"Shapley interactions of {n} modalities ({worth.caption})"

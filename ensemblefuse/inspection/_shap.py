@@ -14,10 +14,11 @@ from sklearn.svm import SVC, NuSVC
 from ensemblefuse._display import BaseDisplay
 from ensemblefuse._optional import import_optional
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
 from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.evaluation._scores import read_seed, resampled_scores
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
@@ -100,7 +101,7 @@ def shap_by_modality(
     True
     """
     shap = import_optional("shap", extra="explain", needed_by="shap_by_modality")
-    interval(np.zeros(1), confidence_level)
+    interval(resample_weights(1, n_resamples), confidence_level)
     parts = ModelParts(model)
     candidates = _candidates(parts, parts.encode(X))
     n_rows = len(candidates[0].rows)
@@ -121,8 +122,20 @@ def shap_by_modality(
     if not found:
         raise TypeError(f"shap_by_modality explains {_FIT}; this model has (member: why not) {lost}.")
     notes = [f"Not explained (member: why): {lost}."] if lost else []
-    draws = resample_weights(n_rows, n_resamples, random_state, groups)
-    return ModalityShap(parts.names, found, draws, confidence_level, notes)
+    seed = read_seed(random_state)
+
+    def spread(one: _Candidate, values: np.ndarray) -> Any:
+        # Rows that a member takes no part in are drawn with a weight of 0, so that all members have the same draws.
+        filled = np.zeros((n_rows, values.shape[1]))
+        filled[one.rows] = values
+        means = resampled_scores(filled, n_resamples, seed, one.rows.astype(float), groups)
+        return interval(means, confidence_level)
+
+    notes += [
+        f"{one.name!r}: {note}" for one, _ in found for note in lone_unit_note(n_rows, one.rows.astype(float), groups)
+    ]
+    drawn = f"{confidence_level:.0%} intervals from {n_resamples} resamples"
+    return ModalityShap(parts.names, found, n_rows, spread, drawn, notes)
 
 
 class _CannotExplainError(Exception):
@@ -318,15 +331,15 @@ class ModalityShap(TableResult):
         As in all results.
     """
 
-    def __init__(self, names: list[str], found: list[Any], draws: np.ndarray, level: float, notes: list[str]):
-        self.names, self.n_rows = names, draws.shape[1]
+    def __init__(self, names: list[str], found: list[Any], n_rows: int, spread: Any, drawn: str, notes: list[str]):
+        self.names, self.n_rows = names, n_rows
         table, by_class, columns = {}, {}, {}
         for one, said in found:
             of = np.array([column.split(SEPARATOR, 1)[0] for column in said.columns])
             whole = said.values.sum(axis=1).mean()
-            for name in dict.fromkeys(of):
-                rows = said.values[:, of == name].sum(axis=1)
-                low, high = interval(bootstrap_means(rows, draws[:, one.rows]), level)
+            sums = {name: said.values[:, of == name].sum(axis=1) for name in dict.fromkeys(of)}
+            spans = np.column_stack(spread(one, np.column_stack(list(sums.values()))))
+            for (name, rows), (low, high) in zip(sums.items(), spans, strict=True):
                 table[one.name, name] = {
                     "mean_abs": rows.mean(),
                     "low": float(low),
@@ -345,10 +358,7 @@ class ModalityShap(TableResult):
         self.columns.index.names = ["member", "column"]
         if len({row["unit"] for row in table.values()}) > 1:
             notes = [*notes, "Values of different units cannot be compared; shares within a member can."]
-        caption = (
-            f"Mean absolute SHAP value of each modality ({self.n_rows} rows; {level:.0%} intervals from {len(draws)} "
-            "resamples)"
-        )
+        caption = f"Mean absolute SHAP value of each modality ({self.n_rows} rows; {drawn})"
         super().__init__(_frame(table), caption, notes)
 
     def _display_class(self):

@@ -144,24 +144,23 @@ class ModalityShapley(TableResult):
         self.names, self.metric, self.method, self.n_fits = said.names, worth.metric, said.method, said.n_fits
         self.n_rows = len(said.rows)
         rows, mean = shapley_of(values, said.names), worth.mean(values)
-        low, high = worth.interval(rows)
+        low, high = worth.interval(np.vstack([rows, values[-1] - values[0]]))
         self.total = float(mean[-1] - mean[0])
-        bounds = worth.interval(values[[-1]] - values[[0]])
-        self.total_interval = float(bounds[0][0]), float(bounds[1][0])
+        self.total_interval = float(low[-1]), float(high[-1])
         n = len(said.names)
         value = worth.mean(rows)
         table = pd.DataFrame(
             {
                 "value": value,
-                "low": low,
-                "high": high,
+                "low": low[:-1],
+                "high": high[:-1],
                 "share": value / self.total if self.total_interval[0] > 0 else np.nan,
                 "alone": mean[1 : n + 1] - mean[0],
                 "last": mean[-1] - mean[-1 - n : -1][::-1],
             },
             index=pd.Index(said.names, name="modality"),
         )
-        notes = list(said.notes)
+        notes = worth.notes
         if self.total_interval[0] <= 0:
             notes.append("All modalities together may be worth no more than none, so that there are no shares of it.")
         caption = f"Shapley values of {n} modalities, total {self.total:.3f} ({worth.caption})"

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
 from ensemblefuse.evaluation._inputs import groups_for, read_groups
 from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._scores import read_seed, resampled_scores
 from ensemblefuse.evaluation._subsets import (
     SubsetPredictions,
     all_subsets,
@@ -54,15 +55,20 @@ class SubsetWorth:
     values : ndarray of shape (2 ** n_modalities, n_rows)
         In the order of ``all_subsets(said.names)``; the greater the better.
     metric : str
-    draws : ndarray of shape (n_resamples, n_rows)
+    n_resamples : int
     level : float
+    seed : int
+        The same rows are drawn for all that is asked.
+    groups : ndarray of shape (n_rows,), or None
     """
 
     said: SubsetPredictions
     values: np.ndarray
     metric: str
-    draws: np.ndarray
+    n_resamples: int
     level: float
+    seed: int
+    groups: np.ndarray | None
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
         """Weighted mean over the last axis."""
@@ -70,13 +76,18 @@ class SubsetWorth:
 
     def interval(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Low and high end of each mean over the last of two axes, by the bootstrap."""
-        return interval(bootstrap_means(rows.T, self.draws, self.said.sample_weight), self.level)
+        means = resampled_scores(rows.T, self.n_resamples, self.seed, self.said.sample_weight, self.groups)
+        return interval(means, self.level)
 
     @property
     def caption(self) -> str:
         """Unit, rows and interval."""
         where = where_from(self.said.method, len(self.said.rows))
-        return f"{UNITS[self.metric]}; {where}; {self.level:.0%} intervals from {len(self.draws)} resamples"
+        return f"{UNITS[self.metric]}; {where}; {self.level:.0%} intervals from {self.n_resamples} resamples"
+
+    @property
+    def notes(self) -> list[str]:
+        return [*self.said.notes, *lone_unit_note(len(self.said.rows), self.said.sample_weight, self.groups)]
 
 
 def where_from(method: str, n_rows: int) -> str:
@@ -136,8 +147,8 @@ def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -
 
 def _worth(said, metric, groups, n_resamples, level, random_state) -> SubsetWorth:
     groups = None if groups is None else groups[said.rows]
-    draws = resample_weights(len(said.rows), n_resamples, random_state, groups)
-    return SubsetWorth(said, row_values(said.predictions, said.y, metric), metric, draws, level)
+    values = row_values(said.predictions, said.y, metric)
+    return SubsetWorth(said, values, metric, n_resamples, level, read_seed(random_state), groups)
 
 
 def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetPredictions:
