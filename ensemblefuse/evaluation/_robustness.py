@@ -157,9 +157,9 @@ def robustness_curve(
         values.append(row_values(parts.predict(rows.finish(blocks)), codes, metric))
         parameter = one.parameter(severity)
         found.append({"modality": name, "corruption": one.name, "severity": severity, "parameter": parameter})
-    values = np.column_stack([clean, *values])
-    samples = resampled_scores(values, n_resamples, seed, weight, groups)
-    scores, spans = mean_scores(values, weight), interval(samples, confidence_level)
+    worth = np.column_stack([clean, *values])
+    samples = resampled_scores(worth, n_resamples, seed, weight, groups)
+    scores, spans = mean_scores(worth, weight), interval(samples, confidence_level)
     falls = interval(samples - samples[:, :1], confidence_level)  # of the same rows in both scores
     table = pd.DataFrame(found)
     table["score"], table["low"], table["high"] = scores[1:], spans[0][1:], spans[1][1:]
