@@ -16,6 +16,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
     modality_importance,
 )
+from ensemblefuse.inspection._importance import _shuffle
 
 HEAD = LogisticRegression()
 
@@ -105,6 +106,21 @@ def test_the_same_seed_gives_the_same_table(fitted, halves):
     _, _, X, y = halves
     first, second = (modality_importance(fitted, X, y, n_repeats=2, random_state=5).table for _ in range(2))
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_a_block_is_shuffled_as_one_whatever_its_dtypes(monkeypatch):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(6, 3)), columns=["a__0", "b__0", "a__1"], index=list("uvwxyz"))
+    table["a__2"] = pd.Categorical(list("ppqqrr"))
+    order = rng.permutation(6)
+    # Column by column the thousands of an embedding take a second.
+    monkeypatch.setattr(pd.DataFrame, "isetitem", lambda *_: pytest.fail("one column was set alone"))
+    for positions in (np.array([0, 2, 3]), np.array([3, 0])):
+        shuffled = _shuffle(table, positions, order)
+        expected = {
+            name: table[name].array.take(order) if i in positions else table[name].array for i, name in enumerate(table)
+        }
+        pd.testing.assert_frame_equal(shuffled, pd.DataFrame(expected, index=table.index))
 
 
 @pytest.mark.parametrize(

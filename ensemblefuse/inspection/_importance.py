@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from ensemblefuse._display import BaseDisplay
 from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
 from ensemblefuse.evaluation._inputs import read_groups
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.evaluation._parts import ModelParts, replace_columns
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._scores import read_seed, resampled_scores
 from ensemblefuse.evaluation._subsets import row_values
@@ -114,12 +114,10 @@ def modality_importance(
 
 def _shuffle(Z: Any, positions: np.ndarray, order: np.ndarray) -> Any:
     """A copy of encoded rows with these columns of the rows `order`."""
+    if isinstance(Z, pd.DataFrame):
+        return replace_columns(Z, positions, Z.iloc[order, positions])
     table = Z.copy()
-    if isinstance(table, np.ndarray):
-        table[:, positions] = Z[np.ix_(order, positions)]
-        return table
-    for position in positions:
-        table.isetitem(position, Z.iloc[:, position].array.take(order))
+    table[:, positions] = Z[np.ix_(order, positions)]
     return table
 
 
