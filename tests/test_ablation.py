@@ -172,8 +172,11 @@ def test_regression(data):
         ({"subsets": "each"}, 'subsets must be "drop\\+keep", "all" or a list'),
         ({"subsets": ["image"]}, "lists of modalities, such as \\['image'\\]"),
         ({"subsets": [["smell"]]}, "no modality \\['smell'\\]"),
-        ({"metric": "roc_auc"}, "metric must be one of \\('neg_log_loss', 'accuracy', 'neg_brier_score'\\)"),
-        ({"metric": "neg_mean_squared_error"}, "in classification; got"),
+        (
+            {"metric": "roc_auc"},
+            "metric must be one of \\('log_loss', 'accuracy', 'brier'\\) in classification, or scikit-learn's",
+        ),
+        ({"metric": "neg_mean_squared_error"}, "'neg_brier_score'\\); got 'neg_mean_squared_error'"),
         ({"confidence_level": 95}, "between 0 and 1; got 95"),
         ({"n_resamples": 0}, "at least 1; got 0"),
         ({"groups": [1, 2]}, "groups has 2 values for the 150 rows of fit"),

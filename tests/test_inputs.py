@@ -1,4 +1,4 @@
-"""Groups and weights of rows, which all results read alike."""
+"""Groups and weights of rows, and names of metrics, which all results read alike."""
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,17 @@ from sklearn.linear_model import LogisticRegression
 
 from ensemblefuse import (
     DecisionFusionClassifier,
+    FunctionEncoder,
     evaluate_model,
     learning_curve,
+    make_fusion_pipeline,
+    missing_modality_curve,
     modality_ablation,
     modality_importance,
     modality_interactions,
     modality_shapley,
     model_checks,
+    robustness_curve,
 )
 from ensemblefuse.evaluation._inputs import read_groups, read_weight
 
@@ -84,3 +88,24 @@ def test_every_result_names_the_row_without_a_group(fitted, ask, lost):
     groups[4] = lost
     with pytest.raises(ValueError, match=r"groups is missing in 1 of 90 rows \(positions \[4\]\)"):
         ask(*fitted, groups)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [modality_ablation, modality_interactions, modality_shapley, missing_modality_curve, modality_importance],
+)
+@pytest.mark.parametrize(("own", "foreign"), [("log_loss", "neg_log_loss"), ("brier", "neg_brier_score")])
+def test_a_metric_may_have_the_name_of_scikit_learn(fitted, ask, own, foreign):
+    model, X, y = fitted
+    first, second = (ask(model, X, y, metric=name) for name in (own, foreign))
+    pd.testing.assert_frame_equal(first.table, second.table)
+    assert first.metric == second.metric
+
+
+def test_a_metric_of_the_robustness_curve_may_have_the_name_of_scikit_learn():
+    df, y = pd.DataFrame({"title": ["a cat sat", "the dogs!"] * 20}), ["cat", "dog"] * 20
+    text = FunctionEncoder(lambda title: [title.count("cat"), title.count("dog")])
+    model = make_fusion_pipeline([("text", text, "title")], DecisionFusionClassifier(LogisticRegression(), cv=2))
+    own = {"text": {"shouted": lambda cell, severity, rng: cell.upper()}}
+    ask = lambda name: robustness_curve(model.fit(df, y), df, y, corruptions=own, metric=name, severities=[1])
+    assert ask("neg_log_loss").clean_score == ask("log_loss").clean_score == ask(None).clean_score

@@ -102,9 +102,9 @@ def modality_ablation(
         hidden from the fitted model; what was learned with them stays. ``"refit"``: a clone is cross-validated for
         each subset. The first two fit nothing. ``"auto"``: predict if `X` is given, else ledger.
     metric : str, optional
-        Classification: ``"neg_log_loss"`` (nats; the default), ``"accuracy"``, ``"neg_brier_score"`` (minus the sum
-        over all classes of the squared error, from -2 to 0). Regression: ``"neg_mean_squared_error"`` (the default),
-        ``"neg_mean_absolute_error"``.
+        ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
+        figures are the greater the better: losses have a minus.
     cv : int, splitter or iterable
         For ``"refit"``.
     groups : array of shape (n_samples,), optional

@@ -17,8 +17,8 @@ from ensemblefuse.evaluation._inputs import read_groups, read_weight
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._reencoding import EncodedRows
 from ensemblefuse.evaluation._robustness_display import RobustnessCurve
-from ensemblefuse.evaluation._scores import mean_scores, resampled_scores
-from ensemblefuse.evaluation._subsets import default_metric, row_values
+from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores
+from ensemblefuse.evaluation._subsets import row_values
 from ensemblefuse.table import to_frame
 
 __all__ = ["robustness_curve"]
@@ -64,8 +64,9 @@ def robustness_curve(
     modalities : list of str, optional
         Which are corrupted, one at a time. By default those that `corruptions` names, else all that have a corruption.
     metric : str, optional
-        ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"``; in regression ``"squared_error"`` (the default) or
-        ``"absolute_error"``. Scores are means over rows, the greater the better: losses have a minus.
+        ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
+        figures are the greater the better: losses have a minus.
     sample_weight : array of shape (n_samples,), optional
     groups : array of shape (n_samples,), optional
         Rows of one group are resampled together.
@@ -134,6 +135,7 @@ def robustness_curve(
     (1.0, [0.5], [-0.5])
     """
     parts = ModelParts(model)
+    metric = read_metric(metric, parts.classify)
     seed = _check_seed(random_state)
     severities = _check_severities(severities)
     X = to_frame(X)
@@ -147,7 +149,6 @@ def robustness_curve(
     interval(resample_weights(1, n_resamples), confidence_level)  # refuses wrong ones before anything is encoded
     rows = EncodedRows(parts, X)
     plan, notes = _plan(rows, corruptions, modalities)
-    metric = metric or default_metric(parts.classify)
     clean = row_values(parts.predict(rows.finish(rows.blocks)), codes, metric)
 
     found, values = [], []

@@ -38,7 +38,10 @@ def read_metric(metric: str | None, classify: bool) -> str:
     known = {name: key for key, name in _NAMES.items() if (key in _CLASSES) == classify}
     if metric not in known and metric not in known.values():
         kind = "classification" if classify else "regression"
-        raise ValueError(f"metric must be one of {tuple(known)} in {kind}; got {metric!r}.")
+        raise ValueError(
+            f"metric must be one of {tuple(known.values())} in {kind}, or scikit-learn's name of it, {tuple(known)}; "
+            f"got {metric!r}."
+        )
     return known.get(metric, metric)
 
 

@@ -13,10 +13,10 @@ from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resampl
 from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts, replace_columns
 from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._scores import read_seed, resampled_scores
+from ensemblefuse.evaluation._scores import read_metric, read_seed, resampled_scores
 from ensemblefuse.evaluation._subsets import row_values
 from ensemblefuse.inspection._bars import bars_size, draw_bars
-from ensemblefuse.inspection._worth import UNITS, check_metric
+from ensemblefuse.inspection._worth import UNITS
 
 __all__ = ["ModalityImportance", "ModalityImportanceDisplay", "modality_importance"]
 
@@ -45,8 +45,10 @@ def modality_importance(
     X : DataFrame of n_samples rows
         Rows that the model was not fitted on; those of fit show what it memorised.
     y : array of shape (n_samples,)
-    metric : {"log_loss", "accuracy", "brier", "squared_error", "absolute_error"}, optional
-        The last two in regression. By default ``"log_loss"``, in regression ``"squared_error"``.
+    metric : str, optional
+        ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
+        figures are the greater the better: losses have a minus.
     n_repeats : int
         Shuffles of each modality.
     groups : array of shape (n_samples,), optional
@@ -91,7 +93,7 @@ def modality_importance(
     ['image', 'text']
     """
     parts = ModelParts(model)
-    metric = check_metric(metric, parts.classify)
+    metric = read_metric(metric, parts.classify)
     interval(resample_weights(1, n_resamples), confidence_level)  # wrong ones are told before anything is predicted
     if n_repeats < 1:
         raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")

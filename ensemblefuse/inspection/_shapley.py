@@ -49,9 +49,10 @@ def modality_shapley(
         ``"predict"``: modalities are hidden from the fitted model, which fills or leaves out what is missing in its
         own way: what the model makes of each modality. ``"refit"``: every subset is cross-validated, ``2 ** M - 1``
         times `cv` fits: what the data hold. ``"auto"``: predict if `X` is given, else ledger.
-    metric : {"log_loss", "accuracy", "brier", "squared_error", "absolute_error"}, optional
-        The last two in regression. By default ``"log_loss"``, in regression ``"squared_error"``. Losses count
-        negative, so that more is better.
+    metric : str, optional
+        ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
+        figures are the greater the better: losses have a minus.
     cv : int, splitter or iterable
         For ``"refit"``.
     groups : array of shape (n_samples,), optional

@@ -11,11 +11,10 @@ import numpy as np
 from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
 from ensemblefuse.evaluation._inputs import groups_for, read_groups
 from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._scores import read_seed, resampled_scores
+from ensemblefuse.evaluation._scores import read_metric, read_seed, resampled_scores
 from ensemblefuse.evaluation._subsets import (
     SubsetPredictions,
     all_subsets,
-    default_metric,
     predict_subsets,
     row_values,
 )
@@ -23,7 +22,6 @@ from ensemblefuse.evaluation._subsets import (
 __all__ = [
     "UNITS",
     "SubsetWorth",
-    "check_metric",
     "given_subsets",
     "where_from",
     "worth_of_model",
@@ -133,16 +131,9 @@ def worth_of_predictions(
     return _worth(said, metric, read_groups(groups, len(said.y)), n_resamples, confidence_level, random_state)
 
 
-def check_metric(metric: str | None, classify: bool) -> str:
-    """The metric, or the default one; one that is none is told before anything is fitted."""
-    metric = default_metric(classify) if metric is None else metric
-    row_values(np.ones((1, 1)) if classify else np.ones(1), np.zeros(1, dtype=int if classify else float), metric)
-    return metric
-
-
 def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -> str:
     interval(resample_weights(1, n_resamples, 0), level)
-    return check_metric(metric, classify)
+    return read_metric(metric, classify)
 
 
 def _worth(said, metric, groups, n_resamples, level, random_state) -> SubsetWorth:
