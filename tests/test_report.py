@@ -21,7 +21,9 @@ from ensemblefuse import (
 from ensemblefuse.report import _write
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._headline import answer
+from ensemblefuse.report._made import fingerprint
 from ensemblefuse.report._page import table_html
+from ensemblefuse.report._results import missing_section
 
 HEAD = LogisticRegression()
 SECTIONS = [
@@ -174,6 +176,22 @@ def test_groups_make_the_intervals_wider(gaps, fitted):
     assert (alone["loss"] == together["loss"]).all() and not np.allclose(alone["low"], together["low"])
 
 
+def test_missing_modalities_heed_groups_and_a_modality_may_be_called_any():
+    X, y = make_blocks(n=90, noise=2.0)
+    X.columns = [c.replace("image", "any") for c in X]
+    model, groups = DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y), np.arange(90) // 3
+    rows = {"trained_on": True, "random_state": 0}
+    alone, together = (missing_section(Evidence(model, X, y, groups=g, **rows)) for g in (None, groups))
+    assert "over rows" in alone.figures[0] and "over groups of rows" in together.figures[0]
+    header = re.findall(r"<th[^>]*>([^<]+)</th>", alone.tables[0])
+    assert [name for name in header if "any" in name or name in ("text", "audio")] == [
+        "any of them",
+        "any",
+        "text",
+        "audio",
+    ]
+
+
 def test_the_same_inputs_give_the_same_page(new_rows, gaps, fitted, tmp_path):
     write_report(fitted, gaps[0][100:], gaps[1][100:], tmp_path / "again.html")
     assert without_times(Page(tmp_path / "again.html").source) == without_times(new_rows[1].source)
@@ -184,6 +202,22 @@ def without_times(source):
     source, n_dates = re.subn(r'<p class="date">.*</p>', "", source)
     assert n_dates == 1
     return re.sub(r'<section id="cost">.*?</section>', "", source, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", "category", None])
+def test_another_content_of_a_file_is_another_fingerprint(tmp_path, dtype):
+    """Whatever type the column of paths has; None is that of this pandas."""
+    path = tmp_path / "a.txt"
+    X, y = pd.DataFrame({"photo": pd.Series([str(path), None, "no file"], dtype=dtype)}), np.arange(3)
+
+    def after(content):
+        path.write_text(content)
+        return fingerprint(X, y)
+
+    first = after("one")
+    assert after("two!") != first and after("one") == first
+    moved = path.rename(tmp_path / "b.txt")
+    assert fingerprint(X.assign(photo=pd.Series([str(moved), None, "no file"], dtype=dtype)), y) == first
 
 
 def test_another_cell_is_another_fingerprint(new_rows, gaps, fitted, tmp_path, monkeypatch):

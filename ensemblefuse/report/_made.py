@@ -14,6 +14,7 @@ import pandas as pd
 from ensemblefuse.cache._digest import cell_digest
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._page import Section, table_html
+from ensemblefuse.table import is_missing
 
 __all__ = ["made_section"]
 
@@ -52,8 +53,9 @@ def _notes(evidence: Evidence) -> list[str]:
     if evidence.trained_on:
         return [
             "Out of fold: scores, calibration, confusion, errors, what the modalities are worth, and what is lost "
-            "without them. Each prediction comes from estimators that were fitted without its row; only the choice of "
-            "default heads saw all rows.",
+            "without them. Each prediction comes from estimators, combiner and calibration that were fitted without "
+            "its row. All rows were seen by what learns from no label before the fusion, such as a scaler, and by a "
+            "search that chose the model among others, if there was one.",
             "On the rows given, by the model that was fitted on them: explanations of single rows. They show what the "
             "model says of rows that it knows.",
         ]
@@ -77,17 +79,24 @@ def fingerprint(X: pd.DataFrame, y: np.ndarray) -> str:
     hasher = hashlib.sha256()
     for name, column in X.items():
         hasher.update(repr(name).encode())
-        if column.dtype != object:
-            hasher.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
-        else:
+        if _may_name_files(column.dtype):
             for cell in column.tolist():
                 hasher.update(_digest(cell))
+        else:
+            hasher.update(pd.util.hash_pandas_object(column, index=False).to_numpy().tobytes())
     for label in np.asarray(y).tolist():
         hasher.update(repr(label).encode() + b"\n")
     return hasher.hexdigest()[:16]
 
 
+def _may_name_files(dtype: Any) -> bool:
+    """Whether cells are objects or texts; pandas 3 has a type of its own for the latter."""
+    return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
+
+
 def _digest(cell: Any) -> bytes:
+    if is_missing(cell):  # None, NaN or NA, by the type of the column
+        return b"missing"
     is_path = isinstance(cell, str) and 0 < len(cell) < 1024 and "\0" not in cell and Path(cell).is_file()
     try:
         return cell_digest(cell, strings_are_paths=is_path)

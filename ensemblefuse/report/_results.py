@@ -70,13 +70,13 @@ def missing_section(evidence: Evidence) -> Section:
     """Scores as modalities go missing."""
     need_two(evidence, "without it nothing is left to predict from")
     _need_at_most_8(evidence)
-    result = missing_modality_curve(
-        **evidence.arguments(), mechanisms=["random", "column"], random_state=evidence.random_state
-    )
+    rows = {**evidence.arguments(), "groups": evidence.groups, "random_state": evidence.random_state}
+    result = missing_modality_curve(**rows, mechanisms=["random", "column"])
     lead = "From left to right more and more rows lose modalities; the flatter a line, the less the model minds."
-    wide = result.table.assign(gone=result.table["modality"].where(result.table["mechanism"] == "column", "any"))
-    wide = wide.pivot(index="rate", columns="gone", values="score")
-    wide = wide[["any", *[name for name in evidence.names if name in wide.columns and name != "any"]]]
+    wide = result.table.pivot(index="rate", columns=["mechanism", "modality"], values="score")
+    # Pairs, for a modality may be called "any" too.
+    wide = wide[[("random", "any"), *[("column", name) for name in evidence.names if ("column", name) in wide]]]
+    wide.columns = pd.Index(["any of them", *[name for _, name in wide.columns[1:]]])
     wide.index = pd.Index([f"{100 * rate:.0f} %" for rate in wide.index], name="rows that lose it")
     return result_section(result, lead, [table_html(wide, f"{result.metric}, by what may go missing")])
 
