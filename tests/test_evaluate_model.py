@@ -306,7 +306,7 @@ def test_weights_of_fit_count_unless_others_are_given():
     w = np.tile([0.0, 1.0, 2.0], 30)
     model = DecisionFusionClassifier(HEAD, cv=3, class_weight="balanced").fit(X, y, sample_weight=w)
     own = evaluate_model(model, n_resamples=5)
-    assert len(own.y_true) == 60 and any("class_weight included" in note for note in own.notes)
+    assert len(own.y_true) == 60 and "Rows count with their weight in fit" in own.notes[0]
     alike = evaluate_model(model, sample_weight=np.ones(90), n_resamples=5)
     assert_allclose(
         alike.overall.loc["accuracy", "score"], (model.classes_[model.oof_proba_.argmax(axis=1)] == y).mean()
@@ -433,3 +433,10 @@ def test_the_picture_shows_the_scores_of_all_slices(fitted, gaps):
     with pytest.raises(ValueError, match="metric must be one of"):
         result.plot(metric="support")
     pyplot.close("all")
+
+
+def test_zeros_and_ones_scored_as_numbers_are_told():
+    notes = evaluate_predictions([0, 1, 1, 0], [0.2, 0.7, 0.9, 0.4], n_resamples=5).notes
+    assert any("scored as numbers" in note for note in notes)
+    with pytest.raises(ValueError, match="must be probabilities"):
+        evaluate_predictions(np.array([False, True]), [0.2, 0.7])

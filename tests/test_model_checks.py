@@ -239,3 +239,10 @@ def test_no_modality_is_called_useless_that_the_joint_member_may_need():
     assert finding.severity == "not run" and "the joint member" in finding.explanation
     assert "modality_ablation(method='refit')" in finding.explanation
     assert model_checks(model)["EF007"].severity == "ok"  # the model as it is, joint member included
+
+
+def test_labels_that_are_not_those_of_fit_are_refused():
+    X, y = make_blocks(n=60)
+    model = DecisionFusionClassifier(HEAD, cv=2, joint=False).fit(X, y)
+    with pytest.raises(ValueError, match=r"y differs from the target in fit in .* rows, the first at position"):
+        model_checks(model, X, y[::-1])

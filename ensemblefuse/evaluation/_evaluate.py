@@ -205,7 +205,12 @@ def evaluate_predictions(
             raise TypeError(f"present must be a dict of modality to array of bool; got {type(present).__name__}.")
         there = [read_column(column, f"present[{name!r}]", n) for name, column in present.items()]
         rows.slices["modalities"] = name_patterns(np.array(there, dtype=bool), list(present))
-    return _evaluate(rows, "Scores on {n} rows", [], n_resamples, confidence_level, random_state)
+    notes = []
+    if rows.classes is None and np.isin(rows.y, [0, 1]).all():
+        notes.append(
+            "y_true holds 0 and 1 alone and is scored as numbers; probabilities of classes go in a column a class."
+        )
+    return _evaluate(rows, "Scores on {n} rows", notes, n_resamples, confidence_level, random_state)
 
 
 # ---------------------------------------------------------------------- reading
@@ -233,11 +238,7 @@ def _own_rows(parts: ModelParts, y: Any, sample_weight: Any, notes: list[str]) -
     weight = read_weight(sample_weight, len(oof))
     if weight is None and kept is not None and kept["sample_weight"] is not None:
         weight = kept["sample_weight"]
-        weighted = getattr(parts.core, "class_weight", None) is not None
-        notes.append(
-            f"Rows count with their weight in fit{', class_weight included' if weighted else ''}; "
-            "sample_weight=numpy.ones(n) counts them alike."
-        )
+        notes.append("Rows count with their weight in fit; sample_weight=numpy.ones(n) counts them alike.")
     if isinstance(parts.fusion, (ConformalFusionClassifier, ConformalFusionRegressor)):
         notes.append("Coverage takes new rows, X and y: the quantiles were chosen on the rows of fit.")
     rows = _Rows(codes, np.asarray(oof, dtype=float), parts.classes, weight)
@@ -278,7 +279,7 @@ def _new_rows(parts: ModelParts, X: Any, y: Any, sample_weight: Any) -> tuple[_R
 
 
 def _read_numbers(y: np.ndarray, predictions: np.ndarray, classes: Any) -> _Rows:
-    if classes is not None or y.dtype.kind not in "fiub":
+    if classes is not None or y.dtype.kind not in "fiu":
         raise ValueError(
             "predictions of classes must be probabilities of shape (n_samples, n_classes); got one number a row."
         )

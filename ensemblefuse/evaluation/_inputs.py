@@ -148,7 +148,8 @@ def read_weight(sample_weight: Any, n_rows: int) -> np.ndarray | None:
     values = _read_values(sample_weight, "sample_weight", n_rows, "rows")
     if values is None:
         return None
-    wrong = np.array([not isinstance(value, Real) or not 0 <= float(value) < np.inf for value in values.tolist()])
+    numbers = [float(value) if isinstance(value, Real) else np.nan for value in values.tolist()]
+    wrong = np.array([not 0 <= value < np.inf for value in numbers])
     if wrong.any():
         raise ValueError(
             f"sample_weight must hold finite numbers of at least 0; it holds {values[wrong].tolist()[0]!r} in "

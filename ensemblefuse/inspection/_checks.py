@@ -124,6 +124,12 @@ def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, 
         raise ValueError(
             f"X must hold the {len(parts.core._oof['y'])} rows of fit; it has {len(X)}. Give other rows as X_test."
         )
+    if y_codes is not None and parts.has_ledger and not np.allclose(y_codes, parts.core._oof["y"]):
+        differ = np.flatnonzero(~np.isclose(y_codes, parts.core._oof["y"]))
+        raise ValueError(
+            f"y differs from the target in fit in {len(differ)} of {len(y_codes)} rows, the first at position "
+            f"{differ[0]}; X and y are the rows of fit in their order. Give other rows as X_test and y_test."
+        )
     return CheckData(parts, X, y_codes, X_test, test_codes, getattr(y, "name", None), groups, random_state)
 
 

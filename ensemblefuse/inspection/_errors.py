@@ -126,8 +126,9 @@ def disagreement_clusters(model: Any, X: Any = None, y: Any = None, *, n_cluster
     index = [labels[i] for i in np.flatnonzero(wrong)]
     errors = frame.loc[wrong, ["pattern", "true", "fused"]].set_axis(index, axis=0)
     # A frame of its own: a modality may be called "true" or "pattern".
-    spoken = np.where(states == 2, None, said.classes[codes].astype(object)).T
-    alone = pd.DataFrame(spoken[wrong], index=errors.index, columns=parts.names, dtype=object)
+    spoken = said.classes[codes].astype(object)
+    spoken[states == 2] = None
+    alone = pd.DataFrame(spoken.T[wrong], index=errors.index, columns=parts.names, dtype=object)
     return DisagreementClusters(table, errors, alone, patterns, caption, notes)
 
 

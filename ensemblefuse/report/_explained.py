@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.inspection import explain_row
+from ensemblefuse.inspection import RowExplanation, explain_row
 from ensemblefuse.report._evidence import MOST_MODALITIES, Evidence
 from ensemblefuse.report._page import Section, Unavailable, escape, number, paragraph
 
@@ -38,14 +38,23 @@ def rows_section(evidence: Evidence, n_rows: int) -> Section:
 
 def _row_html(evidence: Evidence, table: pd.DataFrame, position: int) -> str:
     there = [name for name, here in zip(evidence.names, evidence.present[:, position], strict=True) if here]
+    verdict = _verdict(evidence, position)
     head = f"Row {table.index[position]}, with {', '.join(there) or 'nothing'}"
     if len(there) > MOST_MODALITIES:
         why = paragraph(f"Not explained: the row holds more than {MOST_MODALITIES} modalities, too many subsets.")
     else:
         label = table.index[position]
         explanation = explain_row(evidence.model, table, label, random_state=evidence.random_state)
-        why = f'<div class="explanation">{explanation._repr_html_()}</div>'
-    return f'<article class="row"><h3>{escape(head)}</h3>{_verdict(evidence, position)}{why}</article>'
+        why = f'{_known(evidence, position, explanation)}<div class="explanation">{explanation._repr_html_()}</div>'
+    return f'<article class="row"><h3>{escape(head)}</h3>{verdict}{why}</article>'
+
+
+def _known(evidence: Evidence, position: int, explanation: RowExplanation) -> str:
+    """That the model that is explained, which knows the row, says something else than was said out of fold."""
+    said = evidence.predictions[np.flatnonzero(evidence.said.rows == position)[0]]
+    if not evidence.classify or str(explanation.target) == evidence.class_names[int(said.argmax())]:
+        return ""
+    return paragraph(f"The model fitted on all rows knows this one, and says {explanation.target}: that is explained.")
 
 
 def _verdict(evidence: Evidence, position: int) -> str:
