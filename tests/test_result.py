@@ -2,12 +2,14 @@
 
 import html
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.inspection import ModelChecks, NearDuplicates
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -42,3 +44,15 @@ def test_figures_have_three_decimals_and_gaps_a_dash():
 def test_the_same_result_is_the_same_page():
     table = pd.DataFrame({"score": [0.5]})
     assert TableResult(table, "one")._repr_html_() == TableResult(table, "one")._repr_html_()
+
+
+def test_a_result_without_a_picture_has_no_plot():
+    table = pd.DataFrame({"score": [0.5]})
+    for result in (TableResult(table, "one"), NearDuplicates(table, "two"), ModelChecks([], "three")):
+        assert not hasattr(result, "plot")
+
+    class Drawn(TableResult):
+        def _display_class(self):
+            return lambda result: SimpleNamespace(plot=lambda ax: (result.caption, ax))
+
+    assert Drawn(table, "four").plot(ax="there") == ("four", "there")

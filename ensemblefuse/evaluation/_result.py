@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.metaestimators import available_if
 
 __all__ = ["TableResult"]
 
 
 class TableResult:
     """Base of results: ``table`` (a DataFrame), ``caption`` (what it measures, on how many rows), ``notes``.
+
+    Results that have a picture have ``plot``.
 
     Attributes
     ----------
@@ -28,6 +31,10 @@ class TableResult:
         self.caption = caption
         self.notes = list(notes or [])
 
+    # Of the Display that draws it, in results that have a picture; the others have no `plot`.
+    _display_class: Any
+
+    @available_if(lambda self: hasattr(self, "_display_class"))
     def plot(self, *, ax: Any = None) -> Any:
         """Draw the result.
 
@@ -41,9 +48,6 @@ class TableResult:
             With ``ax_`` and ``figure_``.
         """
         return self._display_class()(self).plot(ax=ax)
-
-    def _display_class(self) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} has no picture.")
 
     def _shown(self) -> pd.DataFrame:
         """What text and HTML show; a result whose table is long shows a part of it."""
