@@ -289,7 +289,7 @@ def test_a_text_of_one_word_is_missing_without_it(rows):
     one = df.loc[[DOG, 2]].assign(title=["puppy", "one two"])
     said = explain_row(model, one, DOG, within=["text"])
     gone = explain_row(model, one.assign(title=[None, "one two"]), DOG, target=said.target, within=False)
-    assert_allclose(said.parts["text"].effects["effect"].iloc[0], said.log_odds - gone.log_odds)
+    assert_allclose(said.parts["text"].effects["effect"].iloc[0], said.value - gone.value)
 
 
 # ---------------------------------------------------------------------- what cannot be explained
@@ -359,6 +359,6 @@ def test_the_picture_has_a_panel_a_modality(explained):
     titles = [ax.get_title(loc="left") for ax in display.axes_]
     assert titles[0] == explained.title and [t.split(":")[0] for t in titles[1:]] == list(explained.parts)
     assert [bar.get_width() for bar in display.ax_.patches] == pytest.approx(
-        [explained.base, *explained.shares, explained.log_odds]
+        [explained.base, *explained.shares, explained.value]
     )
     display.figure_.clear()

@@ -74,8 +74,8 @@ def test_shares_and_base_add_up_to_the_log_odds_of_the_prediction(gaps, name):
         said = explain_row(model, X, i, within=False)
         proba = model.predict_proba(X.loc[[i]])[0]
         assert said.target == model.classes_[proba.argmax()]
-        assert_allclose(said.log_odds, logit(proba.max()), atol=1e-6)
-        assert_allclose(said.shares.sum() + said.base, said.log_odds, atol=1e-6)
+        assert_allclose(said.value, logit(proba.max()), atol=1e-6)
+        assert_allclose(said.shares.sum() + said.base, said.value, atol=1e-6)
         assert said.missing == (["text"] if i == 3 else [])
 
 
@@ -86,7 +86,7 @@ def test_shares_and_base_add_up_to_the_prediction_of_a_regressor(gaps, name):
     model = REGRESSORS[name].fit(X, y)
     said = explain_row(model, X, 60, within=False)
     assert_allclose(said.shares.sum() + said.base, model.predict(X.loc[[60]])[0], atol=1e-6)
-    assert said.target is None and said.prediction == pytest.approx(said.log_odds)
+    assert said.target is None and said.prediction == pytest.approx(said.value)
 
 
 def test_a_missing_modality_has_no_share_and_is_named(gaps):
@@ -113,7 +113,7 @@ def test_another_target_is_explained_for_itself(gaps):
     model = CLASSIFIERS["decision"].fit(X, y)
     said = explain_row(model, X, 50, target="class 2", within=False)
     assert said.target == "class 2"
-    assert_allclose(said.log_odds, logit(model.predict_proba(X.loc[[50]])[0, 2]), atol=1e-6)
+    assert_allclose(said.value, logit(model.predict_proba(X.loc[[50]])[0, 2]), atol=1e-6)
 
 
 def test_all_subsets_are_asked_in_one_batch(gaps, monkeypatch):
@@ -165,7 +165,7 @@ def test_a_row_of_nothing_has_the_base_alone(gaps):
     empty = X.copy()
     empty.loc[50] = np.nan
     said = explain_row(CLASSIFIERS["decision"].fit(X, y), empty, 50)
-    assert said.log_odds == said.base and not said.shares.any() and said.parts == {}
+    assert said.value == said.base and not said.shares.any() and said.parts == {}
     assert said.missing == ["image", "text", "audio"]
 
 

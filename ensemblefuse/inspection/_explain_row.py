@@ -79,7 +79,7 @@ def explain_row(
     Returns
     -------
     RowExplanation
-        With ``shares``, ``base``, ``prediction``, ``target``, ``log_odds``, ``parts``, ``plot()``, and HTML in
+        With ``shares``, ``base``, ``prediction``, ``target``, ``value``, ``parts``, ``plot()``, and HTML in
         notebooks.
 
     Raises
@@ -120,7 +120,7 @@ def explain_row(
     >>> modalities = [("text", text, "title"), ("tabular", "passthrough", ["price"])]
     >>> model = make_fusion_pipeline(modalities, DecisionFusionClassifier(LogisticRegression(), cv=2))
     >>> explanation = explain_row(model.fit(df, df["price"] > 5), df, 2)
-    >>> explanation.target, bool(explanation.shares.sum() + explanation.base - explanation.log_odds < 1e-9)
+    >>> explanation.target, bool(explanation.shares.sum() + explanation.base - explanation.value < 1e-9)
     (True, True)
     >>> explanation.parts["text"].effects["token"].tolist()
     ['hot', 'dog', '!']
@@ -151,7 +151,7 @@ def explain_row(
         shares=shares,
         missing=[name for name in parts.names if name not in names],
         base=float(values[0]),
-        log_odds=float(values[-1]),
+        value=float(values[-1]),
         prediction=_prediction(parts, model_of_row.prediction),
         target=None
         if model_of_row.code is None or parts.classes is None

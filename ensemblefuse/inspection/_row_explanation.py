@@ -24,13 +24,13 @@ class RowExplanation:
         Index label of the row.
     shares : Series
         Of each modality, in log-odds of the target, or in units of the prediction in regression; 0 for a missing one.
-        Together with ``base`` they add up to ``log_odds``.
+        Together with ``base`` they add up to ``value``.
     missing : list of str
         Modalities that the row lacks.
     base : float
-        The value with no modality.
-    log_odds : float
-        The value with all of them; in regression the prediction.
+        With no modality: log-odds of the target, or the prediction in regression.
+    value : float
+        The same with all modalities that the row holds.
     prediction : Series of probabilities, one a class; float in regression
     target : label or None
         The class that is explained; None in regression.
@@ -42,7 +42,7 @@ class RowExplanation:
     shares: pd.Series
     missing: list[str]
     base: float
-    log_odds: float
+    value: float
     prediction: Any
     target: Any
     parts: dict[str, PartExplanation] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class RowExplanation:
         return RowExplanationDisplay(self).plot()
 
     def __str__(self) -> str:
-        lines = [self.title, f"{self.unit}: {self.log_odds:.3f} = base {self.base:.3f} + shares"]
+        lines = [self.title, f"{self.unit}: {self.value:.3f} = base {self.base:.3f} + shares"]
         lines += [
             f"  {name}  {'missing' if name in self.missing else f'{share:+.3f}'}" for name, share in self.shares.items()
         ]

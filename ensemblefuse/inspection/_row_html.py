@@ -27,7 +27,7 @@ def row_html(explanation: Any) -> str:
     bars = [("nothing known", explanation.base, "#999999", "")]
     for name, share in explanation.shares.items():
         bars.append((name, share, colors[name], "missing" if name in explanation.missing else ""))
-    bars.append(("all together", explanation.log_odds, "#4d4d4d", ""))
+    bars.append(("all together", explanation.value, "#4d4d4d", ""))
     blocks = [
         f"<p><b>{html.escape(explanation.title)}</b></p>",
         f"<p>{html.escape(explanation.unit)}: base and shares of the modalities add up to all together.</p>",

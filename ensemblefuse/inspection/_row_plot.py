@@ -46,7 +46,7 @@ def _height(part: PartExplanation) -> float:
 
 def _draw_shares(ax: Any, explanation: Any) -> None:
     names = ["nothing known", *explanation.shares.index, "all together"]
-    widths = [explanation.base, *explanation.shares, explanation.log_odds]
+    widths = [explanation.base, *explanation.shares, explanation.value]
     colors = [MUTED, *colors_of(list(explanation.shares.index)).values(), "0.3"]
     places = np.arange(len(names))
     ax.barh(places, widths, color=colors, height=0.7)
