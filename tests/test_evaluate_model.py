@@ -295,9 +295,10 @@ def test_fusions_that_keep_no_target_take_it_and_searches_say_that_they_chose(ga
     with pytest.raises(ValueError, match=r"KernelFusionClassifier keeps .* without their target; pass y"):
         evaluate_model(kernel)
     assert evaluate_model(kernel, y=y[5:], n_resamples=5).overall.loc["accuracy", "score"] > 0.5
-    search = FusionSearchCV({"late": DecisionFusionClassifier(HEAD)}, cv=3).fit(X, y)
-    grid = GridSearchCV(DecisionFusionClassifier(HEAD, cv=3), {"joint": [False]}, cv=2).fit(X, y)
-    for model in (search, grid, ConformalFusionClassifier(FusionSearchCV(search.candidates, cv=3)).fit(X, y)):
+    late = DecisionFusionClassifier(HEAD, cv=2, joint=False)
+    search = FusionSearchCV({"late": late}, cv=2).fit(X, y)
+    grid = GridSearchCV(late, {"cv": [2]}, cv=2).fit(X, y)
+    for model in (search, grid, ConformalFusionClassifier(FusionSearchCV(search.candidates, cv=2)).fit(X, y)):
         assert any("chosen among others on these rows" in note for note in evaluate_model(model, n_resamples=5).notes)
 
 

@@ -127,8 +127,9 @@ def mutated(content, names, rng):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name", "ignore:.*saved with other versions")
+@pytest.mark.parametrize("n", [60, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_thousand_mutations_each_load_to_the_same_predictions_or_raise_one_error(number, model, file, tmp_path):
+def test_a_thousand_mutations_each_load_to_the_same_predictions_or_raise_one_error(number, n, model, file, tmp_path):
     if number == 1:  # which has no seal: only the checksums of zip
         file, X = DATA / "format1.fuse", pd.DataFrame(json.loads((DATA / "golden.json").read_text())["rows"])
         expected = load_model(file).predict_proba(X)
@@ -137,7 +138,7 @@ def test_a_thousand_mutations_each_load_to_the_same_predictions_or_raise_one_err
     whole, names, rng = file.read_bytes(), zipfile.ZipFile(file).namelist(), random.Random(0)
     broken, before, n_loaded = tmp_path / "broken.fuse", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
     start = time.process_time()
-    for _ in range(500):
+    for _ in range(n):
         broken.write_bytes(mutated(whole, names, rng))
         try:
             loaded = load_model(broken)
@@ -146,7 +147,9 @@ def test_a_thousand_mutations_each_load_to_the_same_predictions_or_raise_one_err
         else:
             assert_allclose(loaded.predict_proba(X), expected, rtol=0, atol=1e-12)
             n_loaded += 1
-    assert n_loaded < (250 if number == 1 else 10)  # bytes replaced by the same ones; of format 1, times and flags
+    assert n_loaded < (
+        n / 2 if number == 1 else n / 50
+    )  # bytes replaced by the same ones; of format 1, times and flags
     assert time.process_time() - start < 60
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 

@@ -18,7 +18,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
     write_report,
 )
-from ensemblefuse.report import _write
+from ensemblefuse.report import _figures, _write
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._headline import answer
 from ensemblefuse.report._made import fingerprint
@@ -88,6 +88,11 @@ def only(monkeypatch, *names):
     monkeypatch.setattr(_write, "_plan", lambda *given: [entry for entry in plan(*given) if entry[0] in names])
 
 
+def unsaved(monkeypatch):
+    """Draw, but make no file of it: most of the time of a page."""
+    monkeypatch.setattr(_figures, "_saved", lambda *_: "data:,")
+
+
 # ---------------------------------------------------------------------- what is on it
 
 
@@ -133,6 +138,7 @@ def test_rows_of_fit_are_scored_out_of_fold(rows_of_fit, gaps, fitted):
 
 def test_rows_of_fit_cost_no_fit_and_no_prediction_for_the_scores(gaps, fitted, tmp_path, monkeypatch):
     only(monkeypatch, "data", "scores", "ablation", "calibration", "confusion", "errors", "shares", "missing")
+    unsaved(monkeypatch)
     monkeypatch.setattr(LogisticRegression, "fit", lambda *_, **__: pytest.fail("a head was fitted"))
     monkeypatch.setattr(LogisticRegression, "predict_proba", lambda *_: pytest.fail("a head predicted"))
     report = write_report(fitted, gaps[0][:100], gaps[1][:100], tmp_path / "r.html", trained_on=True)
@@ -270,7 +276,8 @@ def test_a_regression_shows_predicted_and_actual_and_says_why_not_calibration(ga
     assert f"RMSE{error:.3f}" in page.text
 
 
-def test_a_model_without_ledger_has_no_scores_of_its_rows_of_fit(gaps, tmp_path):
+def test_a_model_without_ledger_has_no_scores_of_its_rows_of_fit(gaps, tmp_path, monkeypatch):
+    unsaved(monkeypatch)
     X, y = gaps
     model = FeatureFusionClassifier(HEAD).fit(X, y)
     report = write_report(model, X, y, tmp_path / "r.html", trained_on=True)
@@ -287,7 +294,8 @@ def test_a_model_without_probabilities_says_that_it_has_none(gaps, tmp_path):
     assert not report.errors and "has no probabilities" in Page(tmp_path / "r.html").of["scores"]
 
 
-def test_nine_modalities_are_a_page_that_says_what_is_too_much(tmp_path):
+def test_nine_modalities_are_a_page_that_says_what_is_too_much(tmp_path, monkeypatch):
+    only(monkeypatch, "data", "scores", "ablation", "errors", "shares", "missing", "rows", "checks")
     X, y = make_blocks(n=90, widths={f"modality number {i}": 2 for i in range(9)})
     model = DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y)
     report = write_report(model, X, y, tmp_path / "r.html", trained_on=True, n_rows=1)
@@ -296,7 +304,8 @@ def test_nine_modalities_are_a_page_that_says_what_is_too_much(tmp_path):
     assert all("more than 8" in page.of[name] for name in ("shares", "missing", "rows"))
 
 
-def test_one_modality_is_told_apart_from_a_fusion(tmp_path):
+def test_one_modality_is_told_apart_from_a_fusion(tmp_path, monkeypatch):
+    unsaved(monkeypatch)
     X, y = make_blocks(n=90, widths={"text": 4})
     model = DecisionFusionClassifier(HEAD, cv=3).fit(X, y)
     report = write_report(model, X, y, tmp_path / "r.html", trained_on=True)
