@@ -147,9 +147,8 @@ def test_a_thousand_mutations_each_load_to_the_same_predictions_or_raise_one_err
         else:
             assert_allclose(loaded.predict_proba(X), expected, rtol=0, atol=1e-12)
             n_loaded += 1
-    assert n_loaded < (
-        n / 2 if number == 1 else n / 50
-    )  # bytes replaced by the same ones; of format 1, times and flags
+    # Bytes replaced by the same ones; of format 1, times and flags.
+    assert n_loaded < (n / 2 if number == 1 else 10)
     assert time.process_time() - start < 60
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
