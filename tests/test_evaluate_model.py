@@ -393,7 +393,8 @@ def test_new_rows_that_do_not_fit(fitted, gaps):
         (["a", "b"], [[0.5, 0.5], [2.0, 1.0]], {}, r"1 rows do not, the first at position 1: \[2.0, 1.0\]"),
         (["a", "b"], [0.5, 0.5], {}, "must be probabilities of shape"),
         ([1.0, 2.0], [0.5], {}, r"shape \(2,\) and predictions \(1,\)"),
-        ([1.0, np.nan], [0.5, 1.0], {}, "y_true is not finite in 1 rows"),
+        ([1.0, np.nan], [0.5, 1.0], {}, "y_true is missing in 1 of 2 rows"),
+        ([1.0, np.inf], [0.5, 1.0], {}, "y_true is infinite in 1 of 2 rows"),
         ([1.0, 2.0], [0.5, np.nan], {}, "predictions contains NaN"),
     ],
 )

@@ -10,12 +10,16 @@ from sklearn.linear_model import LogisticRegression
 from ensemblefuse import (
     DecisionFusionClassifier,
     FunctionEncoder,
+    ModalityShapleyDisplay,
+    compare_models,
     evaluate_model,
+    evaluate_predictions,
     learning_curve,
     make_fusion_pipeline,
     missing_modality_curve,
     modality_ablation,
     modality_importance,
+    modality_information,
     modality_interactions,
     modality_shapley,
     model_checks,
@@ -72,11 +76,13 @@ def test_weights_that_are_none_are_named(weight, message):
 @pytest.mark.parametrize(
     "ask",
     [
+        lambda model, X, y, groups: compare_models({"one": MODEL}, X, y, groups=groups),
         lambda model, X, y, groups: evaluate_model(model, groups=groups),
         lambda model, X, y, groups: learning_curve(MODEL, X, y, groups=groups),
         lambda model, X, y, groups: modality_ablation(model, groups=groups),
         lambda model, X, y, groups: modality_ablation(model, X, y, method="refit", groups=groups),
         lambda model, X, y, groups: modality_importance(model, X, y, groups=groups),
+        lambda model, X, y, groups: modality_information(model, X, y, method="refit", groups=groups),
         lambda model, X, y, groups: modality_interactions(model, groups=groups),
         lambda model, X, y, groups: modality_shapley(model, groups=groups),
         lambda model, X, y, groups: model_checks(model, X, y, groups=groups),
@@ -109,3 +115,17 @@ def test_a_metric_of_the_robustness_curve_may_have_the_name_of_scikit_learn():
     own = {"text": {"shouted": lambda cell, severity, rng: cell.upper()}}
     ask = lambda name: robustness_curve(model.fit(df, y), df, y, corruptions=own, metric=name, severities=[1])
     assert ask("neg_log_loss").clean_score == ask("log_loss").clean_score == ask(None).clean_score
+
+
+def test_predictions_made_elsewhere_need_their_labels_and_have_no_gaps():
+    sure = np.tile([[0.9, 0.1], [0.1, 0.9]], (5, 1))
+    said = {(): sure, ("image",): sure, ("text",): sure, ("image", "text"): sure.copy()}
+    y = np.tile(["a", "b"], 5).astype(object)
+    y[2] = None
+    with pytest.raises(ValueError, match=r"y is missing in 1 of 10 rows \(positions \[2\]\)"):
+        ModalityShapleyDisplay.from_predictions(y, said)
+    with pytest.raises(ValueError, match=r"y_true is missing in 1 of 10 rows \(positions \[2\]\)"):
+        evaluate_predictions(y, sure)
+    said["image", "text"][4] = np.nan
+    with pytest.raises(ValueError, match=r"predictions of \('image', 'text'\) are missing .* \(positions \[4\]\)"):
+        ModalityShapleyDisplay.from_predictions(np.arange(10) % 2, said)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 
 from ensemblefuse.evaluation._bootstrap import interval, resample_weights
 from ensemblefuse.evaluation._evaluation import ModelEvaluation
-from ensemblefuse.evaluation._inputs import read_groups, read_weight
+from ensemblefuse.evaluation._inputs import finite_numbers, one_a_row, read_groups, read_weight
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
@@ -191,7 +191,8 @@ def evaluate_predictions(
     [0.75, 0.25, 1.0]
     """
     predictions = check_array(predictions, ensure_2d=False, dtype=float, input_name="predictions")
-    y = np.asarray(y_true)
+    y = one_a_row(y_true, "y_true")
+    y = np.array(y.tolist()) if y.dtype == object else y
     if predictions.ndim == 1:
         rows = _read_numbers(y, predictions, classes)
     else:
@@ -285,9 +286,7 @@ def _read_numbers(y: np.ndarray, predictions: np.ndarray, classes: Any) -> _Rows
         )
     if y.shape != predictions.shape:
         raise ValueError(f"y_true has shape {y.shape} and predictions {predictions.shape}.")
-    if not np.isfinite(y.astype(float)).all():
-        raise ValueError(f"y_true is not finite in {int((~np.isfinite(y.astype(float))).sum())} rows; leave these out.")
-    return _Rows(y.astype(float), predictions, None)
+    return _Rows(finite_numbers(y, "y_true"), predictions, None)
 
 
 def _read_classes(y: np.ndarray, proba: np.ndarray, classes: Any) -> _Rows:

@@ -13,7 +13,16 @@ from sklearn.utils.multiclass import type_of_target
 
 from ensemblefuse.table import to_frame
 
-__all__ = ["groups_for", "kind_of_models", "name_rows", "read_groups", "read_weight", "read_y"]
+__all__ = [
+    "finite_numbers",
+    "groups_for",
+    "kind_of_models",
+    "name_rows",
+    "one_a_row",
+    "read_groups",
+    "read_weight",
+    "read_y",
+]
 
 
 def kind_of_models(models: Any, what: str) -> bool:
@@ -104,6 +113,32 @@ def _read_numbers(y: np.ndarray) -> np.ndarray:
     numbers = y.astype(float)
     if not np.isfinite(numbers).all():
         raise ValueError(f"y is infinite in {int((~np.isfinite(numbers)).sum())} rows; leave these rows out.")
+    return numbers
+
+
+def one_a_row(y: Any, what: str = "y") -> np.ndarray:
+    """`y` as an array of shape (n_rows,) without missing values; an error names them as `what`."""
+    # Cell by cell: numpy would make texts of numbers and of NaN that stand beside texts in a list.
+    y = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1:
+        raise ValueError(f"{what} must hold one value a row; got shape {y.shape}.")
+    lost = np.asarray(pd.isna(y))
+    if lost.any():
+        raise ValueError(f"{what} is missing in {name_rows(lost)}; leave these rows out.")
+    return y
+
+
+def finite_numbers(y: np.ndarray, what: str = "y") -> np.ndarray:
+    """`y` as an array of floats; an error names what is no number, or infinite."""
+    strange = np.array([not isinstance(value, Real) for value in y.tolist()], dtype=bool)
+    if strange.any():
+        raise ValueError(
+            f"{what} must hold numbers for a regressor; it holds {y[strange][0]!r} in {name_rows(strange)}."
+        )
+    numbers = y.astype(float)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{what} is infinite in {name_rows(~np.isfinite(numbers))}; leave these rows out.")
     return numbers
 
 

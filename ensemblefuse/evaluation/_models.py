@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
 from ensemblefuse.compose import make_fusion_pipeline
-from ensemblefuse.evaluation._inputs import kind_of_models, read_y
+from ensemblefuse.evaluation._inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
@@ -110,6 +110,7 @@ def compare_models(
     classify = kind_of_models(models, "models")
     X = to_frame(X)
     y = read_y(y, len(X), classify=classify)
+    groups = read_groups(groups, len(X))
     codes = np.unique(y, return_inverse=True)[1] if classify else y
     splits = make_splits(cv, codes, groups, classify=classify)
     rows = {}

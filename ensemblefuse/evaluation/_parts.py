@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ensemblefuse.evaluation._inputs import name_rows
+from ensemblefuse.evaluation._inputs import finite_numbers, one_a_row
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._base import BaseFusion
@@ -170,37 +169,14 @@ class ModelParts:
         ValueError
             If a value is missing, a label none of the model's classes, or a number of regression none or infinite.
         """
-        y = _one_a_row(y)
+        y = one_a_row(y)
         if self.classes is None:
-            return _numbers(y)
+            return finite_numbers(y)
         place = {label: i for i, label in enumerate(self.classes.tolist())}
         unknown = sorted({label for label in y.tolist() if label not in place}, key=str)
         if unknown:
             raise ValueError(f"y holds {unknown[:5]}, which the model never saw; it knows {self.classes.tolist()}.")
         return np.array([place[label] for label in y.tolist()])
-
-
-def _one_a_row(y: Any) -> np.ndarray:
-    """`y` as an array of shape (n_rows,) without missing values."""
-    # Cell by cell: numpy would make texts of numbers and of NaN that stand beside texts in a list.
-    y = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if y.ndim != 1:
-        raise ValueError(f"y must hold one value a row; got shape {y.shape}.")
-    lost = np.asarray(pd.isna(y))
-    if lost.any():
-        raise ValueError(f"y is missing in {name_rows(lost)}; leave these rows out.")
-    return y
-
-
-def _numbers(y: np.ndarray) -> np.ndarray:
-    strange = np.array([not isinstance(value, Real) for value in y.tolist()], dtype=bool)
-    if strange.any():
-        raise ValueError(f"y must hold numbers for a regressor; it holds {y[strange][0]!r} in {name_rows(strange)}.")
-    numbers = y.astype(float)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"y is infinite in {name_rows(~np.isfinite(numbers))}; leave these rows out.")
-    return numbers
 
 
 def replace_columns(table: pd.DataFrame, positions: np.ndarray, block: pd.DataFrame) -> pd.DataFrame:

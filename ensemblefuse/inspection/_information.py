@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from ensemblefuse._display import BaseDisplay
 from ensemblefuse._optional import import_optional
+from ensemblefuse.evaluation._inputs import groups_for
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.evaluation._subsets import predict_subsets
@@ -139,6 +140,7 @@ def modality_information(
             f"the model has {len(parts.classes)} classes, which make {len(parts.classes) ** 3} combinations; up to "
             f"{_MOST_CELLS} are solved. Merge classes, and give these labels to partial_information."
         )
+    groups = groups_for(groups, parts, X, method)
     said = predict_subsets(
         model, [(name,) for name in parts.names], X, y, method=method, cv=cv, groups=groups, as_deployed=True
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
-from ensemblefuse.evaluation._inputs import groups_for, read_groups
+from ensemblefuse.evaluation._inputs import finite_numbers, groups_for, name_rows, one_a_row, read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._scores import read_metric, read_seed, resampled_scores
 from ensemblefuse.evaluation._subsets import (
@@ -162,16 +162,19 @@ def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetP
     lost = [subset for subset in subsets if frozenset(subset) not in given]
     if lost:
         raise ValueError(f"predictions lack the subsets {lost[:3]}; all {len(subsets)} of {names} are needed.")
-    y, classes = np.asarray(y), None
+    y, classes = one_a_row(y), None
     if given[frozenset()].ndim == 2:
         classes, y = np.unique(y, return_inverse=True)
     else:
-        y = y.astype(float)
+        y = finite_numbers(y)
     wanted = (len(y),) if classes is None else (len(y), len(classes))
     for subset in subsets:
         if given[frozenset(subset)].shape != wanted:
             shape = given[frozenset(subset)].shape
             raise ValueError(f"predictions of {subset} have shape {shape}; y asks for {wanted}.")
+        gaps = ~np.isfinite(given[frozenset(subset)].reshape(len(y), -1)).all(axis=1)
+        if gaps.any():
+            raise ValueError(f"predictions of {subset} are missing or infinite in {name_rows(gaps)}.")
     stacked = np.stack([given[frozenset(subset)] for subset in subsets])
     present = np.ones((len(names), len(y)), dtype=bool)
     return SubsetPredictions(names, subsets, stacked, y, np.arange(len(y)), present, None, classes, "given")
