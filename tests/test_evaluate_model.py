@@ -314,6 +314,14 @@ def test_weights_of_fit_count_unless_others_are_given():
     )
 
 
+def test_a_modality_may_be_called_none():
+    X, y = make_blocks(n=90, widths={"none": 3, "text": 3})
+    model = DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y)
+    X.iloc[:10, 3:], X.iloc[10:15] = np.nan, np.nan
+    slices = evaluate_model(model, X, y, n_resamples=5).of("modalities")
+    assert slices.index.tolist() == ["none + text", "none", "no modality"]
+
+
 def test_rows_without_an_out_of_fold_prediction_are_told():
     X, y = make_blocks(n=90)
     third = np.repeat(["first", "second", "third"], 30)

@@ -54,7 +54,8 @@ def _read_cells(name: str, cells: list[Any]) -> pd.Categorical:
 def name_patterns(present: np.ndarray, names: list[str]) -> pd.Categorical:
     """What each row holds, named and ordered as in ``expected_scores_``."""
     patterns = sorted(set(map(tuple, present.T.tolist())), key=lambda p: (-sum(p), [not there for there in p]))
-    held = {p: " + ".join(n for n, there in zip(names, p, strict=True) if there) or "none" for p in patterns}
+    nothing = "none" if "none" not in names else "no modality"
+    held = {p: " + ".join(n for n, there in zip(names, p, strict=True) if there) or nothing for p in patterns}
     return _cut([held[tuple(p)] for p in present.T.tolist()], list(held.values()))
 
 
