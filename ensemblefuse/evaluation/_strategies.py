@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from ensemblefuse._config import config_context
 from ensemblefuse._display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
+from ensemblefuse._optional import import_optional
 from ensemblefuse.compose import make_fusion_pipeline
 from ensemblefuse.evaluation._comparison import FusionComparison
 from ensemblefuse.evaluation._fusions import ALONE, compare_fusions
@@ -232,6 +233,10 @@ class StrategyComparisonDisplay(BaseDisplay):
                     style = {"s": 45, "marker": MARKERS[i], "facecolor": face, "edgecolor": PALETTE[i]}
                     ax.scatter(cost[rows & front], score[rows & front], label=name, zorder=3, **style)
         ax.set_xscale("log")
+        ticker = import_optional("matplotlib.ticker", package="matplotlib", needed_by=type(self).__name__)
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.set(
             xlabel="milliseconds a row: encoding and prediction", ylabel=comparison.scoring, title=comparison._title()
         )
