@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import in_browser
 import numpy as np
 import pandas as pd
 import pytest
@@ -610,6 +611,9 @@ def test_demo_goes_all_the_way_and_encodes_nothing_the_second_time(capsys, tmp_p
     assert code == 0 and [line for line in err.splitlines() if not line.startswith("warning: ")] == []
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert len(page) < 5e6 and page.count("<audio") >= 5 and "This section failed" not in page
+    if in_browser.HERE:  # as for the tests in test_report_browser.py
+        with in_browser.started(tmp_path / "profile") as browser:
+            in_browser.check_page(browser, tmp_path / "report.html")
 
 
 def test_demo_does_not_replace_a_file_that_is_no_model(capsys, tmp_path):

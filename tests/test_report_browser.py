@@ -1,33 +1,19 @@
 """The page in a browser: every section and figure is there, nothing is asked for, nothing overflows."""
 
-import json
-import shutil
-
+import in_browser
 import numpy as np
 import pytest
 from conftest import make_blocks
+from in_browser import opened
 from sklearn.linear_model import LogisticRegression
 
 from ensemblefuse import DecisionFusionClassifier, write_report
 
-selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="this machine has no chromium with a chromedriver"),
+    pytest.mark.skipif(not in_browser.HERE, reason="this machine has no chromium with a chromedriver"),
 ]
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WITH_FIGURE = ["data", "scores", "ablation", "calibration", "confusion", "errors", "shares", "missing", "cost"]
 
 
@@ -47,44 +33,18 @@ def page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = selenium.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def opened(browser, page, width=1280):
-    """Open the page in a window of this width; the two logs until it is there."""
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    browser.get(page.as_uri())
-    requests = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in requests if m["method"] == "Network.requestWillBeSent"]
-    return browser.get_log("browser"), urls
+    with in_browser.started(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 def test_the_page_opens_without_error_and_asks_for_nothing(browser, page):
-    errors, urls = opened(browser, page)
-    assert errors == []
-    assert page.as_uri() in urls
-    assert [url for url in urls if not url.startswith(("file:", "data:"))] == []
+    in_browser.check_page(browser, page)
     assert browser.execute_script("return window.hit") is None
 
 
 def test_every_section_has_its_heading_and_its_figure_is_drawn(browser, page):
     opened(browser, page)
-    sections = browser.execute_script(
-        "return [...document.querySelectorAll('section')].map(s => [s.id, s.querySelector('h2').innerText, "
-        "[...s.querySelectorAll('img')].map(i => i.complete && i.naturalWidth > 100 && i.clientHeight > 40)])"
-    )
-    drawn = {name: images for name, heading, images in sections if heading}
-    assert len(drawn) == len(sections)
+    drawn = in_browser.figures(browser)
     for name in WITH_FIGURE:
         assert drawn[name] and all(drawn[name]), name
 
