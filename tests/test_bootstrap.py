@@ -17,7 +17,7 @@ from ensemblefuse import (
     model_checks,
     shap_by_modality,
 )
-from ensemblefuse.evaluation import _scores
+from ensemblefuse.evaluation import _bootstrap
 from ensemblefuse.evaluation._bootstrap import bootstrap_means, resample_weights
 
 
@@ -64,14 +64,14 @@ def test_draws_are_held_some_at_a_time_and_are_the_same(fitted, name, monkeypatc
     model, X, y = fitted
     groups = np.arange(90) // 3
     whole = ASK[name](model, X, y, groups=groups, n_resamples=50).table
-    monkeypatch.setattr(_scores, "_AT_ONCE", 90 * 7)
+    monkeypatch.setattr(_bootstrap, "_AT_ONCE", 90 * 7)
     shapes = []
 
     def kept(values, draws, weight):
         shapes.append(draws.shape)
         return bootstrap_means(values, draws, weight)
 
-    monkeypatch.setattr(_scores, "bootstrap_means", kept)
+    monkeypatch.setattr(_bootstrap, "bootstrap_means", kept)
     pd.testing.assert_frame_equal(ASK[name](model, X, y, groups=groups, n_resamples=50).table, whole)
     assert shapes and max(n for n, _ in shapes) == 7
 
@@ -79,7 +79,7 @@ def test_draws_are_held_some_at_a_time_and_are_the_same(fitted, name, monkeypatc
 def test_means_of_resamples_are_weighted():
     values, weight = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30.0)
     expected = bootstrap_means(values, resample_weights(30, 20, 5), weight)
-    assert_allclose(_scores.resampled_scores(values, 20, 5, weight), expected)
+    assert_allclose(_bootstrap.resampled_scores(values, 20, 5, weight), expected)
 
 
 def test_resamples_without_a_score_are_counted():

@@ -29,8 +29,7 @@ from ensemblefuse import (
     robustness_curve,
 )
 from ensemblefuse.datasets import make_media
-from ensemblefuse.evaluation._bootstrap import interval
-from ensemblefuse.evaluation._scores import resampled_scores
+from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
 from ensemblefuse.evaluation._subsets import row_values
 
 HEAD = LogisticRegression(max_iter=1000)

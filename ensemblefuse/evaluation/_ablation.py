@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._display import MUTED, PALETTE, BaseDisplay
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resampled_scores
 from ensemblefuse.evaluation._inputs import groups_for
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores, score_name
+from ensemblefuse.evaluation._scores import mean_scores, read_metric, score_name
 from ensemblefuse.evaluation._subsets import SubsetPredictions, all_subsets, predict_subsets, row_values
 
 __all__ = ["ModalityAblation", "ModalityAblationDisplay", "modality_ablation"]

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._bootstrap import interval
+from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
 from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve
 from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._scores import mean_scores, read_metric, resampled_scores, score_name
+from ensemblefuse.evaluation._scores import mean_scores, read_metric, score_name
 from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
 from ensemblefuse.table import to_frame
 

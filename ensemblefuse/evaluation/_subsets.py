@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, interval, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.fusion._joint import JOINT
 from ensemblefuse.fusion._ledger import make_splits, mean_over_folds
@@ -210,12 +210,7 @@ def _joint_gain(parts: ModelParts, said: SubsetPredictions) -> tuple[float, floa
     metric = default_metric(parts.classify)
     assert said.whole is not None
     gain = row_values(said.whole, said.y, metric) - row_values(without, said.y, metric)
-    means = np.concatenate(
-        [
-            bootstrap_means(gain[:, None], resample_weights(len(gain), 100, seed), said.sample_weight)
-            for seed in range(10)
-        ]
-    )
+    means = resampled_scores(gain[:, None], 1000, 0, said.sample_weight)
     low, high = interval(means)
     return float(np.average(gain, weights=said.sample_weight)), float(low[0]), float(high[0])
 

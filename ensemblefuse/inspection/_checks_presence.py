@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._bootstrap import interval
-from ensemblefuse.evaluation._scores import resampled_scores
+from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
 from ensemblefuse.fusion._ledger import make_splits
 from ensemblefuse.inspection._findings import CheckData, NotRun
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation._bootstrap import interval, n_units
+from ensemblefuse.evaluation._bootstrap import interval, n_units, resampled_scores
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._scores import resampled_scores
 from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets, row_values
 from ensemblefuse.inspection._rows import ModalityRows
 

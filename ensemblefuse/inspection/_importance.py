@@ -9,11 +9,11 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from ensemblefuse._display import BaseDisplay
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
 from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts, replace_columns
 from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._scores import read_metric, read_seed, resampled_scores
+from ensemblefuse.evaluation._scores import read_metric
 from ensemblefuse.evaluation._subsets import row_values
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.inspection._worth import UNITS

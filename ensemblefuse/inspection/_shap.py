@@ -14,11 +14,10 @@ from sklearn.svm import SVC, NuSVC
 from ensemblefuse._display import BaseDisplay
 from ensemblefuse._optional import import_optional
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
 from ensemblefuse.evaluation._inputs import read_groups
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._scores import read_seed, resampled_scores
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights
+from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
 from ensemblefuse.evaluation._inputs import finite_numbers, groups_for, name_rows, one_a_row, read_groups
 from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._scores import read_metric, read_seed, resampled_scores
+from ensemblefuse.evaluation._scores import read_metric
 from ensemblefuse.evaluation._subsets import (
     SubsetPredictions,
     all_subsets,
