@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 
+from ensemblefuse._row_predictor import set_on_error
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
 from ensemblefuse.cli._report import CommandError
 from ensemblefuse.cli._tables import (
@@ -23,7 +24,6 @@ from ensemblefuse.cli._tables import (
     read_table,
     read_target,
     resolve_paths,
-    set_on_error,
 )
 from ensemblefuse.compose import infer_modalities, make_fusion_pipeline
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 
+from ensemblefuse._row_predictor import set_on_error
 from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._report import FAILED, CommandError, UsageError, describe, shown_list
@@ -25,7 +26,6 @@ from ensemblefuse.cli._tables import (
     read_table,
     read_target,
     resolve_paths,
-    set_on_error,
 )
 
 _SUFFIXES = (".html", ".htm")

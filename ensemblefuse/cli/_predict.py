@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._row_predictor import Predicted, RowPredictor
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._parts import ERROR, Parts, write_to_stdout
 from ensemblefuse.cli._report import CommandError, UsageError
@@ -20,18 +21,10 @@ from ensemblefuse.cli._tables import (
     check_input,
     check_output,
     check_table_suffix,
-    columns_of,
     model_modalities,
     path_columns,
     resolve_paths,
-    set_on_error,
-    steps,
 )
-from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.exceptions import EncodingError
-
-# A column of booleans counts as one of numbers in fit; a CSV file holds their names.
-_BOOLEANS = {"True": 1, "False": 0, "true": 1, "false": 0, "TRUE": 1, "FALSE": 0}
 
 
 def predict(args: Namespace) -> int:
@@ -84,7 +77,7 @@ def _print_summary(predictor: Predictor, output: Path | None) -> None:
 
 
 class Predictor:
-    """Predictions for the rows of one chunk after the other.
+    """Predictions for the rows of one chunk after the other, as columns.
 
     Attributes
     ----------
@@ -95,19 +88,12 @@ class Predictor:
     """
 
     def __init__(self, model: Any, args: Namespace, folder: Path):
-        self.model, self.table_name, self.folder, self.on_error = model, args.table, folder, args.on_error
+        self.model, self.table_name, self.folder = model, args.table, folder
         self.modalities = model_modalities(model, args.model)
-        self.wanted = columns_of(self.modalities)
-        self.numbers = list(getattr(model.named_steps["encode"], "numeric_columns_", []))
+        self._rows = RowPredictor(model, on_error=args.on_error, note=self._stop if args.on_error == "raise" else None)
+        self.wanted, self.numbers = self._rows.wanted, self._rows.numbers
         self.n_rows = self.n_bad = 0
-        self._as_fitted = {
-            _column_of(columns): step.on_error
-            for _, encoder, columns in self.modalities
-            for step in steps(encoder)[:1]
-            if isinstance(step, BaseEncoder)
-        }
-        # A bad cell must be told, whatever is done about it then.
-        set_on_error([m for m in self.modalities if not isinstance(m[1], str)], "raise")
+        self._labels = pd.Index([])
 
     def check_columns(self, columns: list[str]) -> None:
         """Refuse a table without any column of the model, and one that has a column of the same name as a new one."""
@@ -121,72 +107,36 @@ class Predictor:
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
         """The new columns of a chunk: ``prediction``, ``proba_<class>``, ``error``."""
         X = table[[column for column in self.wanted if column in table.columns]]
+        self._labels = table.index
         # Positions for labels: those of the table may repeat, and an error names rows by their labels.
         X = resolve_paths(X, path_columns(self.modalities), self.folder).reset_index(drop=True)
-        X, reasons, usable = self._read_numbers(X, table.index)
-        Z = None
-        while usable.any() and Z is None:
-            try:
-                Z = self.model[:-1].transform(X[usable])
-            except EncodingError as error:
-                X, usable = self._meet(error, X, usable, reasons, table.index)
-        self.n_rows, self.n_bad = self.n_rows + len(X), self.n_bad + sum(map(bool, reasons))
-        return self._columns(Z, usable, reasons)
+        said = self._rows(X)
+        self.n_rows, self.n_bad = self.n_rows + len(X), self.n_bad + sum(map(bool, said.reasons))
+        return self._columns(said)
 
-    def _read_numbers(self, X: pd.DataFrame, labels: pd.Index) -> tuple[pd.DataFrame, list[str], np.ndarray]:
-        """Columns of numbers as numbers; rows in which a cell is none are set apart."""
-        reasons, usable, new = [""] * len(X), np.ones(len(X), dtype=bool), {}
-        for column in self.numbers:
-            if column not in X.columns or pd.api.types.is_numeric_dtype(X[column].dtype):
-                continue
-            cells = X[column]
-            plain = pd.Series([_BOOLEANS.get(cell, cell) for cell in cells.tolist()], cells.index, dtype=object)
-            new[column] = numbers = pd.to_numeric(plain, errors="coerce")
-            for i in np.flatnonzero(numbers.isna() & cells.notna()).tolist():
-                self._note(reasons, i, f"column {column!r}: {cells.iloc[i]!r} is no number", labels)
-                usable[i] &= self.on_error == "missing"
-        return X.assign(**new), reasons, usable
-
-    def _meet(self, error: EncodingError, X: pd.DataFrame, usable: np.ndarray, reasons: list[str], labels: pd.Index):
-        """Write down what is wrong, and make the cell missing or set the row apart."""
-        usable = usable.copy()
-        for row in error.rows:
-            self._note(reasons, row.label, f"column {row.column!r}: {row.reason}", labels)
-            if (self.on_error or self._as_fitted.get(row.column, "raise")) == "missing":
-                for column in self._columns_named(row.column):
-                    X[column] = X[column].astype(object) if X[column].dtype.kind not in "fc" else X[column]
-                    X.at[row.label, column] = None
-            else:
-                usable[row.label] = False
-        return X, usable
-
-    def _note(self, reasons: list[str], i: int, reason: str, labels: pd.Index) -> None:
-        if self.on_error == "raise":
-            raise CommandError(f"row {labels[i]!r}, {reason}. Without --on-error raise such rows are kept and told.")
-        reasons[i] = f"{reasons[i]}; {reason}" if reasons[i] else reason
-
-    def _columns_named(self, name: str) -> list[str]:
-        return next(
-            [columns] if isinstance(columns, str) else list(columns)
-            for _, _, columns in self.modalities
-            if _column_of(columns) == name
+    def _stop(self, i: int, field: str, reason: str) -> None:
+        raise CommandError(
+            f"row {self._labels[i]!r}, column {field!r}: {reason}. Without --on-error raise such rows are kept and "
+            "told."
         )
 
-    def _columns(self, Z: Any, usable: np.ndarray, reasons: list[str]) -> pd.DataFrame:
-        fusion, n = self.model[-1], len(usable)
+    def _columns(self, said: Predicted) -> pd.DataFrame:
+        fusion, usable = self.model[-1], said.answered
         new: dict[str, Any] = {}
-        said = None if Z is None else fusion.predict(Z)
-        labels = getattr(fusion, "classes_", None)
         # A row without a prediction has an empty cell; only then do integer labels need a type that can be empty.
-        new["prediction"] = pd.Series(_empty(labels, n))
-        if said is not None:
-            new["prediction"] = pd.Series(said) if usable.all() else _filled(new["prediction"], usable, said)
+        new["prediction"] = pd.Series(_empty(getattr(fusion, "classes_", None), len(usable)))
+        if said.prediction is not None:
+            complete = usable.all()
+            new["prediction"] = (
+                pd.Series(said.prediction) if complete else _filled(new["prediction"], usable, said.prediction)
+            )
         if hasattr(fusion, "predict_proba"):
-            proba = np.full((n, len(fusion.classes_)), np.nan)
-            if Z is not None:
-                proba[usable] = fusion.predict_proba(Z)
+            proba = np.full((len(usable), len(fusion.classes_)), np.nan)
+            if said.proba is not None:
+                proba[usable] = said.proba
             new |= {f"proba_{label}": column for label, column in zip(fusion.classes_, proba.T, strict=True)}
-        new[ERROR] = pd.Series(reasons, dtype=object)
+        texts = ["; ".join(f"column {field!r}: {reason}" for field, reason in found) for found in said.reasons]
+        new[ERROR] = pd.Series(texts, dtype=object)
         return pd.DataFrame(new)
 
 
@@ -198,9 +148,3 @@ def _filled(cells: pd.Series, usable: np.ndarray, said: np.ndarray) -> pd.Series
     cells = cells.copy()
     cells[usable] = said
     return cells
-
-
-def _column_of(columns: Any) -> str:
-    """How an `EncodingError` names the column, or the group of columns, of a modality."""
-    columns = [columns] if isinstance(columns, str) else list(columns)
-    return ", ".join(map(str, columns[:3])) + (", ..." if len(columns) > 3 else "")

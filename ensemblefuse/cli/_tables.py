@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from ensemblefuse._row_predictor import columns_of, fitted_modalities, steps
 from ensemblefuse.cli._report import CommandError, UsageError, did_you_mean, shown_list
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
@@ -108,27 +109,9 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
 # ---------------------------------------------------------------------- modalities of a table
 
 
-def columns_of(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
-    """All columns that the modalities name."""
-    return [column for _, _, columns in modalities for column in ([columns] if isinstance(columns, str) else columns)]
-
-
 def path_columns(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
     """Columns whose texts are paths of files."""
     return columns_of([m for m in modalities if any(getattr(step, "strings_are_paths", False) for step in steps(m[1]))])
-
-
-def steps(encoder: Any) -> list[Any]:
-    """An encoder, or the encoders and transformers of a pipeline."""
-    return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
-
-
-def set_on_error(modalities: Iterable[tuple[str, Any, Any]], on_error: str) -> None:
-    """Set ``on_error`` of every encoder that has it."""
-    for _, encoder, _ in modalities:
-        for step in steps(encoder):
-            if hasattr(step, "on_error"):
-                step.set_params(on_error=on_error)
 
 
 def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
@@ -145,10 +128,7 @@ def model_modalities(model: Any, name: str) -> list[tuple[str, Any, Any]]:
     """The modalities of a fitted model, with fitted encoders."""
     if not isinstance(model, Pipeline) or "encode" not in model.named_steps:
         raise CommandError(f"{name} holds a {type(model).__name__}, no model of make_fusion_pipeline.")
-    encode = model.named_steps["encode"]
-    dropped = {n for n, transformer, _ in encode.transformers if isinstance(transformer, str) and transformer == "drop"}
-    given = {n: columns for n, _, columns in encode.transformers if n not in dropped}
-    return [(n, transformer, given[n]) for n, transformer, _ in encode.transformers_ if n in given]
+    return fitted_modalities(model)
 
 
 def check_any_column(modalities: Iterable[tuple[str, Any, Any]], columns: Iterable[str], table: str) -> None:
