@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from ensemblefuse import __version__
 from ensemblefuse._config import config_context
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_report(commands)
+    _add_serve(commands)
     _add_inspect(commands)
     _add_cache(commands)
     return parser
@@ -245,6 +247,43 @@ def _add_report(commands) -> None:
     command.add_argument("--rows", type=_number, default=5, metavar="N", help="rows to explain (%(default)s)")
     command.add_argument("--seed", type=_number, default=0, metavar="N", help="seed of what is random (%(default)s)")
     _add_on_error(command, default=None)
+
+
+def _add_serve(commands) -> None:
+    command = _command(
+        commands,
+        "serve",
+        "_serve:serve",
+        "answer rows with predictions over HTTP\n\n"
+        "POST /predict takes rows as JSON or as a form with files; GET /openapi.json says what the model's columns\n"
+        "hold, and / is a page to try it. Requests leave nothing on the disk, and nothing of them is logged but their\n"
+        "shape. Needs pip install 'ensemblefuse[serve]'.",
+        "ensemblefuse serve shop.fuse --port 8000",
+    )
+    command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
+    command.add_argument("--host", default="127.0.0.1", help="the address; one that others reach needs a token")
+    command.add_argument("--port", type=_number, default=8000, metavar="N", help="0 takes a free one (%(default)s)")
+    command.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="a file that holds the token, at least 16 characters; or set ENSEMBLEFUSE_TOKEN (default: no token)",
+    )
+    command.add_argument("--files", metavar="FOLDER", help="a folder whose files cells may name (default: none)")
+    size: dict[str, Any] = {"type": _bytes, "metavar": "SIZE"}
+    number: dict[str, Any] = {"type": _count, "metavar": "N"}
+    seconds: dict[str, Any] = {"type": _seconds, "metavar": "S"}
+    command.add_argument("--max-body", **size, default=20_000_000, help="of a request, such as 20MB (%(default)s)")
+    command.add_argument("--max-rows", **number, default=256, help="rows of a request (%(default)s)")
+    command.add_argument(
+        "--max-pixels", **number, default=50_000_000, help="pixels of all pictures in a cell (%(default)s)"
+    )
+    command.add_argument("--max-seconds", **seconds, default=600.0, help="of a sound or a video (%(default)s)")
+    command.add_argument("--max-batch", **number, default=32, help="rows that the model sees at once (%(default)s)")
+    command.add_argument("--timeout", **seconds, default=30.0, help="from a request to its answer (%(default)s)")
+    command.add_argument("--cache", action="store_true", help="keep the embeddings of requests in the user's cache")
+    command.add_argument(
+        "--trusted", nargs="+", action="extend", default=[], metavar="TYPE", help="more types that the file may hold"
+    )
 
 
 def _add_inspect(commands) -> None:
@@ -387,6 +426,16 @@ def _days(text: str) -> float:
     if not 0 <= days < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
     return days
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
 
 
 def _bytes(text: str) -> int:

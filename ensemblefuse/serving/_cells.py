@@ -1,0 +1,195 @@
+"""Rows of JSON to rows of cells, each checked against what its column holds. Floor 5.
+
+A str that reaches an encoder of pictures, sounds or videos is a path to it. Therefore such a column takes file objects
+alone, whose bytes are read here, and no string of a request ever gets there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse.exceptions import short_repr
+from ensemblefuse.serving._errors import CellError, Fault, Unreadable, found
+from ensemblefuse.serving._info import Column
+from ensemblefuse.serving._media import FileReader, check_picture, check_sound, check_video
+from ensemblefuse.serving._settings import ServerSettings
+
+__all__ = ["RowReader"]
+
+_FILES = ("image", "audio", "video")
+_ARRAYS_OF_A_GRAPH = ("x", "edge_index", "edge_weight", "edge_attr")
+_MOST_FAULTS = 100
+
+
+class RowReader:
+    """Reads the rows of requests.
+
+    Parameters
+    ----------
+    columns : dict of str to Column
+    settings : ServerSettings
+    path_columns : iterable of str
+        Columns in which the model takes a str for a path, whatever the file says that they hold.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], settings: ServerSettings, path_columns: Iterable[str] = ()):
+        self.columns, self.settings, self.path_columns = columns, settings, frozenset(path_columns)
+
+    def read(self, rows: Any, files: FileReader) -> tuple[list[dict[str, Any] | None], list[Fault]]:
+        """Cells of each row by column, all columns in each, None where one is missing; None for a row with a fault.
+
+        Raises
+        ------
+        Unreadable
+            If `rows` is no list of 1 to ``max_rows`` items.
+        """
+        if not isinstance(rows, list):
+            raise Unreadable(Fault(None, "rows", f"expected a list of objects, one a row; got {found(rows)}"))
+        if not 1 <= len(rows) <= self.settings.max_rows:
+            reason = f"expected 1 to {self.settings.max_rows} rows; got {len(rows)}"
+            raise Unreadable(Fault(None, "rows", reason))
+        read: list[dict[str, Any] | None] = []
+        faults: list[Fault] = []
+        for i, row in enumerate(rows):
+            cells, found_here = self._row(i, row, files)
+            read.append(None if found_here else cells)
+            faults += found_here
+        return read, faults
+
+    def _row(self, i: int, row: Any, files: FileReader) -> tuple[dict[str, Any], list[Fault]]:
+        if not isinstance(row, dict):
+            return {}, [Fault(i, None, f"expected an object of cells by column; got {found(row)}")]
+        unknown = [name for name in row if name not in self.columns]
+        faults = [
+            Fault(i, short_name(name), f"the model has no such column; it has {list(self.columns)}")
+            for name in unknown[:_MOST_FAULTS]
+        ]
+        cells: dict[str, Any] = {}
+        for name, column in self.columns.items():
+            try:
+                cells[name] = None if row.get(name) is None else self._cell(column, row[name], files)
+            except CellError as error:
+                faults.append(Fault(i, name, str(error)))
+        return cells, faults
+
+    def _cell(self, column: Column, value: Any, files: FileReader) -> Any:
+        is_path = column.name in self.path_columns
+        if column.kind == "graph":
+            return files.read(value) if _is_file(value) else _graph(value)
+        if column.kind in _FILES or is_path:
+            return self._file(column.kind, value, files)
+        return _READERS[column.kind](value)
+
+    def _file(self, kind: str, value: Any, files: FileReader) -> Any:
+        """Bytes of one file, or a list of them where several pictures make a cell; headers checked."""
+        several = isinstance(value, list)
+        if several and kind not in ("image", "video"):
+            raise CellError(f"expected one file; got {found(value)}")
+        if several and not value:
+            raise CellError("an empty list; use null where there is no file")
+        contents = [files.read(item) for item in value] if several else [files.read(value)]
+        if kind == "image" or several:  # a list of pictures is a video too
+            left = self.settings.max_pixels
+            for content in contents:
+                left -= check_picture(content, left)
+        elif kind == "audio":
+            check_sound(contents[0], self.settings.max_seconds)
+        elif kind == "video":
+            check_video(contents[0], self.settings.max_seconds, self.settings.max_pixels)
+        return contents if several else contents[0]
+
+
+def short_name(name: str) -> str:
+    """A name of the client's as it may stand in an answer."""
+    return name if len(name) <= 100 else f"{name[:97]}..."
+
+
+# ---------------------------------------------------------------------- cells without files
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)):  # bool is an int
+        raise CellError(f"expected a number; got {found(value)}")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise CellError(f"expected a string; got {found(value)}")
+    return value
+
+
+def _category(value: Any) -> Any:
+    if not isinstance(value, (str, int, float)):
+        raise CellError(f"expected a string, a number, true or false; got {found(value)}")
+    return value
+
+
+def _series(value: Any) -> np.ndarray:
+    """One channel, or a list of channels; null is a gap."""
+    channels = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+    read = [_numbers(channel, gaps=True) for channel in channels]
+    if len({len(channel) for channel in read}) > 1:
+        raise CellError(f"its channels have different lengths: {sorted({len(channel) for channel in read})}")
+    return read[0] if channels[0] is value else np.array(read)
+
+
+def _embedding(value: Any) -> Any:
+    """A vector, or the key of one in the model's own file."""
+    return value if isinstance(value, str) else _numbers(value)
+
+
+def _numbers(value: Any, *, gaps: bool = False) -> np.ndarray:
+    if not isinstance(value, list) or not value:
+        raise CellError(f"expected a list of numbers; got {found(value)}")
+    odd = next((v for v in value if type(v) not in (int, float) and not (gaps and v is None)), 0.0)
+    if type(odd) not in (int, float):
+        raise CellError(f"expected a list of numbers; got {found(odd)} in it")
+    return np.array(value, dtype=np.float64)  # None becomes NaN
+
+
+def _graph(value: Any) -> dict[str, Any]:
+    wanted = 'expected an object with "edge_index" (two lists of node numbers), and "x", "num_nodes", "edge_weight"'
+    if not isinstance(value, dict) or "edge_index" not in value:
+        raise CellError(f"{wanted} or a file; got {found(value)}")
+    graph: dict[str, Any] = {}
+    for name, part in value.items():
+        if part is None:
+            continue
+        if name == "num_nodes" and type(part) is int:
+            graph[name] = part
+        elif name in _ARRAYS_OF_A_GRAPH:
+            graph[name] = _matrix(name, part)
+        else:
+            raise CellError(f"{wanted}; got {found(part)} under {short_repr(name)}")
+    return graph
+
+
+def _matrix(name: str, value: Any) -> np.ndarray:
+    rows = value if isinstance(value, list) and value and isinstance(value[0], list) else None
+    try:
+        # An edge_index without edges is two empty lists.
+        made = [[*_numbers(row)] if row != [] else [] for row in rows] if rows is not None else _numbers(value)
+        array = np.array(made, dtype=np.float64)
+    except CellError as error:
+        raise CellError(f"{name!r}: {error}") from error
+    except ValueError as error:
+        raise CellError(f"{name!r}: its lists have different lengths") from error
+    return array.astype(np.int64) if name == "edge_index" and (array == np.rint(array)).all() else array
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("base64", "upload", "path")
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "number": _number,
+    "text": _text,
+    "category": _category,
+    "series": _series,
+    "embedding": _embedding,
+    "object": lambda value: value,
+}

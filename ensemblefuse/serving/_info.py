@@ -1,0 +1,101 @@
+"""What a model file says to those who send it rows. Floor 5. Nothing of the model is built for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse.persistence import inspect_model
+from ensemblefuse.persistence._manifest import describe
+from ensemblefuse.serving._settings import ServerSettings
+
+__all__ = ["Column", "ModelInfo", "read_info"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table that the model reads.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"image", "audio", "video", "text", "number", "category", "series", "embedding", "graph", "object"}
+    modalities : list of str
+        Those that read it.
+    """
+
+    name: str
+    kind: str
+    modalities: list[str]
+
+
+@dataclass
+class ModelInfo:
+    """Name, input and classes of a model.
+
+    Attributes
+    ----------
+    name : str
+    created : str
+    classes : list or None
+        As JSON has them; None in regression.
+    modalities : list of dict
+        Name and columns of each.
+    columns : dict of str to Column
+    expected : dict of str to dict
+        Out-of-fold scores of each combination of modalities, such as ``"image + text"``.
+    """
+
+    name: str
+    created: str
+    classes: list[Any] | None
+    modalities: list[dict[str, Any]]
+    columns: dict[str, Column]
+    expected: dict[str, dict[str, Any]]
+
+    def as_json(self, settings: ServerSettings) -> dict[str, Any]:
+        """The answer of ``GET /model``."""
+        return {
+            "name": self.name,
+            "created": self.created,
+            "classes": self.classes,
+            "modalities": self.modalities,
+            "input": {c.name: {"type": c.kind, "modalities": c.modalities} for c in self.columns.values()},
+            "expected_scores": self.expected,
+            "limits": settings.limits(),
+        }
+
+
+def read_info(model: Any) -> ModelInfo:
+    """What the file of a model, or a fitted model itself, says.
+
+    Parameters
+    ----------
+    model : str, Path or fitted Pipeline
+
+    Raises
+    ------
+    PersistenceError
+        If the file cannot be read, or its model was not made by `make_fusion_pipeline`.
+    """
+    is_file = isinstance(model, (str, Path))
+    manifest = inspect_model(model) if is_file else describe(model, set())
+    name = Path(model).stem if is_file else type(model).__name__
+    if not manifest.get("input"):
+        raise PersistenceError(
+            f"{model if is_file else 'model'} holds a {manifest.get('model')} without named input columns; a pipeline "
+            "of make_fusion_pipeline can be served."
+        )
+    columns = {
+        column: Column(column, given["type"], list(given["modalities"])) for column, given in manifest["input"].items()
+    }
+    return ModelInfo(
+        name=name,
+        created=str(manifest.get("created", "")),
+        classes=manifest.get("classes"),
+        modalities=[{"name": m["name"], "columns": m["columns"]} for m in manifest["modalities"]],
+        columns=columns,
+        expected=manifest.get("metrics", {}).get("out_of_fold", {}),
+    )

@@ -1,0 +1,180 @@
+"""Files in cells: where their bytes come from, and what their headers promise. Floor 5. Nothing here decodes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ensemblefuse.encoders._image_cell import _open as open_picture
+from ensemblefuse.encoders._sound_file import open_sound
+from ensemblefuse.encoders._video_cell import _is_animation
+from ensemblefuse.encoders._video_file import open_container
+from ensemblefuse.exceptions import short_repr
+from ensemblefuse.serving._errors import CellError, found
+
+__all__ = ["FileReader", "check_picture", "check_sound", "check_video", "wanted_files"]
+
+_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's
+_MICROSECONDS = 1_000_000
+
+
+class FileReader:
+    """The bytes that the file objects of one request stand for.
+
+    Parameters
+    ----------
+    uploads : mapping of str to bytes, or None
+        Parts of the form by name; None where the body is no form.
+    folder : Path or None
+        Folder whose files may be named.
+    max_bytes : int
+        Bytes of all files that are named by path.
+
+    Attributes
+    ----------
+    used : set of str
+        Uploads that a cell has named.
+    """
+
+    def __init__(self, uploads: Mapping[str, bytes] | None, folder: Path | None, max_bytes: int):
+        self.uploads, self.folder, self.max_bytes = uploads, folder, max_bytes
+        self.used: set[str] = set()
+        self._by_path: dict[str, bytes] = {}
+
+    def read(self, cell: Any) -> bytes:
+        """The bytes of one file object.
+
+        Raises
+        ------
+        CellError
+            If it is none, or names nothing that may be read.
+        """
+        sources: dict[str, Callable[[str], bytes]] = {"base64": _decode}
+        if self.uploads is not None:
+            sources["upload"] = self._upload
+        if self.folder is not None:
+            sources["path"] = self._path
+        if not isinstance(cell, dict) or len(cell) != 1 or next(iter(cell)) not in sources:
+            named = f" with {', '.join(short_repr(name) for name in list(cell)[:3])}" if isinstance(cell, dict) else ""
+            raise CellError(f"expected {wanted_files(sources)}; got {found(cell)}{named}")
+        source, value = next(iter(cell.items()))
+        if not isinstance(value, str):
+            raise CellError(f"{source!r} must be a string; got {found(value)}")
+        content = sources[source](value)
+        if not content:
+            raise CellError("the file is empty; use null where there is none")
+        return content
+
+    def _upload(self, name: str) -> bytes:
+        assert self.uploads is not None
+        if name not in self.uploads:
+            raise CellError(f"the form has no file part {short_repr(name)}; it has {len(self.uploads)}")
+        self.used.add(name)
+        return self.uploads[name]
+
+    def _path(self, name: str) -> bytes:
+        if name not in self._by_path:
+            assert self.folder is not None
+            left = self.max_bytes - sum(map(len, self._by_path.values()))
+            self._by_path[name] = _read_inside(self.folder, name, left)
+        return self._by_path[name]
+
+
+def wanted_files(sources: Any) -> str:
+    """How a file is written in a cell."""
+    shown = {"base64": '{"base64": "..."}', "upload": '{"upload": "name of a part"}', "path": '{"path": "a/file"}'}
+    return " or ".join(shown[source] for source in sources)
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CellError("'base64' holds something else than base64 (RFC 4648, section 4, with padding)") from error
+
+
+def _read_inside(folder: Path, name: str, most: int) -> bytes:
+    """A regular file in a folder. Of one outside nothing is told, not even whether it is there."""
+    refusal = CellError(f"there is no file {short_repr(name)} in the folder that is served")
+    if "\0" in name or not name or Path(name).is_absolute():
+        raise refusal
+    try:
+        root = folder.resolve(strict=True)
+        path = (root / name).resolve(strict=True)
+        if not path.is_relative_to(root):
+            raise refusal
+        # What may have been put in its place since is no link, and no pipe to wait for.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise refusal
+            content = file.read(most + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise refusal from error
+    if len(content) > most:
+        raise CellError("the files that the request names by path hold more bytes than max_body allows")
+    return content
+
+
+# ---------------------------------------------------------------------- headers
+
+
+def check_picture(content: bytes, max_pixels: int) -> int:
+    """Pixels of a picture by its header.
+
+    Raises
+    ------
+    CellError
+        If it is no picture, or has more than `max_pixels`.
+    """
+    try:
+        with open_picture(io.BytesIO(content)) as image:
+            width, height = image.size
+    except Exception as error:  # Pillow's readers raise anything on damaged content
+        raise CellError(f"{_said(error, 'no picture that can be read')}") from error
+    if width * height > max_pixels:
+        raise CellError(f"a picture of {width} x {height} pixels; at most {max_pixels} are taken in a cell")
+    return width * height
+
+
+def check_sound(content: bytes, max_seconds: float) -> None:
+    """Refuse what is no sound file, or longer than `max_seconds` by its header."""
+    try:
+        with open_sound(content, whole=False) as file:
+            frames, rate = file.frames, file.samplerate
+    except (ValueError, OSError, RuntimeError) as error:
+        raise CellError(_said(error, "no sound that can be read")) from error
+    if frames == _UNKNOWN_LENGTH:
+        raise CellError(f"its header does not say how long it is; at most {max_seconds:g} seconds are taken")
+    if frames > max_seconds * rate:
+        raise CellError(f"a sound of {frames / rate:.0f} seconds; at most {max_seconds:g} are taken")
+
+
+def check_video(content: bytes, max_seconds: float, max_pixels: int) -> None:
+    """Refuse what is no video, longer than `max_seconds`, or of frames of more than `max_pixels`, by its header."""
+    if _is_animation(io.BytesIO(content)):
+        check_picture(content, max_pixels)
+        return
+    try:
+        with open_container(io.BytesIO(content), needed_by="VideoEncoder") as container:
+            seconds = (container.duration or 0) / _MICROSECONDS
+            pixels = max((s.codec_context.width * s.codec_context.height for s in container.streams.video), default=0)
+    except (ValueError, OSError, RuntimeError, AttributeError) as error:
+        raise CellError(_said(error, "no video that can be read")) from error
+    if seconds > max_seconds:
+        raise CellError(f"a video of {seconds:.0f} seconds; at most {max_seconds:g} are taken")
+    if pixels > max_pixels:
+        raise CellError(f"a video with frames of {pixels} pixels; at most {max_pixels} are taken")
+
+
+def _said(error: Exception, otherwise: str) -> str:
+    """What the library's own readers say of a damaged file; of errors with other texts only the class."""
+    text = str(error).strip().split("\n")[0]
+    return text if isinstance(error, (ValueError, OSError)) and text else f"{otherwise} ({type(error).__name__})"

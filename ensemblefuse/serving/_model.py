@@ -1,0 +1,272 @@
+"""The model in memory, asked for rows that were read from requests. Floor 5. One thread uses it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse._row_predictor import RowPredictor, columns_of, fitted_modalities
+from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.exceptions import EncodingError, PersistenceError
+from ensemblefuse.inspection import PartExplanation, RowExplanation, explain_row
+from ensemblefuse.persistence import load_model
+from ensemblefuse.persistence._archive import open_archive
+from ensemblefuse.persistence._example import ROWS, unpack_table
+from ensemblefuse.persistence._manifest import plain, plain_dict
+from ensemblefuse.persistence._storable import parts_of
+from ensemblefuse.serving._errors import Fault, Unreadable, found
+from ensemblefuse.serving._info import ModelInfo
+from ensemblefuse.serving._json import label_text
+
+__all__ = ["ServedModel", "open_model"]
+
+# Exceptions whose text is written for the sender of the row; of others the class alone is told.
+_TOLD = (ValueError, TypeError)
+
+
+class ServedModel:
+    """A fitted pipeline that answers rows of cells.
+
+    Parameters
+    ----------
+    model : fitted Pipeline that ends in a fusion estimator, or fitted search over these
+    info : ModelInfo
+        Its expected scores are replaced by those of the model.
+    example : DataFrame, optional
+        Rows that the model was saved with.
+
+    Attributes
+    ----------
+    path_columns : set of str
+        Columns in which a str would be taken for a path.
+    """
+
+    def __init__(self, model: Any, info: ModelInfo, example: pd.DataFrame | None = None):
+        self.parts = ModelParts(model)
+        if not isinstance(self.parts.model, Pipeline) or "encode" not in self.parts.model.named_steps:
+            raise PersistenceError(
+                f"{info.name} holds a {type(self.parts.model).__name__}; a pipeline of make_fusion_pipeline can be "
+                "served."
+            )
+        self.info, self.example = info, example
+        self.predictor = RowPredictor(self.parts.model, on_error="keep")
+        self.path_columns = _path_columns(self.parts)
+        self.labels = None if self.parts.classes is None else plain(self.parts.classes)
+        scores = getattr(self.parts.core, "expected_scores_", None)
+        if isinstance(scores, pd.DataFrame):
+            info.expected = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
+
+    def warm_up(self) -> None:
+        """Load all networks, and predict the example where there is one, so that no request waits for that."""
+        for _, part in parts_of(self.parts.model):
+            if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
+                part.prepare()
+        if self.example is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.parts.model.predict(self.example.head(2))
+
+    # ------------------------------------------------------------------ predictions
+
+    def predict(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | list[Fault]]:
+        """The answer to each row, without its number; or what is wrong with it.
+
+        What a row is answered does not depend on the others: if the model refuses all of them because of one, each
+        half is asked again.
+        """
+        try:
+            return self._predict(self._table(rows))
+        except Exception as error:
+            if len(rows) > 1:
+                half = len(rows) // 2
+                return self.predict(rows[:half]) + self.predict(rows[half:])
+            return [_faults(error)]
+
+    def _table(self, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+        columns = {}
+        for column in self.info.columns:
+            cells = [row[column] for row in rows]
+            if column in self.predictor.numbers:
+                columns[column] = pd.Series([np.nan if c is None else float(c) for c in cells], dtype=np.float64)
+            else:
+                values = np.empty(len(cells), dtype=object)
+                for i, cell in enumerate(cells):  # cell by cell: numpy would spread lists over columns
+                    values[i] = cell
+                columns[column] = pd.Series(values, dtype=object)
+        return pd.DataFrame(columns)
+
+    def _predict(self, X: pd.DataFrame) -> list[dict[str, Any] | list[Fault]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a missing modality stands in the answer
+            said = self.predictor(X)
+            sets = self._sets(said.Z)
+        present = self.parts.present(said.Z).T if said.Z is not None else np.empty((0, 0), dtype=bool)
+        place = np.cumsum(said.answered) - 1
+        answers: list[dict[str, Any] | list[Fault]] = []
+        for i, reasons in enumerate(said.reasons):
+            if reasons:
+                answers.append([Fault(None, field, reason) for field, reason in reasons])
+                continue
+            k = int(place[i])
+            proba = None if said.proba is None else np.asarray(said.proba[k], dtype=float)
+            answers.append(self._answer(said.prediction[k], proba, present[k], None if sets is None else sets[k]))
+        return answers
+
+    def _sets(self, Z: Any) -> Any:
+        """Which classes a conformal fusion holds for possible."""
+        fusion = self.parts.fusion
+        return fusion.predict_set(Z) if Z is not None and hasattr(fusion, "predict_set") else None
+
+    def _answer(
+        self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, kept: Any
+    ) -> dict[str, Any] | list[Fault]:
+        numbers = proba if proba is not None else np.asarray([prediction]) if self.labels is None else np.zeros(0)
+        if not np.isfinite(numbers.astype(float)).all():
+            return [Fault(None, None, "the model gives no finite number for this row")]
+        used = [name for name, there in zip(self.parts.names, present, strict=True) if there]
+        answer: dict[str, Any] = {"prediction": plain(np.asarray(prediction))}
+        if proba is not None and self.labels is not None:
+            answer["probabilities"] = dict(zip(map(label_text, self.labels), proba.tolist(), strict=True))
+            answer["certainty"] = float(proba.max())
+        if kept is not None and self.labels is not None:
+            answer["set"] = [label for label, stays in zip(self.labels, kept, strict=True) if stays]
+        answer["modalities"] = used
+        answer["missing"] = [name for name in self.parts.names if name not in used]
+        answer["expected"] = self.info.expected.get(" + ".join(used))
+        return answer
+
+    # ------------------------------------------------------------------ explanations
+
+    def explain(self, row: dict[str, Any], within: Any, target: Any) -> dict[str, Any]:
+        """Why the model says what it says of a row.
+
+        Raises
+        ------
+        Unreadable
+            If a cell cannot be encoded, or `within` or `target` name what the model has not.
+        """
+        wanted = self._within(within)
+        label = self._target(target)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                X = self._table([row])
+                told = explain_row(self.parts.model, X, 0, target=label, within=wanted, background=self._background())
+        except Exception as error:
+            raise Unreadable(*[Fault(0, fault.field, fault.reason) for fault in _faults(error)]) from error
+        best = told.prediction if self.labels is None else plain(np.asarray(told.prediction.idxmax()))
+        return {
+            "prediction": plain(best),
+            "target": plain(np.asarray(told.target)) if told.target is not None else None,
+            "value": plain(told.value),
+            "base": plain(told.base),
+            "scale": "prediction" if self.labels is None else "log-odds",
+            "shares": {str(name): plain(float(share)) for name, share in told.shares.items()},
+            "parts": _parts(told),
+        }
+
+    def _within(self, within: Any) -> bool | list[str]:
+        if isinstance(within, bool):
+            return within
+        if not isinstance(within, list) or not all(name in self.parts.names for name in within):
+            reason = f"expected true, false or a list of modalities of {self.parts.names}; got {found(within)}"
+            raise Unreadable(Fault(None, "within", reason))
+        return within
+
+    def _target(self, target: Any) -> Any:
+        if target is None:
+            return None
+        if self.labels is None or self.parts.classes is None:
+            raise Unreadable(Fault(None, "target", "the model predicts a number and has no classes; leave it out"))
+        for label, given in zip(self.parts.classes.tolist(), self.labels, strict=True):
+            if type(given) is type(target) and given == target:
+                return label
+        raise Unreadable(Fault(None, "target", f"expected one of {self.labels[:20]}; got {found(target)}"))
+
+    def _background(self) -> pd.DataFrame | None:
+        """Rows whose usual values stand in for columns that are taken away."""
+        return self.example if self.example is not None and len(self.example) > 1 else None
+
+
+def open_model(source: Any, info: ModelInfo, trusted: Sequence[str]) -> ServedModel:
+    """Load a model file, or take a fitted model, and bring its networks into memory."""
+    if not isinstance(source, (str, Path)):
+        served = ServedModel(source, info)
+    else:
+        archive = open_archive(Path(source))
+        example = unpack_table(json.loads(archive.read(ROWS))) if ROWS in archive else None
+        example = example if isinstance(example, pd.DataFrame) and len(example) else None
+        served = ServedModel(load_model(source, trusted=trusted), info, example)
+    served.warm_up()
+    return served
+
+
+def _path_columns(parts: ModelParts) -> set[str]:
+    """Columns that any encoder reads of which strings are paths.
+
+    Of a fusion that encodes for itself, its encoders say which; where they do not, all raw columns count.
+    """
+    in_fusion = any(_reads_paths(part) for _, part in parts_of(parts.fusion))
+    own = getattr(parts.core, "encoders_", None) or getattr(parts.core, "encoders", None) or {}
+    paths = []
+    for name, encoder, columns in fitted_modalities(parts.model):
+        inner = own.get(name)
+        raw = isinstance(encoder, str) or isinstance(getattr(encoder, "func", 0), type(None))
+        hidden = any(map(_reads_paths, _inside(inner))) if inner is not None else in_fusion and raw
+        if hidden or any(map(_reads_paths, _inside(encoder))):
+            paths.append((name, encoder, columns))
+    return set(columns_of(paths))
+
+
+def _inside(encoder: Any) -> list[Any]:
+    return [part for _, part in parts_of(encoder)]
+
+
+def _reads_paths(part: Any) -> bool:
+    return isinstance(part, BaseEncoder) and bool(getattr(part, "strings_are_paths", False))
+
+
+def _faults(error: Exception) -> list[Fault]:
+    """What went wrong with one row."""
+    if isinstance(error, EncodingError):
+        return [Fault(None, row.column, row.reason) for row in error.rows]
+    text = str(error).strip().split("\n")[0]
+    return [Fault(None, None, text if isinstance(error, _TOLD) and text else type(error).__name__)]
+
+
+def _parts(told: RowExplanation) -> dict[str, Any]:
+    """What counts inside modalities, as lists of objects; nothing of the cells but the words of a text."""
+    made: dict[str, Any] = {}
+    for name, part in told.parts.items():
+        if part.effects is None:
+            made[name] = {"reason": part.note}
+        else:
+            made[name] = {"method": part.method, "kind": part.kind, "unit": part.unit, "effects": _effects(part)}
+    return made
+
+
+def _effects(part: PartExplanation) -> list[dict[str, Any]]:
+    effects = part.effects
+    if isinstance(effects, pd.DataFrame):
+        return [plain_dict(row) for row in effects.to_dict("records")]
+    if isinstance(effects, pd.Series):
+        field = "column" if part.kind == "columns" else "first_sample"
+        return [{field: plain(np.asarray(key)), "effect": plain(float(e))} for key, e in effects.items()]
+    if part.kind == "sound":
+        hz, seconds = part.edges
+        return [
+            {
+                **{"low_hz": float(hz[b]), "high_hz": float(hz[b + 1])},
+                **{"start": float(seconds[w]), "end": float(seconds[w + 1]), "effect": plain(float(effects[b, w]))},
+            }
+            for b, w in np.ndindex(effects.shape)
+        ]
+    return [{"row": r, "column": c, "effect": plain(float(effects[r, c]))} for r, c in np.ndindex(effects.shape)]

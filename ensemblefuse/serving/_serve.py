@@ -1,0 +1,114 @@
+"""Run the app on a port of this machine. Floor 5."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+import warnings
+from typing import Any
+
+from ensemblefuse._optional import import_optional
+from ensemblefuse.serving._app import Service, make_app
+from ensemblefuse.serving._guard import log
+from ensemblefuse.serving._settings import ServerSettings, is_loopback
+
+__all__ = ["serve"]
+
+
+def serve(model: Any, settings: ServerSettings | None = None) -> None:
+    """Serve a model until the process is told to end with SIGTERM or SIGINT (Ctrl-C).
+
+    The address is bound first, then the model is loaded: ``/health`` answers at once, ``/ready`` when the model does.
+    At the end the requests that are under way are answered. Standard error gets one line of JSON a request, with its
+    shape and nothing of its content.
+
+    Parameters
+    ----------
+    model : str, Path or fitted Pipeline
+        As `make_app` takes it.
+    settings : ServerSettings, optional
+
+    Raises
+    ------
+    PersistenceError
+        If the model cannot be loaded.
+    OSError
+        If the address cannot be bound.
+    ImportError
+        If the extra ``serve`` is not installed.
+
+    Examples
+    --------
+    >>> from ensemblefuse.serving import ServerSettings, serve
+    >>> serve("pets.fuse", ServerSettings(port=8080))  # doctest: +SKIP
+    """
+    uvicorn = import_optional("uvicorn", extra="serve", needed_by="the server")
+    settings = ServerSettings() if settings is None else settings
+    app = make_app(model, settings)
+    service: Service = app.state.service
+    with _bound(settings) as listening:
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            log_level="critical",  # a traceback may show what a request said; the app logs its own lines
+            lifespan="on",
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.timeout) + 1,
+            ws="none",
+        )
+        server = _server(uvicorn, config, service)
+        _log_to_stderr()
+        warnings.simplefilter("ignore")  # they may quote cells
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"serving {service.info.name} on http://{shown}:{port}", file=sys.stderr, flush=True)
+        server.run(sockets=[listening])
+    if service.error is not None:
+        raise service.error
+
+
+def _server(uvicorn: Any, config: Any, service: Service) -> Any:
+    """A server that says at once that it is shutting down, and for which a signal is no error."""
+
+    class Server(uvicorn.Server):
+        should_exit: bool
+        force_exit: bool
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            service.drain()
+            # Not kept, or uvicorn would raise the signal again and the exit code would tell of it.
+            if self.should_exit and sig == signal.SIGINT:
+                self.force_exit = True
+            self.should_exit = True
+
+    server = Server(config)
+
+    def fail() -> None:
+        server.should_exit = True
+
+    service.on_failure = fail
+    return server
+
+
+def _bound(settings: ServerSettings) -> socket.socket:
+    """A socket on the address; without a token every address that the name leads to must be of this machine."""
+    where = f"{settings.host}:{settings.port}"
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        if settings.token is None and not is_loopback(str(address[0])):
+            raise OSError(f"{settings.host} is {address[0]}, which other machines reach; that needs a token")
+        return socket.create_server(address, family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(f"The server cannot listen on {where}: {error.strerror or error}.") from error
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
