@@ -40,6 +40,7 @@ _KINDS = {
     **{"ImageEncoder": "image", "VideoEncoder": "video", "VideoSoundEncoder": "video", "TextEncoder": "text"},
     **{"AudioEncoder": "audio", "GraphEncoder": "graph", "TimeSeriesEncoder": "series", "WordVectorEncoder": "text"},
     **{"PrecomputedEncoder": "embedding", "OneHotEncoder": "category", "OrdinalEncoder": "category"},
+    **{"TfidfVectorizer": "text", "CountVectorizer": "text", "HashingVectorizer": "text"},
 }
 
 
@@ -58,7 +59,7 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
     if isinstance(encode, ColumnTransformer) and hasattr(encode, "transformers_"):
         manifest["modalities"] = _modalities(encode)
         numbers = getattr(encode, "numeric_columns_", ())
-        manifest["input"] = _inputs(manifest["modalities"], numbers, example)
+        manifest["input"] = _inputs(manifest["modalities"], _kinds_of_columns(pipeline), numbers, example)
     elif isinstance(getattr(model, "blocks_", None), dict):
         names = np.asarray(getattr(model, "feature_names_in_", range(model.n_features_in_)))
         manifest["modalities"] = [
@@ -74,19 +75,40 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
     return manifest
 
 
-def _inputs(modalities: list[dict[str, Any]], numbers: Iterable[str], example: Any) -> dict[str, Any]:
+def _inputs(
+    modalities: list[dict[str, Any]], kinds: Mapping[str, str], numbers: Iterable[str], example: Any
+) -> dict[str, Any]:
     """Of each column of the raw table: what it holds, which modalities read it, and its type in the example."""
     inputs: dict[str, Any] = {}
     for modality in modalities:
-        kinds = [_KINDS[name] for name in modality["classes"] if name in _KINDS]
         for column in modality["columns"]:
             known = inputs.setdefault(column, {"type": "number" if column in numbers else "object", "modalities": []})
             known["modalities"].append(modality["name"])
-            if kinds and known["type"] == "object":
-                known["type"] = kinds[0]
+            if known["type"] == "object":
+                known["type"] = kinds.get(column, "object")
             if isinstance(example, pd.DataFrame) and column in example.columns:
                 known["dtype"] = str(example[column].dtype)
     return inputs
+
+
+def _kinds_of_columns(pipeline: Pipeline) -> dict[str, str]:
+    """What the columns hold, as far as the classes that read them tell; the first that does."""
+    encode, fusion = pipeline.steps[0][1], pipeline.steps[-1][1]
+    own = getattr(fusion, "encoders_", {})  # of a fusion that encodes for itself
+    kinds: dict[str, str] = {}
+    stack = [(own.get(name, encoder), columns) for name, encoder, columns in reversed(encode.transformers_)]
+    while stack:
+        encoder, columns = stack.pop()
+        if isinstance(encoder, Pipeline):
+            stack += [(step, columns) for _, step in reversed(encoder.steps)]
+        elif isinstance(encoder, ColumnTransformer):
+            stack += [(inner, names) for _, inner, names in reversed(encoder.transformers)]
+        elif hasattr(encoder, "transformer"):  # PresentRows
+            stack.append((encoder.transformer, columns))
+        elif type(encoder).__name__ in _KINDS:
+            for column in columns if isinstance(columns, list) else [columns]:
+                kinds.setdefault(str(column), _KINDS[type(encoder).__name__])
+    return kinds
 
 
 def _metrics(model: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import mimetypes
+import warnings
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from ensemblefuse._config import config_context
 from ensemblefuse._optional import import_optional
 from ensemblefuse.cache import get_cache
-from ensemblefuse.serving._body import Body, content_type, read_bytes, read_content
+from ensemblefuse.serving._body import GONE, Body, content_type, read_bytes, read_content
 from ensemblefuse.serving._cells import RowReader
 from ensemblefuse.serving._errors import Fault, Refused, Unreadable
 from ensemblefuse.serving._guard import Guard, log
@@ -84,6 +85,7 @@ def make_app(model: Any, settings: ServerSettings | None = None) -> Any:
         routes=routes,
         middleware=[guard],
         lifespan=service.running,
+        redirect_slashes=False,
         exception_handlers={exceptions.HTTPException: _http_error},
         **{"openapi_url": None, "docs_url": None, "redoc_url": None},
     )
@@ -118,7 +120,7 @@ class Service:
         self.error: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.worker = Worker(
-            lambda: open_model(model, self.info, settings.trusted),
+            lambda: self._open(model),
             settings.max_batch,
             on_loaded=self._loaded,
             on_batch=lambda n_rows: self.metrics.batch(n_rows),
@@ -145,6 +147,14 @@ class Service:
         """Take no more requests."""
         if self.state != "failed":
             self.state = "draining"
+
+    def _open(self, model: Any) -> ServedModel:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UserWarning)
+            served = open_model(model, self.info, self.settings.trusted)
+        for text in sorted({str(warning.message) for warning in told if issubclass(warning.category, UserWarning)}):
+            log.warning(json.dumps({"event": "warning", "text": text}))
+        return served
 
     def _loaded(self, error: BaseException | None) -> None:
         if error is not None:
@@ -287,7 +297,7 @@ class Service:
         try:
             await asyncio.wait({job.future, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not job.future.done():
-                raise Refused(503, "the client has gone")
+                raise Refused(GONE, "the client has gone")
             return job.future.result()
         finally:
             job.abandoned = True

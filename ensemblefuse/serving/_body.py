@@ -13,6 +13,7 @@ from ensemblefuse.serving._json import parse_json
 
 __all__ = ["Body", "content_type", "read_bytes", "read_content"]
 
+GONE = 499  # a status that nobody receives, for logs and metrics
 JSON, FORM = "application/json", "multipart/form-data"
 _MOST_PARTS = 4096
 
@@ -61,17 +62,21 @@ async def read_bytes(request: Any, max_body: int) -> bytes:
     Raises
     ------
     Refused
-        413, if there are more than `max_body`, told by the header or found while reading.
+        413, if there are more than `max_body`, told by the header or found while reading. 499, if the client leaves.
     """
     refusal = Refused(413, f"the body has more than {max_body} bytes")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:19]) > max_body:
         raise refusal
+    requests = import_optional("starlette.requests", extra="serve", needed_by="the server")
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > max_body:
-            raise refusal
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > max_body:
+                raise refusal
+    except requests.ClientDisconnect as error:
+        raise Refused(GONE, "the client has gone") from error
     return bytes(content)
 
 

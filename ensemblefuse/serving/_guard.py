@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ensemblefuse.serving._body import GONE
 from ensemblefuse.serving._errors import Refused
 from ensemblefuse.serving._json import dump_json
 from ensemblefuse.serving._settings import ServerSettings, is_loopback
@@ -84,6 +85,7 @@ class Guard:
             if not status:
                 await _refuse(answer, Refused(500, "the server failed; its log says where"))
         finally:
+            status = status or GONE
             seconds = time.perf_counter() - start
             path = scope["path"]
             route = path if path in self.routes else "/page" if path.startswith("/page/") else "other"

@@ -116,7 +116,7 @@ def _read_inside(folder: Path, name: str, most: int) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise refusal
             content = file.read(most + 1)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise refusal from error
     if len(content) > most:
         raise CellError("the files that the request names by path hold more bytes than max_body allows")

@@ -58,6 +58,8 @@ class ServedModel:
             )
         self.info, self.example = info, example
         self.predictor = RowPredictor(self.parts.model, on_error="keep")
+        for encoder in filter(_has_on_error, _inside(self.parts.fusion)):
+            encoder.set_params(on_error="raise")
         self.path_columns = _path_columns(self.parts)
         self.labels = None if self.parts.classes is None else plain(self.parts.classes)
         scores = getattr(self.parts.core, "expected_scores_", None)
@@ -107,7 +109,7 @@ class ServedModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a missing modality stands in the answer
             said = self.predictor(X)
-            sets = self._sets(said.Z)
+            regions = self._regions(said.Z)
         present = self.parts.present(said.Z).T if said.Z is not None else np.empty((0, 0), dtype=bool)
         place = np.cumsum(said.answered) - 1
         answers: list[dict[str, Any] | list[Fault]] = []
@@ -117,16 +119,17 @@ class ServedModel:
                 continue
             k = int(place[i])
             proba = None if said.proba is None else np.asarray(said.proba[k], dtype=float)
-            answers.append(self._answer(said.prediction[k], proba, present[k], None if sets is None else sets[k]))
+            region = None if regions is None else regions[k]
+            answers.append(self._answer(said.prediction[k], proba, present[k], region))
         return answers
 
-    def _sets(self, Z: Any) -> Any:
-        """Which classes a conformal fusion holds for possible."""
-        fusion = self.parts.fusion
-        return fusion.predict_set(Z) if Z is not None and hasattr(fusion, "predict_set") else None
+    def _regions(self, Z: Any) -> Any:
+        """Of a conformal fusion which classes are possible, or the interval of the number."""
+        ask = getattr(self.parts.fusion, "predict_set" if self.labels is not None else "predict_interval", None)
+        return None if Z is None or ask is None else ask(Z)
 
     def _answer(
-        self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, kept: Any
+        self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, region: Any
     ) -> dict[str, Any] | list[Fault]:
         numbers = proba if proba is not None else np.asarray([prediction]) if self.labels is None else np.zeros(0)
         if not np.isfinite(numbers.astype(float)).all():
@@ -136,8 +139,10 @@ class ServedModel:
         if proba is not None and self.labels is not None:
             answer["probabilities"] = dict(zip(map(label_text, self.labels), proba.tolist(), strict=True))
             answer["certainty"] = float(proba.max())
-        if kept is not None and self.labels is not None:
-            answer["set"] = [label for label, stays in zip(self.labels, kept, strict=True) if stays]
+        if region is not None and self.labels is not None:
+            answer["set"] = [label for label, stays in zip(self.labels, region, strict=True) if stays]
+        elif region is not None:
+            answer["interval"] = plain(np.asarray(region))  # null for infinite
         answer["modalities"] = used
         answer["missing"] = [name for name in self.parts.names if name not in used]
         answer["expected"] = self.info.expected.get(" + ".join(used))
@@ -228,6 +233,10 @@ def _path_columns(parts: ModelParts) -> set[str]:
 
 def _inside(encoder: Any) -> list[Any]:
     return [part for _, part in parts_of(encoder)]
+
+
+def _has_on_error(part: Any) -> bool:
+    return isinstance(part, BaseEncoder) and hasattr(part, "on_error")
 
 
 def _reads_paths(part: Any) -> bool:

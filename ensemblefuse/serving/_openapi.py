@@ -151,11 +151,14 @@ def _answer(info: ModelInfo) -> dict[str, Any]:
     }
     required = list(prediction)
     if info.classes is not None:
-        probability = {"type": "number", "minimum": 0, "maximum": 1}
+        probability = {"type": "number", "minimum": 0}
         named = {label_text(label): probability for label in info.classes}
         prediction["probabilities"] = {"type": "object", "properties": named, "additionalProperties": False}
         prediction["certainty"] = probability
         prediction["set"] = {"type": "array", "items": _label(info)}
+    else:
+        ends = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}
+        prediction["interval"] = ends
     one = {"type": "object", "required": required, "properties": prediction, "additionalProperties": False}
     return {
         "type": "object",

@@ -105,11 +105,11 @@ class Worker:
             self._wake.notify()
 
     def close(self, timeout: float) -> None:
-        """Answer what is queued, then end the thread."""
+        """Answer what is queued, then end the thread. A model that is still being loaded is not waited for."""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        if self._thread.is_alive():
+        if self.model is not None:
             self._thread.join(timeout)
 
     def n_waiting(self) -> int:
