@@ -203,7 +203,7 @@ def check_complete(name: str, data: np.ndarray, present: np.ndarray, labels: Seq
 
 
 def _to_floats(name: str, frame: pd.DataFrame) -> np.ndarray:
-    dtypes = set(frame.dtypes)
+    dtypes = set(frame.dtypes.tolist())
     dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float64)
     dtype = np.float32 if dtype == np.float32 else np.float64
     try:

@@ -64,8 +64,8 @@ def to_frame(X: Any) -> pd.DataFrame:
             "X must be a pandas or polars DataFrame, or a dict of columns, with one row a sample; got "
             f"{type(X).__name__}."
         )
-    repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
-    if repeated:
+    if not frame.columns.is_unique:
+        repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(f"X has several columns of one name: {repeated}. Rename or drop all but one of each.")
     return frame
 

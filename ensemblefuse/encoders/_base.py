@@ -169,6 +169,10 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         EncodingError
             If cells cannot be encoded and ``on_error="raise"``; it lists every bad row.
         """
+        return self._embed(X)
+
+    def _embed(self, X: Any) -> np.ndarray:
+        """What `transform` gives, whatever its output is set to."""
         check_is_fitted(self, "n_dims_")
         frame = self._check(X, reset=False)
         vectors = self._encode(frame)
