@@ -281,6 +281,24 @@ def saved(fusion_or_encoder, tmp_path):
     return save_model(model.fit(X, y), tmp_path / "model.fuse")
 
 
+def test_a_model_without_a_network_predicts_without_torch_and_nothing_is_kept_from_it(tmp_path):
+    X, y = make_blocks()
+    path = save_model(
+        FeatureFusionClassifier(LogisticRegression()).fit(X, y), tmp_path / "model.fuse", example=X.head(3)
+    )
+    X.head(3).to_json(tmp_path / "X.json")
+    code = f"""if True:
+        import sys, pandas
+        from ensemblefuse import load_model
+        load_model({str(path)!r}).predict(pandas.read_json({str(tmp_path / "X.json")!r}))
+        print("torch" in sys.modules, "xgboost" in sys.modules)
+        import sklearn.externals.array_api_compat.torch
+        print("torch" in sys.modules)
+    """
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert told == ["False", "False", "True"]
+
+
 def test_a_lambda_is_refused_and_the_message_says_where_it_stands_and_what_to_do(tmp_path):
     with pytest.raises(PersistenceError, match=r"func is .*<lambda>.*encoder class"):
         saved(FunctionEncoder(lambda text: [len(text)]), tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterable
@@ -138,11 +139,27 @@ def trusted_names(trusted: Any) -> set[str]:
     return {item if isinstance(item, str) else type_name(item) for item in items}
 
 
-def untrusted_types(data: bytes, path: Path) -> set[str]:
-    import skops.io
+@lru_cache(maxsize=1)
+def skops_io() -> Any:
+    """`skops.io`, imported without torch, cupy and dask.
 
+    Its import walks through all of scikit-learn to learn the names of estimators. Among that are adapters to these
+    packages, which hold no estimator and load them: with torch 3 seconds and 500 MB.
+    """
+    adapters = [f"sklearn.externals.array_api_compat.{name}" for name in ("torch", "cupy", "dask")]
+    absent = [name for name in adapters if name not in sys.modules]
+    # None makes their import fail, and what cannot be imported is passed over.
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
-        return set(skops.io.get_untrusted_types(data=data))
+        return importlib.import_module("skops.io")
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)
+
+
+def untrusted_types(data: bytes, path: Path) -> set[str]:
+    try:
+        return set(skops_io().get_untrusted_types(data=data))
     except Exception as error:
         raise PersistenceError(
             f"{path} holds a {MODEL} that skops cannot read: {type(error).__name__}: {first_line(error)}."
@@ -150,11 +167,9 @@ def untrusted_types(data: bytes, path: Path) -> set[str]:
 
 
 def build(data: bytes, allowed: set[str]) -> Any:
-    import skops.io
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InconsistentVersionWarning)  # one for every part; load_model warns once
-        return skops.io.loads(data, trusted=sorted(allowed))
+        return skops_io().loads(data, trusted=sorted(allowed))
 
 
 def types_in(data: bytes, path: Path) -> set[str]:
@@ -197,10 +212,8 @@ def types_in(data: bytes, path: Path) -> set[str]:
 
 
 def dump(model: Any) -> bytes:
-    import skops.io
-
     try:
-        return skops.io.dumps(model)
+        return skops_io().dumps(model)
     except Exception as error:
         raise PersistenceError(
             f"{type(model).__name__} cannot be stored without pickle: {type(error).__name__}: {first_line(error)}. "
