@@ -114,6 +114,7 @@ _PUBLIC = {
     "modality_information": "inspection",
     "modality_interactions": "inspection",
     "modality_shapley": "inspection",
+    "model_card": "report",
     "model_checks": "inspection",
     "partial_information": "inspection",
     "prediction_latency": "evaluation",

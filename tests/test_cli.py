@@ -21,7 +21,7 @@ from ensemblefuse.cli._demo import hold_out
 from ensemblefuse.cli._report import describe, install_warning_printer, one_line
 from ensemblefuse.exceptions import BadRow, EncodingError
 
-COMMANDS = ["demo", "fit", "evaluate", "predict", "report", "inspect", "cache"]
+COMMANDS = ["demo", "fit", "evaluate", "predict", "report", "card", "inspect", "cache"]
 # Columns of `make_media` that need a network, or the row's name: left out where a test is about something else.
 NO_MEDIA = ["--drop", "sku", "photo", "clip", "title"]
 

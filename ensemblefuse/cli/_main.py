@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_report(commands)
     _add_serve(commands)
+    _add_card(commands)
     _add_inspect(commands)
     _add_cache(commands)
     return parser
@@ -284,6 +285,34 @@ def _add_serve(commands) -> None:
     command.add_argument(
         "--trusted", nargs="+", action="extend", default=[], metavar="TYPE", help="more types that the file may hold"
     )
+
+
+def _add_card(commands) -> None:
+    command = _command(
+        commands,
+        "card",
+        "_card:card",
+        "write the model card of a saved model, in Markdown\n\n"
+        "What the model is, what it was fitted on, whose weights it reads and under which licence, how it scores,\n"
+        "what happens when a modality is missing, what it needs and what is not known. Without DATA the scores are\n"
+        "those of the out-of-fold predictions that the model keeps; with it, those of rows that are new to the model.",
+        "ensemblefuse card shop.fuse test.csv --target category -o README.md",
+    )
+    command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
+    command.add_argument("table", metavar="DATA", nargs="?", help="a .csv, .tsv or .parquet file of new rows")
+    command.add_argument("--target", metavar="COLUMN", help="the column of DATA that the model predicts")
+    command.add_argument("-o", "--output", required=True, metavar="CARD.md", help="the card to write")
+    command.add_argument("--overwrite", action="store_true", help="replace CARD.md if it is there")
+    command.add_argument(
+        "--groups", metavar="COLUMN", help="rows of DATA with one value here are drawn together for intervals"
+    )
+    command.add_argument("--title", metavar="TEXT", help="the title (the name of the model file)")
+    command.add_argument("--intended-use", metavar="TEXT", help="what the model is for, in Markdown")
+    command.add_argument(
+        "--limit", nargs="+", action="extend", default=[], metavar="TEXT", help="limits that cannot be measured"
+    )
+    command.add_argument("--license", metavar="NAME", help="the licence of the model, for the header, such as mit")
+    command.set_defaults(on_error=None)
 
 
 def _add_inspect(commands) -> None:

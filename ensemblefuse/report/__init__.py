@@ -1,5 +1,6 @@
-"""A page about a fitted model: one HTML file for a reader who has five minutes. Floor 5."""
+"""What to hand on with a fitted model: one HTML page about it, and a model card. Floor 5."""
 
+from ensemblefuse.report._card import model_card
 from ensemblefuse.report._write import Report, write_report
 
-__all__ = ["Report", "write_report"]
+__all__ = ["Report", "model_card", "write_report"]

@@ -1,0 +1,58 @@
+"""``ensemblefuse card``. Floor 5."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from sklearn.base import is_classifier
+
+from ensemblefuse.cli._commands import read_groups
+from ensemblefuse.cli._encoding import working_cache
+from ensemblefuse.cli._page import _features, _labels_of_model
+from ensemblefuse.cli._report import UsageError
+from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
+
+_SUFFIXES = (".md", ".markdown")
+
+
+def card(args: Namespace) -> int:
+    """``ensemblefuse card``."""
+    from ensemblefuse.report import model_card
+
+    output = check_output(args.output, overwrite=args.overwrite)
+    if output.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{output} has the suffix {output.suffix!r}; the card is an .md file.")
+    if (args.table is None) != (args.target is None):
+        raise UsageError("DATA and --target go together: rows that are new to the model, and the column it predicts.")
+    if args.groups and args.table is None:
+        raise UsageError("--groups names a column of DATA, which is not given.")
+    path = check_input(args.model, "model")
+    rows = _rows(args) if args.table is not None else {}
+    with working_cache() as where:
+        if rows and not args.quiet:
+            print(where, flush=True)
+        made = model_card(
+            path,
+            **rows,
+            title=args.title,
+            intended_use=args.intended_use,
+            limits=args.limit,
+            metadata={"license": args.license} if args.license else None,
+        )
+    made.save(output)
+    print(f"wrote {output} ({output.stat().st_size / 1e3:.1f} kB)")
+    return 0
+
+
+def _rows(args: Namespace) -> dict[str, Any]:
+    """New rows, their target and their groups."""
+    from ensemblefuse.persistence import load_model
+
+    table = read_table(args.table)
+    check_column(table, args.target, "--target")
+    groups = read_groups(table, args.groups)
+    model = load_model(args.model)
+    X = _features(model, table, args)
+    y = read_target(table, args.target, regression=not is_classifier(model))
+    return {"X": X, "y": _labels_of_model(y, model, args) if is_classifier(model) else y, "groups": groups}

@@ -1,0 +1,112 @@
+"""`model_card`: what a fitted model is, on what it was measured, and how to load it. Floor 5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemblefuse.persistence._manifest import checked_metadata
+from ensemblefuse.report._card_facts import CardFacts
+from ensemblefuse.report._card_sections import card_sections, lead
+from ensemblefuse.report._markdown import front_matter, plain_text
+
+if TYPE_CHECKING:
+    from skops.card import Card
+
+__all__ = ["model_card"]
+
+
+def model_card(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    title: str | None = None,
+    intended_use: str | None = None,
+    limits: str | Iterable[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    groups: Any = None,
+    trusted: Iterable[str | type] | str | type = (),
+) -> Card:
+    """A model card: what a fitted model is, what it was fitted on, how it scores, what it needs, and what is not known.
+
+    Every figure is measured on the model, read from its file, or left out; a section without facts says what to pass.
+    The same model, file, rows and versions give the same bytes.
+
+    Parameters
+    ----------
+    model : fitted Pipeline that ends in a fusion estimator, fitted fusion estimator, or path of a file of `save_model`
+        Only a file knows the fingerprint of the data of fit, the types in its example, and its own digest.
+    X : DataFrame (pandas or polars) or dict of columns, of n_samples rows, optional
+        Rows that are new to the model, which then are what it is scored on. Without them the scores are those of the
+        out-of-fold predictions that decision-level fusion keeps; nothing is fitted or encoded.
+    y : array of shape (n_samples,), optional
+        Goes with `X`.
+    title : str, optional
+        By default the name of the file, or of the class of the fusion.
+    intended_use : str, optional
+        What the model is for, in Markdown.
+    limits : str or list of str, optional
+        Limits that cannot be measured, in Markdown; the measured ones follow them.
+    metadata : dict of str to JSON-serialisable, optional
+        More lines of the header, such as ``{"license": "mit", "language": ["en"]}``; they replace those of the same
+        key.
+    groups : array of shape (n_samples,), optional
+        Rows of one group are drawn together when intervals are made; without `X`, of the rows of fit.
+    trusted : sequence of str or type, optional
+        As in `load_model`, where `model` is a path.
+
+    Returns
+    -------
+    skops.card.Card
+        ``card.save("README.md")`` writes Markdown below a header of YAML. ``card.add(**{"Ethics": "..."})`` adds a
+        section or replaces one, ``card.add_model_plot(section="Model/Diagram")`` adds scikit-learn's diagram.
+
+    Raises
+    ------
+    TypeError
+        If the model does not end in a fusion estimator.
+    ValueError
+        If `y` does not fit `X` or the model, or the metadata cannot be written as JSON.
+    PersistenceError
+        If the file cannot be loaded.
+
+    References
+    ----------
+    Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, model_card
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.array(["cat", "dog"] * 30)
+    >>> X = pd.DataFrame({"image__0": (y == "dog") + rng.normal(size=60), "text__0": rng.normal(size=60)})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, y)
+    >>> card = model_card(model, title="Pets", metadata={"license": "mit"})
+    >>> print(card.select("Data").content.splitlines()[0])
+    Rows of fit: 60.
+    >>> print(card.render()[:55])
+    ---
+    library_name: "ensemblefuse"
+    tags: ["ensemblefuse",
+    """
+    from ensemblefuse.report._card_file import ModelCard  # skops.card is loaded when a card is made
+
+    notes = checked_metadata(metadata)
+    facts = CardFacts(model, X, y, groups=groups, trusted=trusted)
+    name = title or (facts.path.name if facts.path is not None else type(facts.parts.fusion).__name__)
+    card = ModelCard(facts.model, model_diagram=False, template=None)
+    card.header = front_matter({**_header(facts), **notes})
+    heading = plain_text(name).replace("/", "\\/")  # a slash would begin a subsection
+    card.add(**{heading: lead(facts), **card_sections(facts, intended_use, limits)})
+    return card
+
+
+def _header(facts: CardFacts) -> dict[str, Any]:
+    task = "classification" if facts.parts.classify else "regression"
+    tags = ["ensemblefuse", "scikit-learn", "multimodal", task, *facts.parts.names]
+    file = {"model_file": facts.path.name} if isinstance(facts.path, Path) else {}
+    return {"library_name": "ensemblefuse", "tags": tags, **file}

@@ -1,0 +1,73 @@
+"""Markdown of a model card: its header, its tables, and texts of the user as text. Floor 5."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["bullets", "code", "front_matter", "plain_text", "table_text"]
+
+_PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_MARKS = re.compile(r"([\\`*\[\]|#~$!]|(?<![^\W_])_|_(?![^\W_]))")
+
+
+def plain_text(value: Any) -> str:
+    r"""A value as text that Markdown shows as it is, in one line.
+
+    Examples
+    --------
+    >>> from ensemblefuse.report._markdown import plain_text
+    >>> print(plain_text("a|b <i> *c* log_loss"))
+    a\|b &lt;i&gt; \*c\* log_loss
+    """
+    text = "".join(c if c.isprintable() else " " for c in str(value))
+    return _MARKS.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def code(value: Any) -> str:
+    """A value in backticks, as many as it takes; what would end a cell of a table is escaped.
+
+    Examples
+    --------
+    >>> from ensemblefuse.report._markdown import code
+    >>> code("a`b")
+    '`` a`b ``'
+    """
+    text = "".join(c if c.isprintable() else " " for c in str(value)).replace("|", "\\|")
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {text} {fence}" if longest else f"`{text}`"
+
+
+def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; cells are Markdown already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list; its items are Markdown already."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def front_matter(values: Mapping[str, Any]) -> str:
+    """The header between two lines ``---``: a line a key, values as JSON, which YAML reads.
+
+    Examples
+    --------
+    >>> from ensemblefuse.report._markdown import front_matter
+    >>> print(front_matter({"license": "mit", "tags": ["multimodal"]}))
+    ---
+    license: "mit"
+    tags: ["multimodal"]
+    ---
+    """
+    lines = [f"{_key(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in values.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _key(key: str) -> str:
+    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
