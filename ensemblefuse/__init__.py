@@ -109,6 +109,7 @@ _PUBLIC = {
     "make_app": "serving",
     "make_fusion_pipeline": "compose",
     "missing_modality_curve": "evaluation",
+    "mlflow_arguments": "persistence",
     "modality_ablation": "evaluation",
     "modality_importance": "inspection",
     "modality_information": "inspection",
