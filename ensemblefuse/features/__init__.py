@@ -5,6 +5,7 @@ from ensemblefuse.features._block_pca import BlockPCA
 from ensemblefuse.features._block_scaler import BlockScaler
 from ensemblefuse.features._common_space import CommonSpaceProjector
 from ensemblefuse.features._cross_modal_imputer import CrossModalImputer
+from ensemblefuse.features._embedding_noise import EmbeddingNoise
 from ensemblefuse.features._modality_dropout import ModalityDropout
 from ensemblefuse.features._present_rows import PresentRows
 
@@ -14,6 +15,7 @@ __all__ = [
     "BlockScaler",
     "CommonSpaceProjector",
     "CrossModalImputer",
+    "EmbeddingNoise",
     "ModalityDropout",
     "PresentRows",
 ]

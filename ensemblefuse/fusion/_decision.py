@@ -18,7 +18,6 @@ from ensemblefuse.combine import (
     apply_temperature,
     fit_sigmoid,
 )
-from ensemblefuse.combine._base import softmax
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import (
     read_labels,
@@ -35,10 +34,9 @@ from ensemblefuse.fusion._ledger import (
     NothingToFitError,
     make_splits,
     mean_over_folds,
-    member_scores,
     smooth_temperature,
 )
-from ensemblefuse.fusion._members import Member
+from ensemblefuse.fusion._members import Member, ask_member
 from ensemblefuse.fusion._patterns import expected_scores, list_patterns, possible_members
 
 __all__ = ["DecisionFusionClassifier", "DecisionFusionRegressor"]
@@ -229,13 +227,7 @@ class _DecisionFusion(EstimatorsFusion):
         classes: Any = self.member_classes_[name]
         if self.refit:
             estimators, classes = [estimators], [classes]
-        pairs = zip(estimators, classes, strict=True)
-        with warnings.catch_warnings():
-            # The combiner knows which patterns are new to it, and says so for all members at once.
-            warnings.simplefilter("ignore", MissingModalityWarning)
-            scores = [member_scores(e, c, rows, n_classes, self._by_value[m]) for e, c in pairs]
-        mean = scores[0] if len(scores) == 1 else np.mean(scores, axis=0)
-        return softmax(mean / self.member_temperatures_[m]) if n_classes else mean
+        return ask_member(estimators, classes, rows, n_classes, float(self.member_temperatures_[m]), self._by_value[m])
 
 
 class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):

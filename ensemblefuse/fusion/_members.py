@@ -17,12 +17,21 @@ from sklearn.utils.validation import has_fit_parameter
 
 from ensemblefuse._fitting import fit_estimator, weight_codes
 from ensemblefuse._threads import one_blas_thread
-from ensemblefuse.combine._base import log_probabilities
+from ensemblefuse.combine._base import log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._base import BaseFusion
 from ensemblefuse.fusion._heads import HeadSearch
 
-__all__ = ["Fit", "Member", "fit_one", "fit_preparation", "gives_probabilities", "member_scores", "take_rows"]
+__all__ = [
+    "Fit",
+    "Member",
+    "ask_member",
+    "fit_one",
+    "fit_preparation",
+    "gives_probabilities",
+    "member_scores",
+    "take_rows",
+]
 
 
 @dataclass
@@ -247,6 +256,39 @@ def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, b
     scores = np.repeat(absent[:, None], n_classes, axis=1)
     scores[:, classes[known]] = local
     return scores
+
+
+def ask_member(
+    estimators: Sequence[Any],
+    classes: Sequence[np.ndarray],
+    rows: Any,
+    n_classes: int,
+    temperature: float,
+    by_value: bool,
+) -> np.ndarray:
+    """Predictions of a fitted member for rows that hold its block; of fold models the mean, of log-probabilities.
+
+    Parameters
+    ----------
+    estimators, classes : sequences of equal length
+        Fitted estimators, and the codes of the classes that each was fitted on.
+    rows : array, Series or DataFrame of n_samples rows
+    n_classes : int
+        0 in regression.
+    temperature : float
+    by_value : bool
+        As in `member_scores`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+    """
+    with warnings.catch_warnings():
+        # The combiner knows which patterns are new to it, and says so for all members at once.
+        warnings.simplefilter("ignore", MissingModalityWarning)
+        scores = [member_scores(e, c, rows, n_classes, by_value) for e, c in zip(estimators, classes, strict=True)]
+    mean = scores[0] if len(scores) == 1 else np.mean(scores, axis=0)
+    return softmax(mean / temperature) if n_classes else mean
 
 
 def _decision_values(estimator: Any, X: Any, known: np.ndarray) -> np.ndarray:

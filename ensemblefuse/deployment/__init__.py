@@ -1,0 +1,7 @@
+"""Models in parts: an edge box that encodes, a fusion box that decides, and what either keeps of a sample. Floor 4."""
+
+from ensemblefuse.deployment._edge import EdgePart
+from ensemblefuse.deployment._sent import SentPredictions
+from ensemblefuse.deployment._split import SplitModel, check_recipe, split_model
+
+__all__ = ["EdgePart", "SentPredictions", "SplitModel", "check_recipe", "split_model"]

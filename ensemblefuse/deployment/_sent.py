@@ -1,0 +1,140 @@
+"""Decision-level fusion without heads: pool and calibration over predictions that were made elsewhere. Floor 4."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from ensemblefuse.evaluation._subsets import default_metric, row_values
+from ensemblefuse.fusion._joint import JOINT
+from ensemblefuse.fusion._patterns import expected_scores, oof_predictions
+
+__all__ = ["SentPredictions"]
+
+
+class SentPredictions(BaseEstimator):
+    """A member of decision-level fusion whose predictions are the features of its block. Learns nothing.
+
+    Parameters
+    ----------
+    position : int
+        Which of the heads whose predictions stand side by side in the block.
+    n_classes : int
+        0 in regression.
+
+    Examples
+    --------
+    >>> from ensemblefuse.deployment import SentPredictions
+    >>> SentPredictions(1, n_classes=2).predict([[0.9, 0.1, 0.3, 0.7]])
+    array([1])
+    """
+
+    def __init__(self, position: int = 0, *, n_classes: int = 0):
+        self.position = position
+        self.n_classes = n_classes
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Nothing: the heads stand elsewhere."""
+        return self
+
+    def _own(self, X: Any) -> np.ndarray:
+        width = self.n_classes or 1
+        return np.asarray(X, dtype=float)[:, self.position * width : (self.position + 1) * width]
+
+    def decision_function(self, X) -> np.ndarray:
+        """Logarithms of the probabilities that were sent, of shape (n_samples, n_classes)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self._own(X))
+
+    def predict(self, X) -> np.ndarray:
+        """The codes of the most probable classes, or the numbers that were sent: shape (n_samples,)."""
+        return self._own(X).argmax(axis=1) if self.n_classes else self._own(X)[:, 0]
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def heads_of(core: Any, block: str) -> list[dict[str, Any]]:
+    """The fitted members of one block, as `ask_member` takes them."""
+    heads = []
+    for m, (name, of) in enumerate(zip(core.member_names_, core.member_blocks_, strict=True)):
+        if of == block:
+            estimators, classes = core.estimators_[name], core.member_classes_[name]
+            heads.append(
+                {
+                    "estimators": [estimators] if core.refit else list(estimators),
+                    "classes": [classes] if core.refit else list(classes),
+                    "temperature": float(core.member_temperatures_[m]),
+                    "by_value": bool(core._by_value[m]),
+                }
+            )
+    return heads
+
+
+def without_heads(core: Any, widths: dict[str, int]) -> Any:
+    """A copy of a fitted decision-level fusion that reads its members' predictions from its blocks.
+
+    Parameters
+    ----------
+    core : fitted DecisionFusionClassifier or DecisionFusionRegressor
+    widths : dict of str to int
+        Columns of each block: heads times classes. In the order of ``core._used_blocks()``.
+
+    Notes
+    -----
+    A joint member cannot be had: it needs the blocks. It stays in the pool as a member that no row has, as the pool
+    meets rows of combinations in which it takes no part, and leaves the ledger too.
+    """
+    n_classes = len(core.classes_) if core._classify else 0
+    fusion = copy.copy(core)
+    ends = np.cumsum(list(widths.values()))
+    fusion.blocks_ = {n: np.arange(end - w, end) for (n, w), end in zip(widths.items(), ends, strict=True)}
+    fusion.feature_names_in_ = np.array([f"{n}__{i}" for n, w in widths.items() for i in range(w)], dtype=object)
+    fusion.n_features_in_, fusion.raw_blocks_ = int(ends[-1]), []
+    fusion.estimators_, fusion.member_classes_ = {}, {}
+    for name in widths:
+        for i, member in enumerate(
+            [m for m, b in zip(core.member_names_, core.member_blocks_, strict=True) if b == name]
+        ):
+            fusion.estimators_[member] = SentPredictions(i, n_classes=n_classes)
+            fusion.member_classes_[member] = np.arange(n_classes)
+    fusion.member_temperatures_ = np.ones(len(core.member_names_))
+    fusion.estimators = {name: SentPredictions(n_classes=n_classes) for name in widths}
+    fusion.refit, fusion.blocks = True, None
+    joint = np.array([core._is_joint(block) for block in core.member_blocks_])
+    if joint.any():
+        fusion.missing, fusion.joint_patterns_ = "present", np.zeros((0, len(widths)), dtype=bool)
+        _leave_out(fusion, core, joint)
+    return fusion
+
+
+def _leave_out(fusion: Any, core: Any, joint: np.ndarray) -> None:
+    """Take the joint member out of the ledger, and say what that costs."""
+    fusion.oof_predictions_ = core.oof_predictions_.copy()
+    fusion.oof_predictions_[joint] = np.nan
+    keep = np.ones_like(core._oof["present"])
+    with_it, without = oof_predictions(core, keep), oof_predictions(fusion, keep)
+    fusion._pattern_scores = expected_scores(fusion)
+    if core._classify:
+        fusion.oof_proba_ = without.astype(np.float32)
+    else:
+        fusion.oof_fused_ = without
+    metric = default_metric(core._classify)
+    losses = [_loss(predictions, core._oof, metric) for predictions in (with_it, without)]
+    warnings.warn(
+        f"The member {JOINT!r} sees all modalities at once, so it cannot stand on an edge box and is left out: "
+        f"predictions are those of the model without it. Out of fold, {metric} is {losses[0]:.4g} with it and "
+        f"{losses[1]:.4g} without. Fit with joint=False, or send embeddings, to have what was fitted.",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def _loss(predictions: np.ndarray, oof: dict[str, Any], metric: str) -> float:
+    rows = np.isfinite(predictions if predictions.ndim == 1 else predictions[:, 0])
+    weight = None if oof["sample_weight"] is None else oof["sample_weight"][rows]
+    return -float(np.average(row_values(predictions[rows], oof["y"][rows], metric), weights=weight))
