@@ -8,14 +8,15 @@ import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ensemblefuse.cache._digest import cell_digest
-from ensemblefuse.cache._files import DIGEST_SIZE, forget_file_digests, key_of_digest
+from ensemblefuse.cache._files import DIGEST_SIZE, flush_file_digests, forget_file_digests, key_of_digest
 from ensemblefuse.cache._inspect import is_last, recipe_folders, size_of
 from ensemblefuse.cache._recipe import NAME
 from ensemblefuse.cache._segment import FILES, FORMAT, Segment, Writer, as_keys, erase, segments_in
@@ -127,19 +128,23 @@ class Upkeep:
         """
         if isinstance(cells, (str, bytes, os.PathLike)):
             cells = [cells]
-        keys = {key for cell in cells for key in _keys_of(cell, encoder)}
+        return sum(self.forget_keys({key for cell in cells for key in keys_of(cell, encoder)}).values())
+
+    def forget_keys(self, keys: Set[bytes]) -> Counter[bytes]:
+        """As `forget`, by keys as `cell_digest` makes them; records that were overwritten, by key."""
+        erased: Counter[bytes] = Counter()
         if not keys:
-            return 0
-        n_erased = 0
+            return erased
+        flush_file_digests()  # what is still to be written would be written after this
         with exclusive(self.folder):
             for folder in recipe_folders(self.folder):
                 for segment in segments_in(folder, strict=True):
                     with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
-                        n_erased += _erase_keys(segment, keys)
+                        erased.update(_erase_keys(segment, keys))
             for segment in segments_in(self.folder / FORMAT / FILES, strict=True):
                 with contextlib.suppress(FileNotFoundError):
                     _erase_file_digests(segment, keys)
-        return n_erased
+        return erased
 
     def clear(self) -> None:
         """Delete every vector, and what is remembered of files."""
@@ -265,7 +270,7 @@ def _discard(root: Path, folder: Path) -> None:
 # ---------------------------------------------------------------------- forgetting
 
 
-def _keys_of(cell: Any, encoder: Any) -> Iterator[bytes]:
+def keys_of(cell: Any, encoder: Any) -> Iterator[bytes]:
     """Keys of a cell, in every way that encoders read it or in that of one."""
     readings = (True, False) if encoder is None else (encoder.strings_are_paths,)
     n_found = 0
@@ -279,15 +284,16 @@ def _keys_of(cell: Any, encoder: Any) -> Iterator[bytes]:
         n_found += 1
 
 
-def _erase_keys(segment: Segment, keys: set[bytes]) -> int:
+def _erase_keys(segment: Segment, keys: Set[bytes]) -> list[bytes]:
+    """Overwrite the rows of these keys; the key of each row that was."""
     entries = segment.entries()
     near = np.flatnonzero(np.isin(entries["key"][:, 0], as_keys(list(keys))[:, 0]))
     rows = [row for row in near.tolist() if entries["key"][row].tobytes() in keys]
     erase(segment, rows)
-    return len(rows)
+    return [entries["key"][row].tobytes() for row in rows]
 
 
-def _erase_file_digests(segment: Segment, keys: set[bytes]) -> None:
+def _erase_file_digests(segment: Segment, keys: Set[bytes]) -> None:
     if segment.row_bytes != DIGEST_SIZE:
         return
     rows, start = [], 0

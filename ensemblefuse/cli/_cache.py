@@ -136,8 +136,12 @@ def _prune(found: EmbeddingCache, args: Namespace) -> int:
 
 
 def _forget(found: EmbeddingCache, args: Namespace) -> int:
+    if args.table is not None:
+        return _forget_samples(found, args)
+    if args.id or args.ids or args.models:
+        raise UsageError("--id, --ids and --models go with --table: which samples, and where they stand.")
     if not args.path and not args.text:
-        raise UsageError("Name files, or texts with --text, whose vectors to remove.")
+        raise UsageError("Name files, texts with --text, or samples with --table, whose vectors to remove.")
     paths = [check_input(path, "file") for path in args.path]
     try:
         n_rows = found.forget([*paths, *args.text])
@@ -145,6 +149,34 @@ def _forget(found: EmbeddingCache, args: Namespace) -> int:
         raise CommandError(f"The vectors could not be removed: {error}.") from error
     print(f"{found.folder}: removed {n_rows} vectors of {len(paths) + len(args.text)} cells.")
     return 0
+
+
+def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
+    """Rows of a table; fails if a cell could not be read, since its vectors may be there still."""
+    from ensemblefuse.cli._tables import check_column, read_table, resolve_paths
+    from ensemblefuse.deployment import forget
+    from ensemblefuse.table import column_kind
+
+    if args.path or args.text:
+        raise UsageError("--table names its own cells; forget other files and texts in a command of their own.")
+    if (args.ids or args.models) and args.id is None:
+        raise UsageError("--ids and --models need --id: the column with the samples' ids.")
+    table, ids = read_table(args.table), None
+    if args.id is not None:
+        ids = table.pop(check_column(table, args.id, "--id"))
+        unknown = sorted(set(args.ids) - set(ids.astype(str)))
+        if unknown:
+            raise CommandError(f"{args.table} has no rows with these ids in {args.id!r}: {unknown[:5]}.")
+        chosen = ids.astype(str).isin(args.ids) if args.ids else ids.notna()
+        table, ids = table[chosen], ids[chosen]
+    media = [c for c in table.columns if column_kind(table[c])[0] in ("image", "audio", "video")]
+    X = resolve_paths(table, media, Path(args.table).parent)
+    try:
+        report = forget(X, ids=ids, models=args.models, cache=found)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"The vectors could not be removed: {str(error).rstrip('.')}.") from error
+    print(report)
+    return FAILED if (report.table["unread"] != "").any() else 0
 
 
 def _clear(found: EmbeddingCache, args: Namespace) -> int:

@@ -362,6 +362,17 @@ def _add_cache(commands) -> None:
     forget = add("forget", "remove the vectors of these files and texts, whatever encoder made them")
     forget.add_argument("path", nargs="*", metavar="FILE", help="files with the content to forget")
     forget.add_argument("--text", nargs="+", action="extend", default=[], metavar="TEXT", help="texts to forget")
+    forget.add_argument("--table", metavar="TABLE", help="a table of samples; all its cells are forgotten")
+    forget.add_argument("--id", metavar="COLUMN", help="the column of TABLE with the samples' ids")
+    forget.add_argument("--ids", nargs="+", action="extend", default=[], metavar="ID", help="only these rows of TABLE")
+    forget.add_argument(
+        "--models",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="MODEL",
+        help="files of models, or folders with such; says which of them saw the samples",
+    )
     clear = add("clear", "delete all vectors")
     clear.add_argument("--yes", action="store_true", help="without asking")
 

@@ -1,7 +1,20 @@
 """Models in parts: an edge box that encodes, a fusion box that decides, and what either keeps of a sample. Floor 4."""
 
 from ensemblefuse.deployment._edge import EdgePart
+from ensemblefuse.deployment._forget import ForgetReport, forget
+from ensemblefuse.deployment._partial_rows import PartialRows
+from ensemblefuse.deployment._privacy import privacy_spent
 from ensemblefuse.deployment._sent import SentPredictions
 from ensemblefuse.deployment._split import SplitModel, check_recipe, split_model
 
-__all__ = ["EdgePart", "SentPredictions", "SplitModel", "check_recipe", "split_model"]
+__all__ = [
+    "EdgePart",
+    "ForgetReport",
+    "PartialRows",
+    "SentPredictions",
+    "SplitModel",
+    "check_recipe",
+    "forget",
+    "privacy_spent",
+    "split_model",
+]

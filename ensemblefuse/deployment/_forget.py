@@ -1,0 +1,226 @@
+"""Remove samples from the embedding cache, and say which saved models saw them. Floor 4."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.cache import EmbeddingCache, get_cache
+from ensemblefuse.cache._upkeep import keys_of
+from ensemblefuse.encoders._base import rows_of_numbers
+from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse.persistence import inspect_model, saw_samples
+from ensemblefuse.table import _cell_kind, is_missing, to_frame
+
+__all__ = ["ForgetReport", "forget"]
+
+_FILES = ("image", "audio", "video")
+
+
+class ForgetReport(TableResult):
+    """What `forget` removed, and what it could not.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row a sample, by id: ``n_vectors`` (records of its cells that were overwritten), ``unread`` (columns whose
+        cell could not be read, so that its vectors may be there still), ``saw_it`` and ``cannot_tell`` (names of
+        models), as texts.
+    models : DataFrame
+        A row a model file: ``n_seen`` (samples that it saw; missing if it cannot tell), ``reason`` (why it cannot).
+    n_vectors : int
+        Records overwritten, each counted once.
+    caption, notes
+        As in other results.
+    """
+
+    def __init__(self, table: pd.DataFrame, models: pd.DataFrame, n_vectors: int, caption: str, notes: list[str]):
+        super().__init__(table, caption, notes)
+        self.models = models
+        self.n_vectors = n_vectors
+
+
+def forget(
+    X: Any,
+    *,
+    ids: Iterable[Any] | None = None,
+    models: str | os.PathLike | Iterable[str | os.PathLike] = (),
+    sample_key: bytes | None = None,
+    cache: EmbeddingCache | None = None,
+) -> ForgetReport:
+    """Remove the vectors of these rows from the embedding cache, whatever encoder made them.
+
+    Vectors are overwritten on disk, also older duplicates, and the cache is pruned, so that no file of it holds them
+    any more. They are known by content: a sample with the same picture or text loses its vector, too, and is encoded
+    again when it is needed.
+
+    Parameters
+    ----------
+    X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
+        The rows to forget, with the cells as the encoders took them; files must still be there, because their content
+        is what they are known by. Forget first, delete then.
+    ids : sequence of str or int, of length n_samples, optional
+        As given to `save_model` as ``sample_ids``. Needed with `models`; by default the labels of the index name the
+        rows of the report.
+    models : path or list of paths, optional
+        Files of `save_model`, or folders with such files (``*.fuse``, at any depth).
+    sample_key : bytes, optional
+        As given to `save_model`. With another key than a model was saved with, each answer is no.
+    cache : EmbeddingCache, optional
+        By default that of `get_cache`.
+
+    Returns
+    -------
+    ForgetReport
+
+    Raises
+    ------
+    ValueError
+        If `ids` are not one a row, or missing with `models`; if a folder holds no model.
+    FileNotFoundError
+        If there is no such model.
+    OSError
+        If the cache cannot be written.
+
+    See Also
+    --------
+    EmbeddingCache.forget, saw_samples
+
+    Notes
+    -----
+    A model cannot forget a sample: what it learned is in all its coefficients, and a model file may hold rows of
+    training as example, support vector or neighbour. It must be fitted again without the sample; the report says which
+    models must.
+
+    Not reached: exported caches and other copies, snapshots and backups, blocks that a file system or a disk keeps of
+    files that were overwritten, vectors in the memory of running processes. Cells of several columns of numbers, as
+    `TimeSeriesEncoder` takes them, are known from the modalities of `models` alone.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ensemblefuse import EmbeddingCache, FunctionEncoder, config_context, forget
+    >>> with tempfile.TemporaryDirectory() as folder, config_context(cache=folder):
+    ...     _ = FunctionEncoder(len).fit_transform({"title": ["a cat", "a dog", "a cat"]})
+    ...     report = forget({"title": ["a cat"]}, ids=["p1"])
+    ...     EmbeddingCache(folder).stats()["n_rows"]
+    1
+    >>> report.table["n_vectors"].to_dict()
+    {'p1': 1}
+    """
+    frame = to_frame(X)
+    names = list(frame.index) if ids is None else list(ids)
+    if len(names) != len(frame):
+        raise ValueError(f"ids has {len(names)} ids for the {len(frame)} rows of X.")
+    paths = _model_files(models)
+    if paths and ids is None:
+        raise ValueError("models are asked by the ids that save_model was given; pass ids=, one a row.")
+    asked, seen = _ask(paths, names, sample_key)
+    keys, unread = _keys(frame, [inspect_model(path) for path in paths if _is_readable(path)])
+    found = get_cache() if cache is None else cache
+    erased = found.forget_keys(set().union(*keys)) if found is not None and keys else {}
+    if found is not None:
+        found.prune()  # what a crash has left of them, without a key
+    table = pd.DataFrame(
+        {
+            "n_vectors": [sum(erased.get(key, 0) for key in own) for own in keys],
+            "unread": [", ".join(columns) for columns in unread],
+            "saw_it": [", ".join(str(path) for path in seen if seen[path][i]) for i in range(len(frame))],
+            "cannot_tell": ", ".join(str(path) for path in paths if path not in seen),
+        },
+        index=pd.Index(names, name="id", tupleize_cols=False),
+    )
+    n_vectors = sum(erased.values())
+    where = "The cache is off" if found is None else f"{found.folder}"
+    caption = f"{where}: {n_vectors} vectors of {len(frame)} samples were overwritten."
+    return ForgetReport(table, asked, n_vectors, caption, _notes(table, asked, keys))
+
+
+def _model_files(models: Any) -> list[Path]:
+    given: Sequence[Any] = [models] if isinstance(models, (str, os.PathLike)) else list(models)
+    files: list[Path] = []
+    for path in map(Path, given):
+        inside = sorted(path.rglob("*.fuse")) if path.is_dir() else [path]
+        if not inside:
+            raise ValueError(f"The folder {path} holds no *.fuse file; name the files of models.")
+        if not inside[0].is_file():
+            raise FileNotFoundError(f"There is no model {str(inside[0])!r}.")
+        files += inside
+    return list(dict.fromkeys(files))
+
+
+def _ask(paths: list[Path], names: list[Any], key: bytes | None) -> tuple[pd.DataFrame, dict[Path, np.ndarray]]:
+    """What each model says of the samples; those that cannot tell, with the reason."""
+    rows, seen = [], {}
+    for path in paths:
+        try:
+            seen[path] = saw_samples(path, names, sample_key=key)
+            rows.append((int(seen[path].sum()), ""))
+        except PersistenceError as error:
+            rows.append((None, str(error)))
+        except ValueError as error:
+            if "sample_key" not in str(error):  # the ids are wrong, not the file
+                raise
+            rows.append((None, str(error)))
+    index = pd.Index([str(path) for path in paths], name="model")
+    return pd.DataFrame(rows, columns=["n_seen", "reason"], index=index).astype({"n_seen": "Int64"}), seen
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        inspect_model(path)
+    except PersistenceError:
+        return False
+    return True
+
+
+def _keys(frame: pd.DataFrame, manifests: list[dict[str, Any]]) -> tuple[list[set[bytes]], list[list[str]]]:
+    """Keys of each row's cells, and the columns whose cell could not be read."""
+    keys: list[set[bytes]] = [set() for _ in range(len(frame))]
+    unread: list[list[str]] = [[] for _ in range(len(frame))]
+    files = {c for m in manifests for c, held in m.get("input", {}).items() if held.get("type") in _FILES}
+    for column in frame.columns:
+        for i, cell in enumerate(frame[column].tolist()):
+            if is_missing(cell):
+                continue
+            try:
+                keys[i].update(keys_of(cell, None))
+                is_lost = isinstance(cell, str) and _names_file(cell, column in files) and not os.path.isfile(cell)
+            except (OSError, TypeError, ValueError):
+                is_lost = True
+            if is_lost:
+                unread[i].append(str(column))
+    for columns in {tuple(m["columns"]) for manifest in manifests for m in manifest.get("modalities", ())}:
+        if len(columns) > 1 and _are_numbers(frame, columns):
+            for own, row in zip(keys, rows_of_numbers(frame[list(columns)], "forget", "numbers"), strict=True):
+                own.update(() if row is None else keys_of(row, None))
+    return keys, unread
+
+
+def _names_file(cell: str, known: bool) -> bool:
+    return known or _cell_kind(cell) in _FILES
+
+
+def _are_numbers(frame: pd.DataFrame, columns: tuple[str, ...]) -> bool:
+    return all(c in frame.columns and pd.api.types.is_numeric_dtype(frame[c].dtype) for c in columns)
+
+
+def _notes(table: pd.DataFrame, models: pd.DataFrame, keys: list[set[bytes]]) -> list[str]:
+    notes = ["Samples with the same content have lost their vectors, too; they are encoded again when needed."]
+    if len(models):
+        notes.append("A model cannot forget: those that saw a sample must be fitted again without it.")
+    for path, reason in models.loc[models["reason"] != "", "reason"].items():
+        notes.append(f"{path} cannot tell: {reason}")
+    lost = table.index[table["unread"] != ""].tolist()
+    if lost:
+        notes.append(
+            f"Of {len(lost)} samples a cell could not be read, such as a file that is gone: {lost[:5]}. Its vectors, if"
+            " any, are in the cache still; clear removes all."
+        )
+    return notes
