@@ -40,6 +40,7 @@ from ensemblefuse import (
     save_model,
     split_model,
 )
+from ensemblefuse.cli import main
 
 LR = LogisticRegression()
 MODALITIES = ("text", "sound", "tabular")
@@ -223,6 +224,21 @@ def test_both_parts_are_saved_explained_and_searched_like_any_model(tmp_path):
         explained = explain_row(parts.fusion, sent, "row 1")
         assert set(explained.shares.index) >= set(MODALITIES)
         assert "SentPredictions" in parts.fusion._repr_html_() or how == "embeddings"
+
+
+def test_the_command_predicts_from_a_file_of_vectors(tmp_path, capsys):
+    X, _ = table()
+    model = fitted(decision())
+    parts = split_model(model, send="probabilities")
+    path = save_model(parts.fusion, tmp_path / "fusion.fuse")
+    send(parts, X).reset_index(names="id").to_parquet(tmp_path / "sent.parquet")
+    command = ["predict", str(path), str(tmp_path / "sent.parquet"), "--output", str(tmp_path / "said.csv")]
+    assert main(command) == 0
+    said = pd.read_csv(tmp_path / "said.csv")
+    columns = [f"proba_{label}" for label in model.classes_]
+    assert_allclose(said[columns], model.predict_proba(X), atol=1e-6)
+    with pytest.raises(ValueError, match="EdgePart predicts nothing; leave it out"):
+        save_model(parts.edge["text"], tmp_path / "edge.fuse", example=X[:2])
 
 
 def test_a_vector_of_another_length_is_refused_by_name():

@@ -157,7 +157,8 @@ def _model_files(models: Any) -> list[Path]:
 
 def _ask(paths: list[Path], names: list[Any], key: bytes | None) -> tuple[pd.DataFrame, dict[Path, np.ndarray]]:
     """What each model says of the samples; those that cannot tell, with the reason."""
-    rows, seen = [], {}
+    rows: list[tuple[int | None, str]] = []
+    seen: dict[Path, np.ndarray] = {}
     for path in paths:
         try:
             seen[path] = saw_samples(path, names, sample_key=key)

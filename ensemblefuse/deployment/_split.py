@@ -163,7 +163,7 @@ def _modalities(encode: ModalityTransformer) -> dict[str, tuple[Any, Any]]:
     """Fitted transformer and columns of each modality, in the order of the blocks."""
     found = {}
     for name, transformer, columns in encode.transformers_:
-        if name in encode.output_indices_ and not isinstance(transformer, str) and name != "remainder":
+        if not isinstance(transformer, str) and name != "remainder":  # "drop"
             found[name] = (transformer, columns)
     return found
 

@@ -159,7 +159,7 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 raise ValueError(f"{name} must be a number above 0; got {value!r}.")
         if self.mechanism == "laplace" and self.delta is not None:
             raise ValueError(f'mechanism="laplace" has no delta; got {self.delta!r}. Pass mechanism="gaussian".')
-        if self.mechanism == "gaussian" and not (_is_number(self.delta) and 0 < self.delta < 1):
+        if self.mechanism == "gaussian" and not (_is_number(self.delta) and 0 < float(self.delta or 0) < 1):
             raise ValueError(
                 f'mechanism="gaussian" needs delta, a number between 0 and 1, such as 1e-5; got {self.delta!r}.'
             )

@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 
 from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
+from ensemblefuse.features import EmbeddingNoise
 from ensemblefuse.persistence._archive import MODEL, Archive, first_line, is_pickle, open_archive, write_archive
 from ensemblefuse.persistence._bundle import describe_weights, pack_weights, sources_of, unpack_weights
 from ensemblefuse.persistence._devices import use_devices_of_here
@@ -24,7 +25,7 @@ from ensemblefuse.persistence._example import (
 )
 from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
 from ensemblefuse.persistence._manifest import checked_metadata, describe, differing_versions, pip_line
-from ensemblefuse.persistence._storable import check_storable
+from ensemblefuse.persistence._storable import check_storable, parts_of
 from ensemblefuse.persistence._types import build, dump, known_types, trusted_names, types_in, untrusted_types
 
 __all__ = ["inspect_model", "load_model", "save_model"]
@@ -82,7 +83,7 @@ def save_model(
     Raises
     ------
     ValueError
-        If metadata cannot be written as JSON.
+        If metadata cannot be written as JSON. If there is an example and the model predicts nothing, or draws noise.
     PersistenceError
         If the model holds something that cannot be stored exactly, such as a lambda; the message says where. If weights
         are to be bundled that only pickle reads.
@@ -120,6 +121,8 @@ def save_model(
     notes = checked_metadata(metadata)
     training, samples = describe_training(training_data, sample_ids, sample_key)
     check_storable(model)
+    if example is not None:
+        _check_repeatable(model)
     data = dump(model)
     found = types_in(data, path)
     manifest = {**describe(model, found, example), "metadata": notes}
@@ -293,6 +296,18 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     archive = open_archive(path)
     return {**archive.manifest, "types": sorted(types_in(archive.read(MODEL), path))}
+
+
+def _check_repeatable(model: Any) -> None:
+    """Refuse to keep predictions that nobody can get again."""
+    if not hasattr(model, "predict"):
+        raise ValueError(f"example= keeps predictions, and {type(model).__name__} predicts nothing; leave it out.")
+    noise = next((w for w, p in parts_of(model) if isinstance(p, EmbeddingNoise) and p.random_state is None), None)
+    if noise is not None:
+        raise ValueError(
+            f"example= keeps predictions to ask for again, and {noise} draws other noise at each prediction; leave it "
+            "out."
+        )
 
 
 def _check_reload(model: Any, data: bytes, example: Any, manifest: dict[str, Any]) -> None:
