@@ -19,7 +19,7 @@ FLOORS = {
     1: ["_fitting", "table", "blocks", "cache", "datasets"],
     2: ["encoders", "features", "combine", "networks"],
     3: ["fusion"],
-    4: ["_row_predictor", "compose", "deployment", "evaluation", "inspection", "persistence", "testing"],
+    4: ["_row_predictor", "compose", "deployment", "evaluation", "export", "inspection", "persistence", "testing"],
     5: ["serving", "cli", "report", "_demo", "distributed", "__main__"],
 }
 FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules}

@@ -1,0 +1,222 @@
+"""A graph of ONNX that is written like numpy. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse._optional import import_optional
+
+__all__ = ["DOUBLE", "FLOAT", "INT64", "STRING", "Graph", "Value", "where"]
+
+# Numbers of onnx.TensorProto, which is not imported before it is needed.
+FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
+
+# ReduceMax takes its axes as an input since 18; every release of ONNX Runtime since 1.14 runs it.
+_OPSET = {"": 18, "ai.onnx.ml": 3}
+_IR_VERSION = 8
+_OF_A_CLASSIFIER = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+
+
+class Value:
+    """The output of a node. Numbers and arrays beside it become constants: of float64, but for arrays of integers."""
+
+    def __init__(self, graph: Graph, name: str):
+        self.graph, self.name = graph, name
+
+    def op(self, kind: str, *others: Any, **attributes: Any) -> Value:
+        return self.graph.op(kind, self, *others, **attributes)
+
+    def __add__(self, other: Any) -> Value:
+        return self.op("Add", other)
+
+    def __sub__(self, other: Any) -> Value:
+        return self.op("Sub", other)
+
+    def __mul__(self, other: Any) -> Value:
+        return self.op("Mul", other)
+
+    def __truediv__(self, other: Any) -> Value:
+        return self.op("Div", other)
+
+    def __matmul__(self, other: Any) -> Value:
+        return self.op("MatMul", other)
+
+    def __neg__(self) -> Value:
+        return self.op("Neg")
+
+    def __and__(self, other: Any) -> Value:
+        return self.op("And", other)
+
+    def __or__(self, other: Any) -> Value:
+        return self.op("Or", other)
+
+    def __invert__(self) -> Value:
+        return self.op("Not")
+
+    def __gt__(self, other: Any) -> Value:
+        return self.op("Greater", other)
+
+    def equals(self, other: Any) -> Value:
+        return self.op("Equal", other)
+
+    def at_least(self, floor: float) -> Value:
+        return self.op("Max", floor)
+
+    def log(self) -> Value:
+        return self.op("Log")
+
+    def exp(self) -> Value:
+        return self.op("Exp")
+
+    def softmax(self) -> Value:
+        return self.op("Softmax", axis=-1)
+
+    def sum(self, axis: int = 1) -> Value:
+        return self.op("ReduceSum", np.array([axis]), keepdims=1)
+
+    def max(self, axis: int = 1) -> Value:
+        return self.op("ReduceMax", np.array([axis]), keepdims=1)
+
+    def min(self, axis: int = 1) -> Value:
+        return self.op("ReduceMin", np.array([axis]), keepdims=1)
+
+    def any(self) -> Value:
+        """Whether any number of a row is true: shape (n, 1)."""
+        return self.number().sum() > 0.0
+
+    def number(self) -> Value:
+        """Booleans, integers or float32 as float64."""
+        return self.op("Cast", to=DOUBLE)
+
+    def columns(self, positions: Any) -> Value:
+        return self.op("Gather", np.asarray(positions, dtype=np.int64), axis=1)
+
+
+class Graph:
+    """Nodes, constants and inputs of one model.
+
+    Parameters
+    ----------
+    needed_by : str
+        The function that the user called, for messages.
+    """
+
+    def __init__(self, needed_by: str):
+        self.needed_by = needed_by
+        self._onnx = import_optional("onnx", extra="onnx", needed_by=needed_by)
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._inputs: list[Any] = []
+        self._count = 0
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"_{self._count}"
+
+    def input(self, name: str, width: int) -> Value:
+        """A table of float32 with any number of rows, as float64."""
+        self._inputs.append(self._onnx.helper.make_tensor_value_info(name, FLOAT, ["n", width]))
+        return Value(self, name).number()
+
+    def constant(self, value: Any) -> Value:
+        """Numbers as float64; integers of an array stay integers."""
+        array = np.asarray(value)
+        if array.dtype.kind == "f" or isinstance(value, int):
+            array = array.astype(float)
+        name = self._name()
+        self._constants.append(self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return Value(self, name)
+
+    def op(self, kind: str, *inputs: Any, **attributes: Any) -> Value:
+        """One node of the standard operators."""
+        names = [value.name if isinstance(value, Value) else self.constant(value).name for value in inputs]
+        out = self._name()
+        self._nodes.append(self._onnx.helper.make_node(kind, names, [out], **attributes))
+        return Value(self, out)
+
+    def concat(self, values: list[Value], axis: int = 1) -> Value:
+        return values[0] if len(values) == 1 else self.op("Concat", *values, axis=axis)
+
+    def embed(self, estimator: Any, x: Value, width: int, **options: Any) -> list[Value]:
+        """The outputs of an estimator that skl2onnx or onnxmltools converts; it computes in float32.
+
+        Raises
+        ------
+        Exception
+            Whatever these raise for an estimator that they do not convert.
+        """
+        skl2onnx = import_optional("skl2onnx", extra="onnx", needed_by=self.needed_by)
+        if any(base.__module__.split(".")[0] == "xgboost" for base in type(estimator).__mro__):
+            _register_xgboost(self.needed_by)
+        from skl2onnx.common.data_types import FloatTensorType
+
+        model = skl2onnx.convert_sklearn(
+            estimator,
+            initial_types=[("x", FloatTensorType([None, width]))],
+            options={id(estimator): options} if options else None,
+            target_opset=_OPSET,
+        )
+        prefix = f"{self._name()}_"
+        model = self._onnx.compose.add_prefix(self._at_this_opset(model), prefix)
+        self._nodes.append(self._onnx.helper.make_node("Cast", [x.name], [f"{prefix}x"], to=FLOAT))
+        self._nodes += model.graph.node
+        self._constants += model.graph.initializer
+        return [Value(self, output.name) for output in model.graph.output]
+
+    def _at_this_opset(self, model: Any) -> Any:
+        """A converter names the oldest opset that has its operators; some of them have changed since."""
+        versions = {entry.domain: entry.version for entry in model.opset_import}
+        schema = self._onnx.defs.get_schema
+        for node in model.graph.node:
+            old, new = versions[node.domain], _OPSET[node.domain]
+            if schema(node.op_type, old, node.domain) is None:
+                raise ValueError(f"{node.op_type} is no operator of ONNX")
+            if schema(node.op_type, old, node.domain).since_version != (
+                schema(node.op_type, new, node.domain).since_version
+            ):
+                return self._onnx.version_converter.convert_version(model, _OPSET[""])
+        return model
+
+    def finish(self, outputs: dict[str, tuple[Value, int, list[Any]]], notes: dict[str, str]) -> bytes:
+        """The model as bytes.
+
+        Parameters
+        ----------
+        outputs : dict of str to (value, type of its numbers, shape)
+        notes : dict of str to str
+            Metadata of the file.
+        """
+        helper = self._onnx.helper
+        nodes = [*self._nodes, *(helper.make_node("Identity", [v.name], [name]) for name, (v, _, _) in outputs.items())]
+        infos = [helper.make_tensor_value_info(name, kind, shape) for name, (_, kind, shape) in outputs.items()]
+        graph = helper.make_graph(nodes, "fusion", self._inputs, infos, self._constants)
+        opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSET.items()]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="ensemblefuse")
+        helper.set_model_props(model, notes)
+        return model.SerializeToString()
+
+
+def where(condition: Value, a: Any, b: Any) -> Value:
+    return condition.op("Where", a, b)
+
+
+def _register_xgboost(needed_by: str) -> None:
+    """Teach skl2onnx XGBoost's estimators, so that they may also stand inside scikit-learn's."""
+    import_optional("onnxmltools", extra="onnx", needed_by=needed_by)
+    import xgboost
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
+
+    for kind, shapes, options in (
+        (xgboost.XGBClassifier, calculate_linear_classifier_output_shapes, _OF_A_CLASSIFIER),
+        (xgboost.XGBRFClassifier, calculate_linear_classifier_output_shapes, _OF_A_CLASSIFIER),
+        (xgboost.XGBRegressor, calculate_linear_regressor_output_shapes, None),
+        (xgboost.XGBRFRegressor, calculate_linear_regressor_output_shapes, None),
+    ):
+        update_registered_converter(kind, kind.__name__, shapes, convert_xgboost, options=options)
