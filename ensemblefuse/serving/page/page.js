@@ -1,0 +1,799 @@
+"use strict";
+
+// All text of the model, the server and the user enters the page as text or as an attribute, never as HTML. Widths and
+// colours are set on the elements, since the page's policy allows no style in its markup.
+
+const $ = (id) => document.getElementById(id);
+const LONGEST_RECORDING = 60; // seconds
+const MOST_PARTS = 12;
+const PATIENCE = 30; // seconds beyond the server's own limit, for the way there and back
+
+let model = null; // the answer of /model
+let token = ""; // in memory alone: gone with the page
+let fields = [];
+let asked = null; // the row of the last prediction, with its files; "Why?" is about this one
+let edits = 0; // changes of the fields so far
+let busy = false;
+
+/** What the user is told in a line. */
+class Problem extends Error {}
+
+// ---------------------------------------------------------------------- elements and numbers
+
+function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+/** A name that somebody gave, whatever its direction of writing. */
+const named = (text) => el("bdi", {}, String(text));
+
+/** Names with commas, each an element of its own. */
+const listed = (names) => names.flatMap((name, i) => (i ? [", ", named(name)] : [named(name)]));
+
+function percent(p) {
+  if (p > 0 && p < 0.0005) return "<0.1%";
+  return p < 1 && p > 0.9995 ? ">99.9%" : `${(100 * p).toFixed(1)}%`;
+}
+
+function number(value) {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  const text =
+    size && (size < 0.001 || size >= 1e6) ? value.toExponential(2) : value.toFixed(size < 10 ? 3 : size < 100 ? 2 : 1);
+  return text.replaceAll("-", "−");
+}
+
+const signed = (value) => (value > 0 ? `+${number(value)}` : number(value));
+
+const size = (n) => (n < 1e6 ? `${Math.max(1, Math.round(n / 1e3))} kB` : `${(n / 1e6).toFixed(1)} MB`);
+
+function bar(share) {
+  const inner = el("i");
+  inner.style.width = `${100 * Math.min(1, Math.max(0, share))}%`;
+  return el("span", { class: "bar", "aria-hidden": "true" }, inner);
+}
+
+/** To the right of the middle what speaks for it, to the left what speaks against. */
+function signedBar(value, most, kind) {
+  const inner = el("i", { class: kind || (value < 0 ? "minus" : "plus") });
+  const width = (50 * Math.abs(value)) / (most || 1);
+  inner.style.left = `${value < 0 ? 50 - width : 50}%`;
+  inner.style.width = `${width}%`;
+  return el("span", { class: "bar signed", "aria-hidden": "true" }, inner);
+}
+
+/** A table with one heading a row; each row is [heading, number, bar]. */
+function table(caption, headings, rows) {
+  const head = headings.map((name, i) => el("th", { scope: "col", class: ["", "n", "drawn"][i] }, name));
+  const body = rows.map(([name, value, drawn]) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, ...[name].flat()),
+      el("td", { class: "n" }, value),
+      el("td", { class: "drawn" }, drawn),
+    ),
+  );
+  return el(
+    "table",
+    {},
+    el("caption", {}, ...[caption].flat()),
+    el("thead", {}, el("tr", {}, ...head)),
+    el("tbody", {}, ...body),
+  );
+}
+
+// ---------------------------------------------------------------------- the server
+
+/** An answer of the server, or a Problem that says in a line why there is none. */
+async function ask(path, body) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  let response, text;
+  try {
+    const signal = AbortSignal.timeout(1000 * ((model?.limits?.timeout || 30) + PATIENCE));
+    response = await fetch(path, { method: body ? "POST" : "GET", headers, body, signal, cache: "no-store" });
+    text = await response.text();
+  } catch {
+    throw new Problem("The server does not answer, or broke off. Is it still running?");
+  }
+  let answer = null;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    // Told below: whatever is no JSON is no answer.
+  }
+  const known = answer !== null && typeof answer === "object";
+  if (known && (response.ok || (response.status === 422 && Array.isArray(answer.errors)))) return answer;
+  const said = known && typeof answer.error === "string" ? ` The server says: ${answer.error}` : "";
+  if (response.status === 401) askForToken();
+  // The form that asks for the first token says all there is to say.
+  throw new Problem(response.status === 401 && !token ? "" : why(response) + said);
+}
+
+function why(response) {
+  const wait = response.headers.get("Retry-After");
+  const again = wait && /^\d+$/.test(wait) ? `try again in ${wait} s` : "try again in a moment";
+  return (
+    {
+      401: "The server does not know this token.",
+      413: "The row is larger than the server takes.",
+      503: `The server is busy or not ready; ${again}.`,
+      504: "The server took longer than it allows itself, and gave up.",
+    }[response.status] || `The server answered with status ${response.status}, and nothing that this page can show.`
+  );
+}
+
+/** Tell the one problem there is; with no text there is none. */
+function tell(text = "") {
+  $("problem").hidden = !text;
+  $("problem").textContent = text;
+}
+
+/** Do one thing at a time; what goes wrong is told, and the buttons come back in any case. */
+async function once(work) {
+  if (busy) return;
+  busy = true;
+  const focused = document.activeElement;
+  setBusy();
+  tell();
+  try {
+    await work();
+  } catch (error) {
+    tell(error instanceof Problem ? error.message : `The page failed: ${error}`);
+    $("problem").scrollIntoView({ block: "nearest" });
+  }
+  busy = false;
+  setBusy();
+  if (document.activeElement === document.body && focused) focused.focus();
+}
+
+function setBusy() {
+  for (const button of document.querySelectorAll("#columns button, #token-form button"))
+    button.disabled = busy || "off" in button.dataset;
+  $("columns").setAttribute("aria-busy", busy);
+  $("predict").textContent = busy ? "Working…" : "Predict";
+}
+
+function askForToken() {
+  $("token-form").hidden = false;
+  $("token").focus();
+}
+
+// ---------------------------------------------------------------------- fields
+
+const HINTS = {
+  image: "or drop a picture here, or paste one",
+  audio: "or drop a sound here",
+  video: "or drop a video here",
+  series: "A list of numbers in JSON, such as [0.5, 1, -2]",
+  embedding: "A list of numbers in JSON, such as [0.5, 1, -2]",
+  other: 'JSON, such as {"a": 1} or "a text in quotes"',
+};
+const MEDIA = ["image", "audio", "video"];
+
+function makeField(name, spec, i) {
+  const id = `field-${i}`;
+  const field = { name, spec, id, input: null, after: [], read: null, clear: null, recording: null };
+  if (MEDIA.includes(spec.type)) mediaField(field);
+  else if (spec.type === "category" && Array.isArray(spec.categories)) choiceField(field);
+  else textField(field);
+  field.input.id = id;
+  field.input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
+  field.error = el("p", { class: "error", id: `${id}-error` });
+  field.error.hidden = true;
+  const same = spec.modalities?.length === 1 && spec.modalities[0] === name && spec.type === name;
+  const kind = same
+    ? ""
+    : [spec.type, ...(spec.modalities || []).filter((m) => m !== name && m !== spec.type)].join(", ");
+  const label = el("label", { for: id }, named(name), ...(kind ? [" ", el("span", { class: "kind" }, kind)] : []));
+  field.node = el("div", { class: "field" }, label, field.control, field.error);
+  return field;
+}
+
+function hintOf(field, text) {
+  return el("p", { class: "hint", id: `${field.id}-hint` }, text);
+}
+
+function textField(field) {
+  const type = field.spec.type;
+  const long = !["number", "category"].includes(type);
+  field.input = long
+    ? el("textarea", { rows: type === "text" ? 3 : 2 })
+    : el("input", { type: "text", autocomplete: "off" });
+  if (type === "number") field.input.inputMode = "decimal";
+  const hint = ["text", "number", "category"].includes(type) ? "" : HINTS[type] || HINTS.other;
+  field.control = el("div", {}, ...(hint ? [hintOf(field, hint)] : []), field.input);
+  field.clear = () => (field.input.value = "");
+  field.isEmpty = () => !field.input.value.trim();
+  field.read = () => readText(field.input.value, type);
+}
+
+function readText(text, type) {
+  if (type === "text" || type === "category") return text;
+  if (type === "number") {
+    const value = Number(text.trim());
+    if (!Number.isFinite(value)) throw new Problem(`“${text.trim()}” is no number; write one such as 12.5`);
+    return value;
+  }
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Problem(`This is no JSON (${error.message}).`);
+  }
+  if ((type === "series" || type === "embedding") && !Array.isArray(value))
+    throw new Problem("This is no list of numbers; write one such as [0.5, 1, -2]");
+  return value;
+}
+
+function choiceField(field) {
+  const options = field.spec.categories.map((value, i) => el("option", { value: i }, String(value)));
+  field.input = el("select", {}, el("option", { value: "" }, "– missing –"), ...options);
+  field.control = el("div", {}, field.input);
+  field.clear = () => (field.input.value = "");
+  field.isEmpty = () => field.input.value === "";
+  field.read = () => field.spec.categories[field.input.value];
+}
+
+/** The file input holds the one file, whether it was chosen, dropped, pasted or recorded. */
+function mediaField(field) {
+  const type = field.spec.type;
+  field.input = el("input", { type: "file", accept: `${type}/*` });
+  field.preview = el("div", { class: "preview" });
+  field.zone = el("div", { class: "zone" }, field.input, hintOf(field, HINTS[type]));
+  if (type === "audio") field.zone.append(recorder(field));
+  field.zone.append(field.preview);
+  field.control = field.zone;
+  field.isEmpty = () => !field.input.files.length;
+  field.clear = () => {
+    field.recording?.discard();
+    field.put(null);
+  };
+  field.put = (file) => {
+    const files = new DataTransfer();
+    if (file) files.items.add(file);
+    field.input.files = files.files;
+    field.input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  field.read = (files) => {
+    const part = `upload-${files.size}`;
+    files.set(part, field.input.files[0]);
+    return { upload: part };
+  };
+  field.input.addEventListener("change", () => {
+    field.recording?.discard();
+    showPreview(field);
+  });
+  const over = (event, on) => {
+    event.preventDefault();
+    field.zone.classList.toggle("over", on);
+  };
+  field.zone.addEventListener("dragover", (event) => over(event, true));
+  field.zone.addEventListener("dragleave", (event) => over(event, false));
+  field.zone.addEventListener("drop", (event) => {
+    over(event, false);
+    take(field, event.dataTransfer.files);
+  });
+}
+
+function take(field, files) {
+  if (!files.length)
+    return setError(field, "What was dropped is no file. Save it first, then drop or choose the file.");
+  field.put(files[0]);
+  if (files.length > 1) setError(field, `${files.length} files came, and one is taken: ${files[0].name}`);
+}
+
+function showPreview(field) {
+  if (field.url) URL.revokeObjectURL(field.url);
+  const file = field.input.files[0];
+  field.url = file ? URL.createObjectURL(file) : null;
+  if (!file) return field.preview.replaceChildren();
+  const type = field.spec.type;
+  const shown =
+    type === "image"
+      ? el("img", { alt: `preview of ${file.name}` })
+      : el(type, { controls: "", "aria-label": file.name });
+  shown.addEventListener("error", () =>
+    shown.replaceWith(el("p", { class: "hint" }, "This browser cannot show it; the model may read it all the same.")),
+  );
+  shown.src = field.url;
+  const remove = el("button", { type: "button", "aria-label": `Remove ${file.name}` }, "Remove");
+  remove.addEventListener("click", () => {
+    field.clear();
+    field.input.focus();
+  });
+  field.preview.replaceChildren(
+    shown,
+    el("div", { class: "line" }, remove, el("span", { class: "hint" }, size(file.size))),
+  );
+}
+
+function setError(field, text) {
+  field.error.textContent = text;
+  field.error.hidden = !text;
+  if (text) field.input.setAttribute("aria-invalid", "true");
+  else field.input.removeAttribute("aria-invalid");
+}
+
+// ---------------------------------------------------------------------- the microphone
+
+function recorder(field) {
+  const button = el("button", { type: "button" }, "Record");
+  const line = el("div", { class: "line" }, button);
+  if (!window.isSecureContext || !navigator.mediaDevices || !window.MediaRecorder) {
+    button.disabled = true;
+    button.dataset.off = "";
+    const reason = window.isSecureContext
+      ? "This browser cannot record."
+      : "Recording works on this machine's own address (127.0.0.1) or over https only.";
+    line.append(el("span", { class: "hint" }, reason));
+    return line;
+  }
+  button.addEventListener("click", () => (field.recording ? field.recording.stop() : record(field, button)));
+  return line;
+}
+
+async function record(field, button) {
+  setError(field, "");
+  let stream;
+  button.disabled = true;
+  try {
+    // What stands before the microphone may be no speech, so nothing is taken out of it.
+    stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false } });
+  } catch (error) {
+    const reason = {
+      NotAllowedError: "the browser was not allowed to use the microphone",
+      NotFoundError: "there is no microphone",
+    };
+    return setError(field, `Nothing is recorded: ${reason[error.name] || error.message}.`);
+  } finally {
+    button.disabled = busy;
+  }
+  const machine = new MediaRecorder(stream, { audioBitsPerSecond: 256000 });
+  let kept = true;
+  const pieces = [];
+  const start = Date.now();
+  const most = Math.min(LONGEST_RECORDING, model.limits?.max_seconds || LONGEST_RECORDING);
+  const tick = () => {
+    const seconds = (Date.now() - start) / 1000;
+    button.textContent = `Stop (${Math.floor(seconds)} of at most ${most} s)`;
+    if (seconds >= most) field.recording?.stop();
+  };
+  const clock = setInterval(tick, 250);
+  machine.addEventListener("dataavailable", (event) => pieces.push(event.data));
+  machine.addEventListener("stop", async () => {
+    clearInterval(clock);
+    for (const track of stream.getTracks()) track.stop();
+    const made = kept && (await wavOf(new Blob(pieces)).catch((error) => error));
+    field.recording = null;
+    button.textContent = "Record";
+    if (kept && made instanceof File) field.put(made);
+    else if (kept) setError(field, `The recording cannot be read: ${made.message}`);
+  });
+  const end = (keep) => {
+    kept = keep;
+    if (machine.state !== "inactive") machine.stop();
+  };
+  field.recording = { stop: () => end(true), discard: () => end(false) };
+  tick();
+  machine.start();
+}
+
+/** A recording, of whatever format the browser makes, as a WAV file of one channel with 16 bits. */
+async function wavOf(blob) {
+  const context = new AudioContext();
+  const sound = await context.decodeAudioData(await blob.arrayBuffer());
+  await context.close();
+  const channels = Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c));
+  const data = new DataView(new ArrayBuffer(44 + 2 * sound.length));
+  const word = (at, text) => [...text].forEach((sign, i) => data.setUint8(at + i, sign.charCodeAt(0)));
+  word(0, "RIFF");
+  data.setUint32(4, 36 + 2 * sound.length, true);
+  word(8, "WAVEfmt ");
+  data.setUint32(16, 16, true); // bytes of this chunk
+  data.setUint16(20, 1, true); // PCM
+  data.setUint16(22, 1, true); // channels
+  data.setUint32(24, sound.sampleRate, true);
+  data.setUint32(28, 2 * sound.sampleRate, true); // bytes a second
+  data.setUint16(32, 2, true); // bytes a frame
+  data.setUint16(34, 16, true); // bits a sample
+  word(36, "data");
+  data.setUint32(40, 2 * sound.length, true);
+  for (let i = 0; i < sound.length; i++) {
+    const mean = channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length;
+    data.setInt16(44 + 2 * i, Math.round(32767 * Math.min(1, Math.max(-1, mean))), true);
+  }
+  return new File([data], "recording.wav", { type: "audio/wav" });
+}
+
+// ---------------------------------------------------------------------- predict
+
+/** The row as JSON with its files; null if a field cannot be read, which is then told beside it. */
+function readRow() {
+  const files = new Map();
+  const cells = [];
+  let bad = null;
+  for (const field of fields) {
+    setError(field, "");
+    try {
+      if (field.recording) throw new Problem("This is still recording; stop it first.");
+      if (!field.isEmpty()) cells.push([field.name, field.read(files)]);
+    } catch (error) {
+      setError(field, error.message);
+      bad = bad || field;
+    }
+  }
+  bad?.input.focus();
+  // fromEntries, since a column may have the name __proto__.
+  return bad ? null : { row: Object.fromEntries(cells), files };
+}
+
+function bodyOf(name, value, files, others = {}) {
+  const body = new FormData();
+  body.append(name, JSON.stringify(value));
+  for (const [key, other] of Object.entries(others)) body.append(key, JSON.stringify(other));
+  for (const [part, file] of files) body.append(part, file, file.name);
+  return body;
+}
+
+async function predict() {
+  const given = readRow();
+  if (!given) return showErrors([]);
+  checkSize(given.files);
+  forget("Working…");
+  const [before, answer] = [
+    edits,
+    await ask("predict", bodyOf("rows", [given.row], given.files)).finally(() => forget()),
+  ];
+  const [prediction] = answer.predictions || [];
+  if (prediction) {
+    asked = { ...given, prediction };
+    showPrediction(prediction);
+    if (edits !== before) noteChange();
+  }
+  if (answer.errors?.length) showErrors(answer.errors);
+  else if (!prediction) throw new Problem("The server answered without a prediction and without saying why.");
+}
+
+/** The server cuts the line at a row that is too large, so this one is told before it is sent. */
+function checkSize(files) {
+  const n = [...files.values()].reduce((sum, file) => sum + file.size, 0);
+  const most = model.limits?.max_body;
+  if (Number.isFinite(most) && n > most)
+    throw new Problem(`The files have ${size(n)} together, and the server takes ${size(most)} a request.`);
+}
+
+/** Each error beside its field; what belongs to no field, and how many there are, in the line above. */
+function showErrors(errors) {
+  const rest = [];
+  for (const { field: name, reason } of errors) {
+    const field = fields.find((one) => one.name === name);
+    if (field) setError(field, field.error.hidden ? reason : `${field.error.textContent}; ${reason}`);
+    else rest.push(name ? `${name}: ${reason}` : reason);
+  }
+  const bad = fields.filter((field) => !field.error.hidden);
+  bad[0]?.input.focus();
+  const told = bad.length
+    ? [`Cannot be read: ${bad.map((field) => field.name).join(", ")}; the reason stands beside the field.`]
+    : [];
+  tell([...told, ...rest].join(" "));
+}
+
+/** Take the last result away. */
+function forget(text = "Nothing is predicted yet.") {
+  asked = null;
+  $("said").replaceChildren(el("p", { class: "soft" }, text));
+  $("asking").hidden = $("inside").hidden = true;
+  $("shares-said").textContent = "";
+  for (const id of ["ranking", "basis", "shares", "parts"]) $(id).replaceChildren();
+}
+
+function showPrediction(said) {
+  const value = said.probabilities ? String(said.prediction) : number(said.prediction);
+  const lines = [el("p", { class: "said" }, named(value))];
+  if (said.probabilities) {
+    lines.push(el("p", { class: "certain" }, `Certainty ${percent(said.certainty)}`), bar(said.certainty));
+    $("ranking").replaceChildren(...ranking(said.probabilities));
+  }
+  $("said").replaceChildren(...lines);
+  const used = said.modalities.length
+    ? ["Used: ", ...listed(said.modalities), ". "]
+    : ["No modality was there to use. "];
+  const missing = said.missing.length ? ["Missing: ", ...listed(said.missing), "."] : ["Nothing was missing."];
+  $("basis").replaceChildren(el("p", {}, ...used, ...missing), el("p", { class: "soft" }, ...expected(said)));
+  $("asking").hidden = false;
+  $("said").scrollIntoView({ block: "nearest" });
+}
+
+function ranking(probabilities) {
+  const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
+  const top = ranked.slice(0, 5);
+  const rest = ranked.slice(5).reduce((sum, [, p]) => sum + p, 0);
+  const caption =
+    ranked.length > 5
+      ? `The 5 most probable of ${ranked.length} classes; the others have ${percent(rest)} together`
+      : "All classes";
+  return [
+    table(
+      caption,
+      ["Class", "Probability", ""],
+      top.map(([name, p]) => [named(name), percent(p), bar(p)]),
+    ),
+  ];
+}
+
+function expected(said) {
+  const scores = said.expected;
+  if (!said.modalities.length) return ["The answer is what is usual in the rows of fit."];
+  if (!scores?.n_rows) return ["How good the model is on such rows was not measured."];
+  const rows = [
+    `Expected: on the ${scores.n_rows} rows of fit that hold `,
+    ...listed(said.modalities),
+    ", judged by no more than that and by models that had not seen them, ",
+  ];
+  if ("accuracy" in scores)
+    return [...rows, `${percent(scores.accuracy)} were answered rightly (log-loss ${number(scores.log_loss)}).`];
+  return [...rows, `the error was ${number(scores.rmse)} (root mean square; R² ${number(scores.r2)}).`];
+}
+
+// ---------------------------------------------------------------------- why
+
+async function explain(within) {
+  const { row, files } = asked;
+  const answer = await ask("explain", bodyOf("row", row, files, { within }));
+  if (answer.errors?.length) return showErrors(answer.errors);
+  showShares(answer);
+  $("inside").hidden = within;
+  if (within) await showParts(answer);
+}
+
+function showShares(answer) {
+  const { shares, base, value, target } = answer;
+  const missing = asked.prediction.missing;
+  const most = Math.max(...[base, value, ...Object.values(shares)].map(Math.abs));
+  const share = ([name, x]) =>
+    missing.includes(name) ? [named(name), "missing", ""] : [named(name), signed(x), signedBar(x, most)];
+  const rows = [
+    ["nothing known", signed(base), signedBar(base, most, "sum")],
+    ...Object.entries(shares).map(share),
+    ["all together", signed(value), signedBar(value, most, "sum")],
+  ];
+  const odds = answer.scale === "log-odds";
+  const unit = odds ? ["In log-odds of ", named(target)] : ["In units of the prediction"];
+  const caption = [...unit, ": right of the middle speaks for it, left against; the lines add up to the last."];
+  $("shares").replaceChildren(
+    el("h3", {}, "What each modality contributes"),
+    table(caption, ["Modality", odds ? "Log-odds" : "Share", ""], rows),
+  );
+  const known = Object.entries(shares).filter(([name]) => !missing.includes(name));
+  $("shares-said").textContent = known.map(([name, x]) => `${name} ${signed(x)}`).join(", ");
+}
+
+async function showParts(answer) {
+  const nodes = [];
+  for (const [name, part] of Object.entries(answer.parts || {})) {
+    nodes.push(el("h3", {}, "Inside ", named(name)));
+    if (!part.effects?.length) nodes.push(el("p", { class: "soft" }, part.reason || "No effects are told."));
+    else nodes.push(...(await drawnOver(name, part.effects)), partTable(part));
+  }
+  $("parts").replaceChildren(...nodes);
+}
+
+function partTable(part) {
+  const strongest = [...part.effects].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, MOST_PARTS);
+  const most = Math.abs(strongest[0].effect);
+  const caption =
+    part.effects.length > MOST_PARTS
+      ? `The ${MOST_PARTS} strongest of ${part.effects.length} parts`
+      : "All parts, the strongest first";
+  const rows = strongest.map((one) => [named(partName(one)), signed(one.effect), signedBar(one.effect, most)]);
+  return table(`${caption} (${part.method})`, ["Part", "Effect", ""], rows);
+}
+
+/** What a part is called: a word, a column, a cell of the grid, or whatever else says where it is. */
+function partName({ effect, ...where }) {
+  if ("token" in where) return `“${where.token}”`;
+  if ("row" in where && "column" in where) return `row ${where.row + 1}, column ${where.column + 1}`;
+  const cells = Object.entries(where).map(
+    ([key, value]) => `${key} ${typeof value === "number" ? Number(value.toPrecision(4)) : value}`,
+  );
+  return cells.join(", ");
+}
+
+/** The effects over what they are about, where that is a text or a picture. */
+async function drawnOver(modality, effects) {
+  const column = Object.keys(model.input).find(
+    (name) => model.input[name].modalities.includes(modality) && name in asked.row,
+  );
+  const cell = asked.row[column];
+  if ("token" in effects[0] && typeof cell === "string") return [markedText(cell, effects)];
+  const file = asked.files.get(cell?.upload);
+  if (model.input[column]?.type !== "image" || !file || !("row" in effects[0])) return [];
+  try {
+    return [
+      overlay(await createImageBitmap(file), effects),
+      el("p", { class: "hint" }, "Blue speaks for it, orange (hatched) against; the stronger the colour, the more."),
+    ];
+  } catch {
+    return [el("p", { class: "hint" }, "This browser cannot show the picture; the table has the cells.")];
+  }
+}
+
+/** A text with its words marked: underlined where they speak for it, dotted where against. */
+function markedText(text, effects) {
+  const signs = [...text]; // places are counted in code points
+  const most = Math.max(...effects.map((one) => Math.abs(one.effect))) || 1;
+  const nodes = [];
+  let place = 0;
+  for (const { start, end, effect } of [...effects].sort((a, b) => a.start - b.start)) {
+    const mark = el("span", { title: signed(effect) }, signs.slice(start, end).join(""));
+    const shade = (strongest) => {
+      const strength = Math.round((strongest * Math.abs(effect)) / most);
+      return `color-mix(in srgb, var(--${effect < 0 ? "against" : "for"}) ${strength}%, transparent)`;
+    };
+    mark.style.background = shade(45);
+    mark.style.borderBottom = `2px ${effect < 0 ? "dotted" : "solid"} ${shade(100)}`;
+    nodes.push(signs.slice(place, start).join(""), mark);
+    place = end;
+  }
+  return el("p", { class: "marked" }, ...nodes, signs.slice(place).join(""));
+}
+
+/** The picture in grey with the grid over it. */
+function overlay(picture, effects) {
+  const scale = Math.min(1, 480 / Math.max(picture.width, picture.height));
+  const canvas = el("canvas", {
+    role: "img",
+    "aria-label": "the picture with the grid of effects; the table below has the strongest cells",
+  });
+  const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(scale * side)));
+  Object.assign(canvas, { width, height });
+  const pen = canvas.getContext("2d");
+  pen.filter = "grayscale(1)";
+  pen.drawImage(picture, 0, 0, width, height);
+  pen.filter = "none";
+  const rows = 1 + Math.max(...effects.map((one) => one.row));
+  const columns = 1 + Math.max(...effects.map((one) => one.column));
+  const most = Math.max(...effects.map((one) => Math.abs(one.effect))) || 1;
+  for (const { row, column, effect } of effects) {
+    const [left, top, right, bottom] = [
+      (column * width) / columns,
+      (row * height) / rows,
+      ((column + 1) * width) / columns,
+      ((row + 1) * height) / rows,
+    ].map(Math.round);
+    pen.globalAlpha = (0.7 * Math.abs(effect)) / most;
+    pen.fillStyle = pen.strokeStyle = effect < 0 ? "#d55e00" : "#0072b2";
+    pen.fillRect(left, top, right - left, bottom - top);
+    if (effect < 0) hatch(pen, left, top, right, bottom);
+  }
+  return canvas;
+}
+
+function hatch(pen, left, top, right, bottom) {
+  pen.save();
+  pen.beginPath();
+  pen.rect(left, top, right - left, bottom - top);
+  pen.clip();
+  pen.beginPath();
+  for (let x = left - (bottom - top); x < right; x += 8) {
+    pen.moveTo(x, bottom);
+    pen.lineTo(x + bottom - top, top);
+  }
+  pen.stroke();
+  pen.restore();
+}
+
+// ---------------------------------------------------------------------- the page
+
+async function begin() {
+  model = await ask("model");
+  document.title = `Try ${model.name}`;
+  $("title").replaceChildren("Try ", named(model.name));
+  const kind = model.classes ? `${model.classes.length} classes` : "predicts a number";
+  $("about").replaceChildren(
+    `${kind}; reads `,
+    ...listed(model.modalities.map((one) => one.name)),
+    model.created ? `; made ${model.created.slice(0, 10)}` : "",
+  );
+  fields = Object.entries(model.input || {}).map(([name, spec], i) => makeField(name, spec, i));
+  $("fields").replaceChildren(...fields.map((field) => field.node));
+  if (!fields.length)
+    throw new Problem("The model's file does not say which columns it reads, so there is no form to fill.");
+  $("columns").hidden = false;
+  showKnown();
+  told();
+}
+
+function showKnown() {
+  const scores = Object.entries(model.expected_scores || {});
+  const key = model.classes ? "accuracy" : "r2";
+  const facts = model.classes ? [el("dl", {}, el("dt", {}, "Classes"), el("dd", {}, ...listed(model.classes)))] : [];
+  const rows = scores.map(([name, s]) => [named(name), model.classes ? percent(s[key]) : number(s[key]), bar(s[key])]);
+  if (rows.length)
+    facts.push(
+      table(
+        "Expected, out of fold, where no more than these modalities are there",
+        ["Modalities", model.classes ? "Accuracy" : "R²", ""],
+        rows,
+      ),
+    );
+  $("facts").replaceChildren(...facts);
+  $("known").hidden = !facts.length;
+}
+
+/** Say which fields are empty, and that a result is of other cells than those that stand there now. */
+function told() {
+  const empty = fields.filter((field) => field.isEmpty()).map((field) => field.name);
+  const all = empty.length === fields.length;
+  $("empty").replaceChildren(
+    ...(all
+      ? ["Every field is empty."]
+      : empty.length
+        ? ["Empty, so missing: ", ...listed(empty), "."]
+        : ["No field is empty."]),
+  );
+}
+
+function changed(event) {
+  const field = fields.find((one) => one.input === event.target);
+  if (field) setError(field, "");
+  edits += 1;
+  noteChange();
+  told();
+}
+
+function noteChange() {
+  const note = "The fields have changed since; this is the answer to what stood there before.";
+  if (asked && !$("stale")) $("said").append(el("p", { class: "hint", id: "stale" }, note));
+}
+
+/** A pasted picture goes to the field in which the focus is, or to the first one for pictures that is empty. */
+function paste(event) {
+  const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
+  const pictures = fields.filter((field) => field.spec.type === "image");
+  const field =
+    pictures.find((one) => one.node.contains(document.activeElement)) ||
+    pictures.find((one) => one.isEmpty()) ||
+    pictures[0];
+  if (!file || !field) return;
+  event.preventDefault();
+  take(field, [file]);
+}
+
+$("row").addEventListener("submit", (event) => {
+  event.preventDefault();
+  once(predict);
+});
+$("row").addEventListener("input", changed);
+$("row").addEventListener("change", changed);
+$("clear").addEventListener("click", () => {
+  for (const field of fields) {
+    field.clear();
+    setError(field, "");
+  }
+  forget();
+  tell();
+  told();
+  fields[0].input.focus();
+});
+$("why").addEventListener("click", () => once(() => explain(false)));
+$("inside").addEventListener("click", () => once(() => explain(true)));
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  once(async () => {
+    const given = $("token").value.trim();
+    if (!/^[!-~]+$/.test(given)) throw new Problem("A token has letters, digits and signs of ASCII, and no spaces.");
+    token = given;
+    $("token").value = "";
+    await (model ? ask("model") : begin());
+    $("token-form").hidden = true;
+  });
+});
+document.addEventListener("paste", paste);
+// A file that misses its field must not take the page's place.
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
+once(begin);
