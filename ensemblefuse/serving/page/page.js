@@ -133,10 +133,12 @@ function tell(text = "") {
 }
 
 /** Do one thing at a time; what goes wrong is told, and the buttons come back in any case. */
-async function once(work) {
+async function once(work, button) {
   if (busy) return;
   busy = true;
   const focused = document.activeElement;
+  const label = button?.textContent;
+  if (button) button.textContent = "Working…";
   setBusy();
   tell();
   try {
@@ -146,6 +148,7 @@ async function once(work) {
     $("problem").scrollIntoView({ block: "nearest" });
   }
   busy = false;
+  if (button) button.textContent = label;
   setBusy();
   if (document.activeElement === document.body && focused) focused.focus();
 }
@@ -154,7 +157,6 @@ function setBusy() {
   for (const button of document.querySelectorAll("#columns button, #token-form button"))
     button.disabled = busy || "off" in button.dataset;
   $("columns").setAttribute("aria-busy", busy);
-  $("predict").textContent = busy ? "Working…" : "Predict";
 }
 
 function askForToken() {
@@ -297,7 +299,9 @@ function showPreview(field) {
       ? el("img", { alt: `preview of ${file.name}` })
       : el(type, { controls: "", "aria-label": file.name });
   shown.addEventListener("error", () =>
-    shown.replaceWith(el("p", { class: "hint" }, "This browser cannot show it; the model may read it all the same.")),
+    shown.replaceWith(
+      el("p", { class: "hint" }, "This browser cannot show or play it; the model may read it all the same."),
+    ),
   );
   shown.src = field.url;
   const remove = el("button", { type: "button", "aria-label": `Remove ${file.name}` }, "Remove");
@@ -492,12 +496,15 @@ function forget(text = "Nothing is predicted yet.") {
 }
 
 function showPrediction(said) {
-  const value = said.probabilities ? String(said.prediction) : number(said.prediction);
+  const value = model.classes ? said.prediction : number(said.prediction);
   const lines = [el("p", { class: "said" }, named(value))];
   if (said.probabilities) {
     lines.push(el("p", { class: "certain" }, `Certainty ${percent(said.certainty)}`), bar(said.certainty));
-    $("ranking").replaceChildren(...ranking(said.probabilities));
+    $("ranking").replaceChildren(ranking(said.probabilities));
   }
+  // Of a model that tells sets of classes with a promised coverage.
+  if (said.set)
+    lines.push(el("p", {}, "Classes that stay possible: ", ...(said.set.length ? listed(said.set) : ["none"])));
   $("said").replaceChildren(...lines);
   const used = said.modalities.length
     ? ["Used: ", ...listed(said.modalities), ". "]
@@ -516,27 +523,21 @@ function ranking(probabilities) {
     ranked.length > 5
       ? `The 5 most probable of ${ranked.length} classes; the others have ${percent(rest)} together`
       : "All classes";
-  return [
-    table(
-      caption,
-      ["Class", "Probability", ""],
-      top.map(([name, p]) => [named(name), percent(p), bar(p)]),
-    ),
-  ];
+  const rows = top.map(([name, p]) => [named(name), percent(p), bar(p)]);
+  return table(caption, ["Class", "Probability", ""], rows);
 }
 
 function expected(said) {
   const scores = said.expected;
-  if (!said.modalities.length) return ["The answer is what is usual in the rows of fit."];
   if (!scores?.n_rows) return ["How good the model is on such rows was not measured."];
-  const rows = [
-    `Expected: on the ${scores.n_rows} rows of fit that hold `,
-    ...listed(said.modalities),
-    ", judged by no more than that and by models that had not seen them, ",
-  ];
-  if ("accuracy" in scores)
-    return [...rows, `${percent(scores.accuracy)} were answered rightly (log-loss ${number(scores.log_loss)}).`];
-  return [...rows, `the error was ${number(scores.rmse)} (root mean square; R² ${number(scores.r2)}).`];
+  const [names, alone] = [listed(said.modalities), "from these alone, by models that had not seen the row"];
+  const rows = [`${scores.n_rows} rows of fit that hold `, ...names];
+  if (model.classes) {
+    const loss = `log-loss ${number(scores.log_loss)}`;
+    return ["Expected: of the ", ...rows, `, ${percent(scores.accuracy)} were answered rightly ${alone} (${loss}).`];
+  }
+  const error = `${number(scores.rmse)} (root mean square; R² ${number(scores.r2)})`;
+  return ["Expected: on the ", ...rows, `, answered ${alone}, the error was ${error}.`];
 }
 
 // ---------------------------------------------------------------------- why
@@ -546,7 +547,7 @@ async function explain(within) {
   const answer = await ask("explain", bodyOf("row", row, files, { within }));
   if (answer.errors?.length) return showErrors(answer.errors);
   showShares(answer);
-  $("inside").hidden = within;
+  $("inside").hidden = false;
   if (within) await showParts(answer);
 }
 
@@ -577,7 +578,7 @@ async function showParts(answer) {
   for (const [name, part] of Object.entries(answer.parts || {})) {
     nodes.push(el("h3", {}, "Inside ", named(name)));
     if (!part.effects?.length) nodes.push(el("p", { class: "soft" }, part.reason || "No effects are told."));
-    else nodes.push(...(await drawnOver(name, part.effects)), partTable(part));
+    else nodes.push(...(await drawnOver(name, part)), partTable(part));
   }
   $("parts").replaceChildren(...nodes);
 }
@@ -589,34 +590,35 @@ function partTable(part) {
     part.effects.length > MOST_PARTS
       ? `The ${MOST_PARTS} strongest of ${part.effects.length} parts`
       : "All parts, the strongest first";
-  const rows = strongest.map((one) => [named(partName(one)), signed(one.effect), signedBar(one.effect, most)]);
-  return table(`${caption} (${part.method})`, ["Part", "Effect", ""], rows);
+  const rows = strongest.map((one) => [
+    named(partName(one, part.kind)),
+    signed(one.effect),
+    signedBar(one.effect, most),
+  ]);
+  return table(`${caption} (${part.method}: ${part.unit})`, ["Part", "Effect", ""], rows);
 }
 
 /** What a part is called: a word, a column, a cell of the grid, or whatever else says where it is. */
-function partName({ effect, ...where }) {
-  if ("token" in where) return `“${where.token}”`;
-  if ("row" in where && "column" in where) return `row ${where.row + 1}, column ${where.column + 1}`;
-  const cells = Object.entries(where).map(
-    ([key, value]) => `${key} ${typeof value === "number" ? Number(value.toPrecision(4)) : value}`,
-  );
-  return cells.join(", ");
+function partName({ effect, ...where }, kind) {
+  const { token, column, row, start, end, low_hz: low, high_hz: high } = where;
+  if (kind === "text") return `“${token}”`;
+  if (kind === "image") return `row ${row + 1}, column ${column + 1}`;
+  if (kind === "columns") return column in asked.row ? `${column} = ${asked.row[column]}` : column;
+  if (kind === "sound") return `${start.toFixed(2)}–${end.toFixed(2)} s, ${Math.round(low)}–${Math.round(high)} Hz`;
+  const places = Object.entries(where).map(([key, value]) => `${key.replaceAll("_", " ")} ${value}`);
+  return places.join(", ");
 }
 
 /** The effects over what they are about, where that is a text or a picture. */
-async function drawnOver(modality, effects) {
-  const column = Object.keys(model.input).find(
-    (name) => model.input[name].modalities.includes(modality) && name in asked.row,
-  );
-  const cell = asked.row[column];
-  if ("token" in effects[0] && typeof cell === "string") return [markedText(cell, effects)];
-  const file = asked.files.get(cell?.upload);
-  if (model.input[column]?.type !== "image" || !file || !("row" in effects[0])) return [];
+async function drawnOver(modality, { kind, effects }) {
+  const columns = Object.keys(model.input).filter((name) => model.input[name].modalities.includes(modality));
+  const cell = asked.row[columns[0]];
+  if (kind === "text" && typeof cell === "string") return [markedText(cell, effects)];
+  if (kind !== "image" || !asked.files.has(cell?.upload)) return [];
   try {
-    return [
-      overlay(await createImageBitmap(file), effects),
-      el("p", { class: "hint" }, "Blue speaks for it, orange (hatched) against; the stronger the colour, the more."),
-    ];
+    const canvas = overlay(await createImageBitmap(asked.files.get(cell.upload)), effects);
+    const note = "Blue speaks for it, orange (hatched) against; the stronger the colour, the more.";
+    return [canvas, el("p", { class: "hint" }, note)];
   } catch {
     return [el("p", { class: "hint" }, "This browser cannot show the picture; the table has the cells.")];
   }
@@ -644,7 +646,7 @@ function markedText(text, effects) {
 
 /** The picture in grey with the grid over it. */
 function overlay(picture, effects) {
-  const scale = Math.min(1, 480 / Math.max(picture.width, picture.height));
+  const scale = 360 / Math.max(picture.width, picture.height);
   const canvas = el("canvas", {
     role: "img",
     "aria-label": "the picture with the grid of effects; the table below has the strongest cells",
@@ -652,6 +654,8 @@ function overlay(picture, effects) {
   const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(scale * side)));
   Object.assign(canvas, { width, height });
   const pen = canvas.getContext("2d");
+  pen.fillStyle = "white"; // behind what is transparent
+  pen.fillRect(0, 0, width, height);
   pen.filter = "grayscale(1)";
   pen.drawImage(picture, 0, 0, width, height);
   pen.filter = "none";
@@ -728,14 +732,10 @@ function showKnown() {
 /** Say which fields are empty, and that a result is of other cells than those that stand there now. */
 function told() {
   const empty = fields.filter((field) => field.isEmpty()).map((field) => field.name);
-  const all = empty.length === fields.length;
-  $("empty").replaceChildren(
-    ...(all
-      ? ["Every field is empty."]
-      : empty.length
-        ? ["Empty, so missing: ", ...listed(empty), "."]
-        : ["No field is empty."]),
-  );
+  const some = empty.length ? ["Empty, so missing: ", ...listed(empty), "."] : ["No field is empty."];
+  const said = el("span", {}, ...(empty.length === fields.length ? ["Every field is empty."] : some));
+  // Said again only when it is something else, since a screen reader reads it out.
+  if ($("empty").textContent !== said.textContent) $("empty").replaceChildren(said);
 }
 
 function changed(event) {
@@ -766,7 +766,7 @@ function paste(event) {
 
 $("row").addEventListener("submit", (event) => {
   event.preventDefault();
-  once(predict);
+  once(predict, $("predict"));
 });
 $("row").addEventListener("input", changed);
 $("row").addEventListener("change", changed);
@@ -780,8 +780,8 @@ $("clear").addEventListener("click", () => {
   told();
   fields[0].input.focus();
 });
-$("why").addEventListener("click", () => once(() => explain(false)));
-$("inside").addEventListener("click", () => once(() => explain(true)));
+$("why").addEventListener("click", () => once(() => explain(false), $("why")));
+$("inside").addEventListener("click", () => once(() => explain(true), $("inside")));
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   once(async () => {
@@ -791,6 +791,7 @@ $("token-form").addEventListener("submit", (event) => {
     $("token").value = "";
     await (model ? ask("model") : begin());
     $("token-form").hidden = true;
+    fields[0].input.focus();
   });
 });
 document.addEventListener("paste", paste);
