@@ -171,25 +171,23 @@ const HINTS = {
   audio: "or drop a sound here",
   video: "or drop a video here",
   series: "A list of numbers in JSON, such as [0.5, 1, -2]",
-  embedding: "A list of numbers in JSON, such as [0.5, 1, -2]",
-  other: 'JSON, such as {"a": 1} or "a text in quotes"',
+  embedding: "A list of numbers in JSON, such as [0.5, 1, -2], or the key of a vector as text",
+  graph: 'JSON, such as {"edge_index": [[0, 1], [1, 2]], "num_nodes": 3}',
 };
+// Of these the schema does not say which of the two a cell is; the first is what it mostly is.
+const EITHER = { object: ["text", "JSON"], embedding: ["JSON", "text"] };
 const MEDIA = ["image", "audio", "video"];
 
 function makeField(name, spec, i) {
   const id = `field-${i}`;
-  const field = { name, spec, id, input: null, after: [], read: null, clear: null, recording: null };
+  const field = { name, spec, id, input: null, recording: null };
   if (MEDIA.includes(spec.type)) mediaField(field);
-  else if (spec.type === "category" && Array.isArray(spec.categories)) choiceField(field);
   else textField(field);
   field.input.id = id;
   field.input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
   field.error = el("p", { class: "error", id: `${id}-error` });
   field.error.hidden = true;
-  const same = spec.modalities?.length === 1 && spec.modalities[0] === name && spec.type === name;
-  const kind = same
-    ? ""
-    : [spec.type, ...(spec.modalities || []).filter((m) => m !== name && m !== spec.type)].join(", ");
+  const kind = [...new Set([spec.type, ...spec.modalities])].filter((word) => word !== name).join(", ");
   const label = el("label", { for: id }, named(name), ...(kind ? [" ", el("span", { class: "kind" }, kind)] : []));
   field.node = el("div", { class: "field" }, label, field.control, field.error);
   return field;
@@ -201,16 +199,17 @@ function hintOf(field, text) {
 
 function textField(field) {
   const type = field.spec.type;
-  const long = !["number", "category"].includes(type);
-  field.input = long
-    ? el("textarea", { rows: type === "text" ? 3 : 2 })
-    : el("input", { type: "text", autocomplete: "off" });
+  const short = type === "number" || type === "category";
+  field.input = short ? el("input", { type: "text", autocomplete: "off" }) : el("textarea", { rows: 2 });
   if (type === "number") field.input.inputMode = "decimal";
-  const hint = ["text", "number", "category"].includes(type) ? "" : HINTS[type] || HINTS.other;
-  field.control = el("div", {}, ...(hint ? [hintOf(field, hint)] : []), field.input);
+  field.control = el("div", {}, ...(HINTS[type] ? [hintOf(field, HINTS[type])] : []), field.input);
+  if (EITHER[type]) {
+    field.as = el("select", {}, ...EITHER[type].map((kind) => el("option", {}, kind)));
+    field.control.prepend(el("label", { class: "hint as" }, "The cell is ", field.as));
+  }
   field.clear = () => (field.input.value = "");
   field.isEmpty = () => !field.input.value.trim();
-  field.read = () => readText(field.input.value, type);
+  field.read = () => readText(field.input.value, field.as?.value === "text" ? "text" : type);
 }
 
 function readText(text, type) {
@@ -220,24 +219,11 @@ function readText(text, type) {
     if (!Number.isFinite(value)) throw new Problem(`“${text.trim()}” is no number; write one such as 12.5`);
     return value;
   }
-  let value;
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     throw new Problem(`This is no JSON (${error.message}).`);
   }
-  if ((type === "series" || type === "embedding") && !Array.isArray(value))
-    throw new Problem("This is no list of numbers; write one such as [0.5, 1, -2]");
-  return value;
-}
-
-function choiceField(field) {
-  const options = field.spec.categories.map((value, i) => el("option", { value: i }, String(value)));
-  field.input = el("select", {}, el("option", { value: "" }, "– missing –"), ...options);
-  field.control = el("div", {}, field.input);
-  field.clear = () => (field.input.value = "");
-  field.isEmpty = () => field.input.value === "";
-  field.read = () => field.spec.categories[field.input.value];
 }
 
 /** The file input holds the one file, whether it was chosen, dropped, pasted or recorded. */

@@ -1,0 +1,442 @@
+"""The page of the server in a browser: a row goes in by hand, the model's answer comes out, nothing fails silently."""
+
+import base64
+import contextlib
+import json
+import threading
+from pathlib import Path
+
+import in_browser
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from serving_case import TOKEN, wait_until
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import OneHotEncoder
+
+import ensemblefuse
+from ensemblefuse import (
+    AudioEncoder,
+    DecisionFusionClassifier,
+    DecisionFusionRegressor,
+    ImageEncoder,
+    TextEncoder,
+    TimeSeriesEncoder,
+    explain_row,
+    make_fusion_pipeline,
+    save_model,
+)
+from ensemblefuse.datasets import make_media
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("serving_page"),
+    pytest.mark.skipif(not in_browser.HERE, reason="this machine has no chromium with a chromedriver"),
+]
+
+HOSTILE = '<img src=x onerror="window.hit = 1">'
+LONG = "W" * 70
+MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    return make_media(tmp_path_factory.mktemp("media"), 45)
+
+
+@pytest.fixture(scope="module")
+def model(media, tmp_path_factory):
+    """Four modalities, and classes with names that are markup where they are not taken as text."""
+    modalities = [
+        ("image", ImageEncoder(features="color"), "photo"),
+        ("text", TextEncoder(), "title"),
+        ("audio", AudioEncoder(features="librosa"), "clip"),
+        ("tabular", "passthrough", ["price", "weight"]),
+    ]
+    labels = media.target.map({"circle": HOSTILE, "square": LONG, "triangle": "a triangle"}).to_numpy()
+    with ensemblefuse.config_context(cache=tmp_path_factory.mktemp("cache"), progress=False):
+        fusion = DecisionFusionClassifier(LogisticRegression(max_iter=1000), cv=3)
+        return make_fusion_pipeline(modalities, fusion).fit(media.frame, labels)
+
+
+@pytest.fixture(scope="module")
+def model_file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "shapes.fuse"
+    save_model(model, path)
+    return path
+
+
+@contextlib.contextmanager
+def served(path, **settings):
+    """The address of a server in a thread of this process, ready."""
+    import uvicorn
+
+    from ensemblefuse.serving import ServerSettings, make_app
+
+    app = make_app(path, ServerSettings(**settings))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: app.state.service.state == "ready")
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(model_file):
+    with served(model_file) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with in_browser.started(tmp_path_factory.mktemp("profile"), MICROPHONE) as driver:
+        yield driver
+
+
+class Page:
+    """The page in the browser, as its user sees it."""
+
+    def __init__(self, browser, url, width=1280):
+        self.browser = browser
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for kind in ("browser", "performance"):
+            browser.get_log(kind)
+        browser.get(url)
+        self.wait("!busy")
+
+    def js(self, script, *args):
+        return self.browser.execute_script(f"return {script}", *args)
+
+    def wait(self, condition):
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.browser, 60, 0.05).until(lambda _: self.js(condition), condition)
+
+    def field(self, name):
+        return self.js("fields.find((field) => field.name === arguments[0]).input", name)
+
+    def error_of(self, name):
+        return self.js("fields.find((field) => field.name === arguments[0]).error.innerText", name)
+
+    def text(self, where):
+        return self.js("document.querySelector(arguments[0]).innerText", where)
+
+    def table(self, where):
+        """The rows of a table: heading and value of each."""
+        rows = "[...document.querySelectorAll(arguments[0] + ' tbody tr')]"
+        return dict(self.js(f"{rows}.map((row) => [row.cells[0].innerText, row.cells[1].innerText])", where))
+
+    def fill(self, row):
+        for name, value in row.items():
+            self.field(name).send_keys(str(value))
+
+    def click(self, button):
+        self.js("document.getElementById(arguments[0])", button).click()
+        self.wait("!busy")
+
+    def requests(self):
+        """Method and address of each request since the page was asked for."""
+        entries = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
+        sent = [m["params"]["request"] for m in entries if m["method"] == "Network.requestWillBeSent"]
+        return [(request["method"], request["url"]) for request in sent]
+
+
+@pytest.fixture
+def page(browser, server):
+    return Page(browser, server)
+
+
+@pytest.fixture
+def row(media):
+    return media.frame.iloc[0].to_dict()
+
+
+def percent(p):
+    return "<0.1%" if 0 < p < 0.0005 else ">99.9%" if 0.9995 < p < 1 else f"{100 * p:.1f}%"
+
+
+def signed(value):
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def test_a_row_by_hand_gets_the_answer_of_the_model(page, model, media, row, server):
+    page.fill(row)
+    assert page.text("#empty") == "No field is empty."
+    page.click("predict")
+    proba = model.predict_proba(media.frame.iloc[:1])[0]
+    assert page.text("#said .said") == model.classes_[proba.argmax()]
+    assert page.text("#said .certain") == f"Certainty {percent(proba.max())}"
+    order = np.argsort(-proba)
+    assert list(page.table("#ranking").items()) == [(model.classes_[k], percent(proba[k])) for k in order]
+    assert "Used: image, text, audio, tabular. Nothing was missing." in page.text("#basis")
+    assert page.browser.get_log("browser") == []
+    asked = page.requests()
+    assert [url for method, url in asked if method == "POST"] == [f"{server}predict"]
+    assert [url for _, url in asked if not url.startswith((server, "blob:", "data:"))] == []
+
+
+def test_an_empty_field_is_missing_and_the_score_is_that_of_such_rows(page, model, media, row):
+    page.fill({name: row[name] for name in ("photo", "title")})
+    assert page.text("#empty") == "Empty, so missing: clip, price, weight."
+    page.click("predict")
+    X = media.frame.iloc[:1].assign(clip=None, price=np.nan, weight=np.nan)
+    assert page.text("#said .certain") == f"Certainty {percent(model.predict_proba(X).max())}"
+    scores = model[-1].expected_scores_.loc["image + text"]
+    basis = page.text("#basis")
+    assert "Used: image, text. Missing: audio, tabular." in basis
+    assert f"the {scores['n_rows']:.0f} rows of fit that hold image, text" in basis
+    assert f"{percent(scores['accuracy'])} were answered rightly from these alone" in basis
+    assert f"(log-loss {scores['log_loss']:.3f})" in basis
+
+
+def test_a_corrupt_picture_is_told_at_its_field(page, row, tmp_path):
+    corrupt = tmp_path / "corrupt.png"
+    corrupt.write_bytes(b"no picture")
+    page.fill(row | {"photo": corrupt})
+    page.wait("document.querySelector('.preview').innerText.includes('cannot show or play it')")
+    page.click("predict")
+    assert page.error_of("photo") and not page.error_of("clip")
+    assert page.field("photo").get_attribute("aria-invalid") == "true"
+    assert page.js("document.activeElement === arguments[0]", page.field("photo"))
+    assert page.text("#problem") == "Cannot be read: photo; the reason stands beside the field."
+    assert page.text("#said") == "Nothing is predicted yet."
+    page.field("photo").send_keys(row["photo"])
+    assert not page.error_of("photo")
+    page.click("predict")
+    assert page.text("#said .certain") and not page.text("#problem")
+
+
+def test_what_cannot_be_a_number_is_not_sent(page):
+    page.fill({"price": "12,5", "title": "a red circle"})
+    page.click("predict")
+    assert "“12,5” is no number" in page.error_of("price")
+    assert "POST" not in [method for method, _ in page.requests()]
+
+
+def test_why_shows_the_shares_and_the_parts(page, model, media, row):
+    page.fill({name: row[name] for name in ("photo", "title", "clip")})
+    page.click("predict")
+    page.click("why")
+    X = media.frame.iloc[:1].assign(price=np.nan, weight=np.nan)
+    explained = explain_row(model, X, X.index[0])
+    shares = {name: signed(share) for name, share in explained.shares.items()} | {"tabular": "missing"}
+    said = page.table("#shares table")
+    assert said == {"nothing known": signed(explained.base), **shares, "all together": signed(explained.value)}
+    assert page.text("#parts") == ""
+    page.click("inside")
+    words = explained.parts["text"].effects
+    assert {f"“{word}”" for word in words["token"]} <= set(page.table("#parts table"))
+    assert page.text(".marked") == row["title"]
+    colours = "new Set(document.querySelector('canvas').getContext('2d').getImageData(0, 0, 96, 96).data).size"
+    assert page.js(colours) > 5
+
+
+def test_a_name_that_is_markup_stays_text(page, model, media):
+    page.fill(media.frame[media.target == "circle"].iloc[0][["photo", "title"]].to_dict())
+    page.click("predict")
+    page.click("why")
+    assert HOSTILE in page.table("#ranking") and HOSTILE in page.text("#facts, #shares")
+    assert page.js("window.hit") is None
+    assert page.js("document.querySelectorAll('#result img').length") == 0
+
+
+def test_two_clicks_send_one_request(page):
+    page.fill({"title": "a red circle"})
+    twice = "[0, 1].forEach(() => document.getElementById('predict').click())"
+    assert page.js(f"({twice}, [...document.querySelectorAll('#columns button')].every((button) => button.disabled))")
+    page.wait("!busy")
+    assert [method for method, _ in page.requests()].count("POST") == 1
+
+
+def test_files_are_dropped_and_pasted(page, row):
+    data = base64.b64encode(Path(row["photo"]).read_bytes()).decode()
+    page.js(
+        "(() => { const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));"
+        "const files = new DataTransfer(); files.items.add(new File([bytes], 'a.png', {type: 'image/png'}));"
+        "window.one = files; const zone = document.querySelector('.zone');"
+        "zone.dispatchEvent(new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})); })()",
+        data,
+    )
+    assert page.js("arguments[0].files[0].name", page.field("photo")) == "a.png"
+    page.wait("document.querySelector('.preview img').naturalWidth > 0")
+    page.js("document.querySelector('.preview button').click()")
+    assert page.js("arguments[0].files.length", page.field("photo")) == 0
+    paste = "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: window.one, cancelable: true}))"
+    page.js(paste)
+    assert page.js("arguments[0].files[0].name", page.field("photo")) == "a.png"
+    page.click("predict")
+    assert "Used: image." in page.text("#basis")
+
+
+def test_a_recording_is_sent_as_wav(page):
+    record = page.js("[...document.querySelectorAll('button')].find((b) => b.textContent === 'Record')")
+    record.click()
+    page.wait("document.getElementById('fields').innerText.includes('Stop (1 of')")
+    page.click("predict")
+    assert "still recording" in page.error_of("clip")
+    record.click()
+    page.wait("fields.find((field) => field.name === 'clip').input.files.length")
+    head = page.browser.execute_async_script(
+        "const [input, done] = arguments; input.files[0].slice(0, 44).arrayBuffer().then("
+        "(b) => done([...new Uint8Array(b)]))",
+        page.field("clip"),
+    )
+    assert bytes(head[:4]) == b"RIFF" and bytes(head[8:12]) == b"WAVE"
+    page.wait("document.querySelector('audio').duration > 0.5")
+    page.click("predict")
+    assert "Used: audio." in page.text("#basis")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (413, "The row is larger than the server takes. The server says: too much"),
+        (503, "The server is busy or not ready; try again in 7 s. The server says: too much"),
+        (504, "The server took longer than it allows itself, and gave up. The server says: too much"),
+        (500, "The server answered with status 500, and nothing that this page can show. The server says: too much"),
+    ],
+)
+def test_each_refusal_is_one_clear_line(page, status, said):
+    page.fill({"title": "a red circle"})
+    page.js(
+        '(window.fetch = async () => new Response(\'{"error": "too much"}\', '
+        "{status: arguments[0], headers: {'Retry-After': '7'}}))",
+        status,
+    )
+    page.click("predict")
+    assert page.text("#problem") == said
+    assert page.js("document.getElementById('predict').disabled") is False
+
+
+def test_a_file_beyond_the_limit_is_told_before_it_is_sent(page, tmp_path):
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(page.js("model.limits.max_body") + 1))
+    page.fill({"clip": large})
+    page.click("predict")
+    assert "the server takes 20.0 MB a request" in page.text("#problem")
+
+
+def test_numbers_are_predicted_from_lists_and_categories(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"size": rng.choice(["small", "large"], 40)})
+    X["waves"] = [np.sin(np.arange(32) * rng.uniform(0.1, 1)) for _ in range(40)]
+    X["note"] = X["size"] + " and so on"
+    kinds = {"kind": (OneHotEncoder(handle_unknown="ignore"), ["size"]), "series": (TimeSeriesEncoder(), "waves")}
+    kinds["text"] = (TfidfVectorizer(), "note")  # nothing says that such a column holds texts
+    modalities = [(name, *how) for name, how in kinds.items()]
+    model = make_fusion_pipeline(modalities, DecisionFusionRegressor(Ridge(), cv=3))
+    model.fit(X, rng.normal(size=40) + 3 * (X["size"] == "large"))
+    save_model(model, tmp_path / "numbers.fuse")
+    with served(tmp_path / "numbers.fuse") as url:
+        page = Page(browser, url)
+        page.fill({"size": X["size"][0], "note": X["note"][0], "waves": "[0.1, 0.2"})
+        page.click("predict")
+        assert page.error_of("waves").startswith("This is no JSON")
+        page.field("waves").clear()
+        page.fill({"waves": json.dumps(X["waves"][0].tolist())})
+        page.click("predict")
+        assert page.text("#said") == f"{model.predict(X[:1])[0]:.3f}".replace("-", "−")
+        scores = model[-1].expected_scores_.loc["kind + series + text"]
+        assert f"the error was {scores['rmse']:.3f} (root mean square; R² {scores['r2']:.3f}" in page.text("#basis")
+        page.click("why")
+        assert list(page.table("#shares table")) == ["nothing known", *kinds, "all together"]
+
+
+def test_a_server_that_is_gone_is_told(browser, model_file):
+    with served(model_file) as url:
+        page = Page(browser, url)
+        page.fill({"title": "a red circle"})
+    page.click("predict")
+    assert page.text("#problem") == "The server does not answer, or broke off. Is it still running?"
+
+
+def test_the_token_is_asked_for_and_kept_in_memory_alone(browser, model_file):
+    with served(model_file, token=TOKEN) as url:
+        page = Page(browser, url)
+        assert not page.js("document.getElementById('token-form').hidden") and not page.text("#problem")
+        assert page.js("document.activeElement.id") == "token"
+        page.js("document.getElementById('token')").send_keys("wrong\n")
+        page.wait("!busy && problem.innerText")
+        assert page.text("#problem").startswith("The server does not know this token.")
+        page.js("document.getElementById('token')").send_keys(f"{TOKEN}\n")
+        page.wait("!busy && document.getElementById('token-form').hidden")
+        page.fill({"title": "a red circle"})
+        page.click("predict")
+        assert page.text("#said .certain")
+        assert page.js("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+
+
+@pytest.mark.parametrize("width", [380, 1280])
+def test_nothing_is_wider_than_the_window(browser, server, row, tmp_path, width):
+    page = Page(browser, server, width)
+    photo = tmp_path / f"{'long' * 50}.png"
+    Image.open(row["photo"]).resize((1600, 90)).save(photo)
+    page.fill(row | {"photo": photo, "title": "word" * 60})
+    page.click("predict")
+    page.click("why")
+    page.click("inside")
+    shown, needed = page.js("[document.documentElement.clientWidth, document.documentElement.scrollWidth]")
+    assert needed <= shown <= width  # a scroll bar at the side takes part of the window
+    beyond = "[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)"
+    assert page.js(f"{beyond}.map((e) => e.outerHTML.slice(0, 80))") == []
+
+
+CONTRASTS = """(() => {
+  const pen = Object.assign(document.createElement("canvas"), {width: 1, height: 1}).getContext("2d");
+  const over = (colors) => {
+    pen.clearRect(0, 0, 1, 1);
+    for (const color of colors) { pen.fillStyle = color; pen.fillRect(0, 0, 1, 1); }
+    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const backs = (e) => (e ? [...backs(e.parentElement), getComputedStyle(e).backgroundColor] : []);
+  const seen = [...document.querySelectorAll("body *")].filter((e) =>
+    e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
+  return seen.map((e) => {
+    const behind = backs(e), back = light(over(behind)), ink = light(over([...behind, getComputedStyle(e).color]));
+    return [(Math.max(back, ink) + 0.05) / (Math.min(back, ink) + 0.05), e.outerHTML.slice(0, 60)];
+  });
+})()"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_light_and_dark(browser, server, row, tmp_path, scheme):
+    """WCAG 2.2, success criterion 1.4.3: 4.5 to 1."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    page = Page(browser, server)
+    page.fill({name: row[name] for name in ("photo", "title")})
+    page.click("predict")
+    page.click("why")
+    page.click("inside")
+    page.fill({"price": "dear"})
+    page.js("showErrors([{field: 'price', reason: 'no number'}])")
+    contrasts = page.js(CONTRASTS)
+    assert len(contrasts) > 40
+    assert [(ratio, what) for ratio, what in contrasts if ratio < 4.5] == []
+
+
+def test_every_control_has_a_name_and_a_visible_focus(page, row):
+    from selenium.webdriver import ActionChains, Keys
+
+    page.fill({"photo": row["photo"]})
+    page.js("document.activeElement.blur()")
+    controls = "[...document.querySelectorAll('input, textarea, select, button')].filter((e) => e.checkVisibility())"
+    reached = []
+    for _ in range(len(page.js(controls))):
+        ActionChains(page.browser).send_keys(Keys.TAB).perform()
+        at = page.browser.switch_to.active_element
+        assert at.accessible_name, at.get_attribute("outerHTML")
+        assert page.js("getComputedStyle(arguments[0]).outlineStyle", at) == "solid"
+        reached.append(at.get_attribute("id") or at.text)
+    assert {"field-0", "field-1", "field-2", "predict", "clear", "Remove", "Record"} <= set(reached)
