@@ -38,7 +38,8 @@ pytestmark = [
 
 HOSTILE = '<img src=x onerror="window.hit = 1">'
 LONG = "W" * 70
-MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+FLAGS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+FLAGS += ["--host-resolver-rules=MAP model.test 127.0.0.1"]
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +96,11 @@ def server(model_file):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with in_browser.started(tmp_path_factory.mktemp("profile"), MICROPHONE) as driver:
+    with in_browser.started(tmp_path_factory.mktemp("profile"), FLAGS) as driver:
         yield driver
+
+
+RECORD = "[...document.querySelectorAll('button')].find((button) => button.textContent === 'Record')"
 
 
 class Page:
@@ -268,15 +272,19 @@ def test_files_are_dropped_and_pasted(page, row):
     page.wait("document.querySelector('.preview img').naturalWidth > 0")
     page.js("document.querySelector('.preview button').click()")
     assert page.js("arguments[0].files.length", page.field("photo")) == 0
-    paste = "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: window.one, cancelable: true}))"
-    page.js(paste)
+    paste = "dispatchEvent(new ClipboardEvent('paste', {clipboardData: window.one, bubbles: true, cancelable: true}))"
+    page.js(f"document.body.{paste}")
     assert page.js("arguments[0].files[0].name", page.field("photo")) == "a.png"
     page.click("predict")
     assert "Used: image." in page.text("#basis")
+    page.click("clear")
+    page.js("window.one.setData('text/plain', 'words, and a picture of them')")
+    page.js(f"arguments[0].{paste}", page.field("title"))
+    assert page.text("#empty") == "Every field is empty."  # a field for text takes the text, as browsers do it
 
 
 def test_a_recording_is_sent_as_wav(page):
-    record = page.js("[...document.querySelectorAll('button')].find((b) => b.textContent === 'Record')")
+    record = page.js(RECORD)
     record.click()
     page.wait("document.getElementById('fields').innerText.includes('Stop (1 of')")
     page.click("predict")
@@ -355,6 +363,26 @@ def test_a_server_that_is_gone_is_told(browser, model_file):
         page.fill({"title": "a red circle"})
     page.click("predict")
     assert page.text("#problem") == "The server does not answer, or broke off. Is it still running?"
+
+
+def test_a_microphone_that_may_not_be_used_is_told(page):
+    refused = "Promise.reject(new DOMException('no', 'NotAllowedError'))"
+    page.js(f"(navigator.mediaDevices.getUserMedia = () => {refused})")
+    page.js(RECORD).click()
+    page.wait("!fields.find((field) => field.name === 'clip').error.hidden")
+    assert page.error_of("clip") == "Nothing is recorded: the browser was not allowed to use the microphone."
+
+
+def test_without_https_another_machine_cannot_record_and_is_told_so(browser, model_file):
+    with served(model_file, token=TOKEN) as url:
+        page = Page(browser, url.replace("127.0.0.1", "model.test"))
+        page.js("document.getElementById('token')").send_keys(f"{TOKEN}\n")
+        page.wait("!busy && fields.length")
+        assert "or over https only" in page.text(".zone:has(input[accept='audio/*'])")
+        assert not page.js(RECORD).is_enabled()
+        page.fill({"title": "a red circle"})
+        page.click("predict")
+        assert page.text("#said .certain") and not page.js(RECORD).is_enabled()
 
 
 def test_the_token_is_asked_for_and_kept_in_memory_alone(browser, model_file):

@@ -448,7 +448,7 @@ async function predict() {
   else if (!prediction) throw new Problem("The server answered without a prediction and without saying why.");
 }
 
-/** The server cuts the line at a row that is too large, so this one is told before it is sent. */
+/** A row that is too large is told before it is sent. */
 function checkSize(files) {
   const n = [...files.values()].reduce((sum, file) => sum + file.size, 0);
   const most = model.limits?.max_body;
@@ -739,7 +739,9 @@ function noteChange() {
 
 /** A pasted picture goes to the field in which the focus is, or to the first one for pictures that is empty. */
 function paste(event) {
-  const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
+  // What was copied from a document is text and a picture of it; a field for text takes the text.
+  if (event.target.matches?.("textarea, [type=text]") && event.clipboardData.getData("text/plain")) return;
+  const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
   const pictures = fields.filter((field) => field.spec.type === "image");
   const field =
     pictures.find((one) => one.node.contains(document.activeElement)) ||
