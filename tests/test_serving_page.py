@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 from serving_case import TOKEN, wait_until
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import OneHotEncoder
 
@@ -21,7 +20,9 @@ from ensemblefuse import (
     AudioEncoder,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
+    FunctionEncoder,
     ImageEncoder,
+    PrecomputedEncoder,
     TextEncoder,
     TimeSeriesEncoder,
     explain_row,
@@ -38,6 +39,7 @@ pytestmark = [
 
 HOSTILE = '<img src=x onerror="window.hit = 1">'
 LONG = "W" * 70
+SIZE = "__proto__"  # a name that JavaScript does not take for one of the user's everywhere
 FLAGS = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 FLAGS += ["--host-resolver-rules=MAP model.test 127.0.0.1"]
 
@@ -70,13 +72,13 @@ def model_file(model, tmp_path_factory):
 
 
 @contextlib.contextmanager
-def served(path, **settings):
+def served(model, **settings):
     """The address of a server in a thread of this process, ready."""
     import uvicorn
 
     from ensemblefuse.serving import ServerSettings, make_app
 
-    app = make_app(path, ServerSettings(**settings))
+    app = make_app(model, ServerSettings(**settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -331,28 +333,29 @@ def test_a_file_beyond_the_limit_is_told_before_it_is_sent(page, tmp_path):
     assert "the server takes 20.0 MB a request" in page.text("#problem")
 
 
-def test_numbers_are_predicted_from_lists_and_categories(browser, tmp_path):
+def test_numbers_are_predicted_from_lists_categories_and_other_cells(browser):
     rng = np.random.default_rng(0)
-    X = pd.DataFrame({"size": rng.choice(["small", "large"], 40)})
+    X = pd.DataFrame({SIZE: rng.choice(["small", "large"], 40)})
     X["waves"] = [np.sin(np.arange(32) * rng.uniform(0.1, 1)) for _ in range(40)]
-    X["note"] = X["size"] + " and so on"
-    kinds = {"kind": (OneHotEncoder(handle_unknown="ignore"), ["size"]), "series": (TimeSeriesEncoder(), "waves")}
-    kinds["text"] = (TfidfVectorizer(), "note")  # nothing says that such a column holds texts
-    modalities = [(name, *how) for name, how in kinds.items()]
-    model = make_fusion_pipeline(modalities, DecisionFusionRegressor(Ridge(), cv=3))
-    model.fit(X, rng.normal(size=40) + 3 * (X["size"] == "large"))
-    save_model(model, tmp_path / "numbers.fuse")
-    with served(tmp_path / "numbers.fuse") as url:
+    X["vector"] = list(rng.normal(size=(40, 3)))
+    X["note"] = X[SIZE] + " and so on"
+    kinds = {"kind": (OneHotEncoder(handle_unknown="ignore"), [SIZE]), "series": (TimeSeriesEncoder(), "waves")}
+    kinds["known"] = (PrecomputedEncoder(), "vector")
+    kinds["other"] = (FunctionEncoder(lambda note: [len(note)]), "note")  # nothing says what such a cell is
+    model = make_fusion_pipeline([(name, *how) for name, how in kinds.items()], DecisionFusionRegressor(Ridge(), cv=3))
+    model.fit(X, rng.normal(size=40) + 3 * (X[SIZE] == "large"))
+    with served(model) as url:
         page = Page(browser, url)
-        page.fill({"size": X["size"][0], "note": X["note"][0], "waves": "[0.1, 0.2"})
+        page.fill({SIZE: X[SIZE][0], "note": X["note"][0], "waves": "[0.1, 0.2"})
+        page.fill({"vector": json.dumps(X["vector"][0].tolist())})
         page.click("predict")
         assert page.error_of("waves").startswith("This is no JSON")
         page.field("waves").clear()
         page.fill({"waves": json.dumps(X["waves"][0].tolist())})
         page.click("predict")
         assert page.text("#said") == f"{model.predict(X[:1])[0]:.3f}".replace("-", "−")
-        scores = model[-1].expected_scores_.loc["kind + series + text"]
-        assert f"the error was {scores['rmse']:.3f} (root mean square; R² {scores['r2']:.3f}" in page.text("#basis")
+        scores = model[-1].expected_scores_.loc[" + ".join(kinds)]
+        assert f"the error was {scores['rmse']:.3f} (root mean square; R² {scores['r2']:.3f})" in page.text("#basis")
         page.click("why")
         assert list(page.table("#shares table")) == ["nothing known", *kinds, "all together"]
 

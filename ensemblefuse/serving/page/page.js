@@ -589,7 +589,7 @@ function partName({ effect, ...where }, kind) {
   const { token, column, row, start, end, low_hz: low, high_hz: high } = where;
   if (kind === "text") return `“${token}”`;
   if (kind === "image") return `row ${row + 1}, column ${column + 1}`;
-  if (kind === "columns") return column in asked.row ? `${column} = ${asked.row[column]}` : column;
+  if (kind === "columns") return Object.hasOwn(asked.row, column) ? `${column} = ${asked.row[column]}` : column;
   if (kind === "sound") return `${start.toFixed(2)}–${end.toFixed(2)} s, ${Math.round(low)}–${Math.round(high)} Hz`;
   const places = Object.entries(where).map(([key, value]) => `${key.replaceAll("_", " ")} ${value}`);
   return places.join(", ");
