@@ -330,7 +330,18 @@ def test_a_file_beyond_the_limit_is_told_before_it_is_sent(page, tmp_path):
     large.write_bytes(bytes(page.js("model.limits.max_body") + 1))
     page.fill({"clip": large})
     page.click("predict")
-    assert "the server takes 20.0 MB a request" in page.text("#problem")
+    assert page.error_of("clip") == "The files have 20.0 MB, and the server takes 20.0 MB a request."
+    assert "POST" not in [method for method, _ in page.requests()]
+
+
+def test_a_file_that_changed_on_the_disk_is_told(page, row, tmp_path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(Path(row["photo"]).read_bytes())
+    page.fill({"photo": photo})
+    page.wait("document.querySelector('.preview img').naturalWidth > 0")
+    photo.unlink()
+    page.click("predict")
+    assert "choose it again" in page.error_of("photo")
 
 
 def test_numbers_are_predicted_from_lists_categories_and_other_cells(browser):

@@ -93,7 +93,7 @@ async function ask(path, body) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let response, text;
   try {
-    const signal = AbortSignal.timeout(1000 * ((model?.limits?.timeout || 30) + PATIENCE));
+    const signal = AbortSignal.timeout(1000 * ((model ? model.limits.timeout : 30) + PATIENCE));
     response = await fetch(path, { method: body ? "POST" : "GET", headers, body, signal, cache: "no-store" });
     text = await response.text();
   } catch {
@@ -246,9 +246,9 @@ function mediaField(field) {
     field.input.files = files.files;
     field.input.dispatchEvent(new Event("change", { bubbles: true }));
   };
-  field.read = (files) => {
+  field.read = async (files) => {
     const part = `upload-${files.size}`;
-    files.set(part, field.input.files[0]);
+    files.set(part, await copyOf(field.input.files[0], files));
     return { upload: part };
   };
   field.input.addEventListener("change", () => {
@@ -265,6 +265,18 @@ function mediaField(field) {
     over(event, false);
     take(field, event.dataTransfer.files);
   });
+}
+
+/** A file as it is now, so that what is explained is what was predicted, whatever becomes of it on the disk. */
+async function copyOf(file, others) {
+  const bytes = [file, ...others.values()].reduce((sum, one) => sum + one.size, 0);
+  const most = model.limits.max_body;
+  if (bytes > most) throw new Problem(`The files have ${size(bytes)}, and the server takes ${size(most)} a request.`);
+  try {
+    return new File([await file.arrayBuffer()], file.name, { type: file.type });
+  } catch {
+    throw new Problem("The file was changed, moved or deleted since it was chosen; choose it again.");
+  }
 }
 
 function take(field, files) {
@@ -346,7 +358,7 @@ async function record(field, button) {
   let kept = true;
   const pieces = [];
   const start = Date.now();
-  const most = Math.min(LONGEST_RECORDING, model.limits?.max_seconds || LONGEST_RECORDING);
+  const most = Math.min(LONGEST_RECORDING, model.limits.max_seconds);
   const tick = () => {
     const seconds = (Date.now() - start) / 1000;
     button.textContent = `Stop (${Math.floor(seconds)} of at most ${most} s)`;
@@ -402,7 +414,7 @@ async function wavOf(blob) {
 // ---------------------------------------------------------------------- predict
 
 /** The row as JSON with its files; null if a field cannot be read, which is then told beside it. */
-function readRow() {
+async function readRow() {
   const files = new Map();
   const cells = [];
   let bad = null;
@@ -410,7 +422,7 @@ function readRow() {
     setError(field, "");
     try {
       if (field.recording) throw new Problem("This is still recording; stop it first.");
-      if (!field.isEmpty()) cells.push([field.name, field.read(files)]);
+      if (!field.isEmpty()) cells.push([field.name, await field.read(files)]);
     } catch (error) {
       setError(field, error.message);
       bad = bad || field;
@@ -430,14 +442,11 @@ function bodyOf(name, value, files, others = {}) {
 }
 
 async function predict() {
-  const given = readRow();
+  const before = edits;
+  const given = await readRow();
   if (!given) return showErrors([]);
-  checkSize(given.files);
   forget("Working…");
-  const [before, answer] = [
-    edits,
-    await ask("predict", bodyOf("rows", [given.row], given.files)).finally(() => forget()),
-  ];
+  const answer = await ask("predict", bodyOf("rows", [given.row], given.files)).finally(() => forget());
   const [prediction] = answer.predictions || [];
   if (prediction) {
     asked = { ...given, prediction };
@@ -446,14 +455,6 @@ async function predict() {
   }
   if (answer.errors?.length) showErrors(answer.errors);
   else if (!prediction) throw new Problem("The server answered without a prediction and without saying why.");
-}
-
-/** A row that is too large is told before it is sent. */
-function checkSize(files) {
-  const n = [...files.values()].reduce((sum, file) => sum + file.size, 0);
-  const most = model.limits?.max_body;
-  if (Number.isFinite(most) && n > most)
-    throw new Problem(`The files have ${size(n)} together, and the server takes ${size(most)} a request.`);
 }
 
 /** Each error beside its field; what belongs to no field, and how many there are, in the line above. */
