@@ -61,7 +61,7 @@ class RowPredictor:
         self.wanted = columns_of(self.modalities)
         self.numbers = list(getattr(model.named_steps["encode"], "numeric_columns_", []))
         self._as_fitted = {
-            _column_of(columns): step.on_error
+            _column_of(columns): getattr(step, "on_error", "raise")
             for _, encoder, columns in self.modalities
             for step in steps(encoder)[:1]
             if isinstance(step, BaseEncoder)

@@ -87,7 +87,8 @@ def client_of(model, settings=None, *, token=None):
     app = make_app(model, ServerSettings() if settings is None else settings)
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     with TestClient(app, base_url=LOCAL, headers=headers) as client:
-        wait_until(lambda: client.get("/ready").status_code == 200)
+        wait_until(lambda: app.state.service.state != "loading")
+        assert app.state.service.state == "ready", app.state.service.error
         yield client
 
 
@@ -161,3 +162,24 @@ def start_server(path, *options, token=None, ready=True):
         if process.poll() is None:
             process.kill()
         process.wait(timeout=60)
+
+
+@contextlib.contextmanager
+def start_in_thread(model, settings):
+    """A real server in a thread of this process, so that a test can reach into it; gives its URL and its Service."""
+    import uvicorn
+
+    from ensemblefuse.serving import make_app
+
+    app = make_app(model, settings)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=settings.port, log_config=None, lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: server.started and app.state.service.state != "loading")
+        assert app.state.service.state == "ready", app.state.service.error
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}", app.state.service
+    finally:
+        server.should_exit = True
+        thread.join(60)

@@ -158,7 +158,7 @@ class Service:
 
     def _loaded(self, error: BaseException | None) -> None:
         if error is not None:
-            self.state, self.error = "failed", error
+            self.error, self.state = error, "failed"
             self.on_failure()
             return
         model = self.worker.model

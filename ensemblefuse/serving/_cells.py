@@ -79,7 +79,7 @@ class RowReader:
         is_path = column.name in self.path_columns
         if column.kind == "graph":
             return files.read(value) if _is_file(value) else _graph(value)
-        if column.kind in _FILES or is_path:
+        if column.kind in _FILES or (is_path and column.kind != "number"):  # a number becomes a float
             return self._file(column.kind, value, files)
         return _READERS[column.kind](value)
 

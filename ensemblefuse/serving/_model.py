@@ -217,16 +217,14 @@ def open_model(source: Any, info: ModelInfo, trusted: Sequence[str]) -> ServedMo
 def _path_columns(parts: ModelParts) -> set[str]:
     """Columns that any encoder reads of which strings are paths.
 
-    Of a fusion that encodes for itself, its encoders say which; where they do not, all raw columns count.
+    Of a fusion that encodes for itself, its encoders say which; if it hides them, all raw columns count.
     """
-    in_fusion = any(_reads_paths(part) for _, part in parts_of(parts.fusion))
     own = getattr(parts.core, "encoders_", None) or getattr(parts.core, "encoders", None) or {}
+    hides = not own and any(map(_reads_paths, _inside(parts.fusion)))
     paths = []
     for name, encoder, columns in fitted_modalities(parts.model):
-        inner = own.get(name)
         raw = isinstance(encoder, str) or isinstance(getattr(encoder, "func", 0), type(None))
-        hidden = any(map(_reads_paths, _inside(inner))) if inner is not None else in_fusion and raw
-        if hidden or any(map(_reads_paths, _inside(encoder))):
+        if (hides and raw) or any(map(_reads_paths, [*_inside(encoder), *_inside(own.get(name))])):
             paths.append((name, encoder, columns))
     return set(columns_of(paths))
 
