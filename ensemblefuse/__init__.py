@@ -103,6 +103,7 @@ _PUBLIC = {
     "evaluate_predictions": "evaluation",
     "expected_calibration_error": "evaluation",
     "explain_row": "inspection",
+    "export_encoder_onnx": "export",
     "export_onnx": "export",
     "find_near_duplicates": "inspection",
     "find_similar": "inspection",

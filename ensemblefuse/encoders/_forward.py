@@ -25,10 +25,21 @@ from ensemblefuse.encoders._torch import is_forked, n_threads
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BACKENDS", "PRECISIONS", "BackendError", "Forward", "check_choice", "resolve_precision"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "BackendError",
+    "Forward",
+    "check_choice",
+    "onnx_session",
+    "quiet_translation",
+    "resolve_precision",
+    "run_onnx",
+    "to_onnx",
+]
 
 BACKENDS = ("auto", "torch", "torch.compile", "onnxruntime", "openvino")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 # Rows after which "auto" tries a backend: to translate a network takes as long as some tens or hundreds of rows.
 _TRIED_AFTER = {"onnxruntime": 32, "openvino": 512}
 # What stays in the processor's cache: EfficientNet-Lite0 on 2 threads takes 9 ms an image in fours, 21 in 32s.
@@ -54,7 +65,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
     Parameters
     ----------
-    precision : {"auto", "float32", "bfloat16", "float16"}
+    precision : {"auto", "float32", "bfloat16", "float16", "int8"}
     device : str
         As the user gave it. torch is asked only if there may be a GPU: its import takes seconds.
     """
@@ -254,9 +265,9 @@ class Forward:
             compiled = [torch.compile(network) for network in self.networks]
             return lambda batch: self._run_torch(batch, compiled)
         example = batch[:2] if len(batch) > 1 else batch.repeat(2, *[1] * (batch.ndim - 1))
-        with _quiet():
-            make = {"onnxruntime": _onnxruntime, "openvino": _openvino}[name]
-            return make(_to_onnx(self.networks[0], example))
+        with quiet_translation():
+            make = {"onnxruntime": run_onnx, "openvino": _openvino}[name]
+            return make(to_onnx(self.networks[0], example))
 
 
 class _Exact:
@@ -299,7 +310,8 @@ class _Exact:
 _EXACT = _Exact()
 
 
-def _to_onnx(network: Any, example: torch.Tensor) -> bytes:
+def to_onnx(network: Any, example: torch.Tensor, names: tuple[str, str] = ("x", "y")) -> bytes:
+    """A network as ONNX, for any number of items of the example's shape; `names` of its input and output."""
     import torch
 
     buffer: Any = io.BytesIO()  # which torch takes here, though its types do not say so
@@ -308,14 +320,22 @@ def _to_onnx(network: Any, example: torch.Tensor) -> bytes:
         (example.contiguous(),),
         buffer,
         dynamo=False,
-        input_names=["x"],
-        output_names=["y"],
-        dynamic_axes={"x": {0: "n"}, "y": {0: "n"}},
+        input_names=[names[0]],
+        output_names=[names[1]],
+        dynamic_axes={name: {0: "n"} for name in names},
     )
     return buffer.getvalue()
 
 
-def _onnxruntime(model: bytes) -> Callable[[torch.Tensor], np.ndarray]:
+def run_onnx(model: bytes) -> Callable[[torch.Tensor], np.ndarray]:
+    """A network of one input and one output, as a function in ONNX Runtime."""
+    session = onnx_session(model)
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch.contiguous().numpy()})[0]
+
+
+def onnx_session(model: bytes) -> Any:
+    """A session of ONNX Runtime with as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -323,8 +343,7 @@ def _onnxruntime(model: bytes) -> Callable[[torch.Tensor], np.ndarray]:
     options.inter_op_num_threads = 1
     # Waiting threads would take the processor from those that load.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda batch: session.run(None, {"x": batch.contiguous().numpy()})[0]
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _openvino(model: bytes) -> Callable[[torch.Tensor], np.ndarray]:
@@ -378,7 +397,7 @@ def _seconds(run: Callable[[torch.Tensor], np.ndarray], batch: torch.Tensor) -> 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_translation() -> Iterator[None]:
     """Translators warn of things that a user can do nothing about; whether the vectors are right is measured."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

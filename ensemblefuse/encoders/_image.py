@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,7 @@ from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_fe
 from ensemblefuse.encoders._image_model import find_image_model
 from ensemblefuse.encoders._image_module import ModuleModel, object_token
 from ensemblefuse.encoders._image_network import OUTPUTS, ImageModel, ImageNetwork, Preparation, did_you_mean
+from ensemblefuse.encoders._quantised import Int8Forward
 from ensemblefuse.encoders._torch import resolve_device
 
 if TYPE_CHECKING:
@@ -94,10 +96,11 @@ class ImageEncoder(BaseEncoder):
         from torch's by more than 1e-4 of the largest number in them is not used, so it is not part of the cache key.
         A module of your own stays in torch unless you name a backend: a translation records the way of one batch
         through its code. In the child of a fork all networks do.
-    precision : {"float32", "auto", "bfloat16", "float16"}, default="float32"
+    precision : {"float32", "auto", "bfloat16", "float16", "int8"}, default="float32"
         16 bits run by torch's autocast, and are part of the cache key. If vectors of noise differ from float32's by
         over 2 % of the largest number in them, a warning says so and float32 is used. ``"auto"`` is float16 on CUDA and
-        float32 elsewhere, so that a CPU does not find what a GPU has cached.
+        float32 elsewhere, so that a CPU does not find what a GPU has cached. ``"int8"`` is for transformers on a CPU:
+        ONNX Runtime with weights of 8 bits, part of the cache key; pictures go through the network one by one.
     batch_size : int or "auto", default="auto"
         Pictures that go through the network at once; ``"auto"`` is 32 on a CPU and 128 on a GPU. Where the memory does
         not hold them it is halved, with a warning. Not part of the cache key.
@@ -325,6 +328,13 @@ class ImageEncoder(BaseEncoder):
             raise TypeError(f"ImageEncoder: preprocess must be None or a callable; got {self.preprocess!r}.")
         check_choice("backend", self.backend, BACKENDS, type(self).__name__)
         check_choice("precision", self.precision, PRECISIONS, type(self).__name__)
+        if self.precision == "int8" and not (
+            self.backend in ("auto", "onnxruntime") and self.device in ("auto", "cpu")
+        ):
+            raise ValueError(
+                'ImageEncoder: precision="int8" runs by backend="onnxruntime" on device="cpu" only; got '
+                f"backend={self.backend!r}, device={self.device!r}."
+            )
         if self.device not in ("auto", "cpu"):  # these two always work; asking torch costs seconds of import
             self._devices()
 
@@ -361,14 +371,17 @@ class ImageEncoder(BaseEncoder):
         return out
 
     def _devices(self) -> tuple[str, ...]:
+        if self.precision == "int8":
+            return ("cpu",)
         devices = [self.device] if isinstance(self.device, str) else self.device
         if not isinstance(devices, (list, tuple)) or not devices:
             raise ValueError(f"ImageEncoder: device must be a name or a list of names; got {self.device!r}.")
         return tuple(resolve_device(device, needed_by=type(self).__name__) for device in devices)
 
-    def _forward(self, network: ImageNetwork) -> Forward:
+    def _forward(self, network: ImageNetwork) -> Forward | Int8Forward:
         devices = self._devices()
-        return network.forward(devices, self.backend, resolve_precision(self.precision, devices[0]))
+        token = _file_token(self.recipe()) if self.precision == "int8" else None
+        return network.forward(devices, self.backend, resolve_precision(self.precision, devices[0]), token)
 
     def _network(self, *, fresh: bool = False) -> ImageNetwork:
         model, device = self._model(), self._devices()[0]
@@ -387,6 +400,10 @@ class ImageEncoder(BaseEncoder):
         if self.features is not None:
             return _CPU_BATCH_SIZE
         return sum(_CPU_BATCH_SIZE if device == "cpu" else _GPU_BATCH_SIZE for device in self._devices())
+
+
+def _file_token(recipe: dict[str, Any] | None) -> str | None:
+    return None if recipe is None else json.dumps(recipe, sort_keys=True, default=str)
 
 
 def _is_list_in_array(cell: Any) -> bool:

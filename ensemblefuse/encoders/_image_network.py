@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ensemblefuse.encoders._forward import Forward
+from ensemblefuse.encoders._quantised import Int8Forward
 
 if TYPE_CHECKING:
     import torch
@@ -74,15 +75,22 @@ class ImageNetwork:
         self.module = module
         self.n_dims = n_dims
         self._default = "torch" if is_own else "auto"
-        self._forwards: dict[tuple, Forward] = {}
+        self._forwards: dict[tuple, Forward | Int8Forward] = {}
         self._lock = threading.Lock()
 
-    def forward(self, devices: tuple[str, ...], backend: str, precision: str) -> Forward:
-        """The forward pass in these settings, made once: a translation for another backend takes seconds."""
+    def forward(
+        self, devices: tuple[str, ...], backend: str, precision: str, token: str | None = None
+    ) -> Forward | Int8Forward:
+        """The forward pass in these settings, made once: a translation for another backend takes seconds.
+
+        `token` tells the network from all others, also tomorrow: with 8 bits a file is kept under it.
+        """
         backend = self._default if backend == "auto" else backend
         with self._lock:
             key = devices, backend, precision
-            if key not in self._forwards:
+            if key not in self._forwards and precision == "int8":
+                self._forwards[key] = Int8Forward(self.module, token, needed_by="ImageEncoder")
+            elif key not in self._forwards:
                 self._forwards[key] = Forward(self.module, list(devices), backend=backend, precision=precision)
             return self._forwards[key]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse.encoders._forward import onnx_session, quiet_translation
 from ensemblefuse.encoders._hub import quiet_transformers
+from ensemblefuse.encoders._quantised import int8_onnx, kept
 
 __all__ = ["POOLINGS", "SentenceNetwork"]
 
@@ -26,6 +29,8 @@ class SentenceNetwork:
     pooling : {None, "mean", "cls", "max"}
         None keeps the folder's own.
     device : str
+    token : str or None
+        For weights of 8 bits: digest of the model, under which the quantised file is kept. None is float32.
     name : str
         What the user called the model, for the messages.
     needed_by : str
@@ -44,7 +49,9 @@ class SentenceNetwork:
         If it cannot load the folder, or the model does not take the pooling.
     """
 
-    def __init__(self, folder: Path, *, pooling: str | None, device: str, name: str, needed_by: str):
+    def __init__(
+        self, folder: Path, *, pooling: str | None, device: str, name: str, needed_by: str, token: str | None = None
+    ):
         self._name, self._needed_by = name, needed_by
         self._model = _load(folder, device, name, needed_by)
         if pooling is not None:
@@ -54,6 +61,49 @@ class SentenceNetwork:
         self.limit: int | None = limit if isinstance(limit, int) and self._tokenizer is not None else None
         # A fast tokenizer holds its truncation in itself: two threads would fail with "Already borrowed".
         self._lock = threading.Lock()
+        if token is not None:
+            self._quantise(token)
+
+    def onnx(self) -> bytes:
+        """The network from tokens to vectors, for any number of texts of any length.
+
+        Inputs are what the tokenizer gives, each of shape (n, n_tokens) and of int64; the output ``embedding`` is of
+        shape (n, n_dims).
+
+        Raises
+        ------
+        ValueError
+            If the model has no tokenizer, or puts a prompt before every text.
+        """
+        if self._tokenizer is None or self._model.default_prompt_name is not None:
+            raise ValueError(
+                f"{self._needed_by}: the model {self._name!r} cannot be written as ONNX: it has no tokenizer, or "
+                "puts a prompt before every text."
+            )
+        return _to_onnx(self._model, self._tokenizer)
+
+    def tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
+        """What the network of `onnx` takes for these texts, padded to the longest and cut at `limit`."""
+        with self._lock:
+            encoded = self._tokenizer(texts, padding=True, truncation=True, max_length=self.limit, return_tensors="np")
+        return {name: encoded[name] for name in self._tokenizer.model_input_names if name in encoded}
+
+    def _quantise(self, token: str) -> None:
+        """Let ONNX Runtime run the network, each text alone and without padding; see `Int8Forward`."""
+        import torch
+
+        make = lambda: int8_onnx(self.onnx(), needed_by=self._needed_by)
+        session = onnx_session(kept(make, token))
+        names = [entry.name for entry in session.get_inputs()]
+
+        def forward(features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+            vectors = []
+            for row, there in enumerate(features["attention_mask"].bool()):
+                tokens = {name: features[name][row][there][None].numpy() for name in names}
+                vectors.append(session.run(None, tokens)[0])
+            return {**features, "sentence_embedding": torch.from_numpy(np.concatenate(vectors))}
+
+        self._model.forward = forward
 
     def check_windows(self) -> None:
         """Raise ValueError if the model cannot read a long text in windows."""
@@ -153,6 +203,30 @@ class SentenceNetwork:
             self._model.encode(["a"], show_progress_bar=False)
         except RuntimeError as error:  # a layer that follows was made for another width
             raise ValueError(f"{wrong}: the layers that follow take another width. Pass pooling=None.") from error
+
+
+def _to_onnx(model: Any, tokenizer: Any) -> bytes:
+    import torch
+
+    example = tokenizer(["a", "b c"], padding=True, return_tensors="pt")
+    names = [name for name in tokenizer.model_input_names if name in example]
+
+    class Embedder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = model
+
+        def forward(self, *tokens: torch.Tensor) -> torch.Tensor:
+            return self.body(dict(zip(names, tokens, strict=True)))["sentence_embedding"]
+
+    buffer: Any = io.BytesIO()
+    axes = {**{name: {0: "n", 1: "n_tokens"} for name in names}, "embedding": {0: "n"}}
+    tokens = tuple(example[name].to(model.device) for name in names)
+    with torch.inference_mode(), quiet_translation():
+        torch.onnx.export(
+            Embedder(), tokens, buffer, dynamo=False, input_names=names, output_names=["embedding"], dynamic_axes=axes
+        )
+    return buffer.getvalue()
 
 
 def _load(folder: Path, device: str, name: str, needed_by: str) -> Any:

@@ -241,8 +241,7 @@ def _reduced(g: Graph, fusion: Any, rows: Rows, names: list[str]) -> tuple[Value
         usable = rows.present[part[0]]
         for name in part[1:]:
             usable = usable & rows.present[name]
-        chosen = Rows(*({name: held[name] for name in part} for held in (rows.data, rows.present, rows.widths)))
-        out = where(usable, fuse(g, model, chosen)[0], out)
+        out = where(usable, fuse(g, model, rows)[0], out)
     return out, out.op("ArgMax", axis=1, keepdims=0) if fusion._classify else None
 
 

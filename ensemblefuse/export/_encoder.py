@@ -1,0 +1,164 @@
+"""The network of an encoder as one ONNX file. Floor 4."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse._optional import import_optional
+from ensemblefuse.encoders import ImageEncoder, TextEncoder
+from ensemblefuse.encoders._forward import _SAME, _differ_by, onnx_session, quiet_translation, to_onnx
+from ensemblefuse.encoders._quantised import int8_onnx
+from ensemblefuse.encoders._sentence_network import SentenceNetwork
+from ensemblefuse.encoders._weights import PACKAGED
+from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse.export._export import write_atomically
+
+__all__ = ["export_encoder_onnx"]
+
+_NEEDED_BY = "export_encoder_onnx"
+
+
+def export_encoder_onnx(encoder: Any, path: str | Path) -> Path:
+    """Write the network of an encoder as ONNX: from what is prepared to the embedding, for any number of rows.
+
+    What comes before (decoding and resizing a picture, splitting a text into tokens) is not in the graph; the file's
+    metadata says what it is. Before a file is written ONNX Runtime runs it: of float32 its vectors must be torch's, to
+    1e-4 of the largest number in them.
+
+    Parameters
+    ----------
+    encoder : ImageEncoder or TextEncoder
+        Fitted or not. With ``precision="int8"`` the file has weights of 8 bits, and rows must be run one by one for the
+        encoder's vectors: beside others, or beside padding, a row has another one. Other precisions give float32.
+    path : str or Path
+        A file of this name is replaced, when the whole new one is there.
+
+    Returns
+    -------
+    Path
+        Where the file is.
+
+    Raises
+    ------
+    TypeError
+        If it is another encoder.
+    ValueError
+        If it has no network, or the network has no form in ONNX.
+    PersistenceError
+        If ONNX Runtime gives other vectors than torch; nothing is written.
+    ImportError
+        If onnx or onnxruntime is not installed.
+
+    See Also
+    --------
+    export_onnx
+
+    Notes
+    -----
+    Of an `ImageEncoder`: input ``pixels`` of shape (n, 3, height, width), float32, as ``encoder.load(cell)`` prepares
+    them; the height and width are those of the preparation. Of a `TextEncoder`: what the tokenizer gives
+    (``input_ids``, ``attention_mask`` and, for BERT and its like, ``token_type_ids``), each of shape (n, n_tokens),
+    int64. The output is ``embedding``, of shape (n, n_dims), float32.
+
+    Metadata: ``ensemblefuse`` (the version), ``encoder`` (the class), ``recipe`` (JSON: parameters, preprocessing, and
+    the model with its digest, as in the key of the cache), ``precision`` and, of packaged weights, ``weights`` and
+    ``licence``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import onnxruntime
+    >>> from ensemblefuse import ImageEncoder, export_encoder_onnx
+    >>> encoder = ImageEncoder()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     session = onnxruntime.InferenceSession(export_encoder_onnx(encoder, f"{folder}/image.onnx"))
+    >>> pixels = encoder.load(np.zeros((32, 32, 3), dtype=np.uint8)).numpy()[None]
+    >>> session.run(["embedding"], {"pixels": pixels})[0].shape
+    (1, 1280)
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file to write the network to.")
+    onnx = import_optional("onnx", extra="onnx", needed_by=_NEEDED_BY)
+    import_optional("onnxruntime", extra="onnx", needed_by=_NEEDED_BY)
+    if isinstance(encoder, ImageEncoder):
+        data, inputs, expected = _image(encoder)
+    elif isinstance(encoder, TextEncoder):
+        data, inputs, expected = _text(encoder)
+    else:
+        raise TypeError(f"{_NEEDED_BY} writes the networks of ImageEncoder and TextEncoder; got {encoder!r}.")
+    is_int8 = encoder.precision == "int8"
+    difference = _differ_by(onnx_session(data).run(None, inputs)[0], expected)
+    if not difference <= _SAME:
+        raise PersistenceError(
+            f"{_NEEDED_BY}: ONNX Runtime gives vectors that differ from torch's by {difference:.1e} of the largest "
+            f"number in them, which is over {_SAME:.0e}. Nothing was written."
+        )
+    model = onnx.load_from_string(int8_onnx(data, needed_by=_NEEDED_BY) if is_int8 else data)
+    onnx.helper.set_model_props(model, _notes(encoder, "int8" if is_int8 else "float32"))
+    return write_atomically(path, model.SerializeToString())
+
+
+def _image(encoder: ImageEncoder) -> tuple[bytes, dict[str, Any], np.ndarray]:
+    """The graph, an input for it, and what torch makes of that."""
+    import torch
+
+    if encoder.features is not None:
+        raise ValueError(f"{_NEEDED_BY}: ImageEncoder(features={encoder.features!r}) has no network to write.")
+    plain = ImageEncoder(**{**encoder.get_params(deep=False), "precision": "float32", "device": "cpu"})
+    plain.prepare()
+    network = plain._network().module
+    shape = plain.load(plain.example_cell()).shape
+    noise = np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32)
+    batch = torch.from_numpy(noise)
+    try:
+        with quiet_translation():
+            data = to_onnx(network, batch, ("pixels", "embedding"))
+    except Exception as error:
+        raise _untranslated("ImageEncoder", encoder.model, error) from error
+    with torch.inference_mode():
+        return data, {"pixels": noise}, network(batch).numpy()
+
+
+def _text(encoder: TextEncoder) -> tuple[bytes, dict[str, Any], np.ndarray]:
+    plain = TextEncoder(**{**encoder.get_params(deep=False), "precision": "float32", "device": "cpu"})
+    plain.prepare()
+    network = plain._network()
+    if not isinstance(network, SentenceNetwork):
+        raise ValueError(f"{_NEEDED_BY}: static embeddings ({encoder.model!r}) are a table of words, not a network.")
+    texts = ["a cat sleeps", "shares fell in London, and nobody had expected it"]
+    try:
+        data = network.onnx()
+    except ValueError:
+        raise
+    except Exception as error:
+        raise _untranslated("TextEncoder", encoder.model, error) from error
+    return data, network.tokens(texts), network.encode(texts, 2)
+
+
+def _untranslated(kind: str, model: Any, error: Exception) -> ValueError:
+    first = (str(error).strip().splitlines() or [""])[0]
+    shown = model if isinstance(model, str) else type(model).__name__
+    return ValueError(
+        f"{_NEEDED_BY}: the network of {kind}(model={shown!r}) has no form in ONNX ({type(error).__name__}: {first})."
+    )
+
+
+def _notes(encoder: Any, precision: str) -> dict[str, str]:
+    import ensemblefuse
+
+    notes = {
+        "ensemblefuse": ensemblefuse.__version__,
+        "encoder": type(encoder).__name__,
+        "recipe": json.dumps(encoder.recipe(), default=str),
+        "precision": precision,
+    }
+    name = encoder.model.rpartition("/")[2] if isinstance(encoder.model, str) else ""
+    if name in PACKAGED:
+        notes |= {"weights": f"sha256:{PACKAGED[name].sha256}", "licence": PACKAGED[name].licence}
+    return notes
