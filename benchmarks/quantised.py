@@ -2,13 +2,14 @@
 
 Run: python benchmarks/quantised.py [text] [convolutions]
 
-`text`: TextEncoder in float32 and int8, on one thread. Downstream: of which of 6 modules of scikit-learn a docstring is,
-by logistic regression in 5 folds.
-`convolutions`: EfficientNet-Lite0, which the library does not quantise, by ONNX Runtime's two ways: scales found in each
-batch (dynamic), and scales of 32 crops of scikit-learn's two photos (static, a scale a channel). Downstream: its digits
-as pictures.
+`text`: TextEncoder in float32 and int8, on one thread. Downstream: of which of 6 modules of scikit-learn a docstring
+is, by logistic regression in 5 folds.
+`convolutions`: EfficientNet-Lite0, which the library does not quantise, by ONNX Runtime's two ways: scales found in
+each batch (dynamic), and scales of 32 crops of scikit-learn's two photos (static, a scale a channel). Downstream: its
+digits as pictures.
 """
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -82,10 +83,8 @@ def text():
     near = cosines(vectors["int8"], vectors["float32"])
     print(f"all-MiniLM-L6-v2, {len(texts)} texts: int8 beside float32 (torch)")
     print(f"  cosine: median {np.median(near):.4f}, least {near.min():.4f}")
-    print(
-        f"  bytes {sizes['int8'] / sizes['float32']:.2f}, time of all {spent['int8'] / spent['float32']:.2f}, ", end=""
-    )
-    print(f"time of single texts {alone['int8'] / alone['float32']:.2f}")
+    share = lambda of: of["int8"] / of["float32"]
+    print(f"  bytes {share(sizes):.2f}, time of all {share(spent):.2f}, time of single texts {share(alone):.2f}")
     both = {name: accuracy(vectors[name], y) for name in vectors}
     print(f"  accuracy, {len(set(y))} subjects: float32 {both['float32']:.3f}, int8 {both['int8']:.3f}", flush=True)
 
@@ -117,8 +116,9 @@ def convolutions():
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / f"{name}.onnx" for name in ("float32", "dynamic", "prepared", "static")}
         export_encoder_onnx(encoder, paths["float32"])
-        quantize_dynamic(paths["float32"], paths["dynamic"], weight_type=QuantType.QUInt8)
-        quant_pre_process(paths["float32"], paths["prepared"])
+        with contextlib.redirect_stdout(None):  # shapes that it could not tell
+            quantize_dynamic(paths["float32"], paths["dynamic"], weight_type=QuantType.QUInt8)
+            quant_pre_process(paths["float32"], paths["prepared"])
         quantize_static(paths["prepared"], paths["static"], Crops(encoder), per_channel=True)
         pixels = np.stack([encoder.load(picture).numpy() for picture in pictures])
         vectors, spent = {}, {}

@@ -139,7 +139,7 @@ def test_a_batch_is_split_between_devices(vectors, no_cache):
     ("parameters", "message"),
     [
         ({"backend": "tensorrt"}, r"backend must be one of \['auto', 'torch'.*got 'tensorrt'"),
-        ({"precision": "int8"}, r"precision must be one of \['auto', 'float32'.*got 'int8'"),
+        ({"precision": "int4"}, r"precision must be one of \['auto', 'float32'.*got 'int4'"),
         ({"device": []}, r"device must be a name or a list of names; got \[\]"),
         ({"device": ["cpu", "gpu"]}, "device 'gpu' cannot be used here"),
         ({"backend": "openvino", "precision": "bfloat16"}, 'runs on device="cpu" in precision="float32" only'),
