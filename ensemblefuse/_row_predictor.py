@@ -84,16 +84,19 @@ class RowPredictor:
         return Predicted(reasons, usable, Z, said, proba)
 
     def _read_numbers(self, X: pd.DataFrame, reasons: list) -> tuple[pd.DataFrame, np.ndarray]:
-        """Columns of numbers as numbers; rows in which a cell is none are set apart."""
+        """Columns of numbers as numbers; rows in which a cell is none, or infinite, are set apart."""
         usable, new = np.ones(len(X), dtype=bool), {}
-        for column in self.numbers:
-            if column not in X.columns or pd.api.types.is_numeric_dtype(X[column].dtype):
-                continue
-            cells = X[column]
-            plain = pd.Series([_BOOLEANS.get(cell, cell) for cell in cells.tolist()], cells.index, dtype=object)
-            new[column] = numbers = pd.to_numeric(plain, errors="coerce")
+        for column in [column for column in self.numbers if column in X.columns]:
+            cells = numbers = X[column]
+            if not pd.api.types.is_numeric_dtype(cells.dtype):
+                plain = pd.Series([_BOOLEANS.get(cell, cell) for cell in cells.tolist()], cells.index, dtype=object)
+                new[column] = numbers = pd.to_numeric(plain, errors="coerce")
+            infinite = np.isinf(numbers.to_numpy(dtype=float, na_value=np.nan))
+            if infinite.any():
+                new[column] = numbers = numbers.mask(infinite)
             for i in np.flatnonzero(numbers.isna() & cells.notna()).tolist():
-                self._tell(reasons, i, column, f"{cells.iloc[i]!r} is no number")
+                cell = cells.iloc[i].item() if isinstance(cells.iloc[i], np.generic) else cells.iloc[i]
+                self._tell(reasons, i, column, f"{cell!r} is no {'finite ' if infinite[i] else ''}number")
                 usable[i] &= self.on_error == "missing"
         return X.assign(**new), usable
 

@@ -15,9 +15,11 @@ from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 
 from ensemblefuse._row_predictor import set_on_error
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
-from ensemblefuse.cli._report import CommandError
+from ensemblefuse.cli._report import CommandError, UsageError
 from ensemblefuse.cli._tables import (
     check_column,
+    check_finite,
+    check_not_input,
     check_output,
     columns_of,
     path_columns,
@@ -62,6 +64,10 @@ def read_problem(args: Namespace) -> Problem:
         check_column(table, column, "--drop")
     for column, _ in args.kind:
         check_column(table, column, "--kind")
+        if column in (args.target, args.groups):
+            raise UsageError(f"--kind names the column {column!r}, which is the target or the groups, and no feature.")
+    if args.groups == args.target:
+        raise UsageError(f"--groups and --target name the same column, {args.target!r}.")
     y = read_target(table, args.target, regression=args.regression)
     groups = read_groups(table, args.groups)
     others = {args.target, args.groups, *args.drop}
@@ -70,6 +76,7 @@ def read_problem(args: Namespace) -> Problem:
         raise CommandError(f"{args.table} has no column besides those that the options set apart.")
     modalities = _infer(features, {c: k for c, k in args.kind if c in features.columns}, quiet=args.quiet)
     set_on_error(modalities, args.on_error)
+    check_finite(features[columns_of(modalities)], args.table)
     X = resolve_paths(features[columns_of(modalities)], path_columns(modalities), Path(args.table).parent)
     if not args.quiet:
         print(f"{len(X)} rows, target {args.target!r}: {_summary(y, regression=args.regression)}\n", flush=True)
@@ -111,6 +118,7 @@ def fit(args: Namespace) -> int:
     from ensemblefuse.persistence import save_model
 
     output = check_output(args.output, overwrite=args.overwrite)
+    check_not_input(output, args.table)
     problem = read_problem(args)
     fusion = _fusion(args)
     model = make_fusion_pipeline(problem.modalities, fusion)
@@ -165,6 +173,8 @@ def _own_scores(fusion: Any, y: np.ndarray) -> str:
 def evaluate(args: Namespace) -> int:
     """``ensemblefuse evaluate``."""
     output = check_output(args.csv) if args.csv else None
+    if output is not None:
+        check_not_input(output, args.table)
     problem = read_problem(args)
     models = standard_strategies(problem.modalities, classify=not args.regression)
     with working_cache() as where:

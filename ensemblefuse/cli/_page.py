@@ -16,8 +16,10 @@ from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._report import FAILED, CommandError, UsageError, describe, shown_list
 from ensemblefuse.cli._tables import (
+    as_numbers,
     check_any_column,
     check_column,
+    check_finite,
     check_input,
     check_output,
     columns_of,
@@ -81,7 +83,9 @@ def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
     if args.on_error is not None:
         set_on_error([m for m in modalities if not isinstance(m[1], str)], args.on_error)
     present = [column for column in columns_of(modalities) if column in table.columns]
-    return resolve_paths(table[present], path_columns(modalities), Path(args.table).parent)
+    table = as_numbers(table[present], getattr(model.named_steps["encode"], "numeric_columns_", []), args.table)
+    check_finite(table, args.table)
+    return resolve_paths(table, path_columns(modalities), Path(args.table).parent)
 
 
 def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:

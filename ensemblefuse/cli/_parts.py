@@ -97,7 +97,7 @@ class Parts:
             path = self._piece(len(self._rows))
             temporary = path.with_suffix(".tmp")
             if self.kind == "Parquet":
-                chunk.to_parquet(temporary)
+                self._write_parquet(chunk, temporary)
             else:
                 header = not self._rows
                 chunk.to_csv(temporary, sep=self._separator, header=header, index=_named(chunk), lineterminator="\n")
@@ -105,6 +105,17 @@ class Parts:
             self._rows.append(len(chunk))
             self._bad.append(int((chunk[ERROR] != "").sum()))
             self._write_state()
+
+    def _write_parquet(self, chunk: pd.DataFrame, path: Path) -> None:
+        import pyarrow
+
+        try:
+            chunk.to_parquet(path)
+        except (pyarrow.ArrowException, TypeError, ValueError) as error:
+            reason = str(error.args[-1] if error.args else error).rstrip(".")
+            raise CommandError(
+                f"{self.output} cannot be written as Parquet: {reason}. Leave such columns out, or name a .csv file."
+            ) from error
 
     def finish(self) -> None:
         """Join the pieces and remove them."""

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ensemblefuse.cli._report import CommandError
-from ensemblefuse.cli._tables import check_table_suffix
+from ensemblefuse.cli._tables import check_table_suffix, reader_reason
 
 # What pandas takes for a missing cell in a CSV file; `read_table` reads the tables of `fit` so.
 MISSING = frozenset(
@@ -143,8 +143,7 @@ class _Told:
 
     def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         if isinstance(error, _BAD_FILE):
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise CommandError(f"{self.path} cannot be read as {self.kind}: {reason}.") from error
+            raise CommandError(f"{self.path} cannot be read as {self.kind}: {reader_reason(error)}.") from error
 
 
 def _cells(texts: pd.Series) -> pd.Series:

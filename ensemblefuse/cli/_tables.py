@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
@@ -44,9 +47,35 @@ def check_output(path: str, *, overwrite: bool = True) -> Path:
         raise UsageError(f"{path} is a folder; name a file to write.")
     if place.exists() and not overwrite:
         raise UsageError(f"{path} is there already; pass --overwrite to replace it.")
-    if not os.access(place if place.exists() else place.parent, os.W_OK):
-        raise UsageError(f"{path} cannot be written: permission denied.")
+    if place.exists():
+        if not os.access(place, os.W_OK):
+            raise UsageError(f"{path} cannot be written: permission denied.")
+        return place
+    try:
+        tempfile.TemporaryFile(dir=place.parent).close()  # what permissions say is not all: a file system may be full
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from error
     return place
+
+
+def check_not_input(output: Path, source: str) -> None:
+    """Refuse to write over the table that is read."""
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise UsageError(f"{output} is the table to read; name another file to write.")
+
+
+def reader_reason(error: BaseException) -> str:
+    """Why a table cannot be read, and what to do where that is known.
+
+    Examples
+    --------
+    >>> from ensemblefuse.cli._tables import reader_reason
+    >>> reader_reason(UnicodeDecodeError("utf-8", b"caf\\xe9", 3, 4, "invalid"))
+    'byte 0xe9 at position 3 is no UTF-8; save the table as UTF-8'
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.object[error.start]:#x} at position {error.start} is no UTF-8; save the table as UTF-8"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def read_table(path: str) -> pd.DataFrame:
@@ -54,24 +83,35 @@ def read_table(path: str) -> pd.DataFrame:
     place = check_input(path, "table")
     kind = check_table_suffix(place)
     try:
+        _check_names(place, kind)
         if kind == "Parquet":
             table = pd.read_parquet(place)
         else:
             # One pass over the file: read in chunks, a column could hold texts here and numbers there.
             table = pd.read_csv(place, sep="," if kind == "CSV" else "\t", encoding="utf-8-sig", low_memory=False)
     except (ValueError, OSError, ImportError, pd.errors.ParserError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise CommandError(f"{path} cannot be read as {kind}: {reason}.") from error
+        raise CommandError(f"{path} cannot be read as {kind}: {reader_reason(error)}.") from error
     if not len(table):
         raise CommandError(f"{path} holds no rows.")
     table.columns = [str(column) for column in table.columns]
-    for column in table.columns[table.columns.duplicated()]:
-        raise CommandError(f"{path} has several columns of the name {column!r}.")
     for column in table.columns:
         if pd.api.types.is_string_dtype(table[column].dtype) or table[column].dtype == object:
             cells = table[column].astype(object)
             table[column] = cells.where(cells.notna(), None)
     return table
+
+
+def _check_names(place: Path, kind: str) -> None:
+    """Refuse two columns of one name, of which pandas would rename the second, or read none."""
+    if kind == "Parquet":
+        from pyarrow import parquet
+
+        names = pd.Index(parquet.read_schema(place).names)
+    else:
+        options: dict[str, Any] = {"sep": "," if kind == "CSV" else "\t", "encoding": "utf-8-sig", "dtype": str}
+        names = pd.Index(pd.read_csv(place, header=None, nrows=1, keep_default_na=False, **options).iloc[0])
+    for name in names[names.duplicated() & (names != "")]:
+        raise CommandError(f"{place} has several columns of the name {name!r}.")
 
 
 def check_column(table: pd.DataFrame, column: str, option: str) -> str:
@@ -94,6 +134,12 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
             f"{' (the first row is 0)' if isinstance(table.index, pd.RangeIndex) else ''}. Fill in these cells, or "
             "remove these rows from the table."
         )
+    for row, cell in cells.items():
+        if not isinstance(cell, _LABELS):
+            raise CommandError(
+                f"The target {column!r} holds a {type(cell).__name__} in row {row!r}; a target holds texts, numbers or "
+                "booleans."
+            )
     numeric = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
     if regression and not numeric:
         raise CommandError(
@@ -103,7 +149,42 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
         raise CommandError(f"The target {column!r} holds numbers with decimals, not classes; pass --regression.")
     if not regression and cells.nunique() < 2:
         raise CommandError(f"The target {column!r} holds one class only, {shown_list(cells.head(1))}, in all rows.")
+    if regression:
+        check_finite(table[[column]], f"The target {column!r}")
     return cells.to_numpy(dtype=float) if regression else cells.to_numpy()
+
+
+_LABELS = (str, bool, int, float, np.generic, datetime.date)
+
+
+def check_finite(table: pd.DataFrame, what: str) -> None:
+    """Refuse infinite numbers, of which no estimator can learn."""
+    for column in table.columns:
+        cells = table[column]
+        if pd.api.types.is_float_dtype(cells.dtype):
+            rows = cells.index[np.isinf(cells.to_numpy(dtype=float, na_value=np.nan))]
+            if len(rows):
+                raise CommandError(
+                    f"{what} is infinite in the column {column!r} in {len(rows)} of {len(cells)} rows: "
+                    f"{shown_list(rows)}. Leave these cells empty, or correct them."
+                )
+
+
+def as_numbers(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.DataFrame:
+    """The table with columns that held numbers in fit as numbers; an error names the first cell that is none."""
+    new = {}
+    for column in columns:
+        if column not in table.columns or pd.api.types.is_numeric_dtype(table[column].dtype):
+            continue
+        cells = table[column]
+        new[column] = numbers = pd.to_numeric(cells, errors="coerce")
+        bad = np.flatnonzero(numbers.isna() & cells.notna())
+        if len(bad):
+            raise CommandError(
+                f"{name} holds {cells.iloc[bad[0]]!r} in row {cells.index[bad[0]]!r}, column {column!r}, which held "
+                f"numbers in fit; {len(bad)} of {len(cells)} rows are like that."
+            )
+    return table.assign(**new)
 
 
 # ---------------------------------------------------------------------- modalities of a table

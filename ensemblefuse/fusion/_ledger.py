@@ -56,13 +56,16 @@ def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[
     Raises
     ------
     ValueError
-        If a group is on both sides of a split.
+        If a group is on both sides of a split, or no class has 2 rows.
     """
     cv = 5 if cv is None else cv
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
         if cv < 2:
             raise ValueError(f"cv must be at least 2 folds; got {cv}.")
         most = int(np.max(np.bincount(y))) if classify else len(y)
+        if most < 2:
+            what = f"a class of 2 rows or more; y holds {len(y)} classes of one row" if classify else "2 rows or more"
+            raise ValueError(f"cross-validation needs {what}.")
         if groups is not None:
             most = min(most, len(np.unique(groups)))
         cv = max(2, min(int(cv), most))

@@ -100,11 +100,11 @@ def _signature(manifest: Mapping[str, Any], example: pd.DataFrame | None) -> Any
         name: _type_of_cells(example[name]) if example is not None and name in example.columns else None
         for name in known
     }
-    inputs = [
+    inputs: list[Any] = [
         ColSpec(columns[name] or _type_of_kind(kind["type"]), name, required=False) for name, kind in known.items()
     ]
     classes = manifest.get("classes")
-    outputs = [ColSpec(_type_of_label(classes), "prediction")]
+    outputs: list[Any] = [ColSpec(_type_of_label(classes), "prediction")]
     outputs += [ColSpec("double", f"proba_{label}") for label in classes or ()]
     return ModelSignature(Schema(inputs), Schema(outputs))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,11 @@ def model_card(
     PersistenceError
         If the file cannot be loaded.
 
+    Warns
+    -----
+    UserWarning
+        If rows that are given as new have the labels of the rows of fit in their order; the card says it too.
+
     References
     ----------
     Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
@@ -97,6 +103,12 @@ def model_card(
 
     notes = checked_metadata(metadata)
     facts = CardFacts(model, X, y, groups=groups, trusted=trusted)
+    if facts.looks_trained_on:
+        warnings.warn(
+            "X and y have the labels of the rows that the model was fitted on, in the same order. If they are these "
+            "rows, the scores of the card are too good; leave X and y out.",
+            stacklevel=2,
+        )
     name = title or (facts.path.name if facts.path is not None else type(facts.parts.fusion).__name__)
     card = ModelCard(facts.model, model_diagram=False, template=None)
     card.header = front_matter({**_header(facts), **notes})
