@@ -175,6 +175,19 @@ def test_a_text_network_is_not_loaded_to_load_a_model(tmp_path):
     assert {"torch", "sentence-transformers"} <= set(versions)
 
 
+@pytest.mark.slow
+def test_a_text_network_and_numbers_predict_where_pictures_and_sounds_have_no_package(tmp_path):
+    """Nothing comes from the cache there: the texts are encoded."""
+    X = {"title": ["a cat", "a dog", None] * 4, "price": np.arange(12.0)}
+    modalities = [("text", TextEncoder(), "title"), ("tabular", StandardScaler(), ["price"])]
+    model = make_fusion_pipeline(modalities, DecisionFusionClassifier(LR, cv=2)).fit(X, [0, 1, 0] * 4)
+    path = save_model(model, tmp_path / "model.fuse", example={"title": ["a cat"], "price": [1.0]})
+    blocked = "librosa,torchvision,timm,ctranslate2,soundfile"
+    found = load_elsewhere({"m": path}, tmp_path, table=pd.DataFrame(X), blocked=blocked, verify="rows")
+    assert "torch" in found["modules"] and not set(blocked.split(",")) & set(found["modules"])
+    assert_allclose(found["out"]["m"], model.predict_proba(X), rtol=0, atol=1e-4)
+
+
 # ---------------------------------------------------------------------- weights in the file
 
 
