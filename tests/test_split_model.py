@@ -38,6 +38,7 @@ from ensemblefuse import (
     load_model,
     make_fusion_pipeline,
     save_model,
+    shap_by_modality,
     split_model,
 )
 from ensemblefuse.cli import main
@@ -163,6 +164,8 @@ def test_without_its_joint_member_a_model_says_what_it_says_where_that_member_ta
     assert np.abs(no_joint - model.predict_proba(X)).max() > 0.01
     assert_allclose(parts.fusion.predict_proba(send(parts, X)), no_joint, atol=1e-6)
     assert "joint" not in parts.fusion[-1].estimators_
+    with pytest.raises(TypeError, match="'text': 'SentPredictions is neither linear nor trees'"):
+        shap_by_modality(parts.fusion, send(parts, X))
     alone = "text"  # a pattern in which the joint member never takes part has the score that it had
     before, after = model[-1].expected_scores_, parts.fusion[-1].expected_scores_
     assert before.loc[alone].tolist() == after.loc[alone].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -122,7 +123,7 @@ def forget(
     if paths and ids is None:
         raise ValueError("models are asked by the ids that save_model was given; pass ids=, one a row.")
     asked, seen = _ask(paths, names, sample_key)
-    keys, unread = _keys(frame, [inspect_model(path) for path in paths if _is_readable(path)])
+    keys, unread = _keys(frame, _manifests(paths))
     found = get_cache() if cache is None else cache
     erased = found.forget_keys(set().union(*keys)) if found is not None and keys else {}
     if found is not None:
@@ -173,12 +174,12 @@ def _ask(paths: list[Path], names: list[Any], key: bytes | None) -> tuple[pd.Dat
     return pd.DataFrame(rows, columns=["n_seen", "reason"], index=index).astype({"n_seen": "Int64"}), seen
 
 
-def _is_readable(path: Path) -> bool:
-    try:
-        inspect_model(path)
-    except PersistenceError:
-        return False
-    return True
+def _manifests(paths: list[Path]) -> list[dict[str, Any]]:
+    found = []
+    for path in paths:
+        with contextlib.suppress(PersistenceError):  # such a file cannot tell, as the report says
+            found.append(inspect_model(path))
+    return found
 
 
 def _keys(frame: pd.DataFrame, manifests: list[dict[str, Any]]) -> tuple[list[set[bytes]], list[list[str]]]:

@@ -196,6 +196,8 @@ def _candidates(parts: ModelParts, Z: Any) -> list[_Candidate]:
         )
     blocks, found = core._read(Z, reset=False), []
     for name, block in zip(core.member_names_, core.member_blocks_, strict=True):
+        if name not in core.estimators_:
+            continue  # the joint member of a model that was split: no row has it
         names = core._joint_blocks() if core._is_joint(block) else [block]
         if core._is_joint(block):
             data, rows = blocks.side_by_side(names), core._joint_rows(blocks)
