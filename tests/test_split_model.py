@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from serving_case import client_of
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -242,6 +243,24 @@ def test_the_command_predicts_from_a_file_of_vectors(tmp_path, capsys):
     assert_allclose(said[columns], model.predict_proba(X), atol=1e-6)
     with pytest.raises(ValueError, match="EdgePart predicts nothing; leave it out"):
         save_model(parts.edge["text"], tmp_path / "edge.fuse", example=X[:2])
+
+
+def test_the_fusion_part_is_served_and_takes_what_has_arrived(tmp_path):
+    model = fitted(decision())
+    X = table(12, seed=1)[0]
+    for how in ("embeddings", "probabilities"):
+        parts = split_model(model, send=how)
+        sent = send(parts, X)
+        rows = [
+            {name: cell.tolist() for name, cell in row.items() if cell is not None} for row in sent.to_dict("records")
+        ]
+        assert any(len(row) < 3 for row in rows)
+        with client_of(save_model(parts.fusion, tmp_path / f"{how}.fuse", example=sent[:3])) as client:
+            said = client.post("/predict", json={"rows": rows}).json()["predictions"]
+            wrong = client.post("/predict", json={"rows": [{**rows[1], "sound": [1.0]}]})
+        for answer, proba in zip(said, model.predict_proba(X), strict=True):
+            assert_allclose([answer["probabilities"][label] for label in model.classes_], proba, atol=1e-6)
+        assert "1 numbers, where the embeddings of fit have 3" in wrong.text
 
 
 def test_a_vector_of_another_length_is_refused_by_name():
