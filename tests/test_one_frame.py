@@ -9,9 +9,10 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from ensemblefuse import (
     DecisionFusionClassifier,
@@ -21,6 +22,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
 )
 from ensemblefuse import compose as compose_module
+from ensemblefuse.fusion._members import member_scores
 
 N = 40
 
@@ -213,3 +215,26 @@ def test_a_fusion_fitted_on_an_array_warns_of_names_each_time():
     for _ in range(2):
         with pytest.warns(UserWarning, match="X has feature names, but DecisionFusionClassifier was fitted without"):
             model.predict(frame)
+
+
+# ---------------------------------------------------------------------- members that are pipelines
+
+
+@pytest.mark.parametrize("method", ["decision_function", "predict_proba", "predict"])
+@pytest.mark.parametrize("n", [0, 1, N], ids=["none", "one", "all"])
+def test_the_steps_of_a_member_give_what_its_pipeline_gives(method, n):
+    X, y = table()
+    raw, codes = X["title"].fillna(""), (y == "yes").astype(int)
+    last = {"decision_function": LinearSVC(), "predict_proba": LogisticRegression(), "predict": Ridge()}[method]
+    model = make_pipeline(make_pipeline(TfidfVectorizer(), "passthrough", None), StandardScaler(with_mean=False), last)
+    model.fit(raw, codes)
+    n_classes = 0 if method == "predict" else 2
+    found = member_scores(model, np.arange(2), raw.iloc[:n], n_classes)
+    assert found.shape == ((n, 2) if n_classes else (n,))
+    if n:
+        told = getattr(model, method)(raw.iloc[:n])
+        wanted = {
+            "decision_function": lambda: np.column_stack([-told / 2, told / 2]),
+            "predict_proba": lambda: np.log(told),
+        }
+        np.testing.assert_array_equal(found, wanted.get(method, lambda: told)())

@@ -243,8 +243,10 @@ def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, b
     """
     if not len(X):
         return np.empty((0, n_classes) if n_classes else 0)
+    n_samples = len(X)
+    estimator, X = _last_step(estimator, X)
     if not n_classes:
-        return np.asarray(estimator.predict(X), dtype=float).reshape(len(X))
+        return np.asarray(estimator.predict(X), dtype=float).reshape(n_samples)
     # Estimators were fitted on codes 0..len(classes) - 1 of the classes that their rows held.
     known = np.asarray(getattr(estimator, "classes_", np.arange(len(classes)))).astype(int)
     if gives_probabilities(estimator) and not (by_value and hasattr(estimator, "decision_function")):
@@ -289,6 +291,15 @@ def ask_member(
         scores = [member_scores(e, c, rows, n_classes, by_value) for e, c in zip(estimators, classes, strict=True)]
     mean = scores[0] if len(scores) == 1 else np.mean(scores, axis=0)
     return softmax(mean / temperature) if n_classes else mean
+
+
+def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """The last step of a pipeline, and X as it gets it: a Pipeline looks for metadata first, which here is none."""
+    while type(estimator) is Pipeline:
+        for _, step in estimator.steps[:-1]:
+            X = X if step is None or isinstance(step, str) else step.transform(X)
+        estimator = estimator.steps[-1][1]
+    return estimator, X
 
 
 def _decision_values(estimator: Any, X: Any, known: np.ndarray) -> np.ndarray:
