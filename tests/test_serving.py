@@ -138,6 +138,13 @@ def test_explanations_are_those_of_explain_row(client, loaded):
     assert [e["column"] for e in told["parts"]["tabular"]["effects"]] == ["size", "weight"]
 
 
+def test_a_modality_that_the_row_lacks_is_not_explained_inside(client):
+    for within in (True, ["image", "text"]):
+        told = client.post("/explain", json={"row": case.row("red", photo=None), "within": within}).json()
+        assert told["parts"]["image"] == {"reason": "the row lacks it"} and told["shares"]["image"] == 0
+        assert told["parts"]["text"]["effects"] and ("tabular" in told["parts"]) == (within is True)
+
+
 @pytest.mark.parametrize(
     "changes, field, reason",
     [

@@ -1,5 +1,6 @@
 """Bodies that are too large, too deep or no JSON; queues that are full; answers that come too late."""
 
+import gc
 import json
 import logging
 import threading
@@ -234,6 +235,20 @@ def test_an_answer_that_takes_too_long_and_the_rows_that_nobody_waits_for(path, 
         gate.open.set()
         case.wait_until(lambda: client.app.state.service.worker.n_waiting() == 0)
         assert gate.batches == [1]  # the second was never begun with
+
+
+def test_what_the_model_raises_when_nobody_waits_is_not_printed(path, gate, monkeypatch, caplog):
+    def explain(*args):
+        gate.begun.set()
+        assert gate.open.wait(60)
+        raise KeyError("a private cell")
+
+    monkeypatch.setattr(ServedModel, "explain", explain)
+    with case.client_of(path, ServerSettings(timeout=0.3)) as client:
+        assert client.post("/explain", json={"row": case.row()}).status_code == 504
+        gate.open.set()
+    gc.collect()
+    assert "private" not in caplog.text
 
 
 def test_before_the_model_is_loaded_only_the_process_is_alive(path, monkeypatch):

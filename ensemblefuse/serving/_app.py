@@ -302,6 +302,7 @@ class Service:
         finally:
             job.abandoned = True
             gone.cancel()
+            job.future.cancel()  # or asyncio would print what the model raises when nobody waits any more
 
 
 async def _disconnected(request: Any) -> None:

@@ -159,6 +159,7 @@ class ServedModel:
             If a cell cannot be encoded, or `within` or `target` name what the model has not.
         """
         wanted = self._within(within)
+        asked = wanted if isinstance(wanted, list) else self.parts.names if wanted else []
         label = self._target(target)
         try:
             with warnings.catch_warnings():
@@ -175,7 +176,10 @@ class ServedModel:
             "base": plain(told.base),
             "scale": "prediction" if self.labels is None else "log-odds",
             "shares": {str(name): plain(float(share)) for name, share in told.shares.items()},
-            "parts": _parts(told),
+            "parts": {
+                **_parts(told),
+                **{name: {"reason": "the row lacks it"} for name in told.missing if name in asked},
+            },
         }
 
     def _within(self, within: Any) -> bool | list[str]:

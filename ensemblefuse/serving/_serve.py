@@ -48,7 +48,7 @@ def serve(model: Any, settings: ServerSettings | None = None) -> None:
     settings = ServerSettings() if settings is None else settings
     app = make_app(model, settings)
     service: Service = app.state.service
-    with _bound(settings) as listening:
+    with _bound(settings) as listening, warnings.catch_warnings():
         config = uvicorn.Config(
             app,
             access_log=False,
