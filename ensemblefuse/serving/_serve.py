@@ -62,9 +62,6 @@ def serve(model: Any, settings: ServerSettings | None = None) -> None:
         server = _server(uvicorn, config, service)
         _log_to_stderr()
         warnings.simplefilter("ignore")  # they may quote cells
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(f"serving {service.info.name} on http://{shown}:{port}", file=sys.stderr, flush=True)
         server.run(sockets=[listening])
     if service.error is not None:
         raise service.error
@@ -76,6 +73,13 @@ def _server(uvicorn: Any, config: Any, service: Service) -> Any:
     class Server(uvicorn.Server):
         should_exit: bool
         force_exit: bool
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            for listening in sockets or ():  # told when signals are heeded already
+                host, port = listening.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                print(f"serving {service.info.name} on http://{shown}:{port}", file=sys.stderr, flush=True)
 
         def handle_exit(self, sig: int, frame: Any) -> None:
             service.drain()
