@@ -81,6 +81,16 @@ def test_after_some_rows_auto_takes_the_fastest(name, slow_torch, monkeypatch):
     assert backends == ["torch", "torch", name, name]
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_server_tries_backends_before_there_are_requests(name, slow_torch, monkeypatch):
+    needs(name)
+    monkeypatch.setattr(_forward, "_TRIED_AFTER", {name: 1000})
+    forward = Forward(network(), ["cpu"])
+    with _forward.backends_at_once():
+        forward(batch())
+    assert forward.backend == name
+
+
 def test_auto_stays_with_torch_where_it_is_the_fastest(monkeypatch):
     needs("onnxruntime")
     monkeypatch.setattr(_forward, "_TRIED_AFTER", {"onnxruntime": 0})

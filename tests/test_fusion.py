@@ -10,7 +10,7 @@ from conftest import make_blocks
 from numpy.testing import assert_allclose
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
+from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier, StackingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Perceptron, Ridge
 from sklearn.metrics import log_loss
@@ -550,6 +550,13 @@ def test_an_estimator_of_the_wrong_kind_is_refused_by_name(blocks, fusion, messa
     X, y = blocks
     with pytest.raises((ValueError, TypeError), match=message):
         fusion.fit(X, np.arange(len(y)) if "Regressor" in type(fusion).__name__ else y)
+
+
+@pytest.mark.parametrize("fusion", [FeatureFusionClassifier, DecisionFusionClassifier])
+def test_an_estimator_that_predicts_only_once_it_is_fitted_is_taken(blocks, fusion):
+    X, y = blocks
+    stacking = StackingClassifier([("lr", LogisticRegression()), ("knn", KNeighborsClassifier())], cv=2)
+    assert fusion(stacking).fit(X, y).score(X, y) > 0.9
 
 
 @pytest.mark.parametrize("name", ["text", "joint"])

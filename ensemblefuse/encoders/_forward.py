@@ -30,6 +30,7 @@ __all__ = [
     "PRECISIONS",
     "BackendError",
     "Forward",
+    "backends_at_once",
     "check_choice",
     "onnx_session",
     "quiet_translation",
@@ -47,6 +48,20 @@ _TORCH_CHUNK = 4
 # Of the largest number in an embedding: what another backend may differ by, and the error of 16 bits.
 _SAME = 1e-4
 _CLOSE = 0.02
+
+
+_at_once = False
+
+
+@contextlib.contextmanager
+def backends_at_once() -> Iterator[None]:
+    """Within, ``backend="auto"`` tries every backend on the first batch. A server does it before there are requests."""
+    global _at_once
+    _at_once = True
+    try:
+        yield
+    finally:
+        _at_once = False
 
 
 class BackendError(ValueError):
@@ -223,7 +238,7 @@ class Forward:
         """Change to a backend that is worth it by now, if it is faster and gives the same vectors."""
         if self._shape not in (None, tuple(batch.shape[1:])):  # the backend at hand takes no such items
             return
-        for name in [name for name in self._untried if self._n_rows >= _TRIED_AFTER[name]]:
+        for name in [name for name in self._untried if _at_once or self._n_rows >= _TRIED_AFTER[name]]:
             self._untried.remove(name)
             if importlib.util.find_spec(name) is None:
                 continue

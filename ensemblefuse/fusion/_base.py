@@ -231,9 +231,9 @@ def takes_nan(estimator: Any) -> bool:
 
 def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bool) -> None:
     """Refuse what is no estimator, or one of the other kind."""
-    known = hasattr(estimator, "fit") and hasattr(estimator, "get_params")
-    known = known and any(hasattr(estimator, method) for method in ("predict", "predict_proba"))
-    if isinstance(estimator, type) or not known:
+    known = hasattr(estimator, "fit") and hasattr(estimator, "get_params") and not isinstance(estimator, type)
+    # By kind, too: StackingClassifier and the like have no method to predict before fit.
+    if not known or not (_is_kind(estimator) or hasattr(estimator, "predict") or hasattr(estimator, "predict_proba")):
         raise TypeError(
             f"{type(fusion).__name__}: the estimator of {name!r} must be an estimator object such as "
             f"{'LogisticRegression()' if classify else 'Ridge()'}; got {estimator!r}."
@@ -252,6 +252,10 @@ def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bo
             f"{type(fusion).__name__}: the estimator of {name!r} has decision_function_shape='ovo', which gives one "
             "value a pair of classes; use 'ovr', or OneVsRestClassifier(SVC())."
         )
+
+
+def _is_kind(estimator: Any) -> bool:
+    return is_classifier(estimator) or is_regressor(estimator)
 
 
 def warn_unweighted(fusion: Any, members: list[str]) -> None:

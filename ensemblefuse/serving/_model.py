@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from ensemblefuse._row_predictor import RowPredictor, columns_of, fitted_modalities
 from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.encoders._forward import backends_at_once
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.exceptions import EncodingError, PersistenceError
 from ensemblefuse.inspection import PartExplanation, RowExplanation, explain_row
@@ -67,12 +68,15 @@ class ServedModel:
             info.expected = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
 
     def warm_up(self) -> None:
-        """Load all networks, and predict the example where there is one, so that no request waits for that."""
+        """Load all networks, and predict the example where there is one, so that no request waits for that.
+
+        The same goes for the trial of backends: to translate a network takes seconds.
+        """
         for _, part in parts_of(self.parts.model):
             if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
                 part.prepare()
         if self.example is not None:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), backends_at_once():
                 warnings.simplefilter("ignore")
                 self.parts.model.predict(self.example.head(2))
 
