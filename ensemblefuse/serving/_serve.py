@@ -72,7 +72,6 @@ def _server(uvicorn: Any, config: Any, service: Service) -> Any:
 
     class Server(uvicorn.Server):
         should_exit: bool
-        force_exit: bool
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
@@ -84,9 +83,9 @@ def _server(uvicorn: Any, config: Any, service: Service) -> Any:
         def handle_exit(self, sig: int, frame: Any) -> None:
             service.drain()
             # Not kept, or uvicorn would raise the signal again and the exit code would tell of it.
-            if self.should_exit and sig == signal.SIGINT:
-                self.force_exit = True
             self.should_exit = True
+            for another in (signal.SIGTERM, signal.SIGINT):  # ends it at once, whoever is still connected
+                signal.signal(another, signal.SIG_DFL)
 
     server = Server(config)
 
