@@ -165,9 +165,9 @@ def made_true(body):
     for row in fields["rows"] if "rows" in fields else [fields["row"]]:
         photo = row.get("photo")
         if photo is not None:
-            several = [file(item) for item in photo] if isinstance(photo, list) else [file(photo)]
-            row["photo"] = several if "rows" in fields else several[0]  # one picture can be explained inside
-            uploads = {name: file for name, file in uploads.items() if "rows" in fields or name == "part 0"}
+            if isinstance(photo, list) and "row" in fields:  # one picture can be explained inside
+                photo = photo[0]
+            row["photo"] = [file(item) for item in photo] if isinstance(photo, list) else file(photo)
         if row.get("vector") is not None:
             row["vector"] = VECTOR
         if isinstance(curve := row.get("curve"), list) and isinstance(curve[0], list):
