@@ -224,6 +224,23 @@ def test_pixels_are_counted_before_a_picture_is_decoded(monkeypatch):
     assert "100 x 100" in read("video", large, settings=settings)[1]
 
 
+def test_a_request_may_have_four_of_the_largest_cells():
+    columns = {name: Column(name, kind, (name,)) for name, kind in (("photo", "image"), ("clip", "audio"))}
+    reader = RowReader(columns, ServerSettings(max_pixels=400, max_seconds=1))
+    cells = {"photo": case.in_base64(case.picture("red", size=(20, 20))), "clip": case.in_base64(sound(0.9))}
+    rows, faults = reader.read([cells] * 6, FileReader(None, None, 1000))
+    assert [row is not None for row in rows] == [True] * 4 + [False] * 2
+    assert [(fault.row, fault.field) for fault in faults] == [(4, "photo"), (4, "clip"), (5, "photo"), (5, "clip")]
+    assert faults[0].reason == "with it the request would have more than 1600 pixels; send it in another one"
+
+
+def test_a_sound_of_many_channels_counts_as_longer():
+    settings, buffer = ServerSettings(max_seconds=1), io.BytesIO()
+    soundfile.write(buffer, np.zeros((48_000, 8), dtype=np.float32), 96_000, format="FLAC")
+    reason = read("audio", case.in_base64(buffer.getvalue()), settings=settings)[1]
+    assert "a sound of 0 seconds, as much as 4 of stereo at 48 kHz; at most 1 are taken" in reason
+
+
 def test_seconds_of_a_sound_are_told_by_its_header():
     settings = ServerSettings(max_seconds=1)
     assert read("audio", case.in_base64(sound(0.9)), settings=settings)[1] == ""

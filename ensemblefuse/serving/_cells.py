@@ -22,6 +22,8 @@ __all__ = ["RowReader"]
 _FILES = ("image", "audio", "video")
 _ARRAYS_OF_A_GRAPH = ("x", "edge_index", "edge_weight", "edge_attr")
 _MOST_FAULTS = 100
+# Pixels and seconds that a request may have, in cells of the largest size: a decoder cannot be stopped in time.
+_CELLS_IN_A_REQUEST = 4
 
 
 class RowReader:
@@ -78,7 +80,7 @@ class RowReader:
     def _cell(self, column: Column, value: Any, files: FileReader) -> Any:
         is_path = column.name in self.path_columns
         if column.kind == "graph":
-            return files.read(value) if _is_file(value) else _graph(value)
+            return self._file("image", value, files) if _is_file(value) else _graph(value)
         if column.kind in _FILES or (is_path and column.kind != "number"):  # a number becomes a float
             return self._file(column.kind, value, files)
         return _READERS[column.kind](value)
@@ -91,15 +93,24 @@ class RowReader:
         if several and not value:
             raise CellError("an empty list; use null where there is no file")
         contents = [files.read(item) for item in value] if several else [files.read(value)]
+        pixels = seconds = 0.0
         if kind == "image" or several:  # a list of pictures is a video too
-            left = self.settings.max_pixels
             for content in contents:
-                left -= check_picture(content, left)
+                pixels += check_picture(content, self.settings.max_pixels - int(pixels))
         elif kind == "audio":
-            check_sound(contents[0], self.settings.max_seconds)
+            seconds = check_sound(contents[0], self.settings.max_seconds)
         elif kind == "video":
-            check_video(contents[0], self.settings.max_seconds, self.settings.max_pixels)
+            seconds, pixels = check_video(contents[0], self.settings.max_seconds, self.settings.max_pixels)
+        self._count(files, pixels, seconds)
         return contents if several else contents[0]
+
+    def _count(self, files: FileReader, pixels: float, seconds: float) -> None:
+        """Refuse a cell with which the request would ask for too much."""
+        for name, new in (("pixels", pixels), ("seconds", seconds)):
+            most = _CELLS_IN_A_REQUEST * getattr(self.settings, f"max_{name}")
+            if getattr(files, name) + new > most:
+                raise CellError(f"with it the request would have more than {most:.0f} {name}; send it in another one")
+            setattr(files, name, getattr(files, name) + new)
 
 
 def short_name(name: str) -> str:

@@ -22,6 +22,7 @@ __all__ = ["FileReader", "check_picture", "check_sound", "check_video", "wanted_
 
 _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's
 _MICROSECONDS = 1_000_000
+_STEREO = 2 * 48_000  # numbers in a second of an ordinary sound
 
 
 class FileReader:
@@ -40,11 +41,14 @@ class FileReader:
     ----------
     used : set of str
         Uploads that a cell has named.
+    pixels, seconds : float
+        Of the pictures, and of the sounds and videos, that were read so far.
     """
 
     def __init__(self, uploads: Mapping[str, bytes] | None, folder: Path | None, max_bytes: int):
         self.uploads, self.folder, self.max_bytes = uploads, folder, max_bytes
         self.used: set[str] = set()
+        self.pixels = self.seconds = 0.0
         self._by_path: dict[str, bytes] = {}
 
     def read(self, cell: Any) -> bytes:
@@ -144,24 +148,38 @@ def check_picture(content: bytes, max_pixels: int) -> int:
     return width * height
 
 
-def check_sound(content: bytes, max_seconds: float) -> None:
-    """Refuse what is no sound file, or longer than `max_seconds` by its header."""
+def check_sound(content: bytes, max_seconds: float) -> float:
+    """Seconds of a sound by its header; one of more numbers than 48 kHz in stereo has counts as longer.
+
+    Raises
+    ------
+    CellError
+        If it is no sound, or has more than `max_seconds`.
+    """
     try:
         with open_sound(content, whole=False) as file:
-            frames, rate = file.frames, file.samplerate
+            frames, rate, channels = file.frames, file.samplerate, file.channels
     except (ValueError, OSError, RuntimeError) as error:
         raise CellError(_said(error, "no sound that can be read")) from error
     if frames == _UNKNOWN_LENGTH:
         raise CellError(f"its header does not say how long it is; at most {max_seconds:g} seconds are taken")
-    if frames > max_seconds * rate:
-        raise CellError(f"a sound of {frames / rate:.0f} seconds; at most {max_seconds:g} are taken")
+    seconds = max(frames / rate, frames * channels / _STEREO)
+    if seconds > max_seconds:
+        much = f", as much as {seconds:.0f} of stereo at 48 kHz" if seconds > frames / rate else ""
+        raise CellError(f"a sound of {frames / rate:.0f} seconds{much}; at most {max_seconds:g} are taken")
+    return seconds
 
 
-def check_video(content: bytes, max_seconds: float, max_pixels: int) -> None:
-    """Refuse what is no video, longer than `max_seconds`, or of frames of more than `max_pixels`, by its header."""
+def check_video(content: bytes, max_seconds: float, max_pixels: int) -> tuple[float, float]:
+    """Seconds of a video by its header, and pixels of an animation's frame.
+
+    Raises
+    ------
+    CellError
+        If it is no video, is longer than `max_seconds`, or has frames of more than `max_pixels`.
+    """
     if _is_animation(io.BytesIO(content)):
-        check_picture(content, max_pixels)
-        return
+        return 0.0, check_picture(content, max_pixels)
     try:
         with open_container(io.BytesIO(content), needed_by="VideoEncoder") as container:
             seconds = (container.duration or 0) / _MICROSECONDS
@@ -172,6 +190,7 @@ def check_video(content: bytes, max_seconds: float, max_pixels: int) -> None:
         raise CellError(f"a video of {seconds:.0f} seconds; at most {max_seconds:g} are taken")
     if pixels > max_pixels:
         raise CellError(f"a video with frames of {pixels} pixels; at most {max_pixels} are taken")
+    return seconds, 0.0
 
 
 def _said(error: Exception, otherwise: str) -> str:

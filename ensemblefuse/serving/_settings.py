@@ -33,9 +33,11 @@ class ServerSettings:
     max_rows : int, default=256
         Rows of a request.
     max_pixels : int, default=50_000_000
-        Pixels of all pictures in a cell, or of a frame of a video, by their headers.
+        Pixels of all pictures in a cell, or of a frame of a video, by their headers. A request may have four times as
+        many.
     max_seconds : float, default=600
-        Length of a sound or a video, by its header.
+        Length of a sound or a video, by its header; a sound of more numbers than 48 kHz in stereo has counts as longer.
+        A request may have four times as many.
     timeout : float, default=30
         Seconds from the first byte of a request to its answer.
     max_batch : int, default=32
