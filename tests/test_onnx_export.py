@@ -31,7 +31,7 @@ from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.svm import SVC
 
 import ensemblefuse
@@ -263,6 +263,7 @@ def test_the_joint_member_takes_part_where_it_does_in_the_model(missing, tmp_pat
         {"missing": "dropout", "random_state": 0},
         {"missing": "reduced"},
         {"missing": "native", "estimator": xgboost.XGBClassifier(n_estimators=5)},
+        {"missing": "native", "estimator": RandomForestClassifier(5, random_state=0)},
         {"scaling": "unit"},
         {"scaling": "mfa", "weights": {"text": 2.0}},
         {"transformer": BlockPCA(2)},
@@ -317,6 +318,13 @@ def test_labels_keep_their_kind(tmp_path):
         assert said.dtype == kind and (said == model.predict(X)).all()
 
 
+def test_labels_beyond_64_bits_are_an_error(tmp_path):
+    labels = np.array([1, 2**63 + 5], dtype=np.uint64)[np.arange(len(X)) % 2]
+    model = FeatureFusionClassifier(LogisticRegression()).fit(X, labels)
+    with pytest.raises(ValueError, match="integers of 64 bits"):
+        export_onnx(model, tmp_path / "model.onnx")
+
+
 def test_rows_that_the_library_refuses_are_nan(tmp_path):
     model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, Y)
     path = export_onnx(model, tmp_path / "model.onnx")
@@ -328,12 +336,45 @@ def test_rows_that_the_library_refuses_are_nan(tmp_path):
     assert got["label"].tolist()[:2] == ["", ""] and got["label"][2] in model.classes_
 
 
-def test_nan_beside_numbers_is_taken_where_the_estimator_takes_it(tmp_path):
+@pytest.mark.parametrize(
+    "head",
+    [
+        make_pipeline(sklearn.impute.SimpleImputer(), LogisticRegression()),
+        make_pipeline(
+            sklearn.impute.SimpleImputer(strategy="constant", keep_empty_features=True), LogisticRegression()
+        ),
+        make_pipeline(PowerTransformer(), sklearn.impute.SimpleImputer(), LogisticRegression()),
+        sklearn.tree.DecisionTreeClassifier(max_depth=4),
+        RandomForestClassifier(5, random_state=0),
+        sklearn.ensemble.ExtraTreesClassifier(5, random_state=0),
+    ],
+    ids=str,
+)
+def test_nan_beside_numbers_is_taken_where_the_estimator_takes_it(head, tmp_path):
     holes = X.mask(np.random.default_rng(0).random(X.shape) < 0.1)
-    head = make_pipeline(sklearn.impute.SimpleImputer(), LogisticRegression())
     model = DecisionFusionClassifier(head, cv=3, joint=False).fit(holes, Y)
     got = run(export_onnx(model, tmp_path / "model.onnx", example=holes), holes, model)
     np.testing.assert_allclose(got["probabilities"], model.predict_proba(holes), atol=1e-6)
+
+
+def test_nan_that_no_converter_sends_right_gives_no_answer(tmp_path):
+    """Of trees inside other estimators skl2onnx forgets where NaN goes."""
+    holes = X.copy()
+    holes.iloc[:10, 0] = np.nan
+    model = DecisionFusionClassifier(sklearn.ensemble.BaggingClassifier(n_estimators=3, random_state=0), cv=3)
+    model.set_params(joint=False).fit(holes, Y)
+    got = run(export_onnx(model, tmp_path / "model.onnx", example=X), holes, model)
+    lost = holes.filter(like="image__").pipe(lambda part: part.isna().any(axis=1) & part.notna().any(axis=1))
+    assert lost.any() and np.array_equal(np.isnan(got["probabilities"]).all(axis=1), lost)
+    assert np.array_equal(got["label"] == "", lost)
+    indicator = make_pipeline(sklearn.impute.SimpleImputer(add_indicator=True), LogisticRegression())
+    with pytest.raises(ValueError, match=r"SimpleImputer \(it is written where it fills NaN, without an indicator"):
+        export_onnx(DecisionFusionClassifier(indicator, cv=3).fit(holes, Y), tmp_path / "model.onnx")
+
+
+def test_names_of_blocks_are_not_names_of_the_graph(tmp_path):
+    table = X.rename(columns=lambda name: name.replace("image", "_1").replace("text", "ensemblefuse"))
+    assert_same(FeatureFusionClassifier(LogisticRegression()).fit(table, Y), tmp_path, table)
 
 
 def test_missing_raise_refuses_gaps(tmp_path):

@@ -160,6 +160,7 @@ def _write(fusion: Any, notes: dict[str, str]) -> bytes:
     except UnsupportedError as error:
         whose = "" if isinstance(error, UnsupportedMember) else f"{type(fusion).__name__}: "
         raise ValueError(f"{_NEEDED_BY} cannot write {whose}{error}; onnx_support() lists what it writes.") from error
+    refused = refused | value.op("IsNaN").any()  # also what a part of the graph has no answer for
     value = where(refused, np.nan, value).op("Cast", to=FLOAT)
     outputs: dict[str, tuple[Value, int, list[Any]]]
     if code is None:
@@ -195,13 +196,14 @@ def _refused(
 
 def _labels(classes: np.ndarray) -> tuple[np.ndarray, int]:
     """The labels and, last, what a row gets that has none; and the type of their output."""
-    if classes.dtype.kind in "iub":
+    if classes.dtype.kind in "iub" and int(classes.max()) <= np.iinfo(np.int64).max:
         return np.append(classes.astype(np.int64), _NO_NUMBER), INT64
     if classes.dtype.kind == "f":
         return np.append(classes.astype(float), np.nan), DOUBLE
     if not all(isinstance(label, str) for label in classes.tolist()):
         raise ValueError(
-            f"{_NEEDED_BY}: labels must be str, integers, floats or booleans, of one kind; got {classes.tolist()[:5]}."
+            f"{_NEEDED_BY}: labels must be str, integers of 64 bits, floats or booleans, of one kind; got "
+            f"{classes.tolist()[:5]}."
         )
     return np.array([*classes.tolist(), ""], dtype=object), STRING
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.ensemble._forest import BaseForest
+from sklearn.tree import BaseDecisionTree
 
 from ensemblefuse._optional import import_optional
 
-__all__ = ["DOUBLE", "FLOAT", "INT64", "STRING", "Graph", "Value", "where"]
+__all__ = ["DOUBLE", "FLOAT", "INT64", "STRING", "TREES", "Graph", "Value", "where"]
 
 # Numbers of onnx.TensorProto, which is not imported before it is needed.
 FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
@@ -16,6 +18,8 @@ FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
 # ReduceMax takes its axes as an input since 18; every release of ONNX Runtime since 1.14 runs it.
 _OPSET = {"": 18, "ai.onnx.ml": 3}
 _IR_VERSION = 8
+# Of scikit-learn's, which take NaN since 1.3 to 1.6.
+TREES = (BaseDecisionTree, BaseForest)
 _OF_A_CLASSIFIER = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
 
 
@@ -113,7 +117,7 @@ class Graph:
 
     def _name(self) -> str:
         self._count += 1
-        return f"_{self._count}"
+        return f"ensemblefuse__{self._count}"  # of no input: names of blocks read from columns end before "__"
 
     def input(self, name: str, width: int) -> Value:
         """A table of float32 with any number of rows, as float64."""
@@ -142,6 +146,8 @@ class Graph:
     def embed(self, estimator: Any, x: Value, width: int, **options: Any) -> list[Value]:
         """The outputs of an estimator that skl2onnx or onnxmltools converts; it computes in float32.
 
+        Trees, and forests of them, send NaN where scikit-learn's do, which skl2onnx does not write.
+
         Raises
         ------
         Exception
@@ -158,12 +164,25 @@ class Graph:
             options={id(estimator): options} if options else None,
             target_opset=_OPSET,
         )
+        if isinstance(estimator, TREES):
+            self._send_nan(model, estimator)
         prefix = f"{self._name()}_"
         model = self._onnx.compose.add_prefix(self._at_this_opset(model), prefix)
         self._nodes.append(self._onnx.helper.make_node("Cast", [x.name], [f"{prefix}x"], to=FLOAT))
         self._nodes += model.graph.node
         self._constants += model.graph.initializer
         return [Value(self, output.name) for output in model.graph.output]
+
+    def _send_nan(self, model: Any, estimator: Any) -> None:
+        trees = estimator.estimators_ if isinstance(estimator, BaseForest) else [estimator]
+        left = np.concatenate([tree.tree_.__getstate__()["nodes"]["missing_go_to_left"] for tree in trees])
+        name = "nodes_missing_value_tracks_true"
+        for node in model.graph.node:
+            for attribute in node.attribute:
+                if attribute.name == name:
+                    if len(attribute.ints) != len(left):
+                        raise ValueError(f"its {len(left)} nodes became {len(attribute.ints)}")
+                    attribute.CopyFrom(self._onnx.helper.make_attribute(name, left.astype(int).tolist()))
 
     def _at_this_opset(self, model: Any) -> Any:
         """A converter names the oldest opset that has its operators; some of them have changed since."""

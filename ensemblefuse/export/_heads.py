@@ -14,10 +14,11 @@ from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
+from sklearn.utils._missing import is_scalar_nan
 
-from ensemblefuse.export._graph import INT64, Graph, Value, where
+from ensemblefuse.export._graph import INT64, TREES, Graph, Value, where
 from ensemblefuse.export._support import _FAILS
 from ensemblefuse.features import BlockNystroem, BlockPCA, BlockScaler
 
@@ -57,7 +58,7 @@ def probabilities(g: Graph, estimator: Any, x: Value, width: int) -> Value:
         return decision_values(g, estimator, x, width).softmax()
     if isinstance(estimator, KNeighborsClassifier) and estimator.weights != "uniform":
         raise UnsupportedError(estimator, f"weights={estimator.weights!r} hangs on distances that float32 has not")
-    proba = _embedded(g, estimator, x, width, zipmap=False)[1].number()
+    proba = _numbers(g, estimator, x, width, 1, zipmap=False)
     return proba.op("Clip", np.array(0.0), np.array(1.0))  # one less a sum of float32 may be negative
 
 
@@ -91,7 +92,7 @@ def prediction(g: Graph, estimator: Any, x: Value, width: int) -> Value:
         return prediction(g, estimator.regressor_, x, width) * scale + mean
     if isinstance(estimator, (SVR, NuSVR)) and isinstance(estimator.kernel, str):
         return _machines(g, [estimator], x)
-    return _embedded(g, estimator, x, width)[0].number().op("Reshape", np.array([-1, 1]))
+    return _numbers(g, estimator, x, width, 0).op("Reshape", np.array([-1, 1]))
 
 
 def decision_values(g: Graph, estimator: Any, x: Value, width: int) -> Value:
@@ -112,7 +113,7 @@ def _decisions(g: Graph, estimator: Any, x: Value, width: int) -> Value:
         return _machines(g, [estimator], x)
     if isinstance(estimator, OneVsRestClassifier):
         return _one_vs_rest(g, estimator, x, width)
-    values = _embedded(g, estimator, x, width, zipmap=False, raw_scores=True)[1].number()
+    values = _numbers(g, estimator, x, width, 1, zipmap=False, raw_scores=True)
     return values.columns([1]) if len(estimator.classes_) == 2 else values
 
 
@@ -175,14 +176,19 @@ def transform(g: Graph, step: Any, x: Value, width: int) -> tuple[Value, int]:
         return _standardised(step, x), width
     if isinstance(step, BlockScaler):
         return _scaled(g, step, x, width), width
-    if isinstance(step, SimpleImputer) and step.strategy == "constant" and step.keep_empty_features:
-        return where(x.op("IsNaN"), np.full((1, width), float(step.fill_value)), x), width
+    if isinstance(step, SimpleImputer):
+        if step.add_indicator or not is_scalar_nan(step.missing_values):
+            raise UnsupportedError(step, "it is written where it fills NaN, without an indicator", ["SimpleImputer()"])
+        if step.keep_empty_features or not np.isnan(step.statistics_).any():  # else it drops columns
+            return where(x.op("IsNaN"), np.asarray(step.statistics_, dtype=float)[None], x), width
     if isinstance(step, (BlockPCA, BlockNystroem)):
         parts = [_components(g, step, name, x.columns(columns)) for name, columns in step.blocks_.items()]
         return g.concat([part for part, _ in parts]), sum(size for _, size in parts)
     if not hasattr(step, "transform") or is_classifier(step):
         raise UnsupportedError(step, "it is no transformer that skl2onnx converts", ["StandardScaler", "PCA"])
     out = _embedded(g, step, x, width)[0].number()
+    if isinstance(step, PowerTransformer):  # scikit-learn's keeps NaN
+        out = where(x.op("IsNaN"), np.nan, out)
     return out, np.asarray(step.transform(np.zeros((1, width)))).shape[1]
 
 
@@ -240,6 +246,16 @@ def _last(g: Graph, estimator: Any, x: Value, width: int) -> tuple[Any, Value, i
             x, width = transform(g, step, x, width)
         estimator = unwrapped(estimator.steps[-1][1])
     return estimator, x, width
+
+
+def _numbers(g: Graph, estimator: Any, x: Value, width: int, place: int, **options: Any) -> Value:
+    """One output; NaN for rows with NaN of which the converters would send down the wrong branch of a tree."""
+    out = _embedded(g, estimator, x, width, **options)[place].number()
+    if isinstance(estimator, TREES):  # `Graph.embed` mends these
+        return out
+    inner = [*estimator.get_params(deep=True).values(), getattr(estimator, "estimator_", None)]
+    holds_trees = any(isinstance(part, TREES) for part in inner)
+    return where(x.op("IsNaN").any(), np.nan, out) if holds_trees else out
 
 
 def _embedded(g: Graph, estimator: Any, x: Value, width: int, **options: Any) -> list[Value]:
