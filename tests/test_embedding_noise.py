@@ -1,5 +1,6 @@
 """EmbeddingNoise: the noise has the distribution that its bound needs, and what it does not protect is visible."""
 
+import mpmath
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,6 +60,15 @@ def test_sigma_is_the_least_that_has_this_delta(epsilon, delta):
     assert of(sigma * 0.999) > delta
 
 
+@pytest.mark.parametrize(("epsilon", "delta"), [(1e-12, 1e-12), (1e-9, 1e-12), (0.1, 5e-324), (1e5, 1e-30)])
+def test_rounding_does_not_take_from_sigma(epsilon, delta):
+    """Where the two tails are nearly equal, or smaller than the least float: the theorem in 60 digits."""
+    with mpmath.workdps(60):
+        sigma = mpmath.mpf(gaussian_sigma(epsilon, delta, 1.0))
+        one, other = 1 / (2 * sigma) - epsilon * sigma, -1 / (2 * sigma) - epsilon * sigma
+        assert mpmath.ncdf(one) - mpmath.exp(epsilon) * mpmath.ncdf(other) <= delta
+
+
 def test_any_two_inputs_are_told_apart_no_better_than_stated():
     """The ratio of the densities of any output under two inputs, from the noise's own scale and clip."""
     rng = np.random.default_rng(0)
@@ -81,6 +91,8 @@ def test_no_clipped_row_is_longer_than_the_clip(noise):
     assert_allclose(np.linalg.norm(clipped[150:200], ord=order, axis=1), 2.0, rtol=1e-8)
     short = X[:50] * 1e40
     assert_array_equal(noise._clipped(short), short)
+    with np.errstate(all="raise"):
+        assert_array_equal(clone(noise).set_params(clip=10.0)._clipped(np.zeros((1, 3))), np.zeros((1, 3)))
 
 
 @both

@@ -148,7 +148,8 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = X.astype(np.float64)
         with np.errstate(over="ignore"):  # of numbers whose squares overflow, the row becomes 0
             norm = np.linalg.norm(X, ord=1 if self.mechanism == "laplace" else 2, axis=1, keepdims=True)
-        return X * np.minimum(1.0, self.clip * _INSIDE / np.maximum(norm, np.finfo(float).tiny))
+        limit = self.clip * _INSIDE
+        return X * (limit / np.maximum(norm, limit))
 
     def _check_params(self) -> None:
         if self.mechanism not in _MECHANISMS:
@@ -187,7 +188,8 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
     """Least standard deviation of normal noise for a query of this L2 sensitivity.
 
-    Balle and Wang (ICML 2018), Theorem 8, solved for sigma by Brent's method on its logarithm.
+    Balle and Wang (ICML 2018), Theorem 8, solved for sigma by Brent's method on its logarithm. What rounding may take
+    from delta is added before, so that the noise is never too little.
 
     Examples
     --------
@@ -197,7 +199,7 @@ def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
     """
 
     def excess(log_sigma: float) -> float:
-        return np.log(max(gaussian_delta(np.exp(log_sigma), epsilon, sensitivity), 1e-300)) - np.log(delta)
+        return _log_delta(np.exp(log_sigma), epsilon, sensitivity) - np.log(delta)
 
     middle = np.log(sensitivity)
     low, high = middle - 1.0, middle + 1.0
@@ -208,10 +210,12 @@ def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
     return float(np.exp(brentq(excess, low, high, xtol=1e-14, rtol=1e-14)))
 
 
-def gaussian_delta(sigma: float, epsilon: float, sensitivity: float) -> float:
-    """The delta of normal noise, by the same theorem."""
+def _log_delta(sigma: float, epsilon: float, sensitivity: float) -> float:
+    """Logarithm of the delta of normal noise, by the same theorem; rounded up."""
     a, b = sensitivity / (2 * sigma), epsilon * sigma / sensitivity
-    return float(np.exp(log_ndtr(a - b)) - np.exp(epsilon + log_ndtr(-a - b)))
+    own, other = log_ndtr(a - b), log_ndtr(-a - b)
+    rounding = 1e-14 * (1 + epsilon - own - other)
+    return float(own + np.log(rounding - np.expm1(min(epsilon + other - own, 0.0))))
 
 
 def _draw(mechanism: str, shape: tuple[int, ...], random_state: Any) -> np.ndarray:
