@@ -29,6 +29,10 @@ def spread(text):
     return np.random.default_rng(sum(text.encode()) + 1000 * len(text)).normal(size=7)
 
 
+def drawn(number):
+    return np.random.default_rng(int(number)).normal(size=7)
+
+
 def size(path):
     with open(path, "rb") as file:
         return np.random.default_rng(len(file.read())).normal(size=5)
@@ -45,6 +49,14 @@ def table(tmp_path):
         (tmp_path / f"{i}.bin").write_bytes(b"x" * (10 + i))
         rows["photo"].append(str(tmp_path / f"{i}.bin"))
     return pd.DataFrame(rows, index=[f"p{i}" for i in range(6)])
+
+
+def test_a_whole_number_is_forgotten_in_a_table_with_gaps_where_it_is_a_float(cache_folder):
+    vectors = FunctionEncoder(drawn).fit_transform({"age": [17, 18]})
+    assert all(row.tobytes() in on_disk(cache_folder) for row in vectors)
+    report = forget(pd.DataFrame({"age": [17, None]}))
+    assert [row.tobytes() in on_disk(cache_folder) for row in vectors] == [False, True]
+    assert report.table["n_vectors"].tolist() == [1, 0]
 
 
 def test_no_byte_of_the_vectors_is_left_and_other_rows_keep_theirs(table, cache_folder):

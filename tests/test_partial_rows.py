@@ -144,6 +144,11 @@ def test_what_is_spent_adds_up_over_modalities_and_releases():
     assert (parts.edge["tabular"].transform(X).iloc[0, 0] != parts.edge["tabular"].transform(X).iloc[0, 0]).all()
     open_ = privacy_spent(make_fusion_pipeline([*plan[:2], modalities()[2]], fusion).fit(X, y))
     assert open_.loc["tabular"].tolist() == ["none", np.inf, 0.0] and np.isinf(open_.loc["total", "epsilon"])
+    model[0].set_params(transformers=[("text", plan[0][1], "title")], remainder="passthrough")
+    told = privacy_spent(model.fit(X[["title", "price", "weight"]], y))
+    assert told["epsilon"].tolist() == [3.0, np.inf, np.inf]
+    with pytest.raises(ValueError, match=r"\['price', 'weight'\] pass as remainder"):
+        split_model(model)
     with pytest.raises(ValueError, match="n_releases"):
         privacy_spent(model, n_releases=0)
     with pytest.raises(TypeError, match="begins with a ModalityTransformer"):

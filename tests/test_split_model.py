@@ -43,6 +43,7 @@ from ensemblefuse import (
     split_model,
 )
 from ensemblefuse.cli import main
+from ensemblefuse.compose import ModalityTransformer
 
 LR = LogisticRegression()
 MODALITIES = ("text", "sound", "tabular")
@@ -288,6 +289,17 @@ def test_a_recipe_tells_vectors_of_equal_length_apart():
         check_recipe(models[0], {})
     with pytest.raises(ValueError, match=r"\['smell'\].*knows \['text', 'sound', 'tabular'\]"):
         check_recipe(one.fusion, {"smell": ""})
+
+
+@pytest.mark.parametrize("columns", [slice("price", "weight"), [False, False, True, True], [2, 3]], ids=str)
+def test_columns_that_are_chosen_by_place_have_names_on_the_edge(columns):
+    X, y = table(missing=False)
+    encode = ModalityTransformer([("text", FunctionEncoder(letters), "title"), ("tabular", StandardScaler(), columns)])
+    model = Pipeline([("encode", encode.set_output(transform="pandas")), ("fuse", FeatureFusionClassifier(LR))])
+    parts = split_model(model.fit(X, y))
+    sent = {name: part.transform(X)[name] for name, part in parts.edge.items()}
+    assert parts.edge["tabular"].columns == ["price", "weight"]
+    assert_allclose(parts.fusion.predict_proba(pd.DataFrame(sent)), model.predict_proba(X), atol=1e-6)
 
 
 def test_what_cannot_be_split_says_why():

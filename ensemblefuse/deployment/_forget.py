@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def _keys(frame: pd.DataFrame, manifests: list[dict[str, Any]]) -> tuple[list[se
             if is_missing(cell):
                 continue
             try:
-                keys[i].update(keys_of(cell, None))
+                keys[i].update(key for twin in _twins(cell) for key in keys_of(twin, None))
                 is_lost = isinstance(cell, str) and _names_file(cell, column in files) and not os.path.isfile(cell)
             except (OSError, TypeError, ValueError):
                 is_lost = True
@@ -203,6 +204,13 @@ def _keys(frame: pd.DataFrame, manifests: list[dict[str, Any]]) -> tuple[list[se
             for own, row in zip(keys, rows_of_numbers(frame[list(columns)], "forget", "numbers"), strict=True):
                 own.update(() if row is None else keys_of(row, None))
     return keys, unread
+
+
+def _twins(cell: Any) -> list[Any]:
+    """A whole number both ways: in a table with gaps it is a float, and was perhaps none when it was encoded."""
+    if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
+        return [cell, int(cell)]
+    return [cell, float(cell)] if isinstance(cell, Integral) and not isinstance(cell, bool) else [cell]
 
 
 def _names_file(cell: str, known: bool) -> bool:

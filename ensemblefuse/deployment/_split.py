@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
+from sklearn.utils._indexing import _get_column_indices
 
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.deployment._edge import EdgePart
@@ -68,7 +69,8 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
         not decision-level.
     ValueError
         If a block holds raw cells, which are no vector (``"probabilities"`` takes them); if the fusion encodes for
-        itself; for ``"probabilities"``, if blocks are no modalities, or one has no member.
+        itself; if columns pass as the remainder; for ``"probabilities"``, if blocks are no modalities, or one has no
+        member.
 
     Warns
     -----
@@ -117,6 +119,9 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
         )
     if getattr(parts.core, "_encodes", False):
         raise ValueError(f"{type(parts.core).__name__} holds its encoders itself, so that there is nothing to split.")
+    rest = _modalities(encode).get("remainder")
+    if rest is not None:
+        raise ValueError(f'The columns {rest[1]} pass as remainder="passthrough"; name a modality that has them.')
     return _send_embeddings(parts, encode) if send == "embeddings" else _send_probabilities(parts, encode)
 
 
@@ -161,9 +166,11 @@ def check_recipe(fusion: Any, recipes: Mapping[str, str]) -> None:
 
 def _modalities(encode: ModalityTransformer) -> dict[str, tuple[Any, Any]]:
     """Fitted transformer and columns of each modality, in the order of the blocks."""
-    found = {}
+    found, table = {}, pd.DataFrame(columns=encode.feature_names_in_)
     for name, transformer, columns in encode.transformers_:
-        if not isinstance(transformer, str) and name != "remainder":  # "drop"
+        if not isinstance(transformer, str):  # "drop"
+            if not isinstance(columns, str):  # a slice or a mask, too
+                columns = table.columns[_get_column_indices(table, columns)].tolist()
             found[name] = (transformer, columns)
     return found
 
