@@ -2,6 +2,7 @@
 
 import io
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from ensemblefuse import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
+    load_model,
     make_fusion_pipeline,
     save_model,
 )
@@ -48,7 +50,7 @@ def trusted():
     from ensemblefuse import persistence
 
     original = persistence.load_model
-    persistence.load_model = lambda path: original(path, trusted=[LengthEncoder])
+    persistence.load_model = lambda path, trusted=(): original(path, trusted=[LengthEncoder])
     yield
     persistence.load_model = original
 
@@ -283,3 +285,19 @@ def test_a_line_with_too_many_cells_stops_and_keeps_what_was_done(model_file, tm
     assert "line 8" in capsys.readouterr().err
     assert predict(*argv) == 2
     assert "of a run that was stopped" in capsys.readouterr().err
+
+
+def test_what_a_file_needs_is_told_as_an_option_of_the_command(model_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ensemblefuse.persistence.load_model", load_model)
+    write(tmp_path / "t.csv")
+    own = f"{LengthEncoder.__module__}.LengthEncoder"
+    for command, output in (("predict", "p.csv"), ("card", "c.md")):
+        rows = [tmp_path / "t.csv"] if command == "predict" else []
+        argv = [command, *map(str, [model_file, *rows, "-o", tmp_path / output]), "--quiet"]
+        assert main(argv) == 1
+        assert f"pass --trusted '{own}'" in capsys.readouterr().err
+        assert main([*argv, "--trusted", own]) == 0
+
+    joblib.dump({"a": "model"}, tmp_path / "old.joblib")
+    assert predict(tmp_path / "old.joblib", tmp_path / "t.csv") == 1
+    assert "save_model(load_model(old, allow_pickle=True), new)" in capsys.readouterr().err

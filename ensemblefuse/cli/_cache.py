@@ -85,7 +85,7 @@ def _compare(found: EmbeddingCache, args: Namespace) -> int:
     from ensemblefuse.persistence import load_model
 
     path, table = check_input(args.model, "model"), read_table(args.table)
-    model = load_model(path)
+    model = load_model(path, trusted=args.trusted)
     modalities = model_modalities(model, args.model)
     check_any_column(modalities, table.columns, args.table)
     wanted = [column for column in columns_of(modalities) if column in table.columns]

@@ -39,6 +39,7 @@ def card(args: Namespace) -> int:
             intended_use=args.intended_use,
             limits=args.limit,
             metadata={"license": args.license} if args.license else None,
+            trusted=args.trusted,
         )
     made.save(output)
     print(f"wrote {output} ({output.stat().st_size / 1e3:.1f} kB)")
@@ -52,7 +53,7 @@ def _rows(args: Namespace) -> dict[str, Any]:
     table = read_table(args.table)
     check_column(table, args.target, "--target")
     groups = read_groups(table, args.groups)
-    model = load_model(args.model)
+    model = load_model(args.model, trusted=args.trusted)
     X = _features(model, table, args)
     y = read_target(table, args.target, regression=not is_classifier(model))
     return {"X": X, "y": _labels_of_model(y, model, args) if is_classifier(model) else y, "groups": groups}

@@ -220,6 +220,7 @@ def _add_predict(commands) -> None:
     command.add_argument(
         "--chunk-rows", type=_count, default=1000, metavar="N", help="rows read and written at once (%(default)s)"
     )
+    _add_trusted(command)
 
 
 def _add_report(commands) -> None:
@@ -248,6 +249,7 @@ def _add_report(commands) -> None:
     command.add_argument("--rows", type=_number, default=5, metavar="N", help="rows to explain (%(default)s)")
     command.add_argument("--seed", type=_number, default=0, metavar="N", help="seed of what is random (%(default)s)")
     _add_on_error(command, default=None)
+    _add_trusted(command)
 
 
 def _add_serve(commands) -> None:
@@ -282,9 +284,7 @@ def _add_serve(commands) -> None:
     command.add_argument("--max-batch", **number, default=32, help="rows that the model sees at once (%(default)s)")
     command.add_argument("--timeout", **seconds, default=30.0, help="from a request to its answer (%(default)s)")
     command.add_argument("--cache", action="store_true", help="keep the embeddings of requests in the user's cache")
-    command.add_argument(
-        "--trusted", nargs="+", action="extend", default=[], metavar="TYPE", help="more types that the file may hold"
-    )
+    _add_trusted(command)
 
 
 def _add_card(commands) -> None:
@@ -312,6 +312,7 @@ def _add_card(commands) -> None:
         "--limit", nargs="+", action="extend", default=[], metavar="TEXT", help="limits that cannot be measured"
     )
     command.add_argument("--license", metavar="NAME", help="the licence of the model, for the header, such as mit")
+    _add_trusted(command)
     command.set_defaults(on_error=None)
 
 
@@ -350,6 +351,7 @@ def _add_cache(commands) -> None:
     verify = add("verify", "compare checksums, and vectors with what a model's encoders make of cells today")
     verify.add_argument("--sample", type=_count, metavar="N", help="cells to encode again for each modality")
     verify.add_argument("--model", metavar="MODEL", help="the model file whose encoders to use")
+    _add_trusted(verify)
     verify.add_argument("--table", metavar="TABLE", help="the table that holds the cells")
     export = add("export", "write all vectors into one file, to merge elsewhere")
     export.add_argument("path", metavar="FILE", help="the file to write")
@@ -410,6 +412,12 @@ def _add_on_error(command: argparse.ArgumentParser, *, default: str | None) -> N
         default=default,
         help="a cell that cannot be encoded: stop and list all of them, or take it as missing "
         f"(default: {default or 'as in fit'})",
+    )
+
+
+def _add_trusted(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trusted", nargs="+", action="extend", default=[], metavar="TYPE", help="more types that the file may hold"
     )
 
 

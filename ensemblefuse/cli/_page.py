@@ -43,7 +43,7 @@ def report(args: Namespace) -> int:
     table = read_table(args.table)
     check_column(table, args.target, "--target")
     groups = read_groups(table, args.groups)
-    model = load_model(path)
+    model = load_model(path, trusted=args.trusted)
     X = _features(model, table, args)
     classify = is_classifier(model)
     y = read_target(table, args.target, regression=not classify)

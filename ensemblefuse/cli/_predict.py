@@ -40,7 +40,7 @@ def predict(args: Namespace) -> int:
     check_table_suffix(source)
     if output is not None and output.exists() and output.samefile(source):
         raise UsageError(f"{output} is the table to predict; write the predictions to another file.")
-    predictor = Predictor(load_model(path), args, source.parent)
+    predictor = Predictor(load_model(path, trusted=args.trusted), args, source.parent)
     stream = TableStream(source, args.chunk_rows)
     predictor.check_columns(stream.columns)
     with working_cache():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -42,12 +43,23 @@ def describe(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, EncodingError):
         return text.replace('pass on_error="missing"', "pass --on-error missing").replace(" (see error.rows)", "")
-    if isinstance(error, (CommandError, PersistenceError)):
+    if isinstance(error, PersistenceError):
+        return _as_options(text)
+    if isinstance(error, CommandError):
         return text
     first = text.splitlines()[0].strip() if text else ""
     if isinstance(error, _EXPECTED) and first:
         return first
     return f"{type(error).__name__}{': ' + first if first else ''} (run again with --debug for the traceback)"
+
+
+def _as_options(text: str) -> str:
+    """What `load_model` asks to be passed, as a command takes it; no command opens a pickle."""
+    named = re.sub(r"pass trusted=\[(.*)\]", lambda found: f"pass --trusted {found[1].replace(', ', ' ')}", text)
+    return named.replace(
+        "Pass allow_pickle=True or use joblib.load only",
+        "Make it a model file in Python, save_model(load_model(old, allow_pickle=True), new), only",
+    )
 
 
 def one_line(text: str) -> str:
