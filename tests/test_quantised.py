@@ -7,9 +7,19 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 import ensemblefuse
-from ensemblefuse import ImageEncoder, PersistenceError, TextEncoder, WordVectorEncoder, export_encoder_onnx
+from ensemblefuse import (
+    CacheWarning,
+    FeatureFusionClassifier,
+    ImageEncoder,
+    PersistenceError,
+    TextEncoder,
+    WordVectorEncoder,
+    export_encoder_onnx,
+    make_fusion_pipeline,
+)
 from ensemblefuse.encoders import _quantised
 from ensemblefuse.encoders._forward import BackendError
 from ensemblefuse.testing import check_encoder
@@ -124,6 +134,23 @@ def test_the_quantised_file_is_kept_and_a_damaged_one_is_made_again(weights_fold
         path.write_bytes(path.read_bytes()[:-1])
         np.testing.assert_array_equal(vectors(), first)
     assert made == [1, 1] and set(weights_folder.iterdir()) - before == {path}
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_the_vectors_come(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("ENSEMBLEFUSE_WEIGHTS", str(tmp_path / "file"))
+    with pytest.warns(CacheWarning, match="is not kept for the next time"):
+        assert _quantised.kept(lambda: b"network", "key") == b"network"
+
+
+@pytest.mark.parametrize("encoder", [TextEncoder(), ImageEncoder()], ids=str)
+def test_a_fitted_encoder_keeps_the_precision_that_the_fusion_was_fitted_with(encoder):
+    cells = {"cell": ["a cat", "a dog"] * 5} if isinstance(encoder, TextEncoder) else {"cell": pictures()}
+    model = make_fusion_pipeline([("part", encoder, "cell")], FeatureFusionClassifier(LogisticRegression()))
+    model.fit(cells, np.arange(len(cells["cell"])) % 2).set_params(encode__part__precision="int8")
+    fitted = model[0].named_transformers_["part"]
+    assert (fitted.precision, model[0].transformers[0][1].precision) == ("float32", "int8")
+    assert "precision" not in fitted.recipe()["params"]
 
 
 def test_networks_of_convolutions_are_refused():

@@ -171,7 +171,7 @@ class ImageEncoder(BaseEncoder):
     loads_in_threads: ClassVar[bool] = True
     # `recipe` puts in their place what they stand for.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
-        *("model", "weights", "output", "features", "preprocess", "background", "backend", "precision")
+        *("model", "weights", "output", "features", "preprocess", "background", "backend")
     }
 
     def __init__(
@@ -297,6 +297,7 @@ class ImageEncoder(BaseEncoder):
         recipe = super().recipe()
         if recipe is None:
             return None
+        del recipe["params"]["precision"]  # what "auto" stands for comes below
         recipe["params"]["background"] = list(_colour(self.background))
         if self.features is not None:
             recipe["params"]["features"] = self.features

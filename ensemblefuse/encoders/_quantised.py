@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ import numpy as np
 from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders._forward import BackendError, quiet_translation, run_onnx, to_onnx
 from ensemblefuse.encoders._weights import bundle_folder
+from ensemblefuse.exceptions import CacheWarning
 
 if TYPE_CHECKING:
     import torch
@@ -126,13 +129,24 @@ def kept(make: Callable[[], bytes], key: str | None) -> bytes:
         data = path.read_bytes()
         if path.name == _name(stem, data):
             return data
-        path.unlink(missing_ok=True)  # damaged
+        with contextlib.suppress(OSError):  # of a folder that cannot be written
+            path.unlink()  # damaged
     data = make()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-        part.write(data)
-    os.replace(part.name, folder / _name(stem, data))
+    try:
+        _keep(folder / _name(stem, data), data)
+    except OSError as error:
+        warnings.warn(f"A network of 8 bits is not kept for the next time ({error}).", CacheWarning, stacklevel=2)
     return data
+
+
+def _keep(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _name(stem: str, data: bytes) -> str:

@@ -120,7 +120,7 @@ class TextEncoder(BaseEncoder):
     True
     """
 
-    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model", "precision"}  # see `recipe`
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model"}  # `recipe` puts a digest there
     precision: str = "float32"  # of encoders that were saved before this was a parameter
 
     def __init__(
@@ -226,8 +226,8 @@ class TextEncoder(BaseEncoder):
         recipe = super().recipe()
         if recipe is not None:
             recipe["params"]["model"] = _model_token(self.model)
-            if self.precision != "float32":
-                recipe["params"]["precision"] = self.precision
+            if self.precision == "float32":  # the key of what was cached before this was a parameter
+                del recipe["params"]["precision"]
         return recipe
 
     def _check_params(self) -> None:
