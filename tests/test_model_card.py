@@ -100,6 +100,11 @@ def test_a_card_is_markdown_below_a_header_of_yaml(fitted, tmp_path):
     assert all(len(table) > 1 for table in tables(body))
 
 
+def test_a_notebook_shows_the_card_without_its_header(fitted):
+    card = model_card(fitted)
+    assert card._repr_markdown_().startswith("# ") and card.render().endswith(card._repr_markdown_())
+
+
 def test_the_same_model_gives_the_same_bytes(shop_file):
     assert model_card(shop_file, **TRUSTED).render() == model_card(shop_file, **TRUSTED).render()
 

@@ -24,6 +24,10 @@ class ModelCard(Card):
         """The card as Markdown, header first."""
         return f"{self.header}\n{super().render()}"
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows; the header is for files."""
+        return super().render().lstrip()
+
     def save(self, path: str | Path, copy_files: bool = False) -> None:
         """Write the card to a file, in UTF-8, lines ended by a line feed.
 
