@@ -422,6 +422,9 @@ def test_errors_name_the_block_the_head_and_what_to_take(tmp_path):
         export_onnx(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="tolerance must be a number above 0; got -1"):
         export_onnx(svc.set_params(estimator=None).fit(X, Y), tmp_path / "m.onnx", example=X, tolerance=-1)
+    raw = pd.DataFrame({"photo": ["a.png"], "title": ["a cat"]})
+    with pytest.raises(ValueError, match=r"example must be rows as the fusion takes them, .*model\[:-1\].transform"):
+        export_onnx(svc, tmp_path / "m.onnx", example=raw)
     with pytest.raises(IsADirectoryError, match="is a folder"):
         export_onnx(svc, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -61,7 +61,8 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
     Raises
     ------
     ValueError
-        If a part of the model has no form in ONNX, named with its block and with what to take instead.
+        If a part of the model has no form in ONNX, named with its block and with what to take instead; if `example` is
+        not what the fusion estimator takes.
     PersistenceError
         If a prediction for the example differs by more than `tolerance`; nothing is written.
     ImportError
@@ -236,11 +237,18 @@ def _check(data: bytes, fusion: Any, example: Any, tolerance: float) -> float:
         session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise PersistenceError(f"{_NEEDED_BY}: ONNX Runtime does not load the graph; nothing was written.") from error
+    try:
+        blocks = fusion._read(example, reset=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{_NEEDED_BY}: example must be rows as the fusion takes them, of a pipeline "
+            f"model[:-1].transform(X): {error}"
+        ) from error
     largest = 0.0
     for keep in _patterns(len(fusion.blocks_)):
         if fusion.missing == "raise" and not keep.all():
             continue
-        rows = _hidden(fusion, example, keep)
+        rows = _hidden(blocks, keep)
         got = session.run(None, {str(n): np.asarray(rows[n], dtype=np.float32) for n in rows})
         table = _table(fusion, rows)
         expected = parts.predict(table)
@@ -255,9 +263,8 @@ def _patterns(n_blocks: int) -> np.ndarray:
     return np.vstack([np.ones((1, n_blocks), dtype=bool), ~one, one])
 
 
-def _hidden(fusion: Any, example: Any, keep: np.ndarray) -> dict[Any, np.ndarray]:
+def _hidden(blocks: Any, keep: np.ndarray) -> dict[Any, np.ndarray]:
     """Each block of the example, as float64 numbers that float32 holds."""
-    blocks = fusion._read(example, reset=False)
     rows = {}
     for name, there in zip(blocks.names, keep, strict=True):
         part = np.asarray(blocks.data[name], dtype=np.float32)
