@@ -146,8 +146,9 @@ class _Watch:
         for union in self.unions:
             self._stack.enter_context(_replaced(union, "n_jobs", None))  # workers would not report their times
         for name, part in self.modalities.items():
-            # An encoder that is the modality itself is wrapped for its `transform` too.
-            self._wrap(part, "transform", (name, WHOLE))
+            # An encoder that is the modality itself is wrapped for the whole too, which is either of two methods.
+            for method in ("transform", "_embed") if isinstance(part, BaseEncoder) else ("transform",):
+                self._wrap(part, method, (name, WHOLE))
             for encoder in self.encoders.get(name, []):
                 self._wrap(encoder, "load", (name, LOAD))
                 self._wrap(encoder, "encode_batch", (name, ENCODE))

@@ -64,7 +64,11 @@ def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[
             raise ValueError(f"cv must be at least 2 folds; got {cv}.")
         most = int(np.max(np.bincount(y))) if classify else len(y)
         if most < 2:
-            what = f"a class of 2 rows or more; y holds {len(y)} classes of one row" if classify else "2 rows or more"
+            what = (
+                f"a class of 2 rows or more; y holds {len(y)} classes of one row"
+                if classify
+                else "2 rows; got 1 sample"
+            )
             raise ValueError(f"cross-validation needs {what}.")
         if groups is not None:
             most = min(most, len(np.unique(groups)))
