@@ -338,7 +338,7 @@ def main() -> None:
         if "stream" in parts:
             report_stream(N_STREAMED // 10 if options.quick else N_STREAMED)
         if "server" in parts:
-            report_server(path, 20 if options.quick else 60)
+            report_server(path, 20 if options.quick else 40)
 
 
 if __name__ == "__main__":

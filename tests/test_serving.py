@@ -215,6 +215,9 @@ def test_conformal_fusions_add_sets_and_intervals_and_have_expected_scores():
         X = pd.DataFrame({"a": [1.0], "b": [1.0]})
         assert known["interval"] == pytest.approx(model[-1].predict_interval(model[:-1].transform(X))[0].tolist())
         assert unknown["interval"] == [None, None]  # infinite, which JSON cannot say
+        assert known["calibrated"] and unknown["calibrated"]
+        alone = post(client, {"a": 1}).json()["predictions"][0]
+        assert not alone["calibrated"]  # all rows of fit had both, so nothing is known of one alone
 
 
 def test_metrics_count_requests_rows_and_missing_modalities(path):

@@ -173,6 +173,22 @@ class BaseConformalFusion(BaseFusion):
             self._warn_unseen(blocks, known)
         return quantiles
 
+    def is_calibrated(self, X: Any) -> np.ndarray:
+        """Whether a calibration row held the same combination of blocks; of others no coverage is promised.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), dtype bool
+            True, too, where no block is there: nothing is ruled out then.
+        """
+        check_is_fitted(self, "quantile_")
+        present = self._blocks(X, reset=False).present.T
+        return (present[:, None] == self.patterns_).all(axis=2).any(axis=1) | ~present.any(axis=1)
+
     def _warn_unseen(self, blocks: Blocks, known: np.ndarray) -> None:
         first = int(np.flatnonzero(~known)[0])
         held = [name for name, there in zip(blocks.names, blocks.present[:, first], strict=True) if there]

@@ -113,7 +113,7 @@ class ServedModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a missing modality stands in the answer
             said = self.predictor(X)
-            regions = self._regions(said.Z)
+            regions, calibrated = self._regions(said.Z)
         present = self.parts.present(said.Z).T if said.Z is not None else np.empty((0, 0), dtype=bool)
         place = np.cumsum(said.answered) - 1
         answers: list[dict[str, Any] | list[Fault]] = []
@@ -123,14 +123,17 @@ class ServedModel:
                 continue
             k = int(place[i])
             proba = None if said.proba is None else np.asarray(said.proba[k], dtype=float)
-            region = None if regions is None else regions[k]
-            answers.append(self._answer(said.prediction[k], proba, present[k], region))
+            answer = self._answer(said.prediction[k], proba, present[k], None if regions is None else regions[k])
+            if regions is not None and isinstance(answer, dict):
+                answer["calibrated"] = bool(calibrated[k])
+            answers.append(answer)
         return answers
 
-    def _regions(self, Z: Any) -> Any:
-        """Of a conformal fusion which classes are possible, or the interval of the number."""
-        ask = getattr(self.parts.fusion, "predict_set" if self.labels is not None else "predict_interval", None)
-        return None if Z is None or ask is None else ask(Z)
+    def _regions(self, Z: Any) -> tuple[Any, Any]:
+        """Of a conformal fusion the sets or intervals, and whether a row of fit held the same modalities."""
+        fusion = self.parts.fusion
+        ask = getattr(fusion, "predict_set" if self.labels is not None else "predict_interval", None)
+        return (None, None) if Z is None or ask is None else (ask(Z), fusion.is_calibrated(Z))
 
     def _answer(
         self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, region: Any

@@ -159,6 +159,7 @@ def _answer(info: ModelInfo) -> dict[str, Any]:
     else:
         ends = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}
         prediction["interval"] = ends
+    prediction["calibrated"] = {"type": "boolean"}
     one = {"type": "object", "required": required, "properties": prediction, "additionalProperties": False}
     return {
         "type": "object",
