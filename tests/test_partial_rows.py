@@ -20,6 +20,7 @@ from ensemblefuse import (
     privacy_spent,
     split_model,
 )
+from ensemblefuse.deployment._sent import SentPredictions
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,13 @@ def test_threads_add_and_ask_at_once(parts, sent):
     [thread.join() for thread in threads]
     assert errors == []
     assert_allclose(rows.predict_proba(sent.index), say(parts.fusion, sent))
+
+
+@pytest.mark.parametrize("vector", [[-0.2, 0.3, 0.9], [5.0, 5.0, 90.0], [0.0, 0.0, 0.0]])
+def test_numbers_that_are_no_probabilities_are_an_error(vector):
+    head = SentPredictions(1, n_classes=3)
+    with pytest.raises(ValueError, match=r"1 of 2 vectors hold no probabilities.* the first has \["):
+        head.decision_function([[0.2, 0.3, 0.5, 0.0, 0.0, 1.0], [0.2, 0.3, 0.5, *vector]])
 
 
 def test_what_is_spent_adds_up_over_modalities_and_releases():

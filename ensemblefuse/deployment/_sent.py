@@ -15,6 +15,9 @@ from ensemblefuse.fusion._patterns import expected_scores, oof_predictions
 
 __all__ = ["SentPredictions"]
 
+# How far float32, or a few digits in a file, may take a sum of probabilities from 1.
+_SUM = 1e-2
+
 
 class SentPredictions(BaseEstimator):
     """A member of decision-level fusion whose predictions are the features of its block. Learns nothing.
@@ -43,7 +46,15 @@ class SentPredictions(BaseEstimator):
 
     def _own(self, X: Any) -> np.ndarray:
         width = self.n_classes or 1
-        return np.asarray(X, dtype=float)[:, self.position * width : (self.position + 1) * width]
+        own = np.asarray(X, dtype=float)[:, self.position * width : (self.position + 1) * width]
+        if self.n_classes:
+            bad = np.flatnonzero((own < 0).any(axis=1) | ~(np.abs(own.sum(axis=1) - 1) < _SUM))
+            if len(bad):
+                raise ValueError(
+                    f"{len(bad)} of {len(own)} vectors hold no probabilities, which are 0 or more and sum to 1; the "
+                    f"first has {own[bad[0]].tolist()[:5]}. Send what the edge part of the same split_model gives."
+                )
+        return own
 
     def decision_function(self, X) -> np.ndarray:
         """Logarithms of the probabilities that were sent, of shape (n_samples, n_classes)."""

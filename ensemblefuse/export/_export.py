@@ -80,7 +80,8 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
     n_classes), float32, in the order of ``classes_``. In regression ``prediction`` of shape (n,), float32.
 
     A graph raises no errors. In a row that the library refuses (partly NaN where the estimator takes no NaN, or
-    infinite) the numbers are NaN and the label is the empty string, NaN, or the lowest int64.
+    infinite) the numbers are NaN and the label is the empty string, NaN, or the lowest int64; also where NaN reaches
+    trees that stand inside another estimator, such as a BaggingClassifier, of which ONNX does not know where it goes.
 
     The inputs and what skl2onnx converts are float32; what the library writes itself (scalers, linear decision values,
     support vector machines, discriminant analyses, pools, calibration) is computed in float64. Over all of
