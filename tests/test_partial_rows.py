@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from test_split_model import decision, fitted, letters, modalities, numbers, say, send, table
 
 from ensemblefuse import (
+    DecisionFusionClassifier,
     EmbeddingNoise,
     FeatureFusionClassifier,
     FunctionEncoder,
@@ -105,6 +106,26 @@ def test_what_does_not_belong_is_refused_and_not_stored(parts, sent, model):
         PartialRows(parts.fusion, max_samples=0)
     with pytest.raises(ValueError, match="on_full must be"):
         PartialRows(parts.fusion, on_full="wait")
+
+
+def test_a_vector_that_holds_no_probabilities_spoils_no_other_sample():
+    X, y = table(missing=False)
+    heads = dict.fromkeys(["text", "tabular"], LogisticRegression())
+    heads["sound"] = [LogisticRegression(), LogisticRegression(C=0.1)]
+    fusion = DecisionFusionClassifier(heads, cv=3, joint=False)
+    parts = split_model(make_fusion_pipeline(modalities(), fusion).fit(X, y), send="probabilities")
+    sent = send(parts, X)
+    rows = PartialRows(parts.fusion)
+    rows.add("good", "sound", sent.at["row 1", "sound"])
+    before = rows.predict_proba()
+    good = [0.2, 0.3, 0.5]
+    for bad in ([*good, 5.0, 5.0, 90.0], [-0.2, 0.7, 0.5, *good], [*good, 0.0, 0.0, 0.0]):
+        with pytest.raises(ValueError, match=r"'sound' of sample 'bad': 1 of 2 vectors hold no probabilities"):
+            rows.add("bad", "sound", bad)
+    for bad in ([np.inf, *good, *good][:6], [1e300, *good, *good][:6], good):
+        with pytest.raises(ValueError, match="'sound' of sample 'bad': "):
+            rows.add("bad", "sound", bad)
+    pd.testing.assert_frame_equal(rows.predict_proba(), before)
 
 
 def test_threads_add_and_ask_at_once(parts, sent):

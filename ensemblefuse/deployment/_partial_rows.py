@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse.compose import ModalityTransformer
+from ensemblefuse.deployment._sent import SentPredictions
 from ensemblefuse.deployment._split import check_recipe
 from ensemblefuse.encoders import PrecomputedEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
@@ -81,6 +82,8 @@ class PartialRows:
         self.modalities = list(encoders)
         self.n_dropped = 0
         self._encoders = dict(encoders)
+        heads = getattr(fusion[-1], "estimators", None)
+        self._heads = heads if isinstance(heads, dict) else {}
         self._rows: dict[Hashable, dict[str, np.ndarray]] = {}
         self._lock = threading.Lock()
 
@@ -105,7 +108,8 @@ class PartialRows:
         Raises
         ------
         ValueError
-            If the modality is unknown, the vector has another length than in fit or holds NaN, or the recipe differs.
+            If the modality is unknown, the vector has another length than in fit, holds NaN or infinity, or holds no
+            probabilities where heads stand on the edge, or the recipe differs.
         TypeError
             If it is no vector of numbers.
         RuntimeError
@@ -133,10 +137,13 @@ class PartialRows:
     def _checked(self, id: Hashable, modality: str, vector: Any) -> np.ndarray:
         try:
             # The encoder's own check; a copy, because the caller may reuse its buffer.
-            return self._encoders[modality].load(vector).copy()
+            vector = self._encoders[modality].load(vector).copy()
+            if isinstance(head := self._heads.get(modality), SentPredictions):
+                head.check(vector)
+            return vector
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"Modality {modality!r} of sample {id!r}: {error}.") from error
+            raise kind(f"Modality {modality!r} of sample {id!r}: {str(error).rstrip('.')}.") from error
 
     def predict_proba(self, ids: Iterable[Hashable] | None = None) -> pd.DataFrame:
         """Class probabilities from what has arrived so far.

@@ -44,16 +44,16 @@ class SentPredictions(BaseEstimator):
         """Nothing: the heads stand elsewhere."""
         return self
 
+    def check(self, vector: np.ndarray) -> None:
+        """Refuse a vector of which a head's part, this one's or another's, holds no probabilities."""
+        if self.n_classes:
+            _check_probabilities(vector.reshape(-1, self.n_classes).astype(float))
+
     def _own(self, X: Any) -> np.ndarray:
         width = self.n_classes or 1
         own = np.asarray(X, dtype=float)[:, self.position * width : (self.position + 1) * width]
         if self.n_classes:
-            bad = np.flatnonzero((own < 0).any(axis=1) | ~(np.abs(own.sum(axis=1) - 1) < _SUM))
-            if len(bad):
-                raise ValueError(
-                    f"{len(bad)} of {len(own)} vectors hold no probabilities, which are 0 or more and sum to 1; the "
-                    f"first has {own[bad[0]].tolist()[:5]}. Send what the edge part of the same split_model gives."
-                )
+            _check_probabilities(own)
         return own
 
     def decision_function(self, X) -> np.ndarray:
@@ -67,6 +67,15 @@ class SentPredictions(BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return True
+
+
+def _check_probabilities(rows: np.ndarray) -> None:
+    bad = np.flatnonzero((rows < 0).any(axis=1) | ~(np.abs(rows.sum(axis=1) - 1) < _SUM))
+    if len(bad):
+        raise ValueError(
+            f"{len(bad)} of {len(rows)} vectors hold no probabilities, which are 0 or more and sum to 1; the first has "
+            f"{rows[bad[0]].tolist()[:5]}. Send what the edge part of the same split_model gives."
+        )
 
 
 def heads_of(core: Any, block: str) -> list[dict[str, Any]]:
