@@ -156,6 +156,22 @@ def test_what_is_given_wrongly_is_refused_before_anything_is_removed(table, tmp_
         assert "The cache is off: 0 vectors" in forget(table).caption
 
 
+def test_the_command_finds_whole_numbers_in_a_column_of_ids_with_an_empty_cell(tmp_path, cache_folder, capsys):
+    rows = pd.DataFrame({"person": ["17", "", "18"], "title": ["a title", "b title", "c title"]})
+    rows.to_csv(tmp_path / "people.csv", index=False)
+    vectors = FunctionEncoder(spread).fit_transform(rows[["title"]])
+    path = save_model(LogisticRegression().fit([[0], [1]], [0, 1]), tmp_path / "m.fuse", sample_ids=[17])
+    command = ["cache", "forget", "--table", str(tmp_path / "people.csv"), "--id", "person"]
+    assert main([*command, "--ids", "17", "--models", str(path)]) == 0
+    assert "must be fitted again without it" in capsys.readouterr().out
+    assert [row.tobytes() in on_disk(cache_folder) for row in vectors] == [False, True, True]
+    assert main([*command, "--ids", "nan"]) == 1 and "no rows with these ids" in capsys.readouterr().err
+    assert main([*command, "--models", str(path)]) == 0
+    assert [row.tobytes() in on_disk(cache_folder) for row in vectors] == [False, True, False]
+    rows.assign(person=["1.5", "", "2"]).to_csv(tmp_path / "people.csv", index=False)
+    assert main([*command, "--ids", "1.5"]) == 0
+
+
 def test_the_command_forgets_rows_of_a_table_by_id(table, tmp_path, monkeypatch, cache_folder, capsys):
     rows = table.assign(photo=[f"{i}.png" for i in range(6)]).rename_axis("person").reset_index()
     for i in range(6):

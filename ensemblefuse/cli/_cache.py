@@ -12,6 +12,7 @@ from ensemblefuse.cli._report import FAILED, CommandError, UsageError, print_col
 from ensemblefuse.cli._tables import check_input, check_output
 
 _WIDTH = 100
+_EXACT = 2**53  # from here on a float may stand for several whole numbers
 
 
 def cache(args: Namespace) -> int:
@@ -163,11 +164,11 @@ def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
         raise UsageError("--ids and --models need --id: the column with the samples' ids.")
     table, ids = read_table(args.table), None
     if args.id is not None:
-        ids = table.pop(check_column(table, args.id, "--id"))
-        unknown = sorted(set(args.ids) - set(ids.astype(str)))
+        ids = _whole(table.pop(check_column(table, args.id, "--id")))
+        unknown = sorted(set(args.ids) - set(ids.dropna().astype(str)))
         if unknown:
             raise CommandError(f"{args.table} has no rows with these ids in {args.id!r}: {unknown[:5]}.")
-        chosen = ids.astype(str).isin(args.ids) if args.ids else ids.notna()
+        chosen = ids.notna() & (ids.astype(str).isin(args.ids) if args.ids else True)
         table, ids = table[chosen], ids[chosen]
     media = [c for c in table.columns if column_kind(table[c])[0] in ("image", "audio", "video")]
     X = resolve_paths(table, media, Path(args.table).parent)
@@ -177,6 +178,12 @@ def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
         raise CommandError(f"The vectors could not be removed: {str(error).rstrip('.')}.") from error
     print(report)
     return FAILED if (report.table["unread"] != "").any() else 0
+
+
+def _whole(ids: Any) -> Any:
+    """Whole numbers as such: pandas reads them as floats where a cell is empty."""
+    is_whole = ids.dtype.kind == "f" and ((ids.dropna() % 1 == 0) & (ids.dropna().abs() < _EXACT)).all()
+    return ids.astype("Int64") if is_whole else ids
 
 
 def _clear(found: EmbeddingCache, args: Namespace) -> int:
