@@ -28,6 +28,8 @@ from ensemblefuse import (
 )
 from ensemblefuse.cli import main
 from ensemblefuse.encoders._weights import PACKAGED
+from ensemblefuse.report._markdown import code as code_span
+from ensemblefuse.report._markdown import code_block
 
 HEAD = LogisticRegression()
 SECTIONS = ["Intended use", "Model", "Data", "Encoders", "Scores", "Missing modalities", "Input", "Limits"]
@@ -98,6 +100,18 @@ def test_a_card_is_markdown_below_a_header_of_yaml(fitted, tmp_path):
     assert header == {"library_name": "ensemblefuse", "tags": ["zoo"], "license": "mit", "x y": {"a": [1, None]}}
     assert re.findall(r"^# (.*)$", body, flags=re.M) == ["Beasts / 2", *SECTIONS]
     assert all(len(table) > 1 for table in tables(body))
+
+
+def test_every_character_of_metadata_is_read_back_from_the_header(fitted):
+    odd = "".join(map(chr, [*range(0x20), *range(0x7E, 0xA1), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xE0001, 0x1F600]))
+    header, _ = header_of(model_card(fitted, metadata={"note": odd, f"a {odd}": [odd]}).render())
+    assert header["note"] == odd and header[f"a {odd}"] == [odd]
+
+
+def test_backticks_end_no_code():
+    assert code_block(["x = '```'"], "python") == "````python\nx = '```'\n````"
+    assert code_block(["x"], "python") == "```python\nx\n```"
+    assert (code_span(""), code_span("a"), code_span("``")) == ("` `", "`a`", "``` `` ```")
 
 
 def test_a_notebook_shows_the_card_without_its_header(fitted):

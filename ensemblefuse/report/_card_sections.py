@@ -16,7 +16,7 @@ from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
 from ensemblefuse.evaluation._subsets import row_values
 from ensemblefuse.persistence._storable import parts_of
 from ensemblefuse.report._card_facts import CardFacts
-from ensemblefuse.report._markdown import bullets, code, plain_text, table_text
+from ensemblefuse.report._markdown import bullets, code, code_block, plain_text, table_text
 from ensemblefuse.report._page import Unavailable, interval_text, number
 
 __all__ = ["FEW_ROWS", "card_sections", "lead"]
@@ -419,7 +419,7 @@ def _use(facts: CardFacts) -> str:
     else:
         lines.append('rows = pd.read_parquet("rows.parquet")  # the columns above')
     lines.append(f"model.{method}(rows)")
-    text = "```python\n" + "\n".join(lines) + "\n```"
+    text = code_block(lines, "python")
     if facts.path is None:
         return f"{text}\n\n`save_model(model, {_quoted(name)})` writes the file."
     with open(facts.path, "rb") as file:

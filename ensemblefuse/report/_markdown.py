@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["bullets", "code", "front_matter", "plain_text", "table_text"]
+__all__ = ["bullets", "code", "code_block", "front_matter", "plain_text", "table_text"]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _MARKS = re.compile(r"([\\`*\[\]|#~$!]|(?<![^\W_])_|_(?![^\W_]))")
@@ -37,9 +37,20 @@ def code(value: Any) -> str:
     '`` a`b ``'
     """
     text = "".join(c if c.isprintable() else " " for c in str(value)).replace("|", "\\|")
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * (longest + 1)
-    return f"{fence} {text} {fence}" if longest else f"`{text}`"
+    fence = _fence(text)
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text or ' '}`"
+
+
+def code_block(lines: Iterable[str], language: str) -> str:
+    """Lines of code between fences that no line of them ends."""
+    text = "\n".join(lines)
+    fence = max("```", _fence(text))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _fence(text: str) -> str:
+    """One backtick more than stand side by side in a text."""
+    return "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -65,9 +76,15 @@ def front_matter(values: Mapping[str, Any]) -> str:
     tags: ["multimodal"]
     ---
     """
-    lines = [f"{_key(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}" for key, value in values.items()]
+    lines = [f"{_key(key)}: {_yaml(value)}" for key, value in values.items()]
     return "\n".join(["---", *lines, "---"])
 
 
 def _key(key: str) -> str:
-    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return key if _PLAIN_KEY.fullmatch(key) else _yaml(key)
+
+
+def _yaml(value: Any) -> str:
+    """JSON, with escapes for what JSON may hold and YAML may not, such as U+007F."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
