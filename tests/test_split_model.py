@@ -272,6 +272,18 @@ def test_a_vector_of_another_length_is_refused_by_name():
         parts.fusion.predict(sent)
 
 
+def test_a_number_beyond_float32_is_an_error_and_not_sent():
+    X, y = table(missing=False)
+    plan = [("text", FunctionEncoder(letters), "title"), ("tabular", "passthrough", ["price", "weight"])]
+    part = split_model(make_fusion_pipeline(plan, decision()).fit(X, y)).edge["tabular"]
+    X.loc["row 1", ["price", "weight"]] = np.nan
+    X.loc["row 2", "weight"] = -1e300
+    with pytest.raises(ValueError, match=r"'tabular': number 1 of the vector of row 'row 2' is -1e\+300, too large"):
+        part.transform(X)
+    X.loc["row 2", "weight"] = 3e38
+    assert part.transform(X).at["row 2", "tabular"][1] == np.float32(3e38)
+
+
 def test_a_recipe_tells_vectors_of_equal_length_apart():
     X, y = table(missing=False)
     models = [

@@ -105,7 +105,8 @@ class EdgePart(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X lacks a column, or a row of the block is partly NaN and no vector can stand for it.
+            If X lacks a column, a row of the block is partly NaN and no vector can stand for it, or a number of a
+            vector is too large for float32.
         EncodingError
             If a cell cannot be encoded.
         """
@@ -124,15 +125,26 @@ class EdgePart(TransformerMixin, BaseEstimator):
         cells = np.full(len(frame), None, dtype=object)
         if present.any():
             rows = data.loc[present] if hasattr(data, "loc") else data[present]
-            for place, vector in zip(np.flatnonzero(present), self._vectors(rows), strict=True):
+            places = np.flatnonzero(present)
+            for place, vector in zip(places, self._vectors(rows, frame.index[places].tolist()), strict=True):
                 cells[place] = vector
         return pd.DataFrame({self.name: pd.Series(cells, index=frame.index, dtype=object)})
 
-    def _vectors(self, rows: Any) -> np.ndarray:
-        if self.heads is None:
-            return np.asarray(rows, dtype=np.float32)
-        said = [ask_member(**head, rows=rows, n_classes=self.n_classes) for head in self.heads]
-        return np.column_stack(said).astype(np.float32)
+    def _vectors(self, rows: Any, labels: list[Any]) -> np.ndarray:
+        if self.heads is not None:
+            rows = np.column_stack([ask_member(**head, rows=rows, n_classes=self.n_classes) for head in self.heads])
+        values = np.asarray(rows)
+        with np.errstate(over="ignore"):
+            vectors = values.astype(np.float32)
+        large = np.argwhere(np.isinf(vectors))
+        if len(large):
+            row, place = large[0]
+            raise ValueError(
+                f"Modality {self.name!r}: number {place} of the vector of row {labels[row]!r} is "
+                f"{float(values[row, place])!r}, too large for float32, in which vectors are sent (3.4e+38 at most). "
+                "Correct the cell, or scale the column and fit again."
+            )
+        return vectors
 
     def recipe(self) -> dict[str, Any]:
         """All that a vector depends on besides the cell, as far as it can be told.
