@@ -427,6 +427,8 @@ def test_errors_name_the_block_the_head_and_what_to_take(tmp_path):
         export_onnx(svc, tmp_path / "m.onnx", example=raw)
     with pytest.raises(IsADirectoryError, match="is a folder"):
         export_onnx(svc, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nodir' to write 'm.onnx' to; make it first"):
+        export_onnx(svc, tmp_path / "nodir" / "m.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -366,6 +366,8 @@ def test_saving_replaces_an_older_file_and_a_folder_is_an_error(tmp_path):
     assert load_model(tmp_path / "model.fuse").scaling == "mfa"
     with pytest.raises(IsADirectoryError, match="is a folder"):
         save_model(LogisticRegression(), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nodir' to write 'm.fuse' to; make it first"):
+        save_model(LogisticRegression(), tmp_path / "nodir" / "m.fuse")
 
 
 # ---------------------------------------------------------------------- what is not loaded

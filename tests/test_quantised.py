@@ -217,4 +217,6 @@ def test_what_has_no_file(tmp_path):
         export_encoder_onnx(ImageEncoder(Wandering()), tmp_path / "a.onnx")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         export_encoder_onnx(ImageEncoder(), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nodir' to write 'a.onnx' to"):
+        export_encoder_onnx(ImageEncoder(), tmp_path / "nodir" / "a.onnx")
     assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from ensemblefuse.encoders._sentence_network import SentenceNetwork
 from ensemblefuse.encoders._weights import PACKAGED
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.export._export import write_atomically
+from ensemblefuse.persistence._archive import check_place
 
 __all__ = ["export_encoder_onnx"]
 
@@ -81,9 +82,7 @@ def export_encoder_onnx(encoder: Any, path: str | Path) -> Path:
     >>> session.run(["embedding"], {"pixels": pixels})[0].shape
     (1, 1280)
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file to write the network to.")
+    path = check_place(path, "write the network")
     onnx = import_optional("onnx", extra="onnx", needed_by=_NEEDED_BY)
     import_optional("onnxruntime", extra="onnx", needed_by=_NEEDED_BY)
     if isinstance(encoder, ImageEncoder):

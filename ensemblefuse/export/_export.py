@@ -21,6 +21,7 @@ from ensemblefuse.export._graph import DOUBLE, FLOAT, INT64, STRING, Graph, Valu
 from ensemblefuse.export._heads import UnsupportedError
 from ensemblefuse.export._support import _FAILS
 from ensemblefuse.fusion._base import BaseFusion
+from ensemblefuse.persistence._archive import check_place
 
 __all__ = ["export_onnx", "write_atomically"]
 
@@ -109,9 +110,7 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
     >>> session.run(["label"], row)[0].tolist()
     ['cat']
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file to write the graph to.")
+    path = check_place(path, "write the graph")
     parts = ModelParts(model)
     fusion = parts.core
     _check_fusion(fusion)

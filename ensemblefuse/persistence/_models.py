@@ -12,7 +12,15 @@ import joblib
 
 from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
 from ensemblefuse.features import EmbeddingNoise
-from ensemblefuse.persistence._archive import MODEL, Archive, first_line, is_pickle, open_archive, write_archive
+from ensemblefuse.persistence._archive import (
+    MODEL,
+    Archive,
+    check_place,
+    first_line,
+    is_pickle,
+    open_archive,
+    write_archive,
+)
 from ensemblefuse.persistence._bundle import describe_weights, pack_weights, sources_of, unpack_weights
 from ensemblefuse.persistence._devices import use_devices_of_here
 from ensemblefuse.persistence._example import (
@@ -115,9 +123,7 @@ def save_model(
     >>> manifest["classes"], manifest["metadata"]
     (['cat', 'dog'], {'author': 'me'})
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file to save the model to.")
+    path = check_place(path, "save the model")
     notes = checked_metadata(metadata)
     training, samples = describe_training(training_data, sample_ids, sample_key)
     check_storable(model)
