@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.exceptions import EncodingError
+from ensemblefuse.exceptions import EncodingError, MissingModalityWarning
 
 __all__ = ["Predicted", "RowPredictor", "columns_of", "fitted_modalities", "set_on_error", "steps"]
 
@@ -31,6 +32,10 @@ class Predicted(NamedTuple):
     """Of the answered rows; None if there are none."""
     proba: Any
     """Of the answered rows, shape (n_answered, n_classes); None if there are none, or the model gives none."""
+    regions: Any
+    """Of a conformal fusion the sets or intervals of the answered rows, as it gives them; None as `proba`."""
+    calibrated: Any
+    """Whether a row of fit held the same modalities: shape (n_answered,), dtype bool; None as `regions`."""
 
 
 class RowPredictor:
@@ -81,7 +86,21 @@ class RowPredictor:
         fusion = self.model[-1]
         said = None if Z is None else fusion.predict(Z)
         proba = fusion.predict_proba(Z) if Z is not None and hasattr(fusion, "predict_proba") else None
-        return Predicted(reasons, usable, Z, said, proba)
+        return Predicted(reasons, usable, Z, said, proba, *self._regions(Z))
+
+    @property
+    def regions_of(self) -> Callable[[Any], Any] | None:
+        """What gives the sets or the intervals of encoded rows; None if the fusion is not a conformal one."""
+        fusion = self.model[-1]
+        return getattr(fusion, "predict_set", None) or getattr(fusion, "predict_interval", None)
+
+    def _regions(self, Z: Any) -> tuple[Any, Any]:
+        ask = self.regions_of
+        if Z is None or ask is None:
+            return None, None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingModalityWarning)  # `calibrated` says it, row by row
+            return ask(Z), self.model[-1].is_calibrated(Z)
 
     def _read_numbers(self, X: pd.DataFrame, reasons: list) -> tuple[pd.DataFrame, np.ndarray]:
         """Columns of numbers as numbers; rows in which a cell is none, or infinite, are set apart."""

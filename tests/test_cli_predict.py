@@ -1,6 +1,7 @@
 """``ensemblefuse predict`` on tables of any length: in pieces, gone on with after a stop, every row kept."""
 
 import io
+import json
 
 import joblib
 import numpy as np
@@ -10,6 +11,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from ensemblefuse import (
     BaseEncoder,
+    ConformalFusionClassifier,
+    ConformalFusionRegressor,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
@@ -80,6 +83,52 @@ def test_pieces_make_the_same_file_as_the_whole(model_file, tmp_path):
     pd.testing.assert_frame_equal(written[table.columns], table, check_dtype=False)  # "007" is still "007"
     assert (written["prediction"] == np.where(table["title"] == "x", "a", "b")).all()
     assert (written["error"] == "").all() and not (tmp_path / "4.csv.parts").exists()
+
+
+def conformal(path, *, regression):
+    """Two numbers that say the same, always both there in fit."""
+    x = np.random.default_rng(0).normal(size=60)
+    if regression:
+        inner, y = DecisionFusionRegressor(Ridge(), cv=3, joint=False), x
+    else:
+        inner, y = DecisionFusionClassifier(LogisticRegression(), cv=3, joint=False), np.where(x > 0, "é, so", "b")
+    outer = ConformalFusionRegressor if regression else ConformalFusionClassifier
+    modalities = [("one", "passthrough", ["a"]), ("two", "passthrough", ["b"])]
+    model = make_fusion_pipeline(modalities, outer(inner, alpha=0.2)).fit(pd.DataFrame({"a": x, "b": x}), y)
+    save_model(model, path)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*no calibration row:UserWarning")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("regression", [False, True])
+def test_a_conformal_model_gives_sets_or_intervals_too(tmp_path, regression, suffix, capsys):
+    """In pieces of which one has no row with a prediction; of a combination that fit lacked no coverage is promised."""
+    model = conformal(tmp_path / "m.fuse", regression=regression)
+    (tmp_path / "t.csv").write_text("a,b\n2,2\n-2,\n,\nx,1\n0,0\n")
+    argv = (tmp_path / "m.fuse", tmp_path / "t.csv", "-o", tmp_path / f"o.{suffix}", "--chunk-rows", 1)
+    assert predict(*argv) == 0
+    written = pd.read_csv(tmp_path / "o.csv") if suffix == "csv" else pd.read_parquet(tmp_path / "o.parquet")
+    calibrated = written["calibrated"].astype(object)
+    assert calibrated.drop(3).tolist() == [True, False, True, True]
+    assert pd.isna(calibrated[3])
+    X = pd.DataFrame({"a": [2.0, -2.0, np.nan, 0.0], "b": [2.0, np.nan, np.nan, 0.0]})
+    Z, answered = model[:-1].transform(X), written.drop(3)
+    assert written.columns[-1] == "error" and "no calibration row" not in capsys.readouterr().err
+    if regression:
+        np.testing.assert_allclose(answered[["lower", "upper"]].to_numpy(), model[-1].predict_interval(Z))
+        assert written.loc[3, ["lower", "upper"]].isna().all() and written.loc[2, "upper"] == np.inf
+    else:
+        sets = [model.classes_[held].tolist() for held in model[-1].predict_set(Z)]
+        assert [json.loads(cell) for cell in answered["set"]] == sets and pd.isna(written.loc[3, "set"])
+        assert written.loc[0, "set"] == '["é, so"]'
+
+
+def test_a_column_that_is_named_like_a_bound_is_not_overwritten(tmp_path, capsys):
+    conformal(tmp_path / "m.fuse", regression=True)
+    (tmp_path / "t.csv").write_text("a,lower\n1,2\n")
+    assert predict(tmp_path / "m.fuse", tmp_path / "t.csv") == 1
+    assert "has the columns ['lower'] already" in capsys.readouterr().err
 
 
 def test_a_row_that_cannot_be_read_is_kept_with_its_reason(model_file, tmp_path):

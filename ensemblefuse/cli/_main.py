@@ -199,6 +199,8 @@ def _add_predict(commands) -> None:
         "_predict:predict",
         "predict the rows of a table with a saved model\n\n"
         "Adds the column 'prediction', 'proba_<class>' for each class, and 'error' to the columns of the table.\n"
+        "A conformal model adds 'set' (a JSON list of classes), or 'lower' and 'upper', and 'calibrated': whether fit\n"
+        "has seen the row's combination of modalities; of others no coverage is promised.\n"
         "Every row is kept: one with a cell that cannot be read has no prediction, and the reason in 'error'.\n"
         "Columns of the model that the table lacks count as missing. The table is read and written in pieces, and\n"
         "may be longer than the memory; --resume goes on with a run that was stopped.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from ensemblefuse.cli._tables import (
     path_columns,
     resolve_paths,
 )
+from ensemblefuse.persistence._manifest import plain
 
 
 def predict(args: Namespace) -> int:
@@ -94,18 +96,21 @@ class Predictor:
         self.wanted, self.numbers = self._rows.wanted, self._rows.numbers
         self.n_rows = self.n_bad = 0
         self._labels = pd.Index([])
+        regions = ["set"] if hasattr(model[-1], "classes_") else ["lower", "upper"]
+        self._region_columns = [*regions, "calibrated"] if self._rows.regions_of is not None else []
 
     def check_columns(self, columns: list[str]) -> None:
         """Refuse a table without any column of the model, and one that has a column of the same name as a new one."""
         check_any_column(self.modalities, columns, self.table_name)
         fusion = self.model[-1]
         labels = fusion.classes_ if hasattr(fusion, "predict_proba") else []
-        taken = [c for c in ["prediction", *(f"proba_{label}" for label in labels), ERROR] if c in columns]
+        new = ["prediction", *(f"proba_{label}" for label in labels), *self._region_columns, ERROR]
+        taken = [c for c in new if c in columns]
         if taken:
             raise CommandError(f"{self.table_name} has the columns {taken} already; rename or remove them.")
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The new columns of a chunk: ``prediction``, ``proba_<class>``, ``error``."""
+        """The new columns of a chunk: ``prediction``, ``proba_<class>``, those of a set or an interval, ``error``."""
         X = table[[column for column in self.wanted if column in table.columns]]
         self._labels = table.index
         # Positions for labels: those of the table may repeat, and an error names rows by their labels.
@@ -135,9 +140,31 @@ class Predictor:
             if said.proba is not None:
                 proba[usable] = said.proba
             new |= {f"proba_{label}": column for label, column in zip(fusion.classes_, proba.T, strict=True)}
+        new |= self._regions(said)
         texts = ["; ".join(f"column {field!r}: {reason}" for field, reason in found) for found in said.reasons]
         new[ERROR] = pd.Series(texts, dtype=object)
         return pd.DataFrame(new)
+
+    def _regions(self, said: Predicted) -> dict[str, pd.Series]:
+        """``set``, a JSON list of labels, or ``lower`` and ``upper``; and ``calibrated``. Empty if not conformal."""
+        if said.regions is None:
+            given: dict[str, Any] = {}
+        elif "set" in self._region_columns:
+            labels = plain(self.model[-1].classes_)
+            sets = [[label for label, stays in zip(labels, region, strict=True) if stays] for region in said.regions]
+            given = {"set": [json.dumps(labels, ensure_ascii=False) for labels in sets]}
+        else:
+            given = dict(zip(("lower", "upper"), said.regions.T, strict=True))
+        if given:
+            given["calibrated"] = said.calibrated
+        dtypes = {"set": object, "calibrated": "boolean"}  # the others are numbers
+        rows = np.flatnonzero(said.answered)
+        return {
+            name: pd.Series(given.get(name, []), rows if given else [], dtype=dtypes.get(name, float)).reindex(
+                range(len(said.answered))
+            )
+            for name in self._region_columns
+        }
 
 
 def _empty(labels: Any, n: int) -> Any:

@@ -113,7 +113,6 @@ class ServedModel:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a missing modality stands in the answer
             said = self.predictor(X)
-            regions, calibrated = self._regions(said.Z)
         present = self.parts.present(said.Z).T if said.Z is not None else np.empty((0, 0), dtype=bool)
         place = np.cumsum(said.answered) - 1
         answers: list[dict[str, Any] | list[Fault]] = []
@@ -123,17 +122,12 @@ class ServedModel:
                 continue
             k = int(place[i])
             proba = None if said.proba is None else np.asarray(said.proba[k], dtype=float)
-            answer = self._answer(said.prediction[k], proba, present[k], None if regions is None else regions[k])
-            if regions is not None and isinstance(answer, dict):
-                answer["calibrated"] = bool(calibrated[k])
+            region = None if said.regions is None else said.regions[k]
+            answer = self._answer(said.prediction[k], proba, present[k], region)
+            if region is not None and isinstance(answer, dict):
+                answer["calibrated"] = bool(said.calibrated[k])
             answers.append(answer)
         return answers
-
-    def _regions(self, Z: Any) -> tuple[Any, Any]:
-        """Of a conformal fusion the sets or intervals, and whether a row of fit held the same modalities."""
-        fusion = self.parts.fusion
-        ask = getattr(fusion, "predict_set" if self.labels is not None else "predict_interval", None)
-        return (None, None) if Z is None or ask is None else (ask(Z), fusion.is_calibrated(Z))
 
     def _answer(
         self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, region: Any
