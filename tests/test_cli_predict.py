@@ -131,6 +131,16 @@ def test_a_column_that_is_named_like_a_bound_is_not_overwritten(tmp_path, capsys
     assert "has the columns ['lower'] already" in capsys.readouterr().err
 
 
+def test_a_misspelt_column_is_told(model_file, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("titel,price,id\nx,1,1\n")
+    assert predict(model_file, tmp_path / "t.csv") == 0
+    told = capsys.readouterr().err
+    assert "lacks the column 'title', which counts as missing; it has 'titel'; rename that if it is meant" in told
+    assert "it has 'price'" not in told and "it has 'id'" not in told
+    (tmp_path / "t.csv").write_text("price,id\n1,1\n")
+    assert predict(model_file, tmp_path / "t.csv") == 0 and "rename" not in capsys.readouterr().err
+
+
 def test_a_row_that_cannot_be_read_is_kept_with_its_reason(model_file, tmp_path):
     table = write(tmp_path / "t.csv")
     table.loc[5, "title"], table.loc[9, "price"] = "what?", "cheap"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from argparse import Namespace
@@ -100,7 +101,10 @@ class Predictor:
         self._region_columns = [*regions, "calibrated"] if self._rows.regions_of is not None else []
 
     def check_columns(self, columns: list[str]) -> None:
-        """Refuse a table without any column of the model, and one that has a column of the same name as a new one."""
+        """Refuse a table without any column of the model, and one that has a column of the same name as a new one.
+
+        A column of the model that the table lacks, but for another spelling, is told.
+        """
         check_any_column(self.modalities, columns, self.table_name)
         fusion = self.model[-1]
         labels = fusion.classes_ if hasattr(fusion, "predict_proba") else []
@@ -108,6 +112,14 @@ class Predictor:
         taken = [c for c in new if c in columns]
         if taken:
             raise CommandError(f"{self.table_name} has the columns {taken} already; rename or remove them.")
+        spare = [column for column in columns if column not in self.wanted]
+        for column in [column for column in self.wanted if column not in columns]:
+            for near in difflib.get_close_matches(column, spare, n=1):
+                print(
+                    f"warning: {self.table_name} lacks the column {column!r}, which counts as missing; it has "
+                    f"{near!r}; rename that if it is meant",
+                    file=sys.stderr,
+                )
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
         """The new columns of a chunk: ``prediction``, ``proba_<class>``, those of a set or an interval, ``error``."""
