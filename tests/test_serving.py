@@ -18,6 +18,7 @@ from ensemblefuse import (
     load_model,
     make_fusion_pipeline,
     save_model,
+    split_model,
 )
 from ensemblefuse.serving import ServerSettings
 
@@ -243,7 +244,11 @@ def test_requests_leave_nothing_in_the_cache_unless_asked_to(path, cache_folder)
 def test_what_is_no_fusion_pipeline_is_refused_before_anything_is_served(tmp_path):
     X, y = numbers()
     path = save_model(DecisionFusionRegressor(Ridge(), cv=3).fit(X.add_prefix("m__"), y), tmp_path / "bare.fuse")
-    with pytest.raises(ValueError, match="without named input columns; a pipeline of make_fusion_pipeline"):
+    with pytest.raises(ValueError, match=r"holds a DecisionFusionRegressor without .* Serve a pipeline of make_fus"):
+        case.client_of(path).__enter__()
+    edge = split_model(case.fit()[0]).edge
+    path = save_model(edge["image"], tmp_path / "edge.fuse")
+    with pytest.raises(ValueError, match=r"holds an EdgePart .*`transform`\. Serve the fusion part of split_model"):
         case.client_of(path).__enter__()
 
 

@@ -12,6 +12,8 @@ import pytest
 import serving_case as case
 
 import ensemblefuse
+from ensemblefuse import serving
+from ensemblefuse.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,16 @@ def test_files_that_are_no_models_and_ports_that_are_taken(path, tmp_path):
     assert code == 1 and len(lines) == 1 and "is damaged or incomplete" in lines[0]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, lines = failure(path, "--port", taken.getsockname()[1])
-    assert code == 1 and len(lines) == 1 and "cannot listen on 127.0.0.1" in lines[0]
+    assert code == 1 and len(lines) == 1 and lines[0].endswith("in use. Take another one with --port.")
+    assert lines[0].count("127.0.0.1") == 1
+
+
+def test_ctrl_c_before_the_address_is_bound_ends_it_as_later(path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving, "serve", interrupted)
+    assert main(["serve", str(path)]) == 0 and capsys.readouterr().err == ""
 
 
 def test_the_page_is_part_of_the_package():

@@ -25,7 +25,7 @@ exit codes:
   0    done
   1    the work failed: a file is damaged, cells cannot be encoded, a model cannot be read
   2    the command line is wrong: an option, a file or a column that is not there
-  130  interrupted with Ctrl-C
+  130  interrupted with Ctrl-C; serve ends with 0
 """
 
 _DESCRIPTION = """\
@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return int(code or 0)
         except KeyboardInterrupt:
+            if args.function == "serve":  # how a server is ended, be it still on its way to its port
+                return 0
             print("interrupted; what was encoded so far stays in the cache.", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough

@@ -84,10 +84,7 @@ def read_info(model: Any) -> ModelInfo:
     manifest = inspect_model(model) if is_file else describe(model, set())
     name = Path(model).stem if is_file else type(model).__name__
     if not manifest.get("input"):
-        raise PersistenceError(
-            f"{model if is_file else 'model'} holds a {manifest.get('model')} without named input columns; a pipeline "
-            "of make_fusion_pipeline can be served."
-        )
+        raise PersistenceError(f"{model if is_file else 'model'} {_not_served(str(manifest.get('model')))}")
     columns = {
         column: Column(column, given["type"], list(given["modalities"])) for column, given in manifest["input"].items()
     }
@@ -99,3 +96,12 @@ def read_info(model: Any) -> ModelInfo:
         columns=columns,
         expected=manifest.get("metrics", {}).get("out_of_fold", {}),
     )
+
+
+def _not_served(kind: str) -> str:
+    """Why an object of this type, with its module, cannot be served, and what can."""
+    name = kind.rsplit(".", 1)[-1]
+    held = f"holds {'an' if name[0] in 'AEIOU' else 'a'} {name} without named input columns"
+    if name == "EdgePart":
+        return f"{held}: it encodes where the data are, with `transform`. Serve the fusion part of split_model."
+    return f"{held}. Serve a pipeline of make_fusion_pipeline."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import socket
@@ -106,7 +107,9 @@ def _bound(settings: ServerSettings) -> socket.socket:
             raise OSError(f"{settings.host} is {address[0]}, which other machines reach; that needs a token")
         return socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
-        raise OSError(f"The server cannot listen on {where}: {error.strerror or error}.") from error
+        reason = (error.strerror or str(error)).split(" (while attempting")[0]  # the address, once more
+        hint = " Take another one with --port." if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise OSError(f"The server cannot listen on {where}: {reason}.{hint}") from error
 
 
 def _log_to_stderr() -> None:
