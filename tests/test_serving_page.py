@@ -18,6 +18,8 @@ from sklearn.preprocessing import OneHotEncoder
 import ensemblefuse
 from ensemblefuse import (
     AudioEncoder,
+    ConformalFusionClassifier,
+    ConformalFusionRegressor,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FunctionEncoder,
@@ -369,6 +371,35 @@ def test_numbers_are_predicted_from_lists_categories_and_other_cells(browser):
         assert f"the error was {scores['rmse']:.3f} (root mean square; R² {scores['r2']:.3f})" in page.text("#basis")
         page.click("why")
         assert list(page.table("#shares table")) == ["nothing known", *kinds, "all together"]
+
+
+@pytest.mark.filterwarnings("ignore:.*no calibration row:UserWarning")
+@pytest.mark.parametrize("regression", [False, True])
+def test_a_set_or_an_interval_without_a_promise_is_told(browser, regression):
+    """Of a row with a modality that no row of fit lacked."""
+    x = np.random.default_rng(0).normal(size=60)
+    X, heads = pd.DataFrame({"a": x, "b": x}), {"cv": 3, "joint": False}
+    if regression:
+        y, fusion = x, ConformalFusionRegressor(DecisionFusionRegressor(Ridge(), **heads), alpha=0.2)
+    else:
+        inner = DecisionFusionClassifier(LogisticRegression(), **heads)
+        y, fusion = np.where(x > 0, "up", "down"), ConformalFusionClassifier(inner, alpha=0.2)
+    modalities = [("one", "passthrough", ["a"]), ("two", "passthrough", ["b"])]
+    model = make_fusion_pipeline(modalities, fusion).fit(X, y)
+    with served(model) as url:
+        page = Page(browser, url)
+        page.fill({"a": 2, "b": 2})
+        page.click("predict")
+        assert "no coverage is promised" not in page.text("#said")
+        page.field("b").clear()
+        page.click("predict")
+        said = page.text("#said")
+        what = "interval" if regression else "set of classes"
+        assert f"held this combination of modalities: no coverage is promised for the {what}." in said
+        if regression:
+            alone = model[:-1].transform(pd.DataFrame({"a": [2.0], "b": [np.nan]}))
+            lower, upper = (f"{end:.3f}".replace("-", "−") for end in model[-1].predict_interval(alone)[0])
+            assert f"Interval: {lower} to {upper}" in said
 
 
 def test_a_server_that_is_gone_is_told(browser, model_file):

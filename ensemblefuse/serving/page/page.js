@@ -492,6 +492,14 @@ function showPrediction(said) {
   // Of a model that tells sets of classes with a promised coverage.
   if (said.set)
     lines.push(el("p", {}, "Classes that stay possible: ", ...(said.set.length ? listed(said.set) : ["none"])));
+  if (said.interval) {
+    const [lower, upper] = said.interval.map((end, i) => (end === null ? (i ? "∞" : "−∞") : number(end)));
+    lines.push(el("p", {}, `Interval: ${lower} to ${upper}`));
+  }
+  if (said.calibrated === false) {
+    const what = said.set ? "set of classes" : "interval";
+    lines.push(el("p", {}, `No row of fit held this combination of modalities: no coverage is promised for the ${what}.`));
+  }
   $("said").replaceChildren(...lines);
   const used = said.modalities.length
     ? ["Used: ", ...listed(said.modalities), ". "]
