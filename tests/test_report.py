@@ -370,6 +370,11 @@ def test_what_is_no_fusion_is_refused(gaps, tmp_path):
         write_report(LogisticRegression(), *gaps, tmp_path / "r.html")
 
 
+def test_a_folder_that_is_not_there_is_named(gaps, fitted, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*nodir' to write 'r.html' to; make it first"):
+        write_report(fitted, gaps[0][100:], gaps[1][100:], tmp_path / "nodir" / "r.html")
+
+
 def test_a_page_replaces_a_page_whole_or_not_at_all(gaps, fitted, tmp_path, monkeypatch):
     only(monkeypatch)
     (tmp_path / "r.html").write_text("before")

@@ -80,7 +80,7 @@ class Archive:
             raise damaged(self.path, f"its {name} is not the one that its manifest names")
 
 
-def check_place(path: str | Path, task: str) -> Path:
+def check_place(path: str | os.PathLike[str], task: str) -> Path:
     """The path of a file to write; refused before the work where no file can be."""
     path = Path(path)
     if path.is_dir():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse.persistence._archive import check_place
 from ensemblefuse.report._checked import checks_section, cost_section, errors_section
 from ensemblefuse.report._data import data_section
 from ensemblefuse.report._evidence import Evidence
@@ -95,6 +96,8 @@ def write_report(
         If the model does not end in a fusion estimator.
     ValueError
         If `y` does not fit `X` or the model, or with ``trained_on=True`` the rows of fit.
+    OSError
+        If `path` is a folder, or in one that is not there.
     ImportError
         If matplotlib is not installed.
 
@@ -122,14 +125,15 @@ def write_report(
     import_optional("matplotlib", extra="plot", needed_by="write_report")
     if isinstance(n_rows, bool) or not isinstance(n_rows, (int, np.integer)) or n_rows < 0:
         raise ValueError(f"n_rows must be a whole number of at least 0; got {n_rows!r}.")
+    path = check_place(path, "write the page")
     evidence = Evidence(model, X, y, trained_on=trained_on, groups=groups, random_state=random_state)
     errors: dict[str, Exception] = {}
     above = headline(evidence)  # a cell that cannot be encoded ends it here
     sections = [_made(name, heading, make, evidence, errors) for name, heading, make in _plan(evidence, int(n_rows))]
     title = title or f"{type(evidence.parts.fusion).__name__} on {len(evidence.X):,} rows"
     content = page_html(title, above, sections, f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC").encode()
-    _replace(Path(path), content)
-    return Report(Path(path), len(content), [section.name for section in sections], errors)
+    _replace(path, content)
+    return Report(path, len(content), [section.name for section in sections], errors)
 
 
 def _plan(evidence: Evidence, n_rows: int) -> list[tuple[str, str, Callable[[Evidence], Section]]]:
