@@ -216,6 +216,7 @@ def test_a_model_without_encoders_is_refused(tmp_path):
         mlflow_arguments(path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:X lacks the columns")
 def test_the_code_of_the_guide_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
