@@ -456,7 +456,6 @@ def test_wrong_columns_are_told_plainly():
         infer_modalities({"title": "a red bird"})
 
 
-@pytest.mark.slow
 def test_a_grid_search_in_a_second_process_encodes_nothing(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(

@@ -355,7 +355,6 @@ def test_a_folder_of_transformers(kind, n_dims, n_prefix, tmp_path):
             first.fit({"photo": pictures(1)})
 
 
-@pytest.mark.slow
 def test_a_classifiers_embedding_is_the_same_in_every_process(tmp_path):
     """Its checkpoint has no pooler, and transformers would draw one at random."""
     save_folder("vit classifier", tmp_path / "model")

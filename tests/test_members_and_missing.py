@@ -374,7 +374,6 @@ def test_a_stacker_says_once_that_it_never_saw_a_pattern(blocks):
     assert len([w for w in caught if issubclass(w.category, MissingModalityWarning)]) == 1
 
 
-@pytest.mark.slow
 def test_strings_and_numbers_side_by_side_with_every_answer(blocks):
     X, y = blocks
     X = X.copy()
