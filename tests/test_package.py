@@ -15,7 +15,7 @@ import ensemblefuse
 ROOT = Path(ensemblefuse.__file__).parent
 
 FLOORS = {
-    0: ["exceptions", "_config", "_display", "_optional", "_threads"],
+    0: ["exceptions", "_config", "_display", "_optional", "_threads", "_writing"],
     1: ["_fitting", "table", "blocks", "cache", "datasets"],
     2: ["encoders", "features", "combine", "networks"],
     3: ["fusion"],

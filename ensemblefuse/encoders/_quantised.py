@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import tempfile
 import threading
 import warnings
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._writing import write_atomically
 from ensemblefuse.encoders._forward import BackendError, quiet_translation, run_onnx, to_onnx
 from ensemblefuse.encoders._weights import bundle_folder
 from ensemblefuse.exceptions import CacheWarning
@@ -133,20 +133,11 @@ def kept(make: Callable[[], bytes], key: str | None) -> bytes:
             path.unlink()  # damaged
     data = make()
     try:
-        _keep(folder / _name(stem, data), data)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / _name(stem, data), data)
     except OSError as error:
         warnings.warn(f"A network of 8 bits is not kept for the next time ({error}).", CacheWarning, stacklevel=2)
     return data
-
-
-def _keep(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _name(stem: str, data: bytes) -> str:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._writing import check_place, write_atomically
 from ensemblefuse.encoders import ImageEncoder, TextEncoder
 from ensemblefuse.encoders._forward import _SAME, _differ_by, onnx_session, quiet_translation, to_onnx
 from ensemblefuse.encoders._quantised import int8_onnx
 from ensemblefuse.encoders._sentence_network import SentenceNetwork
 from ensemblefuse.encoders._weights import PACKAGED
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.export._export import write_atomically
-from ensemblefuse.persistence._archive import check_place
 
 __all__ = ["export_encoder_onnx"]
 

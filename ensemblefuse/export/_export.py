@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._writing import check_place, write_atomically
 from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.exceptions import MissingModalityWarning, PersistenceError
 from ensemblefuse.export._fusions import FUSIONS, Rows, UnsupportedMember, fuse
@@ -21,9 +21,8 @@ from ensemblefuse.export._graph import DOUBLE, FLOAT, INT64, STRING, Graph, Valu
 from ensemblefuse.export._heads import UnsupportedError
 from ensemblefuse.export._support import _FAILS
 from ensemblefuse.fusion._base import BaseFusion
-from ensemblefuse.persistence._archive import check_place
 
-__all__ = ["export_onnx", "write_atomically"]
+__all__ = ["export_onnx"]
 
 _NEEDED_BY = "export_onnx"
 _LABEL, _PROBABILITIES, _PREDICTION = "label", "probabilities", "prediction"
@@ -119,17 +118,6 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
         difference = _check(data, fusion, example, tolerance)
         data = _write(fusion, {"largest_difference": f"{difference:.1e}"})
     return write_atomically(path, data)
-
-
-def write_atomically(path: Path, data: bytes) -> Path:
-    """The old file or the new one, whatever happens, never a part of one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.write_bytes(data)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path
 
 
 def _check_fusion(fusion: BaseFusion) -> None:

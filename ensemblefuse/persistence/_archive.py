@@ -80,16 +80,6 @@ class Archive:
             raise damaged(self.path, f"its {name} is not the one that its manifest names")
 
 
-def check_place(path: str | os.PathLike[str], task: str) -> Path:
-    """The path of a file to write; refused before the work where no file can be."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file to {task} to.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to; make it first.")
-    return path
-
-
 def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> None:
     """All or nothing: another name in the same folder, then a rename. A member may be a file, which is not held."""
     listed = {name: {"sha256": _digest(content), "bytes": _size(content)} for name, content in members.items()}

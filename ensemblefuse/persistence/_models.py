@@ -10,12 +10,12 @@ from typing import Any
 
 import joblib
 
+from ensemblefuse._writing import check_place
 from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
 from ensemblefuse.features import EmbeddingNoise
 from ensemblefuse.persistence._archive import (
     MODEL,
     Archive,
-    check_place,
     first_line,
     is_pickle,
     open_archive,

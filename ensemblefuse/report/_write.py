@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.persistence._archive import check_place
+from ensemblefuse._writing import check_place, write_atomically
 from ensemblefuse.report._checked import checks_section, cost_section, errors_section
 from ensemblefuse.report._data import data_section
 from ensemblefuse.report._evidence import Evidence
@@ -132,7 +132,7 @@ def write_report(
     sections = [_made(name, heading, make, evidence, errors) for name, heading, make in _plan(evidence, int(n_rows))]
     title = title or f"{type(evidence.parts.fusion).__name__} on {len(evidence.X):,} rows"
     content = page_html(title, above, sections, f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC").encode()
-    _replace(path, content)
+    write_atomically(path, content)
     return Report(path, len(content), [section.name for section in sections], errors)
 
 
@@ -170,13 +170,3 @@ def _made(
         return Section(name, heading, error=f"{type(error).__name__}: {error}")
     section.name, section.heading = name, heading
     return section
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
