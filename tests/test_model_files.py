@@ -78,7 +78,7 @@ def seal(path, infos):
 # ---------------------------------------------------------------------- files of older versions
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.filterwarnings("ignore:.*saved with other versions")
 def test_files_of_each_format_give_what_they_gave(number):
     golden = json.loads((DATA / "golden.json").read_text())

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import ensemblefuse
+from ensemblefuse._names import PUBLIC
 
 ROOT = Path(ensemblefuse.__file__).parent
 
 FLOORS = {
-    0: ["exceptions", "_config", "_display", "_optional", "_threads", "_writing"],
+    0: ["exceptions", "_config", "_deprecation", "_display", "_names", "_optional", "_threads", "_writing"],
     1: ["_fitting", "table", "blocks", "cache", "datasets"],
     2: ["encoders", "features", "combine", "networks"],
     3: ["fusion"],
@@ -72,7 +73,7 @@ def test_every_public_name_is_there_and_documented():
     for name in ensemblefuse.__all__:
         value = getattr(ensemblefuse, name)
         assert value.__doc__, name
-        module = importlib.import_module(f"ensemblefuse.{ensemblefuse._PUBLIC[name]}")
+        module = importlib.import_module(f"ensemblefuse.{PUBLIC[name]}")
         assert name in module.__all__, f"{name} is not in {module.__name__}.__all__"
     assert set(ensemblefuse.__all__) <= set(dir(ensemblefuse))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -72,6 +72,10 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
                 shelf = self._shelves[name] = Shelf(folder, lambda: write_recipe(folder, recipe))
             return shelf
 
+    def has_recipe(self, recipe: dict[str, Any]) -> bool:
+        """Return whether the cache has, or had, vectors of this recipe."""
+        return (self.folder / FORMAT / recipe_digest(recipe)).is_dir()
+
     # ------------------------------------------------------------------ reading and writing
 
     def get_many(self, recipe: dict[str, Any], keys: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:

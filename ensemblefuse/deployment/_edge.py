@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
+from ensemblefuse._names import former_paths
 from ensemblefuse.blocks import read_block
 from ensemblefuse.compose import _plain_missing
 from ensemblefuse.encoders import BaseEncoder
@@ -166,7 +167,9 @@ class EdgePart(TransformerMixin, BaseEstimator):
 
     def digest(self) -> str:
         """sha256 of the recipe in hex: what to send beside a vector, for `check_recipe`."""
-        return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()
+        # As version 0.1.0 wrote recipes: parts that it saved are still compared with those of later versions.
+        with former_paths():
+            return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()
 
     def __sklearn_is_fitted__(self):
         return True

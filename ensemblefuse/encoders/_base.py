@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ensemblefuse._names import public_path
 from ensemblefuse.encoders._content import cell_digest, class_digest, value_token
 from ensemblefuse.encoders._flow import encode_column
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
@@ -110,7 +111,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         cls = type(self)
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self.neutral_params}
         recipe: dict[str, Any] = {
-            "class": f"{cls.__module__}.{cls.__qualname__}",
+            "class": public_path(cls),
             "version": cls.version,
             "params": {name: _param_token(name, value) for name, value in params.items()},
         }

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemblefuse._names import public_path
 from ensemblefuse.cache._digest import cell_digest, feed_token
 from ensemblefuse.cache._files import file_digest
 
@@ -185,11 +186,11 @@ def _is_importable(value: Any) -> bool:
 
 
 def callable_name(func: Any) -> str:
-    """Module and name of a callable."""
+    """Return the public path of a callable, or its module and name."""
     if isinstance(func, functools.partial):
         return f"partial of {callable_name(func.func)}"
     named = func if hasattr(func, "__qualname__") else type(func)
-    return f"{named.__module__}.{named.__qualname__}"
+    return public_path(named)
 
 
 def _global_names(code: types.CodeType) -> Iterator[str]:

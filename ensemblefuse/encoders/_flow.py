@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
+from ensemblefuse._names import former_paths
 from ensemblefuse.cache import EmbeddingCache, get_cache
 from ensemblefuse.encoders._content import cell_digest
 from ensemblefuse.encoders._forward import BackendError
@@ -70,6 +71,16 @@ def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tu
     return vectors, run.reasons
 
 
+def _recipe_in(cache: EmbeddingCache, encoder: BaseEncoder) -> dict[str, Any] | None:
+    """Return the recipe under which a cache keeps an encoder's vectors: the former one, if it has only that."""
+    recipe = encoder.recipe()
+    if recipe is None or cache.has_recipe(recipe):
+        return recipe
+    with former_paths():
+        former = encoder.recipe()
+    return former if former is not None and cache.has_recipe(former) else recipe
+
+
 class _Run:
     """One call. Contents are numbered in the order in which they first occur."""
 
@@ -110,7 +121,7 @@ class _Run:
     def look_up(self) -> None:
         """Take what the cache holds."""
         self.cache = get_cache()
-        self.recipe = self.encoder.recipe() if self.cache is not None else None
+        self.recipe = _recipe_in(self.cache, self.encoder) if self.cache is not None else None
         if self.cache is None or self.recipe is None:
             return
         for start in range(0, len(self.keys), _LOOKUP):

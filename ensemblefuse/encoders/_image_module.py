@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ensemblefuse._names import public_path
 from ensemblefuse.encoders._content import value_token
 from ensemblefuse.encoders._image_network import ImageNetwork, Preparation, probed_n_dims
 from ensemblefuse.encoders._torch import settle_after_fork
@@ -169,7 +170,7 @@ def _feed_object(hasher: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> b
     if code is None or not hasattr(value, "__dict__") or _keeps_more_than_attributes(cls):
         return False
     seen[id(value)] = len(seen), value
-    hasher.update(f"object {cls.__module__}.{cls.__qualname__} {code}".encode())
+    hasher.update(f"object {public_path(cls)} {code}".encode())
     attributes = dict(vars(value))
     if isinstance(value, torch.nn.Module):
         # What every module has counts where it holds something, such as hooks; else it is torch's own bookkeeping.

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 from ensemblefuse import __version__
 from ensemblefuse.exceptions import PersistenceError
 
-FORMAT = 2
+# Format 2 has a seal and example rows; in format 3 types have their public paths.
+FORMAT = 3
 MODEL, MANIFEST = "model.skops", "manifest.json"
 # The zip's comment, which is the very end of the file: this and the sha256 of all bytes before it.
 _SEAL, _DIGITS = b"ensemblefuse sha256:", 64

@@ -66,7 +66,7 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
             {"name": name, "columns": [str(column) for column in names[columns]], "encoder": []}
             for name, columns in model.blocks_.items()
         ]
-    classes_of_steps = {name.rsplit(".", 1)[-1] for name in found if name.startswith("ensemblefuse.encoders.")}
+    classes_of_steps = {name.removeprefix("ensemblefuse.") for name in found}
     needed = {package for name in classes_of_steps for package in _OF_ENCODERS.get(name, ())}
     packages = [*_PACKAGES, *(["xgboost"] if any(name.startswith("xgboost.") for name in found) else [])]
     versions = {name: _version(name) for name in packages} | {name: _recorded(name) for name in sorted(needed)}

@@ -34,7 +34,15 @@ from ensemblefuse.persistence._example import (
 from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
 from ensemblefuse.persistence._manifest import checked_metadata, describe, differing_versions, pip_line
 from ensemblefuse.persistence._storable import check_storable, parts_of
-from ensemblefuse.persistence._types import build, dump, known_types, trusted_names, types_in, untrusted_types
+from ensemblefuse.persistence._types import (
+    build,
+    dump,
+    known_types,
+    trusted_names,
+    types_in,
+    untrusted_types,
+    with_current_names,
+)
 
 __all__ = ["inspect_model", "load_model", "save_model"]
 
@@ -205,7 +213,7 @@ def load_model(
 
     Notes
     -----
-    Files of format 1, which have no seal and no rows, are read as well.
+    Files of format 1, which have no seal and no rows, and of format 2, which name private modules, are read as well.
 
     Examples
     --------
@@ -221,6 +229,7 @@ def load_model(
     archive = open_archive(path)
     data = archive.read(MODEL)
     types_in(data, path)
+    data = with_current_names(data)
     untrusted = untrusted_types(data, path)
     refused = sorted(untrusted - known_types() - named)
     if refused:
@@ -297,7 +306,7 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
     --------
     >>> from ensemblefuse import inspect_model
     >>> inspect_model("pets.fuse")["types"]  # doctest: +SKIP
-    ['builtins.dict', ..., 'ensemblefuse.fusion._feature.FeatureFusionClassifier', ...]
+    ['builtins.dict', ..., 'ensemblefuse.FeatureFusionClassifier', ...]
     """
     path = Path(path)
     archive = open_archive(path)

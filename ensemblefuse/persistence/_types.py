@@ -8,7 +8,7 @@ import json
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
+from ensemblefuse._names import current_path, public_path
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.persistence import _archive
 from ensemblefuse.persistence._archive import DAMAGE, MODEL, check_inner, damaged, first_line
 
+_OURS, _SCHEMA = "ensemblefuse", "schema.json"
 # Of skops 0.12, the oldest that this library takes.
 _OLDEST_PROTOCOL = 2
 
@@ -129,14 +131,16 @@ def known_types() -> frozenset[str]:
 
 
 def type_name(value: Any) -> str:
-    return f"{value.__module__}.{value.__name__}"
+    """Return what a file calls a type or a function: the public path of the library's own."""
+    path = public_path(value) if hasattr(value, "__qualname__") else ""
+    return path if path.startswith(f"{_OURS}.") else f"{value.__module__}.{value.__name__}"
 
 
 def trusted_names(trusted: Any) -> set[str]:
     items = [trusted] if isinstance(trusted, (str, type)) or not isinstance(trusted, Iterable) else list(trusted)
     if not all(isinstance(item, str) or callable(item) for item in items):
         raise ValueError(f'trusted must be a list of names such as "my_module.MyEncoder", or types; got {trusted!r}.')
-    return {item if isinstance(item, str) else type_name(item) for item in items}
+    return {current_path(item) if isinstance(item, str) else type_name(item) for item in items}
 
 
 @lru_cache(maxsize=1)
@@ -155,6 +159,43 @@ def skops_io() -> Any:
     finally:
         for name in absent:
             sys.modules.pop(name, None)
+
+
+def with_current_names(data: bytes) -> bytes:
+    """Return a skops file whose names of the library's types are the public ones, whatever version wrote it."""
+    return _renamed(data, current_path)
+
+
+def _stored_path(path: str) -> str:
+    """Return the public path for the module and name of one of the library's own types."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] == _OURS else None
+    return path if found is None else type_name(found)
+
+
+def _renamed(data: bytes, rename: Callable[[str], str]) -> bytes:
+    """Return a skops file with other names for its types; the same bytes where there is none to rename."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        schema = json.loads(archive.read(_SCHEMA))
+        changed, stack = False, [schema]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, dict):
+                old = f"{node.get('__module__')}.{node.get('__class__')}"
+                if (new := rename(old)) != old:
+                    node["__module__"], _, node["__class__"] = new.rpartition(".")
+                    changed = True
+                stack.extend(node.values())
+            elif isinstance(node, list):
+                stack.extend(node)
+        if not changed:
+            return data
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as renamed:
+            for info in archive.infolist():
+                content = json.dumps(schema).encode() if info.filename == _SCHEMA else archive.read(info)
+                renamed.writestr(info, content)
+    return buffer.getvalue()
 
 
 def untrusted_types(data: bytes, path: Path) -> set[str]:
@@ -184,7 +225,7 @@ def types_in(data: bytes, path: Path) -> set[str]:
     check_inner(path, data)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            schema = json.loads(archive.read("schema.json"))
+            schema = json.loads(archive.read(_SCHEMA))
             sizes = {info.filename: info.file_size for info in archive.infolist()}
     except (*DAMAGE, RecursionError) as error:
         raise damaged(path, f"its {MODEL} cannot be read: {first_line(error)}") from error
@@ -196,7 +237,7 @@ def types_in(data: bytes, path: Path) -> set[str]:
         node = stack.pop()
         if isinstance(node, dict):
             if isinstance(node.get("__loader__"), str) and node["__loader__"] != "JsonNode":
-                found.add(f"{node.get('__module__')}.{node.get('__class__')}")
+                found.add(current_path(f"{node.get('__module__')}.{node.get('__class__')}"))
                 if isinstance(node.get("file"), str) and ("__id__" not in node or node["__id__"] not in seen):
                     read += sizes.get(node["file"], 0)
                     seen.add(node.get("__id__"))
@@ -213,7 +254,7 @@ def types_in(data: bytes, path: Path) -> set[str]:
 
 def dump(model: Any) -> bytes:
     try:
-        return skops_io().dumps(model)
+        return _renamed(skops_io().dumps(model), _stored_path)
     except Exception as error:
         raise PersistenceError(
             f"{type(model).__name__} cannot be stored without pickle: {type(error).__name__}: {first_line(error)}. "
