@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn import config_context
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["fit_estimator", "weight_codes"]
+__all__ = ["fit_estimator", "weight_codes", "with_groups"]
 
 
 def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[Any, bool]:
@@ -105,3 +106,15 @@ def _request_weights(estimator: Any) -> bool:
                 continue
             taken = taken or (method == "fit" and id(part) in decisive)
     return taken
+
+
+def with_groups(model: Any, groups: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """The model, ready to be given groups in fit, and the parameters of `cross_validate` that give it them."""
+    inside = isinstance(model, Pipeline) and "fuse" in model.named_steps
+    if groups is None or "groups" not in inspect.signature((model["fuse"] if inside else model).fit).parameters:
+        return model, {}
+    if not get_config()["enable_metadata_routing"]:
+        return model, {"fuse__groups" if inside else "groups": np.asarray(groups)}
+    model = clone(model)
+    (model["fuse"] if inside else model).set_fit_request(groups=True)
+    return model, {"groups": np.asarray(groups)}

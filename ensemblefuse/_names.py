@@ -149,8 +149,8 @@ PUBLIC = {
     "write_report": "report",
 }
 
-# Module -> public names that stood in it when files named modules: model files of formats 1 and 2, and the caches of their
-# time. Nothing is ever added or changed here, and no entry is removed while such files are to be read.
+# Module -> public names that stood in it when files named modules: model files of formats 1 and 2, caches until then.
+# Nothing is ever added or changed here, and no entry is removed while such files are to be read.
 _FORMER_MODULES = {
     "cache._cache": "EmbeddingCache get_cache",
     "combine._base": "BasePool",

@@ -24,6 +24,7 @@ from sklearn.utils import get_tags
 from sklearn.utils._set_output import _get_output_config
 
 from ensemblefuse.blocks import SEPARATOR
+from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.encoders import (
     AudioEncoder,
     BaseEncoder,
@@ -37,7 +38,7 @@ from ensemblefuse.encoders import (
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fusion import DecisionFusionClassifier
-from ensemblefuse.table import column_kind, to_frame
+from ensemblefuse.table import plain_missing, to_frame
 
 __all__ = ["ModalityTransformer", "infer_modalities", "make_fusion_pipeline"]
 
@@ -75,7 +76,7 @@ class _OneFrame:
         X = to_frame(X)
         if hasattr(self, "numeric_columns_"):
             X = self._complete(X)
-        X = _plain_missing(X)
+        X = plain_missing(X)
         blocks = None if params else _one_frame(self, X)
         return ColumnTransformer.transform(self, X, **params) if blocks is None else blocks
 
@@ -175,7 +176,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         self._require_columns(X)
         self.numeric_columns_ = [str(c) for c in X.columns if pd.api.types.is_numeric_dtype(X[c].dtype)]
         # y stops here: what learns from labels at this floor would leak into every inner fold of the fusion.
-        return super().fit_transform(_plain_missing(X), None, **params)
+        return super().fit_transform(plain_missing(X), None, **params)
 
     def set_params(self, **params):
         """Set parameters; `device`, `batch_size` and `on_error` of an encoder take effect in a fitted model too."""
@@ -249,29 +250,6 @@ def _short(columns: Any) -> str:
     """Column names for the head of a box: all of three, the number of more."""
     listed = [columns] if isinstance(columns, str) else list(columns) if isinstance(columns, Sequence) else [columns]
     return ", ".join(map(str, listed)) if len(listed) <= _SHOWN_COLUMNS else f"{len(listed)} columns"
-
-
-def _plain_missing(X: pd.DataFrame) -> pd.DataFrame:
-    """X with NaN for missing cells of columns that are no numbers: NaN can be sorted, NA cannot."""
-    new = {}
-    for column in X.columns:
-        cells = X[column]
-        if isinstance(cells.dtype, pd.CategoricalDtype):
-            if _has_na(cells.cat.categories.dtype) and cells.hasnans:
-                new[column] = cells.cat.rename_categories(cells.cat.categories.astype(object))
-        elif cells.dtype == object or (_has_na(cells.dtype) and not _is_number(cells.dtype)):
-            lost = cells.isna()
-            if lost.any():
-                new[column] = cells.astype(object).mask(lost, np.nan)
-    return X.assign(**new) if new else X
-
-
-def _has_na(dtype: Any) -> bool:
-    return getattr(dtype, "na_value", None) is pd.NA
-
-
-def _is_number(dtype: Any) -> bool:
-    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
 
 
 def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any = None) -> Pipeline:

@@ -13,6 +13,9 @@ __all__ = [
     "IncompatibleModelError",
     "MissingModalityWarning",
     "PersistenceError",
+    "format_bad_rows",
+    "reason_of",
+    "short_repr",
 ]
 
 _SHOWN = 5
@@ -104,3 +107,11 @@ class IncompatibleModelError(PersistenceError):
 
     The message ends in the command of pip that installs those that the model was saved with.
     """
+
+
+def reason_of(error: Exception) -> str:
+    """One line on why a cell is bad."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -20,9 +20,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from ensemblefuse._config import config_context
-from ensemblefuse.evaluation._inputs import kind_of_models, read_y
-from ensemblefuse.evaluation._models import with_groups
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse._fitting import with_groups
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.inputs import kind_of_models, read_y
 from ensemblefuse.table import to_frame
 
 __all__ = ["check_encoder", "check_fusion", "check_no_leakage"]

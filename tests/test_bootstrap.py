@@ -17,8 +17,8 @@ from ensemblefuse import (
     model_checks,
     shap_by_modality,
 )
-from ensemblefuse.evaluation import _bootstrap
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, resample_weights
+from ensemblefuse.scoring import bootstrap as _bootstrap
+from ensemblefuse.scoring.bootstrap import bootstrap_means, resample_weights
 
 
 @pytest.fixture(scope="module")

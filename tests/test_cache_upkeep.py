@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ensemblefuse import BaseEncoder, CacheWarning, EmbeddingCache, FunctionEncoder, get_cache
-from ensemblefuse.cache._digest import cell_digest
+from ensemblefuse.cache.cell_digests import cell_digest
 
 RECIPE = {"class": "tests.E", "version": 1, "params": {}}
 OTHER = {**RECIPE, "version": 2}

@@ -15,10 +15,10 @@ from sklearn.linear_model import LogisticRegression
 
 import ensemblefuse
 from ensemblefuse import compose, datasets, load_model
-from ensemblefuse.cache._digest import cell_digest
+from ensemblefuse.cache.cell_digests import cell_digest
 from ensemblefuse.cli import _main, main
 from ensemblefuse.cli._demo import hold_out
-from ensemblefuse.cli._report import describe, install_warning_printer, one_line
+from ensemblefuse.cli._messages import describe, install_warning_printer, one_line
 from ensemblefuse.exceptions import BadRow, EncodingError
 
 COMMANDS = ["demo", "fit", "evaluate", "predict", "report", "card", "inspect", "cache"]

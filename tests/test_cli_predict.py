@@ -21,7 +21,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.cli import _predict, main
-from ensemblefuse.cli._stream import MISSING
+from ensemblefuse.cli._table_stream import MISSING
 
 
 class LengthEncoder(BaseEncoder):

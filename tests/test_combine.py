@@ -26,7 +26,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.combine import apply_sigmoid, apply_temperature, fit_sigmoid, fit_temperature, shift_prior
-from ensemblefuse.combine._base import log_sum_exp
+from ensemblefuse.combine.probabilities import log_sum_exp
 
 POOLS = [
     LogPool("equal"),

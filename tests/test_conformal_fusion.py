@@ -33,7 +33,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
-from ensemblefuse.fusion._conformal_base import conformal_quantile, label_scores
+from ensemblefuse.fusion._conformal_quantiles import conformal_quantile, label_scores
 
 N_TRAIN, N_TEST = 600, 2000
 

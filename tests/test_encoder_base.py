@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from ensemblefuse import BaseEncoder, EncodingError, MissingModalityWarning, config_context, get_cache
-from ensemblefuse.encoders._content import callable_token, cell_digest, class_digest
+from ensemblefuse.cache.code_digests import callable_token, cell_digest, class_digest
 from ensemblefuse.testing import check_encoder
 
 

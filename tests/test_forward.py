@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from ensemblefuse.encoders import _forward
-from ensemblefuse.encoders._forward import Forward, resolve_precision
+from ensemblefuse.backbones import forward as _forward
+from ensemblefuse.backbones.forward import Forward, resolve_precision
 
 OTHERS = ["onnxruntime", "openvino"]
 
@@ -150,7 +150,7 @@ import os, sys
 def refuse():
     raise SystemExit("forked")
 os.fork = refuse
-from ensemblefuse.encoders._forward import _import_openvino
+from ensemblefuse.backbones.forward import _import_openvino
 assert _import_openvino().Core().available_devices
 assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
 """

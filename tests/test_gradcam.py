@@ -21,7 +21,7 @@ from ensemblefuse import (
     explain_row,
     make_fusion_pipeline,
 )
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.inspection._gradcam import _slope
 from ensemblefuse.inspection._row_model import RowModel
 

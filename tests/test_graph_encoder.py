@@ -28,9 +28,9 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
-from ensemblefuse.encoders._graph_cell import Graph
+from ensemblefuse.cells.graph import Graph
+from ensemblefuse.cells.superpixels import superpixel_graph
 from ensemblefuse.encoders._graph_features import graph_features
-from ensemblefuse.encoders._superpixels import superpixel_graph
 
 RNG = np.random.default_rng(0)
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from ensemblefuse import ImageEncoder, config_context
-from ensemblefuse.encoders import _forward, _image, _torch
+from ensemblefuse import ImageEncoder, _torch, config_context
+from ensemblefuse.backbones import forward as _forward
+from ensemblefuse.encoders import _image
 
 OTHERS = ["onnxruntime", "openvino"]
 

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from ensemblefuse import EncodingError, ImageEncoder, MissingModalityWarning, get_cache
-from ensemblefuse.encoders._image_cell import read_rgb
+from ensemblefuse.cells.image import read_rgb
 
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 128, 0)
 

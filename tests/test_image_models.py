@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.base import clone
 
 from ensemblefuse import EncodingError, ImageEncoder, config_context, get_cache
-from ensemblefuse.encoders._image_module import object_token
+from ensemblefuse.backbones.image_module import object_token
 from ensemblefuse.testing import check_encoder
 
 torch = pytest.importorskip("torch")

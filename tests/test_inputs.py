@@ -25,7 +25,7 @@ from ensemblefuse import (
     model_checks,
     robustness_curve,
 )
-from ensemblefuse.evaluation._inputs import read_groups, read_weight
+from ensemblefuse.scoring.inputs import read_groups, read_weight
 
 MODEL = DecisionFusionClassifier(LogisticRegression(), cv=3)
 

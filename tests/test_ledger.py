@@ -16,7 +16,7 @@ from ensemblefuse import DecisionFusionClassifier, FeatureFusionClassifier
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.fusion._heads import HeadSearch
 from ensemblefuse.fusion._ledger import Ledger
-from ensemblefuse.fusion._members import Member
+from ensemblefuse.fusion.members import Member
 
 HEADS = HeadSearch([LogisticRegression(C=C) for C in (0.001, 1.0)], StandardScaler())
 

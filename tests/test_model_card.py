@@ -26,8 +26,8 @@ from ensemblefuse import (
     model_card,
     save_model,
 )
+from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.cli import main
-from ensemblefuse.encoders._weights import PACKAGED
 from ensemblefuse.report._markdown import code as code_span
 from ensemblefuse.report._markdown import code_block
 

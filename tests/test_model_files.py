@@ -32,7 +32,7 @@ from ensemblefuse import (
     save_model,
     saw_samples,
 )
-from ensemblefuse.persistence import _archive
+from ensemblefuse.persistence import archive as _archive
 
 DATA = Path(__file__).parent / "data"
 

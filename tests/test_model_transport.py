@@ -37,8 +37,8 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
-from ensemblefuse.encoders._weights import PACKAGED, packaged_path
-from ensemblefuse.persistence._bundle import Source, pack_weights
+from ensemblefuse.backbones.weights import PACKAGED, packaged_path
+from ensemblefuse.persistence.weights import Source, pack_weights
 
 LR = LogisticRegression()
 # Blocks the network, and the import of what the first argument names; loads what the others name.

@@ -22,7 +22,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
 )
 from ensemblefuse import compose as compose_module
-from ensemblefuse.fusion._members import member_scores
+from ensemblefuse.fusion.members import member_scores
 
 N = 40
 

@@ -52,8 +52,8 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
-from ensemblefuse.persistence import _archive
-from ensemblefuse.persistence._types import known_types
+from ensemblefuse.persistence import archive as _archive
+from ensemblefuse.persistence.known_types import known_types
 
 
 class LengthEncoder(BaseEncoder):

@@ -20,8 +20,8 @@ from ensemblefuse import (
     export_encoder_onnx,
     make_fusion_pipeline,
 )
-from ensemblefuse.encoders import _quantised
-from ensemblefuse.encoders._forward import BackendError
+from ensemblefuse.backbones import quantised as _quantised
+from ensemblefuse.backbones.forward import BackendError
 from ensemblefuse.testing import check_encoder
 
 TEXTS = ["a cat sleeps on the mat", "the kitten naps", "shares fell in London, which nobody had expected", "hello"]

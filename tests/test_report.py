@@ -21,9 +21,9 @@ from ensemblefuse import (
 from ensemblefuse.report import _figures, _write
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._headline import answer
-from ensemblefuse.report._made import fingerprint
 from ensemblefuse.report._page import table_html
-from ensemblefuse.report._results import missing_section
+from ensemblefuse.report._section_provenance import fingerprint
+from ensemblefuse.report._section_results import missing_section
 
 HEAD = LogisticRegression()
 SECTIONS = [

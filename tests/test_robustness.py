@@ -29,8 +29,8 @@ from ensemblefuse import (
     robustness_curve,
 )
 from ensemblefuse.datasets import make_media
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
-from ensemblefuse.evaluation._subsets import row_values
+from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.metrics import row_values
 
 HEAD = LogisticRegression(max_iter=1000)
 COLOURS = ("red", "green", "blue", "yellow")

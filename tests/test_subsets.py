@@ -22,8 +22,9 @@ from ensemblefuse import (
     make_fusion_pipeline,
     modality_shapley,
 )
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
+from ensemblefuse.scoring.metrics import row_values
 
 HEAD = LogisticRegression()
 

@@ -6,7 +6,8 @@ import polars
 import pytest
 
 from ensemblefuse.blocks import find_blocks
-from ensemblefuse.table import column_kind, to_frame
+from ensemblefuse.column_kinds import column_kind
+from ensemblefuse.table import to_frame
 
 
 def test_a_frame_passes_the_door_uncopied():

@@ -84,7 +84,7 @@ def by_hand(folder, texts):
 def test_the_packaged_model_gives_the_numbers_of_sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
-    from ensemblefuse.encoders._weights import packaged_path
+    from ensemblefuse.backbones.weights import packaged_path
 
     texts = ["a cat", "kitten", "stocks fell", "A much longer sentence about the weather in the north of France."]
     vectors = TextEncoder(device="cpu").fit_transform({"title": texts})
@@ -206,7 +206,7 @@ def test_pooling_replaces_that_of_the_folder(bert_folder, cls_folder, pooling):
 def test_pooling_keeps_what_comes_after_it():
     from sentence_transformers import SentenceTransformer
 
-    from ensemblefuse.encoders._weights import packaged_path
+    from ensemblefuse.backbones.weights import packaged_path
 
     vectors = TextEncoder(pooling="cls", device="cpu").fit_transform({"title": TEXTS})
     library = SentenceTransformer(str(packaged_path("all-MiniLM-L6-v2", needed_by="test")), device="cpu")

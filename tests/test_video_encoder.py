@@ -30,7 +30,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
-from ensemblefuse.encoders._video_cell import read_video
+from ensemblefuse.cells.video import read_video
 
 av = pytest.importorskip("av", reason="PyAV carries the video libraries; the extra 'video' brings it")
 
@@ -361,7 +361,7 @@ def test_whisper_hears_the_same_in_a_video_and_in_a_file():
 def test_a_long_sound_is_decoded_again_and_not_held_in_memory(monkeypatch):
     cell = film(grey_frames(5), "matroska", sound=tone(3))
     whole = SOUND.load(cell)
-    monkeypatch.setattr("ensemblefuse.encoders._sound_cell._IN_MEMORY", 1)
+    monkeypatch.setattr("ensemblefuse.cells.sound._IN_MEMORY", 1)
     streamed = SOUND.load(cell)
     assert streamed.samples is None and len(whole.samples) == 48_000
     assert_array_equal(np.concatenate(list(streamed.windows(7000))), whole.samples)
@@ -478,7 +478,7 @@ DAMAGE = """
 import os, pathlib, sys, threading, time
 import numpy as np
 from ensemblefuse import AudioEncoder, VideoSoundEncoder
-from ensemblefuse.encoders._video_cell import read_video
+from ensemblefuse.cells.video import read_video
 
 def megabytes():
     try:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._config import get_config
-from ensemblefuse.cache._files import flush_file_digests
 from ensemblefuse.cache._inspect import Inspection
 from ensemblefuse.cache._recipe import recipe_digest, write_recipe
 from ensemblefuse.cache._segment import FORMAT, KEY_SIZE, as_keys
 from ensemblefuse.cache._shelf import Shelf
 from ensemblefuse.cache._transfer import Transfer
 from ensemblefuse.cache._upkeep import Upkeep
+from ensemblefuse.cache.file_digests import flush_file_digests
 from ensemblefuse.exceptions import CacheWarning
 
 __all__ = ["EmbeddingCache", "get_cache"]

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemblefuse._config import config_context
-from ensemblefuse.cache._digest import cell_digest
 from ensemblefuse.cache._recipe import NAME, read_recipe
 from ensemblefuse.cache._segment import FILES, FORMAT, Segment, is_erased, segments_in
+from ensemblefuse.cache.cell_digests import cell_digest
 from ensemblefuse.table import is_missing, to_frame
 
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemblefuse.cache._digest import cell_digest
-from ensemblefuse.cache._files import DIGEST_SIZE, flush_file_digests, forget_file_digests, key_of_digest
 from ensemblefuse.cache._inspect import is_last, recipe_folders, size_of
 from ensemblefuse.cache._recipe import NAME
 from ensemblefuse.cache._segment import FILES, FORMAT, Segment, Writer, as_keys, erase, segments_in
+from ensemblefuse.cache.cell_digests import keys_of
+from ensemblefuse.cache.file_digests import DIGEST_SIZE, flush_file_digests, forget_file_digests, key_of_digest
 from ensemblefuse.exceptions import CacheWarning
 
 _DAY = 86400.0
@@ -268,20 +268,6 @@ def _discard(root: Path, folder: Path) -> None:
 
 
 # ---------------------------------------------------------------------- forgetting
-
-
-def keys_of(cell: Any, encoder: Any) -> Iterator[bytes]:
-    """Keys of a cell, in every way that encoders read it or in that of one."""
-    readings = (True, False) if encoder is None else (encoder.strings_are_paths,)
-    n_found = 0
-    for strings_are_paths in readings:
-        try:
-            yield cell_digest(cell, strings_are_paths=strings_are_paths)
-        except (OSError, ValueError):
-            if strings_are_paths is readings[-1] and n_found == 0:
-                raise
-            continue
-        n_found += 1
 
 
 def _erase_keys(segment: Segment, keys: Set[bytes]) -> list[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemblefuse.cache import EmbeddingCache, get_cache
-from ensemblefuse.cli._report import FAILED, CommandError, UsageError, print_columns
+from ensemblefuse.cli._messages import FAILED, CommandError, UsageError, print_columns
 from ensemblefuse.cli._tables import check_input, check_output
 
 _WIDTH = 100
@@ -155,8 +155,8 @@ def _forget(found: EmbeddingCache, args: Namespace) -> int:
 def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
     """Rows of a table; fails if a cell could not be read, since its vectors may be there still."""
     from ensemblefuse.cli._tables import check_column, read_table, resolve_paths
+    from ensemblefuse.column_kinds import column_kind
     from ensemblefuse.deployment import forget
-    from ensemblefuse.table import column_kind
 
     if args.path or args.text:
         raise UsageError("--table names its own cells; forget other files and texts in a command of their own.")

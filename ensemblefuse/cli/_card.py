@@ -9,8 +9,8 @@ from sklearn.base import is_classifier
 
 from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
-from ensemblefuse.cli._page import _features, _labels_of_model
-from ensemblefuse.cli._report import UsageError
+from ensemblefuse.cli._messages import UsageError
+from ensemblefuse.cli._report import _features, _labels_of_model
 from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
 
 _SUFFIXES = (".md", ".markdown")

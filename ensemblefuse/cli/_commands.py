@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 
-from ensemblefuse._row_predictor import set_on_error
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
-from ensemblefuse.cli._report import CommandError, UsageError
+from ensemblefuse.cli._messages import CommandError, UsageError
 from ensemblefuse.cli._tables import (
     check_column,
     check_finite,
@@ -29,6 +28,7 @@ from ensemblefuse.cli._tables import (
 )
 from ensemblefuse.compose import infer_modalities, make_fusion_pipeline
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
+from ensemblefuse.fitted.row_predictor import set_on_error
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,

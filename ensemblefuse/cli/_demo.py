@@ -19,7 +19,7 @@ from sklearn.utils import Bunch
 from ensemblefuse import datasets
 from ensemblefuse._config import show_progress
 from ensemblefuse.cli._encoding import Encoded, encode_modalities, working_cache
-from ensemblefuse.cli._report import CommandError, UsageError, describe, print_columns
+from ensemblefuse.cli._messages import CommandError, UsageError, describe, print_columns
 from ensemblefuse.cli._tables import check_output, columns_of
 from ensemblefuse.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies

@@ -13,7 +13,7 @@ from typing import Any
 
 from ensemblefuse import __version__
 from ensemblefuse._config import config_context
-from ensemblefuse.cli._report import FAILED, INTERRUPTED, WRONG_USAGE, CommandError, describe, install_warning_printer
+from ensemblefuse.cli._messages import FAILED, INTERRUPTED, WRONG_USAGE, CommandError, describe, install_warning_printer
 
 __all__ = ["main"]
 

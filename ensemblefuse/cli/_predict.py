@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._row_predictor import Predicted, RowPredictor
+from ensemblefuse._plain import plain
 from ensemblefuse.cli._encoding import working_cache
-from ensemblefuse.cli._parts import ERROR, Parts, write_to_stdout
-from ensemblefuse.cli._report import CommandError, UsageError
-from ensemblefuse.cli._stream import TableStream
+from ensemblefuse.cli._messages import CommandError, UsageError
+from ensemblefuse.cli._resumable_output import ERROR, Parts, write_to_stdout
+from ensemblefuse.cli._table_stream import TableStream
 from ensemblefuse.cli._tables import (
     check_any_column,
     check_input,
@@ -27,7 +27,7 @@ from ensemblefuse.cli._tables import (
     path_columns,
     resolve_paths,
 )
-from ensemblefuse.persistence._manifest import plain
+from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor
 
 
 def predict(args: Namespace) -> int:

@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from ensemblefuse.cli._report import UsageError
+from ensemblefuse.cli._messages import UsageError
 from ensemblefuse.cli._tables import check_input
 
 _TOKEN_VARIABLE = "ENSEMBLEFUSE_TOKEN"  # nosec B105: the name of a variable, no secret

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from ensemblefuse._row_predictor import columns_of, fitted_modalities, steps
-from ensemblefuse.cli._report import CommandError, UsageError, did_you_mean, shown_list
+from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, shown_list
+from ensemblefuse.fitted.row_predictor import columns_of, fitted_modalities, steps
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
 

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse.combine.probabilities import log_probabilities
+
 __all__ = ["BasePool"]
 
 PROBABILITY_FLOOR = np.exp(-20.0)
@@ -237,24 +239,3 @@ def accuracies(P: np.ndarray, y: np.ndarray, mask: np.ndarray, weight: np.ndarra
 def log_evidence(P: np.ndarray, mask: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """log p_m - log prior, 0 where the member is absent."""
     return np.where(mask[..., None], log_probabilities(P) - np.log(prior), 0.0)
-
-
-def log_probabilities(P: np.ndarray, floor: float = -20.0) -> np.ndarray:
-    """Logarithms, not below `floor`: trees give exact zeros."""
-    with np.errstate(divide="ignore"):
-        return np.maximum(np.log(P), floor)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return scores / scores.sum(axis=-1, keepdims=True)
-
-
-def log_sum_exp(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis of finite scores: scipy's `logsumexp`, whose checks take longer than a small table."""
-    top = scores.max(axis=-1, keepdims=True)
-    highest = scores == top
-    count = highest.sum(axis=-1, dtype=float)
-    rest = np.where(highest, 0.0, np.exp(scores - top)).sum(axis=-1)
-    return np.log1p(rest / count) + np.log(count) + top[..., 0]

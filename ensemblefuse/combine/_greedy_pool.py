@@ -6,7 +6,8 @@ from numbers import Integral
 
 import numpy as np
 
-from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, log_evidence, log_sum_exp, softmax, weighted_mean
+from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, log_evidence, weighted_mean
+from ensemblefuse.combine.probabilities import log_sum_exp, softmax
 
 __all__ = ["GreedyPool"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from ensemblefuse.combine._base import log_sum_exp, softmax
+from ensemblefuse.combine.probabilities import log_sum_exp, softmax
 
 
 def weighted_evidence(evidence: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from ensemblefuse.combine._base import (
-    PROBABILITY_FLOOR,
-    BasePool,
-    accuracies,
-    like,
-    member_weights,
-    softmax,
-    weighted_mean,
-)
+from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, accuracies, like, member_weights, weighted_mean
+from ensemblefuse.combine.probabilities import softmax
 
 __all__ = ["MeanPool"]
 

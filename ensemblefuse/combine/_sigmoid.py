@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from ensemblefuse.combine._base import log_probabilities
+from ensemblefuse.combine.probabilities import log_probabilities
 
 __all__ = ["apply_sigmoid", "fit_sigmoid"]
 

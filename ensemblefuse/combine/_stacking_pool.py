@@ -8,13 +8,13 @@ import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from ensemblefuse._fitting import fit_estimator
-from ensemblefuse.combine._base import BasePool, like, log_probabilities, softmax
+from ensemblefuse.combine._base import BasePool, like
 from ensemblefuse.combine._learn import learn_weights, weighted_evidence
+from ensemblefuse.combine.probabilities import LOG_FLOOR, log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
 
 __all__ = ["StackingPool"]
 
-_LOG_FLOOR = -12.0
 # Of the default second level; the non-negative one has the same penalty, ||w||^2 / (2 C).
 _C = 0.1
 
@@ -144,7 +144,7 @@ class StackingPool(BasePool):
     def _read(self, P, mask):
         """What the second level reads, absent members filled, of the shape of `P`."""
         filled = np.where(like(mask, P), P, self.prior_ if P.ndim == 3 else self.prior_[0])
-        return log_probabilities(filled, _LOG_FLOOR) if P.ndim == 3 and self.input == "logproba" else filled
+        return log_probabilities(filled, LOG_FLOOR) if P.ndim == 3 and self.input == "logproba" else filled
 
     def _features(self, P, mask):
         """(n_samples, n_members * n_classes), or (n_samples, n_members) in regression."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ensemblefuse.combine._base import log_probabilities, softmax
+from ensemblefuse.combine.probabilities import log_probabilities, softmax
 
 __all__ = ["apply_temperature", "fit_temperature"]
 

@@ -6,11 +6,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from ensemblefuse.combine._base import BasePool
+from ensemblefuse.combine.probabilities import TIE_WEIGHT
 
 __all__ = ["VotePool"]
-
-# Less than one vote in all, so that the mean probability only decides between equal counts.
-_TIE_WEIGHT = 0.01
 
 
 class VotePool(BasePool):
@@ -55,5 +53,5 @@ class VotePool(BasePool):
             first = (filled == filled.max(axis=2, keepdims=True)) & present
             points = (first / first.sum(axis=2, keepdims=True).clip(1)).sum(axis=0)
         mean = filled.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)[:, None]
-        points = points + _TIE_WEIGHT * mean
+        points = points + TIE_WEIGHT * mean
         return points / np.maximum(points.sum(axis=1, keepdims=True), np.finfo(float).tiny)

@@ -14,10 +14,9 @@ from sklearn.pipeline import Pipeline
 
 from ensemblefuse._names import former_paths
 from ensemblefuse.blocks import read_block
-from ensemblefuse.compose import _plain_missing
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.fusion._members import ask_member
-from ensemblefuse.table import to_frame
+from ensemblefuse.fusion.members import ask_member
+from ensemblefuse.table import plain_missing, to_frame
 
 __all__ = ["EdgePart"]
 
@@ -119,7 +118,7 @@ class EdgePart(TransformerMixin, BaseEstimator):
                 f"The edge part of modality {self.name!r} reads the columns {wanted}; X lacks {absent} and has "
                 f"{list(frame.columns)}. A modality that a row lacks is a missing cell."
             )
-        block = self.transformer.transform(_plain_missing(frame[wanted])[self.columns])
+        block = self.transformer.transform(plain_missing(frame[wanted])[self.columns])
         # As the fusion reads a block, with the same errors.
         table = block if isinstance(block, pd.DataFrame) else pd.DataFrame(np.asarray(block))
         data, present = read_block(self.name, table, frame.index.tolist(), raw=self.raw, allow_partial=self.partial)

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.cache import EmbeddingCache, get_cache
-from ensemblefuse.cache._upkeep import keys_of
-from ensemblefuse.encoders._base import rows_of_numbers
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.cache.cell_digests import keys_of
+from ensemblefuse.cells.numbers import rows_of_numbers
+from ensemblefuse.column_kinds import cell_kind
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.persistence import inspect_model, saw_samples
-from ensemblefuse.table import _cell_kind, is_missing, to_frame
+from ensemblefuse.scoring.result import TableResult
+from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["ForgetReport", "forget"]
 
@@ -214,7 +215,7 @@ def _twins(cell: Any) -> list[Any]:
 
 
 def _names_file(cell: str, known: bool) -> bool:
-    return known or _cell_kind(cell) in _FILES
+    return known or cell_kind(cell) in _FILES
 
 
 def _are_numbers(frame: pd.DataFrame, columns: tuple[str, ...]) -> bool:

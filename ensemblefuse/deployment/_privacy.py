@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._split import SplitModel, _modalities
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.features import EmbeddingNoise, PresentRows
+from ensemblefuse.fitted.model import ModelParts
 
 __all__ = ["privacy_spent"]
 

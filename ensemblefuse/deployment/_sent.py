@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemblefuse.evaluation._subsets import default_metric, row_values
-from ensemblefuse.fusion._joint import JOINT
-from ensemblefuse.fusion._patterns import expected_scores, oof_predictions
+from ensemblefuse.fusion.joint import JOINT
+from ensemblefuse.fusion.patterns import expected_scores, oof_predictions
+from ensemblefuse.scoring.metrics import default_metric, row_values
 
 __all__ = ["SentPredictions"]
 

@@ -18,9 +18,9 @@ from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._sent import heads_of, without_heads
 from ensemblefuse.encoders import BaseEncoder, PrecomputedEncoder
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
-from ensemblefuse.persistence._storable import parts_of
 
 __all__ = ["SplitModel", "check_recipe", "split_model"]
 

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._torch import resolve_device, shared_network
+from ensemblefuse.backbones.audio_transformers import build_audio_network, sampling_rate
+from ensemblefuse.backbones.audio_whisper import SAMPLE_RATE, build_whisper, embed_whisper
+from ensemblefuse.backbones.hub import find_model_folder
+from ensemblefuse.backbones.weights import folder_digest, packaged_path
+from ensemblefuse.cells.sound import Sound, cell_size, read_sound
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._hub import find_model_folder
 from ensemblefuse.encoders._librosa_features import pooled_librosa_features
-from ensemblefuse.encoders._sound_cell import Sound, cell_size, read_sound
-from ensemblefuse.encoders._torch import resolve_device, shared_network
-from ensemblefuse.encoders._transformers_audio import build_audio_network, sampling_rate
-from ensemblefuse.encoders._weights import folder_digest, packaged_path
-from ensemblefuse.encoders._whisper import SAMPLE_RATE, build_whisper, embed_whisper
 from ensemblefuse.exceptions import BadRow
 
 __all__ = ["AudioEncoder"]

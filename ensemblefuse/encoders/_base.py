@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemblefuse._names import public_path
-from ensemblefuse.encoders._content import cell_digest, class_digest, value_token
+from ensemblefuse.cache.code_digests import cell_digest, class_digest, value_token
 from ensemblefuse.encoders._flow import encode_column
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
 from ensemblefuse.table import is_missing, to_frame
@@ -272,32 +272,6 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
         return int(batch_size)
-
-
-def rows_of_numbers(X: pd.DataFrame, needed_by: str, cells: str) -> list[Any]:
-    """One array a row of a group of numeric columns, None for a row that is all NaN.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_columns)
-    needed_by : str
-        The class that the user called, for the message.
-    cells : str
-        What its one column may hold instead, for the message.
-
-    Raises
-    ------
-    ValueError
-        If some of the columns are not numeric.
-    """
-    other = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name].dtype)]
-    if other:
-        raise ValueError(
-            f"{needed_by} takes one column of {cells}, or a group of numeric columns; of {X.shape[1]} columns these "
-            f"are not numeric: {other}. Declare one modality a column of {cells}."
-        )
-    table = X.to_numpy(dtype=np.float64, na_value=np.nan)
-    return [None if np.isnan(row).all() else row for row in table]
 
 
 _UNKNOWN: Any = object()

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
 from ensemblefuse._names import former_paths
+from ensemblefuse._torch import n_threads
+from ensemblefuse.backbones.forward import BackendError
 from ensemblefuse.cache import EmbeddingCache, get_cache
-from ensemblefuse.encoders._content import cell_digest
-from ensemblefuse.encoders._forward import BackendError
-from ensemblefuse.encoders._torch import n_threads
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.cache.code_digests import cell_digest
+from ensemblefuse.exceptions import reason_of, short_repr
 from ensemblefuse.table import is_missing
 
 if TYPE_CHECKING:
@@ -299,11 +299,3 @@ def checked_batch(encoder: BaseEncoder, items: list[Any]) -> np.ndarray:
             f"{vectors.shape}."
         )
     return vectors
-
-
-def reason_of(error: Exception) -> str:
-    """One line on why a cell is bad."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

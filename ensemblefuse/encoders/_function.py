@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.cache.code_digests import callable_name, callable_token
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._content import callable_name, callable_token
 
 __all__ = ["FunctionEncoder"]
 

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._torch import resolve_device
+from ensemblefuse.backbones.image_module import frozen_copy, object_token
+from ensemblefuse.cells.graph import Graph, plain_graph, read_graph
+from ensemblefuse.cells.image import read_rgb
+from ensemblefuse.cells.superpixels import superpixel_graph
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._flow import WrongShapeError
-from ensemblefuse.encoders._graph_cell import Graph, plain_graph, read_graph
 from ensemblefuse.encoders._graph_features import graph_features
-from ensemblefuse.encoders._image_cell import read_rgb
-from ensemblefuse.encoders._image_module import frozen_copy, object_token
-from ensemblefuse.encoders._superpixels import superpixel_graph
-from ensemblefuse.encoders._torch import resolve_device
 
 __all__ = ["GraphEncoder"]
 

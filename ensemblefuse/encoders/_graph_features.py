@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from ensemblefuse.encoders._graph_cell import Graph
+from ensemblefuse.cells.graph import Graph
 
 __all__ = ["graph_features"]
 
@@ -37,7 +37,7 @@ def graph_features(graph: Graph, n_hops: int) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from ensemblefuse.encoders._graph_cell import Graph
+    >>> from ensemblefuse.cells.graph import Graph
     >>> from ensemblefuse.encoders._graph_features import graph_features
     >>> pair = Graph(2, np.array([[0], [1]]), np.array([[1.0], [3.0]]))
     >>> graph_features(pair, n_hops=1).round(2)  # a hop brings both nodes to 2

@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageColor
 
-from ensemblefuse.encoders._backbones import list_backbones
+from ensemblefuse._torch import resolve_device
+from ensemblefuse.backbones.forward import BACKENDS, PRECISIONS, Forward, check_choice, resolve_precision
+from ensemblefuse.backbones.image_model import find_image_model
+from ensemblefuse.backbones.image_module import ModuleModel, object_token
+from ensemblefuse.backbones.image_network import OUTPUTS, ImageModel, ImageNetwork, Preparation, did_you_mean
+from ensemblefuse.backbones.image_torchvision import list_backbones
+from ensemblefuse.backbones.quantised import Int8Forward
+from ensemblefuse.cells.image import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._forward import BACKENDS, PRECISIONS, Forward, check_choice, resolve_precision
-from ensemblefuse.encoders._image_cell import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_features
-from ensemblefuse.encoders._image_model import find_image_model
-from ensemblefuse.encoders._image_module import ModuleModel, object_token
-from ensemblefuse.encoders._image_network import OUTPUTS, ImageModel, ImageNetwork, Preparation, did_you_mean
-from ensemblefuse.encoders._quantised import Int8Forward
-from ensemblefuse.encoders._torch import resolve_device
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.encoders._frame_pooling import pool_frames
-from ensemblefuse.encoders._sound_cell import Sound
+from ensemblefuse.backbones.frame_pooling import pool_frames
+from ensemblefuse.cells.sound import Sound
 
 __all__ = ["N_DIMS", "pooled_librosa_features"]
 

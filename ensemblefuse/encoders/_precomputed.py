@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._base import BaseEncoder, rows_of_numbers
+from ensemblefuse.cells.numbers import rows_of_numbers
+from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._vector_file import VectorFile, open_vectors, usual_length
 
 __all__ = ["PrecomputedEncoder"]

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._torch import resolve_device, shared_network
+from ensemblefuse.backbones.hub import find_model_folder
+from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
+from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
+from ensemblefuse.backbones.weights import PACKAGED, folder_digest, packaged_path
+from ensemblefuse.cells.text import checked_text
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._hub import find_model_folder
-from ensemblefuse.encoders._sentence_network import POOLINGS, SentenceNetwork
-from ensemblefuse.encoders._static_text import StaticNetwork, is_static_folder
-from ensemblefuse.encoders._torch import resolve_device, shared_network
-from ensemblefuse.encoders._weights import PACKAGED, folder_digest, packaged_path
 from ensemblefuse.exceptions import BadRow
 
 __all__ = ["TextEncoder"]
@@ -285,16 +286,6 @@ class TextEncoder(BaseEncoder):
                 token=f"text {token} {pooling}" if is_int8 else None,
             ),
         )
-
-
-def checked_text(cell: Any) -> str:
-    """`cell` if it is a text that holds something; `TypeError` or `ValueError` otherwise."""
-    if not isinstance(cell, str):
-        raise TypeError(f"expected text, got {type(cell).__name__}")
-    if not cell.strip():
-        raise ValueError("empty text")
-    cell.encode()  # a lone surrogate is refused here, before it costs the whole batch
-    return str(cell)
 
 
 def _model_token(model: Any) -> str:

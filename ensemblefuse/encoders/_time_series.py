@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._base import BaseEncoder, rows_of_numbers
+from ensemblefuse.cells.numbers import rows_of_numbers
+from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._rocket import MOST_CHANNELS, rocket_features
 
 __all__ = ["TimeSeriesEncoder"]

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.cells.sound import Sound, SoundSource
+from ensemblefuse.cells.sound_file import RATES
+from ensemblefuse.cells.video_file import open_bytes, open_container, packets
 from ensemblefuse.encoders._audio import AudioEncoder
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._sound_cell import Sound, SoundSource
-from ensemblefuse.encoders._sound_file import RATES
-from ensemblefuse.encoders._video_file import open_bytes, open_container, packets
 from ensemblefuse.exceptions import BadRow, MissingModalityWarning
 
 __all__ = ["VideoSoundEncoder"]

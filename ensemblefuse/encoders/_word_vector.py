@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ensemblefuse._torch import shared_network
+from ensemblefuse.backbones.weights import packaged_path
+from ensemblefuse.cache.code_digests import file_digest
+from ensemblefuse.cells.text import checked_text
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._content import file_digest
-from ensemblefuse.encoders._text import checked_text
-from ensemblefuse.encoders._torch import shared_network
-from ensemblefuse.encoders._weights import packaged_path
 from ensemblefuse.encoders._word_file import read_word_file
 
 __all__ = ["WordVectorEncoder"]

@@ -8,13 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import MUTED, PALETTE, BaseDisplay
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resampled_scores
-from ensemblefuse.evaluation._inputs import groups_for
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._scores import mean_scores, read_metric, score_name
-from ensemblefuse.evaluation._subsets import SubsetPredictions, all_subsets, predict_subsets, row_values
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
+from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, resampled_scores
+from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay
+from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModalityAblation", "ModalityAblationDisplay", "modality_ablation"]
 
@@ -163,7 +162,7 @@ def modality_ablation(
     table = _table(said, mean_scores(values, said.sample_weight), means, confidence_level, labels)
     n_rows = len(said.rows)
     caption = (
-        f"{score_name(metric)} (the greater the better) on {n_rows} rows, {_METHODS[said.method]}; "
+        f"{METRICS[metric].scorer} (the greater the better) on {n_rows} rows, {_METHODS[said.method]}; "
         f"{confidence_level:.0%} intervals from {n_resamples} resamples"
     )
     return ModalityAblation(
@@ -171,7 +170,7 @@ def modality_ablation(
         caption,
         [*said.notes, *_missing_notes(said), *lone_unit_note(n_rows, said.sample_weight, units)],
         subsets=subsets_of,
-        metric=score_name(metric),
+        metric=METRICS[metric].scorer,
         method=said.method,
         n_fits=said.n_fits,
         n_rows=n_rows,

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ensemblefuse._display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
 from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.scoring.display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["FusionComparison", "FusionComparisonDisplay"]
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ensemblefuse.cache.code_digests import cell_digest
+from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.encoders import (
     AudioEncoder,
     BaseEncoder,
@@ -17,8 +19,6 @@ from ensemblefuse.encoders import (
     TimeSeriesEncoder,
     WordVectorEncoder,
 )
-from ensemblefuse.encoders._content import cell_digest
-from ensemblefuse.encoders._image_cell import read_rgb
 from ensemblefuse.evaluation import _corrupt_image as image
 from ensemblefuse.evaluation import _corrupt_series as series
 from ensemblefuse.evaluation import _corrupt_sound as sound

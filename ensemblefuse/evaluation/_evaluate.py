@@ -12,13 +12,13 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-from ensemblefuse.evaluation._bootstrap import interval, resample_weights
 from ensemblefuse.evaluation._evaluation import ModelEvaluation
-from ensemblefuse.evaluation._inputs import finite_numbers, one_a_row, read_groups, read_weight
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
+from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fusion import ConformalFusionClassifier, ConformalFusionRegressor
+from ensemblefuse.scoring.bootstrap import interval, resample_weights
+from ensemblefuse.scoring.inputs import finite_numbers, one_a_row, read_groups, read_weight
 from ensemblefuse.table import to_frame
 
 __all__ = ["evaluate_model", "evaluate_predictions"]

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of, shorten
 from ensemblefuse.evaluation._metrics import CLASS_METRICS
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.scoring.display import MARKERS, MUTED, BaseDisplay, colors_of, shorten
+from ensemblefuse.scoring.metrics import SCORE_UNITS
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModelEvaluation", "ModelEvaluationDisplay"]
 
 # What a picture of one of these shows of each class: the rows of a class are right as often as its recall says.
 _OF_CLASS = {"accuracy": "recall", "balanced_accuracy": "recall", **{f"macro_{name}": name for name in CLASS_METRICS}}
-_UNIT = {"log_loss": "nats", "brier": "0 to 2", "set_size": "classes"}
-_UNIT |= dict.fromkeys(["mae", "rmse", "interval_width"], "unit of the target")
 
 
 class ModelEvaluation(TableResult):
@@ -250,7 +249,7 @@ class ModelEvaluationDisplay(BaseDisplay):
         ax.axvline(self.result.overall.loc[self.metric, "score"], color=MUTED, linestyle=":", zorder=0)
         names = [f"{shorten(value)}  ({n})" for value, n in zip(lines["value"], lines["n_rows"], strict=True)]
         ax.set(yticks=heights, yticklabels=names, ylim=(len(lines) - 0.4, -0.6))
-        ax.set_xlabel(f"{self.metric} ({_UNIT[self.metric]})" if self.metric in _UNIT else self.metric)
+        ax.set_xlabel(f"{self.metric} ({SCORE_UNITS[self.metric]})" if self.metric in SCORE_UNITS else self.metric)
         ax.set_title(_title(self.result.caption), fontsize="medium")
         if len(kinds) > 1:
             ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from ensemblefuse._config import show_progress
 from ensemblefuse.compose import make_fusion_pipeline
 from ensemblefuse.evaluation._comparison import FusionComparison
-from ensemblefuse.evaluation._inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.evaluation._models import log_loss_of
 from ensemblefuse.evaluation._paired import check_rope
 from ensemblefuse.fusion import (
@@ -27,7 +26,8 @@ from ensemblefuse.fusion import (
     FeatureFusionRegressor,
     FusionSearchCV,
 )
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.table import to_frame
 
 __all__ = ["compare_fusions"]

@@ -30,9 +30,9 @@ from ensemblefuse.evaluation._latency_result import (
     WHOLE,
     PredictionLatency,
 )
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._members import take_rows
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.table import to_frame
 
 __all__ = ["prediction_latency"]

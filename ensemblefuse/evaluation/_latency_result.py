@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import BaseDisplay, colors_of
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.scoring.display import BaseDisplay, colors_of
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["PredictionLatency", "PredictionLatencyDisplay"]
 

@@ -13,13 +13,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import get_config
-from ensemblefuse._display import MUTED, PALETTE, BaseDisplay, new_axes
+from ensemblefuse._fitting import with_groups
 from ensemblefuse._optional import import_optional
-from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.evaluation._inputs import kind_of_models, read_groups, read_y
-from ensemblefuse.evaluation._models import log_loss_of, with_groups
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.evaluation._models import log_loss_of
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, new_axes
+from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
+from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import to_frame
 
 __all__ = ["LearningCurve", "LearningCurveDisplay", "learning_curve"]

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
 from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._scores import mean_scores, read_metric, score_name
-from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
+from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
 
 __all__ = ["missing_modality_curve", "simulate_missing"]
@@ -219,10 +219,10 @@ def missing_modality_curve(
     source = "out of fold, from the model's ledger" if X is None else "modalities hidden from the fitted model"
     return MissingModalityCurve(
         table,
-        f"{score_name(metric)} (the greater the better) on {n_rows} rows, {source}; mean of {n_repeats} draws, "
+        f"{METRICS[metric].scorer} (the greater the better) on {n_rows} rows, {source}; mean of {n_repeats} draws, "
         f"{confidence_level:.0%} intervals over {'rows' if groups is None else 'groups of rows'}",
         [*known.notes, *_notes(table, parts.classify, given)],
-        metric=score_name(metric),
+        metric=METRICS[metric].scorer,
         method="ledger" if X is None else "predict",
         prior_score=known.score([]),
         single_scores={name: known.score([name]) for name in parts.names},

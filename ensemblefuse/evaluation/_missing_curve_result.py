@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.scoring.display import MARKERS, MUTED, BaseDisplay, colors_of
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["MissingModalityCurve", "MissingModalityCurveDisplay"]
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn import get_config
-from sklearn.base import clone
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import cross_validate
 from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
+from ensemblefuse._fitting import with_groups
 from ensemblefuse.compose import make_fusion_pipeline
-from ensemblefuse.evaluation._inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.table import to_frame
 
 __all__ = ["compare_models", "format_comparison", "standard_strategies"]
@@ -136,18 +134,6 @@ def compare_models(
             for part, value in ((score, values.mean()), (f"{score}_sd", values.std()))
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def with_groups(model: Any, groups: Any) -> tuple[Any, dict[str, np.ndarray]]:
-    """The model, ready to be given groups in fit, and the parameters of `cross_validate` that give it them."""
-    inside = isinstance(model, Pipeline) and "fuse" in model.named_steps
-    if groups is None or "groups" not in inspect.signature((model["fuse"] if inside else model).fit).parameters:
-        return model, {}
-    if not get_config()["enable_metadata_routing"]:
-        return model, {"fuse__groups" if inside else "groups": np.asarray(groups)}
-    model = clone(model)
-    (model["fuse"] if inside else model).set_fit_request(groups=True)
-    return model, {"groups": np.asarray(groups)}
 
 
 def _score_classes(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:

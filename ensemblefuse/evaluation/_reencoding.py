@@ -11,15 +11,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import config_context
-from ensemblefuse.compose import _plain_missing
+from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.encoders._flow import reason_of
 from ensemblefuse.evaluation._corruptions import Corruption, corrupt, kind_of_encoder
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.exceptions import BadRow, EncodingError, format_bad_rows, short_repr
+from ensemblefuse.exceptions import BadRow, EncodingError, format_bad_rows, reason_of, short_repr
 from ensemblefuse.features import PresentRows
-from ensemblefuse.features._present_rows import missing_rows
-from ensemblefuse.table import column_kind, is_missing
+from ensemblefuse.features.present_rows import missing_rows
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.table import is_missing, plain_missing
 
 __all__ = ["EncodedRows"]
 
@@ -135,7 +134,7 @@ class EncodedRows:
                 bad.append(BadRow(label[i], column, short_repr(cells[i]), reason_of(error)))
         self._refuse(bad, name, corruption, severity, "could not be corrupted")
         try:
-            made = fitted.transform(_plain_missing(_frame(new, part))[columns])
+            made = fitted.transform(plain_missing(_frame(new, part))[columns])
         except EncodingError as error:
             self._refuse(error.rows, name, corruption, severity, "could not be encoded after it")
         made = made.toarray() if sparse.issparse(made) else made

@@ -11,14 +11,13 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights, resampled_scores
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption, kind_of_encoder, names_of_kind
-from ensemblefuse.evaluation._inputs import read_groups, read_weight
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._reencoding import EncodedRows
 from ensemblefuse.evaluation._robustness_display import RobustnessCurve
-from ensemblefuse.evaluation._scores import mean_scores, read_metric
-from ensemblefuse.evaluation._subsets import row_values
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, resample_weights, resampled_scores
+from ensemblefuse.scoring.inputs import read_groups, read_weight
+from ensemblefuse.scoring.metrics import mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
 
 __all__ = ["robustness_curve"]

@@ -7,18 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.scoring.display import MARKERS, MUTED, BaseDisplay, colors_of
+from ensemblefuse.scoring.metrics import METRICS
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["RobustnessCurve", "RobustnessCurveDisplay"]
 
-_LABELS = {
-    "log_loss": "mean log probability of the true class (nats)",
-    "accuracy": "accuracy",
-    "brier": "minus Brier score (0 to 2)",
-    "squared_error": "minus mean squared error",
-    "absolute_error": "minus mean absolute error",
-}
 # How far apart, in severities, the points of two lines at one severity are drawn; and of all lines, at most.
 _APART, _MOST_APART = 0.05, 0.5
 
@@ -70,7 +64,7 @@ class RobustnessCurve(TableResult):
         self.confidence_level = confidence_level
         self.names = list(names)
         caption = (
-            f"{_LABELS[metric]} on {n_samples} rows, one modality at a time corrupted; "
+            f"{METRICS[metric].axis} on {n_samples} rows, one modality at a time corrupted; "
             f"{confidence_level:.0%} intervals; clean {clean_score:.3f}"
         )
         super().__init__(table, caption, notes)
@@ -163,7 +157,7 @@ class RobustnessCurveDisplay(BaseDisplay):
             xticks=range(6),
             xlim=(-0.3, 5.5),
             xlabel="severity of the corruption (0: as it is)",
-            ylabel=_LABELS[result.metric],
+            ylabel=METRICS[result.metric].axis,
             title=f"One modality at a time corrupted, {result.n_samples} rows, {result.confidence_level:.0%} intervals",
         )
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")

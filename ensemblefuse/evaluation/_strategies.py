@@ -12,13 +12,13 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from ensemblefuse._config import config_context
-from ensemblefuse._display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
 from ensemblefuse._optional import import_optional
 from ensemblefuse.compose import make_fusion_pipeline
 from ensemblefuse.evaluation._comparison import FusionComparison
 from ensemblefuse.evaluation._fusions import ALONE, compare_fusions
-from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.fusion import CascadeFusionClassifier, DecisionFusionClassifier, DecisionFusionRegressor
+from ensemblefuse.scoring.display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
+from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["StrategyComparison", "StrategyComparisonDisplay", "pareto_front", "strategy_comparison"]

@@ -10,11 +10,11 @@ import numpy as np
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse._writing import check_place, write_atomically
+from ensemblefuse.backbones.forward import SAME, differ_by, onnx_session, quiet_translation, to_onnx
+from ensemblefuse.backbones.quantised import int8_onnx
+from ensemblefuse.backbones.text_transformers import SentenceNetwork
+from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.encoders import ImageEncoder, TextEncoder
-from ensemblefuse.encoders._forward import _SAME, _differ_by, onnx_session, quiet_translation, to_onnx
-from ensemblefuse.encoders._quantised import int8_onnx
-from ensemblefuse.encoders._sentence_network import SentenceNetwork
-from ensemblefuse.encoders._weights import PACKAGED
 from ensemblefuse.exceptions import PersistenceError
 
 __all__ = ["export_encoder_onnx"]
@@ -91,11 +91,11 @@ def export_encoder_onnx(encoder: Any, path: str | Path) -> Path:
     else:
         raise TypeError(f"{_NEEDED_BY} writes the networks of ImageEncoder and TextEncoder; got {encoder!r}.")
     is_int8 = encoder.precision == "int8"
-    difference = _differ_by(onnx_session(data).run(None, inputs)[0], expected)
-    if not difference <= _SAME:
+    difference = differ_by(onnx_session(data).run(None, inputs)[0], expected)
+    if not difference <= SAME:
         raise PersistenceError(
             f"{_NEEDED_BY}: ONNX Runtime gives vectors that differ from torch's by {difference:.1e} of the largest "
-            f"number in them, which is over {_SAME:.0e}. Nothing was written."
+            f"number in them, which is over {SAME:.0e}. Nothing was written."
         )
     model = onnx.load_from_string(int8_onnx(data, needed_by=_NEEDED_BY) if is_int8 else data)
     onnx.helper.set_model_props(model, _notes(encoder, "int8" if is_int8 else "float32"))

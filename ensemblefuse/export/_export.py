@@ -14,13 +14,13 @@ import pandas as pd
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse._writing import check_place, write_atomically
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.exceptions import MissingModalityWarning, PersistenceError
 from ensemblefuse.export._fusions import FUSIONS, Rows, UnsupportedMember, fuse
 from ensemblefuse.export._graph import DOUBLE, FLOAT, INT64, STRING, Graph, Value, where
 from ensemblefuse.export._heads import UnsupportedError
 from ensemblefuse.export._support import _FAILS
-from ensemblefuse.fusion._base import BaseFusion
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fusion.base import BaseFusion
 
 __all__ = ["export_onnx"]
 

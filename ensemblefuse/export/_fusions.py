@@ -25,8 +25,8 @@ from ensemblefuse.fusion import (
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.fusion._members import gives_probabilities
-from ensemblefuse.fusion._reduced import _JOIN
+from ensemblefuse.fusion.members import gives_probabilities
+from ensemblefuse.fusion.patterns import JOIN
 
 __all__ = ["FUSIONS", "Rows", "fuse"]
 
@@ -236,7 +236,7 @@ def _reduced(g: Graph, fusion: Any, rows: Rows, names: list[str]) -> tuple[Value
     """Each row by the model of most of its blocks, the first in order where several have as many."""
     prior = np.asarray(fusion.prior_, dtype=float).reshape(1, -1)
     out = rows.any(names).number() * 0.0 + prior
-    models = [(part.split(_JOIN), model) for part, model in fusion.reduced_.items()]
+    models = [(part.split(JOIN), model) for part, model in fusion.reduced_.items()]
     for part, model in reversed(sorted(models, key=lambda pair: -len(pair[0]))):
         usable = rows.present[part[0]]
         for name in part[1:]:

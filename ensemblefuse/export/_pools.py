@@ -17,8 +17,7 @@ from ensemblefuse.combine import (
     StackingPool,
     VotePool,
 )
-from ensemblefuse.combine._stacking_pool import _LOG_FLOOR
-from ensemblefuse.combine._vote_pool import _TIE_WEIGHT
+from ensemblefuse.combine.probabilities import LOG_FLOOR, TIE_WEIGHT
 from ensemblefuse.export._graph import Graph, Value, where
 from ensemblefuse.export._heads import UnsupportedError, prediction, probabilities
 
@@ -157,7 +156,7 @@ def _vote(g: Graph, fitted: Any, P: list[Value], masks: list[Value]) -> Value:
         points.append(where(mask, count, 0))
     there = total([mask.number() for mask in masks]).at_least(1)
     mean = total([where(mask, p, 0) for p, mask in zip(P, masks, strict=True)]) / there
-    counts = total(points) + mean * _TIE_WEIGHT
+    counts = total(points) + mean * TIE_WEIGHT
     return counts / counts.sum().at_least(_TINY)
 
 
@@ -204,14 +203,14 @@ def _stacking(g: Graph, fitted: Any, P: list[Value], masks: list[Value]) -> Valu
     logs = classify and fitted.input == "logproba"
 
     def read(p: Value) -> Value:
-        return log_floor(p, _LOG_FLOOR) if logs else p
+        return log_floor(p, LOG_FLOOR) if logs else p
 
     filled = [read(where(mask, p, prior)) for p, mask in zip(P, masks, strict=True)]
     if not classify:
         return prediction(g, fitted.estimator_, g.concat(filled), len(P))
     n_classes, known = len(fitted.classes_), np.asarray(fitted.known_)
     if fitted.estimator_ is None:
-        centre = np.maximum(np.log(fitted.prior_), _LOG_FLOOR) if logs else fitted.prior_
+        centre = np.maximum(np.log(fitted.prior_), LOG_FLOOR) if logs else fitted.prior_
         centre = centre[None]
         scores = [
             (value - centre).columns(known) * np.asarray(w)[None] for value, w in zip(filled, fitted.coef_, strict=True)

@@ -7,7 +7,7 @@ from ensemblefuse.features._common_space import CommonSpaceProjector
 from ensemblefuse.features._cross_modal_imputer import CrossModalImputer
 from ensemblefuse.features._embedding_noise import EmbeddingNoise
 from ensemblefuse.features._modality_dropout import ModalityDropout
-from ensemblefuse.features._present_rows import PresentRows
+from ensemblefuse.features.present_rows import PresentRows
 
 __all__ = [
     "BlockNystroem",

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from ensemblefuse.blocks import find_blocks, is_raw
-from ensemblefuse.features._present_rows import missing_rows
+from ensemblefuse.features.present_rows import missing_rows
 
 __all__ = ["ModalityDropout"]
 

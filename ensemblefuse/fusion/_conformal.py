@@ -7,8 +7,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ensemblefuse.fusion._base import read_labels, read_numbers
-from ensemblefuse.fusion._conformal_base import BaseConformalFusion, label_scores
+from ensemblefuse.fusion._conformal_quantiles import BaseConformalFusion, label_scores
+from ensemblefuse.fusion.base import read_labels, read_numbers
 
 __all__ = ["ConformalFusionClassifier", "ConformalFusionRegressor"]
 

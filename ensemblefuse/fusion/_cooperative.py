@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.features import BlockScaler
 from ensemblefuse.fusion._agreement import Design, logistic, penalised_least_squares
-from ensemblefuse.fusion._base import warn_new_patterns
 from ensemblefuse.fusion._candidates import read_candidates
-from ensemblefuse.fusion._members import member_scores
 from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion.base import warn_new_patterns
+from ensemblefuse.fusion.members import member_scores
 
 __all__ = ["CooperativeClassifier", "CooperativeRegressor"]
 

@@ -19,25 +19,19 @@ from ensemblefuse.combine import (
     fit_sigmoid,
 )
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._base import (
+from ensemblefuse.fusion._cross_fit import cross_fit, default_combiner
+from ensemblefuse.fusion._estimators import EstimatorsFusion
+from ensemblefuse.fusion._heads import default_search
+from ensemblefuse.fusion._ledger import Entry, Ledger, NothingToFitError, smooth_temperature
+from ensemblefuse.fusion.base import (
     read_labels,
     read_numbers,
     warn_unweighted,
 )
-from ensemblefuse.fusion._cross_fit import cross_fit, default_combiner
-from ensemblefuse.fusion._estimators import EstimatorsFusion
-from ensemblefuse.fusion._heads import default_search
-from ensemblefuse.fusion._joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
-from ensemblefuse.fusion._ledger import (
-    Entry,
-    Ledger,
-    NothingToFitError,
-    make_splits,
-    mean_over_folds,
-    smooth_temperature,
-)
-from ensemblefuse.fusion._members import Member, ask_member
-from ensemblefuse.fusion._patterns import expected_scores, list_patterns, possible_members
+from ensemblefuse.fusion.joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
+from ensemblefuse.fusion.members import Member, ask_member
+from ensemblefuse.fusion.patterns import expected_scores, list_patterns, possible_members
+from ensemblefuse.fusion.splits import make_splits, mean_over_folds
 
 __all__ = ["DecisionFusionClassifier", "DecisionFusionRegressor"]
 

@@ -8,13 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 
 from ensemblefuse.blocks import SEPARATOR, Blocks, read_block
-from ensemblefuse.features import PresentRows
-from ensemblefuse.fusion._members import take_rows
+from ensemblefuse.features.present_rows import takes_sequence
 from ensemblefuse.fusion._per_block import PerBlockFusion
+from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.table import to_frame
 
 __all__ = ["EncodingFusion"]
@@ -62,7 +60,7 @@ class EncodingFusion(PerBlockFusion):
         part = to_frame(X).iloc[:, self.blocks_[name]]
         prefix = f"{name}{SEPARATOR}"
         part = part.rename(columns={c: c.removeprefix(prefix) for c in part.columns if isinstance(c, str)})
-        return part.iloc[:, 0] if part.shape[1] == 1 and _takes_sequence(self.encoders_[name]) else part
+        return part.iloc[:, 0] if part.shape[1] == 1 and takes_sequence(self.encoders_[name]) else part
 
     def _encode_all(self, X: Any, blocks: Blocks) -> Blocks:
         data, present = dict(blocks.data), blocks.present.copy()
@@ -90,16 +88,6 @@ class EncodingFusion(PerBlockFusion):
 
     def _checked(self, name: str, table: np.ndarray, labels: list) -> tuple[Any, np.ndarray]:
         return read_block(name, table, labels, raw=False, allow_partial=name in self._partial_blocks())
-
-
-def _takes_sequence(encoder: Any) -> bool:
-    """Whether a transformer wants a column rather than a table."""
-    while isinstance(encoder, (Pipeline, PresentRows)):
-        if isinstance(encoder, PresentRows):
-            encoder = encoder.transformer
-        else:
-            encoder = next((s for _, s in encoder.steps if s is not None and not isinstance(s, str)), None)
-    return encoder is not None and not get_tags(encoder).input_tags.two_d_array
 
 
 def _spread(name: str, values: Any, rows: np.ndarray, n_samples: int) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ensemblefuse.fusion._base import check_estimator_kind, takes_nan
-from ensemblefuse.fusion._joint import JOINT
 from ensemblefuse.fusion._per_block import PerBlockFusion, name_heads
+from ensemblefuse.fusion.base import check_estimator_kind, takes_nan
+from ensemblefuse.fusion.joint import JOINT
 
 __all__ = ["EstimatorsFusion"]
 

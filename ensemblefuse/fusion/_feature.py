@@ -11,9 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse._fitting import fit_estimator, weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine._base import softmax
+from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.features import ModalityDropout
-from ensemblefuse.fusion._base import (
+from ensemblefuse.fusion._candidates import fold_positions
+from ensemblefuse.fusion._heads import HeadSearch, default_head, default_search
+from ensemblefuse.fusion._ledger import Entry, Ledger
+from ensemblefuse.fusion._preparation import make_preparation
+from ensemblefuse.fusion._reduced import fit_reduced, predict_reduced
+from ensemblefuse.fusion.base import (
     BaseFusion,
     check_estimator_kind,
     final_has,
@@ -23,12 +28,8 @@ from ensemblefuse.fusion._base import (
     warn_new_patterns,
     warn_unweighted,
 )
-from ensemblefuse.fusion._candidates import fold_positions
-from ensemblefuse.fusion._heads import HeadSearch, default_head, default_search
-from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits
-from ensemblefuse.fusion._members import Member, fit_preparation, member_scores
-from ensemblefuse.fusion._preparation import make_preparation
-from ensemblefuse.fusion._reduced import fit_reduced, predict_reduced
+from ensemblefuse.fusion.members import Member, fit_preparation, member_scores
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["FeatureFusionClassifier", "FeatureFusionRegressor"]
 

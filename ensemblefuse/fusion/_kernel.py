@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._base import warn_new_patterns
 from ensemblefuse.fusion._candidates import read_candidates
 from ensemblefuse.fusion._kernels import BlockKernel, centred_alignment
-from ensemblefuse.fusion._members import member_scores
 from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion.base import warn_new_patterns
+from ensemblefuse.fusion.members import member_scores
 
 __all__ = ["KernelFusionClassifier", "KernelFusionRegressor"]
 

@@ -5,7 +5,6 @@ All second-level work (weights, calibration, stacking, the choice of a strategy)
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter, time
@@ -14,88 +13,17 @@ from typing import Any
 import joblib
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 
 from ensemblefuse.combine import fit_temperature
-from ensemblefuse.combine._base import softmax
+from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.fusion._heads import HeadSearch
-from ensemblefuse.fusion._members import Fit, Member, fit_one, member_scores
+from ensemblefuse.fusion.members import Fit, Member, fit_one, member_scores
+from ensemblefuse.fusion.splits import mean_over_folds
 
-__all__ = [
-    "Entry",
-    "Ledger",
-    "Member",
-    "NothingToFitError",
-    "OutOfTimeError",
-    "make_splits",
-    "mean_over_folds",
-    "member_scores",
-]
+__all__ = ["Entry", "Ledger", "Member", "NothingToFitError", "OutOfTimeError", "member_scores"]
 
 # Workers take about a second to start, which short fits do not win back.
 _WORTH_WORKERS = 2.0
-
-
-def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Splits of all rows, made once.
-
-    Parameters
-    ----------
-    cv : int, splitter, iterable of (train, test), or None
-        A number of folds (None means 5) is stratified in classification, keeps groups together if there are any, and
-        is lowered to the size of the largest class and to the number of groups.
-    y : ndarray of shape (n_samples,)
-        Class codes, or numbers.
-    groups : array of shape (n_samples,), optional
-    classify : bool
-
-    Returns
-    -------
-    list of (train, test) : arrays of positions
-
-    Raises
-    ------
-    ValueError
-        If a group is on both sides of a split, or no class has 2 rows.
-    """
-    cv = 5 if cv is None else cv
-    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
-        if cv < 2:
-            raise ValueError(f"cv must be at least 2 folds; got {cv}.")
-        most = int(np.max(np.bincount(y))) if classify else len(y)
-        if most < 2:
-            what = (
-                f"a class of 2 rows or more; y holds {len(y)} classes of one row"
-                if classify
-                else "2 rows; got 1 sample"
-            )
-            raise ValueError(f"cross-validation needs {what}.")
-        if groups is not None:
-            most = min(most, len(np.unique(groups)))
-        cv = max(2, min(int(cv), most))
-        if groups is not None:
-            cv = StratifiedGroupKFold(cv) if classify else GroupKFold(cv)
-    splitter = check_cv(cv, y, classifier=classify)
-    with warnings.catch_warnings():
-        # A class with fewer rows than folds is absent from some of them, which the ledger takes.
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        warnings.filterwarnings("ignore", message="The groups parameter is ignored", category=UserWarning)
-        splits = list(splitter.split(np.zeros((len(y), 1)), y, groups))
-    if not splits:
-        raise ValueError(f"cv={cv!r} made no split.")
-    if groups is not None:
-        _check_groups(cv, splits, np.asarray(groups))
-    return splits
-
-
-def _check_groups(cv: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray) -> None:
-    for train, test in splits:
-        both = np.intersect1d(groups[train], groups[test])
-        if len(both):
-            raise ValueError(
-                f"cv={cv!r} puts {len(both)} groups on both sides of a split, such as {both.tolist()[0]!r}. Pass a "
-                "number of folds, or a splitter that keeps groups together (StratifiedGroupKFold, GroupKFold)."
-            )
 
 
 class NothingToFitError(ValueError):
@@ -292,17 +220,6 @@ class Ledger:
         temperature = smooth_temperature(scores[rows], y, weight) if by_value else 1.0
         truth = softmax(scores[rows] / temperature)[np.arange(len(y)), y]
         return float(-np.average(np.log(np.maximum(truth, 1e-15)), weights=weight)), temperature
-
-
-def mean_over_folds(filled: list[tuple[np.ndarray, np.ndarray]], n_samples: int, n_classes: int) -> np.ndarray:
-    """One array from ``(test, values)`` of each fold: NaN in rows of none, the mean in rows of several."""
-    total = np.zeros((n_samples, n_classes) if n_classes else n_samples)
-    count = np.zeros(n_samples)
-    for test, values in filled:
-        np.add.at(total, test, values)
-        np.add.at(count, test, 1)
-    total[count == 0] = np.nan
-    return total / (np.maximum(count, 1)[:, None] if n_classes else np.maximum(count, 1))
 
 
 def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:

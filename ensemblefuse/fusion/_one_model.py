@@ -9,15 +9,15 @@ from joblib import Parallel, delayed
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine._base import log_probabilities, softmax
-from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.fusion._candidates import (
     choose_by_log_loss,
     choose_by_squared_error,
     fold_positions,
     mean_of_folds,
 )
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.fusion.base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["OneModelClassifier", "OneModelFusion", "OneModelRegressor"]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from sklearn.pipeline import _name_estimators
 
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._base import BaseFusion, takes_nan
+from ensemblefuse.fusion.base import BaseFusion, takes_nan
 
 __all__ = ["PerBlockFusion", "is_number", "name_heads"]
 

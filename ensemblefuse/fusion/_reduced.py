@@ -13,13 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._candidates import fold_positions
+from ensemblefuse.fusion.patterns import JOIN
 
 __all__ = ["fit_reduced", "predict_reduced"]
 
 # All combinations of up to three blocks are 7 models; of more blocks, those that fit saw, each block alone, and all.
 _ALL_COMBINATIONS = 3
 _MIN_ROWS = 10
-_JOIN = " + "
 
 
 def fit_reduced(
@@ -48,7 +48,7 @@ def fit_reduced(
             labels,
             sample_weight=None if weight is None else weight[rows],
         )
-        fusion.reduced_[_JOIN.join(names)] = model
+        fusion.reduced_[JOIN.join(names)] = model
     if not fusion.reduced_:
         raise ValueError(
             f'missing="reduced" found no combination of blocks that {_MIN_ROWS} rows of all classes hold; use '
@@ -85,10 +85,10 @@ def predict_reduced(fusion: Any, X: Any) -> np.ndarray:
             lost.append((present, names))
         if names:
             rows = np.flatnonzero((pattern == blocks.present.T).all(axis=1))
-            model, table = fusion.reduced_[_JOIN.join(names)], blocks.side_by_side(names)[rows]
+            model, table = fusion.reduced_[JOIN.join(names)], blocks.side_by_side(names)[rows]
             out[rows] = model.predict_proba(table) if fusion._classify else model.predict(table)
     if lost:
-        pairs = "; ".join(f"{_JOIN.join(have)} by {_JOIN.join(used) or 'the prior'}" for have, used in lost[:3])
+        pairs = "; ".join(f"{JOIN.join(have)} by {JOIN.join(used) or 'the prior'}" for have, used in lost[:3])
         warnings.warn(
             f"{type(fusion).__name__} has no model for {len(lost)} combinations of blocks and predicts {pairs}.",
             MissingModalityWarning,
@@ -99,6 +99,6 @@ def predict_reduced(fusion: Any, X: Any) -> np.ndarray:
 
 def _best_model(fusion: Any, present: list[str]) -> list[str]:
     """Blocks of the model that uses most of the present ones; the first in order where several do."""
-    models = [name.split(_JOIN) for name in fusion.reduced_]
+    models = [name.split(JOIN) for name in fusion.reduced_]
     usable = [names for names in models if set(names) <= set(present)]
     return max(usable, key=len, default=[])

@@ -18,10 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._ledger import Ledger, NothingToFitError, OutOfTimeError, make_splits
+from ensemblefuse.fusion._ledger import Ledger, NothingToFitError, OutOfTimeError
 from ensemblefuse.fusion._search_runs import (
     DECISION,
     Run,
@@ -31,6 +30,8 @@ from ensemblefuse.fusion._search_runs import (
     shares_ledger,
     summarise,
 )
+from ensemblefuse.fusion.base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["FusionSearchCV"]
 

@@ -12,10 +12,10 @@ from sklearn.metrics import check_scoring
 
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._base import BaseFusion
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._ledger import Ledger, Member
+from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.table import to_frame
 
 __all__ = ["Run", "SearchTable", "estimator_of", "make_scorer", "scoring_name", "shares_ledger", "summarise"]

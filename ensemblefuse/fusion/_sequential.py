@@ -14,13 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse._fitting import weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
 from ensemblefuse.fusion._heads import default_head
 from ensemblefuse.fusion._jobs import run_jobs
-from ensemblefuse.fusion._ledger import make_splits
-from ensemblefuse.fusion._members import take_rows
 from ensemblefuse.fusion._per_block import PerBlockFusion, is_number
 from ensemblefuse.fusion._stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
+from ensemblefuse.fusion.base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
+from ensemblefuse.fusion.members import take_rows
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["SequentialFusionClassifier", "SequentialFusionRegressor"]
 

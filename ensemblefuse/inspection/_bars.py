@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import colors_of
+from ensemblefuse.scoring.display import colors_of
 
 __all__ = ["bars_size", "draw_bars"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.table import IMAGE_SUFFIXES
+from ensemblefuse.column_kinds import IMAGE_SUFFIXES
 
 __all__ = ["cell_html", "cell_text"]
 

@@ -12,10 +12,11 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.column_kinds import column_kind
+from ensemblefuse.fitted.modality_rows import reads_files
+from ensemblefuse.fusion.splits import make_splits
 from ensemblefuse.inspection._findings import CheckData, NotRun
-from ensemblefuse.inspection._rows import reads_files
-from ensemblefuse.table import column_kind, is_missing
+from ensemblefuse.table import is_missing
 
 __all__ = ["check_label_leak"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.fusion.splits import make_splits
 from ensemblefuse.inspection._findings import CheckData, NotRun
+from ensemblefuse.scoring.bootstrap import interval, resampled_scores
 
 __all__ = ["check_empty_modality", "check_missingness"]
 

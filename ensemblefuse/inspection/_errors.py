@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import PALETTE, BaseDisplay
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._subsets import predict_subsets
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import predict_subsets
+from ensemblefuse.scoring.display import PALETTE, BaseDisplay
+from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import to_frame
 
 __all__ = ["DisagreementClusters", "DisagreementClustersDisplay", "disagreement_clusters"]

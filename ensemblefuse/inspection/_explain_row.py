@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import all_subsets
+from ensemblefuse.fitted.modality_rows import row_position
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import all_subsets
 from ensemblefuse.inspection._row_explanation import RowExplanation
 from ensemblefuse.inspection._row_model import RowModel
-from ensemblefuse.inspection._rows import row_position
 from ensemblefuse.inspection._shapley_weights import shapley_of
 from ensemblefuse.inspection._within import METHODS, Settings, explain_inside
 from ensemblefuse.table import to_frame

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation._bootstrap import interval, n_units, resampled_scores
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets, row_values
-from ensemblefuse.inspection._rows import ModalityRows
+from ensemblefuse.fitted.modality_rows import ModalityRows
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
+from ensemblefuse.scoring.bootstrap import interval, n_units, resampled_scores
+from ensemblefuse.scoring.metrics import default_metric, row_values
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["CheckData", "Finding", "ModelChecks", "NotRun"]
 

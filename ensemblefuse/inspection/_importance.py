@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from ensemblefuse._display import BaseDisplay
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
-from ensemblefuse.evaluation._inputs import read_groups
-from ensemblefuse.evaluation._parts import ModelParts, replace_columns
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._scores import read_metric
-from ensemblefuse.evaluation._subsets import row_values
+from ensemblefuse.fitted.model import ModelParts, replace_columns
 from ensemblefuse.inspection._bars import bars_size, draw_bars
-from ensemblefuse.inspection._worth import UNITS
+from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
+from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.inputs import read_groups
+from ensemblefuse.scoring.metrics import METRICS, read_metric, row_values
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModalityImportance", "ModalityImportanceDisplay", "modality_importance"]
 
@@ -177,8 +175,8 @@ class ModalityImportance(TableResult):
         table = pd.DataFrame(columns, index=index).sort_values("importance", ascending=False, kind="stable")
         n_repeats = shuffled.shape[1]
         caption = (
-            f"Fall of the score with one modality shuffled ({UNITS[metric]}; {len(base)} rows, {n_repeats} shuffles; "
-            f"{level:.0%} intervals from {n_resamples} resamples)"
+            f"Fall of the score with one modality shuffled ({METRICS[metric].worth}; {len(base)} rows, {n_repeats} "
+            f"shuffles; {level:.0%} intervals from {n_resamples} resamples)"
         )
         notes = lone_unit_note(len(base), groups=groups)
         if not low[-1] > 0:
@@ -217,6 +215,6 @@ class ModalityImportanceDisplay(BaseDisplay):
         dots = result.importances.loc[result.table.index].to_numpy()
         ax.plot(dots.T, np.tile(heights + 0.2, (dots.shape[1], 1)), ".", color="black", markersize=4, alpha=0.6)
         ax.set(
-            xlabel=f"fall in {UNITS[result.metric]}",
+            xlabel=f"fall in {METRICS[result.metric].worth}",
             title=f"Score lost with a modality shuffled\n{result.n_rows} rows, {dots.shape[1]} shuffles (dots)",
         )

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from ensemblefuse._display import BaseDisplay
 from ensemblefuse._optional import import_optional
-from ensemblefuse.evaluation._inputs import groups_for
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.evaluation._subsets import predict_subsets
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import groups_for, predict_subsets
 from ensemblefuse.inspection._bars import bars_size
 from ensemblefuse.inspection._worth import where_from
+from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["PartialInformation", "PartialInformationDisplay", "modality_information", "partial_information"]
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import BaseDisplay
-from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.inspection._shapley_weights import interactions_of
-from ensemblefuse.inspection._worth import UNITS, SubsetWorth, where_from, worth_of_model, worth_of_predictions
+from ensemblefuse.inspection._worth import SubsetWorth, where_from, worth_of_model, worth_of_predictions
+from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.metrics import METRICS
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModalityInteractions", "ModalityInteractionsDisplay", "modality_interactions"]
 
@@ -209,4 +210,4 @@ class ModalityInteractionsDisplay(BaseDisplay):
         where = where_from(result.method, result.n_rows)
         ax.set_title(f"Interaction of modalities\n{where}\nbold: the interval is clear of 0", fontsize=11)
         bar = ax.figure.colorbar(image, ax=ax, shrink=0.9)
-        bar.set_label(f"{UNITS[result.metric]}\n- redundancy, + synergy")
+        bar.set_label(f"{METRICS[result.metric].worth}\n- redundancy, + synergy")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.inspection._rows import ModalityRows, check_modality
+from ensemblefuse.fitted.modality_rows import ModalityRows, check_modality
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["NearDuplicates", "duplicate_pairs", "find_near_duplicates"]
 

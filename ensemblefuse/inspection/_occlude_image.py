@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.encoders import ImageEncoder
-from ensemblefuse.encoders._image_cell import read_rgb
 from ensemblefuse.inspection._part import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 

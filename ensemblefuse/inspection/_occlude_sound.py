@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import signal
 
+from ensemblefuse.cells.sound import read_sound
 from ensemblefuse.encoders import AudioEncoder
-from ensemblefuse.encoders._sound_cell import read_sound
 from ensemblefuse.inspection._part import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 

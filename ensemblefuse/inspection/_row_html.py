@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ensemblefuse._display import colors_of
 from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.scoring.display import colors_of
 
 __all__ = ["row_html"]
 

@@ -12,11 +12,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import config_context
-from ensemblefuse.compose import ModalityTransformer, _plain_missing
+from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.evaluation._parts import ModelParts, replace_columns
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import PresentRows
+from ensemblefuse.fitted.model import ModelParts, replace_columns
+from ensemblefuse.table import plain_missing
 
 __all__ = ["RowModel", "first_encoder", "log_odds"]
 
@@ -114,7 +115,7 @@ class RowModel:
             if self.step is None:
                 return self.value(self._with_columns(self.Z, self.parts.core.blocks_[name], table))
             columns = next(columns for key, _, columns in self.step.transformers_ if key == name)
-            given = _plain_missing(table)
+            given = plain_missing(table)
             given = given[columns] if isinstance(columns, str) else given
             return self.of_block(name, self.step.named_transformers_[name].transform(given))
 
@@ -143,7 +144,7 @@ class RowModel:
             return row
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)
-            return _plain_missing(self.step._complete(row))
+            return plain_missing(self.step._complete(row))
 
     @staticmethod
     def _with_columns(row: Any, where: np.ndarray, block: Any) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse._display import MUTED, colors_of
 from ensemblefuse._optional import import_optional
 from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.scoring.display import MUTED, colors_of
 
 __all__ = ["draw_row"]
 

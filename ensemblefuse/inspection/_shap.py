@@ -11,13 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, NuSVC
 
-from ensemblefuse._display import BaseDisplay
 from ensemblefuse._optional import import_optional
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
-from ensemblefuse.evaluation._inputs import read_groups
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
@@ -25,6 +21,10 @@ from ensemblefuse.fusion import (
     FeatureFusionRegressor,
 )
 from ensemblefuse.inspection._bars import bars_size, draw_bars
+from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
+from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.inputs import read_groups
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModalityShap", "ModalityShapDisplay", "shap_by_modality"]
 

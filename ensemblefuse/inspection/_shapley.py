@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import BaseDisplay
-from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.inspection._shapley_weights import shapley_of
-from ensemblefuse.inspection._worth import UNITS, SubsetWorth, where_from, worth_of_model, worth_of_predictions
+from ensemblefuse.inspection._worth import SubsetWorth, where_from, worth_of_model, worth_of_predictions
+from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.metrics import METRICS
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModalityShapley", "ModalityShapleyDisplay", "modality_shapley"]
 
@@ -217,6 +218,6 @@ class ModalityShapleyDisplay(BaseDisplay):
         ax.plot(table["last"], heights + 0.18, "D", color="black", mfc="white", label="last, after all others")
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         ax.set(
-            xlabel=f"gain in {UNITS[self.result.metric]}",
+            xlabel=f"gain in {METRICS[self.result.metric].worth}",
             title=f"Shapley value of each modality\n{where_from(self.result.method, self.result.n_rows)}",
         )

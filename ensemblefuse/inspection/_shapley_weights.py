@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation._subsets import all_subsets
+from ensemblefuse.fitted.subsets import all_subsets
 
 __all__ = ["interactions_of", "shapley_of", "shapley_values"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.fitted.modality_rows import ModalityRows, check_modality, row_position
+from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.inspection._cells import cell_html, cell_text
-from ensemblefuse.inspection._rows import ModalityRows, check_modality, row_position
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["SimilarRows", "find_similar"]
 

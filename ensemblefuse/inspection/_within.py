@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.column_kinds import cell_kind, column_kind
 from ensemblefuse.encoders import (
     AudioEncoder,
     GraphEncoder,
@@ -20,7 +21,7 @@ from ensemblefuse.encoders import (
     VideoSoundEncoder,
     WordVectorEncoder,
 )
-from ensemblefuse.fusion._encoding import _takes_sequence
+from ensemblefuse.features.present_rows import takes_sequence
 from ensemblefuse.inspection._gradcam import gradcam
 from ensemblefuse.inspection._occlude_columns import ColumnParts
 from ensemblefuse.inspection._occlude_image import ImageParts
@@ -30,7 +31,6 @@ from ensemblefuse.inspection._occlude_text import TextParts
 from ensemblefuse.inspection._part import CannotExplain, PartExplanation
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 from ensemblefuse.inspection._surrogates import by_lime, by_shap
-from ensemblefuse.table import _cell_kind, column_kind
 
 __all__ = ["METHODS", "Settings", "explain_inside"]
 
@@ -102,7 +102,7 @@ def _kind(row: RowModel, name: str, cells: pd.DataFrame, settings: Settings) -> 
     kind: str | None
     if encoder is not None:
         kind = _of_cell(cell, encoder)
-    elif hasattr(transformer, "transform") and _takes_sequence(transformer):
+    elif hasattr(transformer, "transform") and takes_sequence(transformer):
         kind = _of_cell(cell, None)
     else:
         known = settings.background if column in settings.background else cells
@@ -120,7 +120,7 @@ def _of_cell(cell: Any, encoder: Any) -> str | None:
         return "sound"
     if isinstance(cell, (int, float, np.number)):
         return "columns"
-    return _OF_CELL.get(_cell_kind(cell))
+    return _OF_CELL.get(cell_kind(cell))
 
 
 def _by_occlusion(ask: Callable[[np.ndarray], np.ndarray], n_parts: int) -> np.ndarray:

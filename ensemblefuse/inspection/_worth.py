@@ -8,19 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
-from ensemblefuse.evaluation._inputs import finite_numbers, groups_for, name_rows, one_a_row, read_groups
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._scores import read_metric
-from ensemblefuse.evaluation._subsets import (
-    SubsetPredictions,
-    all_subsets,
-    predict_subsets,
-    row_values,
-)
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
+from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
+from ensemblefuse.scoring.inputs import finite_numbers, name_rows, one_a_row, read_groups
+from ensemblefuse.scoring.metrics import METRICS, read_metric, row_values
 
 __all__ = [
-    "UNITS",
     "SubsetWorth",
     "given_subsets",
     "where_from",
@@ -28,13 +22,6 @@ __all__ = [
     "worth_of_predictions",
 ]
 
-UNITS = {
-    "log_loss": "log-loss, nats a row",
-    "accuracy": "accuracy, share of rows",
-    "brier": "Brier score",
-    "squared_error": "squared error, squared units of y",
-    "absolute_error": "absolute error, units of y",
-}
 _SOURCES = {
     "ledger": "out-of-fold predictions of {} rows of fit",
     "predict": "predictions of {} rows given",
@@ -81,7 +68,7 @@ class SubsetWorth:
     def caption(self) -> str:
         """Unit, rows and interval."""
         where = where_from(self.said.method, len(self.said.rows))
-        return f"{UNITS[self.metric]}; {where}; {self.level:.0%} intervals from {self.n_resamples} resamples"
+        return f"{METRICS[self.metric].worth}; {where}; {self.level:.0%} intervals from {self.n_resamples} resamples"
 
     @property
     def notes(self) -> list[str]:

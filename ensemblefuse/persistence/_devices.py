@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from ensemblefuse._torch import resolve_device
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.encoders._torch import resolve_device
-from ensemblefuse.persistence._storable import parts_of
+from ensemblefuse.fitted.walk import parts_of
 
 _ANYWHERE = ("auto", "cpu", None)
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._content import cell_digest
+from ensemblefuse.cache.code_digests import cell_digest
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.persistence._archive import open_archive
+from ensemblefuse.persistence.archive import open_archive
 from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["describe_training", "saw_samples"]

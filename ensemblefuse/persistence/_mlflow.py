@@ -12,9 +12,9 @@ import pandas as pd
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.persistence._example import split
 from ensemblefuse.persistence._models import inspect_model, load_model
-from ensemblefuse.persistence._types import trusted_names
+from ensemblefuse.persistence.example import split
+from ensemblefuse.persistence.known_types import trusted_names
 from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["mlflow_arguments"]

@@ -13,7 +13,11 @@ import joblib
 from ensemblefuse._writing import check_place
 from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
 from ensemblefuse.features import EmbeddingNoise
-from ensemblefuse.persistence._archive import (
+from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.persistence._devices import use_devices_of_here
+from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
+from ensemblefuse.persistence._storable import check_storable
+from ensemblefuse.persistence.archive import (
     MODEL,
     Archive,
     first_line,
@@ -21,9 +25,7 @@ from ensemblefuse.persistence._archive import (
     open_archive,
     write_archive,
 )
-from ensemblefuse.persistence._bundle import describe_weights, pack_weights, sources_of, unpack_weights
-from ensemblefuse.persistence._devices import use_devices_of_here
-from ensemblefuse.persistence._example import (
+from ensemblefuse.persistence.example import (
     EXACT,
     as_table,
     changed_prediction,
@@ -31,10 +33,7 @@ from ensemblefuse.persistence._example import (
     differs,
     predictions,
 )
-from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
-from ensemblefuse.persistence._manifest import checked_metadata, describe, differing_versions, pip_line
-from ensemblefuse.persistence._storable import check_storable, parts_of
-from ensemblefuse.persistence._types import (
+from ensemblefuse.persistence.known_types import (
     build,
     dump,
     known_types,
@@ -43,6 +42,8 @@ from ensemblefuse.persistence._types import (
     untrusted_types,
     with_current_names,
 )
+from ensemblefuse.persistence.manifest import checked_metadata, describe, differing_versions, pip_line
+from ensemblefuse.persistence.weights import describe_weights, pack_weights, sources_of, unpack_weights
 
 __all__ = ["inspect_model", "load_model", "save_model"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemblefuse.persistence._manifest import checked_metadata
+from ensemblefuse.persistence.manifest import checked_metadata
 from ensemblefuse.report._card_facts import CardFacts
 from ensemblefuse.report._card_sections import card_sections, lead
 from ensemblefuse.report._markdown import front_matter, plain_text

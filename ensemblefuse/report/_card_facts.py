@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation import evaluate_model
-from ensemblefuse.evaluation._evaluation import ModelEvaluation
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import SubsetPredictions, predict_subsets
+from ensemblefuse.evaluation import ModelEvaluation, evaluate_model
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence import inspect_model, load_model
-from ensemblefuse.persistence._bundle import describe_weights, sources_of
-from ensemblefuse.persistence._manifest import describe
-from ensemblefuse.persistence._storable import parts_of
-from ensemblefuse.persistence._types import trusted_names, type_name
+from ensemblefuse.persistence.known_types import trusted_names, type_name
+from ensemblefuse.persistence.manifest import describe
+from ensemblefuse.persistence.weights import describe_weights, sources_of
 from ensemblefuse.report._evidence import Evidence, looks_trained_on
 from ensemblefuse.report._page import Unavailable
 

@@ -12,12 +12,12 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
-from ensemblefuse.evaluation._subsets import row_values
-from ensemblefuse.persistence._storable import parts_of
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.report._card_facts import CardFacts
 from ensemblefuse.report._markdown import bullets, code, code_block, plain_text, table_text
 from ensemblefuse.report._page import Unavailable, interval_text, number
+from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.metrics import SCORE_UNITS, row_values
 
 __all__ = ["FEW_ROWS", "card_sections", "lead"]
 
@@ -28,7 +28,6 @@ _HOLDS_NONE = {
     True: "A row that holds none of them is answered with the class frequencies in fit.",
     False: "A row that holds none of them is answered with the mean in fit.",
 }
-_UNITS = {"log_loss": "nats", "brier": "0 to 2", "set_size": "classes"}
 _CELLS = {"image": "photo.jpg", "audio": "clip.wav", "video": "film.mp4", "text": "some words"}
 
 
@@ -214,7 +213,7 @@ def _encoders(facts: CardFacts) -> str:
 def _scores(facts: CardFacts) -> str:
     result = facts.evaluation
     overall = [
-        [f"{name} ({_UNITS[name]})" if name in _UNITS else str(name), *_with_interval(row)]
+        [f"{name} ({SCORE_UNITS[name]})" if name in SCORE_UNITS else str(name), *_with_interval(row)]
         for name, row in result.overall.iterrows()
     ]
     parts = [f"{plain_text(result.caption)}.", table_text(["score", "value", "95 % interval"], overall)]

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation import evaluate_model, modality_ablation
-from ensemblefuse.evaluation._ablation import ModalityAblation
-from ensemblefuse.evaluation._evaluation import ModelEvaluation
-from ensemblefuse.evaluation._inputs import read_y
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets
+from ensemblefuse.evaluation import ModalityAblation, ModelEvaluation, evaluate_model, modality_ablation
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
 from ensemblefuse.report._page import Unavailable
+from ensemblefuse.scoring.inputs import read_y
+from ensemblefuse.scoring.metrics import default_metric
 from ensemblefuse.table import to_frame
 
 __all__ = ["Evidence"]

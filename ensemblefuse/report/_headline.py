@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation._subsets import row_values
 from ensemblefuse.report._evidence import Evidence, looks_trained_on
 from ensemblefuse.report._page import Unavailable, escape, interval_text, number, paragraph
+from ensemblefuse.scoring.metrics import METRICS, row_values
 
 __all__ = ["answer", "headline"]
 
@@ -17,7 +17,6 @@ _TOO_GOOD = (
     "These rows have the labels of the rows that the model was fitted on, in the same order. If they are these rows, "
     "every score here is too good; make the report with --trained-on (trained_on=True)."
 )
-_UNIT = {"log_loss": "log-loss", "squared_error": "squared error"}
 
 
 def headline(evidence: Evidence) -> list[str]:
@@ -37,7 +36,7 @@ def answer(evidence: Evidence) -> str:
     """Which modality earns its keep, in one or two sentences."""
     if len(evidence.names) == 1:
         return f"The model has one modality, {evidence.names[0]}; nothing is fused."
-    unit = _UNIT[evidence.metric]
+    unit = METRICS[evidence.metric].label
     table = evidence.removal
     helps, hurts = table[table["low"] > 0], table[table["high"] < 0]
     unclear = table.drop(index=[*helps.index, *hurts.index])

@@ -14,15 +14,15 @@ import numpy as np
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse._writing import check_place, write_atomically
-from ensemblefuse.report._checked import checks_section, cost_section, errors_section
-from ensemblefuse.report._data import data_section
 from ensemblefuse.report._evidence import Evidence
-from ensemblefuse.report._explained import rows_section
 from ensemblefuse.report._headline import headline
-from ensemblefuse.report._made import made_section
 from ensemblefuse.report._page import Section, Unavailable, page_html
-from ensemblefuse.report._results import ablation_section, missing_section, scores_section, shares_section
-from ensemblefuse.report._scores import calibration_section, confusion_section
+from ensemblefuse.report._section_checks import checks_section, cost_section, errors_section
+from ensemblefuse.report._section_data import data_section
+from ensemblefuse.report._section_explanations import rows_section
+from ensemblefuse.report._section_provenance import made_section
+from ensemblefuse.report._section_results import ablation_section, missing_section, scores_section, shares_section
+from ensemblefuse.report._section_scores import calibration_section, confusion_section
 
 __all__ = ["Report", "write_report"]
 

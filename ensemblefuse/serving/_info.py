@@ -8,7 +8,7 @@ from typing import Any
 
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.persistence import inspect_model
-from ensemblefuse.persistence._manifest import describe
+from ensemblefuse.persistence.manifest import describe
 from ensemblefuse.serving._settings import ServerSettings
 
 __all__ = ["Column", "ModelInfo", "read_info"]

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ensemblefuse.encoders._image_cell import _open as open_picture
-from ensemblefuse.encoders._sound_file import open_sound
-from ensemblefuse.encoders._video_cell import _is_animation
-from ensemblefuse.encoders._video_file import open_container
+from ensemblefuse.cells.image import open_image as open_picture
+from ensemblefuse.cells.sound_file import open_sound
+from ensemblefuse.cells.video import is_animation
+from ensemblefuse.cells.video_file import open_container
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.serving._errors import CellError, found
 
@@ -178,7 +178,7 @@ def check_video(content: bytes, max_seconds: float, max_pixels: int) -> tuple[fl
     CellError
         If it is no video, is longer than `max_seconds`, or has frames of more than `max_pixels`.
     """
-    if _is_animation(io.BytesIO(content)):
+    if is_animation(io.BytesIO(content)):
         return 0.0, check_picture(content, max_pixels)
     try:
         with open_container(io.BytesIO(content), needed_by="VideoEncoder") as container:

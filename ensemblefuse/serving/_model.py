@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from ensemblefuse._row_predictor import RowPredictor, columns_of, fitted_modalities
+from ensemblefuse._plain import plain, plain_dict
+from ensemblefuse.backbones.forward import backends_at_once
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.encoders._forward import backends_at_once
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.exceptions import EncodingError, PersistenceError
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.row_predictor import RowPredictor, columns_of, fitted_modalities
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.inspection import PartExplanation, RowExplanation, explain_row
 from ensemblefuse.persistence import load_model
-from ensemblefuse.persistence._archive import open_archive
-from ensemblefuse.persistence._example import ROWS, unpack_table
-from ensemblefuse.persistence._manifest import plain, plain_dict
-from ensemblefuse.persistence._storable import parts_of
+from ensemblefuse.persistence.archive import open_archive
+from ensemblefuse.persistence.example import ROWS, unpack_table
 from ensemblefuse.serving._errors import Fault, Unreadable, found
 from ensemblefuse.serving._info import ModelInfo
 from ensemblefuse.serving._json import label_text

@@ -1,0 +1,1 @@
+"""Networks: their weights, how they are built, and how they run on a device."""

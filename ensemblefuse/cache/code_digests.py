@@ -1,0 +1,224 @@
+"""Digests of functions and classes, beside those of cells and files: what a recipe is made of. Floor 2."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import hashlib
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse._names import public_path
+from ensemblefuse.cache.cell_digests import cell_digest, feed_token
+from ensemblefuse.cache.file_digests import file_digest
+
+__all__ = ["callable_name", "callable_token", "cell_digest", "class_digest", "file_digest", "value_token"]
+
+
+def callable_token(func: Any, seen: dict[int, int] | None = None) -> str | None:
+    """Digest of all that a callable does as far as Python can tell, or None if it cannot.
+
+    That is a function's code, its default and enclosed values, and the global values, classes and functions of its
+    module that it uses, followed through calls. The code of imported modules is not part of it.
+
+    Parameters
+    ----------
+    func : callable
+    seen : dict
+        Functions and classes that are being followed, by `id`; for recursion.
+    """
+    seen = {} if seen is None else seen
+    if isinstance(func, functools.partial):
+        bound = [value_token(value, func, seen) for value in (func.args, func.keywords)]
+        return _joined([callable_token(func.func, seen), *bound])
+    if isinstance(func, (types.BuiltinFunctionType, np.ufunc)):
+        owner = getattr(func, "__self__", None)  # len's is its module; that of "abc".count is the str
+        return callable_name(func) if owner is None or isinstance(owner, types.ModuleType) else None
+    if isinstance(func, types.MethodType) and isinstance(func.__self__, type):
+        return _joined([callable_token(func.__func__, seen), value_token(func.__self__, func.__func__, seen)])
+    if isinstance(func, functools._lru_cache_wrapper):
+        return callable_token(func.__wrapped__, seen)
+    if not isinstance(func, types.FunctionType):
+        return None  # a bound method or an object: what it holds is unknown
+    if id(func) in seen:
+        return f"seen {seen[id(func)]}"
+    seen[id(func)] = len(seen)
+    hasher = hashlib.sha256()
+    _feed_code(hasher, func.__code__)
+    tokens: list[str | None] = [hasher.hexdigest()]
+    tokens += [value_token(value, func, seen) for value in (func.__defaults__, func.__kwdefaults__)]
+    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
+        if name == "__class__":
+            continue  # super()'s: the class that the function stands in
+        try:
+            tokens += [name, value_token(cell.cell_contents, func, seen)]
+        except ValueError:  # not bound yet
+            tokens.append(None)
+    for name in sorted(set(_global_names(func.__code__)) & func.__globals__.keys()):
+        tokens += [name, value_token(func.__globals__[name], func, seen)]
+    return _joined(tokens)
+
+
+def value_token(value: Any, user: Any = None, seen: dict[int, int] | None = None) -> str | None:
+    """Token of a value that a function or class uses, or None if nothing tells it from another value.
+
+    Parameters
+    ----------
+    value : object
+    user : function, class or None
+        Who uses the value: functions and classes of the same module are followed. With None, all are that no installed
+        package holds.
+    seen : dict
+        As in `callable_token`.
+    """
+    seen = {} if seen is None else seen
+    if isinstance(value, types.ModuleType):
+        return f"module {value.__name__}"
+    if callable(value):
+        module = getattr(value, "__module__", None) or ""
+        own = not _is_installed(module) if user is None else module in ("__main__", getattr(user, "__module__", None))
+        if not own and _is_importable(value):
+            return callable_name(value)  # imported: as its package has it
+        if isinstance(value, type):
+            return _joined([callable_name(value), class_digest(value, seen)])
+        return callable_token(value, seen)
+    if isinstance(value, os.PathLike):
+        return repr(value)
+    if isinstance(value, re.Pattern):
+        return repr((value.pattern, value.flags))
+    try:
+        return cell_digest(value, strings_are_paths=False).hex()
+    except (TypeError, RecursionError):
+        return _container_token(value, user, seen)
+
+
+def _container_token(value: Any, user: Any, seen: dict[int, int]) -> str | None:
+    """Token of a container of values that are no cells, such as functions or sets."""
+    if not isinstance(value, (list, tuple, dict, set, frozenset)):
+        return None
+    if id(value) in seen:
+        return f"seen {seen[id(value)]}"
+    seen[id(value)] = len(seen)
+    if isinstance(value, (set, frozenset)):
+        tokens = [value_token(item, user, seen) for item in sorted(value, key=repr)]
+    elif isinstance(value, dict):
+        tokens = [value_token(part, user, seen) for item in value.items() for part in item]
+    else:
+        tokens = [value_token(item, user, seen) for item in value]
+    return _joined([type(value).__name__, str(len(value)), *tokens])
+
+
+def class_digest(cls: type, seen: dict[int, int] | None = None) -> str | None:
+    """Digest of what a class and its bases outside installed packages define, or None if that cannot be told.
+
+    Every class attribute counts with its value, every method, property, class and static method as `callable_token`
+    has it. What methods reach through ``self`` are members of the same classes; a metaclass is no part of it.
+    """
+    seen = {} if seen is None else seen
+    if id(cls) in seen:
+        return f"seen {seen[id(cls)]}"
+    seen[id(cls)] = len(seen)
+    package = cls.__module__.split(".")[0]
+    tokens: list[str | None] = []
+    for base in cls.__mro__:
+        tokens.append(callable_name(base) if base is not cls else "")
+        top = base.__module__.split(".")[0]
+        if top == "ensemblefuse" or (_is_installed(base.__module__) and top != package):
+            continue
+        for name, member in sorted(vars(base).items()):
+            functions = _functions_of(member)
+            if functions is not None and name not in _MADE_BY_PYTHON:
+                tokens += [name, *(callable_token(function, seen) for function in functions)]
+            elif functions is None and not _is_made_by_others(name, member):
+                tokens += [name, value_token(member, base, seen)]
+    return _joined(tokens)
+
+
+# Functions that the compiler puts into a class for its annotations.
+_MADE_BY_PYTHON = frozenset({"__annotate__", "__annotate_func__"})
+
+
+def _functions_of(member: Any) -> list[Any] | None:
+    """The functions that a member of a class consists of, or None if it is a value."""
+    if isinstance(member, property):
+        return [function for function in (member.fget, member.fset, member.fdel) if function is not None]
+    if isinstance(member, (classmethod, staticmethod)):
+        return [member.__func__]
+    if isinstance(member, functools.cached_property):
+        return [member.func]
+    return [member] if isinstance(member, types.FunctionType) else None
+
+
+def _is_made_by_others(name: str, member: Any) -> bool:
+    """Whether Python, `abc` or scikit-learn put the member into the class, not its author."""
+    is_dunder = name.startswith("__") and name.endswith("__")
+    is_slot = isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType))
+    is_request = type(member).__module__.startswith("sklearn.") and type(member).__name__ == "RequestMethod"
+    return is_dunder or is_slot or is_request or name == "_abc_impl" or name.startswith("_sklearn_")
+
+
+def _is_installed(module: str) -> bool:
+    """Whether a module belongs to Python or to an installed package: something that has releases."""
+    top = module.split(".")[0]
+    if top == "__main__":
+        return False
+    if top in sys.stdlib_module_names or top == "ensemblefuse":
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+
+
+def _is_importable(value: Any) -> bool:
+    """Whether a callable is a class or function, or an object that its module holds under its name."""
+    if isinstance(value, (type, types.FunctionType)):
+        return True
+    found = sys.modules.get(getattr(value, "__module__", None) or "")
+    for part in str(getattr(value, "__qualname__", "")).split("."):
+        found = getattr(found, part, None)
+    return found is value
+
+
+def callable_name(func: Any) -> str:
+    """Return the public path of a callable, or its module and name."""
+    if isinstance(func, functools.partial):
+        return f"partial of {callable_name(func.func)}"
+    named = func if hasattr(func, "__qualname__") else type(func)
+    return public_path(named)
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    """Names that a function and those inside it read from their module."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)
+
+
+def _joined(tokens: Sequence[str | None]) -> str | None:
+    """One digest of all tokens, None if one of them is."""
+    hasher = hashlib.sha256()
+    for token in tokens:
+        if token is None:
+            return None
+        feed_token(hasher, "part", token.encode("utf-8", "surrogatepass"))
+    return hasher.hexdigest()
+
+
+def _feed_code(hasher: Any, code: types.CodeType) -> None:
+    feed_token(hasher, "code", code.co_code)
+    feed_token(hasher, "names", repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _feed_code(hasher, constant)
+        else:
+            value = sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+            feed_token(hasher, "constant", repr(value).encode())

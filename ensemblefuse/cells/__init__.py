@@ -1,0 +1,1 @@
+"""Read one cell of a picture, a sound, a video, a graph or a series into arrays. Imports no torch."""

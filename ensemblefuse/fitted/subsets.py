@@ -1,0 +1,365 @@
+"""What a model says with only some of its modalities: from its ledger, by hiding them, or by fitting anew. Floor 4."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse.blocks import SEPARATOR
+from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fusion.joint import JOINT
+from ensemblefuse.fusion.members import take_rows
+from ensemblefuse.fusion.patterns import oof_predictions
+from ensemblefuse.fusion.splits import make_splits, mean_over_folds
+from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.inputs import read_groups
+from ensemblefuse.scoring.metrics import METRICS, default_metric, row_values
+from ensemblefuse.table import to_frame
+
+__all__ = ["SubsetPredictions", "all_subsets", "groups_for", "predict_subsets"]
+
+METHODS = ("auto", "ledger", "predict", "refit")
+_MOST = 8
+
+
+@dataclass
+class SubsetPredictions:
+    """Predictions with each of some subsets of the modalities, for the same rows.
+
+    Attributes
+    ----------
+    names : list of str
+        All modalities of the model.
+    subsets : list of tuple of str
+    predictions : ndarray of shape (n_subsets, n_rows, n_classes), or (n_subsets, n_rows) in regression
+    y : ndarray of shape (n_rows,)
+        Class codes, or numbers.
+    rows : ndarray of int
+        Positions of these rows among those of fit, or of `X`: rows without a prediction are left out.
+    present : ndarray of shape (n_modalities, n_rows), dtype bool
+    sample_weight : ndarray of shape (n_rows,), or None
+    classes : ndarray, or None in regression
+    method : {"ledger", "predict", "refit"}
+    n_fits : int
+        Models that were fitted for it.
+    notes : list of str
+    whole : ndarray of shape (n_rows, n_classes) or (n_rows,), or None
+        Predictions of the model as it is, where those of the subsets go without its joint member.
+    joint_gain : tuple of float, or None
+        What the joint member adds then to all modalities together, in the default metric, with its 95 % interval.
+    """
+
+    names: list[str]
+    subsets: list[tuple[str, ...]]
+    predictions: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+    present: np.ndarray
+    sample_weight: np.ndarray | None
+    classes: np.ndarray | None
+    method: str
+    n_fits: int = 0
+    notes: list[str] = field(default_factory=list)
+    whole: np.ndarray | None = None
+    joint_gain: tuple[float, float, float] | None = None
+
+    @property
+    def deployed(self) -> np.ndarray:
+        """Predictions of the model as it is, with all that the rows hold."""
+        return self.of(self.names) if self.whole is None else self.whole
+
+    def of(self, subset: Sequence[str]) -> np.ndarray:
+        """Predictions with this subset."""
+        wanted = set(subset)
+        return self.predictions[[set(s) for s in self.subsets].index(wanted)]
+
+
+def all_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every subset, the empty one first, the whole last.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 8 names.
+    """
+    if len(names) > _MOST:
+        raise ValueError(
+            f"the model has {len(names)} modalities, {2 ** len(names)} subsets; all are taken for up to {_MOST}."
+        )
+    return [subset for size in range(len(names) + 1) for subset in combinations(names, size)]
+
+
+def predict_subsets(
+    model: Any,
+    subsets: Sequence[Sequence[str]],
+    X: Any = None,
+    y: Any = None,
+    *,
+    method: str = "auto",
+    cv: Any = 5,
+    groups: Any = None,
+    as_deployed: bool = False,
+) -> SubsetPredictions:
+    """What a fitted model says of the same rows with each of these subsets of its modalities.
+
+    Parameters
+    ----------
+    model : fitted model
+        See `ModelParts`.
+    subsets : list of lists of str
+        The empty one means that nothing is known: the class frequencies, or the mean.
+    X : DataFrame of n_samples rows, optional
+        Rows that the model was not fitted on for ``"predict"``; the rows of fit for ``"refit"``.
+    y : array of shape (n_samples,), optional
+    method : {"auto", "ledger", "predict", "refit"}
+        ``"ledger"``: out-of-fold predictions that the model keeps, nothing is fitted; decision-level fusion alone.
+        ``"predict"``: the modalities are hidden from the fitted model. ``"refit"``: cross-validation of a clone for
+        each subset, the truth about the data, and ``len(subsets)`` times `cv` fits. ``"auto"``: predict if `X` is
+        given, else ledger.
+    cv : int, splitter or iterable
+        For ``"refit"``.
+    groups : array of shape (n_samples,), optional
+        For ``"refit"``: rows of one group stay on one side of a split.
+    as_deployed : bool
+        What the model says of rows that lack the other modalities, its joint member leaving with them. By default
+        subsets are compared like with like: the joint member is in all of them (``"predict"``), or in none where the
+        ledger has it for whole rows only.
+
+    Returns
+    -------
+    SubsetPredictions
+
+    Raises
+    ------
+    ValueError
+        If the method needs what is not given.
+    """
+    parts = ModelParts(model)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
+    chosen = [tuple(name for name in parts.names if name in set(subset)) for subset in _known(subsets, parts)]
+    if method == "auto":
+        method = "ledger" if X is None else "predict"
+    if method == "ledger":
+        if X is not None or y is not None:
+            raise ValueError('method="ledger" is about the rows of fit and takes no X and y; leave them out.')
+        return _from_ledger(parts, chosen, as_deployed)
+    if X is None or y is None:
+        raise ValueError(f'method="{method}" needs X and y.')
+    X = X if isinstance(X, np.ndarray) else to_frame(X)
+    if len(X) != len(np.asarray(y)):
+        raise ValueError(f"X has {len(X)} rows and y {len(np.asarray(y))}.")
+    codes = parts.encode_labels(y)
+    if method == "predict":
+        return _by_hiding(parts, chosen, X, codes, as_deployed)
+    return _by_fitting(parts, chosen, X, np.asarray(y), codes, cv, groups)
+
+
+def _known(subsets: Sequence[Sequence[str]], parts: ModelParts) -> Sequence[Sequence[str]]:
+    unknown = sorted({name for subset in subsets for name in subset} - set(parts.names))
+    if unknown:
+        raise ValueError(f"the model has no modality {unknown}; it has {parts.names}.")
+    return subsets
+
+
+def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]], as_deployed: bool) -> SubsetPredictions:
+    if not parts.has_ledger:
+        raise ValueError(
+            f"{type(parts.core).__name__} keeps no out-of-fold predictions of single modalities, as decision-level "
+            'fusion does. Give X and y: rows that the model was not fitted on (method="predict"), or the rows of fit '
+            '(method="refit").'
+        )
+    oof = parts.core._oof
+    keep = _masks(parts, subsets, len(oof["y"]))
+    # The ledger has the joint member for whole rows alone. Subsets with it and without it are not alike: what it knows
+    # would count for whichever modality is left out.
+    leave = parts.has_joint and len(parts.names) > 2 and not as_deployed
+    predictions = np.stack([oof_predictions(parts.core, mask, joint=not leave) for mask in keep])
+    notes = _notes_of_ledger(parts)
+    said = _kept(parts, subsets, predictions, oof["y"], oof["present"], oof["sample_weight"], "ledger", 0, notes)
+    if leave:
+        everything = np.ones((len(parts.names), len(oof["y"])), dtype=bool)
+        said.whole = oof_predictions(parts.core, everything)[said.rows]
+        said.joint_gain = _joint_gain(parts, said)
+        gain, low, high = said.joint_gain
+        said.notes.append(
+            "The joint member is left out: the ledger has it for whole rows only. It adds "
+            f"{gain:.3f} ({low:.3f} to {high:.3f}) {METRICS[default_metric(parts.classify)].unit} to all modalities "
+            "together. To divide that gain among modalities, use modality_ablation or modality_shapley with "
+            'method="refit", which fits the joint member for each subset.'
+        )
+    return said
+
+
+def _masks(parts: ModelParts, subsets: list[tuple[str, ...]], n_rows: int) -> list[np.ndarray]:
+    """Which modalities each subset keeps, for all rows."""
+    return [np.repeat(np.array([[name in subset] for name in parts.names]), n_rows, axis=1) for subset in subsets]
+
+
+def _joint_gain(parts: ModelParts, said: SubsetPredictions) -> tuple[float, float, float]:
+    """What the joint member adds to the score, with a bootstrap interval."""
+    keep = _masks(parts, [tuple(parts.names)], len(parts.core._oof["y"]))[0]
+    without = oof_predictions(parts.core, keep, joint=False)[said.rows]
+    metric = default_metric(parts.classify)
+    assert said.whole is not None
+    gain = row_values(said.whole, said.y, metric) - row_values(without, said.y, metric)
+    means = resampled_scores(gain[:, None], 1000, 0, said.sample_weight)
+    low, high = interval(means)
+    return float(np.average(gain, weights=said.sample_weight)), float(low[0]), float(high[0])
+
+
+def _notes_of_ledger(parts: ModelParts) -> list[str]:
+    notes = []
+    if parts.core._oof["sample_weight"] is not None:
+        notes.append("Rows count with their sample_weight in fit.")
+    if hasattr(parts.fusion, "best_estimator_"):
+        notes.append("The model was chosen among others on these rows, so that its scores are optimistic.")
+    return notes
+
+
+def _by_hiding(
+    parts: ModelParts, subsets: list[tuple[str, ...]], X: Any, codes: np.ndarray, as_deployed: bool
+) -> SubsetPredictions:
+    Z = parts.encode(X)
+    present = parts.present(Z)
+    masks = _masks(parts, subsets, len(codes))
+    if as_deployed:
+        predictions = np.stack([parts.predict(parts.hide(Z, mask)) for mask in masks])
+    else:
+        predictions = np.stack([parts.predict_with(Z, mask) for mask in masks])
+    return _kept(parts, subsets, predictions, codes, present, None, "predict", 0, _notes_of_rows(parts, codes))
+
+
+def _notes_of_rows(parts: ModelParts, codes: np.ndarray) -> list[str]:
+    """That the rows must be new; and that they are not, where their labels are those of fit."""
+    if parts.has_ledger and np.array_equal(codes, parts.core._oof["y"]):
+        return [
+            "The labels given are those of the rows of fit, in their order: if these are the same rows, the model "
+            "knows them, and the figures are too good. Without X and y they are out of fold."
+        ]
+    return ["X must be new to the model: rows that it was fitted on make it look better than it is."]
+
+
+def _by_fitting(parts, subsets, X, y, codes, cv, groups) -> SubsetPredictions:
+    splits = make_splits(cv, codes, groups, classify=parts.classify)
+    present = parts.present(parts.encode(X))
+    n_classes = len(parts.classes) if parts.classify else 0
+    predictions, n_fits = [], 0
+    for subset in subsets:
+        filled = []
+        for train, test in splits:
+            if subset:
+                filled.append((test, _fit_predict(parts, subset, X, y, train, test, groups)))
+                n_fits += 1
+            else:
+                filled.append((test, _prior(codes[train], len(test), n_classes)))
+        predictions.append(mean_over_folds(filled, len(codes), n_classes))
+    notes = [f"{n_fits} models were fitted: {len(splits)} folds of {sum(map(bool, subsets))} subsets."]
+    if parts.has_ledger and parts.core._oof["sample_weight"] is not None:
+        notes.append("The model was fitted with sample_weight; these fits and scores are without.")
+    return _kept(parts, subsets, np.stack(predictions), codes, present, None, "refit", n_fits, notes)
+
+
+def _prior(codes: np.ndarray, n_rows: int, n_classes: int) -> np.ndarray:
+    if not n_classes:
+        return np.full(n_rows, codes.mean())
+    return np.tile(np.bincount(codes, minlength=n_classes) / len(codes), (n_rows, 1))
+
+
+def _fit_predict(parts: ModelParts, subset: tuple[str, ...], X: Any, y: np.ndarray, train, test, groups) -> np.ndarray:
+    """Predictions for test rows of a clone that knows this subset alone and is fitted on the training rows."""
+    fusion = clone(parts.core).set_params(**_fewer(parts.core, subset))  # of a search what it has chosen
+    with config_context(enable_metadata_routing=False):
+        if isinstance(parts.model, Pipeline):
+            model, name = clone(parts.model), parts.model.steps[-1][0]
+            model.set_params(**{name: fusion})
+            _drop(model, set(parts.names) - set(subset))
+        else:
+            model, name, X = fusion, "", _named_table(parts, X)
+            X = X[[column for column in X.columns if column.split(SEPARATOR, 1)[0] in subset]]
+        takes = groups is not None and "groups" in inspect.signature(fusion.fit).parameters
+        key = f"{name}__groups" if name else "groups"
+        model.fit(take_rows(X, train), y[train], **({key: np.asarray(groups)[train]} if takes else {}))
+    fitted = ModelParts(model)
+    said = fitted.predict(fitted.encode(take_rows(X, test)))
+    if not parts.classify:
+        return said
+    assert parts.classes is not None and fitted.classes is not None
+    out = np.zeros((len(test), len(parts.classes)))
+    out[:, np.searchsorted(parts.classes, fitted.classes)] = said
+    return out
+
+
+def _fewer(fusion: Any, subset: tuple[str, ...]) -> dict[str, Any]:
+    """Parameters of the fusion that name modalities, without those that are not in the subset."""
+    known = {JOINT, *getattr(fusion, "blocks_", {}), *(fusion.get_params(deep=False).get("blocks") or {})}
+    changed: dict[str, Any] = {}
+    for key, value in fusion.get_params(deep=False).items():
+        if isinstance(value, Mapping) and value and set(value) <= known:
+            changed[key] = {name: part for name, part in value.items() if name in subset or name == JOINT}
+    if "blocks" in changed:
+        changed["blocks"] = None  # the table's columns name their blocks by now
+    return changed
+
+
+def _drop(model: Pipeline, names: set[str]) -> None:
+    dropped = set()
+    for _, step in model.steps[:-1]:
+        given = names & {name for name, _, _ in getattr(step, "transformers", [])}
+        step.set_params(**{name: "drop" for name in given})
+        dropped |= given
+    if dropped != names:
+        raise ValueError(
+            f'method="refit" cannot leave out {sorted(names - dropped)}: no step of the pipeline has a transformer of '
+            "that name. make_fusion_pipeline makes pipelines that have; a fusion estimator alone will do, too."
+        )
+
+
+def _named_table(parts: ModelParts, X: Any) -> pd.DataFrame:
+    """A table whose columns name their blocks, whatever `blocks=` says."""
+    frame = pd.DataFrame(X) if isinstance(X, np.ndarray) else X
+    columns = {}
+    for name in parts.names:
+        for i, position in enumerate(parts.core.blocks_[name]):
+            columns[f"{name}{SEPARATOR}{i}"] = frame.iloc[:, position]
+    return pd.DataFrame(columns)
+
+
+def _kept(parts, subsets, predictions, y, present, weight, method, n_fits, notes) -> SubsetPredictions:
+    flat = predictions if predictions.ndim == 2 else predictions[..., 0]
+    rows = np.isfinite(flat).all(axis=0)
+    if weight is not None:
+        rows &= weight > 0
+    left = int((~rows).sum())
+    if not rows.any():
+        raise ValueError("no row has a prediction with every subset; the splits test none, or every weight is 0.")
+    if left:
+        notes = [*notes, f"{left} of {len(rows)} rows have no out-of-fold prediction and are left out."]
+    weight = None if weight is None else weight[rows]
+    kept = np.flatnonzero(rows)
+    predictions, y, present = predictions[:, rows], y[rows], present[:, rows]
+    return SubsetPredictions(
+        parts.names, subsets, predictions, y, kept, present, weight, parts.classes, method, n_fits, notes
+    )
+
+
+# ---------------------------------------------------------------------- what a prediction is worth
+
+
+def groups_for(groups: Any, parts: Any, X: Any, method: str) -> np.ndarray | None:
+    """Groups of the rows that `predict_subsets` will read: those of fit, or those of X."""
+    ledger = method == "ledger" or (method == "auto" and X is None)
+    if groups is None or (X is None and not ledger) or (ledger and not parts.has_ledger):
+        return None  # what lacks here `predict_subsets` says
+    if ledger:
+        return read_groups(groups, len(parts.core._oof["y"]), "rows of fit")
+    return read_groups(groups, len(X if isinstance(X, np.ndarray) else to_frame(X)), "rows of X")

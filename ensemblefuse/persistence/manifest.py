@@ -1,0 +1,224 @@
+"""What a saved model says about itself. Floor 4."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from ensemblefuse import __version__
+from ensemblefuse._plain import plain, plain_dict
+from ensemblefuse.backbones.weights import PACKAGED
+from ensemblefuse.exceptions import short_repr
+from ensemblefuse.persistence.archive import FORMAT
+from ensemblefuse.persistence.known_types import type_name
+
+_PACKAGES = ("numpy", "scikit-learn", "scipy", "pandas", "skops")
+# How many leading numbers of a version must agree: the state of estimators changes between minor releases of these.
+_COMPARED = {"scikit-learn": 2, "xgboost": 2, "ensemblefuse": 2, "numpy": 1, "scipy": 1, "pandas": 1}
+_VERSION = re.compile(r"[0-9A-Za-z.+!_-]+")
+_MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "sentence-transformers": "sentence_transformers"}
+# What encoders stand on; their versions are told and, as they are not needed to load a model, not compared.
+_OF_ENCODERS = {
+    "ImageEncoder": ("torch", "torchvision", "timm", "pillow"),
+    "VideoEncoder": ("torch", "torchvision", "timm", "av"),
+    "VideoSoundEncoder": ("ctranslate2", "librosa", "av"),
+    "TextEncoder": ("torch", "transformers", "sentence-transformers"),
+    "AudioEncoder": ("ctranslate2", "librosa", "soundfile"),
+    "GraphEncoder": ("torch", "torch-geometric"),
+}
+_KINDS = {
+    **{"ImageEncoder": "image", "VideoEncoder": "video", "VideoSoundEncoder": "video", "TextEncoder": "text"},
+    **{"AudioEncoder": "audio", "GraphEncoder": "graph", "TimeSeriesEncoder": "series", "WordVectorEncoder": "text"},
+    **{"PrecomputedEncoder": "embedding", "OneHotEncoder": "category", "OrdinalEncoder": "category"},
+    **{"TfidfVectorizer": "text", "CountVectorizer": "text", "HashingVectorizer": "text"},
+}
+
+
+def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]:
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {},
+        "model": type_name(type(model)),
+    }
+    classes = getattr(model, "classes_", None)
+    if classes is not None:
+        manifest["classes"] = plain(classes)
+    pipeline = getattr(model, "best_estimator_", model)
+    encode = pipeline.steps[0][1] if isinstance(pipeline, Pipeline) else None
+    if isinstance(encode, ColumnTransformer) and hasattr(encode, "transformers_"):
+        manifest["modalities"] = _modalities(encode)
+        numbers = getattr(encode, "numeric_columns_", ())
+        manifest["input"] = _inputs(manifest["modalities"], _kinds_of_columns(pipeline), numbers, example)
+    elif isinstance(getattr(model, "blocks_", None), dict):
+        names = np.asarray(getattr(model, "feature_names_in_", range(model.n_features_in_)))
+        manifest["modalities"] = [
+            {"name": name, "columns": [str(column) for column in names[columns]], "encoder": []}
+            for name, columns in model.blocks_.items()
+        ]
+    classes_of_steps = {name.removeprefix("ensemblefuse.") for name in found}
+    needed = {package for name in classes_of_steps for package in _OF_ENCODERS.get(name, ())}
+    packages = [*_PACKAGES, *(["xgboost"] if any(name.startswith("xgboost.") for name in found) else [])]
+    versions = {name: _version(name) for name in packages} | {name: _recorded(name) for name in sorted(needed)}
+    manifest["versions"] = {"ensemblefuse": __version__, "python": platform.python_version(), **versions}
+    manifest |= {name: value for name, value in (("metrics", _metrics(model)),) if value}
+    return manifest
+
+
+def _inputs(
+    modalities: list[dict[str, Any]], kinds: Mapping[str, str], numbers: Iterable[str], example: Any
+) -> dict[str, Any]:
+    """Of each column of the raw table: what it holds, which modalities read it, and its type in the example."""
+    inputs: dict[str, Any] = {}
+    for modality in modalities:
+        for column in modality["columns"]:
+            known = inputs.setdefault(column, {"type": "number" if column in numbers else "object", "modalities": []})
+            known["modalities"].append(modality["name"])
+            if known["type"] == "object":
+                known["type"] = kinds.get(column, "object")
+            if isinstance(example, pd.DataFrame) and column in example.columns:
+                known["dtype"] = str(example[column].dtype)
+    return inputs
+
+
+def _kinds_of_columns(pipeline: Pipeline) -> dict[str, str]:
+    """What the columns hold, as far as the classes that read them tell; the first that does."""
+    encode, fusion = pipeline.steps[0][1], pipeline.steps[-1][1]
+    own = getattr(fusion, "encoders_", {})  # of a fusion that encodes for itself
+    kinds: dict[str, str] = {}
+    stack = [(own.get(name, encoder), columns) for name, encoder, columns in reversed(encode.transformers_)]
+    while stack:
+        encoder, columns = stack.pop()
+        if isinstance(encoder, Pipeline):
+            stack += [(step, columns) for _, step in reversed(encoder.steps)]
+        elif isinstance(encoder, ColumnTransformer):
+            stack += [(inner, names) for _, inner, names in reversed(encoder.transformers)]
+        elif hasattr(encoder, "transformer"):  # PresentRows
+            stack.append((encoder.transformer, columns))
+        elif type(encoder).__name__ in _KINDS:
+            for column in columns if isinstance(columns, list) else [columns]:
+                kinds.setdefault(str(column), _KINDS[type(encoder).__name__])
+    return kinds
+
+
+def _metrics(model: Any) -> dict[str, Any]:
+    """Out-of-fold scores that the fusion keeps; nothing is fitted."""
+    while hasattr(model, "best_estimator_") and not hasattr(model, "results_"):
+        model = model.best_estimator_
+    fusion, metrics = model[-1] if isinstance(model, Pipeline) else model, {}
+    if hasattr(fusion, "results_") and hasattr(fusion, "best_strategy_"):
+        metrics["strategy"] = fusion.best_strategy_
+        metrics["mean_score"] = plain(fusion.results_.loc[fusion.best_strategy_, "mean_score"])
+    for inner in ("fusion_", "best_estimator_"):
+        fusion = getattr(fusion, inner, fusion)
+    scores = getattr(fusion, "expected_scores_", None)
+    if isinstance(scores, pd.DataFrame):
+        metrics["out_of_fold"] = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
+    return metrics
+
+
+def _modalities(encode: ColumnTransformer) -> list[dict[str, Any]]:
+    names = pd.DataFrame(columns=getattr(encode, "feature_names_in_", range(encode.n_features_in_)))
+    return [
+        {
+            "name": name,
+            "columns": [str(column) for column in _columns(names, columns)],
+            "classes": [type(getattr(step, "transformer", step)).__name__ for step in _steps(encoder)],
+            "encoder": [_encoder(step) for step in _steps(encoder)],
+        }
+        for name, encoder, columns in encode.transformers_
+        if not (isinstance(encoder, str) and encoder == "drop")
+    ]
+
+
+def _columns(names: pd.DataFrame, columns: Any) -> Iterable[Any]:
+    if isinstance(columns, str):
+        return [columns]
+    ends = (columns.start, columns.stop) if isinstance(columns, slice) else columns
+    by_name = any(isinstance(end, str) for end in ends)
+    return (names.loc[:, columns] if by_name else names.iloc[:, columns]).columns
+
+
+def _steps(encoder: Any) -> list[Any]:
+    return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
+
+
+def _encoder(step: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {"repr": " ".join(repr(step).split())}
+    if hasattr(step, "recipe"):
+        described["recipe"] = recipe = step.recipe()
+        # A recipe holds the digest of the user's own weights, and names those of packages, whose digests stand here.
+        named = [value for value in (recipe or {}).get("params", {}).values() if isinstance(value, str)]
+        described["weights"] = {name: PACKAGED[name].sha256 for name in named if name in PACKAGED}
+    return described
+
+
+def checked_metadata(metadata: Any) -> dict[str, Any]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise ValueError(f"metadata must be a dict of str to JSON-serialisable values; got {metadata!r}.")
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            raise ValueError(f"metadata has the key {key!r}; keys must be str.")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"metadata[{key!r}] cannot be written as JSON: {error}; got {short_repr(value)}."
+            ) from error
+    return dict(metadata)
+
+
+def differing_versions(manifest: Mapping[str, Any]) -> str:
+    """``"scikit-learn 1.6.1 (here 1.9.1)"``, ..., or nothing."""
+    facts = []
+    saved_versions = manifest.get("versions")
+    for package, saved in (saved_versions if isinstance(saved_versions, Mapping) else {}).items():
+        if package not in _COMPARED:
+            continue
+        here = _version(package)
+        n = _COMPARED[package]
+        if str(saved).split(".")[:n] != here.split(".")[:n]:
+            facts.append(f"{package} {saved} (here {here})")
+    return ", ".join(facts)
+
+
+def pip_line(manifest: Mapping[str, Any]) -> str:
+    """The command that installs the versions that differ from those here."""
+    saved = manifest.get("versions")
+    wanted = [
+        f'"{package}=={version}"'
+        for package, version in (saved if isinstance(saved, Mapping) else {}).items()
+        if package in {*_COMPARED, *_PACKAGES} and str(version) != _version(package)
+        if _VERSION.fullmatch(str(version))  # what a file says is not to end up in a shell
+    ]
+    return f"pip install {' '.join(wanted)}" if wanted else ""
+
+
+def _version(package: str) -> str:
+    """What the module says: a distribution may have another name, such as xgboost-cpu."""
+    try:
+        return importlib.import_module(_MODULES.get(package, package)).__version__
+    except ImportError:
+        return "not installed"
+
+
+def _recorded(package: str) -> str:
+    """The version of a package that is not imported for it: torch takes seconds."""
+    module = sys.modules.get(_MODULES.get(package, package.replace("-", "_")))
+    try:
+        return str(getattr(module, "__version__", None) or importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
