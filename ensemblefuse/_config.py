@@ -1,4 +1,4 @@
-"""Settings of the process: where the embedding cache lives and whether progress is shown. Floor 0."""
+"""Settings of the process: where the embedding cache lives and whether progress is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit a clone of any estimator, with weights wherever it takes them. Floor 1."""
+"""Fit a clone of any estimator, with weights wherever it takes them."""
 
 from __future__ import annotations
 

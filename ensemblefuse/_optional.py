@@ -1,4 +1,4 @@
-"""Import heavy or optional packages where they are used, with one error message. Floor 0."""
+"""Import heavy or optional packages where they are used, with one error message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One BLAS thread for the length of a fit. Floor 0."""
+"""One BLAS thread for the length of a fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks: one a process, in `eval()` mode, on the chosen device, never in a pickle. Floor 2."""
+"""Networks: one a process, in `eval()` mode, on the chosen device, never in a pickle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks: the columns of one modality, and in which rows it is missing. Floor 1. Knows no files and no networks."""
+"""Blocks: the columns of one modality, and in which rows it is missing. Knows no files and no networks."""
 
 from __future__ import annotations
 

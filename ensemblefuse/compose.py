@@ -1,4 +1,4 @@
-"""One interface: from a raw table to a fused model. Floor 4."""
+"""One interface: from a raw table to a fused model."""
 
 from __future__ import annotations
 

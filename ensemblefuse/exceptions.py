@@ -1,4 +1,4 @@
-"""What ensemblefuse raises and warns with. Floor 0: no imports from the library."""
+"""What ensemblefuse raises and warns with. No imports from the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What X may be: `to_frame` is the one door through which tables come in. Floor 1."""
+"""What X may be: `to_frame` is the one door through which tables come in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contracts as functions: run them on your own encoders and fusion estimators. Floor 4."""
+"""The contracts as functions: run them on your own encoders and fusion estimators."""
 
 from __future__ import annotations
 

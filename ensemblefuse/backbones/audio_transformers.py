@@ -1,4 +1,4 @@
-"""Audio networks of transformers: wav2vec 2.0 and its kin, Whisper, AST, CLAP. Floor 2."""
+"""Audio networks of transformers: wav2vec 2.0 and its kin, Whisper, AST, CLAP."""
 
 from __future__ import annotations
 

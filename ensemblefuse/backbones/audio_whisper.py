@@ -1,4 +1,4 @@
-"""Whisper's encoder by CTranslate2: spectrogram, windows, pooling. Floor 2."""
+"""Whisper's encoder by CTranslate2: spectrogram, windows, pooling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward pass of a frozen network: backend, precision, and the memory and number of devices. Floor 2."""
+"""The forward pass of a frozen network: backend, precision, and the memory and number of devices."""
 
 from __future__ import annotations
 

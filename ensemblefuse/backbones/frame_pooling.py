@@ -1,4 +1,4 @@
-"""Frames of many sounds to one vector a sound, a batch of windows at a time. Floor 2."""
+"""Frames of many sounds to one vector a sound, a batch of windows at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models by name: a folder, or a name in the local Hugging Face cache. The hub itself is never asked. Floor 2."""
+"""Models by name: a folder, or a name in the local Hugging Face cache. The hub itself is never asked."""
 
 from __future__ import annotations
 

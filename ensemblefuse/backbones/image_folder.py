@@ -1,4 +1,4 @@
-"""Image networks in a local folder, as transformers saves them. Floor 2."""
+"""Image networks in a local folder, as transformers saves them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ensemblefuse.backbones.image_network import (
     no_class_token,
     probed_n_dims,
 )
-from ensemblefuse.backbones.weights import folder_digest
+from ensemblefuse.backbones.weights import WeightsSource, folder_digest
 from ensemblefuse.cache.code_digests import file_digest
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ class FolderModel:
         folder = self._checked()
         key = ("image", "transformers", folder_digest(folder), self.output, device)
         return shared_network(key, lambda: ImageNetwork(*_build(folder, self.output, self.preparation(), device)))
+
+    def sources(self, encoder: str) -> list[WeightsSource]:
+        """Return the folder."""
+        return [WeightsSource(encoder, "model", os.fspath(self.folder), Path(self.folder))]
 
     def _checked(self) -> Path:
         folder = Path(self.folder)

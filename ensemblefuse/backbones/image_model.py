@@ -1,4 +1,4 @@
-"""Which source of image networks the parameter `model` names. Floor 2."""
+"""Which source of image networks the parameter `model` names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own network as a source of embeddings, and what tells it from another. Floor 2."""
+"""A user's own network as a source of embeddings, and what tells it from another."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ensemblefuse._names import public_path
 from ensemblefuse._torch import settle_after_fork
 from ensemblefuse.backbones.image_network import ImageNetwork, Preparation, probed_n_dims
+from ensemblefuse.backbones.image_torchvision import NamedModel
+from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cache.code_digests import value_token
 
 if TYPE_CHECKING:
@@ -50,9 +52,11 @@ class ModuleModel:
 
     def preparation(self) -> Preparation:
         """ImageNet's usual one: short side to 256, central 224 x 224, mean and standard deviation."""
-        from ensemblefuse.backbones.image_torchvision import NamedModel
-
         return NamedModel("resnet50", "IMAGENET1K_V1").preparation()
+
+    def sources(self, encoder: str) -> list[WeightsSource]:
+        """Return none: the user's network is a part of the model."""
+        return []
 
     def network(self, device: str, preparation: Preparation | None = None, *, fresh: bool = False) -> ImageNetwork:
         """A copy of the user's network as it is now; `fresh` trusts no copy that was made before."""

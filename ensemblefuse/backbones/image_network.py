@@ -1,4 +1,4 @@
-"""What all sources of image networks share: preparation, pooling of positions, reading of state dicts. Floor 2."""
+"""What all sources of image networks share: preparation, pooling of positions, reading of state dicts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from ensemblefuse.backbones.forward import Forward
 from ensemblefuse.backbones.quantised import Int8Forward
+from ensemblefuse.backbones.weights import WeightsSource
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,9 @@ class ImageModel(Protocol):
 
     def network(self, device: str) -> ImageNetwork:
         """The network of this process on a device."""
+
+    def sources(self, encoder: str) -> list[WeightsSource]:
+        """Return the files of its weights, for an encoder of this class."""
 
 
 class ImageNetwork:

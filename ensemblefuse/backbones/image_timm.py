@@ -1,4 +1,4 @@
-"""Image networks of timm: from local files and the local cache, never downloaded. Floor 2."""
+"""Image networks of timm: from local files and the local cache, never downloaded."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ensemblefuse.backbones.image_network import (
     probed_n_dims,
     read_state,
 )
+from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cache.code_digests import file_digest
 
 if TYPE_CHECKING:
@@ -84,6 +85,13 @@ class TimmModel:
         if path.suffix not in (*WEIGHT_SUFFIXES, ".bin"):
             raise ValueError(f"{_NEEDED_BY}: a file of weights must end in {', '.join(WEIGHT_SUFFIXES)}; got {path!s}.")
         return path
+
+    def sources(self, encoder: str) -> list[WeightsSource]:
+        """Return the folder, or the file of its weights."""
+        if os.path.isdir(self.model):
+            return [WeightsSource(encoder, "model", os.fspath(self.model), Path(self.model))]
+        name = f"{TIMM_PREFIX}{self.model} {os.fspath(self.weights)}"
+        return [WeightsSource(encoder, "weights", name, self._state_path(self._record()), is_state_dict=True)]
 
 
 def is_timm_folder(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Image networks by name: where their weights are, their preprocessing, and the network without its head. Floor 2.
+"""Image networks by name: where their weights are, their preprocessing, and the network without its head.
 
 torch, torchvision and timm are imported inside the functions: they take seconds, and rows found in the cache need none.
 """
@@ -29,7 +29,7 @@ from ensemblefuse.backbones.image_network import (
     probed_n_dims,
     read_state,
 )
-from ensemblefuse.backbones.weights import PACKAGED, packaged_path
+from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, packaged_path
 from ensemblefuse.cache.code_digests import file_digest
 
 if TYPE_CHECKING:
@@ -154,6 +154,14 @@ class NamedModel:
             return _build_inner(found, self.output, self.preparation(), device)
 
         return shared_network(key, lambda: ImageNetwork(*build()))
+
+    def sources(self, encoder: str) -> list[WeightsSource]:
+        """Return the files of its weights."""
+        weights = os.fspath(self.weights)
+        if self.model in PACKAGED and weights == "DEFAULT":
+            return [WeightsSource.packaged(encoder, self.model)]
+        path = find_backbone(self.model, self.weights).path
+        return [WeightsSource(encoder, "weights", f"{self.model} {weights}", path, is_state_dict=True)]
 
 
 def _check_names(model: Any, weights: Any) -> None:

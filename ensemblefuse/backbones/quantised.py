@@ -1,4 +1,4 @@
-"""Networks with weights of 8 bits, by ONNX Runtime: made on this machine, kept in the user's cache folder. Floor 2."""
+"""Networks with weights of 8 bits, by ONNX Runtime: made on this machine, kept in the user's cache folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Static embeddings of model2vec: the mean of the vectors of a text's tokens. Floor 2."""
+"""Static embeddings of model2vec: the mean of the vectors of a text's tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentence encoders by sentence-transformers: pooling, texts in windows. Floor 2."""
+"""Sentence encoders by sentence-transformers: pooling, texts in windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights by name: which package carries them, their digest and licence, and what to do to an input. Floor 2."""
+"""Weights by name: which package carries them, their digest and licence, and what to do to an input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from typing import Any
 
 from ensemblefuse.cache.code_digests import file_digest
 
-__all__ = ["PACKAGED", "PackagedWeights", "bundle_folder", "folder_digest", "packaged_path", "tree_digest"]
+__all__ = [
+    "PACKAGED",
+    "PackagedWeights",
+    "WeightsSource",
+    "bundle_folder",
+    "folder_digest",
+    "packaged_path",
+    "tree_digest",
+]
 
 _FOLDER_VARIABLE = "ENSEMBLEFUSE_WEIGHTS"
 
@@ -48,6 +56,42 @@ class PackagedWeights:
     extra: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     bundle_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where the weights of an encoder come from.
+
+    Attributes
+    ----------
+    encoder : str
+        Name of the encoder's class.
+    param : str
+        The parameter of it that names the file or the folder; empty if the weights come in a package.
+    name : str
+        What the parameter holds, or a key of `PACKAGED`.
+    path : Path
+        The file or the folder.
+    is_state_dict : bool
+        Whether the file is a state dict of torch, which is stored as safetensors.
+    """
+
+    encoder: str
+    param: str
+    name: str
+    path: Path
+    is_state_dict: bool = False
+
+    @classmethod
+    def packaged(cls, encoder: str, name: str) -> WeightsSource:
+        """Return the source of weights that a package carries."""
+        return cls(encoder, "", name, Path(name), PACKAGED[name].digest_of == "")
+
+    def digest(self) -> str:
+        """Return the digest of the file or the folder; the released one of a package."""
+        if not self.param:
+            return PACKAGED[self.name].sha256
+        return folder_digest(self.path) if self.path.is_dir() else file_digest(self.path)
 
 
 PACKAGED = {

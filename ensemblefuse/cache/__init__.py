@@ -1,4 +1,4 @@
-"""Embeddings on disk, one row a cell, addressed by content. Floor 1.
+"""Embeddings on disk, one row a cell, addressed by content.
 
 Layout of the cache folder::
 

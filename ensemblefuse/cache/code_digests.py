@@ -1,4 +1,4 @@
-"""Digests of functions and classes, beside those of cells and files: what a recipe is made of. Floor 2."""
+"""Digests of functions and classes, beside those of cells and files: what a recipe is made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of a video file: which times they have, and those of given times, whatever stands between. Floor 2."""
+"""The pictures of a video file: which times they have, and those of given times, whatever stands between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One graph cell, of whatever kind, as checked arrays. Floor 2. Imports neither torch_geometric nor networkx."""
+"""One graph cell, of whatever kind, as checked arrays. Imports neither torch_geometric nor networkx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One image cell, of whatever kind, as an upright 8-bit RGB picture. Floor 2. Knows no network."""
+"""One image cell, of whatever kind, as an upright 8-bit RGB picture. Knows no network."""
 
 from __future__ import annotations
 

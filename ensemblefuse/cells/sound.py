@@ -1,4 +1,4 @@
-"""One audio cell to mono samples at one rate, in memory or window by window. Floor 2."""
+"""One audio cell to mono samples at one rate, in memory or window by window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sound file, opened with distrust: what it is, what it promises, its samples block by block. Floor 2."""
+"""One sound file, opened with distrust: what it is, what it promises, its samples block by block."""
 
 from __future__ import annotations
 

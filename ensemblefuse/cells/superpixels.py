@@ -1,4 +1,4 @@
-"""A picture as a graph of its superpixels. Floor 2. Uses no torch."""
+"""A picture as a graph of its superpixels. Uses no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One video cell as sampled frames, decoded only where they are needed. Floor 2. Knows no network."""
+"""One video cell as sampled frames, decoded only where they are needed. Knows no network."""
 
 from __future__ import annotations
 

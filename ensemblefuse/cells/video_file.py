@@ -1,4 +1,4 @@
-"""A video file or its bytes, opened with libav so that it can do no harm. Floor 2."""
+"""A video file or its bytes, opened with libav so that it can do no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ensemblefuse cache``. Floor 5."""
+"""``ensemblefuse cache``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ensemblefuse card``. Floor 5."""
+"""``ensemblefuse card``."""
 
 from __future__ import annotations
 

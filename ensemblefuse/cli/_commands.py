@@ -1,4 +1,4 @@
-"""``ensemblefuse fit`` and ``evaluate``. Floor 5."""
+"""``ensemblefuse fit`` and ``evaluate``."""
 
 from __future__ import annotations
 

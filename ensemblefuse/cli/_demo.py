@@ -1,4 +1,4 @@
-"""``ensemblefuse demo``: from a real data set to predictions of rows that the model has not seen. Floor 5."""
+"""``ensemblefuse demo``: from a real data set to predictions of rows that the model has not seen."""
 
 from __future__ import annotations
 

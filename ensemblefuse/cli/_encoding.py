@@ -1,4 +1,4 @@
-"""Encode every modality once, before anything is fitted, and say what it took. Floor 5."""
+"""Encode every modality once, before anything is fitted, and say what it took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ensemblefuse inspect``. Floor 5."""
+"""``ensemblefuse inspect``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of all commands, and what happens around a command: settings, warnings, errors, exit code. Floor 5."""
+"""The arguments of all commands, and what happens around a command: settings, warnings, errors, exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands say besides their results: notes, warnings and errors, all on standard error. Floor 5."""
+"""What the commands say besides their results: notes, warnings and errors, all on standard error."""
 
 from __future__ import annotations
 

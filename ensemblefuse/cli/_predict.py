@@ -1,4 +1,4 @@
-"""``ensemblefuse predict``: a table of any length, in bounded memory, every row kept. Floor 5."""
+"""``ensemblefuse predict``: a table of any length, in bounded memory, every row kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ensemblefuse report``. Floor 5."""
+"""``ensemblefuse report``."""
 
 from __future__ import annotations
 

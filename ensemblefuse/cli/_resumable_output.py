@@ -1,4 +1,4 @@
-"""A table written piece by piece, so that a run that was stopped can go on. Floor 5."""
+"""A table written piece by piece, so that a run that was stopped can go on."""
 
 from __future__ import annotations
 

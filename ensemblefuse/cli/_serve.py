@@ -1,4 +1,4 @@
-"""``ensemblefuse serve``. Floor 5."""
+"""``ensemblefuse serve``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table read in chunks, its cells as they are written. Floor 5."""
+"""A table read in chunks, its cells as they are written."""
 
 from __future__ import annotations
 

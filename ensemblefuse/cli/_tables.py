@@ -1,4 +1,4 @@
-"""Tables in files: reading, writing, and the paths of media files in their cells. Floor 5."""
+"""Tables in files: reading, writing, and the paths of media files in their cells."""
 
 from __future__ import annotations
 

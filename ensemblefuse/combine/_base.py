@@ -1,4 +1,4 @@
-"""The contract of every combiner. Floor 2."""
+"""The contract of every combiner."""
 
 from __future__ import annotations
 

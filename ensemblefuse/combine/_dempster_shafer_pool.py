@@ -1,4 +1,4 @@
-"""Dempster's rule over discounted probabilities: a pool that tells ignorance and conflict apart. Floor 2."""
+"""Dempster's rule over discounted probabilities: a pool that tells ignorance and conflict apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linear pool with weights that differ from row to row: a certain member counts more. Floor 2."""
+"""The linear pool with weights that differ from row to row: a certain member counts more."""
 
 from __future__ import annotations
 

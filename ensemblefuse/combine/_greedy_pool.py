@@ -1,4 +1,4 @@
-"""Greedy ensemble selection: members are added one by one, each as often as it helps. Floor 2."""
+"""Greedy ensemble selection: members are added one by one, each as often as it helps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Non-negative weights of log-evidence with least log-loss. Floor 2."""
+"""Non-negative weights of log-evidence with least log-loss."""
 
 from __future__ import annotations
 

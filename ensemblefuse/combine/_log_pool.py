@@ -1,4 +1,4 @@
-"""The log-linear pool: a weighted geometric mean, in which the prior stands in for what is absent. Floor 2."""
+"""The log-linear pool: a weighted geometric mean, in which the prior stands in for what is absent."""
 
 from __future__ import annotations
 

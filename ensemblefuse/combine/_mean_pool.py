@@ -1,4 +1,4 @@
-"""The linear pool: a weighted mean of probabilities or of predicted values. Floor 2."""
+"""The linear pool: a weighted mean of probabilities or of predicted values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sigmoid calibration (Platt scaling), one class against the rest. Floor 2."""
+"""Sigmoid calibration (Platt scaling), one class against the rest."""
 
 from __future__ import annotations
 

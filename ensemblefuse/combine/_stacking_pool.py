@@ -1,4 +1,4 @@
-"""Stacking: a second-level estimator reads the members' predictions. Floor 2."""
+"""Stacking: a second-level estimator reads the members' predictions."""
 
 from __future__ import annotations
 

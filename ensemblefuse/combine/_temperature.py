@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities as certain as they are right. Floor 2."""
+"""Temperature scaling: one number that makes probabilities as certain as they are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Votes: each member counts with its first choice, or with its ranking. Floor 2."""
+"""Votes: each member counts with its first choice, or with its ranking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small real data sets: fetched as packages, made from installed packages, or drawn on the spot. Floor 1.
+"""Small real data sets: fetched as packages, made from installed packages, or drawn on the spot.
 
 Nothing here comes with the library itself. Every function returns a `sklearn.utils.Bunch` with a ``frame``
 (one row per sample), ``target``, and ``DESCR`` (where the data come from, their licence, and what is

@@ -1,4 +1,4 @@
-"""Download one Debian package with apt-get, without installing it and without being root. Floor 1."""
+"""Download one Debian package with apt-get, without installing it and without being root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digits seen, spoken and hinted at: a set that needs no network. Floor 1."""
+"""Digits seen, spoken and hinted at: a set that needs no network."""
 
 from __future__ import annotations
 

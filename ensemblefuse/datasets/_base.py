@@ -1,4 +1,4 @@
-"""What all loaders share: the data folder, the progress bar, argument checks, WAV files. Floor 1."""
+"""What all loaders share: the data folder, the progress bar, argument checks, WAV files."""
 
 from __future__ import annotations
 

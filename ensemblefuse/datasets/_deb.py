@@ -1,4 +1,4 @@
-"""Read a Debian package (.deb) without installing it: an ar archive around a compressed tar. Floor 1."""
+"""Read a Debian package (.deb) without installing it: an ar archive around a compressed tar."""
 
 from __future__ import annotations
 

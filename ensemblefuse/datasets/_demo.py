@@ -1,4 +1,4 @@
-"""The data set of the demo: the best one that can be had here. Floor 1."""
+"""The data set of the demo: the best one that can be had here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small media files drawn on the spot, for tests and examples. Floor 1."""
+"""Small media files drawn on the spot, for tests and examples."""
 
 from __future__ import annotations
 

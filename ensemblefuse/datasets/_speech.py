@@ -1,4 +1,4 @@
-"""Spoken words from the espeak-ng library that the package espeakng-loader carries. Floor 1."""
+"""Spoken words from the espeak-ng library that the package espeakng-loader carries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stamps of Tux Paint: a picture, an English sentence, and the same in spoken French. Floor 1."""
+"""The stamps of Tux Paint: a picture, an English sentence, and the same in spoken French."""
 
 from __future__ import annotations
 

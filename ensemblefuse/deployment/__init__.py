@@ -1,4 +1,4 @@
-"""Models in parts: an edge box that encodes, a fusion box that decides, and what either keeps of a sample. Floor 4."""
+"""Models in parts: an edge box that encodes, a fusion box that decides, and what either keeps of a sample."""
 
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._forget import ForgetReport, forget

@@ -1,4 +1,4 @@
-"""What an edge box holds of a model: one modality's transformers, and its heads if they stand there. Floor 4."""
+"""What an edge box holds of a model: one modality's transformers, and its heads if they stand there."""
 
 from __future__ import annotations
 

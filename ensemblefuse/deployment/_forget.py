@@ -1,4 +1,4 @@
-"""Remove samples from the embedding cache, and say which saved models saw them. Floor 4."""
+"""Remove samples from the embedding cache, and say which saved models saw them."""
 
 from __future__ import annotations
 

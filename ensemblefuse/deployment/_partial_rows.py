@@ -1,4 +1,4 @@
-"""Rows whose modalities arrive one after the other. Floor 4."""
+"""Rows whose modalities arrive one after the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction gives away of a sample, in the unit of differential privacy. Floor 4."""
+"""What a prediction gives away of a sample, in the unit of differential privacy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decision-level fusion without heads: pool and calibration over predictions that were made elsewhere. Floor 4."""
+"""Decision-level fusion without heads: pool and calibration over predictions that were made elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One fitted model as two: what encodes, on edge boxes, and what fuses, on another. Floor 4."""
+"""One fitted model as two: what encodes, on edge boxes, and what fuses, on another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sounds to vectors with a frozen network, or with plain statistics. Floor 2; never imports `fusion`."""
+"""Sounds to vectors with a frozen network, or with plain statistics. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ensemblefuse._torch import resolve_device, shared_network
 from ensemblefuse.backbones.audio_transformers import build_audio_network, sampling_rate
 from ensemblefuse.backbones.audio_whisper import SAMPLE_RATE, build_whisper, embed_whisper
 from ensemblefuse.backbones.hub import find_model_folder
-from ensemblefuse.backbones.weights import folder_digest, packaged_path
+from ensemblefuse.backbones.weights import WeightsSource, folder_digest, packaged_path
 from ensemblefuse.cells.sound import Sound, cell_size, read_sound
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._librosa_features import pooled_librosa_features
@@ -227,6 +227,16 @@ class AudioEncoder(BaseEncoder):
             seconds = None if self.max_seconds is None else float(self.max_seconds)
             recipe["params"] |= {"max_seconds": seconds, **chosen}
         return recipe
+
+    def weights(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights`."""
+        kind = type(self).__name__
+        if self.features is not None:
+            return []
+        if self.model in _PACKAGED_AUDIO_MODELS:
+            return [WeightsSource.packaged(kind, str(self.model))]
+        folder = Path(self.model).expanduser() if _is_converted(self.model) else _find_folder(self.model)
+        return [WeightsSource(kind, "model", os.fspath(self.model), folder)]
 
     def _check_params(self) -> None:
         self._batch_size()

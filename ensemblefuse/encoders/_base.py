@@ -1,4 +1,4 @@
-"""The contract of every encoder: frozen, row by row, cached by content. Floor 2. Knows nothing of `y`."""
+"""The contract of every encoder: frozen, row by row, cached by content. Knows nothing of `y`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemblefuse._names import public_path
+from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cache.code_digests import cell_digest, class_digest, value_token
 from ensemblefuse.encoders._flow import encode_column
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
@@ -120,6 +121,16 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
             if recipe["code"] is None:
                 return None
         return None if any(token is _UNKNOWN for token in recipe["params"].values()) else recipe
+
+    def weights(self) -> list[WeightsSource]:
+        """Return the files of weights that the encoder reads, which `save_model` names and bundles; none by default.
+
+        Returns
+        -------
+        list of WeightsSource
+            Each with the parameter that names a file or a folder. After loading, the parameter names the bundled one.
+        """
+        return []
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
         """The cells to encode, one a row. The base class takes a table of one column."""

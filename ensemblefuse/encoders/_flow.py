@@ -1,4 +1,4 @@
-"""The way of one column through an encoder: digests, cache, loading ahead, batches, bad cells. Floor 2.
+"""The way of one column through an encoder: digests, cache, loading ahead, batches, bad cells.
 
 Besides the table, the result and about 200 bytes a row, memory holds a few batches, however long the column is.
 """

@@ -1,4 +1,4 @@
-"""Any function of one cell as an encoder. Floor 2; never imports `fusion`."""
+"""Any function of one cell as an encoder. Never imports `fusion`."""
 
 from __future__ import annotations
 

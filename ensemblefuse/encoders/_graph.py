@@ -1,4 +1,4 @@
-"""Graphs, and pictures as graphs, to vectors. Floor 2; never imports `fusion`."""
+"""Graphs, and pictures as graphs, to vectors. Never imports `fusion`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs to vectors without weights: features of nodes, averaged over neighbours, pooled. Floor 2. Uses no torch."""
+"""Graphs to vectors without weights: features of nodes, averaged over neighbours, pooled. Uses no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures to vectors with a frozen network, or with classical features. Floor 2; never imports `fusion`."""
+"""Pictures to vectors with a frozen network, or with classical features. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ensemblefuse.backbones.image_module import ModuleModel, object_token
 from ensemblefuse.backbones.image_network import OUTPUTS, ImageModel, ImageNetwork, Preparation, did_you_mean
 from ensemblefuse.backbones.image_torchvision import list_backbones
 from ensemblefuse.backbones.quantised import Int8Forward
+from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.image import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_features
@@ -313,6 +314,10 @@ class ImageEncoder(BaseEncoder):
         if (precision := resolve_precision(self.precision, device)) != "float32":
             recipe["params"]["precision"] = precision
         return recipe
+
+    def weights(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights`."""
+        return [] if self.features is not None else self._model().sources(type(self).__name__)
 
     def _check_params(self) -> None:
         if self.batch_size != "auto":

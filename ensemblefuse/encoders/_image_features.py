@@ -1,4 +1,4 @@
-"""Pictures to vectors without weights: gradients, colours, textures. Floor 2. Uses no torch."""
+"""Pictures to vectors without weights: gradients, colours, textures. Uses no torch."""
 
 from __future__ import annotations
 

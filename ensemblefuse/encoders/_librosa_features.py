@@ -1,4 +1,4 @@
-"""Statistics of a sound that need no weights: timbre, pitch class, contrast, loudness. Floor 2."""
+"""Statistics of a sound that need no weights: timbre, pitch class, contrast, loudness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings that were computed elsewhere as a modality. Floor 2; never imports `fusion`."""
+"""Embeddings that were computed elsewhere as a modality. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.numbers import rows_of_numbers
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._vector_file import VectorFile, open_vectors, usual_length
+from ensemblefuse.exceptions import PersistenceError
 
 __all__ = ["PrecomputedEncoder"]
 
@@ -177,6 +179,15 @@ class PrecomputedEncoder(BaseEncoder):
         ndarray of shape (len(items), n_dims), dtype float32
         """
         return np.stack(items)
+
+    def weights(self) -> list[WeightsSource]:
+        """Refuse to bundle `source`, which holds embeddings of samples; see `BaseEncoder.weights`."""
+        if self.source is None:
+            return []
+        raise PersistenceError(
+            f"{_NEEDED_BY}'s {os.fspath(self.source)!r} cannot be bundled: it holds embeddings of samples, not "
+            "weights. Pass bundle_weights=False, and keep the file where the model is used."
+        )
 
     def example_cell(self) -> Any:
         """A key of the file; None without `source`."""

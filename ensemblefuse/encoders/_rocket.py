@@ -1,4 +1,4 @@
-"""Random convolutional kernels (ROCKET), drawn from a seed and never fitted. Floor 2. Uses no torch."""
+"""Random convolutional kernels (ROCKET), drawn from a seed and never fitted. Uses no torch."""
 
 from __future__ import annotations
 

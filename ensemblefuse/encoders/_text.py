@@ -1,4 +1,4 @@
-"""Texts to vectors with a frozen sentence encoder. Floor 2; never imports `fusion`."""
+"""Texts to vectors with a frozen sentence encoder. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ensemblefuse._torch import resolve_device, shared_network
 from ensemblefuse.backbones.hub import find_model_folder
 from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
 from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
-from ensemblefuse.backbones.weights import PACKAGED, folder_digest, packaged_path
+from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, folder_digest, packaged_path
 from ensemblefuse.cells.text import checked_text
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.exceptions import BadRow
@@ -230,6 +230,13 @@ class TextEncoder(BaseEncoder):
             if self.precision == "float32":  # the key of what was cached before this was a parameter
                 del recipe["params"]["precision"]
         return recipe
+
+    def weights(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights`."""
+        kind, token = type(self).__name__, _model_token(self.model)
+        if token in PACKAGED:
+            return [WeightsSource.packaged(kind, token)]
+        return [WeightsSource(kind, "model", os.fspath(self.model), _find_folder(self.model))]
 
     def _check_params(self) -> None:
         self._batch_size()

@@ -1,4 +1,4 @@
-"""Time series to vectors: statistics and spectrum, or random kernels. Floor 2; never imports `fusion`."""
+"""Time series to vectors: statistics and spectrum, or random kernels. Never imports `fusion`."""
 
 from __future__ import annotations
 

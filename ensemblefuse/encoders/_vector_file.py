@@ -1,4 +1,4 @@
-"""Files of vectors that were computed elsewhere: a matrix in .npy, or a table in Parquet. Floor 2; reads no pickle."""
+"""Files of vectors that were computed elsewhere: a matrix in .npy, or a table in Parquet. Reads no pickle."""
 
 from __future__ import annotations
 

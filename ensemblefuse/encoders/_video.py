@@ -1,4 +1,4 @@
-"""Videos to vectors: a frozen network on sampled frames, pooled. Floor 2; never imports `fusion`."""
+"""Videos to vectors: a frozen network on sampled frames, pooled. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.video import Video, read_video
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._flow import checked_batch
@@ -213,6 +214,10 @@ class VideoEncoder(BaseEncoder):
         sampling = {"n_frames": int(self.n_frames)} if self.fps is None else {"fps": float(self.fps)}
         recipe["params"] |= {**sampling, "frame_encoder": inner}
         return recipe
+
+    def weights(self) -> list[WeightsSource]:
+        """Return those of the frame encoder; see `BaseEncoder.weights`."""
+        return self._encoder().weights()
 
     def _encoder(self) -> BaseEncoder:
         return ImageEncoder() if self.frame_encoder is None else self.frame_encoder

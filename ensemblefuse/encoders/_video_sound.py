@@ -1,4 +1,4 @@
-"""The sound of videos to vectors. Floor 2; never imports `fusion`."""
+"""The sound of videos to vectors. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.sound import Sound, SoundSource
 from ensemblefuse.cells.sound_file import RATES
 from ensemblefuse.cells.video_file import open_bytes, open_container, packets
@@ -177,6 +178,10 @@ class VideoSoundEncoder(BaseEncoder):
             return None
         recipe["params"] |= {"audio_encoder": inner}
         return recipe
+
+    def weights(self) -> list[WeightsSource]:
+        """Return those of the audio encoder; see `BaseEncoder.weights`."""
+        return self._encoder().weights()
 
     def _encoder(self) -> BaseEncoder:
         return AudioEncoder() if self.audio_encoder is None else self.audio_encoder

@@ -1,4 +1,4 @@
-"""Files of word vectors: GloVe's and word2vec's text formats, word2vec's binary one, plain or gzipped. Floor 2."""
+"""Files of word vectors: GloVe's and word2vec's text formats, word2vec's binary one, plain or gzipped."""
 
 from __future__ import annotations
 

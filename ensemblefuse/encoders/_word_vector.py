@@ -1,4 +1,4 @@
-"""Texts to vectors by averaging the vectors of their words. Floor 2; never imports `fusion`."""
+"""Texts to vectors by averaging the vectors of their words. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ensemblefuse._torch import shared_network
-from ensemblefuse.backbones.weights import packaged_path
+from ensemblefuse.backbones.weights import WeightsSource, packaged_path
 from ensemblefuse.cache.code_digests import file_digest
 from ensemblefuse.cells.text import checked_text
 from ensemblefuse.encoders._base import BaseEncoder
@@ -158,6 +158,13 @@ class WordVectorEncoder(BaseEncoder):
         if recipe is not None:
             recipe["params"]["vectors"] = _vectors_token(self.vectors)
         return recipe
+
+    def weights(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights`."""
+        kind, name = type(self).__name__, os.fspath(self.vectors)
+        if name in _PACKAGED_WORD_VECTORS:
+            return [WeightsSource.packaged(kind, name)]
+        return [WeightsSource(kind, "vectors", name, Path(name))]
 
     def _table(self) -> tuple[dict[str, int], np.ndarray]:
         if (table := _prepared.get(os.fspath(self.vectors))) is not None:

@@ -1,4 +1,4 @@
-"""Scores of models side by side, and whether their differences mean anything. Floor 4."""
+"""Scores of models side by side, and whether their differences mean anything."""
 
 from ensemblefuse.evaluation._ablation import ModalityAblation, ModalityAblationDisplay, modality_ablation
 from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparisonDisplay

@@ -1,9 +1,9 @@
-"""What each modality adds to a fitted model: scores without it, and of it alone. Floor 4."""
+"""What each modality adds to a fitted model: scores without it, and of it alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
 from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, resampled_scores
-from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay
+from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by
 from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
 from ensemblefuse.scoring.result import TableResult
 
@@ -69,6 +69,64 @@ class ModalityAblation(TableResult):
         return ModalityAblationDisplay
 
 
+class ModalityAblationDisplay(BaseDisplay):
+    """Score of each subset of the modalities with its interval; a line at the score of all of them.
+
+    Parameters
+    ----------
+    result : ModalityAblation
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, ModalityAblationDisplay
+    >>> X = pd.DataFrame({"text__0": np.arange(40.0) % 7, "image__0": np.arange(40.0) % 3})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
+    >>> display = ModalityAblationDisplay.from_estimator(model)
+    >>> display.ax_.get_title()
+    'Modalities left out and kept alone, 40 rows'
+    """
+
+    def _figsize(self) -> tuple[float, float]:
+        longest = max(map(len, self.result.table.index))
+        return max(6.4, 4.8 + 0.08 * longest), 1.5 + 0.32 * len(self.result.table)
+
+    def _draw(self, ax: Any) -> None:
+        table, level = self.result.table, self.result.confidence_level
+        heights = np.arange(len(table))
+        ax.axvline(table.loc[ALL, "score"], color=MUTED, linestyle=":", zorder=0)
+        for label, rows, color, marker in self._kinds():
+            part = table[rows]
+            around = np.abs(part[["low", "high"]].to_numpy().T - part["score"].to_numpy())
+            style = {"color": color, "marker": marker, "linestyle": "none", "capsize": 3}
+            ax.errorbar(part["score"], heights[rows], xerr=around, label=label, **style)
+        ax.set(
+            yticks=heights,
+            yticklabels=table.index,
+            ylim=(len(table) - 0.5, -0.5),
+            xlabel=f"{self.result.metric} (the greater the better),\nmean and {level:.0%} interval",
+            title=f"Modalities left out and kept alone, {self.result.n_rows} rows",
+        )
+
+    def _kinds(self) -> list[tuple[str, np.ndarray, str, str]]:
+        """Rows of one kind share a colour and a marker; the labels of the rows say the rest."""
+        sizes, whole = self.result.table["n_modalities"].to_numpy(), len(self.result.subsets[ALL])
+        alone = (sizes == 1) & (whole > 1)
+        kinds = [
+            (ALL, sizes == whole, PALETTE[6], "D"),
+            ("alone", alone, PALETTE[1], "s"),
+            ("some", ~alone & (sizes < whole), PALETTE[0], "o"),
+        ]
+        return [kind for kind in kinds if kind[1].any()]
+
+
+@drawn_by(ModalityAblationDisplay)
 def modality_ablation(
     model: Any,
     X: Any = None,
@@ -237,62 +295,3 @@ def _missing_notes(said: SubsetPredictions) -> list[str]:
         f"Of {said.present.shape[1]} rows, some lack a modality anyway ({facts}): it cannot be missed there, and alone "
         f"it answers with {answer}."
     ]
-
-
-class ModalityAblationDisplay(BaseDisplay):
-    """Score of each subset of the modalities with its interval; a line at the score of all of them.
-
-    Parameters
-    ----------
-    result : ModalityAblation
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from ensemblefuse import DecisionFusionClassifier, ModalityAblationDisplay
-    >>> X = pd.DataFrame({"text__0": np.arange(40.0) % 7, "image__0": np.arange(40.0) % 3})
-    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
-    >>> display = ModalityAblationDisplay.from_estimator(model)
-    >>> display.ax_.get_title()
-    'Modalities left out and kept alone, 40 rows'
-    """
-
-    _compute: ClassVar[Any] = staticmethod(modality_ablation)
-
-    def _figsize(self) -> tuple[float, float]:
-        longest = max(map(len, self.result.table.index))
-        return max(6.4, 4.8 + 0.08 * longest), 1.5 + 0.32 * len(self.result.table)
-
-    def _draw(self, ax: Any) -> None:
-        table, level = self.result.table, self.result.confidence_level
-        heights = np.arange(len(table))
-        ax.axvline(table.loc[ALL, "score"], color=MUTED, linestyle=":", zorder=0)
-        for label, rows, color, marker in self._kinds():
-            part = table[rows]
-            around = np.abs(part[["low", "high"]].to_numpy().T - part["score"].to_numpy())
-            style = {"color": color, "marker": marker, "linestyle": "none", "capsize": 3}
-            ax.errorbar(part["score"], heights[rows], xerr=around, label=label, **style)
-        ax.set(
-            yticks=heights,
-            yticklabels=table.index,
-            ylim=(len(table) - 0.5, -0.5),
-            xlabel=f"{self.result.metric} (the greater the better),\nmean and {level:.0%} interval",
-            title=f"Modalities left out and kept alone, {self.result.n_rows} rows",
-        )
-
-    def _kinds(self) -> list[tuple[str, np.ndarray, str, str]]:
-        """Rows of one kind share a colour and a marker; the labels of the rows say the rest."""
-        sizes, whole = self.result.table["n_modalities"].to_numpy(), len(self.result.subsets[ALL])
-        alone = (sizes == 1) & (whole > 1)
-        kinds = [
-            (ALL, sizes == whole, PALETTE[6], "D"),
-            ("alone", alone, PALETTE[1], "s"),
-            ("some", ~alone & (sizes < whole), PALETTE[0], "o"),
-        ]
-        return [kind for kind in kinds if kind[1].any()]

@@ -1,4 +1,4 @@
-"""The result of `compare_fusions`: a table, the scores of every fold, a picture. Floor 4."""
+"""The result of `compare_fusions`: a table, the scores of every fold, a picture."""
 
 from __future__ import annotations
 
@@ -144,12 +144,6 @@ class FusionComparisonDisplay(BaseDisplay):
     def __init__(self, comparison: FusionComparison):
         super().__init__(comparison)
         self.comparison = comparison
-
-    @staticmethod
-    def _compute(*args: Any, **params: Any) -> FusionComparison:
-        from ensemblefuse.evaluation._fusions import compare_fusions
-
-        return compare_fusions(*args, **params)
 
     def _figsize(self) -> tuple[float, float]:
         return 6.4, 1.4 + 0.34 * len(self.comparison.table)

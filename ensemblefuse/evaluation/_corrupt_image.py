@@ -1,4 +1,4 @@
-"""Pictures made worse. Floor 4. Each function takes an RGB picture, a level and a generator; gives an RGB picture."""
+"""Pictures made worse. Each function takes an RGB picture, a level and a generator; gives an RGB picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time series made worse. Floor 4. Each function takes values of shape (n_samples,) or (n_channels, n_samples)."""
+"""Time series made worse. Each function takes values of shape (n_samples,) or (n_channels, n_samples)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sounds made worse. Floor 4. Each function takes samples, their rate in Hz, a level and a generator; gives samples."""
+"""Sounds made worse. Each function takes samples, their rate in Hz, a level and a generator; gives samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts made worse. Floor 4. Each function takes a text, a share and a generator, and gives a text."""
+"""Texts made worse. Each function takes a text, a share and a generator, and gives a text."""
 
 from __future__ import annotations
 

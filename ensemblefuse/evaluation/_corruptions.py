@@ -1,4 +1,4 @@
-"""Cells made worse in five degrees of severity, each the same in every run. Floor 4."""
+"""Cells made worse in five degrees of severity, each the same in every run."""
 
 from __future__ import annotations
 

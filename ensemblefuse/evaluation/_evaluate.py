@@ -1,4 +1,4 @@
-"""Scores of a model with intervals: overall, per class, per slice of the rows, per set of modalities. Floor 4."""
+"""Scores of a model with intervals: overall, per class, per slice of the rows, per set of modalities."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-from ensemblefuse.evaluation._evaluation import ModelEvaluation
+from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
 from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fusion import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.scoring.bootstrap import interval, resample_weights
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.inputs import finite_numbers, one_a_row, read_groups, read_weight
 from ensemblefuse.table import to_frame
 
@@ -59,6 +60,7 @@ class _Rows:
         return {**score(self.predictions, self.y, weight), **means}
 
 
+@drawn_by(ModelEvaluationDisplay)
 def evaluate_model(
     model: Any,
     X: Any = None,
@@ -144,6 +146,7 @@ def evaluate_model(
     return _evaluate(rows, what, notes, n_resamples, confidence_level, random_state)
 
 
+@drawn_by(ModelEvaluationDisplay, "predictions")
 def evaluate_predictions(
     y_true: Any,
     predictions: Any,

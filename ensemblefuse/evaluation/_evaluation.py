@@ -1,4 +1,4 @@
-"""The result of `evaluate_model`: scores with intervals in a long table, in wide views, in a picture. Floor 4."""
+"""The result of `evaluate_model`: scores with intervals in a long table, in wide views, in a picture."""
 
 from __future__ import annotations
 
@@ -189,9 +189,7 @@ class ModelEvaluationDisplay(BaseDisplay):
         -------
         ModelEvaluationDisplay
         """
-        from ensemblefuse.evaluation._evaluate import evaluate_model
-
-        return cls(evaluate_model(estimator, *args, **params), metric=metric).plot(ax=ax)
+        return cls(cls._compute(estimator, *args, **params), metric=metric).plot(ax=ax)
 
     @classmethod
     def from_predictions(
@@ -212,9 +210,7 @@ class ModelEvaluationDisplay(BaseDisplay):
         -------
         ModelEvaluationDisplay
         """
-        from ensemblefuse.evaluation._evaluate import evaluate_predictions
-
-        return cls(evaluate_predictions(y_true, predictions, **params), metric=metric).plot(ax=ax)
+        return cls(cls._compute_from_predictions(y_true, predictions, **params), metric=metric).plot(ax=ax)
 
     def _lines(self) -> pd.DataFrame:
         table = self.result.table

@@ -1,4 +1,4 @@
-"""Fusion strategies side by side: nested cross-validation, paired tests. Floor 4."""
+"""Fusion strategies side by side: nested cross-validation, paired tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
 from ensemblefuse.compose import make_fusion_pipeline
-from ensemblefuse.evaluation._comparison import FusionComparison
+from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparisonDisplay
 from ensemblefuse.evaluation._models import log_loss_of
 from ensemblefuse.evaluation._paired import check_rope
 from ensemblefuse.fusion import (
@@ -27,6 +27,7 @@ from ensemblefuse.fusion import (
     FusionSearchCV,
 )
 from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.table import to_frame
 
@@ -35,6 +36,7 @@ __all__ = ["compare_fusions"]
 ALONE = " alone"
 
 
+@drawn_by(FusionComparisonDisplay)
 def compare_fusions(
     modalities: Sequence[tuple[str, Any, Any]],
     X: Any,

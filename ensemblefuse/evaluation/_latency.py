@@ -1,4 +1,4 @@
-"""How long a fitted model takes to predict, by modality and stage, and the memory that it takes. Floor 4."""
+"""How long a fitted model takes to predict, by modality and stage, and the memory that it takes."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from ensemblefuse.evaluation._latency_result import (
     TRANSFORM,
     WHOLE,
     PredictionLatency,
+    PredictionLatencyDisplay,
 )
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fusion.members import take_rows
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.table import to_frame
 
 __all__ = ["prediction_latency"]
@@ -40,6 +42,7 @@ __all__ = ["prediction_latency"]
 Span = tuple[float, float]
 
 
+@drawn_by(PredictionLatencyDisplay)
 def prediction_latency(
     model: Any,
     X: Any,

@@ -1,4 +1,4 @@
-"""The result of `prediction_latency`, and its picture. Floor 4."""
+"""The result of `prediction_latency`, and its picture."""
 
 from __future__ import annotations
 
@@ -100,12 +100,6 @@ class PredictionLatencyDisplay(BaseDisplay):
     >>> display.ax_.get_xlabel()
     'milliseconds a row, mean of 2 calls'
     """
-
-    @staticmethod
-    def _compute(model: Any, *args: Any, **params: Any) -> Any:
-        from ensemblefuse.evaluation._latency import prediction_latency  # it imports this module
-
-        return prediction_latency(model, *args, **params)
 
     def _figsize(self) -> tuple[float, float]:
         table = self.result.table

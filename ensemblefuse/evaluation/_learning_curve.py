@@ -1,4 +1,4 @@
-"""What more rows bring, and what they cost. Floor 4."""
+"""What more rows bring, and what they cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.evaluation._models import log_loss_of
 from ensemblefuse.fusion.splits import make_splits
-from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, new_axes
+from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by, new_axes
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import to_frame
@@ -88,6 +88,83 @@ def _power_law(sizes: Any, seconds: np.ndarray) -> tuple[float, float]:
     return float(line.slope), float(line.stderr)
 
 
+class LearningCurveDisplay(BaseDisplay):
+    """Two panels: the score with a band of one standard deviation over the folds, and the seconds of a fit.
+
+    Parameters
+    ----------
+    result : LearningCurve
+
+    Attributes
+    ----------
+    ax_ : ndarray of 2 matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import Ridge
+    >>> from ensemblefuse import FeatureFusionRegressor, LearningCurveDisplay
+    >>> X = pd.DataFrame({"image__0": np.arange(30.0), "text__0": np.arange(30.0) % 3})
+    >>> model = FeatureFusionRegressor(Ridge())
+    >>> display = LearningCurveDisplay.from_estimator(model, X, X["image__0"], train_sizes=[5, 20], cv=3)
+    >>> [ax.get_xlabel() for ax in display.ax_]
+    ['training rows', 'training rows']
+    """
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw on a pair of axes, or on a new figure.
+
+        Parameters
+        ----------
+        ax : pair of matplotlib Axes, optional
+            As ``pyplot.subplots(1, 2)`` makes them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If `ax` is no pair.
+        """
+        name = type(self).__name__
+        if ax is None:
+            pyplot = import_optional("matplotlib.pyplot", package="matplotlib", needed_by=name)
+            _, ax = pyplot.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
+        pair = np.ravel(np.asarray(ax, dtype=object))
+        if len(pair) != 2:
+            raise ValueError(f"{name} has two panels; ax must be a pair of Axes, as pyplot.subplots(1, 2) makes them.")
+        for panel in pair:
+            new_axes(panel, name)
+        self._draw_scores(pair[0])
+        self._draw_seconds(pair[1])
+        self.ax_, self.figure_ = pair, pair[0].figure
+        return self
+
+    def _draw_scores(self, ax: Any) -> None:
+        table, curve = self.result.table, self.result
+        n, score, spread = table.index.to_numpy(), table["score"].to_numpy(), table["score_sd"].to_numpy()
+        ax.fill_between(n, score - spread, score + spread, color=PALETTE[0], alpha=0.2, linewidth=0)
+        ax.plot(n, score, color=PALETTE[0], marker="o", label="test rows")
+        ax.plot(n, table["in_sample_score"], color=MUTED, marker="s", linestyle="--", label="rows of fit (in sample)")
+        ax.set(xlabel="training rows", ylabel=curve.scoring)
+        ax.set_title(f"Score over {len(curve.fold_scores)} folds, {curve.n_samples} rows", fontsize="medium")
+        ax.legend(frameon=False)
+
+    def _draw_seconds(self, ax: Any) -> None:
+        table, b = self.result.table, self.result.cost_exponent
+        ax.errorbar(
+            table.index, table["fit_seconds"], yerr=table["fit_seconds_sd"], color=PALETTE[1], marker="^", capsize=3
+        )
+        ax.set(xlabel="training rows", ylabel="seconds of a fit", ylim=(0, None))
+        ax.set_title("Training cost" + (f", growing as n^{b:.2f}" if np.isfinite(b) else ""), fontsize="medium")
+
+
+@drawn_by(LearningCurveDisplay)
 def learning_curve(
     model: Any,
     X: Any,
@@ -196,81 +273,3 @@ def _encode_all(model: Any, X: Any, y: np.ndarray) -> list[str]:
 def _neg_log_loss(model: Any, X: Any, y: np.ndarray) -> float:
     """scikit-learn's own fails where a training part lacks a class."""
     return -log_loss_of(model.predict_proba(X), model.classes_, y)
-
-
-class LearningCurveDisplay(BaseDisplay):
-    """Two panels: the score with a band of one standard deviation over the folds, and the seconds of a fit.
-
-    Parameters
-    ----------
-    result : LearningCurve
-
-    Attributes
-    ----------
-    ax_ : ndarray of 2 matplotlib Axes
-    figure_ : matplotlib Figure
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.linear_model import Ridge
-    >>> from ensemblefuse import FeatureFusionRegressor, LearningCurveDisplay
-    >>> X = pd.DataFrame({"image__0": np.arange(30.0), "text__0": np.arange(30.0) % 3})
-    >>> model = FeatureFusionRegressor(Ridge())
-    >>> display = LearningCurveDisplay.from_estimator(model, X, X["image__0"], train_sizes=[5, 20], cv=3)
-    >>> [ax.get_xlabel() for ax in display.ax_]
-    ['training rows', 'training rows']
-    """
-
-    _compute = staticmethod(learning_curve)
-
-    def plot(self, *, ax: Any = None) -> Any:
-        """Draw on a pair of axes, or on a new figure.
-
-        Parameters
-        ----------
-        ax : pair of matplotlib Axes, optional
-            As ``pyplot.subplots(1, 2)`` makes them.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If `ax` is no pair.
-        """
-        name = type(self).__name__
-        if ax is None:
-            pyplot = import_optional("matplotlib.pyplot", package="matplotlib", needed_by=name)
-            _, ax = pyplot.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
-        pair = np.ravel(np.asarray(ax, dtype=object))
-        if len(pair) != 2:
-            raise ValueError(f"{name} has two panels; ax must be a pair of Axes, as pyplot.subplots(1, 2) makes them.")
-        for panel in pair:
-            new_axes(panel, name)
-        self._draw_scores(pair[0])
-        self._draw_seconds(pair[1])
-        self.ax_, self.figure_ = pair, pair[0].figure
-        return self
-
-    def _draw_scores(self, ax: Any) -> None:
-        table, curve = self.result.table, self.result
-        n, score, spread = table.index.to_numpy(), table["score"].to_numpy(), table["score_sd"].to_numpy()
-        ax.fill_between(n, score - spread, score + spread, color=PALETTE[0], alpha=0.2, linewidth=0)
-        ax.plot(n, score, color=PALETTE[0], marker="o", label="test rows")
-        ax.plot(n, table["in_sample_score"], color=MUTED, marker="s", linestyle="--", label="rows of fit (in sample)")
-        ax.set(xlabel="training rows", ylabel=curve.scoring)
-        ax.set_title(f"Score over {len(curve.fold_scores)} folds, {curve.n_samples} rows", fontsize="medium")
-        ax.legend(frameon=False)
-
-    def _draw_seconds(self, ax: Any) -> None:
-        table, b = self.result.table, self.result.cost_exponent
-        ax.errorbar(
-            table.index, table["fit_seconds"], yerr=table["fit_seconds_sd"], color=PALETTE[1], marker="^", capsize=3
-        )
-        ax.set(xlabel="training rows", ylabel="seconds of a fit", ylim=(0, None))
-        ax.set_title("Training cost" + (f", growing as n^{b:.2f}" if np.isfinite(b) else ""), fontsize="medium")

@@ -1,4 +1,4 @@
-"""Scores of predictions under many weightings of the rows at once, which is what a bootstrap asks for. Floor 4."""
+"""Scores of predictions under many weightings of the rows at once, which is what a bootstrap asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a fitted model fares when modalities go missing, at random, by value, or column by column. Floor 4."""
+"""How a fitted model fares when modalities go missing, at random, by value, or column by column."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve
+from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve, MissingModalityCurveDisplay
 from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
 from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
 
@@ -110,6 +111,7 @@ def _chances(values: np.ndarray, rate: float) -> np.ndarray:
     return (np.bincount(tie, weights=chances) / np.bincount(tie))[tie]
 
 
+@drawn_by(MissingModalityCurveDisplay)
 def missing_modality_curve(
     model: Any,
     X: Any = None,

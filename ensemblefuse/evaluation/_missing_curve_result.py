@@ -1,4 +1,4 @@
-"""The result of `missing_modality_curve`, and its picture. Floor 4."""
+"""The result of `missing_modality_curve`, and its picture."""
 
 from __future__ import annotations
 
@@ -86,12 +86,6 @@ class MissingModalityCurveDisplay(BaseDisplay):
     >>> display.ax_.get_title()
     'Missing modalities, 40 rows'
     """
-
-    @staticmethod
-    def _compute(model: Any, *args: Any, **params: Any) -> Any:
-        from ensemblefuse.evaluation._missing_curve import missing_modality_curve  # it imports this module
-
-        return missing_modality_curve(model, *args, **params)
 
     def _figsize(self) -> tuple[float, float]:
         return 6.2 + 0.08 * max(map(len, self.result.names)), 4.2

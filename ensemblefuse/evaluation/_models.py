@@ -1,4 +1,4 @@
-"""Score models side by side, on splits that all of them share. Floor 4."""
+"""Score models side by side, on splits that all of them share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paired tests of two models over the folds of one cross-validation. Floor 4.
+"""Paired tests of two models over the folds of one cross-validation.
 
 Folds share training rows, so their scores are no independent sample: the plain t-test takes the noise of the mean to be
 1/J of the variance, and finds differences that are none.

@@ -1,4 +1,4 @@
-"""Rows encoded once, of which one modality's block can be encoded anew. Floor 4."""
+"""Rows encoded once, of which one modality's block can be encoded anew."""
 
 from __future__ import annotations
 

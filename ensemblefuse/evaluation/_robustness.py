@@ -1,4 +1,4 @@
-"""How a fitted model's score falls as one modality at a time is made worse. Floor 4."""
+"""How a fitted model's score falls as one modality at a time is made worse."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tqdm import tqdm
 from ensemblefuse._config import show_progress
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption, kind_of_encoder, names_of_kind
 from ensemblefuse.evaluation._reencoding import EncodedRows
-from ensemblefuse.evaluation._robustness_display import RobustnessCurve
+from ensemblefuse.evaluation._robustness_display import RobustnessCurve, RobustnessCurveDisplay
 from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, resample_weights, resampled_scores
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.inputs import read_groups, read_weight
 from ensemblefuse.scoring.metrics import mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
@@ -23,6 +24,7 @@ from ensemblefuse.table import to_frame
 __all__ = ["robustness_curve"]
 
 
+@drawn_by(RobustnessCurveDisplay)
 def robustness_curve(
     model: Any,
     X: Any,

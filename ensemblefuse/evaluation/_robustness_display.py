@@ -1,4 +1,4 @@
-"""The result of `robustness_curve`, and its picture. Floor 4."""
+"""The result of `robustness_curve`, and its picture."""
 
 from __future__ import annotations
 
@@ -103,25 +103,6 @@ class RobustnessCurveDisplay(BaseDisplay):
     """
 
     _size: ClassVar[tuple[float, float]] = (8.0, 4.4)
-
-    @classmethod
-    def from_estimator(cls, estimator: Any, *args: Any, ax: Any = None, **params: Any) -> Any:
-        """Corrupt the rows, score a fitted model on them, and draw the scores.
-
-        Parameters
-        ----------
-        estimator : fitted model
-        *args, **params
-            Of `robustness_curve`: `X`, `y`, and what may be named.
-        ax : matplotlib Axes, optional
-
-        Returns
-        -------
-        RobustnessCurveDisplay
-        """
-        from ensemblefuse.evaluation._robustness import robustness_curve  # it imports this module
-
-        return cls(robustness_curve(estimator, *args, **params)).plot(ax=ax)
 
     def _figsize(self) -> tuple[float, float]:
         n_lines = len(self.result.table[["modality", "corruption"]].drop_duplicates())

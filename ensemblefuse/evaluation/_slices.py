@@ -1,4 +1,4 @@
-"""What rows are cut by, and what is given for each of them: columns, sets of modalities. Floor 4."""
+"""What rows are cut by, and what is given for each of them: columns, sets of modalities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fusion strategies by score, latency and the cost of the modalities that they need. Floor 4."""
+"""Fusion strategies by score, latency and the cost of the modalities that they need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ensemblefuse.compose import make_fusion_pipeline
 from ensemblefuse.evaluation._comparison import FusionComparison
 from ensemblefuse.evaluation._fusions import ALONE, compare_fusions
 from ensemblefuse.fusion import CascadeFusionClassifier, DecisionFusionClassifier, DecisionFusionRegressor
-from ensemblefuse.scoring.display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
+from ensemblefuse.scoring.display import MARKERS, MUTED, PALETTE, BaseDisplay, drawn_by, shorten
 from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import is_missing, to_frame
 
@@ -83,6 +83,57 @@ def pareto_front(goods: np.ndarray) -> np.ndarray:
     return np.asarray(~dominated)
 
 
+class StrategyComparisonDisplay(BaseDisplay):
+    """Score of each strategy against what a prediction costs; strategies on the Pareto front are filled.
+
+    The cost is ``modality_ms`` plus ``predict_ms``.
+
+    Parameters
+    ----------
+    result : StrategyComparison
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    """
+
+    _size = (8.0, 4.4)
+
+    def _draw(self, ax: Any) -> None:
+        """Names stand beside the axes, one below the other, so that none covers another."""
+        table, comparison = self.result.table, self.result.comparison
+        cost = (table["modality_ms"] + table["predict_ms"]).to_numpy()
+        score, single = table["score"].to_numpy(), table.index.isin(comparison.single)
+        for rows, label, i in ((~single, "fusion", 0), (single, "one modality", 1)):
+            for front, face in ((table["pareto"].to_numpy(), PALETTE[i]), (~table["pareto"].to_numpy(), "white")):
+                if (rows & front).any():
+                    name = f"{label}, {'on the front' if face != 'white' else 'dominated'}"
+                    style = {"s": 45, "marker": MARKERS[i], "facecolor": face, "edgecolor": PALETTE[i]}
+                    ax.scatter(cost[rows & front], score[rows & front], label=name, zorder=3, **style)
+        ax.set_xscale("log")
+        ticker = import_optional("matplotlib.ticker", package="matplotlib", needed_by=type(self).__name__)
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+        ax.set(
+            xlabel="milliseconds a row: encoding and prediction", ylabel=comparison.scoring, title=comparison._title()
+        )
+        heights = _spread((score - score.min()) / max(np.ptp(score), 1e-12), 0.07)
+        for name, x, y, height in zip(table.index, cost, score, heights, strict=True):
+            ax.annotate(
+                shorten(name),
+                (x, y),
+                (1.04, height),
+                textcoords="axes fraction",
+                va="center",
+                annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 2},
+            )
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+
+
+@drawn_by(StrategyComparisonDisplay)
 def strategy_comparison(
     modalities: Sequence[tuple[str, Any, Any]],
     X: Any,
@@ -201,57 +252,6 @@ def _uses(name: str, candidate: Any, names: list[str]) -> list[str]:
     if not isinstance(candidate, (DecisionFusionClassifier, DecisionFusionRegressor)):
         return names
     return [n for n in names if not (isinstance(given := candidate._given(n), str) and given == "drop")]
-
-
-class StrategyComparisonDisplay(BaseDisplay):
-    """Score of each strategy against what a prediction costs; strategies on the Pareto front are filled.
-
-    The cost is ``modality_ms`` plus ``predict_ms``.
-
-    Parameters
-    ----------
-    result : StrategyComparison
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-    """
-
-    _compute = staticmethod(strategy_comparison)
-    _size = (8.0, 4.4)
-
-    def _draw(self, ax: Any) -> None:
-        """Names stand beside the axes, one below the other, so that none covers another."""
-        table, comparison = self.result.table, self.result.comparison
-        cost = (table["modality_ms"] + table["predict_ms"]).to_numpy()
-        score, single = table["score"].to_numpy(), table.index.isin(comparison.single)
-        for rows, label, i in ((~single, "fusion", 0), (single, "one modality", 1)):
-            for front, face in ((table["pareto"].to_numpy(), PALETTE[i]), (~table["pareto"].to_numpy(), "white")):
-                if (rows & front).any():
-                    name = f"{label}, {'on the front' if face != 'white' else 'dominated'}"
-                    style = {"s": 45, "marker": MARKERS[i], "facecolor": face, "edgecolor": PALETTE[i]}
-                    ax.scatter(cost[rows & front], score[rows & front], label=name, zorder=3, **style)
-        ax.set_xscale("log")
-        ticker = import_optional("matplotlib.ticker", package="matplotlib", needed_by=type(self).__name__)
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        ax.xaxis.set_minor_formatter(ticker.NullFormatter())
-        ax.set(
-            xlabel="milliseconds a row: encoding and prediction", ylabel=comparison.scoring, title=comparison._title()
-        )
-        heights = _spread((score - score.min()) / max(np.ptp(score), 1e-12), 0.07)
-        for name, x, y, height in zip(table.index, cost, score, heights, strict=True):
-            ax.annotate(
-                shorten(name),
-                (x, y),
-                (1.04, height),
-                textcoords="axes fraction",
-                va="center",
-                annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 2},
-            )
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
 
 
 def _spread(wanted: np.ndarray, gap: float) -> np.ndarray:

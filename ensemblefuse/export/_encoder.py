@@ -1,4 +1,4 @@
-"""The network of an encoder as one ONNX file. Floor 4."""
+"""The network of an encoder as one ONNX file."""
 
 from __future__ import annotations
 

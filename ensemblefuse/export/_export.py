@@ -1,4 +1,4 @@
-"""A fitted fusion estimator as one ONNX file. Floor 4."""
+"""A fitted fusion estimator as one ONNX file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitted fusion estimators as parts of an ONNX graph: members, pool, calibration. Floor 4."""
+"""Fitted fusion estimators as parts of an ONNX graph: members, pool, calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph of ONNX that is written like numpy. Floor 4."""
+"""A graph of ONNX that is written like numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitted estimators and transformers as parts of an ONNX graph. Floor 4."""
+"""Fitted estimators and transformers as parts of an ONNX graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formulas of `ensemblefuse.combine`, as ONNX. Floor 4."""
+"""The formulas of `ensemblefuse.combine`, as ONNX."""
 
 from __future__ import annotations
 

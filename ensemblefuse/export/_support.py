@@ -1,4 +1,4 @@
-"""What has a form in ONNX, and what has none. Floor 4."""
+"""What has a form in ONNX, and what has none."""
 
 from __future__ import annotations
 

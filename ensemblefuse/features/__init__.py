@@ -1,4 +1,4 @@
-"""Transformers of named blocks of numbers. Floor 2."""
+"""Transformers of named blocks of numbers."""
 
 from ensemblefuse.features._block_nystroem import BlockNystroem
 from ensemblefuse.features._block_pca import BlockPCA

@@ -1,4 +1,4 @@
-"""An RBF kernel of each block as columns that a linear estimator takes. Floor 2."""
+"""An RBF kernel of each block as columns that a linear estimator takes."""
 
 from __future__ import annotations
 

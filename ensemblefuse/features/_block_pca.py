@@ -1,4 +1,4 @@
-"""Principal components of each block. Floor 2."""
+"""Principal components of each block."""
 
 from __future__ import annotations
 

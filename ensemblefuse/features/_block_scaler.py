@@ -1,4 +1,4 @@
-"""Bring blocks of different width and scale to a common footing. Floor 2."""
+"""Bring blocks of different width and scale to a common footing."""
 
 from __future__ import annotations
 

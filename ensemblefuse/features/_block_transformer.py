@@ -1,4 +1,4 @@
-"""What the transformers of blocks share: reading blocks, rows without a block, names of the output. Floor 2."""
+"""What the transformers of blocks share: reading blocks, rows without a block, names of the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All blocks in one space: weighted sums of modalities, and retrieval from one by another. Floor 2."""
+"""All blocks in one space: weighted sums of modalities, and retrieval from one by another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fill a missing modality from those that are there. Floor 2."""
+"""Fill a missing modality from those that are there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directions of blocks that go together: generalised and classical canonical correlation, PLS. Floor 2.
+"""Directions of blocks that go together: generalised and classical canonical correlation, PLS.
 
 Each function takes the blocks as centred rows, already multiplied by the square root of their weight, and gives one
 matrix a block, with at most `count` columns. See `CommonSpaceProjector`.

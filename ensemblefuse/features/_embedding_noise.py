@@ -1,4 +1,4 @@
-"""Noise on embeddings with a stated bound on what they tell: local differential privacy. Floor 2."""
+"""Noise on embeddings with a stated bound on what they tell: local differential privacy."""
 
 from __future__ import annotations
 

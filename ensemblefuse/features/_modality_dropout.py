@@ -1,4 +1,4 @@
-"""More training rows, with modalities left out. Floor 2."""
+"""More training rows, with modalities left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lets any transformer live beside missing modalities. Floor 2."""
+"""Lets any transformer live beside missing modalities."""
 
 from __future__ import annotations
 

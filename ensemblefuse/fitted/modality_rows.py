@@ -1,4 +1,4 @@
-"""What a fitted model sees of each row, one modality at a time: embeddings, cells, digests of cells. Floor 4."""
+"""What a fitted model sees of each row, one modality at a time: embeddings, cells, digests of cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fitted model taken apart: what encodes, what fuses, and how to hide a modality from it. Floor 4."""
+"""A fitted model taken apart: what encodes, what fuses, and how to hide a modality from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fitted pipeline asked for rows of which some hold bad cells: these are set apart, the others answered. Floor 4."""
+"""A fitted pipeline asked for rows of which some hold bad cells: these are set apart, the others answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model says with only some of its modalities: from its ledger, by hiding them, or by fitting anew. Floor 4."""
+"""What a model says with only some of its modalities: from its ledger, by hiding them, or by fitting anew."""
 
 from __future__ import annotations
 

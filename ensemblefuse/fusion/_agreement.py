@@ -1,4 +1,4 @@
-"""Linear models whose blocks are asked to agree: the algebra of cooperative learning. Floor 3.
+"""Linear models whose blocks are asked to agree: the algebra of cooperative learning.
 
 For blocks X_m, centred and 0 in rows without the block, and weights w all solvers here minimise over beta
 

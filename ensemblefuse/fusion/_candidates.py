@@ -1,4 +1,4 @@
-"""Several values of a parameter, of which the out-of-fold scores choose one. Floor 3."""
+"""Several values of a parameter, of which the out-of-fold scores choose one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cascade: look at cheap blocks first, and at the next only where they leave doubt. Floor 3."""
+"""Cascade: look at cheap blocks first, and at the next only where they leave doubt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conformal fusion: sets of classes and intervals that hold the truth at a chosen rate. Floor 3."""
+"""Conformal fusion: sets of classes and intervals that hold the truth at a chosen rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What conformal fusion of both kinds shares: scores, quantiles, and which quantile a row gets. Floor 3."""
+"""What conformal fusion of both kinds shares: scores, quantiles, and which quantile a row gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cooperative learning: one linear model over all blocks, whose blocks are asked to agree. Floor 3."""
+"""Cooperative learning: one linear model over all blocks, whose blocks are asked to agree."""
 
 from __future__ import annotations
 

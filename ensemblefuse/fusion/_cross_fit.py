@@ -1,4 +1,4 @@
-"""Second levels fitted without the rows that they combine. Floor 3."""
+"""Second levels fitted without the rows that they combine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decision-level (late) fusion: one estimator a block, and a combiner over their out-of-fold predictions. Floor 3."""
+"""Decision-level (late) fusion: one estimator a block, and a combiner over their out-of-fold predictions."""
 
 from __future__ import annotations
 

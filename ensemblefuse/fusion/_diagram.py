@@ -1,4 +1,4 @@
-"""The part of a fusion in scikit-learn's HTML diagram of a pipeline. Floor 3."""
+"""The part of a fusion in scikit-learn's HTML diagram of a pipeline."""
 
 from __future__ import annotations
 

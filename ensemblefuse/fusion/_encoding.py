@@ -1,4 +1,4 @@
-"""A fusion that encodes for itself: raw cells, and a frozen transformer a block. Floor 3; knows no encoder."""
+"""A fusion that encodes for itself: raw cells, and a frozen transformer a block. Knows no encoder."""
 
 from __future__ import annotations
 

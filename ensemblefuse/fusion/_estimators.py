@@ -1,4 +1,4 @@
-"""The estimators of decision-level fusion: several a block, "drop", and those of the joint member. Floor 3."""
+"""The estimators of decision-level fusion: several a block, "drop", and those of the joint member."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature-level (early) fusion: one estimator over all blocks, brought to a common footing. Floor 3."""
+"""Feature-level (early) fusion: one estimator over all blocks, brought to a common footing."""
 
 from __future__ import annotations
 

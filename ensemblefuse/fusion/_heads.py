@@ -1,4 +1,4 @@
-"""The estimator of a block for which the user names none. Floor 3."""
+"""The estimator of a block for which the user names none."""
 
 from __future__ import annotations
 

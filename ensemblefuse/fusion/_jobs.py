@@ -1,4 +1,4 @@
-"""Jobs that start workers only where that takes less time than it saves. Floor 3."""
+"""Jobs that start workers only where that takes less time than it saves."""
 
 from __future__ import annotations
 

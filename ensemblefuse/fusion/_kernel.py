@@ -1,4 +1,4 @@
-"""Kernel fusion: one kernel a block, their sum or product, one kernel machine. Floor 3."""
+"""Kernel fusion: one kernel a block, their sum or product, one kernel machine."""
 
 from __future__ import annotations
 

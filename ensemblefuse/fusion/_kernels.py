@@ -1,4 +1,4 @@
-"""Kernels of blocks: Gram matrices, absent blocks, and how well a kernel is aligned with the target. Floor 3."""
+"""Kernels of blocks: Gram matrices, absent blocks, and how well a kernel is aligned with the target."""
 
 from __future__ import annotations
 

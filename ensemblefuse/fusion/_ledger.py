@@ -1,4 +1,4 @@
-"""The ledger: one matrix of out-of-fold predictions, made once, with splits that all members share. Floor 3.
+"""The ledger: one matrix of out-of-fold predictions, made once, with splits that all members share.
 
 All second-level work (weights, calibration, stacking, the choice of a strategy) reads it, and nothing else.
 """

@@ -1,4 +1,4 @@
-"""Fusions that are one model over all blocks, some of whose parameters are chosen out of fold. Floor 3."""
+"""Fusions that are one model over all blocks, some of whose parameters are chosen out of fold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fusions with one estimator a block share: dicts of estimators, and the blocks' order. Floor 3."""
+"""What fusions with one estimator a block share: dicts of estimators, and the blocks' order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to blocks before one estimator sees them side by side: scaling, filling, transforming. Floor 3."""
+"""What happens to blocks before one estimator sees them side by side: scaling, filling, transforming."""
 
 from __future__ import annotations
 

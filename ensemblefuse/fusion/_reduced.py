@@ -1,4 +1,4 @@
-"""Reduced models: one feature-level model for each combination of blocks. Floor 3."""
+"""Reduced models: one feature-level model for each combination of blocks."""
 
 from __future__ import annotations
 

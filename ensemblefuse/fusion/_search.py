@@ -1,4 +1,4 @@
-"""The choice of a strategy: candidates scored on one ledger, by cross-validation of the second level. Floor 3."""
+"""The choice of a strategy: candidates scored on one ledger, by cross-validation of the second level."""
 
 from __future__ import annotations
 

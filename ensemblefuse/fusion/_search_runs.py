@@ -1,4 +1,4 @@
-"""Candidates of a search: which share the ledger, what they predict out of fold, and how that is scored. Floor 3."""
+"""Candidates of a search: which share the ledger, what they predict out of fold, and how that is scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequential fusion: each block learns what the blocks before it left over. Floor 3."""
+"""Sequential fusion: each block learns what the blocks before it left over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit an estimator on top of what is known already, its margin. Floor 3.
+"""Fit an estimator on top of what is known already, its margin.
 
 In classification a margin is the logarithm of a probability up to a constant a row, of shape (n_samples, n_classes); in
 regression it is a prediction, of shape (n_samples, 1). A fitted stage tells what it adds to the margin.

@@ -1,4 +1,4 @@
-"""What all fusion estimators share: reading blocks, reading y, fitting one member. Floor 3."""
+"""What all fusion estimators share: reading blocks, reading y, fitting one member."""
 
 from __future__ import annotations
 

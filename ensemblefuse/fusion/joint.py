@@ -1,4 +1,4 @@
-"""The joint member of decision-level fusion: one estimator over all blocks of numbers, side by side. Floor 3."""
+"""The joint member of decision-level fusion: one estimator over all blocks of numbers, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""First-level members: what they are, fitting one on one set of rows, and what a fitted one says. Floor 3."""
+"""First-level members: what they are, fitting one on one set of rows, and what a fitted one says."""
 
 from __future__ import annotations
 

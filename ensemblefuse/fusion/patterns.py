@@ -1,4 +1,4 @@
-"""Which combinations of blocks rows may hold, and what to expect of each, from the ledger. Floor 3."""
+"""Which combinations of blocks rows may hold, and what to expect of each, from the ledger."""
 
 from __future__ import annotations
 

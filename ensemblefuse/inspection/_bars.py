@@ -1,4 +1,4 @@
-"""Bars of modalities with their intervals. Floor 4."""
+"""Bars of modalities with their intervals."""
 
 from __future__ import annotations
 

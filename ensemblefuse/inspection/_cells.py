@@ -1,4 +1,4 @@
-"""Cells for people: a thumbnail of a picture, the beginning of anything else. Floor 4."""
+"""Cells for people: a thumbnail of a picture, the beginning of anything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a fitted fusion model and the tables that it was fitted and scored on. Floor 4."""
+"""Checks of a fitted fusion model and the tables that it was fitted and scored on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check of columns, words and modalities that give the label away. Floor 4."""
+"""Check of columns, words and modalities that give the label away."""
 
 from __future__ import annotations
 

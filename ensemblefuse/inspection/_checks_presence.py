@@ -1,4 +1,4 @@
-"""Checks of modalities that are missing, or always the same. Floor 4."""
+"""Checks of modalities that are missing, or always the same."""
 
 from __future__ import annotations
 

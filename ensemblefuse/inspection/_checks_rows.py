@@ -1,4 +1,4 @@
-"""Checks of rows that are there twice. Floor 4."""
+"""Checks of rows that are there twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what modalities, and their fusion, are worth. Floor 4."""
+"""Checks of what modalities, and their fusion, are worth."""
 
 from __future__ import annotations
 

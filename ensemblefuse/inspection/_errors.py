@@ -1,4 +1,4 @@
-"""Errors of a fused classifier, by which modalities were right and which wrong. Floor 4."""
+"""Errors of a fused classifier, by which modalities were right and which wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fitted.subsets import predict_subsets
-from ensemblefuse.scoring.display import PALETTE, BaseDisplay
+from ensemblefuse.scoring.display import PALETTE, BaseDisplay, drawn_by
 from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import to_frame
 
@@ -60,6 +60,60 @@ class DisagreementClusters(TableResult):
         return DisagreementClustersDisplay
 
 
+class DisagreementClustersDisplay(BaseDisplay):
+    """Errors of each pattern as bars, and beside them a mark for each modality: right, wrong or missing.
+
+    Parameters
+    ----------
+    result : DisagreementClusters
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import DecisionFusionClassifier, DisagreementClustersDisplay
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> X = pd.DataFrame({"image__0": [0.0, 1, 0, 1, 0, 1, 0, 1], "text__0": [0.0, 1, 0, 1, 0, 1, 1, 0]})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2, joint=False).fit(X, [0, 1] * 4)
+    >>> display = DisagreementClustersDisplay.from_estimator(model, X, [1, 0] * 4)
+    >>> display.ax_.get_xlabel()
+    'errors (rows)'
+    """
+
+    def _figsize(self) -> tuple[float, float]:
+        return 6.4 + 0.3 * len(self.result.names), 1.8 + 0.34 * len(self.result.table)
+
+    def _draw(self, ax: Any) -> None:
+        table, patterns, names = self.result.table, self.result.patterns, self.result.names
+        heights = np.arange(len(table))
+        ax.barh(heights, table["errors"], color="0.35", height=0.6)
+        for height, (count, rate) in zip(heights, table[["errors", "error_rate"]].to_numpy(), strict=True):
+            ax.annotate(f"{rate:.0%} of its rows", (count, height), (4, 0), textcoords="offset points", va="center")
+        longest = max([1, *table["errors"]])
+        step = 0.07 * longest  # the marks stand left of 0
+        places = -step * np.arange(len(names), 0, -1)
+        for state, (marker, color) in _MARKS.items():
+            where = np.argwhere(patterns.to_numpy() == state)
+            ax.scatter(places[where[:, 1]], where[:, 0], marker=marker, color=color, s=45, label=state)
+        if len(table) > len(patterns):
+            ax.text(-0.5 * step, len(patterns), _REST, ha="right", va="center")
+        every = max(1, round(longest / 5))
+        ticks = list(range(0, longest + 1, every))
+        ax.set_xticks([*places, *ticks], [*names, *map(str, ticks)])
+        for label in ax.get_xticklabels()[: len(names)]:
+            label.set(rotation=60, ha="right", rotation_mode="anchor")
+        ax.spines["left"].set_position(("data", 0))
+        ax.set(yticks=[], ylim=(max(len(table), 1) - 0.5, -0.5), xlabel="errors (rows)")
+        ax.set_xlim(min(places[0], -2.5 * step if len(table) > len(patterns) else 0) - step, 1.35 * longest)
+        ax.set_title(self.result.caption.replace(", by", ",\nby"), fontsize="medium")
+        ax.legend(title="alone, the modality is", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+@drawn_by(DisagreementClustersDisplay)
 def disagreement_clusters(model: Any, X: Any = None, y: Any = None, *, n_clusters: int = 10) -> DisagreementClusters:
     """Where a fused classifier errs: with which modalities right, and with which wrong.
 
@@ -184,58 +238,3 @@ def _describe(errors: pd.DataFrame, n_rows: int, n_errors: int) -> list[Any]:
 
 
 _MARKS = {"right": ("o", PALETTE[0]), "wrong": ("X", PALETTE[1]), "missing": ("_", "0.6")}
-
-
-class DisagreementClustersDisplay(BaseDisplay):
-    """Errors of each pattern as bars, and beside them a mark for each modality: right, wrong or missing.
-
-    Parameters
-    ----------
-    result : DisagreementClusters
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from ensemblefuse import DecisionFusionClassifier, DisagreementClustersDisplay
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> X = pd.DataFrame({"image__0": [0.0, 1, 0, 1, 0, 1, 0, 1], "text__0": [0.0, 1, 0, 1, 0, 1, 1, 0]})
-    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2, joint=False).fit(X, [0, 1] * 4)
-    >>> display = DisagreementClustersDisplay.from_estimator(model, X, [1, 0] * 4)
-    >>> display.ax_.get_xlabel()
-    'errors (rows)'
-    """
-
-    _compute = staticmethod(disagreement_clusters)
-
-    def _figsize(self) -> tuple[float, float]:
-        return 6.4 + 0.3 * len(self.result.names), 1.8 + 0.34 * len(self.result.table)
-
-    def _draw(self, ax: Any) -> None:
-        table, patterns, names = self.result.table, self.result.patterns, self.result.names
-        heights = np.arange(len(table))
-        ax.barh(heights, table["errors"], color="0.35", height=0.6)
-        for height, (count, rate) in zip(heights, table[["errors", "error_rate"]].to_numpy(), strict=True):
-            ax.annotate(f"{rate:.0%} of its rows", (count, height), (4, 0), textcoords="offset points", va="center")
-        longest = max([1, *table["errors"]])
-        step = 0.07 * longest  # the marks stand left of 0
-        places = -step * np.arange(len(names), 0, -1)
-        for state, (marker, color) in _MARKS.items():
-            where = np.argwhere(patterns.to_numpy() == state)
-            ax.scatter(places[where[:, 1]], where[:, 0], marker=marker, color=color, s=45, label=state)
-        if len(table) > len(patterns):
-            ax.text(-0.5 * step, len(patterns), _REST, ha="right", va="center")
-        every = max(1, round(longest / 5))
-        ticks = list(range(0, longest + 1, every))
-        ax.set_xticks([*places, *ticks], [*names, *map(str, ticks)])
-        for label in ax.get_xticklabels()[: len(names)]:
-            label.set(rotation=60, ha="right", rotation_mode="anchor")
-        ax.spines["left"].set_position(("data", 0))
-        ax.set(yticks=[], ylim=(max(len(table), 1) - 0.5, -0.5), xlabel="errors (rows)")
-        ax.set_xlim(min(places[0], -2.5 * step if len(table) > len(patterns) else 0) - step, 1.35 * longest)
-        ax.set_title(self.result.caption.replace(", by", ",\nby"), fontsize="medium")
-        ax.legend(title="alone, the modality is", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

@@ -1,4 +1,4 @@
-"""Why a fitted model says what it says of one row: the share of each modality, and what counts inside each. Floor 4."""
+"""Why a fitted model says what it says of one row: the share of each modality, and what counts inside each."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse.fitted.modality_rows import row_position
 from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fitted.subsets import all_subsets
-from ensemblefuse.inspection._row_explanation import RowExplanation
+from ensemblefuse.inspection._row_explanation import RowExplanation, RowExplanationDisplay
 from ensemblefuse.inspection._row_model import RowModel
 from ensemblefuse.inspection._shapley_weights import shapley_of
 from ensemblefuse.inspection._within import METHODS, Settings, explain_inside
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.table import to_frame
 
 __all__ = ["explain_row"]
 
 
+@drawn_by(RowExplanationDisplay)
 def explain_row(
     model: Any,
     X: Any,

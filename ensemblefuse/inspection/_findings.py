@@ -1,4 +1,4 @@
-"""What a check finds, and what it may look at. Floor 4."""
+"""What a check finds, and what it may look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grad-CAM of one picture, through its network and whatever stands after it. Floor 4."""
+"""Grad-CAM of one picture, through its network and whatever stands after it."""
 
 from __future__ import annotations
 

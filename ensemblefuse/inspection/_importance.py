@@ -1,4 +1,4 @@
-"""How far a fused model falls when one modality is shuffled among the rows. Floor 4."""
+"""How far a fused model falls when one modality is shuffled among the rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from ensemblefuse.fitted.model import ModelParts, replace_columns
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
-from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.display import BaseDisplay, drawn_by
 from ensemblefuse.scoring.inputs import read_groups
 from ensemblefuse.scoring.metrics import METRICS, read_metric, row_values
 from ensemblefuse.scoring.result import TableResult
@@ -19,6 +19,39 @@ from ensemblefuse.scoring.result import TableResult
 __all__ = ["ModalityImportance", "ModalityImportanceDisplay", "modality_importance"]
 
 
+class ModalityImportanceDisplay(BaseDisplay):
+    """Fall of the score with each modality shuffled: bars with intervals, one dot a shuffle.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import DecisionFusionClassifier, ModalityImportanceDisplay
+    >>> y = np.arange(40) % 2
+    >>> X = pd.DataFrame({"image__0": 1.0 * y, "text__0": np.arange(40.0) % 3})
+    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, y)
+    >>> display = ModalityImportanceDisplay.from_estimator(model, X, y, metric="accuracy")
+    >>> display.ax_.get_xlabel()
+    'fall in accuracy, share of rows'
+    """
+
+    result: ModalityImportance
+
+    def _figsize(self):
+        return bars_size(len(self.result.table))
+
+    def _draw(self, ax):
+        result = self.result
+        heights = draw_bars(ax, result.table, result.names, "importance")
+        dots = result.importances.loc[result.table.index].to_numpy()
+        ax.plot(dots.T, np.tile(heights + 0.2, (dots.shape[1], 1)), ".", color="black", markersize=4, alpha=0.6)
+        ax.set(
+            xlabel=f"fall in {METRICS[result.metric].worth}",
+            title=f"Score lost with a modality shuffled\n{result.n_rows} rows, {dots.shape[1]} shuffles (dots)",
+        )
+
+
+@drawn_by(ModalityImportanceDisplay)
 def modality_importance(
     model: Any,
     X: Any,
@@ -185,36 +218,3 @@ class ModalityImportance(TableResult):
 
     def _display_class(self):
         return ModalityImportanceDisplay
-
-
-class ModalityImportanceDisplay(BaseDisplay):
-    """Fall of the score with each modality shuffled: bars with intervals, one dot a shuffle.
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from ensemblefuse import DecisionFusionClassifier, ModalityImportanceDisplay
-    >>> y = np.arange(40) % 2
-    >>> X = pd.DataFrame({"image__0": 1.0 * y, "text__0": np.arange(40.0) % 3})
-    >>> model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, y)
-    >>> display = ModalityImportanceDisplay.from_estimator(model, X, y, metric="accuracy")
-    >>> display.ax_.get_xlabel()
-    'fall in accuracy, share of rows'
-    """
-
-    result: ModalityImportance
-    _compute = staticmethod(modality_importance)
-
-    def _figsize(self):
-        return bars_size(len(self.result.table))
-
-    def _draw(self, ax):
-        result = self.result
-        heights = draw_bars(ax, result.table, result.names, "importance")
-        dots = result.importances.loc[result.table.index].to_numpy()
-        ax.plot(dots.T, np.tile(heights + 0.2, (dots.shape[1], 1)), ".", color="black", markersize=4, alpha=0.6)
-        ax.set(
-            xlabel=f"fall in {METRICS[result.metric].worth}",
-            title=f"Score lost with a modality shuffled\n{result.n_rows} rows, {dots.shape[1]} shuffles (dots)",
-        )

@@ -1,4 +1,4 @@
-"""What two modalities say of the label, as redundant, unique and synergistic information. Floor 4."""
+"""What two modalities say of the label, as redundant, unique and synergistic information."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ensemblefuse.fitted.model import ModelParts
 from ensemblefuse.fitted.subsets import groups_for, predict_subsets
 from ensemblefuse.inspection._bars import bars_size
 from ensemblefuse.inspection._worth import where_from
-from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.display import BaseDisplay, drawn_by
 from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["PartialInformation", "PartialInformationDisplay", "modality_information", "partial_information"]
@@ -82,6 +82,61 @@ def partial_information(first: Any, second: Any, y: Any, *, sample_weight: Any =
     return PartialInformation(pd.DataFrame([row], index=index), f"{n} rows", [])
 
 
+class PartialInformationDisplay(BaseDisplay):
+    """Redundancy, unique parts and synergy of each pair, end to end.
+
+    Examples
+    --------
+    >>> from ensemblefuse import PartialInformationDisplay
+    >>> display = PartialInformationDisplay.from_predictions([0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 0, 1])
+    >>> display.ax_.get_xlabel()
+    'information about y, bits'
+    """
+
+    result: PartialInformation
+
+    @classmethod
+    def from_predictions(cls, y_true: Any, first: Any, second: Any, *, ax: Any = None, **params: Any) -> Any:
+        """Draw the parts of two discrete predictions.
+
+        Parameters
+        ----------
+        y_true, first, second : array of shape (n_samples,)
+        ax : matplotlib Axes, optional
+        **params
+            Of `partial_information`.
+
+        Returns
+        -------
+        PartialInformationDisplay
+        """
+        return cls(partial_information(first, second, y_true, **params)).plot(ax=ax)
+
+    def _figsize(self):
+        width, height = bars_size(len(self.result.table))
+        return width + 1, height + 0.4
+
+    def _draw(self, ax):
+        table = self.result.table
+        heights, left = np.arange(len(table)), np.zeros(len(table))
+        styles = (("0.75", ""), ("#0072B2", "//"), ("#E69F00", "\\\\"), ("#009E73", "xx"))
+        for part, (color, hatch) in zip(PARTS, styles, strict=True):
+            style = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.5, "height": 0.62}
+            ax.barh(heights, table[part], left=left, label=part.replace("_", " "), **style)
+            left += table[part].to_numpy()
+        bias = table["bias"].clip(lower=0)
+        ax.plot(bias, heights, "|", color="black", markersize=18, label="expected by chance")
+        ax.set(
+            yticks=heights,
+            yticklabels=[" + ".join(pair) for pair in table.index],
+            ylim=(len(table) - 0.4, -0.6),
+            xlabel="information about y, bits",
+            title="Information of pairs of modalities\n" + self.result.where.replace(", ", "\n", 1),
+        )
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+@drawn_by(PartialInformationDisplay)
 def modality_information(
     model: Any, X: Any = None, y: Any = None, *, method: str = "auto", cv: Any = 5, groups: Any = None
 ) -> PartialInformation:
@@ -267,58 +322,3 @@ class PartialInformation(TableResult):
 
     def _display_class(self):
         return PartialInformationDisplay
-
-
-class PartialInformationDisplay(BaseDisplay):
-    """Redundancy, unique parts and synergy of each pair, end to end.
-
-    Examples
-    --------
-    >>> from ensemblefuse import PartialInformationDisplay
-    >>> display = PartialInformationDisplay.from_predictions([0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 0, 1])
-    >>> display.ax_.get_xlabel()
-    'information about y, bits'
-    """
-
-    result: PartialInformation
-    _compute = staticmethod(modality_information)
-
-    @classmethod
-    def from_predictions(cls, y_true: Any, first: Any, second: Any, *, ax: Any = None, **params: Any) -> Any:
-        """Draw the parts of two discrete predictions.
-
-        Parameters
-        ----------
-        y_true, first, second : array of shape (n_samples,)
-        ax : matplotlib Axes, optional
-        **params
-            Of `partial_information`.
-
-        Returns
-        -------
-        PartialInformationDisplay
-        """
-        return cls(partial_information(first, second, y_true, **params)).plot(ax=ax)
-
-    def _figsize(self):
-        width, height = bars_size(len(self.result.table))
-        return width + 1, height + 0.4
-
-    def _draw(self, ax):
-        table = self.result.table
-        heights, left = np.arange(len(table)), np.zeros(len(table))
-        styles = (("0.75", ""), ("#0072B2", "//"), ("#E69F00", "\\\\"), ("#009E73", "xx"))
-        for part, (color, hatch) in zip(PARTS, styles, strict=True):
-            style = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.5, "height": 0.62}
-            ax.barh(heights, table[part], left=left, label=part.replace("_", " "), **style)
-            left += table[part].to_numpy()
-        bias = table["bias"].clip(lower=0)
-        ax.plot(bias, heights, "|", color="black", markersize=18, label="expected by chance")
-        ax.set(
-            yticks=heights,
-            yticklabels=[" + ".join(pair) for pair in table.index],
-            ylim=(len(table) - 0.4, -0.6),
-            xlabel="information about y, bits",
-            title="Information of pairs of modalities\n" + self.result.where.replace(", ", "\n", 1),
-        )
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

@@ -1,4 +1,4 @@
-"""Whether modalities repeat or complete one another: Shapley interaction indices. Floor 4."""
+"""Whether modalities repeat or complete one another: Shapley interaction indices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensemblefuse.inspection._shapley_weights import interactions_of
 from ensemblefuse.inspection._worth import SubsetWorth, where_from, worth_of_model, worth_of_predictions
-from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.display import BaseDisplay, drawn_by
 from ensemblefuse.scoring.metrics import METRICS
 from ensemblefuse.scoring.result import TableResult
 
@@ -23,6 +23,65 @@ _ADVICE = {
 }
 
 
+class ModalityInteractionsDisplay(BaseDisplay):
+    """Matrix of the interactions: purple and positive is synergy, orange and negative redundancy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse import ModalityInteractionsDisplay
+    >>> sure, unsure = np.tile([[0.9, 0.1], [0.1, 0.9]], (10, 1)), np.full((20, 2), 0.5)
+    >>> said = {(): unsure, ("image",): unsure, ("text",): unsure, ("image", "text"): sure}
+    >>> display = ModalityInteractionsDisplay.from_predictions(np.tile([0, 1], 10), said)
+    >>> display.result.table["kind"].to_list()
+    ['synergy']
+    """
+
+    result: ModalityInteractions
+
+    @classmethod
+    def from_predictions(cls, y_true: Any, predictions: Any, *, ax: Any = None, **params: Any) -> Any:
+        """Draw the interactions of predictions that were made elsewhere.
+
+        Parameters
+        ----------
+        y_true : array of shape (n_rows,)
+        predictions : dict of tuple of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
+            As in `ModalityShapleyDisplay`.
+        ax : matplotlib Axes, optional
+        **params
+            `metric`, `groups`, `n_resamples`, `confidence_level`, `random_state` of `modality_interactions`.
+
+        Returns
+        -------
+        ModalityInteractionsDisplay
+        """
+        return cls(ModalityInteractions(worth_of_predictions(y_true, predictions, **params))).plot(ax=ax)
+
+    def _figsize(self):
+        n = len(self.result.names)
+        return 4.4 + 0.55 * n, 2.4 + 0.5 * n
+
+    def _draw(self, ax):
+        result, names = self.result, self.result.names
+        matrix, most = result.matrix.to_numpy(), np.nanmax(np.abs(result.matrix.to_numpy())) or 1.0
+        image = ax.imshow(matrix, cmap="PuOr", vmin=-most, vmax=most)
+        ax.set_facecolor("0.92")
+        clear = {frozenset(pair) for pair, kind in result.table["kind"].items() if kind != "neither"}
+        for i, j in zip(*np.nonzero(np.isfinite(matrix)), strict=True):
+            weight = "bold" if frozenset((names[i], names[j])) in clear else "normal"
+            color = "white" if abs(matrix[i, j]) > 0.6 * most else "black"
+            ax.text(j, i, f"{matrix[i, j]:+.3f}", ha="center", va="center", color=color, weight=weight, fontsize=9)
+        ticks = np.arange(len(names))
+        ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_yticks(ticks, names)
+        where = where_from(result.method, result.n_rows)
+        ax.set_title(f"Interaction of modalities\n{where}\nbold: the interval is clear of 0", fontsize=11)
+        bar = ax.figure.colorbar(image, ax=ax, shrink=0.9)
+        bar.set_label(f"{METRICS[result.metric].worth}\n- redundancy, + synergy")
+
+
+@drawn_by(ModalityInteractionsDisplay)
 def modality_interactions(
     model: Any,
     X: Any = None,
@@ -152,62 +211,3 @@ class ModalityInteractions(TableResult):
 
     def _display_class(self):
         return ModalityInteractionsDisplay
-
-
-class ModalityInteractionsDisplay(BaseDisplay):
-    """Matrix of the interactions: purple and positive is synergy, orange and negative redundancy.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ensemblefuse import ModalityInteractionsDisplay
-    >>> sure, unsure = np.tile([[0.9, 0.1], [0.1, 0.9]], (10, 1)), np.full((20, 2), 0.5)
-    >>> said = {(): unsure, ("image",): unsure, ("text",): unsure, ("image", "text"): sure}
-    >>> display = ModalityInteractionsDisplay.from_predictions(np.tile([0, 1], 10), said)
-    >>> display.result.table["kind"].to_list()
-    ['synergy']
-    """
-
-    result: ModalityInteractions
-    _compute = staticmethod(modality_interactions)
-
-    @classmethod
-    def from_predictions(cls, y_true: Any, predictions: Any, *, ax: Any = None, **params: Any) -> Any:
-        """Draw the interactions of predictions that were made elsewhere.
-
-        Parameters
-        ----------
-        y_true : array of shape (n_rows,)
-        predictions : dict of tuple of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
-            As in `ModalityShapleyDisplay`.
-        ax : matplotlib Axes, optional
-        **params
-            `metric`, `groups`, `n_resamples`, `confidence_level`, `random_state` of `modality_interactions`.
-
-        Returns
-        -------
-        ModalityInteractionsDisplay
-        """
-        return cls(ModalityInteractions(worth_of_predictions(y_true, predictions, **params))).plot(ax=ax)
-
-    def _figsize(self):
-        n = len(self.result.names)
-        return 4.4 + 0.55 * n, 2.4 + 0.5 * n
-
-    def _draw(self, ax):
-        result, names = self.result, self.result.names
-        matrix, most = result.matrix.to_numpy(), np.nanmax(np.abs(result.matrix.to_numpy())) or 1.0
-        image = ax.imshow(matrix, cmap="PuOr", vmin=-most, vmax=most)
-        ax.set_facecolor("0.92")
-        clear = {frozenset(pair) for pair, kind in result.table["kind"].items() if kind != "neither"}
-        for i, j in zip(*np.nonzero(np.isfinite(matrix)), strict=True):
-            weight = "bold" if frozenset((names[i], names[j])) in clear else "normal"
-            color = "white" if abs(matrix[i, j]) > 0.6 * most else "black"
-            ax.text(j, i, f"{matrix[i, j]:+.3f}", ha="center", va="center", color=color, weight=weight, fontsize=9)
-        ticks = np.arange(len(names))
-        ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_yticks(ticks, names)
-        where = where_from(result.method, result.n_rows)
-        ax.set_title(f"Interaction of modalities\n{where}\nbold: the interval is clear of 0", fontsize=11)
-        bar = ax.figure.colorbar(image, ax=ax, shrink=0.9)
-        bar.set_label(f"{METRICS[result.metric].worth}\n- redundancy, + synergy")

@@ -1,4 +1,4 @@
-"""Rows that are there twice, or nearly: across train and test, or within a table. Floor 4."""
+"""Rows that are there twice, or nearly: across train and test, or within a table."""
 
 from __future__ import annotations
 

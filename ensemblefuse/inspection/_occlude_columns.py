@@ -1,4 +1,4 @@
-"""Columns of a table, to be replaced by what is usual. Floor 4."""
+"""Columns of a table, to be replaced by what is usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of a grid over a picture, to be filled with its mean colour. Floor 4."""
+"""Cells of a grid over a picture, to be filled with its mean colour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of a series, to be set to its mean. Floor 4."""
+"""Windows of a series, to be set to its mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bands of frequency in windows of time, to be silenced. Floor 4."""
+"""Bands of frequency in windows of time, to be silenced."""
 
 from __future__ import annotations
 

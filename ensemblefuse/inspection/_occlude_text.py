@@ -1,4 +1,4 @@
-"""Words of a text, to be deleted. Floor 4."""
+"""Words of a text, to be deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts inside one modality of one row, as it is handed on. Floor 4."""
+"""What counts inside one modality of one row, as it is handed on."""
 
 from __future__ import annotations
 

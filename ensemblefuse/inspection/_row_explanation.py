@@ -1,9 +1,9 @@
-"""Why a model says what it says of one row: the result and its picture. Floor 4."""
+"""Why a model says what it says of one row: the result and its picture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -98,6 +98,8 @@ class RowExplanationDisplay:
     figure_ : matplotlib Figure
     """
 
+    _compute: ClassVar[Any]
+
     def __init__(self, explanation: RowExplanation):
         self.explanation = explanation
 
@@ -115,9 +117,7 @@ class RowExplanationDisplay:
         -------
         RowExplanationDisplay
         """
-        from ensemblefuse.inspection._explain_row import explain_row
-
-        return cls(explain_row(estimator, X, i, **params)).plot()
+        return cls(cls._compute(estimator, X, i, **params)).plot()
 
     def plot(self) -> RowExplanationDisplay:
         """Draw on a new figure, as tall as the panels need.

@@ -1,4 +1,4 @@
-"""One explained row as HTML that refers to nothing outside. Floor 4."""
+"""One explained row as HTML that refers to nothing outside."""
 
 from __future__ import annotations
 

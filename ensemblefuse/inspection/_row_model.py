@@ -1,4 +1,4 @@
-"""One row of a fitted model: what the model says when parts of the row are replaced. Floor 4."""
+"""One row of a fitted model: what the model says when parts of the row are replaced."""
 
 from __future__ import annotations
 

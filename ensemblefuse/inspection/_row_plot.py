@@ -1,4 +1,4 @@
-"""The picture of one explained row. Floor 4."""
+"""The picture of one explained row."""
 
 from __future__ import annotations
 

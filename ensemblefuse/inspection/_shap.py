@@ -1,4 +1,4 @@
-"""How much of the output of linear and tree heads each modality's columns make: SHAP values, summed. Floor 4."""
+"""How much of the output of linear and tree heads each modality's columns make: SHAP values, summed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ensemblefuse.fusion import (
 )
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
-from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.display import BaseDisplay, drawn_by
 from ensemblefuse.scoring.inputs import read_groups
 from ensemblefuse.scoring.result import TableResult
 
@@ -34,6 +34,49 @@ _FIT = (
 )
 
 
+class ModalityShapDisplay(BaseDisplay):
+    """Mean absolute SHAP value of each modality with its interval: of the members over several modalities, else of all.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import FeatureFusionClassifier, ModalityShapDisplay
+    >>> y = np.arange(40) % 2
+    >>> X = pd.DataFrame({"image__0": 1.0 * y, "text__0": np.arange(40.0) % 3})
+    >>> display = ModalityShapDisplay.from_estimator(FeatureFusionClassifier(LogisticRegression()).fit(X, y), X)
+    >>> display.ax_.get_xlabel()
+    'mean |SHAP|, log-odds'
+    """
+
+    result: ModalityShap
+
+    def _shown(self) -> pd.DataFrame:
+        table = self.result.table
+        joint = table.groupby(level="member")["share"].transform("size") > 1
+        return (table[joint] if joint.any() else table).sort_values("mean_abs", ascending=False, kind="stable")
+
+    def _figsize(self):
+        return bars_size(len(self._shown()))
+
+    def _draw(self, ax):
+        table = self._shown()
+        members = table.index.get_level_values("member")
+        draw_bars(ax, table.droplevel("member"), self.result.names, "mean_abs")
+        units = list(dict.fromkeys(table["unit"]))
+        if len(set(members)) > 1:
+            labels = [one if one.split("/")[0] == name else f"{name} in {one}" for one, name in table.index]
+            unit = [f", {unit}" if len(units) > 1 else "" for unit in table["unit"]]
+            ax.set_yticklabels([label + end for label, end in zip(labels, unit, strict=True)])
+        for height, share in enumerate(table["share"]):
+            if len(set(members)) < len(table):
+                ax.annotate(f"{share:.0%} ", (0, height), xytext=(4, 0), textcoords="offset points", va="center")
+        unit_of_axis = units[0] if len(units) == 1 else "each bar in its own unit"
+        of = f"{members[0]}, " if len(set(members)) == 1 else ""
+        ax.set(xlabel=f"mean |SHAP|, {unit_of_axis}", title=f"What moves the output\n{of}{self.result.n_rows} rows")
+
+
+@drawn_by(ModalityShapDisplay)
 def shap_by_modality(
     model: Any,
     X: Any,
@@ -369,46 +412,3 @@ class ModalityShap(TableResult):
 def _frame(rows: dict[tuple[str, str], dict[Any, Any]]) -> pd.DataFrame:
     index = pd.MultiIndex.from_tuples(list(rows), names=["member", "modality"])
     return pd.DataFrame(list(rows.values()), index=index)
-
-
-class ModalityShapDisplay(BaseDisplay):
-    """Mean absolute SHAP value of each modality with its interval: of the members over several modalities, else of all.
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from ensemblefuse import FeatureFusionClassifier, ModalityShapDisplay
-    >>> y = np.arange(40) % 2
-    >>> X = pd.DataFrame({"image__0": 1.0 * y, "text__0": np.arange(40.0) % 3})
-    >>> display = ModalityShapDisplay.from_estimator(FeatureFusionClassifier(LogisticRegression()).fit(X, y), X)
-    >>> display.ax_.get_xlabel()
-    'mean |SHAP|, log-odds'
-    """
-
-    result: ModalityShap
-    _compute = staticmethod(shap_by_modality)
-
-    def _shown(self) -> pd.DataFrame:
-        table = self.result.table
-        joint = table.groupby(level="member")["share"].transform("size") > 1
-        return (table[joint] if joint.any() else table).sort_values("mean_abs", ascending=False, kind="stable")
-
-    def _figsize(self):
-        return bars_size(len(self._shown()))
-
-    def _draw(self, ax):
-        table = self._shown()
-        members = table.index.get_level_values("member")
-        draw_bars(ax, table.droplevel("member"), self.result.names, "mean_abs")
-        units = list(dict.fromkeys(table["unit"]))
-        if len(set(members)) > 1:
-            labels = [one if one.split("/")[0] == name else f"{name} in {one}" for one, name in table.index]
-            unit = [f", {unit}" if len(units) > 1 else "" for unit in table["unit"]]
-            ax.set_yticklabels([label + end for label, end in zip(labels, unit, strict=True)])
-        for height, share in enumerate(table["share"]):
-            if len(set(members)) < len(table):
-                ax.annotate(f"{share:.0%} ", (0, height), xytext=(4, 0), textcoords="offset points", va="center")
-        unit_of_axis = units[0] if len(units) == 1 else "each bar in its own unit"
-        of = f"{members[0]}, " if len(set(members)) == 1 else ""
-        ax.set(xlabel=f"mean |SHAP|, {unit_of_axis}", title=f"What moves the output\n{of}{self.result.n_rows} rows")

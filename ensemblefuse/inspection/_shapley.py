@@ -1,4 +1,4 @@
-"""What each modality is worth to a fused model: exact Shapley values. Floor 4."""
+"""What each modality is worth to a fused model: exact Shapley values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,64 @@ import pandas as pd
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.inspection._shapley_weights import shapley_of
 from ensemblefuse.inspection._worth import SubsetWorth, where_from, worth_of_model, worth_of_predictions
-from ensemblefuse.scoring.display import BaseDisplay
+from ensemblefuse.scoring.display import BaseDisplay, drawn_by
 from ensemblefuse.scoring.metrics import METRICS
 from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModalityShapley", "ModalityShapleyDisplay", "modality_shapley"]
 
 
+class ModalityShapleyDisplay(BaseDisplay):
+    """Shapley value of each modality with its interval, and what it is worth alone and last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse import ModalityShapleyDisplay
+    >>> sure, unsure = np.tile([[0.9, 0.1], [0.1, 0.9]], (10, 1)), np.full((20, 2), 0.5)
+    >>> said = {(): unsure, ("image",): sure, ("text",): sure, ("image", "text"): sure}
+    >>> display = ModalityShapleyDisplay.from_predictions(np.tile([0, 1], 10), said)
+    >>> display.result.table["share"].round(2).to_dict()
+    {'image': 0.5, 'text': 0.5}
+    """
+
+    result: ModalityShapley
+
+    @classmethod
+    def from_predictions(cls, y_true: Any, predictions: Any, *, ax: Any = None, **params: Any) -> Any:
+        """Draw the values of predictions that were made elsewhere.
+
+        Parameters
+        ----------
+        y_true : array of shape (n_rows,)
+        predictions : dict of tuple of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
+            With every subset of the modalities, ``()`` too. Columns are the sorted labels of `y_true`.
+        ax : matplotlib Axes, optional
+        **params
+            `metric`, `groups`, `n_resamples`, `confidence_level`, `random_state` of `modality_shapley`.
+
+        Returns
+        -------
+        ModalityShapleyDisplay
+        """
+        return cls(ModalityShapley(worth_of_predictions(y_true, predictions, **params))).plot(ax=ax)
+
+    def _figsize(self):
+        return bars_size(len(self.result.table))
+
+    def _draw(self, ax):
+        table = self.result.table
+        heights = draw_bars(ax, table, self.result.names, "value")
+        ax.plot(table["alone"], heights - 0.18, "o", color="black", mfc="white", label="alone")
+        ax.plot(table["last"], heights + 0.18, "D", color="black", mfc="white", label="last, after all others")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        ax.set(
+            xlabel=f"gain in {METRICS[self.result.metric].worth}",
+            title=f"Shapley value of each modality\n{where_from(self.result.method, self.result.n_rows)}",
+        )
+
+
+@drawn_by(ModalityShapleyDisplay)
 def modality_shapley(
     model: Any,
     X: Any = None,
@@ -170,54 +221,3 @@ class ModalityShapley(TableResult):
 
     def _display_class(self):
         return ModalityShapleyDisplay
-
-
-class ModalityShapleyDisplay(BaseDisplay):
-    """Shapley value of each modality with its interval, and what it is worth alone and last.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ensemblefuse import ModalityShapleyDisplay
-    >>> sure, unsure = np.tile([[0.9, 0.1], [0.1, 0.9]], (10, 1)), np.full((20, 2), 0.5)
-    >>> said = {(): unsure, ("image",): sure, ("text",): sure, ("image", "text"): sure}
-    >>> display = ModalityShapleyDisplay.from_predictions(np.tile([0, 1], 10), said)
-    >>> display.result.table["share"].round(2).to_dict()
-    {'image': 0.5, 'text': 0.5}
-    """
-
-    result: ModalityShapley
-    _compute = staticmethod(modality_shapley)
-
-    @classmethod
-    def from_predictions(cls, y_true: Any, predictions: Any, *, ax: Any = None, **params: Any) -> Any:
-        """Draw the values of predictions that were made elsewhere.
-
-        Parameters
-        ----------
-        y_true : array of shape (n_rows,)
-        predictions : dict of tuple of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
-            With every subset of the modalities, ``()`` too. Columns are the sorted labels of `y_true`.
-        ax : matplotlib Axes, optional
-        **params
-            `metric`, `groups`, `n_resamples`, `confidence_level`, `random_state` of `modality_shapley`.
-
-        Returns
-        -------
-        ModalityShapleyDisplay
-        """
-        return cls(ModalityShapley(worth_of_predictions(y_true, predictions, **params))).plot(ax=ax)
-
-    def _figsize(self):
-        return bars_size(len(self.result.table))
-
-    def _draw(self, ax):
-        table = self.result.table
-        heights = draw_bars(ax, table, self.result.names, "value")
-        ax.plot(table["alone"], heights - 0.18, "o", color="black", mfc="white", label="alone")
-        ax.plot(table["last"], heights + 0.18, "D", color="black", mfc="white", label="last, after all others")
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        ax.set(
-            xlabel=f"gain in {METRICS[self.result.metric].worth}",
-            title=f"Shapley value of each modality\n{where_from(self.result.method, self.result.n_rows)}",
-        )

@@ -1,4 +1,4 @@
-"""Shapley values and interaction indices of a few players, exactly. Floor 4."""
+"""Shapley values and interaction indices of a few players, exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are like a row in one modality. Floor 4."""
+"""Rows that are like a row in one modality."""
 
 from __future__ import annotations
 

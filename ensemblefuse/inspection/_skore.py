@@ -1,4 +1,4 @@
-"""The checks of `model_checks` as checks that skore runs. Floor 4."""
+"""The checks of `model_checks` as checks that skore runs."""
 
 from __future__ import annotations
 

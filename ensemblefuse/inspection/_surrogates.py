@@ -1,4 +1,4 @@
-"""LIME and SHAP over the parts of one cell; their libraries compute, the model answers. Floor 4."""
+"""LIME and SHAP over the parts of one cell; their libraries compute, the model answers."""
 
 from __future__ import annotations
 

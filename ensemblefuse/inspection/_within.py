@@ -1,4 +1,4 @@
-"""What counts inside a modality of one row: parts of its raw cell are taken away. Floor 4."""
+"""What counts inside a modality of one row: parts of its raw cell are taken away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every subset of the modalities is worth, row by row; Shapley values and interactions start here. Floor 4."""
+"""What every subset of the modalities is worth, row by row; Shapley values and interactions start here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that were fitted on another machine. Floor 4."""
+"""Models that were fitted on another machine."""
 
 from __future__ import annotations
 

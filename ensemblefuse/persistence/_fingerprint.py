@@ -1,4 +1,4 @@
-"""Which samples a saved model was trained on, said without naming them. Floor 4."""
+"""Which samples a saved model was trained on, said without naming them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved models in MLflow: what its generic flavour is told, and how it loads them. No pickle. Floor 4."""
+"""Saved models in MLflow: what its generic flavour is told, and how it loads them. No pickle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save fitted models to one file without pickle, and load them with their types checked first. Floor 4."""
+"""Save fitted models to one file without pickle, and load them with their types checked first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What skops would store wrongly, found before it does. Floor 4."""
+"""What skops would store wrongly, found before it does."""
 
 from __future__ import annotations
 

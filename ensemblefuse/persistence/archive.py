@@ -1,4 +1,4 @@
-"""The file of a saved model: a zip, sealed by a digest of all its bytes, written whole or not at all. Floor 4."""
+"""The file of a saved model: a zip, sealed by a digest of all its bytes, written whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few rows that a saved model keeps, and whether it still predicts for them what it did. Floor 4."""
+"""A few rows that a saved model keeps, and whether it still predicts for them what it did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which types a saved model may hold, and skops, which builds them. Floor 4."""
+"""Which types a saved model may hold, and skops, which builds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a saved model says about itself. Floor 4."""
+"""What a saved model says about itself."""
 
 from __future__ import annotations
 

@@ -1,30 +1,26 @@
-"""Networks' weights: named by digest in every saved model, and inside it where that is asked for. Floor 4."""
+"""Networks' weights: named by digest in every saved model, and inside it where that is asked for."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ensemblefuse.backbones.image_folder import FolderModel
-from ensemblefuse.backbones.image_timm import TimmModel
-from ensemblefuse.backbones.image_torchvision import NamedModel, find_backbone
-from ensemblefuse.backbones.weights import PACKAGED, bundle_folder, folder_digest, packaged_path, tree_digest
-from ensemblefuse.cache.code_digests import file_digest
-from ensemblefuse.encoders import (
-    AudioEncoder,
-    BaseEncoder,
-    ImageEncoder,
-    PrecomputedEncoder,
-    TextEncoder,
-    WordVectorEncoder,
+from ensemblefuse.backbones.weights import (
+    PACKAGED,
+    WeightsSource,
+    bundle_folder,
+    folder_digest,
+    packaged_path,
+    tree_digest,
 )
+from ensemblefuse.cache.code_digests import file_digest
+from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence.archive import Archive, damaged
@@ -33,103 +29,38 @@ _PREFIX = "weights"
 _DIGEST = re.compile("[0-9a-f]{64}")
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 _MAY_BE_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
+_MODULES = "modules.json"
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where an encoder's weights come from: a package (`param` is ""), or the file or folder that `param` names."""
-
-    encoder: str
-    param: str
-    name: str
-    path: Path
-
-    def digest(self) -> str:
-        """Of the file, or of the folder; the released one of a package."""
-        if not self.param:
-            return PACKAGED[self.name].sha256
-        return folder_digest(self.path) if self.path.is_dir() else file_digest(self.path)
-
-
-def sources_of(model: Any, *, strict: bool) -> list[Source]:
+def sources_of(model: Any, *, strict: bool) -> list[WeightsSource]:
     """The weights of all fitted encoders in a model, each once; without `strict`, those that can still be found."""
-    found: dict[tuple[str, str, str], Source] = {}
+    found: dict[tuple[str, str, str], WeightsSource] = {}
     for _, part in parts_of(model):
         if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
-            inner = part._encoder() if hasattr(part, "_encoder") else part  # of a VideoEncoder, which has a default
             try:
-                found |= {(source.encoder, source.param, source.name): source for source in _sources(inner)}
+                found |= {(source.encoder, source.param, source.name): source for source in part.weights()}
             except (ImportError, OSError, TypeError, ValueError):
                 if strict:
                     raise
     return list(found.values())
 
 
-def _sources(encoder: Any) -> Iterator[Source]:
-    kind = type(encoder).__name__
-    if isinstance(encoder, TextEncoder):
-        from ensemblefuse.encoders import _text
-
-        token = _text._model_token(encoder.model)
-        yield (
-            _packaged(kind, token)
-            if token in PACKAGED
-            else Source(kind, "model", os.fspath(encoder.model), _text._find_folder(encoder.model))
-        )
-    elif isinstance(encoder, AudioEncoder) and encoder.features is None:
-        from ensemblefuse.encoders import _audio
-
-        if encoder.model in _audio._PACKAGED_AUDIO_MODELS:
-            yield _packaged(kind, str(encoder.model))
-        else:
-            converted = _audio._is_converted(encoder.model)
-            folder = Path(encoder.model).expanduser() if converted else _audio._find_folder(encoder.model)
-            yield Source(kind, "model", os.fspath(encoder.model), folder)
-    elif isinstance(encoder, WordVectorEncoder):
-        name = os.fspath(encoder.vectors)
-        yield _packaged(kind, name) if name in PACKAGED else Source(kind, "vectors", name, Path(name))
-    elif isinstance(encoder, PrecomputedEncoder) and isinstance(encoder.source, (str, os.PathLike)):
-        raise PersistenceError(
-            f"PrecomputedEncoder's {os.fspath(encoder.source)!r} cannot be bundled: it holds embeddings of samples, "
-            "not weights. Pass bundle_weights=False, and keep the file where the model is used."
-        )
-    elif isinstance(encoder, ImageEncoder) and encoder.features is None:
-        yield from _image_sources(kind, encoder)
-
-
-def _image_sources(kind: str, encoder: Any) -> Iterator[Source]:
-    model = encoder._model()
-    weights = os.fspath(encoder.weights)
-    if isinstance(model, NamedModel) and model.model in PACKAGED and weights == "DEFAULT":
-        yield _packaged(kind, model.model)
-    elif isinstance(model, NamedModel):
-        yield Source(kind, "weights", f"{model.model} {weights}", find_backbone(model.model, model.weights).path)
-    elif isinstance(model, TimmModel) and not os.path.isdir(model.model):
-        yield Source(kind, "weights", f"{encoder.model} {weights}", model._state_path(model._record()))
-    elif isinstance(model, (TimmModel, FolderModel)):
-        folder = model.model if isinstance(model, TimmModel) else model.folder
-        yield Source(kind, "model", os.fspath(encoder.model), Path(folder))
-
-
-def _packaged(kind: str, name: str) -> Source:
-    return Source(kind, "", name, Path(name))
-
-
 # ---------------------------------------------------------------------- into a file
 
 
-def describe_weights(sources: list[Source]) -> list[dict[str, Any]]:
+def describe_weights(sources: list[WeightsSource]) -> list[dict[str, Any]]:
     """What the manifest says of them."""
     records = []
     for source in sources:
         record = {"encoder": source.encoder, "param": source.param, "name": source.name, "sha256": source.digest()}
         if not source.param:
             record |= {"package": PACKAGED[source.name].package, "licence": PACKAGED[source.name].licence}
-        records.append(record | {"bundled": ""})
+        records.append(record | {"bundled": "", "folder": bool(source.param) and source.path.is_dir()})
     return records
 
 
-def pack_weights(source: Source, scratch: Path) -> tuple[str, dict[str, bytes | Path]]:
+def pack_weights(source: WeightsSource, scratch: Path) -> tuple[str, dict[str, bytes | Path]]:
     """The digest under which weights stand in a file, and the members; state dicts become safetensors in `scratch`.
 
     Raises
@@ -142,7 +73,9 @@ def pack_weights(source: Source, scratch: Path) -> tuple[str, dict[str, bytes | 
     folder.mkdir()
     if path.is_dir():
         _copy_folder(path, folder, source)
-    elif source.param == "vectors" or path.suffix == ".safetensors":
+    elif not source.is_state_dict or path.suffix == ".safetensors":
+        if _is_pickle(path):
+            raise PersistenceError(f"The weights {source.name!r} of {source.encoder} cannot be bundled: a pickle.")
         _link(path, folder / path.name)
     else:
         _convert(path, folder / f"{path.stem}.safetensors", numbered=not source.param)
@@ -158,14 +91,14 @@ def pack_weights(source: Source, scratch: Path) -> tuple[str, dict[str, bytes | 
     return digest, {f"{_PREFIX}/{digest}/{file.relative_to(folder).as_posix()}": file for file in files}
 
 
-def _copy_folder(folder: Path, target: Path, source: Source) -> None:
+def _copy_folder(folder: Path, target: Path, source: WeightsSource) -> None:
     has_safetensors = any(folder.rglob("*.safetensors"))
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
         hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
         if hidden or not file.is_file() or file.suffix == ".py":
             continue
-        if file.suffix in _MAY_BE_PICKLES and _is_pickle(file):
+        if _is_pickle(file):
             if has_safetensors:
                 continue
             raise PersistenceError(
@@ -177,6 +110,8 @@ def _copy_folder(folder: Path, target: Path, source: Source) -> None:
 
 
 def _is_pickle(file: Path) -> bool:
+    if file.suffix not in _MAY_BE_PICKLES:
+        return False
     with open(file, "rb") as opened:
         return opened.read(4).startswith(_PICKLES)
 
@@ -244,14 +179,16 @@ def _read_from(encoder: Any, record: dict[str, Any], folder: Path) -> None:
         named = f"{encoder.model} {named}"
     if named != record["name"]:
         return
+    is_folder = record.get("folder", param == "model")  # files of format 2 do not say
     files = [file for file in folder.iterdir() if file.is_file()]
-    encoder.set_params(**{param: str(folder if param == "model" else files[0])})
+    encoder.set_params(**{param: str(folder if is_folder else files[0])})
 
 
 def _extract(archive: Archive, digest: str) -> Path:
     """The folder of weights; whole and right, or not there."""
     target = bundle_folder() / digest
     if target.is_dir() and tree_digest(target) == digest:
+        _check_harmless(target, archive.path)  # another version may have put them there
         return target
     prefix = f"{_PREFIX}/{digest}/"
     members = [name for name in archive.manifest["members"] if name.startswith(prefix)]
@@ -264,8 +201,27 @@ def _extract(archive: Archive, digest: str) -> Path:
             archive.extract(name, file)
         if tree_digest(temporary) != digest:
             raise damaged(archive.path, f"its weights {digest[:12]} are not those that it names")
+        _check_harmless(temporary, archive.path)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _check_harmless(folder: Path, path: Path) -> None:
+    """Refuse weights that would run code where they are read; `save_model` never writes any.
+
+    sentence_transformers imports the classes that ``modules.json`` names, before version 6 also from files beside it.
+    """
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in _CODE or (file.is_file() and _is_pickle(file)):
+            raise PersistenceError(f"{path} holds the weights {file.name!r}, which could run code; it was not read.")
+    for file in folder.rglob(_MODULES):
+        try:
+            types = [module["type"] for module in json.loads(file.read_text(encoding="utf-8"))]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise damaged(path, f"its {_MODULES} cannot be read: {type(error).__name__}") from error
+        odd = [kind for kind in types if not (isinstance(kind, str) and kind.startswith("sentence_transformers."))]
+        if odd:
+            raise PersistenceError(f"{path} holds weights that name the classes {odd[:3]}; it was not read.")

@@ -1,4 +1,4 @@
-"""`model_card`: what a fitted model is, on what it was measured, and how to load it. Floor 5."""
+"""`model_card`: what a fitted model is, on what it was measured, and how to load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model card is made of: the model, its manifest, its weights, the rows that score it. Floor 5."""
+"""What a model card is made of: the model, its manifest, its weights, the rows that score it."""
 
 from __future__ import annotations
 

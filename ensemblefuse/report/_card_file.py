@@ -1,4 +1,4 @@
-"""The card of skops with a header of YAML, which skops leaves to others. Floor 5."""
+"""The card of skops with a header of YAML, which skops leaves to others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sections of a model card, as Markdown. Each says facts, or what to pass for them. Floor 5."""
+"""The sections of a model card, as Markdown. Each says facts, or what to pass for them."""
 
 from __future__ import annotations
 

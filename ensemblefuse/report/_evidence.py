@@ -1,4 +1,4 @@
-"""What all sections read: the model taken apart, the rows, and one set of predictions for them. Floor 5."""
+"""What all sections read: the model taken apart, the rows, and one set of predictions for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures for the page: drawn twice, for a wide screen and for a phone, with the title as the page's text. Floor 5."""
+"""Pictures for the page: drawn twice, for a wide screen and for a phone, with the title as the page's text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands above the sections: score with interval, and which modality earns its keep. Floor 5."""
+"""What stands above the sections: score with interval, and which modality earns its keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markdown of a model card: its header, its tables, and texts of the user as text. Floor 5."""
+"""Markdown of a model card: its header, its tables, and texts of the user as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: its frame, its tables, its figures. Everything that comes from the user is escaped here. Floor 5."""
+"""The page: its frame, its tables, its figures. Everything that comes from the user is escaped here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections: where the fusion errs, checks of model and rows, and what a prediction costs. Floor 5."""
+"""Sections: where the fusion errs, checks of model and rows, and what a prediction costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section: what the rows hold. Floor 5."""
+"""Section: what the rows hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section: single rows, right and wrong ones, and why. Floor 5."""
+"""Section: single rows, right and wrong ones, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section: how the page was made. Floor 5."""
+"""Section: how the page was made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections of results that are tables with a picture: ablation, shares, missing modalities, scores. Floor 5."""
+"""Sections of results that are tables with a picture: ablation, shares, missing modalities, scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections: calibration, and confusion or predicted against actual. Floor 5."""
+"""Sections: calibration, and confusion or predicted against actual."""
 
 from __future__ import annotations
 

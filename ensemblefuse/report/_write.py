@@ -1,4 +1,4 @@
-"""`write_report`: all sections in one file. Floor 5."""
+"""`write_report`: all sections in one file."""
 
 from __future__ import annotations
 

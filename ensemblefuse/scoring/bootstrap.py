@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap over rows, or over groups of rows. Floor 4."""
+"""Intervals by the bootstrap over rows, or over groups of rows."""
 
 from __future__ import annotations
 

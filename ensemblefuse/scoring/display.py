@@ -1,15 +1,15 @@
-"""What all pictures share: colours, axes, the way of a scikit-learn Display. Floor 0: no imports from the library but
+"""What all pictures share: colours, axes, the way of a scikit-learn Display. No imports from the library but
 `_optional`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ensemblefuse._optional import import_optional
 
-__all__ = ["BaseDisplay", "colors_of", "new_axes", "shorten"]
+__all__ = ["BaseDisplay", "colors_of", "drawn_by", "new_axes", "shorten"]
 
 # The palette of Okabe and Ito, which people with any kind of colour vision tell apart; yellow, pale on white, is last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -46,7 +46,7 @@ def new_axes(ax: Any, needed_by: str, *, width: float = 6.4, height: float = 4.0
 class BaseDisplay:
     """Base of the Displays: holds a result, and draws it when asked.
 
-    A subclass names the function that makes its result, `_compute`, and draws in `_draw`.
+    A subclass draws in `_draw`; `drawn_by` tells it the function that makes its result.
 
     Attributes
     ----------
@@ -54,7 +54,9 @@ class BaseDisplay:
     figure_ : matplotlib Figure
     """
 
+    # Set by `drawn_by`.
     _compute: ClassVar[Any]
+    _compute_from_predictions: ClassVar[Any]
     _size: ClassVar[tuple[float, float]] = (6.4, 4.0)
 
     def __init__(self, result: Any):
@@ -104,3 +106,22 @@ class BaseDisplay:
 
     def _draw(self, ax: Any) -> None:
         raise NotImplementedError
+
+
+def drawn_by(display: Any, given: str = "estimator") -> Callable[[Any], Any]:
+    """Have ``display.from_estimator`` compute its result with the decorated function, or ``from_predictions``.
+
+    So a module that holds a result and its Display need not import the function, which imports both.
+
+    Parameters
+    ----------
+    display : class of a Display
+    given : {"estimator", "predictions"}
+    """
+    name = {"estimator": "_compute", "predictions": "_compute_from_predictions"}[given]
+
+    def register(compute: Any) -> Any:
+        setattr(display, name, staticmethod(compute))
+        return compute
+
+    return register

@@ -1,4 +1,4 @@
-"""What is checked before any model is fitted or asked. Floor 4."""
+"""What is checked before any model is fitted or asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all results share: a table with a caption, as text, as HTML and as a picture. Floor 4."""
+"""What all results share: a table with a caption, as text, as HTML and as a picture."""
 
 from __future__ import annotations
 

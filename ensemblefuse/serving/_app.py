@@ -1,4 +1,4 @@
-"""The app: routes, and the way of a request to the model and back. Floor 5."""
+"""The app: routes, and the way of a request to the model and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The body of a request, read within its limits and kept in memory. Floor 5."""
+"""The body of a request, read within its limits and kept in memory."""
 
 from __future__ import annotations
 

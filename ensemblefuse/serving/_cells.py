@@ -1,4 +1,4 @@
-"""Rows of JSON to rows of cells, each checked against what its column holds. Floor 5.
+"""Rows of JSON to rows of cells, each checked against what its column holds.
 
 A str that reaches an encoder of pictures, sounds or videos is a path to it. Therefore such a column takes file objects
 alone, whose bytes are read here, and no string of a request ever gets there.

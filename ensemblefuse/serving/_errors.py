@@ -1,4 +1,4 @@
-"""Why a request is not answered. Floor 5."""
+"""Why a request is not answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every request passes: host, token, headers of the answer, one line of log. Floor 5."""
+"""What every request passes: host, token, headers of the answer, one line of log."""
 
 from __future__ import annotations
 

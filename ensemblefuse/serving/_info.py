@@ -1,4 +1,4 @@
-"""What a model file says to those who send it rows. Floor 5. Nothing of the model is built for it."""
+"""What a model file says to those who send it rows. Nothing of the model is built for it."""
 
 from __future__ import annotations
 

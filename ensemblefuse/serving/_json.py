@@ -1,4 +1,4 @@
-"""JSON that says one thing only: read strictly, written strictly. Floor 5."""
+"""JSON that says one thing only: read strictly, written strictly."""
 
 from __future__ import annotations
 

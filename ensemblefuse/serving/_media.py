@@ -1,4 +1,4 @@
-"""Files in cells: where their bytes come from, and what their headers promise. Floor 5. Nothing here decodes."""
+"""Files in cells: where their bytes come from, and what their headers promise. Nothing here decodes."""
 
 from __future__ import annotations
 

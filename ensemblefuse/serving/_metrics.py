@@ -1,4 +1,4 @@
-"""Numbers about requests for Prometheus, in a registry of their own. Floor 5."""
+"""Numbers about requests for Prometheus, in a registry of their own."""
 
 from __future__ import annotations
 

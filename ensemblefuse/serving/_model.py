@@ -1,4 +1,4 @@
-"""The model in memory, asked for rows that were read from requests. Floor 5. One thread uses it."""
+"""The model in memory, asked for rows that were read from requests. One thread uses it."""
 
 from __future__ import annotations
 

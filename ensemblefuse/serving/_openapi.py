@@ -1,4 +1,4 @@
-"""The OpenAPI document of one model. Floor 5."""
+"""The OpenAPI document of one model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the app on a port of this machine. Floor 5."""
+"""Run the app on a port of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server may be asked for, and by whom. Floor 5."""
+"""What a server may be asked for, and by whom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One thread that holds the model, and answers what waits for it in batches. Floor 5."""
+"""One thread that holds the model, and answers what waits for it in batches."""
 
 from __future__ import annotations
 
