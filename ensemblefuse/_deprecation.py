@@ -1,4 +1,4 @@
-"""Old names, which warn until they are removed. No imports from the library.
+"""Decorators for old names: they warn until they are removed. Imports nothing from the library.
 
 For a name that has no successor, use `sklearn.utils.deprecated`.
 """
@@ -17,7 +17,7 @@ __all__ = ["read_renamed", "renamed", "renamed_parameter"]
 
 
 def renamed(new: str, *, removal: str) -> Callable[[Any], Any]:
-    """Decorate a function or class that is kept under its old name until the version `removal`.
+    """Decorate a function or class that keeps its old name until the version `removal`.
 
     Examples
     --------
@@ -62,10 +62,10 @@ def renamed_parameter(old: str, new: str, *, removal: str) -> Callable[[Any], An
 
 
 def read_renamed(estimator: Any, old: str, new: str, *, removal: str) -> Any:
-    """Read a renamed parameter of `__init__`. The user may have set it by either name; both are a ValueError.
+    """Read a renamed parameter of `__init__`. The user may have set it by either name, not by both (ValueError).
 
-    `__init__` takes and stores both: the old name comes last, with the default ``"deprecated"``. `fit` calls this
-    function and reads neither attribute. So `clone`, `set_params` and searches work with either name.
+    `__init__` takes and stores both names: the old one comes last, with the default ``"deprecated"``. `fit` calls this
+    function instead of reading an attribute. So `clone`, `set_params` and searches work with either name.
 
     Examples
     --------

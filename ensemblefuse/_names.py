@@ -1,7 +1,7 @@
-"""Public names: the room that gives each, and what files call it.
+"""Public names: the subpackage that exports each, and the path by which files name it.
 
-Model files and caches of embeddings outlive the version that wrote them, so they name what is public
-(``ensemblefuse.ImageEncoder``), never the module that a class happens to stand in.
+Model files and caches of embeddings are read by later versions. So they hold public paths
+(``ensemblefuse.ImageEncoder``), never the private module of a class.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["PUBLIC", "current_path", "former_paths", "public_path"]
 
-# Public name -> room. One line a name; `tests/test_package.py` compares it with the rooms' own `__all__`.
+# Public name -> subpackage or module that exports it. `tests/test_package.py` compares this with each `__all__`.
 PUBLIC = {
     "AudioEncoder": "encoders",
     "BaseEncoder": "encoders",
@@ -149,8 +149,8 @@ PUBLIC = {
     "write_report": "report",
 }
 
-# Module -> public names that stood in it when files named modules: model files of formats 1 and 2, caches until then.
-# Nothing is ever added or changed here, and no entry is removed while such files are to be read.
+# Module -> public names that were defined in it when files named modules: model files of formats 1 and 2, and the
+# caches of that time. Never add or change an entry, and remove none while such files can still be read.
 _FORMER_MODULES = {
     "cache._cache": "EmbeddingCache get_cache",
     "combine._base": "BasePool",
@@ -207,7 +207,7 @@ _writes_former: contextvars.ContextVar[bool] = contextvars.ContextVar("_writes_f
 
 
 def public_path(value: Any) -> str:
-    """Return what files call a class or a function: its public path if it has one, else module and name.
+    """Return the path by which files name a class or function: the public path if there is one, else module and name.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def public_path(value: Any) -> str:
     'ensemblefuse.ImageEncoder'
     """
     name = value.__qualname__
-    # The room is imported if the value is: Python imports a package before its modules.
+    # If the value exists, its subpackage is imported: Python imports a package before the modules in it.
     room = sys.modules.get(f"ensemblefuse.{PUBLIC.get(name)}")
     if room is None or getattr(room, name, None) is not value:
         return f"{value.__module__}.{name}"
@@ -230,7 +230,7 @@ def public_path(value: Any) -> str:
 
 
 def current_path(path: str) -> str:
-    """Return the public path for the path that a file of version 0.1.0 has; any other path as it is.
+    """Return the public path for a path in a file of version 0.1.0; return any other path unchanged.
 
     Examples
     --------
@@ -243,7 +243,7 @@ def current_path(path: str) -> str:
 
 @contextlib.contextmanager
 def former_paths() -> Iterator[None]:
-    """Have `public_path` give what version 0.1.0 wrote, to find what it left on disk."""
+    """Make `public_path` return the paths of version 0.1.0, to find what that version left on disk."""
     token = _writes_former.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Values as plain JSON."""
+"""Conversion of values to JSON types."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ __all__ = ["plain", "plain_dict"]
 
 
 def plain_dict(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict with text keys and values as `plain` returns them."""
     return {str(name): plain(value) for name, value in values.items()}
 
 
 def plain(value: Any) -> Any:
-    """Arrays as lists of JSON types; what JSON lacks as text, NaN as None."""
+    """Return a value in JSON types: arrays as lists, NaN and infinity as None, any other type as text."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, (list, tuple)):

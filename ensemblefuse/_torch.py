@@ -1,4 +1,4 @@
-"""Networks: one a process, in `eval()` mode, on the chosen device, never in a pickle."""
+"""Networks shared within a process (one for each key, never in a pickle), devices, threads and forks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _is_forked = False
 
 
 def _start_anew() -> None:
-    """In the child of a fork: a lock that another thread of the parent held would never be released."""
+    """Make a new lock in the child of a fork: one held by another thread of the parent would never be released."""
     global _lock, _is_forked
     _lock, _is_forked = threading.RLock(), "torch" in sys.modules
 
@@ -26,7 +26,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def resolve_device(device: Any, *, needed_by: str) -> str:
-    """Name of the torch device that `device` means here.
+    """Return the name of the torch device that `device` stands for on this machine.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def resolve_device(device: Any, *, needed_by: str) -> str:
     Raises
     ------
     ValueError
-        If there is no such device on this machine.
+        If this machine has no such device.
     """
     import torch
 
@@ -56,18 +56,18 @@ def resolve_device(device: Any, *, needed_by: str) -> str:
 
 
 def is_forked() -> bool:
-    """Whether this process is the child of a fork of one that had torch: its pools of threads did not come along."""
+    """Return whether this process was forked from one that had imported torch. Thread pools do not survive a fork."""
     return _is_forked
 
 
 def settle_after_fork() -> None:
-    """One thread in the child of a fork: with more, OpenMP would wait for ever for those of the parent's pool."""
+    """Limit torch to one thread in the child of a fork. With more, OpenMP would wait forever for the parent's pool."""
     if _is_forked:
         sys.modules["torch"].set_num_threads(1)
 
 
 def n_threads() -> int:
-    """Threads that this process allows itself: torch's setting, else OMP_NUM_THREADS, else the cores."""
+    """Return the number of threads to use: torch's setting, else OMP_NUM_THREADS, else the number of cores."""
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
     setting = os.environ.get("OMP_NUM_THREADS", "")
@@ -79,14 +79,14 @@ def n_threads() -> int:
 
 
 def shared_network(key: Hashable, build: Callable[[], Any]) -> Any:
-    """The network of this process for `key`, built at the first call. Threads wait for the one that builds.
+    """Return this process's network for `key`. The first call builds it; other threads wait until it is built.
 
     Parameters
     ----------
     key : hashable
-        All that `build` depends on: weights digest, device, head.
+        Everything that `build` depends on: digest of the weights, device, head.
     build : callable
-        Makes the network, in `eval()` mode and on its device.
+        Returns the network, in `eval()` mode and on its device.
     """
     full_key = (os.getpid(), key)
     with _lock:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Writing of whole files: after a failure the old file is still there, never a part of the new one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check_place", "write_atomically"]
 
 
 def check_place(path: str | os.PathLike[str], task: str) -> Path:
-    """The path of a file to write; refused before the work where no file can be."""
+    """Return `path` as a `Path`. Raise an error before the work begins if no file can be written there."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file to {task} to.")
@@ -20,7 +20,7 @@ def check_place(path: str | os.PathLike[str], task: str) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
-    """Another name in the same folder, then a rename: the old file or the new one, never a part of one."""
+    """Write a file under a temporary name in the same folder, then rename it to `path`. Return `path`."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What a column of a table seems to hold, by the evidence of its cells."""
+"""Detection of what a column of a table holds, from its cells."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ VIDEO_SUFFIXES = frozenset(
 _EMBEDDING_NAME = re.compile(r"(?:^|[^a-z])emb(?:ed(?:ding)?)?s?(?:$|[^a-z])", re.IGNORECASE)
 
 
-_LEAST_UNIT = 16  # numbers in cells that are all of norm 1, for that to be no chance
+_LEAST_UNIT = 16  # with this many numbers in each cell, a norm of 1 in all cells is not a coincidence
 
 
 def column_kind(column: pd.Series) -> tuple[str, str]:
-    """Decide what a column holds, and why.
+    """Detect what a column holds, and give the reason.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return "number", f"dtype {column.dtype}"
     if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
-        return "ambiguous", f"dtype {column.dtype}: a date is no modality as it stands"
+        return "ambiguous", f"dtype {column.dtype}: a date is not a modality as it is"
     cells = [cell for cell in column.tolist() if not is_missing(cell)]
     if not cells:
         return "empty", "no cell holds a value"
@@ -63,12 +63,12 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
 
 
 def _embedding_reason(name: str, cells: list[Any]) -> str | None:
-    """Why arrays of one dimension are embeddings, not series of one length; None if nothing says so."""
+    """Return why arrays of one dimension are embeddings and not series of equal length; None without such evidence."""
     n_dims = len(cells[0])
     if any(len(cell) != n_dims or np.asarray(cell).dtype.kind not in "iuf" for cell in cells):
         return None
     if _EMBEDDING_NAME.search(name):
-        return f"arrays of {n_dims} numbers, and the name says embedding"
+        return f"arrays of {n_dims} numbers, and the column's name says embedding"
     if n_dims >= _LEAST_UNIT and all(abs(np.linalg.norm(cell) - 1) < 1e-3 for cell in cells):
         return f"arrays of {n_dims} numbers, each of norm 1"
     return None
@@ -91,6 +91,7 @@ def _object_kind(cells: list[Any]) -> tuple[str, str]:
 
 
 def cell_kind(cell: Any) -> str:
+    """Return what one cell holds, as `column_kind` names it; never ``"number"``, ``"category"`` or ``"embedding"``."""
     if isinstance(cell, np.ndarray):
         return {1: "series", 4: "video"}.get(cell.ndim, "image")
     if isinstance(cell, (list, tuple)):
@@ -114,7 +115,7 @@ def cell_kind(cell: Any) -> str:
 
 
 def _text_kind(cells: list[str]) -> tuple[str, str]:
-    """Free text or a category: words and repetition decide, and what lies between is ambiguous."""
+    """Distinguish free text from a category by its words and repetitions; between the two, return ``"ambiguous"``."""
     n_distinct, n_cells = len(set(cells)), len(cells)
     words = float(np.median([len(cell.split()) for cell in cells]))
     facts = f"{n_distinct} distinct values in {n_cells} cells, {words:g} words in the median"

@@ -1,4 +1,4 @@
-"""One interface: from a raw table to a fused model."""
+"""The interface from a raw table to a fused model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -38,13 +38,14 @@ from ensemblefuse.encoders import (
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fusion import DecisionFusionClassifier
-from ensemblefuse.table import plain_missing, to_frame
+from ensemblefuse.modalities import top_steps
+from ensemblefuse.table import list_columns, plain_missing, to_frame
 
 __all__ = ["ModalityTransformer", "infer_modalities", "make_fusion_pipeline"]
 
-# Transformers that need y though their tags do not say so.
+# Transformers that need y, although their tags do not say so.
 _SUPERVISED = (SelectKBest, SelectPercentile, SequentialFeatureSelector, PLSCanonical, PLSRegression, PLSSVD, CCA)
-# Transformers that hand y on to what they hold. Others, such as imputers, fit what they hold on parts of X.
+# Transformers that pass y on to the estimators inside them. Others, such as imputers, fit these on parts of X.
 _HAND_Y_ON = (Pipeline, FeatureUnion, ColumnTransformer, SelectorMixin, PresentRows)
 
 _ENCODERS: dict[str, type[BaseEncoder]] = {
@@ -60,19 +61,19 @@ _SHOWN_COLUMNS = 3
 _KINDS = (*_ENCODERS, "number", "category", "drop")
 
 
-# Names of the columns that a fitted transformer gives, after what they hang on; no part of its state.
+# Names of the columns that a fitted transformer gives, with the values that they depend on. A cache, not state.
 _names_out: WeakKeyDictionary[Any, tuple[Any, Any, Any]] = WeakKeyDictionary()
 
 
 class _OneFrame:
-    """`transform` of `ModalityTransformer`, which calls scikit-learn's for all but the plain case of `_one_frame`.
+    """The `transform` of `ModalityTransformer`. It calls scikit-learn's unless `_one_frame` can do the work.
 
-    It is no subclass of a transformer: `set_output` wraps the methods that those define, and would name all columns
-    again at each call.
+    This class is not a subclass of a transformer: `set_output` wraps the methods of such classes, and would name all
+    columns again at each call.
     """
 
-    def transform(self: Any, X, **params):
-        """Blocks of new rows; see `fit_transform`."""
+    def transform(self: Any, X: Any, **params: Any) -> Any:
+        """Return the blocks of new rows; see `fit_transform`."""
         X = to_frame(X)
         if hasattr(self, "numeric_columns_"):
             X = self._complete(X)
@@ -82,10 +83,11 @@ class _OneFrame:
 
 
 def _one_frame(encode: Any, X: pd.DataFrame) -> pd.DataFrame | None:
-    """The blocks, or None where scikit-learn has more to do, or to refuse, than to put them side by side.
+    """Return the blocks as one frame, or None if scikit-learn must do more than put them side by side.
 
-    scikit-learn makes a frame of each modality, and names all columns three times a call: for one row and 2 000 columns
-    that takes ten times as long as all else but the networks. Here embeddings become one frame, whose names are known.
+    scikit-learn makes a frame of each modality, and names all columns three times per call. For one row and 2 000
+    columns, this takes ten times as long as all other work except the networks. Here the embeddings become one frame,
+    and its names are already known.
     """
     fitted = _columns_of_fitted(encode, X)
     if not fitted:
@@ -103,7 +105,7 @@ def _one_frame(encode: Any, X: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _columns_of_fitted(encode: Any, X: pd.DataFrame) -> list[tuple[Any, Any]]:
-    """Transformers and their columns; none unless they run one after the other and give pandas frames."""
+    """Return transformers and their columns; an empty list unless they run one after another and give pandas frames."""
     plain = hasattr(encode, "transformers_") and not (encode.sparse_output_ or encode.transformer_weights)
     if not plain or not _gives_pandas(encode) or get_config()["enable_metadata_routing"]:
         return []
@@ -111,8 +113,8 @@ def _columns_of_fitted(encode: Any, X: pd.DataFrame) -> list[tuple[Any, Any]]:
         return []
     used = [(t, columns) for _, t, columns in encode.transformers_ if not (isinstance(t, str) and t == "drop")]
     for transformer, columns in used:
-        listed = [columns] if isinstance(columns, str) else columns
-        if not (isinstance(listed, list) and listed and all(isinstance(c, str) and c in X.columns for c in listed)):
+        listed = list_columns(columns)
+        if not (listed and all(isinstance(c, str) and c in X.columns for c in listed)):
             return []
         if isinstance(transformer, BaseEncoder) and not _gives_pandas(transformer):
             return []
@@ -124,7 +126,7 @@ def _gives_pandas(transformer: Any) -> bool:
 
 
 def _block(transformer: Any, cells: Any) -> Any:
-    """An array of embeddings, or the frame of another transformer; None for anything else."""
+    """Return an array of embeddings, or the frame of another transformer; None for anything else."""
     if isinstance(transformer, BaseEncoder) and type(transformer).transform is BaseEncoder.transform:
         return transformer._embed(cells)
     block = transformer.transform(cells)
@@ -132,7 +134,7 @@ def _block(transformer: Any, cells: Any) -> Any:
 
 
 def _known_names(encode: Any, widths: list[int]) -> pd.Index | None:
-    """Names of the columns, made once for what was fitted; None if there are not as many."""
+    """Return the names of the columns, made once per fit; None if their number differs from the number of columns."""
     key = (encode.verbose_feature_names_out, widths)
     transformers, known_key, names = _names_out.get(encode, (None, None, None))
     if transformers is encode.transformers_ and known_key == key:
@@ -145,12 +147,12 @@ def _known_names(encode: Any, widths: list[int]) -> pd.Index | None:
 
 
 class ModalityTransformer(_OneFrame, ColumnTransformer):
-    """A `ColumnTransformer` whose columns are modalities: any of them may be absent at prediction.
+    """A `ColumnTransformer` whose columns are modalities. Each of them may be absent at prediction.
 
-    It takes the tables that `to_frame` takes (pandas, polars, dict of columns). A column that it was fitted on and that
-    a later table lacks makes its modality missing, with one warning that names it. Missing cells of columns that are no
-    numbers (None, `pandas.NA`) reach the transformers as NaN, which scikit-learn's take. Made by
-    `make_fusion_pipeline`.
+    It takes the same tables as `to_frame` (pandas, polars, dict of columns). If a later table lacks a column seen in
+    fit, the modality of this column is missing, and one warning names it. In columns without numbers, missing cells
+    (None, `pandas.NA`) become NaN for the transformers, because scikit-learn accepts NaN. `make_fusion_pipeline` makes
+    such a transformer.
 
     Attributes
     ----------
@@ -158,14 +160,14 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         Columns that held numbers in fit.
     """
 
-    def fit_transform(self, X, y=None, **params):
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit all modalities and return their blocks.
 
         Parameters
         ----------
         X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
         y : ignored
-            No transformer at this floor sees it.
+            No transformer of the modalities gets it.
 
         Returns
         -------
@@ -175,11 +177,11 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         X = to_frame(X)
         self._require_columns(X)
         self.numeric_columns_ = [str(c) for c in X.columns if pd.api.types.is_numeric_dtype(X[c].dtype)]
-        # y stops here: what learns from labels at this floor would leak into every inner fold of the fusion.
+        # y stops here: a transformer that learns from labels at this level would leak into every inner fold.
         return super().fit_transform(plain_missing(X), None, **params)
 
-    def set_params(self, **params):
-        """Set parameters; `device`, `batch_size` and `on_error` of an encoder take effect in a fitted model too."""
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters. In a fitted model, `device`, `batch_size` and `on_error` of encoders take effect at once."""
         super().set_params(**params)
         for key, value in params.items() if hasattr(self, "transformers_") else ():
             name, _, path = key.partition("__")
@@ -192,7 +194,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         return self
 
     def _sk_visual_block_(self):
-        """What scikit-learn's HTML diagram shows of it: modalities side by side, each with its columns."""
+        """Return the boxes for scikit-learn's HTML diagram: modalities side by side, each with its columns."""
         block = super()._sk_visual_block_()
         block.names = [
             f"{name}: {_short(columns)}" for name, columns in zip(block.names, block.name_details, strict=True)
@@ -200,14 +202,14 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         return block
 
     def _wanted(self) -> dict[str, list]:
-        """Columns of each modality, by name."""
+        """Return the columns of each modality, by name."""
         wanted = {}
         for name, transformer, columns in self.transformers:
             if isinstance(transformer, str) and transformer == "drop":
                 continue
-            columns = [columns] if isinstance(columns, str) else columns
-            if isinstance(columns, Sequence) and all(isinstance(column, str) for column in columns):
-                wanted[name] = list(columns)
+            columns = list_columns(columns)
+            if all(isinstance(column, str) for column in columns):
+                wanted[name] = columns
         return wanted
 
     def _require_columns(self, X: pd.DataFrame) -> None:
@@ -221,7 +223,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
                 )
 
     def _complete(self, X: pd.DataFrame) -> pd.DataFrame:
-        """X with a column of missing cells for each that is absent."""
+        """Return X with a column of missing cells for each absent column."""
         absent = {
             name: [c for c in columns if c not in X.columns]
             for name, columns in self._wanted().items()
@@ -247,45 +249,46 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
 
 
 def _short(columns: Any) -> str:
-    """Column names for the head of a box: all of three, the number of more."""
-    listed = [columns] if isinstance(columns, str) else list(columns) if isinstance(columns, Sequence) else [columns]
+    """Return the column names for the head of a box: up to three names, otherwise their number."""
+    listed = list_columns(columns)
     return ", ".join(map(str, listed)) if len(listed) <= _SHOWN_COLUMNS else f"{len(listed)} columns"
 
 
 def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any = None) -> Pipeline:
-    """A scikit-learn pipeline of two steps: ``encode`` (all modalities) and ``fuse`` (a fusion estimator).
+    """Build a scikit-learn pipeline of two steps: ``encode`` (all modalities) and ``fuse`` (a fusion estimator).
 
     Parameters
     ----------
     modalities : list of (name, encoder, columns)
-        `encoder` is an encoder, any transformer or pipeline of these, ``"passthrough"`` for a block of raw cells, or
-        ``"drop"``. `columns` is a column name or a list of these. `infer_modalities` makes such a list.
+        `encoder` is an encoder, any transformer, a pipeline of these, ``"passthrough"`` for a block of raw cells, or
+        ``"drop"``. `columns` is a column name or a list of names. `infer_modalities` makes such a list.
     fusion : estimator, optional
         By default ``DecisionFusionClassifier()``.
 
     Returns
     -------
     Pipeline
-        Takes pandas and polars frames and dicts of columns.
+        It takes pandas and polars frames and dicts of columns.
 
     Notes
     -----
-    Transformers are put into `PresentRows`, so that rows without the modality pass them by: a pipeline without encoders
-    as a whole, so that sparse steps such as TF-IDF stay sparse within it; in a pipeline with an encoder each other step
-    by itself. Paths of parameters are as without it: ``encode__tabular__pca__n_components`` for
-    ``("tabular", make_pipeline(StandardScaler(), PCA()), ...)``, ``encode__text__pca__n_components`` for
-    ``("text", make_pipeline(TextEncoder(), StandardScaler(), PCA()), ...)``, and ``encode__tabular__n_components`` for
-    ``("tabular", PCA(), ...)``.
+    Transformers are wrapped in `PresentRows`, so that they do not see rows without the modality. A pipeline without
+    encoders is wrapped as a whole, so that sparse steps such as TF-IDF stay sparse inside it. In a pipeline with an
+    encoder, each other step is wrapped alone. The names of parameters do not change:
+    ``encode__tabular__pca__n_components`` for ``("tabular", make_pipeline(StandardScaler(), PCA()), ...)``,
+    ``encode__text__pca__n_components`` for ``("text", make_pipeline(TextEncoder(), StandardScaler(), PCA()), ...)``,
+    and ``encode__tabular__n_components`` for ``("tabular", PCA(), ...)``.
 
-    A fusion that encodes for itself, which its class says by ``_encodes = True``, gets the encoders as its `encoders`,
-    and the raw cells of each modality under its name. `CascadeFusionClassifier` is one: it encodes a row only as far as
-    it needs to. Parameters then stand at ``fuse__encoders__image__device`` instead of ``encode__image__device``.
+    Some fusions do the encoding themselves; their class has ``_encodes = True``. Such a fusion gets the encoders as its
+    parameter `encoders`, and the raw cells of each modality under its name. `CascadeFusionClassifier` is one: it
+    encodes only as many modalities of a row as it needs. The names of parameters then are
+    ``fuse__encoders__image__device`` instead of ``encode__image__device``.
 
     Raises
     ------
     ValueError
-        If a name is used twice or holds ``"__"``, or an encoder learns from labels: that belongs into the fusion
-        estimator, which fits it again in every inner fold.
+        If a name is used twice or contains ``"__"``, or if an encoder learns from labels. Such a transformer belongs in
+        the fusion estimator, where it is fitted again in every inner fold.
 
     Examples
     --------
@@ -303,7 +306,7 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
     names = [name for name, _, _ in checked]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated or not names:
-        raise ValueError(f"modalities must be named once each; got {repeated or 'an empty list'}.")
+        raise ValueError(f"modalities must have distinct names, at least one; got {repeated or 'an empty list'}.")
     fusion = DecisionFusionClassifier() if fusion is None else fusion
     guarded = [(name, _guard(encoder), columns) for name, encoder, columns in checked]
     if getattr(fusion, "_encodes", False):
@@ -314,14 +317,14 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
 
 
 def _hand_over(modalities: list[tuple[str, Any, Any]], fusion: Any) -> tuple[list[tuple[str, Any, Any]], Any]:
-    """Modalities that let raw cells pass, and a clone of the fusion that holds their encoders."""
+    """Return modalities that pass raw cells through, and a clone of the fusion with their encoders."""
     encoders = {name: encoder for name, encoder, _ in modalities if not isinstance(encoder, str)}
     given = dict(fusion.encoders or {})
     twice = sorted(set(given) & set(encoders))
     if twice:
-        raise ValueError(f"{type(fusion).__name__} has encoders of {twice} already; name them in one place.")
+        raise ValueError(f"{type(fusion).__name__} already has encoders of {twice}; name them in one place only.")
     raw = [
-        (name, "passthrough" if name in encoders else encoder, [columns] if isinstance(columns, str) else columns)
+        (name, "passthrough" if name in encoders else encoder, list_columns(columns))
         for name, encoder, columns in modalities
     ]
     return raw, clone(fusion).set_params(encoders={**given, **encoders})
@@ -334,11 +337,11 @@ def _check_modality(modality: Any) -> tuple[str, Any, Any]:
         raise ValueError(f"A modality must be (name, encoder, columns); got {modality!r}.") from None
     if not isinstance(name, str) or not name or SEPARATOR in name:
         raise ValueError(f"The name of a modality must be a str without {SEPARATOR!r}; got {name!r}.")
-    for step in _steps(encoder):
+    for step in top_steps(encoder):
         if isinstance(step, str) or step is None:
             continue
         if not hasattr(step, "transform"):
-            raise TypeError(f"Modality {name!r}: {step!r} is no transformer: it has no transform method.")
+            raise TypeError(f"Modality {name!r}: {step!r} is not a transformer: it has no transform method.")
         if _learns_from_labels(step):
             raise ValueError(
                 f"Modality {name!r}: {type(step).__name__} learns from labels, so it must be fitted again in every "
@@ -346,12 +349,12 @@ def _check_modality(modality: Any) -> tuple[str, Any, Any]:
                 f"make_pipeline({type(step).__name__}(...), ...)}})."
             )
     if encoder == "passthrough" and isinstance(columns, str):
-        columns = [columns]  # a bare name gives a transformer one dimension, which "passthrough" cannot take
+        columns = [columns]  # with a plain name, the transformer gets a Series, and "passthrough" cannot take it
     return name, encoder, columns
 
 
 def _learns_from_labels(step: Any) -> bool:
-    """Whether a transformer, or anything that it hands y on to, is fitted on y."""
+    """Return whether a transformer, or any estimator that it passes y on to, is fitted on y."""
     if not isinstance(step, BaseEstimator):
         return False
     if isinstance(step, _SUPERVISED) or _predicts(step) or get_tags(step).target_tags.required:
@@ -366,37 +369,33 @@ def _predicts(part: Any) -> bool:
     return is_classifier(part) or is_regressor(part)
 
 
-def _steps(encoder: Any) -> list[Any]:
-    return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
-
-
 def _guard(encoder: Any) -> Any:
-    """Put everything but encoders into `PresentRows`."""
+    """Wrap everything except encoders in `PresentRows`."""
     if encoder is None or isinstance(encoder, (str, BaseEncoder, PresentRows)):
         return encoder
     if not isinstance(encoder, Pipeline):
         return PresentRows(encoder)
-    if _holds_encoder(encoder) or all(step is None or isinstance(step, str) for step in _steps(encoder)):
-        # An encoder's output is dense, so one PresentRows a step costs no memory, and parameters keep their paths.
+    if _holds_encoder(encoder) or all(step is None or isinstance(step, str) for step in top_steps(encoder)):
+        # An encoder's output is dense, so one PresentRows per step costs no memory, and parameters keep their names.
         return Pipeline([(name, _guard(step)) for name, step in encoder.steps], memory=encoder.memory)
     return PresentRows(Pipeline(list(encoder.steps), memory=encoder.memory))
 
 
 def _holds_encoder(step: Any) -> bool:
-    return isinstance(step, BaseEncoder) or (isinstance(step, Pipeline) and any(map(_holds_encoder, _steps(step))))
+    return isinstance(step, BaseEncoder) or (isinstance(step, Pipeline) and any(map(_holds_encoder, top_steps(step))))
 
 
 def infer_modalities(
     df: Any, *, kinds: Mapping[str, str] | None = None, verbose: bool = True
 ) -> list[tuple[str, Any, Any]]:
-    """Propose a modality for each column, and print what was decided and why.
+    """Propose a modality for each column, and print the choices with their reasons.
 
     Parameters
     ----------
     df : DataFrame (pandas or polars) or dict of columns
-        The features alone; leave out the target.
+        Only the features; leave out the target.
     kinds : dict of str to str, optional
-        Kinds of columns that need no guess: ``"image"``, ``"audio"``, ``"video"``, ``"text"``, ``"series"``,
+        Kinds of columns that you know: ``"image"``, ``"audio"``, ``"video"``, ``"text"``, ``"series"``,
         ``"embedding"``, ``"graph"``, ``"number"``, ``"category"`` or ``"drop"``.
     verbose : bool
         Whether to print.
@@ -404,13 +403,13 @@ def infer_modalities(
     Returns
     -------
     list of (name, encoder, columns)
-        Edit it as you like and give it to `make_fusion_pipeline`. Numbers and categories are one modality,
+        Edit it as you like, and pass it to `make_fusion_pipeline`. Numbers and categories form one modality,
         ``"tabular"``.
 
     Raises
     ------
     ValueError
-        If columns are ambiguous; the message says how to declare them.
+        If columns are ambiguous. The message shows how to declare them.
 
     Examples
     --------
@@ -426,7 +425,7 @@ def infer_modalities(
     unnamed = [column for column in frame.columns if not isinstance(column, str)]
     if unnamed:
         raise ValueError(
-            f"Modalities name columns by str; the table has {unnamed[:5]}. Rename them: "
+            f"Names of columns must be str; the table has {unnamed[:5]}. Rename them: "
             "df.columns = df.columns.astype(str)."
         )
     decided = {str(c): _decide(str(c), frame.iloc[:, i], kinds or {}) for i, c in enumerate(frame.columns)}
@@ -439,7 +438,7 @@ def infer_modalities(
         example = ", ".join(f'{column!r}: "text"' for column in list(unclear)[:2])
         raise ValueError(
             f"The kind of {len(unclear)} columns is ambiguous:\n{facts}\n"
-            f"Declare them, as in infer_modalities(df, kinds={{{example}}}); kinds are {', '.join(_KINDS)}."
+            f"Declare them, as in infer_modalities(df, kinds={{{example}}}). The kinds are {', '.join(_KINDS)}."
         )
     modalities, reasons = _build(decided)
     if verbose:
@@ -454,7 +453,7 @@ def _decide(column: str, cells: pd.Series, kinds: Mapping[str, str]) -> tuple[st
         return kinds[column], "declared"
     kind, reason = column_kind(cells)
     if kind == "number" and _counts_rows(cells):
-        return "ambiguous", f"{reason}, every value one more than the one before: a row number is no feature"
+        return "ambiguous", f"{reason}, every value is the previous one plus 1: a row number is not a feature"
     return kind, reason
 
 
@@ -477,7 +476,7 @@ def _build(decided: dict[str, tuple[str, str]]) -> tuple[list[tuple[str, Any, An
         modalities.append(("tabular", _tabular(numbers, categories), numbers + categories))
         reasons.append("; ".join(sorted({decided[column][1] for column in numbers + categories})))
     if not modalities:
-        raise ValueError("The table has no column to make a modality of.")
+        raise ValueError("The table has no column for a modality.")
     return modalities, reasons
 
 

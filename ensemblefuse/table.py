@@ -1,23 +1,23 @@
-"""What X may be: `to_frame` is the one door through which tables come in."""
+"""Tables that X may be: every input table is converted by `to_frame`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["is_missing", "plain_missing", "to_frame"]
+__all__ = ["is_missing", "list_columns", "plain_missing", "to_frame"]
 
 
 def to_frame(X: Any) -> pd.DataFrame:
-    """Turn any accepted table into a `pandas.DataFrame`, without copying one that is one already.
+    """Convert any accepted table to a `pandas.DataFrame`. A `DataFrame` is returned without a copy.
 
     Parameters
     ----------
     X : pandas or polars DataFrame or Series, or mapping of column name to sequence
-        One row a sample.
+        One row per sample.
 
     Returns
     -------
@@ -26,9 +26,9 @@ def to_frame(X: Any) -> pd.DataFrame:
     Raises
     ------
     TypeError
-        If `X` is something else.
+        If `X` is of another type.
     ValueError
-        If two columns have one name, or the columns of a mapping differ in length.
+        If two columns have the same name, or if the columns of a mapping differ in length.
 
     Examples
     --------
@@ -46,12 +46,12 @@ def to_frame(X: Any) -> pd.DataFrame:
         frame = _from_polars(X)
     else:
         raise TypeError(
-            "X must be a pandas or polars DataFrame, or a dict of columns, with one row a sample; got "
+            "X must be a pandas or polars DataFrame, or a dict of columns, with one row per sample; got "
             f"{type(X).__name__}."
         )
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
-        raise ValueError(f"X has several columns of one name: {repeated}. Rename or drop all but one of each.")
+        raise ValueError(f"X has several columns of the same name: {repeated}. Rename or drop all but one of each.")
     return frame
 
 
@@ -77,7 +77,7 @@ def _as_series(column: Any) -> pd.Series:
     if cells and all(isinstance(cell, (bool, int, float, np.number)) or cell is None for cell in cells):
         return pd.Series(cells)
     values = np.empty(len(cells), dtype=object)
-    for i, cell in enumerate(cells):  # cell by cell: numpy and pandas would spread arrays and images over columns
+    for i, cell in enumerate(cells):  # cell by cell: numpy and pandas would split arrays and images into columns
         values[i] = cell
     return pd.Series(values)
 
@@ -103,7 +103,7 @@ def _from_polars(X: Any) -> pd.DataFrame:
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN, NaT or `pandas.NA`. An empty text is not missing.
+    """Return whether a cell is missing: None, NaN, NaT or `pandas.NA`. An empty text is not missing.
 
     Examples
     --------
@@ -116,8 +116,20 @@ def is_missing(cell: Any) -> bool:
     return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
 
 
+def list_columns(columns: Any) -> list[Any]:
+    """Return what names columns as a list: a bare name is one column.
+
+    Examples
+    --------
+    >>> from ensemblefuse.table import list_columns
+    >>> list_columns("title"), list_columns(["price", "weight"])
+    (['title'], ['price', 'weight'])
+    """
+    return [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
+
+
 def plain_missing(X: pd.DataFrame) -> pd.DataFrame:
-    """X with NaN for missing cells of columns that are no numbers: NaN can be sorted, NA cannot."""
+    """Return X with NaN in the missing cells of all columns that are not numeric. NaN can be sorted, NA cannot."""
     new = {}
     for column in X.columns:
         cells = X[column]

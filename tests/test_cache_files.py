@@ -149,7 +149,7 @@ def test_what_is_no_file_is_an_error_at_once(tmp_path):
         with pytest.raises(error):
             digest(path)
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(OSError, match="is no regular file"):
+        with pytest.raises(OSError, match="is not a regular file"):
             digest(path)
     with pytest.raises(ValueError, match="null"):
         digest("a\0b")

@@ -143,7 +143,7 @@ def test_pandas_polars_and_a_dict_give_the_same_predictions():
 def test_duplicate_columns_are_refused_by_name():
     X, y = table()
     X = pd.concat([X, X[["price"]]], axis=1)
-    with pytest.raises(ValueError, match=r"several columns of one name: \['price'\]"):
+    with pytest.raises(ValueError, match=r"several columns of the same name: \['price'\]"):
         make_fusion_pipeline(modalities()).fit(X, y)
     with pytest.raises(ValueError, match=r"\['price'\]"):
         infer_modalities(X)

@@ -80,7 +80,7 @@ def test_a_module_whose_rows_hang_on_each_other_is_refused(no_cache):
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 9, 9), torch.nn.BatchNorm2d(4, track_running_stats=False), torch.nn.Flatten()
     )
-    with pytest.raises(ValueError, match="hangs on the pictures beside it"):
+    with pytest.raises(ValueError, match="depends on the other pictures of its batch"):
         ImageEncoder(network).fit(pictures(1))
 
 

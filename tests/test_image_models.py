@@ -82,7 +82,7 @@ def test_tokens_of_a_torchvision_network_are_the_mean_of_its_last_map(name, laye
         network(stacked(encoder, pictures(2)))
     assert_allclose(vectors, seen[0].mean(dim=(2, 3)), rtol=1e-3, atol=1e-4)
     assert vectors.std(axis=0).max() > 1e-3
-    with pytest.raises(ValueError, match=f"'{name}' has no class token; take output='pooled' or output='tokens'"):
+    with pytest.raises(ValueError, match=f"'{name}' has no class token; pass output='pooled' or output='tokens'"):
         ImageEncoder(name, weights=path, output="cls").fit({"photo": pictures(1)})
 
 
@@ -239,7 +239,7 @@ def test_timm_weights_are_found_in_the_local_cache_and_never_downloaded(tmp_path
         (
             {"model": Path(), "weights": "x.pth"},
             ValueError,
-            "weights='x.pth' goes with a name; a folder brings its own",
+            "weights='x.pth' needs the name of a network; a folder has its own weights",
         ),
         ({"model": torch.nn.Identity, "weights": "DEFAULT"}, TypeError, r"or a torch\.nn\.Module; got type"),
         ({"preprocess": 3}, TypeError, "preprocess must be None or a callable; got 3"),
@@ -392,7 +392,7 @@ def test_a_folder_that_is_no_image_model_is_named(tmp_path):
     config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     transformers.BertModel(config).save_pretrained(tmp_path / "text")
     transformers.ViTImageProcessor().save_pretrained(tmp_path / "text")
-    with pytest.raises(ValueError, match="'text' is a BertModel, which takes no pictures"):
+    with pytest.raises(ValueError, match="'text' is a BertModel, which does not take pictures"):
         ImageEncoder(tmp_path / "text").fit({"photo": pictures(1)})
 
 

@@ -223,7 +223,7 @@ def test_a_cascade_is_measured_as_a_whole(clock):
     model = fit([("text", SlowEncoder(batch_costs=1.0), "title"), ("tabular", "passthrough", ["price"])], cascade)
     result = prediction_latency(model, DF, batch_sizes=[4], n_repeats=2)
     assert result.table["stage"].tolist() == ["total", "total, cached"]
-    assert any("encodes for itself" in note for note in result.notes)
+    assert any("encodes by itself" in note for note in result.notes)
     pytest.importorskip("matplotlib")
     (bar,) = result.plot().ax_.containers[-1]
     assert bar.get_width() == result.table["row_mean"][0]

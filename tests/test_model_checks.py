@@ -153,7 +153,7 @@ def test_an_easy_task_is_a_tip_and_no_issue():
     y = np.arange(80) % 2
     X = pd.DataFrame({"image__0": 5.0 * y, "text__0": 5.0 * y})
     finding = model_checks(DecisionFusionClassifier(HEAD, cv=3).fit(X, y), X, y)["EF004"]
-    assert finding.severity == "tip" and "nearly give the label alone" in finding.explanation
+    assert finding.severity == "tip" and "alone predicts the label nearly perfectly" in finding.explanation
 
 
 def test_empty_and_constant_modalities():
@@ -244,5 +244,5 @@ def test_no_modality_is_called_useless_that_the_joint_member_may_need():
 def test_labels_that_are_not_those_of_fit_are_refused():
     X, y = make_blocks(n=60)
     model = DecisionFusionClassifier(HEAD, cv=2, joint=False).fit(X, y)
-    with pytest.raises(ValueError, match=r"y differs from the target in fit in .* rows, the first at position"):
+    with pytest.raises(ValueError, match=r"y differs from the target in fit in .* rows, first at position"):
         model_checks(model, X, y[::-1])

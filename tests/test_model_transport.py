@@ -314,7 +314,7 @@ class LetterEncoder(BaseEncoder):
         numbers = np.load(self.table)
         return np.array([[np.mean([numbers[ord(c) - 97] for c in item if c.isalpha()])] for item in items])
 
-    def weights(self):
+    def weights_sources(self):
         return [WeightsSource("LetterEncoder", "table", self.table, Path(self.table))]
 
 

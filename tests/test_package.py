@@ -20,7 +20,7 @@ FLOORS = {
     1: ["_fitting", "table", "column_kinds", "blocks", "cache", "datasets", "cells", "scoring"],
     2: ["backbones", "features", "combine"],
     3: ["encoders", "fusion"],
-    4: ["compose", "fitted"],
+    4: ["compose", "fitted", "modalities"],
     5: ["deployment", "evaluation", "export", "inspection", "persistence", "testing"],
     6: ["serving", "cli", "report", "__main__"],
 }

@@ -164,7 +164,7 @@ def test_damaged_files_are_refused(matrix, table, tmp_path):
             PrecomputedEncoder(bad, key="id" if content[:4] == b"PAR1" else None).fit({"row": [0]})
     with pytest.raises(FileNotFoundError, match="gone"):
         PrecomputedEncoder(tmp_path / "gone.npy").fit({"row": [0]})
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         PrecomputedEncoder(tmp_path).fit({"row": [0]})
     with pytest.raises(TypeError, match=r"got ndarray. Save a matrix with numpy.save"):
         PrecomputedEncoder(VECTORS).fit({"row": [0]})
@@ -173,12 +173,12 @@ def test_damaged_files_are_refused(matrix, table, tmp_path):
 @pytest.mark.parametrize(
     "params, message",
     [
-        ({}, "say by key="),
+        ({}, "name the column of its keys by key="),
         ({"key": "no"}, r"lacks the columns \['no'\]"),
         ({"key": "id", "columns": ["vector", "year"]}, "must name one column of lists"),
         ({"key": "id", "columns": "twice"}, "must name one column"),
         ({"key": "vector"}, "keys of type list"),
-        ({"key": "twice"}, r"has keys twice in 'twice': \['a'\]"),
+        ({"key": "twice"}, r"has repeated keys in 'twice': \['a'\]"),
         ({"key": "gaps"}, "has 1 empty keys of 6"),
     ],
     ids=str,
@@ -193,7 +193,7 @@ def test_a_wrong_choice_of_columns_says_what_there_is(tmp_path, params, message)
 def test_parameters_and_tables_that_do_not_go_together(matrix):
     with pytest.raises(ValueError, match="key and columns are for Parquet"):
         PrecomputedEncoder(matrix, key="id").fit({"row": [0]})
-    with pytest.raises(ValueError, match="key and columns go with source"):
+    with pytest.raises(ValueError, match="key and columns need source"):
         PrecomputedEncoder(key="id").fit({"c": [[1.0]]})
     with pytest.raises(ValueError, match=r"'n' holds single numbers.*pass source="):
         PrecomputedEncoder().fit({"n": [1, 2]})
@@ -229,7 +229,7 @@ def test_infer_modalities_tells_embeddings_from_series(capsys):
         "series": "TimeSeriesEncoder",
     }
     out = capsys.readouterr().out
-    assert "arrays of 20 numbers, each of norm 1" in out and "and the name says embedding" in out
+    assert "arrays of 20 numbers, each of norm 1" in out and "and the column's name says embedding" in out
     uneven = infer_modalities({"embedding": [[1.0, 2.0], [1.0]], "e": [[1.0], [1.0]]}, verbose=False)
     assert {type(encoder).__name__ for _, encoder, _ in uneven} == {"TimeSeriesEncoder"}
     declared = infer_modalities({"sensor": list(wide)}, kinds={"sensor": "embedding"}, verbose=False)

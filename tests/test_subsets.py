@@ -22,7 +22,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
     modality_shapley,
 )
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
 from ensemblefuse.scoring.metrics import row_values
 
@@ -168,7 +168,7 @@ def test_a_refit_of_a_pipeline_drops_the_encoder(gaps):
     said = predict_subsets(model, [["text"], ["tabular"]], df, y, method="refit", cv=2)
     right = row_values(said.predictions, said.y, "accuracy").mean(axis=1)
     assert right[0] == 1 and right[1] < 0.8  # the price is noise
-    assert ModelParts(model).columns == {"text": ["title"], "tabular": ["price"]}
+    assert FittedModel(model).columns == {"text": ["title"], "tabular": ["price"]}
 
 
 def test_blocks_of_an_array_are_refitted_by_name():
@@ -185,12 +185,12 @@ def test_blocks_of_an_array_are_refitted_by_name():
 def test_searches_and_wrappers_are_looked_into(gaps):
     X, y = gaps
     candidates = {"hybrid": DecisionFusionClassifier(HEAD, cv=3)}
-    assert ModelParts(FusionSearchCV(candidates, cv=3).fit(X, y)).has_ledger
-    assert ModelParts(ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3)).fit(X, y)).has_ledger
+    assert FittedModel(FusionSearchCV(candidates, cv=3).fit(X, y)).has_ledger
+    assert FittedModel(ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3)).fit(X, y)).has_ledger
     grid = GridSearchCV(DecisionFusionClassifier(HEAD, cv=3), {"joint": [False]}, cv=2).fit(X, y)
-    assert ModelParts(grid).names == ["image", "text", "audio"]
+    assert FittedModel(grid).names == ["image", "text", "audio"]
     with pytest.raises(TypeError, match=r"must be a fusion estimator.*LogisticRegression"):
-        ModelParts(LogisticRegression().fit(X.fillna(0), y))
+        FittedModel(LogisticRegression().fit(X.fillna(0), y))
 
 
 def test_rows_of_several_test_folds_have_the_mean(gaps):
@@ -240,7 +240,7 @@ def test_rows_without_a_label_are_named(fitted, gaps, lost):
     y[[3, 7]] = lost
     for given in (y, y.tolist(), pd.Series(y)):
         with pytest.raises(ValueError, match=r"y is missing in 2 of 120 rows \(positions \[3, 7\]\); leave these"):
-            ModelParts(fitted).encode_labels(given)
+            FittedModel(fitted).encode_labels(given)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_a_target_of_regression_that_is_no_number_is_named(gaps, value, message)
 
 
 def test_a_target_of_several_columns_is_refused(fitted, gaps):
-    with pytest.raises(ValueError, match=r"y must hold one value a row; got shape \(120, 2\)"):
-        ModelParts(fitted).encode_labels(np.column_stack([gaps[1], gaps[1]]))
-    assert len(ModelParts(fitted).encode_labels(gaps[1][:, None])) == 120
+    with pytest.raises(ValueError, match=r"y must hold one value per row; got shape \(120, 2\)"):
+        FittedModel(fitted).encode_labels(np.column_stack([gaps[1], gaps[1]]))
+    assert len(FittedModel(fitted).encode_labels(gaps[1][:, None])) == 120
 
 
 def test_what_predictions_are_worth():

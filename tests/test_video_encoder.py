@@ -525,7 +525,7 @@ def test_a_header_that_lies_allocates_nothing_and_takes_no_time():
         ]:
             at = lying.index(box) + offset
             lying[at : at + 4 * len(numbers)] = b"".join(number.to_bytes(4, "big") for number in numbers)
-        assert f"it says that it has {n_samples} samples" in reason(bytes(lying))
+        assert f"damaged: it declares {n_samples} samples" in reason(bytes(lying))
         lying = bytearray(whole)
         at = lying.index(b"stsz") + 12
         lying[at : at + 4] = n_samples.to_bytes(4, "big")
@@ -615,7 +615,7 @@ def test_sound_files_pictures_and_other_cells_are_bad_rows(tmp_path):
     assert "(n_frames, height, width, 3)" in reason(np.zeros((0, 4, 4, 3), np.uint8))
     assert "floats must lie in [0, 1]" in reason(np.full((2, 4, 4, 3), 7.0))
     assert "say no times" in reason(grey_frames(2), fps=1)
-    assert "frames a second must be above 0" in reason((grey_frames(2), -1.0))
+    assert "frames per second must be above 0" in reason((grey_frames(2), -1.0))
     assert "no such file" in reason(str(tmp_path / "gone.mp4"))
     assert "directory" in reason(tmp_path).lower()
 

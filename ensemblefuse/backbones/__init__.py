@@ -1,1 +1,1 @@
-"""Networks: their weights, how they are built, and how they run on a device."""
+"""Networks: their weights, their construction, and their execution on a device."""

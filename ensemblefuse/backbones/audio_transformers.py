@@ -1,4 +1,4 @@
-"""Audio networks of transformers: wav2vec 2.0 and its kin, Whisper, AST, CLAP."""
+"""Audio networks of transformers: wav2vec 2.0 and similar ones, Whisper, AST, CLAP."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ensemblefuse.cells.sound import Sound
 
 __all__ = ["AudioNetwork", "build_audio_network", "sampling_rate"]
 
-# Drawn at random where a checkpoint lacks it, and used in training alone.
+# A weight that is only used in training. If a checkpoint lacks it, it is random.
 _TRAINING_ONLY = "masked_spec_embed"
 
 
 def sampling_rate(folder: Path, *, needed_by: str) -> int:
-    """Rate in Hz of the sounds that a model takes, as its folder says.
+    """Return the rate in Hz of the sounds that a model takes, from its folder.
 
     Raises
     ------
     ValueError
-        If the folder does not say it.
+        If the folder does not give it.
     """
     for name in ("preprocessor_config.json", "processor_config.json"):
         try:
@@ -44,12 +44,16 @@ def sampling_rate(folder: Path, *, needed_by: str) -> int:
 
 
 class AudioNetwork(ABC):
-    """A network and the preprocessing that belongs to it.
+    """Base of audio networks of transformers, with the preprocessing that belongs to them.
+
+    Children set `extractor_name`, the class of their feature extractor. They define `window`, the number of samples
+    that go through the network as one piece, and `_frames`, which maps a list of n windows to a list of n arrays of
+    shape (n_frames, n_dims). They may override `group`, if only some windows can share a batch.
 
     Parameters
     ----------
     model, extractor : object
-        Of transformers.
+        Model and feature extractor of transformers.
     device : str
     """
 
@@ -61,7 +65,7 @@ class AudioNetwork(ABC):
         self.model, self.extractor, self.device = model, extractor, device
 
     def embed(self, sounds: Sequence[Sound], batch_size: int) -> np.ndarray:
-        """One vector a sound, whatever else is in `sounds`.
+        """Embed sounds. The vector of a sound does not depend on the other sounds.
 
         Returns
         -------
@@ -72,15 +76,15 @@ class AudioNetwork(ABC):
     @property
     @abstractmethod
     def window(self) -> int:
-        """Samples that go through the network as one piece."""
+        """Return the number of samples that go through the network as one piece."""
 
     def group(self, part: np.ndarray) -> Hashable:
-        """What windows must share to go through the network together."""
+        """Return a key of a window. Only windows with the same key go through the network together."""
         return None
 
     @abstractmethod
     def _frames(self, parts: list[np.ndarray]) -> list[np.ndarray]:
-        """Frames of each window's own samples."""
+        """Return for each window the frames of its own samples, without padding, of shape (n_frames, n_dims)."""
 
     def _infer(self, parts: list[np.ndarray]) -> list[np.ndarray]:
         import torch
@@ -94,16 +98,16 @@ class AudioNetwork(ABC):
 
 
 class _Waveform(AudioNetwork):
-    """wav2vec 2.0, HuBERT, WavLM and others that read the samples themselves, in windows of 30 s."""
+    """wav2vec 2.0, HuBERT, WavLM and others that take raw samples, in windows of 30 s."""
 
     extractor_name = "Wav2Vec2FeatureExtractor"
-    # Checked to give a padded sound the frames that it has alone, where their settings say that they take a mask.
+    # Tested: if their settings use a mask, a padded sound has the same frames as alone.
     _padded: ClassVar[frozenset[str]] = frozenset({"wav2vec2", "hubert"})
 
     def __init__(self, model: Any, extractor: Any, device: str):
         super().__init__(model, extractor, device)
         config = model.config
-        # A group norm runs over time, and would see the padding.
+        # A group norm is computed over time, and would include the padding.
         takes_mask = config.feat_extract_norm == "layer" and bool(extractor.return_attention_mask)
         adapts = getattr(config, "add_adapter", False)
         self._pads = config.model_type in self._padded and takes_mask and not adapts
@@ -131,7 +135,7 @@ class _Waveform(AudioNetwork):
 
 
 class _Whisper(AudioNetwork):
-    """The encoder of Whisper: windows of 30 s, filled up with silence; a frame is 20 ms."""
+    """The encoder of Whisper: windows of 30 s, padded with silence; a frame is 20 ms."""
 
     extractor_name = "WhisperFeatureExtractor"
 
@@ -173,14 +177,14 @@ class _Spectrogram(AudioNetwork):
         grid = tokens[:, -n_bands * n_times :].reshape(len(parts), n_bands, n_times, -1)
         out = []
         for part, patches in zip(parts, grid, strict=True):
-            n_rows = 1 + (len(part) - self._frame) // self._hop  # of the spectrogram, before it is filled up
+            n_rows = 1 + (len(part) - self._frame) // self._hop  # of the spectrogram, before padding
             own = patches[:, : math.ceil(n_rows / config.time_stride)]
             out.append(own.reshape(-1, own.shape[-1]))
         return out
 
 
 class _Clap(AudioNetwork):
-    """The audio tower of CLAP: windows of 10 s, each projected into the space that it shares with texts."""
+    """The audio encoder of CLAP: windows of 10 s, each projected into the space that sounds share with texts."""
 
     extractor_name = "ClapFeatureExtractor"
 
@@ -189,20 +193,20 @@ class _Clap(AudioNetwork):
         return int(self.extractor.nb_max_samples)
 
     def embed(self, sounds: Sequence[Sound], batch_size: int) -> np.ndarray:
-        """Mean of the windows' projections, weighted by their samples, brought back to length 1."""
+        """Return the mean of the windows' projections, weighted by their samples and scaled to length 1."""
         vectors = pool_frames(sounds, self.window, batch_size, self._infer, std=False)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     def _frames(self, parts: list[np.ndarray]) -> list[np.ndarray]:
         import torch
 
-        # Its `__call__` would draw a sound of the batch at random, to be fused as if it were longer than a window.
+        # Its `__call__` would treat a random sound of the batch as one that is longer than a window.
         window, how = self.window, (self.extractor.truncation, self.extractor.padding)
         mel = np.stack([self.extractor._get_input_mel(part.astype(np.float64), window, *how)[0] for part in parts])
         features = torch.from_numpy(mel.astype(np.float32)).to(self.device)
         is_longer = torch.zeros((len(parts), 1), dtype=torch.bool, device=self.device)
         made = self.model.get_audio_features(input_features=features, is_longer=is_longer)
-        vectors = getattr(made, "pooler_output", made).float().cpu().numpy()  # before transformers 5 the vectors alone
+        vectors = getattr(made, "pooler_output", made).float().cpu().numpy()  # before transformers 5, a tensor
         return list(vectors[:, None, :])
 
 
@@ -218,20 +222,20 @@ _FAMILIES: dict[str, type[AudioNetwork]] = {
 
 
 def build_audio_network(folder: Path, device: str, *, needed_by: str) -> AudioNetwork:
-    """The network of a transformers folder, in float32.
+    """Build the network of a transformers folder, in float32.
 
     Raises
     ------
     ImportError
         If transformers is not installed.
     ValueError
-        If the folder holds another kind of model, not all of its weights, or cannot be loaded.
+        If the folder holds another kind of model, lacks some of its weights, or cannot be loaded.
     """
     import torch
 
     library = import_optional("transformers", needed_by=needed_by)
     try:
-        # The weights that are drawn for training alone leave the user's generator as it was.
+        # Drawing the weights that are only used in training must not change the user's generator.
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
             config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             family = _FAMILIES.get(config.model_type)
@@ -246,8 +250,8 @@ def build_audio_network(folder: Path, device: str, *, needed_by: str) -> AudioNe
             network = family(model.float().eval().to(device), extractor, device)
     except _UnknownFamilyError as error:
         raise ValueError(
-            f"{needed_by}: the folder {folder.name!r} holds a model of the type {str(error)!r}; of transformers, these "
-            f"are read: {', '.join(sorted(_FAMILIES))}."
+            f"{needed_by}: the folder {folder.name!r} holds a model of the type {str(error)!r}; these types of "
+            f"transformers can be read: {', '.join(sorted(_FAMILIES))}."
         ) from None
     except (ImportError, MemoryError):
         raise
@@ -260,10 +264,10 @@ def build_audio_network(folder: Path, device: str, *, needed_by: str) -> AudioNe
     if missing:
         raise ValueError(
             f"{needed_by}: the weights in {folder.name!r} lack {len(missing)} of the model's, such as {missing[0]!r}; "
-            "they would be drawn at random."
+            "they would be random."
         )
     return network
 
 
 class _UnknownFamilyError(Exception):
-    """A type of model that is not in `_FAMILIES`."""
+    """The type of a model is not in `_FAMILIES`."""

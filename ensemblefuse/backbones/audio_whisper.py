@@ -1,4 +1,4 @@
-"""Whisper's encoder by CTranslate2: spectrogram, windows, pooling."""
+"""Whisper's encoder, run by CTranslate2: spectrogram, windows, pooling."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ensemblefuse.cells.sound import Sound
 __all__ = ["SAMPLE_RATE", "build_whisper", "embed_whisper", "log_mel"]
 
 _NEEDED_BY = "AudioEncoder"
-# Whisper's own record: every Whisper model takes these, only the number of mel bands differs.
+# Settings that all Whisper models share; only the number of mel bands differs.
 _RECORD = PACKAGED["whisper-tiny.en"].record
 SAMPLE_RATE, _N_FFT, _HOP = _RECORD["sample_rate"], _RECORD["n_fft"], _RECORD["hop_length"]
 _WINDOW = SAMPLE_RATE * _RECORD["max_seconds"]
-_FRAME = 2 * _HOP  # the encoder halves the frames: 20 ms each
+_FRAME = 2 * _HOP  # the encoder halves the number of frames: 20 ms each
 
 
 def build_whisper(folder: Path, device: tuple[str, int]) -> Any:
-    """CTranslate2's model of a folder, in float32.
+    """Load the CTranslate2 model of a folder, in float32.
 
     Raises
     ------
     ValueError
-        If the folder holds no Whisper model that CTranslate2 can load.
+        If the folder does not hold a Whisper model that CTranslate2 can load.
     """
     ctranslate2 = import_optional("ctranslate2", needed_by=_NEEDED_BY)
     try:
@@ -49,7 +49,7 @@ def build_whisper(folder: Path, device: tuple[str, int]) -> Any:
 
 
 def embed_whisper(network: Any, sounds: Sequence[Sound], batch_size: int) -> np.ndarray:
-    """Mean and standard deviation over each sound's own frames; windows of one padded length go through together.
+    """Compute the mean and standard deviation over each sound's own frames. A batch has windows of one padded length.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def embed_whisper(network: Any, sounds: Sequence[Sound], batch_size: int) -> np.
     sounds : sequence of Sound
         At 16 kHz.
     batch_size : int
-        Windows that go through the network at once.
+        Number of windows that go through the network at once.
 
     Returns
     -------
@@ -74,33 +74,33 @@ def embed_whisper(network: Any, sounds: Sequence[Sound], batch_size: int) -> np.
 
 
 def _whole_seconds(part: np.ndarray) -> int:
-    """What a window is filled up to, known from the window alone."""
+    """Return the length to which a window is padded; it depends on the window alone."""
     return -(-len(part) // SAMPLE_RATE)
 
 
 def _encode(network: Any, mel: np.ndarray) -> np.ndarray:
-    """Frames of shape (n, n_frames, n_dims), float32."""
+    """Return frames of shape (n, n_frames, n_dims), dtype float32."""
     import ctranslate2
 
     return np.asarray(network.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(mel)), to_cpu=True))
 
 
 def log_mel(samples: np.ndarray, seconds: int, n_mels: int) -> np.ndarray:
-    """Whisper's spectrogram of a sound that is filled up with silence.
+    """Compute Whisper's spectrogram of a sound that is padded with silence.
 
     Parameters
     ----------
     samples : ndarray of shape (n_samples,), dtype float32
         At 16 kHz, at most `seconds` long.
     seconds : int
-        Length to fill up to.
+        Length after padding.
     n_mels : int
         Number of mel bands.
 
     Returns
     -------
     ndarray of shape (n_mels, 100 * seconds), dtype float32
-        Logarithmic, from the loudest point down to 80 dB below it, as in Radford et al. (2023).
+        Logarithmic, limited to 80 dB below the loudest point, as in Radford et al. (2023).
     """
     window, filters = _stft_constants(n_mels)
     padded = np.pad(samples, (0, seconds * SAMPLE_RATE - len(samples)))
@@ -113,7 +113,7 @@ def log_mel(samples: np.ndarray, seconds: int, n_mels: int) -> np.ndarray:
 
 @functools.lru_cache
 def _stft_constants(n_mels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hann window, and mel filters of shape (n_mels, n_frequencies)."""
+    """Return the Hann window, and mel filters of shape (n_mels, n_frequencies)."""
     librosa = import_optional("librosa", needed_by=_NEEDED_BY)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_N_FFT) / _N_FFT)
     return window, librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_N_FFT, n_mels=n_mels).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The forward pass of a frozen network: backend, precision, and the memory and number of devices."""
+"""Forward passes of a frozen network: backend, precision, memory, and one or several devices."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ __all__ = [
 
 BACKENDS = ("auto", "torch", "torch.compile", "onnxruntime", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
-# Rows after which "auto" tries a backend: to translate a network takes as long as some tens or hundreds of rows.
+# Rows after which "auto" tries a backend: the translation of a network takes as long as tens or hundreds of rows.
 _TRIED_AFTER = {"onnxruntime": 32, "openvino": 512}
-# What stays in the processor's cache: EfficientNet-Lite0 on 2 threads takes 9 ms an image in fours, 21 in 32s.
+# Small batches stay in the processor's cache: EfficientNet-Lite0 on 2 threads takes 9 ms per image in batches of 4,
+# and 21 ms in batches of 32.
 _TORCH_CHUNK = 4
-# Of the largest number in an embedding: what another backend may differ by, and the error of 16 bits.
+# Largest allowed differences of another backend and of 16 bits, as shares of the largest number in an embedding.
 SAME = 1e-4
 _CLOSE = 0.02
 
@@ -55,7 +56,7 @@ _at_once = False
 
 @contextlib.contextmanager
 def backends_at_once() -> Iterator[None]:
-    """Within, ``backend="auto"`` tries every backend on the first batch. A server does it before there are requests."""
+    """Make ``backend="auto"`` try every backend on the first batch. A server does this before it takes requests."""
     global _at_once
     _at_once = True
     try:
@@ -65,24 +66,24 @@ def backends_at_once() -> Iterator[None]:
 
 
 class BackendError(ValueError):
-    """A backend cannot run the network: an error of the settings, not of a cell."""
+    """A backend cannot run the network. The settings are wrong, not a cell."""
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...], needed_by: str) -> str:
-    """`value` if it is one of `choices`; `ValueError` otherwise."""
+    """Return `value` if it is one of `choices`; raise `ValueError` otherwise."""
     if value not in choices:
         raise ValueError(f"{needed_by}: {name} must be one of {list(choices)}; got {value!r}.")
     return value
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """The precision that ``"auto"`` means on a device: float16 on CUDA, else float32.
+    """Return the precision, with ``"auto"`` resolved: float16 on CUDA, else float32.
 
     Parameters
     ----------
     precision : {"auto", "float32", "bfloat16", "float16", "int8"}
     device : str
-        As the user gave it. torch is asked only if there may be a GPU: its import takes seconds.
+        As the user gave it. torch is only imported if there may be a GPU, because the import takes seconds.
     """
     if precision != "auto":
         return precision
@@ -91,7 +92,7 @@ def resolve_precision(precision: str, device: str) -> str:
         return "float32"
     import torch
 
-    # bfloat16 has 8 bits of mantissa, and differs by 2 % in EfficientNet-Lite0; what overflows float16 is found out.
+    # bfloat16 has 8 bits of mantissa, and differs by 2 % in EfficientNet-Lite0. Overflows of float16 are detected.
     return "float16" if torch.cuda.is_available() else "float32"
 
 
@@ -100,24 +101,24 @@ def _may_have_cuda() -> bool:
 
 
 class Forward:
-    """One frozen network on its devices, as a function from a batch of tensors to vectors.
+    """A frozen network on its devices, as a function from a batch of tensors to vectors.
 
-    On a CPU ``backend="auto"`` begins with torch, and after some rows tries ONNX Runtime and OpenVINO, if they are
-    installed: the one that is fastest on a batch of the user's own, and equal to torch to 1e-4, goes on. On a GPU it
-    is torch.
+    On a CPU, ``backend="auto"`` begins with torch. After some rows it tries ONNX Runtime and OpenVINO, if they are
+    installed, on a batch of the user's. It continues with the fastest one that is equal to torch within 1e-4. On a GPU
+    it is torch.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In `eval()` mode, in float32, on the CPU; takes one tensor and returns one of shape (n, n_dims).
+        In `eval()` mode, in float32, on the CPU. It takes one tensor and returns one of shape (n, n_dims).
     devices : list of str
-        A batch is split between several.
+        If there are several, a batch is split between them.
     backend : one of `BACKENDS`
     precision : {"float32", "bfloat16", "float16"}
-        16 bits by autocast, with torch. If the first rows differ from float32 by over 2 % of the largest number in
-        them, float32 is used.
+        The 16-bit precisions use torch's autocast. If vectors of noise differ from float32's by over 2 % of their
+        largest number, float32 is used.
     needed_by : str
-        The class that the user called, for messages.
+        The class that the user called, for the messages.
     """
 
     def __init__(
@@ -135,12 +136,12 @@ class Forward:
         self.devices = devices
         self.precision = precision
         self.needed_by = needed_by
-        # Other backends' threads may wait for ever in the child of a fork.
+        # In the child of a fork, threads of other backends may wait forever.
         self.backend = "torch" if backend == "auto" or is_forked() else backend
         self._is_checked = precision == "float32"
         self._n_rows = 0
         self._lock = threading.Lock()
-        # Depthwise convolutions on a CPU: 30 ms an image instead of 77 (EfficientNet-Lite0, one thread, batch 32).
+        # Depthwise convolutions on a CPU: 30 ms per image instead of 77 (EfficientNet-Lite0, one thread, batch 32).
         self.networks = [
             (network if i == 0 else copy.deepcopy(network)).to(device).to(memory_format=torch.channels_last)
             for i, device in enumerate(devices)
@@ -149,12 +150,12 @@ class Forward:
         may_try = backend == "auto" and on_cpu and precision == "float32" and not is_forked()
         self._untried = list(_TRIED_AFTER) if may_try else []
         self._run: Callable[[torch.Tensor], np.ndarray] = self._run_torch
-        self._shape: tuple[int, ...] | None = None  # of an item, for which another backend was translated
+        self._shape: tuple[int, ...] | None = None  # of an item, for which the network was translated
         if self.backend in _TRIED_AFTER and not (on_cpu and precision == "float32"):
             raise BackendError(f'{needed_by}: backend={backend!r} runs on device="cpu" in precision="float32" only.')
 
     def __call__(self, batch: torch.Tensor) -> np.ndarray:
-        """Vectors of a batch.
+        """Return the vectors of a batch.
 
         Parameters
         ----------
@@ -177,13 +178,13 @@ class Forward:
         except Exception:
             if run == self._run_torch:
                 raise
-            return self._run_torch(batch)  # a translation may know fewer ways than the network
+            return self._run_torch(batch)  # a translation may lack branches of the network
 
     # ------------------------------------------------------------------ torch
 
     def _run_torch(self, batch: torch.Tensor, networks: list[Any] | None = None) -> np.ndarray:
         vectors = self._run_in(self.precision, batch, networks)
-        if self.precision != "float32":  # what has overflowed in 16 bits
+        if self.precision != "float32":  # rows that overflow in 16 bits
             lost = ~np.isfinite(vectors).all(axis=1)
             if lost.any():
                 vectors[lost] = self._run_in("float32", batch[np.flatnonzero(lost).tolist()])
@@ -204,7 +205,7 @@ class Forward:
         import torch
 
         kind = device.partition(":")[0]
-        # float32 means float32, also within a user's own autocast.
+        # float32 is kept even within the user's own autocast.
         numbers = {"enabled": False} if precision == "float32" else {"dtype": getattr(torch, precision)}
         with torch.inference_mode(), torch.autocast(kind, **numbers):  # type: ignore[arg-type]
             if kind == "cpu":
@@ -216,7 +217,7 @@ class Forward:
             return network(batch).float().cpu().numpy()
 
     def _check_precision(self, batch: torch.Tensor) -> None:
-        """Compare 16 bits with float32 on noise: on the user's rows, the vectors would hang on which came first."""
+        """Compare 16 bits with float32, on noise. On the user's rows, the vectors would depend on row order."""
         import torch
 
         noise = np.random.default_rng(0).standard_normal((_TORCH_CHUNK, *batch.shape[1:]), dtype=np.float32)
@@ -224,8 +225,8 @@ class Forward:
         difference = differ_by(self._run_in(self.precision, probe), self._run_in("float32", probe))
         if not difference <= _CLOSE:
             warnings.warn(
-                f"{self.needed_by}: in {self.precision} this network differs from float32 by {difference:.1%}; it goes "
-                'on in float32. Pass precision="float32".',
+                f"{self.needed_by}: in {self.precision} this network differs from float32 by {difference:.1%}; float32 "
+                'is used instead. Pass precision="float32".',
                 UserWarning,
                 stacklevel=2,
             )
@@ -235,8 +236,8 @@ class Forward:
     # ------------------------------------------------------------------ other backends
 
     def _try_others(self, batch: torch.Tensor) -> None:
-        """Change to a backend that is worth it by now, if it is faster and gives the same vectors."""
-        if self._shape not in (None, tuple(batch.shape[1:])):  # the backend at hand takes no such items
+        """Try backends whose number of rows is reached. Change to one if it is faster and gives the same vectors."""
+        if self._shape not in (None, tuple(batch.shape[1:])):  # the current backend does not take items of this shape
             return
         for name in [name for name in self._untried if _at_once or self._n_rows >= _TRIED_AFTER[name]]:
             self._untried.remove(name)
@@ -245,7 +246,7 @@ class Forward:
             try:
                 run = self._translate(name, batch)
                 is_same = differ_by(run(batch), self._run_torch(batch)) <= SAME
-            except Exception:  # a network that it cannot translate stays with the backend at hand
+            except Exception:  # if the translation fails, the current backend stays
                 continue
             if is_same and _seconds(run, batch) < _seconds(self._run, batch):
                 self.backend, self._run, self._shape = name, run, tuple(batch.shape[1:])
@@ -254,7 +255,7 @@ class Forward:
         for module in () if self.backend == "torch.compile" else ("onnx", self.backend):
             if importlib.util.find_spec(module) is None:
                 extra = "onnx" if self.backend == "onnxruntime" else self.backend
-                import_optional(module, extra=extra, needed_by=self.needed_by)  # raises, and says what to install
+                import_optional(module, extra=extra, needed_by=self.needed_by)  # raises, with the command to install
         try:
             run = self._translate(self.backend, batch)
             difference = differ_by(run(batch), self._run_torch(batch))
@@ -286,7 +287,10 @@ class Forward:
 
 
 class _Exact:
-    """float32 on CUDA without TF32, which has 10 bits of mantissa. The switches are the process's: threads count."""
+    """A context in which float32 on CUDA does not use TF32, which has 10 bits of mantissa.
+
+    The switches belong to the process, so threads within the context are counted.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -313,7 +317,7 @@ class _Exact:
         switches: list[tuple[Any, str, Any]] = [(cudnn, "allow_tf32", False), (cuda.matmul, "allow_tf32", False)]
         try:
             before = [(place, name, getattr(place, name)) for place, name, _ in switches]
-        except RuntimeError:  # the user has set the newer names of these switches
+        except RuntimeError:  # the user has set these switches by their newer names
             places: list[Any] = [cudnn.conv, cudnn.rnn, cuda.matmul]  # type: ignore[attr-defined]
             switches = [(place, "fp32_precision", "ieee") for place in places]
             before = [(place, name, getattr(place, name)) for place, name, _ in switches]
@@ -326,10 +330,10 @@ _EXACT = _Exact()
 
 
 def to_onnx(network: Any, example: torch.Tensor, names: tuple[str, str] = ("x", "y")) -> bytes:
-    """A network as ONNX, for any number of items of the example's shape; `names` of its input and output."""
+    """Return a network as ONNX for any number of items of the example's shape. `names` are its input and output."""
     import torch
 
-    buffer: Any = io.BytesIO()  # which torch takes here, though its types do not say so
+    buffer: Any = io.BytesIO()  # torch accepts it here, although its types do not say so
     torch.onnx.export(
         network,
         (example.contiguous(),),
@@ -343,20 +347,20 @@ def to_onnx(network: Any, example: torch.Tensor, names: tuple[str, str] = ("x", 
 
 
 def run_onnx(model: bytes) -> Callable[[torch.Tensor], np.ndarray]:
-    """A network of one input and one output, as a function in ONNX Runtime."""
+    """Return a function that runs an ONNX network with one input and one output in ONNX Runtime."""
     session = onnx_session(model)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch.contiguous().numpy()})[0]
 
 
 def onnx_session(model: bytes) -> Any:
-    """A session of ONNX Runtime with as many threads as torch has."""
+    """Return a session of ONNX Runtime with as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads()
     options.inter_op_num_threads = 1
-    # Waiting threads would take the processor from those that load.
+    # Spinning threads would take processor time from those that load cells.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -368,14 +372,14 @@ def _openvino(model: bytes) -> Callable[[torch.Tensor], np.ndarray]:
     lock = threading.Lock()
 
     def run(batch: torch.Tensor) -> np.ndarray:
-        with lock:  # a compiled model has one request, whose result the next call overwrites
+        with lock:  # a compiled model has one request; the next call overwrites its result
             return compiled(batch.contiguous().numpy())[0].copy()
 
     return run
 
 
 def _import_openvino() -> Any:
-    """OpenVINO without its telemetry: its import would send usage data, from a process forked off this one."""
+    """Import OpenVINO without its telemetry: the import would fork a process that sends usage data."""
     absent = "openvino_telemetry" not in sys.modules
     if absent:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -387,9 +391,10 @@ def _import_openvino() -> Any:
 
 
 def differ_by(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest difference in a row, as a share of the largest number in that row of `b`; NaN if nothing is comparable.
+    """Return the largest difference in any row, as a share of the largest number in that row of `b`.
 
-    Numbers of a row that are far smaller than those of the others count as these: they are rounding errors.
+    Return NaN if the shapes differ or no row of `b` is finite. Differences of a row with tiny numbers (below 1 % of the
+    largest number of all rows) are taken as shares of that 1 %, because its numbers are rounding errors.
     """
     if a.shape != b.shape:
         return float("nan")
@@ -413,7 +418,7 @@ def _seconds(run: Callable[[torch.Tensor], np.ndarray], batch: torch.Tensor) -> 
 
 @contextlib.contextmanager
 def quiet_translation() -> Iterator[None]:
-    """Translators warn of things that a user can do nothing about; whether the vectors are right is measured."""
+    """Silence the warnings of translators. Users cannot act on them, and the vectors are compared with torch's."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Frames of many sounds to one vector a sound, a batch of windows at a time."""
+"""Pooling of the frames of several sounds to one vector per sound, a batch of windows at a time."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def pool_frames(
     group: Callable[[np.ndarray], Hashable] = lambda _: None,
     std: bool = True,
 ) -> np.ndarray:
-    """Mean, and standard deviation, over all frames of each sound's windows.
+    """Compute the mean and standard deviation over all frames of each sound's windows.
 
-    No more than `batch_size` windows a group are in memory, however long the sounds are.
+    At most `batch_size` windows of each group are in memory, however long the sounds are.
 
     Parameters
     ----------
     sounds : sequence of Sound
     window : int
-        Samples that go through the network as one piece.
+        Number of samples that go through the network as one piece.
     batch_size : int
-        Windows that go through the network at once.
+        Number of windows that go through the network at once.
     embed : callable
-        From a list of windows of one group to a list of arrays of shape (n_frames, n_dims), those of each window's own
-        frames alone.
+        Takes a list of windows of one group, and returns for each an array of shape (n_frames, n_dims) with the frames
+        of its own samples, without padding.
     group : callable
-        What windows must share to go through the network together; by default nothing.
+        Returns the key of a window. Only windows with the same key go through the network together; by default all.
     std : bool
-        Without it, the mean alone, in which a window counts by its samples.
+        Whether to add the standard deviation. If not, the mean weights each window by its number of samples.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def pool_frames(
 
 
 class _Moments:
-    """Mean and deviation of frames that come in parts (Chan, Golub and LeVeque, 1983); exact for constants."""
+    """Running mean and deviation of frames that come in parts (Chan, Golub and LeVeque, 1983); exact for constants."""
 
     def __init__(self) -> None:
         self.weight = 0.0

@@ -1,4 +1,4 @@
-"""Models by name: a folder, or a name in the local Hugging Face cache. The hub itself is never asked."""
+"""Search for models by name: a folder, or a name in the local Hugging Face cache. The hub is never contacted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_model_folder(
     organisation: str | None = None,
     also: Mapping[str, str] | None = None,
 ) -> Path:
-    """The folder of a model that is not packaged.
+    """Return the folder of a model that is not packaged.
 
     Parameters
     ----------
@@ -32,20 +32,20 @@ def find_model_folder(
     needed_by : str
         The class that the user called, for the messages.
     packaged : sequence of str
-        Names that the class knows besides, for the messages.
+        Names of the packaged models of the class, for the messages.
     marks : sequence of str
-        Files of which a model's folder holds at least one.
+        File names; a model's folder has at least one of them.
     organisation : str, optional
-        Where a name without an organisation is also looked for.
+        Organisation under which a name without one is also looked up.
     also : dict of str to str, optional
-        What a user may have meant that is no model: the name, and how to write it.
+        Other values that the user may have meant: their name, and how to pass them.
 
     Raises
     ------
     TypeError
         If `model` is neither a str nor a path.
     ValueError
-        If there is no such model here, with the near names; or the folder holds none of `marks`.
+        If the model is not found (the message gives similar names), or if its folder has none of `marks`.
     """
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"{needed_by}: model must be a name or a folder; got {model!r}.")
@@ -59,8 +59,8 @@ def find_model_folder(
         return cached
     cache, cached_names = _hub_cache(needed_by)
     raise ValueError(
-        f"{needed_by}: unknown model {os.fspath(model)!r}.{_hint(model, [*packaged, *cached_names], also)} It is no "
-        f"packaged model ({', '.join(packaged)}), no folder below {os.getcwd()}, and not in the Hugging Face cache "
+        f"{needed_by}: unknown model {os.fspath(model)!r}.{_hint(model, [*packaged, *cached_names], also)} It is not a "
+        f"packaged model ({', '.join(packaged)}), not a folder below {os.getcwd()}, and not in the Hugging Face cache "
         f"{cache} ({len(cached_names)} models). Nothing is downloaded: fetch it first, for instance with "
         "huggingface_hub.snapshot_download, or pass its folder."
     )
@@ -76,7 +76,7 @@ def _find_in_cache(name: str, needed_by: str, marks: Sequence[str], organisation
     hub = import_optional("huggingface_hub", package="huggingface-hub", needed_by=needed_by)
     candidates = [name] if "/" in name or organisation is None else [name, f"{organisation}/{name}"]
     for candidate in candidates:
-        with contextlib.suppress(OSError, ValueError):  # not cached; not a possible name
+        with contextlib.suppress(OSError, ValueError):  # not cached, or not a valid name
             cache_dir = _hub_cache(needed_by)[0]
             folder = Path(hub.snapshot_download(candidate, cache_dir=cache_dir, local_files_only=True))
             if any((folder / mark).is_file() for mark in marks):
@@ -85,7 +85,7 @@ def _find_in_cache(name: str, needed_by: str, marks: Sequence[str], organisation
 
 
 def _hub_cache(needed_by: str) -> tuple[Path, list[str]]:
-    """The cache folder of huggingface_hub, and the names of the models in it."""
+    """Return the cache folder of huggingface_hub, and the names of the models in it."""
     constants = import_optional("huggingface_hub.constants", package="huggingface-hub", needed_by=needed_by)
     folder = Path(constants.HF_HUB_CACHE)
     names = [p.name.removeprefix("models--").replace("--", "/") for p in folder.glob("models--*")]
@@ -94,7 +94,7 @@ def _hub_cache(needed_by: str) -> tuple[Path, list[str]]:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no chatter of transformers; its settings are the user's again afterwards."""
+    """Silence the progress bars and messages of transformers; the user's settings are restored afterwards."""
     from transformers.utils import logging
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()

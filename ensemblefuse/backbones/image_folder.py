@@ -1,4 +1,4 @@
-"""Image networks in a local folder, as transformers saves them."""
+"""Image networks in a local folder that transformers saved."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 @dataclass(frozen=True)
 class FolderModel:
-    """A network and an image processor that transformers has saved."""
+    """A network and an image processor that transformers saved; implements `ImageModel`."""
 
     folder: str | os.PathLike[str]
     output: str = "pooled"
 
     def token(self) -> dict[str, Any]:
-        """What the cache key holds; the folder's digest covers the network, its weights and its processor."""
+        """Return the token for the cache key. The folder's digest covers the network, its weights and its processor."""
         return {"model": "transformers", "weights": folder_digest(self._checked()), "preprocessing": None}
 
     def preparation(self) -> Preparation:
-        """What the folder's image processor says."""
+        """Return the preparation by the folder's image processor."""
         folder = Path(self.folder)
         digests = [file_digest(folder / name) for name in _PROCESSORS if (folder / name).is_file()]
         return _preparation(str(folder), tuple(digests))
 
     def network(self, device: str) -> ImageNetwork:
-        """The network of this process, from pictures to vectors."""
+        """Return the network of this process, from prepared pictures to vectors."""
         folder = self._checked()
         key = ("image", "transformers", folder_digest(folder), self.output, device)
         return shared_network(key, lambda: ImageNetwork(*_build(folder, self.output, self.preparation(), device)))
 
     def sources(self, encoder: str) -> list[WeightsSource]:
-        """Return the folder."""
+        """Return the folder as the only source."""
         return [WeightsSource(encoder, "model", os.fspath(self.folder), Path(self.folder))]
 
     def _checked(self) -> Path:
@@ -67,8 +67,8 @@ class FolderModel:
         for names in (("config.json",), _PROCESSORS):
             if not any((folder / name).is_file() for name in names):
                 raise ValueError(
-                    f"{_NEEDED_BY}: the folder {str(folder)!r} holds no {' and no '.join(names)}; it must be one of "
-                    "transformers, with a network and an image processor, or one of timm."
+                    f"{_NEEDED_BY}: the folder {str(folder)!r} holds no {' and no '.join(names)}; it must be a "
+                    "folder of transformers, with a network and an image processor, or a folder of timm."
                 )
         return folder
 
@@ -98,7 +98,7 @@ def _preparation(folder: str, digests: tuple[str, ...]) -> Preparation:
 
 
 def _numbers(size: Any) -> list[int]:
-    """The sides that a processor names, as a number or by name, without bounds on the number of pixels."""
+    """Return the side lengths in a processor's size, which is a number or a mapping. Pixel counts are left out."""
     if isinstance(size, int):
         return [size]
     try:
@@ -125,7 +125,7 @@ def _build(folder: Path, output: str, preparation: Preparation, device: str) -> 
         raise
     except Exception as error:
         raise _cannot_load("network", folder, error) from error
-    # A checkpoint of a classifier has no pooler, and a fresh one would be random numbers.
+    # The checkpoint of a classifier has no pooler, and the weights of a new one would be random.
     missing = {name for name in report["missing_keys"] if "pooler." not in name}
     if missing or report["mismatched_keys"]:
         shown = sorted(map(str, [*missing, *report["mismatched_keys"]]))[:3]
@@ -136,15 +136,15 @@ def _build(folder: Path, output: str, preparation: Preparation, device: str) -> 
 
 
 def _embedder(model: Any, output: str, without_pooler: bool, name: str) -> torch.nn.Module:
-    """The model with its output made one vector."""
+    """Return the model with its output reduced to one vector per picture."""
     vision = getattr(model, "vision_model", model)
     if "pixel_values" not in inspect.signature(vision.forward).parameters:
-        raise ValueError(f"{_NEEDED_BY}: {name!r} is a {type(model).__name__}, which takes no pictures.")
+        raise ValueError(f"{_NEEDED_BY}: {name!r} is a {type(model).__name__}, which does not take pictures.")
     if output == "pooled" and hasattr(model, "get_image_features"):
 
         def projected(body: Any, pixels: torch.Tensor) -> torch.Tensor:
             features = body.get_image_features(pixel_values=pixels)
-            return getattr(features, "pooler_output", features)  # the tensor itself before transformers 5
+            return getattr(features, "pooler_output", features)  # before transformers 5, a tensor
 
         return as_module(model, projected)
 
@@ -168,7 +168,7 @@ def _embedder(model: Any, output: str, without_pooler: bool, name: str) -> torch
 
 
 def _n_prefix(model: Any, tokens: torch.Tensor, pixels: torch.Tensor) -> int:
-    """How many tokens stand before those of the patches: class, distillation, registers."""
+    """Return the number of tokens before those of the patches: class, distillation, registers."""
     patch = getattr(model.config, "patch_size", None)
     if patch is None:
         return 0

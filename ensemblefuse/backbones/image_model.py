@@ -1,4 +1,4 @@
-"""Which source of image networks the parameter `model` names."""
+"""Selection of the source of an image network by the parameter `model`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["find_image_model"]
 
 
 def find_image_model(model: Any, weights: Any, output: str) -> ImageModel:
-    """The source of a network; its own methods check what it names.
+    """Return the source of a network. Its own methods check that it exists.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def find_image_model(model: Any, weights: Any, output: str) -> ImageModel:
     if callable(model) and hasattr(model, "state_dict") and not isinstance(model, type):
         _refuse_weights(weights, "a module")
         if output != "pooled":
-            raise ValueError(f"ImageEncoder: output={output!r} needs a name or a folder; a module gives vectors.")
+            raise ValueError(f"ImageEncoder: output={output!r} needs a name or a folder; a module returns vectors.")
         return ModuleModel(model)
     if not isinstance(model, str):
         raise TypeError(
@@ -48,10 +48,10 @@ def find_image_model(model: Any, weights: Any, output: str) -> ImageModel:
 
 @functools.lru_cache(maxsize=64)
 def _cached_folder(model: str) -> Path:
-    """The folder of ``"org/name"`` in the local Hugging Face cache."""
+    """Return the folder of ``"org/name"`` in the local Hugging Face cache."""
     return find_model_folder(model, needed_by="ImageEncoder", packaged=["efficientnet_lite0"], marks=["config.json"])
 
 
 def _refuse_weights(weights: Any, what: str) -> None:
     if not (isinstance(weights, str) and weights == "DEFAULT"):
-        raise ValueError(f"ImageEncoder: weights={weights!r} goes with a name; {what} brings its own.")
+        raise ValueError(f"ImageEncoder: weights={weights!r} needs the name of a network; {what} has its own weights.")

@@ -1,4 +1,4 @@
-"""A user's own network as a source of embeddings, and what tells it from another."""
+"""Image networks made by the user: frozen copies of them, and digests of their content."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleModel", "frozen_copy", "object_token"]
 
-# For each of the user's networks: a stamp of its tensors, the device, and what was made of a copy in `eval()` mode.
+# For each of the user's networks: a stamp of its tensors, the device, and what was made from a copy in `eval()` mode.
 _copies: weakref.WeakKeyDictionary[Any, tuple[tuple, str, Any]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
 def _renew_lock() -> None:
-    """In the child of a fork: a lock that another thread of the parent held would never be released."""
+    """Make a new lock in the child of a fork: one held by another thread of the parent would never be released."""
     global _lock
     _lock = threading.RLock()
 
@@ -41,25 +41,25 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True, eq=False)
 class ModuleModel:
-    """A network that the user made. It is copied, so that its mode, device and gradients stay as they are."""
+    """A network that the user made; implements `ImageModel`. It is copied, and the original is not changed."""
 
     module: Any
 
     def token(self) -> dict[str, Any] | None:
-        """Digest of tensors, classes, their code and their attributes; None if something in them cannot be told."""
+        """Return a digest of tensors, classes, their code and attributes; None if one of these cannot be hashed."""
         token = object_token(self.module)
         return None if token is None else {"model": "module", "weights": token, "preprocessing": "ImageNet 256 to 224"}
 
     def preparation(self) -> Preparation:
-        """ImageNet's usual one: short side to 256, central 224 x 224, mean and standard deviation."""
+        """Return ImageNet's usual preparation: short side to 256, central 224 x 224, mean and standard deviation."""
         return NamedModel("resnet50", "IMAGENET1K_V1").preparation()
 
     def sources(self, encoder: str) -> list[WeightsSource]:
-        """Return none: the user's network is a part of the model."""
+        """Return no source: the user's network is a part of the model."""
         return []
 
     def network(self, device: str, preparation: Preparation | None = None, *, fresh: bool = False) -> ImageNetwork:
-        """A copy of the user's network as it is now; `fresh` trusts no copy that was made before."""
+        """Return a copy of the user's network in its present state. With `fresh`, no earlier copy is used."""
 
         def make(network: torch.nn.Module) -> ImageNetwork:
             own = preparation or self.preparation()
@@ -71,7 +71,7 @@ class ModuleModel:
 
 
 def _check_rows(network: torch.nn.Module, preparation: Preparation, device: str) -> None:
-    """Whether a picture has the same vector alone and beside another."""
+    """Raise ValueError if the vector of a picture depends on the other pictures of its batch."""
     import numpy as np
     import torch
     from PIL import Image
@@ -82,27 +82,29 @@ def _check_rows(network: torch.nn.Module, preparation: Preparation, device: str)
         alone, beside = network(both[:1])[0], network(both)[0]
     if not torch.allclose(alone, beside, rtol=1e-3, atol=1e-3 * float(alone.abs().max())):
         raise ValueError(
-            "ImageEncoder: in this network the vector of a picture hangs on the pictures beside it, or on chance. "
-            "Batch normalisation must use the statistics of its training, dropout must be a module that eval() stops."
+            "ImageEncoder: in this network the vector of a picture depends on the other pictures of its batch, or on "
+            "chance. Batch normalisation must use its training statistics, and dropout must be a module that eval() "
+            "switches off."
         )
 
 
 def frozen_copy(module: Any, device: str, make: Callable[[torch.nn.Module], Any], *, fresh: bool = False) -> Any:
-    """What `make` makes of a copy of the user's network as it is now, once for a state of its tensors and a device.
+    """Return the result of `make` for a frozen copy of the user's network, made once per device and state of tensors.
 
     Parameters
     ----------
     module : torch.nn.Module
     device : str
     make : callable
-        Takes the copy, in `eval()` mode, without gradients and on the device. The same for all calls with a module.
+        Takes the copy, which is in `eval()` mode, without gradients and on the device. All calls with the same module
+        must pass an equivalent function.
     fresh : bool, default=False
-        Trust no copy that was made before.
+        Do not use an earlier copy.
     """
     import torch
 
     if isinstance(module, torch.jit.ScriptModule):
-        raise TypeError("a scripted module cannot be copied and frozen; pass the torch.nn.Module that it was made of.")
+        raise TypeError("a scripted module cannot be copied and frozen; pass the torch.nn.Module it was made from.")
     settle_after_fork()
     stamp = _stamp(module)
     with _lock:
@@ -115,23 +117,23 @@ def frozen_copy(module: Any, device: str, make: Callable[[torch.nn.Module], Any]
 
 
 def _stamp(module: Any) -> tuple:
-    """Changes with every in-place change that torch counts, with every exchanged tensor, and in the child of a fork."""
+    """Return a stamp that changes with each in-place change or replacement of a tensor, and in the child of a fork."""
     tensors = [*module.parameters(), *module.buffers()]
     return os.getpid(), *((id(tensor), tensor._version, tensor.data_ptr()) for tensor in tensors)
 
 
 def object_token(value: Any) -> str | None:
-    """Digest of an object by its class, the class's code outside installed packages, and all that it holds.
+    """Return a digest of an object's class, of its code if outside installed packages, and of all attributes.
 
     Parameters
     ----------
     value : object
-        A `torch.nn.Module`, a transform of torchvision, or any object of plain attributes.
+        A `torch.nn.Module`, a transform of torchvision, or any object with plain attributes.
 
     Returns
     -------
     str or None
-        None if something in it cannot be told from another value.
+        None if a part of it cannot be hashed.
     """
     settle_after_fork()
     hasher = hashlib.sha256()
@@ -139,7 +141,7 @@ def object_token(value: Any) -> str | None:
 
 
 def _feed(hasher: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> bool:
-    """Add a value; False if it cannot be told."""
+    """Add a value to the hash; return False if it cannot be hashed."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -148,12 +150,12 @@ def _feed(hasher: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> bool:
         hasher.update(f"{type(value).__name__} {value}".encode())
         return True
     if type(value).__module__ == "torch_geometric.inspector":
-        return _feed(hasher, value._cls, seen)  # all that it holds it has read, or will read, from this class
+        return _feed(hasher, value._cls, seen)  # it only holds what it reads from this class
     if id(value) in seen:
         hasher.update(f"seen {seen[id(value)][0]}".encode())
         return True
     if isinstance(value, (Mapping, list, tuple, set, frozenset)):
-        seen[id(value)] = len(seen), value  # held, so that no other object gets its id
+        seen[id(value)] = len(seen), value  # keeps it alive, so that no other object gets its id
         parts: list[Any] = [part for item in value.items() for part in item] if isinstance(value, Mapping) else []
         if not parts:
             parts = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else list(value)
@@ -177,14 +179,14 @@ def _feed_object(hasher: Any, value: Any, seen: dict[int, tuple[int, Any]]) -> b
     hasher.update(f"object {public_path(cls)} {code}".encode())
     attributes = dict(vars(value))
     if isinstance(value, torch.nn.Module):
-        # What every module has counts where it holds something, such as hooks; else it is torch's own bookkeeping.
+        # Attributes that every module has, such as hooks, count only if not empty: the rest is torch's bookkeeping.
         blank = vars(torch.nn.Module())
         attributes = {k: v for k, v in attributes.items() if k != "training" and (k not in blank or v)}
     return _feed(hasher, dict(sorted(attributes.items())), seen)
 
 
 def _keeps_more_than_attributes(cls: type) -> bool:
-    """Whether an object may hold what its attributes do not show: slots, or a part that is written in C."""
+    """Return whether an object may hold data outside its attributes: in slots, or in a part that is written in C."""
     if any("__slots__" in vars(base) and vars(base)["__slots__"] for base in cls.__mro__):
         return True
     return not all(base is object or base.__flags__ & (1 << 9) for base in cls.__mro__)  # 1 << 9: made by `class`

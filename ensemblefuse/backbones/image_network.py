@@ -1,4 +1,4 @@
-"""What all sources of image networks share: preparation, pooling of positions, reading of state dicts."""
+"""Shared parts of all sources of image networks: their protocol, preparation, pooling, reading of state dicts."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["OUTPUTS", "WEIGHT_SUFFIXES", "ImageModel", "ImageNetwork", "Preparat
 
 OUTPUTS = ("pooled", "tokens", "cls")
 WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors")
-# What checkpoints of trainings keep the weights under, beside the epoch and the optimiser.
+# Keys of the weights in training checkpoints, which also hold the epoch and the optimiser.
 _WEIGHTS_IN = ("state_dict", "model")
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to a picture before a network sees it.
+    """The preprocessing of a picture for a network.
 
     Attributes
     ----------
     transform : callable
         From an RGB picture to a float32 tensor of shape (3, height, width).
     words : str
-        The same in words, part of the cache key.
+        A description of it, part of the cache key.
     short_side : int or None
-        The least that the short side of a picture should have, in pixels; None if that is not known.
+        Number of pixels that the short side of a picture should have at least; None if unknown.
     """
 
     transform: Callable[[Image.Image], torch.Tensor]
@@ -48,19 +48,22 @@ class Preparation:
 
 
 class ImageModel(Protocol):
-    """A source of a network, as `ImageEncoder` uses it. Making one reads nothing and checks nothing."""
+    """Interface of a source of a network, as `ImageEncoder` uses it. The constructor reads and checks nothing."""
 
     def token(self) -> dict[str, Any] | None:
-        """Model, weights and preprocessing as the cache key holds them; None if they cannot be told. Checks them."""
+        """Check model and weights. Return the token for the cache key; None if a part cannot be hashed.
+
+        The token is a dict with ``model``, ``weights`` and ``preprocessing``.
+        """
 
     def preparation(self) -> Preparation:
-        """What is done to a picture first."""
+        """Return the preprocessing, from an RGB picture to a float32 tensor of shape (3, height, width)."""
 
     def network(self, device: str) -> ImageNetwork:
-        """The network of this process on a device."""
+        """Return the network of this process on a device, from (n, 3, height, width) to (n, n_dims)."""
 
     def sources(self, encoder: str) -> list[WeightsSource]:
-        """Return the files of its weights, for an encoder of this class."""
+        """Return the files of the weights; `encoder` is the name of the encoder's class."""
 
 
 class ImageNetwork:
@@ -71,8 +74,8 @@ class ImageNetwork:
     module : torch.nn.Module
     n_dims : int
     is_own : bool, default=False
-        A user's own network stays in torch unless a backend is named: a translation records the way of one batch
-        through the code, and another batch may go another way.
+        Whether the user made the network. It then stays in torch unless a backend is named: a translation records the
+        path of one batch through the code, and another batch may take another path.
     """
 
     def __init__(self, module: torch.nn.Module, n_dims: int, *, is_own: bool = False):
@@ -85,9 +88,9 @@ class ImageNetwork:
     def forward(
         self, devices: tuple[str, ...], backend: str, precision: str, token: str | None = None
     ) -> Forward | Int8Forward:
-        """The forward pass in these settings, made once: a translation for another backend takes seconds.
+        """Return the forward pass with these settings. It is made once: a translation for a backend takes seconds.
 
-        `token` tells the network from all others, also tomorrow: with 8 bits a file is kept under it.
+        `token` identifies the network across processes. With 8-bit weights, a file is kept under it.
         """
         backend = self._default if backend == "auto" else backend
         with self._lock:
@@ -100,9 +103,9 @@ class ImageNetwork:
 
 
 def centre_bounded(transform: Callable[[Image.Image], torch.Tensor]) -> Callable[[Image.Image], torch.Tensor]:
-    """For a transform that resizes the short side and crops the centre: what is far outside goes before the resize.
+    """Wrap a transform that resizes the short side and crops the centre: first remove what is far outside the crop.
 
-    A picture of 10000 x 1 pixels would else become one of 2560000 x 256 on its way.
+    Otherwise the transform would resize a picture of 10000 x 1 pixels to 2560000 x 256.
     """
 
     def bounded(image: Image.Image) -> torch.Tensor:
@@ -117,7 +120,7 @@ def centre_bounded(transform: Callable[[Image.Image], torch.Tensor]) -> Callable
 
 
 def as_module(body: torch.nn.Module, forward: Callable[[Any, torch.Tensor], torch.Tensor]) -> torch.nn.Module:
-    """A network that sends its input through `forward(body, pixels)`."""
+    """Return a network that maps its input by `forward(body, pixels)`."""
     import torch
 
     class Embedder(torch.nn.Module):
@@ -132,17 +135,17 @@ def as_module(body: torch.nn.Module, forward: Callable[[Any, torch.Tensor], torc
 
 
 def map_mean(features: torch.Tensor, *, channels_last: bool = False) -> torch.Tensor:
-    """Mean over the positions of a feature map of shape (n, channels, h, w), or (n, h, w, channels)."""
+    """Return the mean over the positions of a feature map of shape (n, channels, h, w), or (n, h, w, channels)."""
     return features.mean(dim=(1, 2) if channels_last else (2, 3))
 
 
 def probed_n_dims(network: torch.nn.Module, preparation: Preparation, device: str) -> int:
-    """Length of an embedding, from a black picture.
+    """Compute the length of an embedding with a black picture.
 
     Raises
     ------
     ValueError
-        If the network gives no tensor of shape (1, n_dims).
+        If the network does not return a tensor of shape (1, n_dims).
     """
     import torch
 
@@ -152,29 +155,29 @@ def probed_n_dims(network: torch.nn.Module, preparation: Preparation, device: st
     if not isinstance(vectors, torch.Tensor) or vectors.ndim != 2 or len(vectors) != 1:
         shown = f"shape {tuple(vectors.shape)}" if isinstance(vectors, torch.Tensor) else type(vectors).__name__
         raise ValueError(
-            f"ImageEncoder: a network must turn (1, 3, height, width) into a tensor of shape (1, n_dims); got {shown}."
+            f"ImageEncoder: a network must map (1, 3, height, width) to a tensor of shape (1, n_dims); got {shown}."
         )
     return int(vectors.shape[1])
 
 
 def no_class_token(model: str) -> ValueError:
-    """The error for `output="cls"` where there is none."""
-    return ValueError(f"ImageEncoder: {model!r} has no class token; take output='pooled' or output='tokens'.")
+    """Return the error for `output="cls"` of a network without a class token."""
+    return ValueError(f"ImageEncoder: {model!r} has no class token; pass output='pooled' or output='tokens'.")
 
 
 def did_you_mean(name: str, names: list[str]) -> str:
-    """A hint at the nearest name, or nothing."""
+    """Return a hint with the most similar name, or an empty text."""
     close = difflib.get_close_matches(name, names, n=1) or difflib.get_close_matches(name.upper(), names, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file, or in a checkpoint under ``"state_dict"`` or ``"model"``; no code in it is run.
+    """Read the state dict in a file, or under ``"state_dict"`` or ``"model"`` of a checkpoint. No code in it is run.
 
     Raises
     ------
     ValueError
-        If the file is damaged or holds something else.
+        If the file is damaged or does not hold a state dict.
     """
     import torch
 

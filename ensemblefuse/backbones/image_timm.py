@@ -1,4 +1,4 @@
-"""Image networks of timm: from local files and the local cache, never downloaded."""
+"""Image networks of timm, from local files and the local cache. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True)
 class TimmModel:
-    """A network of timm by its name (without ``"timm/"``), or a folder as timm saves one for the hub."""
+    """A network of timm by name (without ``"timm/"``), or a folder that timm saved; implements `ImageModel`."""
 
     model: str | os.PathLike[str]
     weights: str | os.PathLike[str] = "DEFAULT"
     output: str = "pooled"
 
     def token(self) -> dict[str, Any]:
-        """What the cache key holds."""
+        """Return the token for the cache key: the network, the digest of its weights, and the preprocessing."""
         record = self._record()
         words = self.preparation().words
         return {"model": _plan_words(record), "weights": file_digest(self._state_path(record)), "preprocessing": words}
 
     def preparation(self) -> Preparation:
-        """What timm's data configuration of the weights says."""
+        """Return the preparation by timm's data configuration of the weights."""
         return _preparation(json.dumps(self._record()["pretrained_cfg"]))
 
     def network(self, device: str) -> ImageNetwork:
-        """The network of this process, from pictures to vectors."""
+        """Return the network of this process, from prepared pictures to vectors."""
         record = self._record()
         path = self._state_path(record)
         key = ("image", "timm", _plan_words(record), file_digest(path), self.output, device)
@@ -87,7 +87,7 @@ class TimmModel:
         return path
 
     def sources(self, encoder: str) -> list[WeightsSource]:
-        """Return the folder, or the file of its weights."""
+        """Return the folder, or the file of the weights."""
         if os.path.isdir(self.model):
             return [WeightsSource(encoder, "model", os.fspath(self.model), Path(self.model))]
         name = f"{TIMM_PREFIX}{self.model} {os.fspath(self.weights)}"
@@ -95,7 +95,7 @@ class TimmModel:
 
 
 def is_timm_folder(folder: Path) -> bool:
-    """Whether the folder's configuration names a network of timm; transformers writes ``"model_type"`` instead."""
+    """Return whether a folder's configuration names a network of timm; transformers writes ``"model_type"`` instead."""
     try:
         return "architecture" in json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -132,12 +132,12 @@ def _folder_record(folder: Path) -> dict[str, Any]:
 
 
 def _plan_words(record: dict[str, Any]) -> str:
-    """Name and arguments of the network; where its weights lie is no part of it."""
+    """Return the name and the arguments of the network; the place of its weights is not included."""
     return f"timm {record['architecture']} {json.dumps(record['model_args'], sort_keys=True)}"
 
 
 def _cached_file(name: str, config: dict[str, Any]) -> Path:
-    """The weights in the cache of huggingface_hub or of torch hub."""
+    """Return the file of the weights in the cache of huggingface_hub or of torch hub."""
     import torch
 
     hub = import_optional("huggingface_hub", package="huggingface-hub", needed_by=_NEEDED_BY)
@@ -176,7 +176,7 @@ def _build(
     import torch
 
     name = record["architecture"]
-    with torch.random.fork_rng(devices=[]):  # the constructor draws random weights: leave the user's seed alone
+    with torch.random.fork_rng(devices=[]):  # the constructor draws random weights; keep the user's generator
         network = timm.create_model(
             name,
             pretrained=False,
@@ -191,7 +191,7 @@ def _build(
 
 
 def _load(network: Any, state: dict[str, torch.Tensor], path: Path, name: str) -> None:
-    """Every tensor of the network must be in the file; the file may hold a classifier besides."""
+    """Load the state. Each tensor of the network must be in the file, which may also hold a classifier."""
     heads = (network.pretrained_cfg or {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     own = network.state_dict()
@@ -203,7 +203,7 @@ def _load(network: Any, state: dict[str, torch.Tensor], path: Path, name: str) -
 
 
 def _inner(network: Any, output: str, name: str) -> torch.nn.Module:
-    """The network up to its last tokens or feature map, which are made one vector."""
+    """Return the network up to its last tokens or feature map, pooled to one vector."""
     n_prefix = getattr(network, "num_prefix_tokens", 0)
     channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
     if output == "cls":

@@ -1,6 +1,6 @@
-"""Image networks by name: where their weights are, their preprocessing, and the network without its head.
+"""Image networks of torchvision and the packaged one, by name: weights, preprocessing, network without its head.
 
-torch, torchvision and timm are imported inside the functions: they take seconds, and rows found in the cache need none.
+torch, torchvision and timm are imported inside functions. Their import takes seconds, and cached rows do not need them.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ __all__ = ["Backbone", "NamedModel", "build_network", "find_backbone", "list_bac
 
 _NEEDED_BY = "ImageEncoder"
 _PACKAGED_IMAGE_MODELS = ("efficientnet_lite0",)
-# Arguments that torchvision itself sets when it builds these two with weights; the side heads are for training only.
+# Arguments that torchvision itself sets when it builds these two with weights. Side heads are only for training.
 _BUILD_ARGUMENTS = {
     name: {"transform_input": True, "aux_logits": False, "init_weights": False}
     for name in ("googlenet", "inception_v3")
 }
-# The layer of each family of torchvision whose output is the last one with positions; Swin's `features` end before
-# its last norm, and have the channels last.
+# For each family of torchvision the last layer whose output has positions. Swin's `features` end before its last norm
+# and have the channels last.
 _LAST_LAYERS = (
     *("encoder", "permute", "layer4", "trunk_output", "inception5b", "Mixed_7c", "conv5", "blocks", "layers"),
     "features",
 )
 _SIDE_HEADS = ("aux1.", "aux2.", "AuxLogits.")
-# The DenseNet files were saved under the names of an older torchvision ("norm.1" for "norm1").
+# The DenseNet files have the names of an older torchvision ("norm.1" for "norm1").
 _OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network's name, the file of its weights, and what is done to a picture first.
+    """A network's name, the file of its weights, and its preprocessing.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Backbone:
     digest : str
         sha256 of that file.
     preprocessing : str
-        The transform in words, part of the cache key: one file may be used under two weights names.
+        Description of the transform, part of the cache key: one file may be used under two names of weights.
     """
 
     model: str
@@ -79,7 +79,7 @@ class Backbone:
 
 
 def list_backbones() -> list[str]:
-    """Names that `ImageEncoder` takes as `model`.
+    """Return the names that `ImageEncoder` takes as `model`.
 
     Returns
     -------
@@ -98,18 +98,18 @@ def list_backbones() -> list[str]:
 
 
 def find_backbone(model: Any, weights: Any) -> Backbone:
-    """Check the two names and find the file; it is downloaded if torchvision must and can.
+    """Check the two names and find the file. torchvision downloads it if necessary and possible.
 
     Raises
     ------
     TypeError
-        If `model` is no str, or `weights` neither str nor path.
+        If `model` is not a str, or `weights` is neither a str nor a path.
     ValueError
-        If there is no such model or no such weights, or the packaged file is damaged.
+        If the model or the weights are unknown, or the packaged file is damaged.
     FileNotFoundError
-        If the file is not here and cannot be downloaded.
+        If the file is not on this machine and cannot be downloaded.
     ImportError
-        If the package that holds the weights is not installed.
+        If the package with the weights is not installed.
     """
     _check_names(model, weights)
     words = _preprocessing(model, _record_name(model, weights)).words
@@ -128,23 +128,23 @@ def find_backbone(model: Any, weights: Any) -> Backbone:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A packaged or torchvision network, as `ImageEncoder` uses it."""
+    """A packaged network or one of torchvision; implements `ImageModel`."""
 
     model: str
     weights: str | os.PathLike[str]
     output: str = "pooled"
 
     def token(self) -> dict[str, Any]:
-        """What the cache key holds."""
+        """Return the token for the cache key: name, digest of the weights, and preprocessing."""
         found = find_backbone(self.model, self.weights)
         return {"model": self.model, "weights": found.digest, "preprocessing": found.preprocessing}
 
     def preparation(self) -> Preparation:
-        """What is done to a picture first; the names are not checked."""
+        """Return the preprocessing. The names are not checked."""
         return _preprocessing(self.model, _record_name(self.model, self.weights))
 
     def network(self, device: str) -> ImageNetwork:
-        """The network of this process, from pictures to vectors."""
+        """Return the network of this process, from prepared pictures to vectors."""
         found = find_backbone(self.model, self.weights)
         key = ("image", found.model, found.digest, self.output, device)
 
@@ -156,7 +156,7 @@ class NamedModel:
         return shared_network(key, lambda: ImageNetwork(*build()))
 
     def sources(self, encoder: str) -> list[WeightsSource]:
-        """Return the files of its weights."""
+        """Return the file of the weights."""
         weights = os.fspath(self.weights)
         if self.model in PACKAGED and weights == "DEFAULT":
             return [WeightsSource.packaged(encoder, self.model)]
@@ -174,7 +174,7 @@ def _check_names(model: Any, weights: Any) -> None:
     if model not in _PACKAGED_IMAGE_MODELS and model not in list_backbones():
         raise ValueError(
             f"Unknown backbone {model!r}.{did_you_mean(model, list_backbones())} See list_backbones(); "
-            "'timm/<name>' and folders are taken too."
+            "'timm/<name>' and folders are accepted too."
         )
     if _is_name(model, weights) or Path(weights).suffix in WEIGHT_SUFFIXES:
         return
@@ -184,7 +184,7 @@ def _check_names(model: Any, weights: Any) -> None:
     names = _weights_names(model)
     raise ValueError(
         f"Unknown weights {weights!r} for backbone {model!r}.{did_you_mean(weights, names)} It has {names}; the path "
-        f"of a state dict ({suffixes}) will do too. See list_backbones() for other backbones."
+        f"of a state dict ({suffixes}) is accepted too. See list_backbones() for other backbones."
     )
 
 
@@ -202,14 +202,14 @@ def _torchvision_models() -> Any:
 
 
 def _weights_names(model: str) -> list[str]:
-    """The names of a model's weights; "DEFAULT" stands for the best of them."""
+    """Return the names of a model's weights; "DEFAULT" stands for the best of them."""
     if model in _PACKAGED_IMAGE_MODELS:
         return ["DEFAULT"]
     return list(_torchvision_models().get_model_weights(model).__members__)
 
 
 def _hub_file(model: str, weights: str) -> Path:
-    """The file in torch hub's folder, downloaded by torchvision if it is not there yet."""
+    """Return the file in torch hub's folder. torchvision downloads it if it is absent."""
     import torch
 
     entry = _torchvision_models().get_model_weights(model)[weights]
@@ -231,7 +231,7 @@ def _hub_file(model: str, weights: str) -> Path:
 
 @functools.lru_cache(maxsize=256)
 def _preprocessing(model: str, weights: str) -> Preparation:
-    """What belongs to the weights."""
+    """Return the preprocessing that belongs to the weights."""
     if model in _PACKAGED_IMAGE_MODELS:
         record = PACKAGED[model].record
         words = ", ".join(f"{name}={record[name]:.6g}" for name in ("size", "crop", "mean", "std"))
@@ -243,7 +243,7 @@ def _preprocessing(model: str, weights: str) -> Preparation:
 
 
 def _crop_resize_scale(image: Image.Image, *, record: dict[str, Any]) -> torch.Tensor:
-    """Central square, bicubic, in one step: a picture of 10000 x 1 pixels never becomes one of 2560000 x 256."""
+    """Crop and resize the central square in one step: 10000 x 1 pixels never become 2560000 x 256."""
     import numpy as np
     import torch
     from PIL import Image
@@ -261,29 +261,29 @@ def _crop_resize_scale(image: Image.Image, *, record: dict[str, Any]) -> torch.T
 
 
 def build_network(backbone: Backbone, device: str) -> tuple[torch.nn.Module, int]:
-    """The network without its classifier, with its weights, in `eval()` mode on `device`; and its embedding length.
+    """Return the network without its classifier, with its weights, in `eval()` mode on `device`; and its n_dims.
 
     Raises
     ------
     ValueError
-        If the file is no state dict of this network.
+        If the file is not a state dict of this network.
     """
     import torch
 
     state = read_state(backbone.path)
-    with torch.random.fork_rng(devices=[]):  # the constructor draws random weights: leave the user's seed alone
+    with torch.random.fork_rng(devices=[]):  # the constructor draws random weights; keep the user's generator
         network = _empty_network(backbone.model)
     head, n_dims = replace_head(network)
     if backbone.model in _PACKAGED_IMAGE_MODELS:
         state = _by_order(state, network, head, backbone)
     _load_state(network, {k: v for k, v in state.items() if not k.startswith(f"{head}.")}, state, backbone)
     network.eval().requires_grad_(False)
-    # Depthwise convolutions on a CPU: 30 ms an image instead of 77 (EfficientNet-Lite0, one thread, batch 32).
+    # Depthwise convolutions on a CPU: 30 ms per image instead of 77 (EfficientNet-Lite0, one thread, batch 32).
     return network.to(device).to(memory_format=torch.channels_last), n_dims
 
 
 def _build_inner(backbone: Backbone, output: str, preparation: Preparation, device: str) -> tuple[torch.nn.Module, int]:
-    """The network up to its last tokens or feature map, which are made one vector."""
+    """Return the network up to its last tokens or feature map, pooled to one vector."""
     network, _ = build_network(backbone, device)
     has_tokens = hasattr(network, "encoder")  # torchvision's ViT: the class token, then the patches
     if output == "cls" and not has_tokens:
@@ -311,14 +311,14 @@ def _empty_network(model: str) -> torch.nn.Module:
 
 
 def replace_head(network: torch.nn.Module) -> tuple[str, int]:
-    """Put an identity in the place of the classifier: the last linear layer, or else the last convolution.
+    """Replace the classifier, which is the last linear layer or else the last convolution, by an identity.
 
     Returns
     -------
     name : str
         The layer's name in the network.
     n_dims : int
-        Length of what comes into it.
+        Number of its input features.
     """
     import torch
 
@@ -335,13 +335,13 @@ def replace_head(network: torch.nn.Module) -> tuple[str, int]:
 def _by_order(
     state: dict[str, torch.Tensor], network: torch.nn.Module, head: str, backbone: Backbone
 ) -> dict[str, torch.Tensor]:
-    """The packaged tensors under timm's names: other names, same order, every shape checked."""
+    """Return the packaged tensors under timm's names. Their order is the same; every shape is checked."""
     own = network.state_dict()
     if set(own) <= set(state):  # saved from timm's own network
         return state
     n_head = len(state) - len(own)
     tensors = list(state.values())
-    if backbone.path.suffix == ".safetensors":  # sorted by type; as a saved model has them, their names are numbered
+    if backbone.path.suffix == ".safetensors":  # sorted by type; in a saved model, their names are numbered
         tensors = [state[name] for name in sorted(state)]
     same = n_head in (0, 2) and all(a.shape == b.shape for a, b in zip(own.values(), tensors, strict=False))
     if not same:
@@ -362,7 +362,7 @@ def _load_state(
         for name, tensor in body.items()
         if not name.startswith(_SIDE_HEADS)
     )
-    # torch reads the version of each module from this attribute; MNASNet refuses to load without its own.
+    # torch reads the version of each module from this attribute. Without its version, MNASNet cannot be loaded.
     named._metadata = getattr(  # type: ignore[attr-defined]
         state, "_metadata", {"": {"version": network._version}}
     )

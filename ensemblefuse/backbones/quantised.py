@@ -1,4 +1,4 @@
-"""Networks with weights of 8 bits, by ONNX Runtime: made on this machine, kept in the user's cache folder."""
+"""Networks with 8-bit weights in ONNX Runtime: made on this machine, kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Int8Forward", "int8_onnx", "kept"]
 
-# Of the way in which files are made: a new one makes them anew.
+# Version of the way in which files are made. With a new version, all files are made again.
 _VERSION = 1
-# Weights of convolutions, as a share of all, up to which a network is quantised.
+# Largest share of convolution weights with which a network is quantised.
 _MOST_CONVOLVED = 0.5
 
 
 class Int8Forward:
-    """A frozen network with weights of 8 bits, as a function from a batch of tensors to vectors; see `Forward`.
+    """A frozen network with 8-bit weights, as a function from a batch of tensors to vectors; see `Forward`.
 
-    Each row goes through the network alone. ONNX Runtime scales what goes into a layer by the range of the whole batch,
-    so that beside other rows, or beside padding, a row would have another vector.
+    Each row goes through the network alone. ONNX Runtime scales the input of a layer by the range of the whole batch,
+    so other rows, or padding, would change the vector of a row.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In `eval()` mode, in float32, on the CPU; takes one tensor and returns one of shape (n, n_dims).
+        In `eval()` mode, in float32, on the CPU. It takes one tensor and returns one of shape (n, n_dims).
     token : str or None
-        Digest of the weights and of all else that the network depends on; None keeps no file.
+        Digest of the weights and of all else that the network depends on. With None, no file is kept.
     needed_by : str
-        The class that the user called, for messages.
+        The class that the user called, for the messages.
 
     Raises
     ------
     BackendError
-        When it is called: if most weights are those of convolutions.
+        When called, if most of the weights belong to convolutions.
     """
 
     devices = ("cpu",)
@@ -69,7 +69,7 @@ class Int8Forward:
         return np.concatenate([self._runs[shape](row[None]) for row in batch])
 
     def onnx(self, batch: torch.Tensor) -> bytes:
-        """The quantised network for items of the shape of those in `batch`."""
+        """Return the quantised network, as ONNX, for items of the same shape as in `batch`."""
         key = None if self._token is None else f"{self._token} {tuple(batch.shape[1:])}"
         example = batch[:1].repeat(2, *[1] * (batch.ndim - 1))
 
@@ -81,14 +81,14 @@ class Int8Forward:
 
 
 def int8_onnx(model: bytes, *, needed_by: str) -> bytes:
-    """A network of float32 with its matrices, and its tables of words, as 8 bits a number and a scale a column.
+    """Quantise the matrices and word tables of a float32 network to 8 bits per number, with one scale per column.
 
     Raises
     ------
     BackendError
-        If most of its weights are those of convolutions. What goes through these has a range a channel, and a scale for
-        all of them loses the narrow ones: EfficientNet-Lite0's vectors of digits had a median cosine of 0.29 with
-        float32's, and took 3.3 times as long (benchmarks/quantised.py).
+        If most of the weights belong to convolutions. Their channels have different ranges, and one scale for all loses
+        the narrow ones: EfficientNet-Lite0's vectors of digits had a median cosine of 0.29 with float32's, and took 3.3
+        times as long (benchmarks/quantised.py).
     """
     onnx = import_optional("onnx", extra="onnx", needed_by=needed_by)
     quantization = import_optional("onnxruntime.quantization", extra="onnx", needed_by=needed_by)
@@ -96,20 +96,20 @@ def int8_onnx(model: bytes, *, needed_by: str) -> bytes:
     share = _share_of_convolutions(network)
     if share > _MOST_CONVOLVED:
         raise BackendError(
-            f'{needed_by}: precision="int8" is for transformers; {share:.0%} of the weights of this network are those '
-            'of convolutions, whose vectors would differ too much. Pass precision="float32", with '
-            'backend="onnxruntime" where speed counts.'
+            f'{needed_by}: precision="int8" is for transformers; {share:.0%} of the weights of this network belong to '
+            'convolutions, and its vectors would differ too much. Pass precision="float32", with '
+            'backend="onnxruntime" if speed matters.'
         )
     with tempfile.TemporaryDirectory() as scratch, quiet_translation():
         source, target = Path(scratch) / "float32.onnx", Path(scratch) / "int8.onnx"
-        quantization.quant_utils.add_pre_process_metadata(network)  # else it warns: through the root logger
+        quantization.quant_utils.add_pre_process_metadata(network)  # otherwise it warns through the root logger
         onnx.save(network, source)
         quantization.quantize_dynamic(
             source,
             target,
             op_types_to_quantize=["MatMul", "Gather"],
             per_channel=True,
-            # 7 bits: processors before VNNI add two products in 16 bits, which those of 8 bits overflow.
+            # 7 bits: processors without VNNI add two products in 16 bits, and products of 8 bits would overflow.
             reduce_range=True,
             weight_type=quantization.QuantType.QInt8,
         )
@@ -117,7 +117,7 @@ def int8_onnx(model: bytes, *, needed_by: str) -> bytes:
 
 
 def kept(make: Callable[[], bytes], key: str | None) -> bytes:
-    """What `make` makes, from the user's cache folder if it is there and whole; None keeps nothing."""
+    """Return the result of `make`, or an undamaged copy in the user's cache folder. With key None, keep no copy."""
     if key is None:
         return make()
     import onnxruntime
@@ -129,14 +129,14 @@ def kept(make: Callable[[], bytes], key: str | None) -> bytes:
         data = path.read_bytes()
         if path.name == _name(stem, data):
             return data
-        with contextlib.suppress(OSError):  # of a folder that cannot be written
+        with contextlib.suppress(OSError):  # the folder may be read-only
             path.unlink()  # damaged
     data = make()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / _name(stem, data), data)
     except OSError as error:
-        warnings.warn(f"A network of 8 bits is not kept for the next time ({error}).", CacheWarning, stacklevel=2)
+        warnings.warn(f"An 8-bit network is not kept for the next time ({error}).", CacheWarning, stacklevel=2)
     return data
 
 

@@ -1,4 +1,4 @@
-"""Static embeddings of model2vec: the mean of the vectors of a text's tokens."""
+"""Text models of model2vec: static embeddings, the mean of the vectors of a text's tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["StaticNetwork", "is_static_folder"]
 
 
 def is_static_folder(folder: Path) -> bool:
-    """Whether a folder is one that model2vec saved: its weights hold a matrix called ``embeddings``."""
+    """Return whether model2vec saved a folder: its weights then have a matrix called ``embeddings``."""
     from safetensors import SafetensorError, safe_open
 
     weights = folder / "model.safetensors"
@@ -23,7 +23,7 @@ def is_static_folder(folder: Path) -> bool:
     try:
         with safe_open(weights, framework="numpy") as file:
             return "embeddings" in file.keys()  # noqa: SIM118
-    except SafetensorError:  # whoever loads the folder says what is wrong with it
+    except SafetensorError:  # the error is reported when the folder is loaded
         return False
 
 
@@ -39,14 +39,14 @@ class StaticNetwork:
     Attributes
     ----------
     limit : int or None
-        Tokens of a text that count; None if all do.
+        Largest number of tokens of a text that are used; None if all are.
 
     Raises
     ------
     ImportError
         If model2vec is not installed.
     ValueError
-        If it cannot load the folder.
+        If model2vec cannot load the folder.
     """
 
     def __init__(self, folder: Path, *, needed_by: str):
@@ -65,10 +65,10 @@ class StaticNetwork:
         self._lock = threading.Lock()  # a call sets the tokenizer's truncation
 
     def check_windows(self) -> None:
-        """See `SentenceNetwork.check_windows`: any model can read a long text whole."""
+        """Do nothing, because any model can read a long text whole; see `SentenceNetwork.check_windows`."""
 
     def is_long(self, texts: list[str]) -> list[bool]:
-        """Which texts have more tokens than count."""
+        """Return which texts have more than `limit` tokens."""
         if self.limit is None:
             return [False] * len(texts)
         with self._lock:
@@ -77,21 +77,21 @@ class StaticNetwork:
     def _is_long(self, text: str, limit: int) -> bool:
         if len(text.encode()) <= limit:  # a token takes at least one byte
             return False
-        # model2vec cuts at characters first, then at tokens.
+        # model2vec first cuts by characters, then by tokens.
         tokens = self._model.tokenizer.encode(text[: limit * self._model.median_token_length], add_special_tokens=False)
         return len(text) > limit * self._model.median_token_length or bool(tokens.overflowing)
 
     def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """As model2vec's own ``encode``, in float32."""
+        """Return the result of model2vec's own ``encode``, in float32."""
         return self._encode(texts, batch_size, self.limit)
 
     def encode_windows(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """The mean over all tokens: what windows without overlap, weighted by their tokens, come to."""
+        """Return the mean over all tokens, equal to that of windows without overlap, weighted by their tokens."""
         return self._encode(texts, batch_size, None)
 
     def _encode(self, texts: list[str], batch_size: int, limit: int | None) -> np.ndarray:
         with self._lock:
             vectors = self._model.encode(texts, batch_size=batch_size, max_length=limit, use_multiprocessing=False)
-        if not vectors.any(axis=1).all():  # model2vec's answer for nothing
+        if not vectors.any(axis=1).all():  # model2vec returns zeros for a text without known tokens
             raise ValueError("none of its tokens is known to the model")
         return vectors

@@ -1,4 +1,4 @@
-"""Sentence encoders by sentence-transformers: pooling, texts in windows."""
+"""Text models of sentence-transformers: pooling, texts in windows, 8-bit weights."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ _OVERLAP = 8  # a window begins with the last eighth of the one before
 
 
 class SentenceNetwork:
-    """A model of sentence-transformers, or a plain one of transformers with a pooling layer, in float32.
+    """A model of sentence-transformers, or one of transformers with a pooling layer added, in float32.
 
     Parameters
     ----------
     folder : Path
     pooling : {None, "mean", "cls", "max"}
-        None keeps the folder's own.
+        None keeps the folder's own pooling.
     device : str
     token : str or None
-        For weights of 8 bits: digest of the model, under which the quantised file is kept. None is float32.
+        For 8-bit weights: digest of the model, under which the quantised file is kept. None is float32.
     name : str
-        What the user called the model, for the messages.
+        The user's name of the model, for the messages.
     needed_by : str
         The class that the user called, for the messages.
 
     Attributes
     ----------
     limit : int or None
-        Tokens that the model reads, those that mark the ends included; None if it reads any number.
+        Largest number of tokens that the model reads, special tokens included; None if there is no limit.
 
     Raises
     ------
     ImportError
         If sentence-transformers is not installed.
     ValueError
-        If it cannot load the folder, or the model does not take the pooling.
+        If the folder cannot be loaded, or the model does not support the pooling.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class SentenceNetwork:
         tokenizer, limit = getattr(self._model, "tokenizer", None), getattr(self._model, "max_seq_length", None)
         self._tokenizer: Any = tokenizer if hasattr(tokenizer, "num_special_tokens_to_add") else None
         self.limit: int | None = limit if isinstance(limit, int) and self._tokenizer is not None else None
-        # A fast tokenizer holds its truncation in itself: two threads would fail with "Already borrowed".
+        # A fast tokenizer stores its truncation in itself: two threads would fail with "Already borrowed".
         self._lock = threading.Lock()
         if token is not None:
             self._quantise(token)
 
     def onnx(self) -> bytes:
-        """The network from tokens to vectors, for any number of texts of any length.
+        """Return the network from tokens to vectors, as ONNX, for any number of texts of any length.
 
-        Inputs are what the tokenizer gives, each of shape (n, n_tokens) and of int64; the output ``embedding`` is of
+        The inputs are those of `tokens`, each of shape (n, n_tokens) and dtype int64. The output ``embedding`` has
         shape (n, n_dims).
 
         Raises
@@ -83,13 +83,13 @@ class SentenceNetwork:
         return _to_onnx(self._model, self._tokenizer)
 
     def tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
-        """What the network of `onnx` takes for these texts, padded to the longest and cut at `limit`."""
+        """Return the inputs of the network of `onnx` for these texts, padded to the longest and cut at `limit`."""
         with self._lock:
             encoded = self._tokenizer(texts, padding=True, truncation=True, max_length=self.limit, return_tensors="np")
         return {name: encoded[name] for name in self._tokenizer.model_input_names if name in encoded}
 
     def _quantise(self, token: str) -> None:
-        """Let ONNX Runtime run the network, each text alone and without padding; see `Int8Forward`."""
+        """Run the network by ONNX Runtime from now on, each text alone and without padding; see `Int8Forward`."""
         import torch
 
         make = lambda: int8_onnx(self.onnx(), needed_by=self._needed_by)
@@ -123,13 +123,13 @@ class SentenceNetwork:
         )
 
     def is_long(self, texts: list[str]) -> list[bool]:
-        """Which texts have more tokens than the model reads."""
+        """Return which texts have more tokens than the model reads."""
         limit = self.limit
         if limit is None:
             return [False] * len(texts)
         prompt = self._model.prompts.get(self._model.default_prompt_name, "")
         texts = [prompt + text for text in texts]
-        # A token takes at least one byte: shorter texts need no counting.
+        # A token takes at least one byte, so shorter texts need not be counted.
         maybe = [text for text in texts if len(text.encode()) + self._n_special > limit]
         if not maybe:
             return [False] * len(texts)
@@ -139,8 +139,8 @@ class SentenceNetwork:
         return [length_of.get(text, 0) > limit for text in texts]
 
     def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """As the library's own ``encode``: what is longer than `limit` is cut."""
-        # A model of several modalities would take a text such as "cat.png" for the name of a file.
+        """Return the result of the library's own ``encode``, which cuts texts at `limit`."""
+        # A model of several modalities would take a text such as "cat.png" as the name of a file.
         is_text_model = set(getattr(self._model, "modalities", ["text"])) <= {"text"}
         inputs: list[Any] = list(texts) if is_text_model else [{"text": text} for text in texts]
         with self._lock:
@@ -148,9 +148,9 @@ class SentenceNetwork:
         return np.asarray(vectors, dtype=np.float32)
 
     def encode_windows(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """Mean of each text's windows, weighted by their tokens; of length 1 if the model's vectors are.
+        """Return the mean over each text's windows, weighted by their tokens; of length 1 if the model's vectors are.
 
-        A window holds as many tokens as the model reads, and begins with the last eighth of the one before.
+        A window has as many tokens as the model reads, and begins with the last eighth of the one before.
         """
         assert self.limit is not None
         with self._lock:
@@ -190,7 +190,7 @@ class SentenceNetwork:
             return self._model(features)["sentence_embedding"].float().cpu().numpy()
 
     def _set_pooling(self, pooling: str) -> None:
-        """Put another pooling layer in the place of the model's own."""
+        """Replace the model's pooling layer."""
         layers = {name: m for name, m in self._model.named_children() if type(m).__name__ == "Pooling"}
         wrong = f"{self._needed_by}: the model {self._name!r} does not take pooling={pooling!r}"
         if len(layers) != 1:
@@ -201,8 +201,8 @@ class SentenceNetwork:
         self._model._modules[name] = layer.to(self._model.device)
         try:
             self._model.encode(["a"], show_progress_bar=False)
-        except RuntimeError as error:  # a layer that follows was made for another width
-            raise ValueError(f"{wrong}: the layers that follow take another width. Pass pooling=None.") from error
+        except RuntimeError as error:  # a later layer needs another width
+            raise ValueError(f"{wrong}: the layers after it need another width. Pass pooling=None.") from error
 
 
 def _to_onnx(model: Any, tokenizer: Any) -> bytes:
@@ -234,7 +234,7 @@ def _load(folder: Path, device: str, name: str, needed_by: str) -> Any:
 
     library = import_optional("sentence_transformers", package="sentence-transformers", needed_by=needed_by)
     try:
-        # Weights that a checkpoint leaves out, such as BERT's pooler, are drawn; the user's generator is left alone.
+        # Weights that a checkpoint lacks, such as BERT's pooler, are random. Keep the user's generator unchanged.
         with quiet_transformers(), torch.random.fork_rng(devices=[]):
             model = library.SentenceTransformer(
                 str(folder), device=device, local_files_only=True, trust_remote_code=False

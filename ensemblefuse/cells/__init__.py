@@ -1,1 +1,1 @@
-"""Read one cell of a picture, a sound, a video, a graph or a series into arrays. Imports no torch."""
+"""Readers of one cell (a picture, sound, video, graph, text or row of numbers) into arrays. Imports no torch."""

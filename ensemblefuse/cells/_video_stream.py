@@ -1,4 +1,4 @@
-"""The pictures of a video file: which times they have, and those of given times, whatever stands between."""
+"""Pictures of a video file: an index of their times, and decoding of those at given times."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["Index", "frames_at", "read_index", "refuse_costly"]
 
 @dataclass(frozen=True)
 class Index:
-    """The packets of a video's first picture stream in the order of decoding; nothing is decoded to know them.
+    """The packets of a video's first picture stream, in the order of decoding. They are read without decoding.
 
     Attributes
     ----------
     times : ndarray of shape (n_packets,), dtype int64
-        When their frames are shown, in units of the stream's time base.
+        Times at which their frames are shown, in units of the stream's time base.
     is_key : ndarray of shape (n_packets,), dtype bool
-        Whether decoding can begin there.
+        Whether decoding can begin at the packet.
     is_shown : ndarray of shape (n_packets,), dtype bool
-        False where an edit of the file leaves the frame out: it is only decoded for the sake of others.
+        False if an edit list hides the frame: it is decoded only because others need it.
     end : int
-        When the last frame ends.
+        Time at which the last frame ends.
     seconds : float
-        Of one unit.
+        Length of one unit of time.
     shape : tuple of 2 int
-        Width and height, by the header.
+        Width and height in the header.
     """
 
     times: np.ndarray
@@ -45,17 +45,17 @@ class Index:
 
     @property
     def shown(self) -> np.ndarray:
-        """Times of the frames that are shown, ascending."""
+        """Return the times of the frames that are shown, ascending."""
         return np.sort(self.times[self.is_shown])
 
 
 def read_index(file: BinaryIO, *, needed_by: str) -> Index:
-    """Index of a video file.
+    """Read the index of a video file.
 
     Raises
     ------
     ValueError
-        If it holds no pictures, or libav cannot read it.
+        If the file holds no pictures, or libav cannot read it.
     ImportError
         If PyAV is not installed.
     """
@@ -85,10 +85,10 @@ def read_index(file: BinaryIO, *, needed_by: str) -> Index:
 
 
 def refuse_costly(index: Index, targets: np.ndarray, max_pixels: int | None) -> None:
-    """Raise ValueError where more pixels than `max_pixels` must be decoded to reach the frames of given times."""
+    """Raise ValueError if more pixels than `max_pixels` must be decoded to reach the frames of given times."""
     width, height = index.shape
     if width * height > MAX_FRAME_PIXELS:
-        raise ValueError(f"frames of {width} x {height} pixels; up to {MAX_FRAME_PIXELS} pixels are read")
+        raise ValueError(f"frames of {width} x {height} pixels; at most {MAX_FRAME_PIXELS} pixels can be read")
     order = np.argsort(index.times, kind="stable")
     places = order[np.searchsorted(index.times[order], targets)]
     n_decoded = done = 0
@@ -97,7 +97,7 @@ def refuse_costly(index: Index, targets: np.ndarray, max_pixels: int | None) -> 
         done = max(done, place)
     if max_pixels is not None and n_decoded * width * height > max_pixels:
         raise ValueError(
-            f"{n_decoded} frames of {width} x {height} pixels must be decoded to reach those sampled: more than "
+            f"{n_decoded} frames of {width} x {height} pixels must be decoded to reach the sampled ones: more than "
             f"max_pixels={max_pixels}; raise it, or pass None for files that you trust"
         )
 
@@ -105,7 +105,7 @@ def refuse_costly(index: Index, targets: np.ndarray, max_pixels: int | None) -> 
 def frames_at(
     cell: Any, index: Index, targets: np.ndarray, max_pixels: int | None, *, needed_by: str
 ) -> Generator[np.ndarray, None, None]:
-    """The frames shown at given times, as decoding all of the file would give them.
+    """Yield the frames that are shown at given times, the same as if the whole file was decoded.
 
     Parameters
     ----------
@@ -114,8 +114,9 @@ def frames_at(
     targets : ndarray of shape (n_sampled,), ascending
         Times of `index`.
     max_pixels : int or None
-        Most pixels that one pass over the file decodes.
+        Largest number of pixels that one pass over the file may decode.
     needed_by : str
+        The class that the user called, for the messages.
 
     Yields
     ------
@@ -127,7 +128,7 @@ def frames_at(
         If a frame cannot be decoded whole.
     """
     n_done = 0
-    # Where pictures are refreshed strip by strip, the decoder gives the first one long after the key; begin earlier.
+    # If pictures are refreshed strip by strip, the decoder returns the first one long after the key: begin earlier.
     for n_back in (1, 2, len(index.times)):
         left = targets[n_done:]
         wanted = deque(zip(left.tolist(), _begins(index, left, n_back), strict=True))
@@ -141,7 +142,7 @@ def frames_at(
 
 
 def _begins(index: Index, targets: np.ndarray, n_back: int) -> list[int]:
-    """For each time, the packet at which decoding begins: among the keys shown by then the last, or one before it."""
+    """Return for each time the packet at which to begin decoding: the `n_back`-th last key that is shown by then."""
     keys = np.flatnonzero(index.is_key)
     times = index.times[keys]
     by_time = np.argsort(times, kind="stable")
@@ -153,10 +154,10 @@ def _begins(index: Index, targets: np.ndarray, n_back: int) -> list[int]:
 def _one_pass(
     cell: Any, index: Index, wanted: deque[tuple[int, int]], max_pixels: int | None, needed_by: str
 ) -> Generator[np.ndarray, None, None]:
-    """Frames of the wanted times; ends early where decoding would have had to begin before the packet that is given."""
+    """Yield the frames of the wanted times. Stop early at a frame whose decoding must begin before the given packet."""
     to_rgb = import_optional("av", extra="video", needed_by=needed_by).video.reformatter.VideoReformatter()
     n_pixels, fed, earliest = 0, -1, None
-    last: Any = None  # the frame that is being shown, once one is known
+    last: Any = None  # the frame that is shown now, if known
     with open_bytes(cell) as file, open_container(file, needed_by=needed_by) as container:
         stream = _picture_stream(container)
         for place, packet in enumerate(packets(container, stream)):
@@ -164,12 +165,12 @@ def _one_pass(
                 continue
             if packet is not None and place > fed + 1:
                 stream.codec_context.flush_buffers()
-                earliest, last = int(index.times[place]), None  # what is shown before the key lacks its references
+                earliest, last = int(index.times[place]), None  # frames shown before the key lack their references
             fed = place
             for frame in stream.decode(packet):
                 n_pixels += frame.width * frame.height
                 if max_pixels is not None and n_pixels > max_pixels:
-                    raise ValueError(f"over max_pixels={max_pixels} were decoded: its header says less")
+                    raise ValueError(f"over max_pixels={max_pixels} were decoded, more than its header declares")
                 if frame.pts is None:
                     raise ValueError("its frames have no times")
                 if earliest is not None and frame.pts < earliest:
@@ -177,7 +178,7 @@ def _one_pass(
                 while wanted and frame.pts >= wanted[0][0]:
                     if frame.pts > wanted[0][0] and last is None and earliest is not None:
                         return
-                    # Without a frame of its own, the time shows the one before; at the beginning, the first there is.
+                    # If no frame begins at this time, the one before is shown; at the beginning, the first one.
                     yield _upright(frame if frame.pts == wanted[0][0] or last is None else last, to_rgb)
                     wanted.popleft()
                 last = frame
@@ -195,9 +196,10 @@ def _picture_stream(container: Any) -> Any:
 
 
 def _upright(frame: Any, to_rgb: Any) -> np.ndarray:
+    """Return the pixels of a frame, turned upright; raise ValueError if it is damaged."""
     if frame.is_corrupt:
         raise ValueError(f"damaged: its frame at {frame.time:.3g} s cannot be decoded whole")
-    # One thread: several videos are read at once.
+    # One thread, because several videos are read at once.
     pixels = to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
     turns = round((frame.rotation or 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns))

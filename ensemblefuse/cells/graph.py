@@ -1,4 +1,4 @@
-"""One graph cell, of whatever kind, as checked arrays. Imports neither torch_geometric nor networkx."""
+"""Reader of a graph cell of any kind into checked arrays. Imports neither torch_geometric nor networkx."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 __all__ = ["Graph", "plain_graph", "read_graph"]
 
 _FIELDS = ("x", "edge_index", "edge_weight", "edge_attr")
-# A number of nodes without features takes no room in the cell; this many take some 230 MB while they are described.
+# Nodes without features take no space in the cell. This number of them takes about 230 MB during encoding.
 _MOST_BARE_NODES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A graph.
+    """The arrays of one graph.
 
     Attributes
     ----------
@@ -38,13 +38,13 @@ class Graph:
 
 
 def plain_graph(cell: Any) -> Any:
-    """A graph of torch_geometric or networkx, or a dict of tensors, as a dict of arrays; anything else as it is.
+    """Convert a graph of torch_geometric or networkx, or a dict of tensors, to a dict of arrays.
 
-    The dict holds what an embedding is made of and nothing else, so that its digest is that of the graph's content.
-    Nothing is checked.
+    Any other cell is returned unchanged. The dict has only the fields that an embedding depends on, so that its digest
+    is that of the graph's content. Nothing is checked.
     """
     if isinstance(cell, np.ndarray) and cell.dtype == object and cell.ndim == 0:
-        cell = cell.item()  # what becomes of polars' structs
+        cell = cell.item()  # polars' structs come in this form
     try:
         if isinstance(cell, Mapping):
             found = {name: _as_array(cell.get(name)) for name in (*_FIELDS, "num_nodes")}
@@ -56,14 +56,14 @@ def plain_graph(cell: Any) -> Any:
         else:
             return cell
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
-        return cell  # no cell that a digest can be made of, so it is a bad row
+        return cell  # no digest can be computed from it, so it becomes a bad row
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _as_array(value: Any) -> Any:
     if hasattr(value, "detach"):
         return value.detach().cpu().numpy()
-    with contextlib.suppress(ValueError):  # rows of different lengths: `read_graph` says so
+    with contextlib.suppress(ValueError):  # rows of different lengths are reported by `read_graph`
         return np.asarray(value) if isinstance(value, (list, tuple)) else value
     return value
 
@@ -84,21 +84,21 @@ def _of_networkx(graph: Any) -> dict[str, Any]:
 
 
 def read_graph(cell: Mapping[str, Any]) -> Graph:
-    """Check a graph.
+    """Check the arrays of a graph.
 
     Parameters
     ----------
     cell : dict
-        ``edge_index`` of shape (2, n_edges), and ``x`` of shape (n_nodes, n_features) or ``num_nodes``; if wanted
+        ``edge_index`` of shape (2, n_edges), and ``x`` of shape (n_nodes, n_features) or ``num_nodes``. Optional are
         ``edge_weight`` of shape (n_edges,) and ``edge_attr`` of shape (n_edges, n_edge_features).
 
     Raises
     ------
     TypeError, ValueError
-        If something is absent, of another shape, not finite, or names a node that is not there.
+        If an array is absent, has another shape, is not finite, or refers to a node that does not exist.
     """
     if "edge_index" not in cell:
-        raise ValueError("a graph without edge_index; it is (2, n_edges), and has shape (2, 0) where there is no edge")
+        raise ValueError("a graph without edge_index, which has shape (2, n_edges), or (2, 0) if there are no edges")
     x = _numbers(cell, "x", 2)
     n_nodes = _n_nodes(cell, x)
     edge_index = _edge_index(cell["edge_index"], n_nodes)
@@ -121,9 +121,9 @@ def _n_nodes(cell: Mapping[str, Any], x: np.ndarray | None) -> int:
     if isinstance(n_nodes, bool) or not isinstance(n_nodes, (int, np.integer)):
         raise TypeError(f"num_nodes must be a whole number, got {type(n_nodes).__name__}")
     if n_nodes < 1:
-        raise ValueError("a graph of 0 nodes; use None where there is none")
+        raise ValueError("a graph of 0 nodes; use None for a missing cell")
     if x is None and n_nodes > _MOST_BARE_NODES:
-        raise ValueError(f"num_nodes is {n_nodes}; without node features at most {_MOST_BARE_NODES} are taken")
+        raise ValueError(f"num_nodes is {n_nodes}; without node features, at most {_MOST_BARE_NODES} nodes are allowed")
     return int(n_nodes)
 
 
@@ -137,7 +137,7 @@ def _edge_index(value: Any, n_nodes: int) -> np.ndarray:
         raise TypeError(f"edge_index must hold whole numbers, got {array.dtype}")
     odd = np.argwhere((array < 0) | (array >= n_nodes))
     if len(odd):
-        raise ValueError(f"edge {odd[0][1]} names node {array[tuple(odd[0])]}; the nodes are 0 to {n_nodes - 1}")
+        raise ValueError(f"edge {odd[0][1]} refers to node {array[tuple(odd[0])]}; the nodes are 0 to {n_nodes - 1}")
     return array.astype(np.int64)
 
 
@@ -158,5 +158,5 @@ def _numbers(cell: Mapping[str, Any], name: str, *n_axes: int) -> np.ndarray | N
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array; of arrays of objects, as Parquet gives them, the stack."""
+    """Return an array. An array of row arrays, as Parquet gives it, is stacked."""
     return np.asarray(value.tolist() if isinstance(value, np.ndarray) and value.dtype == object else value)

@@ -1,4 +1,4 @@
-"""One image cell, of whatever kind, as an upright 8-bit RGB picture. Knows no network."""
+"""Reader of an image cell of any kind into an upright 8-bit RGB picture."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# Pillow's own bound, twice `Image.MAX_IMAGE_PIXELS` as released; the user's setting of that is no part of the recipe.
+# Pillow's own limit: twice the default `Image.MAX_IMAGE_PIXELS`. A user's setting of the latter is not in the recipe.
 MAX_PIXELS = 178_956_970
 WHITE = (255, 255, 255)
 _DEPTH = 65535
 _STRIP = 1 << 20  # pixels
 _TO_8_BITS = np.rint(np.arange(_DEPTH + 1) * (255 / _DEPTH)).astype(np.uint8)
-# Known by their first bytes, and read by Pillow itself: its EPS reader starts Ghostscript, and formats without such
-# bytes (IM, PCD, SPIDER) take what is no picture for one. TGA has none either, but is in use; so it comes last.
+# Formats that are recognised by their first bytes and read by Pillow alone. EPS is left out, because its reader starts
+# Ghostscript. So are formats without such bytes (IM, PCD, SPIDER): they accept files that are not pictures. TGA has no
+# such bytes either, but is in use; so it comes last.
 FORMATS = (
     "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", "AVIF", "HEIF", "DDS", "ICNS", "ICO", "JPEG2000", "PCX", "PSD",
     "QOI", "SGI", "TGA",
 )  # fmt: skip
-_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a frame needs all those before it
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a frame can only be decoded after all frames before it
 _PAGED = ("TIFF", "MPO")
 _DRAWINGS = {
     b"<svg": "an SVG drawing",
@@ -52,21 +53,22 @@ def read_rgb(
     max_pixels: int = MAX_PIXELS,
     short_side: int | None = None,
 ) -> Image.Image:
-    """Read a cell as a person would see it: upright, 8-bit RGB, transparent parts on a background.
+    """Read a cell as a viewer shows it: upright, 8-bit RGB, transparent parts on a background.
 
     Parameters
     ----------
     cell : str, path, bytes, PIL image, or array of shape (height, width) or (height, width, 1, 3 or 4)
-        A file or its content; a PIL image (its current frame; left unchanged); an array of uint8, of uint16 (0 to
-        65535) or of floats in [0, 1].
+        A file or its content; a PIL image (its current frame is read, and it is not changed); an array of uint8, of
+        uint16 (0 to 65535) or of floats in [0, 1].
     background : tuple of 3 int, default=(255, 255, 255)
         Red, green and blue behind transparent parts.
     frame : int, default=0
         Frame of an animation or page of a file; -1 is the last.
     max_pixels : int, default=178956970
-        Most pixels of a file, by its header. In an animation, the frames up to the one that is read count.
+        Largest number of pixels that a file's header may give. In an animation, all frames up to the one that is read
+        count.
     short_side : int or None, default=None
-        Pixels that the short side is needed at. A JPEG file of at least four times that is decoded at a half, a
+        Number of pixels that the short side needs. A JPEG file of at least four times this size is decoded at a half, a
         quarter or an eighth of its size, so that at least twice `short_side` remains. None decodes it in full.
 
     Returns
@@ -80,9 +82,9 @@ def read_rgb(
         If the cell is of another type.
     ValueError
         If an array or picture has another shape, dtype or range; if a file is damaged, has more pixels than
-        `max_pixels`, or not that many frames.
+        `max_pixels`, or has fewer frames.
     OSError
-        If the file cannot be read, is no regular file, is no image, or is cut short.
+        If the file cannot be read, is not a regular file, is not an image, or is truncated.
     """
     if isinstance(cell, (str, os.PathLike)):
         with open_regular(cell) as file:
@@ -100,10 +102,10 @@ def read_rgb(
 
 
 def open_regular(path: str | os.PathLike[str]) -> Any:
-    """Open a file to read its bytes. A pipe would wait for a writer for ever, and a device never ends."""
+    """Open a regular file to read its bytes. A pipe would wait forever for a writer, and a device never ends."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # `open` itself refuses a directory
-        raise OSError(f"no regular file: {os.fspath(path)!r} is a pipe, a socket or a device")
+        raise OSError(f"not a regular file: {os.fspath(path)!r} is a pipe, a socket or a device")
     return Path(path).open("rb")
 
 
@@ -121,16 +123,16 @@ def _read_file(
             return _upright_rgb(image, background)
     except (OSError, ValueError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:  # by some of Pillow's readers, for a part of the file
+    except Image.DecompressionBombError as error:  # some of Pillow's readers raise it for a part of the file
         raise ValueError(str(error)) from error
-    except Exception as error:  # Pillow's readers raise anything on damaged content, NotImplementedError too
+    except Exception as error:  # on damaged content Pillow's readers raise any error, even NotImplementedError
         raise ValueError(f"damaged or of a kind that Pillow cannot decode ({type(error).__name__}: {error})") from error
 
 
 def open_image(file: Any) -> Any:
-    """As `Image.open`, for `FORMATS` alone, and without its warning about large pictures, which are not refused here.
+    """Open an image like `Image.open`, but only of `FORMATS`, and without the warning about large pictures.
 
-    Silencing that warning would mean to change the filters of the whole process, under the feet of other threads.
+    That warning could only be silenced by a filter of the whole process, which would affect other threads.
     """
     Image.init()
     prefix = file.read(16)
@@ -164,18 +166,18 @@ def _seek(image: Any, frame: int, max_pixels: int) -> None:
     n_frames = getattr(image, "n_frames", 1) if image.format in (*_ANIMATED, *_PAGED) else 1
     index = frame + n_frames if frame < 0 else frame
     if not 0 <= index < n_frames:
-        raise ValueError(f"frame={frame} is not there: the file has {n_frames} frame{'s' if n_frames > 1 else ''}")
+        raise ValueError(f"frame={frame} does not exist: the file has {n_frames} frame{'s' if n_frames > 1 else ''}")
     if image.format in _ANIMATED:
         _check_size(image, max_pixels, index + 1)
     try:
         image.seek(index)
     except EOFError as error:
-        raise ValueError(f"frame={frame} is not there, though the file says that it has {n_frames} frames") from error
+        raise ValueError(f"frame={frame} does not exist, although the file declares {n_frames} frames") from error
     _check_size(image, max_pixels)
 
 
 def _orientation(image: Image.Image) -> Any:
-    """1 if the record is so damaged that it cannot be read, as viewers have it."""
+    """Return the orientation in the EXIF record; 1 if the record cannot be read, as in viewers."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, ValueError, TypeError, struct.error):
@@ -185,7 +187,7 @@ def _orientation(image: Image.Image) -> Any:
 def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if not image.width * image.height:
         raise ValueError(f"a picture of {image.width} x {image.height} pixels")
-    image.load()  # a TIFF is turned here, and then says so no more
+    image.load()  # this turns a TIFF and removes its orientation
     turn = _TURNS.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode.startswith("I"):
@@ -201,7 +203,7 @@ def _on_background(image: Image.Image, background: tuple[int, int, int]) -> Imag
     width, height = image.size
     out = Image.new("RGB", image.size)
     step = max(1, _STRIP // width)
-    for top in range(0, height, step):  # in strips: of a whole picture it would take four copies
+    for top in range(0, height, step):  # in strips, because a whole picture would be copied four times
         strip = image.crop((0, top, width, min(top + step, height)))
         layer = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
         canvas = Image.new("RGBA", layer.size, (*background, 255))
@@ -210,7 +212,7 @@ def _on_background(image: Image.Image, background: tuple[int, int, int]) -> Imag
 
 
 def _from_integers(image: Image.Image) -> Image.Image:
-    """A picture of more than 8 bits; `convert` would cut it off at 255 instead of scaling it."""
+    """Scale a picture of more than 8 bits. `convert` would clip it at 255 instead."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > _DEPTH:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A group of numeric columns as one array a row."""
+"""Reader of a group of numeric columns into one array per row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["rows_of_numbers"]
 
 
 def rows_of_numbers(X: pd.DataFrame, needed_by: str, cells: str) -> list[Any]:
-    """One array a row of a group of numeric columns, None for a row that is all NaN.
+    """Return one array for each row of a group of numeric columns; None for a row that is all NaN.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def rows_of_numbers(X: pd.DataFrame, needed_by: str, cells: str) -> list[Any]:
     needed_by : str
         The class that the user called, for the message.
     cells : str
-        What its one column may hold instead, for the message.
+        What a single column may hold instead, for the message.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def rows_of_numbers(X: pd.DataFrame, needed_by: str, cells: str) -> list[Any]:
     if other:
         raise ValueError(
             f"{needed_by} takes one column of {cells}, or a group of numeric columns; of {X.shape[1]} columns these "
-            f"are not numeric: {other}. Declare one modality a column of {cells}."
+            f"are not numeric: {other}. Declare one modality for each column of {cells}."
         )
     table = X.to_numpy(dtype=np.float64, na_value=np.nan)
     return [None if np.isnan(row).all() else row for row in table]

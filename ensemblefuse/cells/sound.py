@@ -1,4 +1,4 @@
-"""One audio cell to mono samples at one rate, in memory or window by window."""
+"""Reader of a sound cell into mono samples at a given rate, in memory or window by window."""
 
 from __future__ import annotations
 
@@ -19,35 +19,38 @@ __all__ = ["Sound", "SoundSource", "cell_size", "read_sound"]
 _NEEDED_BY = "AudioEncoder"
 _MOST_CHANNELS = 64
 _BLOCK = 2**18  # numbers that are decoded, or made by the resampler, at once
-_IN_MEMORY = 300  # seconds; what is longer is decoded again when its windows are asked for
+_IN_MEMORY = 300  # seconds; a longer sound is decoded again when its windows are read
 
 
 class SoundSource(abc.ABC):
-    """A sound that is neither a sound file nor an array, such as the track of a video."""
+    """Base of sounds that are neither files nor arrays, such as the track of a video. Children define `opened`."""
 
     @abc.abstractmethod
     def opened(self) -> contextlib.AbstractContextManager[tuple[float, Iterator[np.ndarray]]]:
-        """Its sampling rate in Hz, and its float32 samples in blocks of shape (n, n_channels). May be called again."""
+        """Return a context manager that opens the sound; it may be called several times.
+
+        Its value is a tuple of the sampling rate in Hz and an iterator of float32 blocks of shape (n, n_channels).
+        """
 
 
 class Sound:
-    """One sound, mono, at one rate: up to five minutes in memory, else decoded anew for each pass over its windows.
+    """One mono sound at a given rate: in memory up to five minutes, else decoded in each pass over its windows.
 
     Parameters
     ----------
     cell : str, path, bytes, array, tuple of array and number, or SoundSource
-        As `read_sound` takes.
+        A cell as for `read_sound`.
     sample_rate : int
         In Hz.
     max_seconds : float or None
-        What comes later is not read.
+        Samples after this time are not read.
 
     Attributes
     ----------
     cut : bool
-        Whether there was more; known when all windows have been read.
+        Whether the sound is longer than `max_seconds`; final after all windows have been read.
     samples : ndarray or None
-        All of it, if it is in memory.
+        All samples, if they are in memory.
     """
 
     def __init__(self, cell: Any, sample_rate: int, max_seconds: float | None):
@@ -56,12 +59,12 @@ class Sound:
         self._cell, self._sample_rate, self._max_seconds = cell, sample_rate, max_seconds
 
     def windows(self, length: int) -> Iterator[np.ndarray]:
-        """Samples in pieces.
+        """Yield the samples in consecutive windows.
 
         Parameters
         ----------
         length : int
-            In samples.
+            Length of a window, in samples.
 
         Yields
         ------
@@ -88,7 +91,7 @@ class Sound:
             yield np.concatenate(waiting)
 
     def _load(self) -> None:
-        """Keep the samples, if they are not too many."""
+        """Read the samples into memory, unless they are longer than five minutes."""
         parts: list[np.ndarray] = []
         n_samples = 0
         with contextlib.closing(self._blocks()) as blocks:
@@ -102,7 +105,7 @@ class Sound:
         self._cell = None
 
     def _blocks(self) -> Generator[np.ndarray, None, None]:
-        """Mono blocks at the rate that is wanted, as librosa.resample of the whole would give them."""
+        """Yield mono blocks at the wanted rate, equal to the result of librosa.resample for the whole sound."""
         target = self._sample_rate
         with _opened(self._cell, target, self._max_seconds) as (rate, blocks):
             monos = self._monos(rate, blocks)
@@ -116,7 +119,7 @@ class Sound:
                 n_in += len(block)
                 made = stream.resample_chunk(block)
                 n_out += len(made)
-                _refuse_infinite(made, n_in)  # numbers near the largest, of a file of floats, overflow here
+                _refuse_infinite(made, n_in)  # very large floats may overflow here
                 yield made
             last = stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
             _refuse_infinite(last, n_in)
@@ -124,7 +127,7 @@ class Sound:
             yield np.pad(last[:n_last], (0, max(0, n_last - len(last))))
 
     def _monos(self, rate: float, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Channels averaged, every number checked, no longer than is wanted."""
+        """Yield blocks with averaged channels and checked numbers, up to `max_seconds`."""
         n_most = None if self._max_seconds is None else max(1, round(self._max_seconds * rate))
         n_samples = 0
         for block in blocks:
@@ -136,7 +139,7 @@ class Sound:
             n_samples += len(block)
             if n_most is None:
                 refuse_long(n_samples, rate)
-            with np.errstate(over="ignore", invalid="ignore"):  # what overflows float32 is infinite, and refused below
+            with np.errstate(over="ignore", invalid="ignore"):  # overflows are infinite, and refused below
                 mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block.astype(np.float32)
             _refuse_infinite(mono, n_samples)
             yield mono
@@ -147,17 +150,17 @@ class Sound:
 
 
 def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None) -> Sound:
-    """One sound: channels averaged, brought to `sample_rate`.
+    """Read one sound: average its channels and resample it to `sample_rate`.
 
     Parameters
     ----------
     cell : str, path, bytes, array, tuple of array and number, or SoundSource
-        A file's path or bytes (WAV, FLAC, OGG, MP3 and what else libsndfile reads); float samples of shape
-        (n_samples,) or (n_samples, n_channels), at `sample_rate`; or these with their own rate in Hz.
+        A file's path or bytes (WAV, FLAC, OGG, MP3, AIFF, AU, CAF, NIST SPHERE); float samples of shape (n_samples,)
+        or (n_samples, n_channels) at `sample_rate`; or a tuple of such samples and their rate in Hz.
     sample_rate : int
         In Hz.
     max_seconds : float, optional
-        What comes later is not read.
+        Samples after this time are not read.
 
     Returns
     -------
@@ -168,8 +171,8 @@ def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None) ->
     TypeError
         If the cell is of another type, or an array does not hold floats.
     ValueError
-        If it holds no samples, samples that are not finite, or is not a sound file. In what comes after five minutes
-        this shows only when its windows are read.
+        If the cell holds no samples, has samples that are not finite, or is not a sound file. After the first five
+        minutes, errors are raised only when the windows are read.
     OSError
         If the file cannot be opened.
     """
@@ -179,7 +182,7 @@ def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None) ->
 
 
 def cell_size(cell: Any) -> int:
-    """What tells long sounds from short ones without reading them: bytes of a file, or of an array. 0 if unknown."""
+    """Return the size of a cell in bytes, to sort sounds by length without reading them; 0 if unknown."""
     if isinstance(cell, tuple) and cell:
         cell = cell[0]
     if isinstance(cell, np.ndarray):
@@ -192,7 +195,7 @@ def cell_size(cell: Any) -> int:
 
 @contextlib.contextmanager
 def _opened(cell: Any, sample_rate: int, max_seconds: float | None) -> Iterator[tuple[float, Iterator[np.ndarray]]]:
-    """Rate of a cell, and its samples in blocks of shape (n,) or (n, n_channels)."""
+    """Open a cell. Yield its rate, and its samples in blocks of shape (n,) or (n, n_channels)."""
     if isinstance(cell, (str, os.PathLike, bytes, bytearray, memoryview)):
         with open_sound(cell, whole=max_seconds is None) as file:
             yield float(file.samplerate), file_blocks(file, _block_length(file.samplerate, sample_rate))
@@ -223,7 +226,7 @@ def _refuse_infinite(samples: np.ndarray, n_samples: int) -> None:
 
 
 def _block_length(rate: float, sample_rate: int) -> int:
-    """Samples to take at once, so that neither they nor what the resampler makes of them fill the memory."""
+    """Return the number of samples to resample at once, so that input and output both stay small."""
     return max(1, int(_BLOCK * min(1.0, rate / sample_rate)))
 
 

@@ -1,4 +1,4 @@
-"""One sound file, opened with distrust: what it is, what it promises, its samples block by block."""
+"""Reader of an untrusted sound file: checks of its format and declared length, and its samples block by block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RATES = (1.0, 1e6)
 LONGEST_HOURS = 24
 _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's
 _OGG_PAGE = 65_307  # bytes of the longest
-# What a file begins with. libsndfile knows fifteen more formats, and some of their readers never end on a broken file.
+# First bytes of accepted files. libsndfile reads fifteen more formats; some of their readers loop on a broken file.
 _MARKS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b".snd", b"dns.", b"caff", b"fLaC", b"OggS", b"NIST")
 _INNER_MARKS = {b"FORM": (b"AIFF", b"AIFC"), b"RIFF": (b"WAVE",), b"RIFX": (b"WAVE",)}
 _FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "OGG", "NIST", "MP3"})
@@ -33,20 +33,20 @@ _MOST_CHUNKS = 1000
 
 @contextlib.contextmanager
 def open_sound(source: Any, *, whole: bool) -> Iterator[Any]:
-    """An open `soundfile.SoundFile`. Its length is what the header says: do not allocate by it.
+    """Open a `soundfile.SoundFile`. Its length comes from the header: do not allocate memory by it.
 
     Parameters
     ----------
     source : str, path or bytes
     whole : bool
-        Whether all of it is wanted: then one of over 24 hours is refused.
+        Whether to read all of it. If so, a sound of over 24 hours is refused.
 
     Raises
     ------
     OSError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no regular file, is empty, of another format, cut short, or libsndfile cannot read it.
+        If it is not a regular file, is empty, has another format, is truncated, or libsndfile cannot read it.
     """
     soundfile = import_optional("soundfile", needed_by=_NEEDED_BY)
     with _open_bytes(source) as (stream, size):
@@ -57,20 +57,20 @@ def open_sound(source: Any, *, whole: bool) -> Iterator[Any]:
             if file.format not in _FORMATS:
                 raise ValueError(_NO_SOUND.format(f"it is of the format {file.format}"))
             if not RATES[0] <= file.samplerate <= RATES[1]:
-                raise ValueError(f"its sampling rate is {file.samplerate} Hz; from 1 to 1 000 000 are read")
+                raise ValueError(f"its sampling rate is {file.samplerate} Hz; rates from 1 to 1 000 000 Hz can be read")
             if whole and file.frames != _UNKNOWN_LENGTH and file.format != "MP3":
                 refuse_long(file.frames, file.samplerate)
             yield file
 
 
 def file_blocks(file: Any, n_frames: int) -> Iterator[np.ndarray]:
-    """Samples of an open sound in blocks.
+    """Yield the samples of an open sound in blocks.
 
     Parameters
     ----------
     file : soundfile.SoundFile
     n_frames : int
-        Length of a block.
+        Largest number of samples in a block, over all channels.
 
     Yields
     ------
@@ -80,12 +80,12 @@ def file_blocks(file: Any, n_frames: int) -> Iterator[np.ndarray]:
     Raises
     ------
     ValueError
-        If the file holds fewer samples than it promises, or what stands in it cannot be decoded.
+        If the file holds fewer samples than its header declares, or cannot be decoded.
     """
     buffer = np.empty((max(1, n_frames // file.channels), file.channels), dtype=np.float32)
     n_read = 0
-    # Not `file.read`, which asks `file.frames` how much is left. After each block soundfile would seek to where it is,
-    # which a FLAC of unknown length cannot do.
+    # Not `file.read`, which computes the rest from `file.frames`. After each block soundfile would seek to the current
+    # position, which a FLAC of unknown length does not support.
     file.seekable = lambda: False
     while n := file.buffer_read_into(buffer, dtype="float32"):
         n_read += n
@@ -100,7 +100,7 @@ def refuse_long(n_frames: int, rate: float) -> None:
     hours = n_frames / rate / 3600
     if hours > LONGEST_HOURS:
         raise ValueError(
-            f"it lasts {hours:.4g} hours; at most {LONGEST_HOURS} are read. Cut it into rows, or pass max_seconds"
+            f"it lasts {hours:.4g} hours; at most {LONGEST_HOURS} are read. Split it into rows, or pass max_seconds"
         )
 
 
@@ -112,18 +112,18 @@ def _open_bytes(source: Any) -> Iterator[tuple[BinaryIO, int]]:
         yield io.BytesIO(source), len(source)
         return
     status = os.stat(source)
-    if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for its writer, and a device never ends
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer, and a device never ends
         raise ValueError("not a regular file")
     if not status.st_size:
         raise ValueError("no samples")
-    # By number: soundfile takes a name that ends with .raw for a file without a header.
+    # Opened by number, because soundfile treats a name that ends with .raw as a file without a header.
     number = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     with open(number, "rb", buffering=2**18) as file:
         yield file, status.st_size
 
 
 class _Careful:
-    """A stream whose `seek` refuses nothing: libsndfile cannot hear an error, and Python would print it."""
+    """A stream whose `seek` never raises: libsndfile ignores errors of a callback, and Python would print them."""
 
     def __init__(self, stream: BinaryIO):
         self._stream = stream
@@ -146,7 +146,7 @@ class _Careful:
 def _plain_errors(soundfile: Any) -> Iterator[None]:
     try:
         yield
-    except soundfile.LibsndfileError as error:  # its text names the object, not the user's file
+    except soundfile.LibsndfileError as error:  # its own text names an internal object, not the file
         raise ValueError(f"not a sound file that can be read: {error.error_string}") from error
 
 
@@ -154,7 +154,7 @@ _NO_SOUND = "not a sound file that can be read: {}; WAV, FLAC, OGG, MP3, AIFF, A
 
 
 def _refuse_other_formats(stream: BinaryIO) -> None:
-    """Before libsndfile sees the file, and past the tags that it skips."""
+    """Raise ValueError for other formats before libsndfile reads the file. ID3 tags at the beginning are skipped."""
     at = 0
     for _ in range(_MOST_TAGS):
         stream.seek(at)
@@ -169,7 +169,7 @@ def _refuse_other_formats(stream: BinaryIO) -> None:
 
 
 def _refuse_cut(stream: BinaryIO, size: int) -> None:
-    """libsndfile reads half of most files without a word; the file tells how long it was meant to be."""
+    """Raise ValueError if a file is shorter than it declares. libsndfile reads most such files without an error."""
     stream.seek(0)
     header = stream.read(28)
     promised = _end_of_last_page(stream, size) if header[:4] == b"OggS" else _promised_size(stream, header)
@@ -178,9 +178,9 @@ def _refuse_cut(stream: BinaryIO, size: int) -> None:
 
 
 def _promised_size(stream: BinaryIO, header: bytes) -> int:
-    """Bytes up to the end of the samples; 0 if the file does not say.
+    """Return the declared number of bytes up to the end of the samples; 0 if the file does not declare it.
 
-    A recorder that could not go back to its header leaves the largest number there.
+    A recorder that could not complete its header leaves the largest number there, which counts as not declared.
     """
     kind = header[:4]
     if kind in (b"RIFF", b"RIFX"):
@@ -204,9 +204,9 @@ def _promised_size(stream: BinaryIO, header: bytes) -> int:
 
 
 def _end_of_chunk(stream: BinaryIO, name: bytes, order: Any, *, start: int = 12, width: int = 4) -> int:
-    """Where a chunk should end; 0 if the file does not say. Not what its header says of it all, which is often wrong.
+    """Return where a chunk should end; 0 if not declared. The length in the file's first header is often wrong.
 
-    `width` is that of a length, in bytes; chunks whose length has four begin at even places.
+    `width` is the number of bytes of a length. If it is 4, chunks begin at even offsets.
     """
     at = start
     for _ in range(_MOST_CHUNKS):
@@ -223,14 +223,14 @@ def _end_of_chunk(stream: BinaryIO, name: bytes, order: Any, *, start: int = 12,
 
 
 def _nist_size(header: bytes) -> int:
-    """Bytes of a NIST SPHERE file: its header is text."""
+    """Return the declared number of bytes of a NIST SPHERE file, whose header is text."""
     numbers = {name: int(number) for name, number in re.findall(rb"\n(\w+) -i (\d{1,12})(?=\n)", header)}
     factors = [numbers.get(name, 0) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
     return len(header) + math.prod(factors)
 
 
 def _end_of_last_page(stream: BinaryIO, size: int) -> int:
-    """Where the last page of an OGG file should end; 0 if none is found."""
+    """Return where the last page of an OGG file should end; 0 if no page is found."""
     start = max(0, size - 2 * _OGG_PAGE)
     stream.seek(start)
     tail = stream.read()

@@ -1,4 +1,4 @@
-"""A picture as a graph of its superpixels. Uses no torch."""
+"""Conversion of a picture to a graph of superpixels. Uses no torch."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ensemblefuse.cells.graph import Graph
 
 __all__ = ["superpixel_graph"]
 
-# The long side of larger pictures is brought to this many pixels first.
+# The long side of larger pictures is first reduced to this number of pixels.
 _SIDE = 256
 _COMPACTNESS = 10.0
 
 
 def superpixel_graph(picture: Image.Image, n_superpixels: int, *, needed_by: str) -> Graph:
-    """Regions of like colour as nodes, with edges between those that touch.
+    """Return a graph with regions of similar colour as nodes, and edges between regions that touch.
 
     Parameters
     ----------
     picture : PIL.Image.Image
         Mode RGB.
     n_superpixels : int
-        About so many regions; SLIC makes fewer or more as the picture wants it.
+        Approximate number of regions; SLIC may make fewer or more.
     needed_by : str
         The class that the user called, for the message.
 
     Returns
     -------
     Graph
-        Nine features a node: mean of red, green and blue, then their standard deviations, in [0, 1]; the height and
+        Nine features per node: mean of red, green and blue, then their standard deviations, in [0, 1]; the height and
         width of its centre, from 0 (top, left) to 1; its share of the picture. Edges in both directions.
 
     Raises
@@ -75,7 +75,7 @@ def _node_features(colours: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _touching(labels: np.ndarray) -> np.ndarray:
-    """Edges between regions that share a side of a pixel, in both directions."""
+    """Return the edges between regions with adjacent pixels, in both directions."""
     beside = np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()])
     below = np.stack([labels[:-1].ravel(), labels[1:].ravel()])
     pairs = np.concatenate([beside, below], axis=1)

@@ -1,4 +1,4 @@
-"""A text cell."""
+"""Check of a text cell."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["checked_text"]
 
 
 def checked_text(cell: Any) -> str:
-    """`cell` if it is a text that holds something; `TypeError` or `ValueError` otherwise."""
+    """Return `cell` if it is a text that is not empty; raise `TypeError` or `ValueError` otherwise."""
     if not isinstance(cell, str):
         raise TypeError(f"expected text, got {type(cell).__name__}")
     if not cell.strip():
         raise ValueError("empty text")
-    cell.encode()  # a lone surrogate is refused here, before it costs the whole batch
+    cell.encode()  # refuse a lone surrogate here, before the whole batch fails
     return str(cell)

@@ -1,4 +1,4 @@
-"""One video cell as sampled frames, decoded only where they are needed. Knows no network."""
+"""Reader of a video cell into sampled frames; only what these need is decoded."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ensemblefuse.cells.video_file import open_bytes
 
 __all__ = ["Video", "read_video"]
 
-# Pillow decodes an animation at 50 to 120 million pixels a second, and all frames before the one that is wanted.
+# Pillow decodes an animation at 50 to 120 million pixels per second, with all frames before the wanted one.
 _MOST_ANIMATION_PIXELS = 2**28
 _MOST_ANIMATION_FRAMES = 10_000
 _PILLOW_FORMATS = ("GIF", "WEBP", "PNG")
-_GRAIN = 0.0005  # seconds by which a frame may seem to come too late
+_GRAIN = 0.0005  # seconds by which a frame may begin after a sampled time and still count as shown
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Video:
     Attributes
     ----------
     weights : ndarray of shape (n_sampled,), dtype float64
-        How many of the moments that were sampled show each of the frames.
+        For each frame the number of sampled times at which it is shown.
     decode : callable
-        Returns a generator of the frames: arrays of shape (height, width, 3), dtype uint8, in order of time.
+        Returns a generator of the frames in the order of time: arrays of shape (height, width, 3), dtype uint8.
     """
 
     weights: np.ndarray
@@ -47,13 +47,14 @@ def read_video(cell: Any, n_frames: int, fps: float | None, max_pixels: int | No
     ----------
     cell : str, path, bytes, array, list, or tuple of array or list and number
         A file's path or bytes; frames of shape (n_frames, height, width, 3), uint8 or floats in [0, 1]; a list of
-        pictures, as `read_rgb` takes them; or frames with their number a second.
+        pictures, as `read_rgb` takes them; or a tuple of such frames and their number per second.
     n_frames : int
-        Frames to take, the middles of as many equal parts; all, if there are no more. Not used if `fps` is given.
+        Number of frames to take, in the middles of as many equal parts of the video. A video of fewer frames gives all
+        of them. Not used if `fps` is given.
     fps : float or None
-        Moments a second, from the first frame on; of each the frame that is shown.
+        Number of sampled times per second, from the first frame on. At each time, the frame that is shown is taken.
     max_pixels : int or None
-        Most pixels of all frames that must be decoded to reach those sampled.
+        Largest number of pixels that may be decoded to reach the sampled frames.
     needed_by : str
         The class that the user called, for the messages.
 
@@ -64,9 +65,9 @@ def read_video(cell: Any, n_frames: int, fps: float | None, max_pixels: int | No
     Raises
     ------
     TypeError, ValueError, OSError
-        If the cell is not a video that can be read; some damage shows only when its frames are decoded.
+        If the cell is not a readable video. Some damage is only found when its frames are decoded.
     ImportError
-        If it is a file that needs PyAV, and that is not installed.
+        If the cell is a file that needs PyAV, and PyAV is not installed.
     """
     if isinstance(cell, (np.ndarray, list, tuple)):
         return _from_frames(cell, n_frames, fps)
@@ -83,14 +84,14 @@ def read_video(cell: Any, n_frames: int, fps: float | None, max_pixels: int | No
 
 
 def sample(starts: np.ndarray, end: float, n_frames: int, fps: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the sampled frames, and their weights.
+    """Return the positions of the sampled frames, and their weights.
 
     Parameters
     ----------
     starts : ndarray of shape (n_all,)
-        When each frame begins to be shown, in seconds after the first, ascending.
+        Time at which each frame begins, in seconds after the first, ascending.
     end : float
-        When the last one ends.
+        Time at which the last frame ends.
     n_frames, fps
         As in `read_video`.
     """
@@ -98,7 +99,7 @@ def sample(starts: np.ndarray, end: float, n_frames: int, fps: float | None) -> 
     if fps is None:
         n_taken = min(n_frames, n_all)
         return (2 * np.arange(n_taken) + 1) * n_all // (2 * n_taken), np.ones(n_taken)
-    # How many moments k / fps come before each time. Many files keep times in whole milliseconds.
+    # How many sampled times k / fps lie before each frame. Many files store times in whole milliseconds.
     grain = min(_GRAIN, 0.1 / fps)
     before = np.ceil((np.append(starts, max(end, starts[-1])) - grain) * fps)
     weights = np.diff(before)
@@ -111,23 +112,23 @@ def sample(starts: np.ndarray, end: float, n_frames: int, fps: float | None) -> 
 
 
 def _from_frames(cell: Any, n_frames: int, fps: float | None) -> Video:
-    """An array of frames or a list of pictures; or a tuple of one of them and a rate."""
+    """Sample an array of frames or a list of pictures, or a tuple of one of these and a rate."""
     frames, rate = cell, None
     if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[1], numbers.Real):
         frames, rate = cell
         if isinstance(rate, bool) or not 0 < rate < np.inf:
-            raise ValueError(f"the number of frames a second must be above 0; got {rate!r}")
+            raise ValueError(f"the number of frames per second must be above 0; got {rate!r}")
     if isinstance(frames, np.ndarray) and (frames.ndim != 4 or frames.shape[3] != 3 or frames.size == 0):
         raise ValueError(f"an array of frames must have shape (n_frames, height, width, 3); got {frames.shape}")
     if not isinstance(frames, (np.ndarray, list, tuple)):
         raise TypeError(
-            "expected a path, bytes, an array or list of frames, or a tuple of these and the frames a second; got "
+            "expected a path, bytes, an array or list of frames, or a tuple of these and the frames per second; got "
             f"{type(frames).__name__}"
         )
     if not len(frames):
-        raise ValueError("an empty list of frames; use None where there is no video")
+        raise ValueError("an empty list of frames; use None for a missing cell")
     if fps is not None and rate is None:
-        raise ValueError("frames alone say no times, which fps needs: write (frames, frames a second)")
+        raise ValueError("frames without times, which fps needs: pass a tuple (frames, frames per second)")
     times = np.arange(len(frames) + 1) / (1.0 if rate is None else float(rate))
     places, weights = sample(times[:-1], times[-1], n_frames, fps)
     return Video(weights, lambda: (_picture(frames, int(place)) for place in places))
@@ -145,6 +146,7 @@ def _picture(frames: Any, place: int) -> np.ndarray:
 
 
 def is_animation(file: BinaryIO) -> bool:
+    """Return whether a file is a GIF, PNG or WebP by its first bytes."""
     start = file.read(12)
     file.seek(0)
     return start.startswith((b"GIF8", b"\x89PNG")) or (start[:4] == b"RIFF" and start[8:] == b"WEBP")
@@ -159,14 +161,14 @@ def _from_animation(cell: Any, file: BinaryIO, n_frames: int, fps: float | None,
 
 
 def _times_of_animation(image: Any, most: int) -> tuple[np.ndarray, float]:
-    """When each frame begins, in seconds. The file's own count of frames may lie, and says nothing of their times."""
+    """Return the time in seconds at which each frame begins, and the end. The file's own count may be wrong."""
     width, height = image.size
     milliseconds: list[float] = []
     while True:
         if width * height * (len(milliseconds) + 1) > most or len(milliseconds) == _MOST_ANIMATION_FRAMES:
             raise ValueError(
                 f"an animation of {width} x {height} pixels with over {len(milliseconds)} frames; at most {most} "
-                f"pixels and {_MOST_ANIMATION_FRAMES} frames are decoded: make a video file of it, such as MP4"
+                f"pixels and {_MOST_ANIMATION_FRAMES} frames are decoded: convert it to a video file, such as MP4"
             )
         image.load()
         milliseconds.append(float(image.info.get("duration") or 0))
@@ -189,7 +191,7 @@ def _animation_frames(cell: Any, places: np.ndarray) -> Generator[np.ndarray, No
 
 
 def _open_animation(file: BinaryIO) -> Any:
-    """As `Image.open`, without its warning about large pictures: `_MOST_ANIMATION_PIXELS` refuses them."""
+    """Open an animation like `Image.open`, without the warning about large pictures, which are refused elsewhere."""
     Image.init()
     start = file.read(16)
     file.seek(0)
@@ -206,5 +208,5 @@ def _plain_pillow_errors() -> Iterator[None]:
         yield
     except (OSError, ValueError, MemoryError):
         raise
-    except Exception as error:  # Pillow's readers raise anything on damaged content
+    except Exception as error:  # on damaged content Pillow's readers raise any error
         raise ValueError(f"damaged or of a kind that Pillow cannot decode ({type(error).__name__}: {error})") from error

@@ -10,6 +10,7 @@ from typing import Any
 from ensemblefuse.cache import EmbeddingCache, get_cache
 from ensemblefuse.cli._messages import FAILED, CommandError, UsageError, print_columns
 from ensemblefuse.cli._tables import check_input, check_output
+from ensemblefuse.table import list_columns
 
 _WIDTH = 100
 _EXACT = 2**53  # from here on a float may stand for several whole numbers
@@ -73,34 +74,24 @@ def _verify(found: EmbeddingCache, args: Namespace) -> int:
 
 def _compare(found: EmbeddingCache, args: Namespace) -> int:
     """Encode cells of a table again with a model's encoders; the number of vectors that differ."""
-    from ensemblefuse.cli._tables import (
-        check_any_column,
-        columns_of,
-        model_modalities,
-        path_columns,
-        read_table,
-        resolve_paths,
-        steps,
-    )
-    from ensemblefuse.encoders import BaseEncoder
+    from ensemblefuse.cli._tables import check_any_column, open_pipeline, read_table, resolve_paths
+    from ensemblefuse.modalities import columns_of
     from ensemblefuse.persistence import load_model
 
     path, table = check_input(args.model, "model"), read_table(args.table)
-    model = load_model(path, trusted=args.trusted)
-    modalities = model_modalities(model, args.model)
-    check_any_column(modalities, table.columns, args.table)
-    wanted = [column for column in columns_of(modalities) if column in table.columns]
-    X = resolve_paths(table[wanted], path_columns(modalities), Path(args.table).parent)
+    opened = open_pipeline(load_model(path, trusted=args.trusted), args.model)
+    check_any_column(opened.modalities, table.columns, args.table)
+    wanted = [column for column in columns_of(opened.modalities) if column in table.columns]
+    X = resolve_paths(table[wanted], opened.path_columns, Path(args.table).parent)
     n_differing = 0
-    for name, transformer, columns in model.named_steps["encode"].transformers:
-        encoder = steps(transformer)[0]
-        column = columns if isinstance(columns, str) else columns[0]
-        if not isinstance(encoder, BaseEncoder) or column not in X.columns:
+    for modality in opened.modalities:
+        name, column, *others = modality.name, *list_columns(modality.columns)
+        if not modality.encoders or column not in X.columns:
             continue
-        if not isinstance(columns, str) and len(columns) > 1:
+        if others:
             print(f"{name}: left out, because its cells are made of several columns")
             continue
-        result = found.verify(encoder=encoder, cells=X[column].tolist(), sample=args.sample)
+        result = found.verify(encoder=modality.encoders[0], cells=X[column].tolist(), sample=args.sample)
         if not result.n_compared:
             print(f"warning: {name}: the cache holds no vector of these cells by this encoder.", file=sys.stderr)
         print(f"{name}: {result.n_compared} cells encoded again, {len(result.differing)} differ")

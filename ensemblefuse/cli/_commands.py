@@ -20,21 +20,19 @@ from ensemblefuse.cli._tables import (
     check_finite,
     check_not_input,
     check_output,
-    columns_of,
-    path_columns,
     read_table,
     read_target,
     resolve_paths,
 )
 from ensemblefuse.compose import infer_modalities, make_fusion_pipeline
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
-from ensemblefuse.fitted.row_predictor import set_on_error
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
+from ensemblefuse.modalities import columns_of, path_columns, set_on_error
 
 
 @dataclass

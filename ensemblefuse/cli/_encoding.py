@@ -14,9 +14,9 @@ from sklearn.base import clone
 
 from ensemblefuse._config import config_context
 from ensemblefuse.cache import get_cache
-from ensemblefuse.cli._tables import steps
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.table import is_missing
+from ensemblefuse.modalities import steps_of
+from ensemblefuse.table import is_missing, list_columns
 
 _HEADER = ("modality", "rows", "missing", "repeated", "in cache", "encoded now", "unreadable", "seconds")
 
@@ -66,13 +66,13 @@ def encode_modalities(
         Cells that could not be encoded (``on_error="missing"``) are None, so that no fold tries them again.
     took : dict of str to Encoded
     """
-    names = [name for name, encoder, _ in modalities if isinstance(steps(encoder)[0], BaseEncoder)]
+    names = [name for name, encoder, _ in modalities if isinstance(steps_of(encoder)[0], BaseEncoder)]
     width = max(map(len, [*names, _HEADER[0]]))
     took = {}
     if names and header and not quiet:
         print("  ".join([_HEADER[0].ljust(width), *_HEADER[1:]]))
     for name, encoder, columns in modalities:
-        encoder = steps(encoder)[0]
+        encoder = steps_of(encoder)[0]
         if not isinstance(encoder, BaseEncoder):
             continue
         X, took[name] = _encode(encoder, columns, X)
@@ -87,7 +87,7 @@ def _encode(encoder: BaseEncoder, columns: Any, X: pd.DataFrame) -> tuple[pd.Dat
     cache = get_cache()
     before = (cache.n_read, cache.n_written) if cache is not None else (0, 0)
     start = time.perf_counter()
-    part = X[[columns] if isinstance(columns, str) else list(columns)]
+    part = X[list_columns(columns)]
     bad = np.isnan(clone(encoder).fit_transform(part)).all(axis=1)
     seconds = time.perf_counter() - start
     n_read, n_written = (cache.n_read - before[0], cache.n_written - before[1]) if cache is not None else (0, 0)

@@ -231,7 +231,7 @@ def _add_report(commands) -> None:
     command = _command(
         commands,
         "report",
-        "_page:report",
+        "_report:report",
         "write one HTML page about a saved model\n\n"
         "Which modality earns its keep, where the model fails, what happens when a modality is missing, single rows\n"
         "explained. The rows of the table are taken to be new to the model; with --trained-on they are the rows of\n"

@@ -23,8 +23,7 @@ from ensemblefuse.cli._tables import (
     check_input,
     check_output,
     check_table_suffix,
-    model_modalities,
-    path_columns,
+    open_pipeline,
     resolve_paths,
 )
 from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor
@@ -91,13 +90,13 @@ class Predictor:
     """
 
     def __init__(self, model: Any, args: Namespace, folder: Path):
-        self.model, self.table_name, self.folder = model, args.table, folder
-        self.modalities = model_modalities(model, args.model)
-        self._rows = RowPredictor(model, on_error=args.on_error, note=self._stop if args.on_error == "raise" else None)
+        self.opened, self.table_name, self.folder = open_pipeline(model, args.model), args.table, folder
+        note = self._stop if args.on_error == "raise" else None
+        self._rows = RowPredictor(self.opened, on_error=args.on_error, note=note)
         self.wanted, self.numbers = self._rows.wanted, self._rows.numbers
         self.n_rows = self.n_bad = 0
         self._labels = pd.Index([])
-        regions = ["set"] if hasattr(model[-1], "classes_") else ["lower", "upper"]
+        regions = ["set"] if hasattr(self.opened.fusion, "classes_") else ["lower", "upper"]
         self._region_columns = [*regions, "calibrated"] if self._rows.regions_of is not None else []
 
     def check_columns(self, columns: list[str]) -> None:
@@ -105,8 +104,8 @@ class Predictor:
 
         A column of the model that the table lacks, but for another spelling, is told.
         """
-        check_any_column(self.modalities, columns, self.table_name)
-        fusion = self.model[-1]
+        check_any_column(self.opened.modalities, columns, self.table_name)
+        fusion = self.opened.fusion
         labels = fusion.classes_ if hasattr(fusion, "predict_proba") else []
         new = ["prediction", *(f"proba_{label}" for label in labels), *self._region_columns, ERROR]
         taken = [c for c in new if c in columns]
@@ -126,7 +125,7 @@ class Predictor:
         X = table[[column for column in self.wanted if column in table.columns]]
         self._labels = table.index
         # Positions for labels: those of the table may repeat, and an error names rows by their labels.
-        X = resolve_paths(X, path_columns(self.modalities), self.folder).reset_index(drop=True)
+        X = resolve_paths(X, self.opened.path_columns, self.folder).reset_index(drop=True)
         said = self._rows(X)
         self.n_rows, self.n_bad = self.n_rows + len(X), self.n_bad + sum(map(bool, said.reasons))
         return self._columns(said)
@@ -138,7 +137,7 @@ class Predictor:
         )
 
     def _columns(self, said: Predicted) -> pd.DataFrame:
-        fusion, usable = self.model[-1], said.answered
+        fusion, usable = self.opened.fusion, said.answered
         new: dict[str, Any] = {}
         # A row without a prediction has an empty cell; only then do integer labels need a type that can be empty.
         new["prediction"] = pd.Series(_empty(getattr(fusion, "classes_", None), len(usable)))
@@ -162,7 +161,7 @@ class Predictor:
         if said.regions is None:
             given: dict[str, Any] = {}
         elif "set" in self._region_columns:
-            labels = plain(self.model[-1].classes_)
+            labels = plain(self.opened.fusion.classes_)
             sets = [[label for label, stays in zip(labels, region, strict=True) if stays] for region in said.regions]
             given = {"set": [json.dumps(labels, ensure_ascii=False) for labels in sets]}
         else:

@@ -21,14 +21,12 @@ from ensemblefuse.cli._tables import (
     check_finite,
     check_input,
     check_output,
-    columns_of,
-    model_modalities,
-    path_columns,
+    open_pipeline,
     read_table,
     read_target,
     resolve_paths,
 )
-from ensemblefuse.fitted.row_predictor import set_on_error
+from ensemblefuse.modalities import columns_of, set_on_error
 
 _SUFFIXES = (".html", ".htm")
 
@@ -78,14 +76,14 @@ def _check_page(args: Namespace) -> Path:
 
 def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
     """The columns of the table that the model reads, paths resolved."""
-    modalities = model_modalities(model, args.model)
-    check_any_column(modalities, table.columns, args.table)
+    opened = open_pipeline(model, args.model)
+    check_any_column(opened.modalities, table.columns, args.table)
     if args.on_error is not None:
-        set_on_error([m for m in modalities if not isinstance(m[1], str)], args.on_error)
-    present = [column for column in columns_of(modalities) if column in table.columns]
-    table = as_numbers(table[present], getattr(model.named_steps["encode"], "numeric_columns_", []), args.table)
+        set_on_error(opened.modalities, args.on_error)
+    present = [column for column in columns_of(opened.modalities) if column in table.columns]
+    table = as_numbers(table[present], opened.number_columns, args.table)
     check_finite(table, args.table)
-    return resolve_paths(table, path_columns(modalities), Path(args.table).parent)
+    return resolve_paths(table, opened.path_columns, Path(args.table).parent)
 
 
 def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:

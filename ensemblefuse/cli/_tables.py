@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, shown_list
-from ensemblefuse.fitted.row_predictor import columns_of, fitted_modalities, steps
+from ensemblefuse.fitted.model import FittedModel, modalities_of
+from ensemblefuse.modalities import columns_of
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
 
@@ -190,11 +190,6 @@ def as_numbers(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.Dat
 # ---------------------------------------------------------------------- modalities of a table
 
 
-def path_columns(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
-    """Columns whose texts are paths of files."""
-    return columns_of([m for m in modalities if any(getattr(step, "strings_are_paths", False) for step in steps(m[1]))])
-
-
 def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
     """The table with the relative paths of `columns` taken from `folder` on."""
     resolved = {}
@@ -205,11 +200,11 @@ def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> 
     return table.assign(**resolved)
 
 
-def model_modalities(model: Any, name: str) -> list[tuple[str, Any, Any]]:
-    """The modalities of a fitted model, with fitted encoders."""
-    if not isinstance(model, Pipeline) or "encode" not in model.named_steps:
-        raise CommandError(f"{name} holds a {type(model).__name__}, no model of make_fusion_pipeline.")
-    return fitted_modalities(model)
+def open_pipeline(model: Any, name: str) -> FittedModel:
+    """Open a fitted model that reads a raw table."""
+    if not modalities_of(model):
+        raise CommandError(f"{name} holds a {type(model).__name__}, not a model of make_fusion_pipeline.")
+    return FittedModel(model)
 
 
 def check_any_column(modalities: Iterable[tuple[str, Any, Any]], columns: Iterable[str], table: str) -> None:

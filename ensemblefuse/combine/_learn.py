@@ -1,4 +1,4 @@
-"""Non-negative weights of log-evidence with least log-loss."""
+"""Non-negative weights of log-evidence that minimise the log-loss."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from ensemblefuse.combine.probabilities import log_sum_exp, softmax
 
 
 def weighted_evidence(evidence: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sum over the members, (n_samples, n_classes); `weights` has one number a member, or one a member and class."""
+    """Return the weighted sum over the members, of shape (n_samples, n_classes).
+
+    `weights` has one number per member, or one per member and class.
+    """
     if weights.ndim == 1:
         return np.tensordot(weights, evidence, 1)
     return np.einsum("mk,mnk->nk", weights, evidence)
 
 
 def learn_weights(evidence, y, weight, offset, centre, alpha, start=None, shared=1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias in ``softmax(offset + bias + sum_m w_m evidence_m)``.
+    """Learn weights and bias in ``softmax(offset + bias + sum_m w_m evidence_m)``.
 
-    Minimises the mean log-loss plus ``alpha / n * (||d||^2 + shared * ||m||^2 + ||bias||^2)``, where m is the mean of
-    ``w - centre``, as many times as there are weights, and d is the rest of it. This is convex.
+    They minimise the mean log-loss plus ``alpha / n * (||d||^2 + shared * ||m||^2 + ||bias||^2)``. Here ``w - centre``
+    is split into m, a vector with its mean in every position, and the rest d. The problem is convex.
 
     Parameters
     ----------
@@ -27,14 +30,15 @@ def learn_weights(evidence, y, weight, offset, centre, alpha, start=None, shared
         0 where a member is absent.
     y : ndarray of int of shape (n_samples,)
     weight : ndarray of shape (n_samples,)
-        As in scikit-learn, a row of weight 2 counts as two, in n too.
+        As in scikit-learn, a row of weight 2 counts as two rows, also in n.
     offset : ndarray of shape (n_classes,)
     centre : ndarray of shape (n_members,) or (n_members, n_classes)
-        Without an axis of classes the bias stays 0.
+        Without an axis of classes, the bias stays 0.
     alpha : float
     start : tuple of weights and bias, optional
     shared : float
-        1 makes it ``||w - centre||^2``; less lets all weights grow or shrink together, as a temperature would.
+        With 1 the penalty is ``||w - centre||^2``. A smaller value lets all weights grow or shrink together, like a
+        temperature.
 
     Returns
     -------
@@ -55,6 +59,7 @@ def learn_weights(evidence, y, weight, offset, centre, alpha, start=None, shared
         residual[truth] -= 1
         residual *= weight[:, None]
         gap = w - centre
+        # d and m are orthogonal, so one expression gives both parts of the penalty: gap @ pull = |d|^2 + shared |m|^2.
         pull = gap - (1 - shared) * gap.mean()
         value, slope = nll + penalty * (gap * pull).sum(), 2 * penalty * pull
         if not per_class:
@@ -65,7 +70,7 @@ def learn_weights(evidence, y, weight, offset, centre, alpha, start=None, shared
     weights, bias = (centre, np.zeros(n_classes)) if start is None else start
     first = np.r_[weights.ravel(), bias] if per_class else weights
     bounds = [(0, None)] * size + [(None, None)] * (n_classes * per_class)
-    # Tighter than scipy's own: at 1e-5 the same rows in another order give weights that differ in the third digit.
+    # Tighter than scipy's defaults: at 1e-5, another order of the same rows changes the third digit of the weights.
     options = {"ftol": 1e-13, "gtol": 1e-8, "maxiter": 1000}
     found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     return found[:size].reshape(centre.shape), found[size:] if per_class else np.zeros(n_classes)

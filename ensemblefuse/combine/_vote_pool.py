@@ -1,4 +1,4 @@
-"""Votes: each member counts with its first choice, or with its ranking."""
+"""Votes: each member counts by its first choice, or by its ranking."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["VotePool"]
 
 
 class VotePool(BasePool):
-    """Majority vote or Borda count of the members that a row has. Classification only.
+    """Majority vote or Borda count of the members present in a row. Classification only.
 
-    The shares of the votes are returned as probabilities; they are coarse, and a fusion estimator calibrates them.
+    The shares of the votes are returned as probabilities. They are coarse; a fusion estimator calibrates them.
 
     Parameters
     ----------
     method : {"hard", "borda"}
-        ``"hard"``: one vote a member for its most probable class, shared out among equal ones; ties by the mean
-        probability.
+        ``"hard"``: one vote per member, for its most probable class. Equally probable classes share the vote. Ties
+        between counts are decided by the mean probability.
         ``"borda"``: 0 points for a member's last class, K - 1 for its first, means on ties.
 
     References

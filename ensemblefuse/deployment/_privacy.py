@@ -12,7 +12,7 @@ from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._split import SplitModel, _modalities
 from ensemblefuse.features import EmbeddingNoise, PresentRows
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 
 __all__ = ["privacy_spent"]
 
@@ -79,7 +79,7 @@ def _transformers(model: Any) -> dict[str, Any]:
         return {model.name: model.transformer}
     if isinstance(model, SplitModel):
         return {name: part.transformer for name, part in model.edge.items()}
-    whole = ModelParts(model).model
+    whole = FittedModel(model).model
     if not isinstance(whole, Pipeline) or not isinstance(whole[0], ModalityTransformer):
         raise TypeError(
             "privacy_spent takes a fitted pipeline that begins with a ModalityTransformer, as make_fusion_pipeline "

@@ -18,7 +18,7 @@ from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._sent import heads_of, without_heads
 from ensemblefuse.encoders import BaseEncoder, PrecomputedEncoder
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
 
@@ -109,7 +109,7 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
     """
     if send not in _SEND:
         raise ValueError(f"send must be one of {_SEND}; got {send!r}.")
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     encode = parts.model[0] if isinstance(parts.model, Pipeline) else None
     if not isinstance(encode, ModalityTransformer):
         raise TypeError(
@@ -175,7 +175,7 @@ def _modalities(encode: ModalityTransformer) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def _send_embeddings(parts: ModelParts, encode: ModalityTransformer) -> SplitModel:
+def _send_embeddings(parts: FittedModel, encode: ModalityTransformer) -> SplitModel:
     raw = list(getattr(parts.core, "raw_blocks_", ()))
     if raw:
         raise ValueError(
@@ -193,7 +193,7 @@ def _send_embeddings(parts: ModelParts, encode: ModalityTransformer) -> SplitMod
     return SplitModel(edge, Pipeline([(parts.model.steps[0][0], arrivals), *steps]), "embeddings")
 
 
-def _send_probabilities(parts: ModelParts, encode: ModalityTransformer) -> SplitModel:
+def _send_probabilities(parts: FittedModel, encode: ModalityTransformer) -> SplitModel:
     core, modalities = parts.core, _modalities(encode)
     conformal = hasattr(parts.fusion, "fusion_")
     if not isinstance(core, (DecisionFusionClassifier, DecisionFusionRegressor)) or conformal or len(parts.model) > 2:

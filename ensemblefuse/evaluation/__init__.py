@@ -1,4 +1,4 @@
-"""Scores of models side by side, and whether their differences mean anything."""
+"""Scores of models, comparisons of models, and tests of their differences."""
 
 from ensemblefuse.evaluation._ablation import ModalityAblation, ModalityAblationDisplay, modality_ablation
 from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparisonDisplay

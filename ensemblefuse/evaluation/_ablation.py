@@ -1,4 +1,4 @@
-"""What each modality adds to a fitted model: scores without it, and of it alone."""
+"""Scores of a fitted model without each modality, and with each modality alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
 from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, resampled_scores
 from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by
@@ -31,28 +31,28 @@ class ModalityAblation(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a subset, indexed by names such as ``"all"``, ``"without image"``, ``"image alone"``,
-        ``"image + text"``, ``"nothing"``. Where the subsets go without the joint member, ``"all, joint member too"`` is
-        the model as it is:
+        One row per subset, indexed by names such as ``"all"``, ``"without image"``, ``"image alone"``,
+        ``"image + text"``, ``"nothing"``. If the subsets leave out the joint member, the row
+        ``"all, joint member too"`` is the model with it. Columns:
 
         - ``n_modalities``
-        - ``score``, ``low``, ``high``: mean over the rows, the greater the better, and its interval.
-        - ``difference``, ``difference_low``, ``difference_high``: score less that of all modalities, and its interval
-          over the same resamples; 0 in the row of all.
+        - ``score``, ``low``, ``high``: mean over the rows (greater is better) and its interval.
+        - ``difference``, ``difference_low``, ``difference_high``: score minus that of all modalities, and its interval
+          over the same resamples; 0 in the row ``"all"``.
     caption : str
     notes : list of str
     subsets : dict of str to tuple of str
-        Modalities of each row of the table.
+        Modalities in each row of the table.
     metric : str
         Scikit-learn's name of the score.
     method : {"ledger", "predict", "refit"}
     n_fits : int
-        Models that were fitted.
+        Number of models that were fitted.
     n_rows : int
     confidence_level : float
     joint_gain : tuple of float, or None
-        What the joint member adds to all modalities where the subsets go without it, in nats (regression: squared
-        units) a row, with its 95 % interval.
+        If the subsets leave out the joint member: what it adds to all modalities, with its 95 % interval, in nats
+        per row (regression: squared units per row).
     """
 
     def __init__(self, table, caption, notes, *, subsets, metric, method, n_fits, n_rows, confidence_level, joint_gain):
@@ -110,12 +110,12 @@ class ModalityAblationDisplay(BaseDisplay):
             yticks=heights,
             yticklabels=table.index,
             ylim=(len(table) - 0.5, -0.5),
-            xlabel=f"{self.result.metric} (the greater the better),\nmean and {level:.0%} interval",
+            xlabel=f"{self.result.metric} (greater is better),\nmean and {level:.0%} interval",
             title=f"Modalities left out and kept alone, {self.result.n_rows} rows",
         )
 
     def _kinds(self) -> list[tuple[str, np.ndarray, str, str]]:
-        """Rows of one kind share a colour and a marker; the labels of the rows say the rest."""
+        """Return label, mask of rows, colour and marker of each kind of row."""
         sizes, whole = self.result.table["n_modalities"].to_numpy(), len(self.result.subsets[ALL])
         alone = (sizes == 1) & (whole > 1)
         kinds = [
@@ -147,32 +147,32 @@ def modality_ablation(
     ----------
     model : fitted pipeline that ends in a fusion estimator, or fitted fusion estimator
     X : DataFrame of n_samples rows, optional
-        Rows that the model was not fitted on, for ``method="predict"``; the rows of fit for ``"refit"``. Without it
-        decision-level fusion is scored on its out-of-fold predictions of the rows of fit.
+        For ``method="predict"``: rows that the model was not fitted on. For ``"refit"``: the rows of fit. Without `X`,
+        decision-level fusion is scored on its out-of-fold predictions for the rows of fit.
     y : array of shape (n_samples,), optional
     subsets : {"drop+keep", "all"} or list of lists of str
-        ``"drop+keep"``: all modalities, each one left out, each one alone. ``"all"``: every subset, of up to 8
-        modalities; the empty one is what the model says if it knows nothing. A list names the subsets, and all
-        modalities are added to it.
+        ``"drop+keep"``: all modalities, each one left out, each one alone. ``"all"``: every subset of up to 8
+        modalities; the empty subset is the prediction without any modality. A list names the subsets; the set of all
+        modalities is added to it.
     method : {"auto", "ledger", "predict", "refit"}
-        ``"ledger"``: from out-of-fold predictions that decision-level fusion keeps. ``"predict"``: the modalities are
-        hidden from the fitted model; what was learned with them stays. ``"refit"``: a clone is cross-validated for
-        each subset. The first two fit nothing. ``"auto"``: predict if `X` is given, else ledger.
+        ``"ledger"``: use the out-of-fold predictions that decision-level fusion keeps. ``"predict"``: hide modalities
+        from the fitted model, which was still fitted with them. ``"refit"``: cross-validate a clone for each subset.
+        The first two fit nothing. ``"auto"``: ``"predict"`` if `X` is given, else ``"ledger"``.
     metric : str, optional
         ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
-        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
-        figures are the greater the better: losses have a minus.
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``.
+        Greater is better for all of them: losses are negative.
     cv : int, splitter or iterable
         For ``"refit"``.
     groups : array of shape (n_samples,), optional
-        Rows of one group are drawn together for the intervals, and stay on one side of a split for ``"refit"``. With
-        the ledger: of the rows of fit.
+        Rows of one group are drawn together for the intervals. For ``"refit"`` they also stay on one side of each
+        split. With the ledger: groups of the rows of fit.
     n_resamples : int
-        Of the bootstrap over rows.
+        Number of bootstrap resamples of the rows.
     confidence_level : float
-        Of the intervals.
+        Level of the intervals.
     random_state : int, RandomState or None
-        Of the resamples.
+        Seed of the resamples.
 
     Returns
     -------
@@ -181,15 +181,15 @@ def modality_ablation(
     Raises
     ------
     ValueError
-        If a parameter is none of those above, a subset names a modality that the model lacks, or the method needs `X`
-        and `y` that are not given: feature-level fusion keeps no ledger.
+        If a parameter has none of the values above, the model lacks a modality of a subset, or the method needs `X`
+        and `y` and they are not given: feature-level fusion keeps no ledger.
     TypeError
         If the model does not end in a fusion estimator.
 
     Notes
     -----
     The intervals are percentile intervals of a bootstrap over the scored rows (Efron, Annals of Statistics 7, 1979).
-    They tell how far the score of this model may be off, not how far it would vary with other rows of fit.
+    They show the uncertainty of this model's score, not how much the score would vary with other rows of fit.
 
     Examples
     --------
@@ -206,7 +206,7 @@ def modality_ablation(
     >>> bool(result.table.loc["text alone", "difference"] < 0), result.n_fits
     (True, 0)
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     metric = read_metric(metric, parts.classify)
     chosen = _chosen(subsets, parts.names)
     groups = groups_for(groups, parts, X, method)
@@ -220,7 +220,7 @@ def modality_ablation(
     table = _table(said, mean_scores(values, said.sample_weight), means, confidence_level, labels)
     n_rows = len(said.rows)
     caption = (
-        f"{METRICS[metric].scorer} (the greater the better) on {n_rows} rows, {_METHODS[said.method]}; "
+        f"{METRICS[metric].scorer} (greater is better) on {n_rows} rows, {_METHODS[said.method]}; "
         f"{confidence_level:.0%} intervals from {n_resamples} resamples"
     )
     return ModalityAblation(
@@ -238,7 +238,7 @@ def modality_ablation(
 
 
 def _chosen(subsets: Any, names: list[str]) -> list[tuple[str, ...]]:
-    """Distinct subsets, all modalities first."""
+    """Return the distinct subsets; the set of all modalities comes first."""
     if isinstance(subsets, str):
         if subsets == "all":
             given = all_subsets(names)[::-1]
@@ -269,7 +269,7 @@ def _label(subset: tuple[str, ...], names: list[str]) -> str:
 
 def _table(said: SubsetPredictions, scores: np.ndarray, means: np.ndarray, level: float, labels: list[str]) -> Any:
     low, high = interval(means, level)
-    # All modalities come first, and every subset is compared with them in the same resample.
+    # The first column is that of all modalities; every subset is compared with it within the same resample.
     less, more = interval(means - means[:, :1], level)
     return pd.DataFrame(
         {
@@ -292,6 +292,6 @@ def _missing_notes(said: SubsetPredictions) -> list[str]:
         return []
     answer = "the mean" if said.classes is None else "the class frequencies"
     return [
-        f"Of {said.present.shape[1]} rows, some lack a modality anyway ({facts}): it cannot be missed there, and alone "
-        f"it answers with {answer}."
+        f"Of {said.present.shape[1]} rows, some lack a modality ({facts}): leaving it out changes nothing there, and "
+        f"alone it predicts {answer} there."
     ]

@@ -1,4 +1,4 @@
-"""The result of `compare_fusions`: a table, the scores of every fold, a picture."""
+"""Result of `compare_fusions`: a table, the scores of every fold, a picture."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ class FusionComparison(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a strategy, best mean score first:
+        One row per strategy, best mean score first:
 
-        - ``score``, ``score_sd``: mean over the folds and standard deviation (divisor J - 1); the greater the better.
+        - ``score``, ``score_sd``: mean over the folds and standard deviation (divisor J - 1); greater is better.
         - ``accuracy`` and ``log_loss``, in regression ``r2`` and ``rmse``: means over the folds.
-        - ``fit_time``: mean seconds of a fit, encoding not counted.
-        - ``predict_ms``: mean milliseconds to predict one row of a test part, all of them asked at once, encoding not
-          counted.
-        - ``difference``: mean score less that of the reference.
-        - ``p_value``: `corrected_ttest` of that difference.
-        - ``p_better``, ``p_rope``: `bayesian_ttest`, that the strategy is better than the reference, or within `rope`
-          of it. These three are NaN in the row of the reference.
+        - ``fit_time``: mean seconds of a fit, without encoding.
+        - ``predict_ms``: mean milliseconds to predict one row, when a whole test part is predicted at once; without
+          encoding.
+        - ``difference``: mean score minus that of the reference.
+        - ``p_value``: of that difference, by `corrected_ttest`.
+        - ``p_better``, ``p_rope``: probabilities by `bayesian_ttest` that the strategy is better than the reference,
+          or within `rope` of it. ``p_value``, ``p_better`` and ``p_rope`` are NaN in the row of the reference.
         - ``rank``: 1 is the best mean score; equal scores have equal ranks.
     fold_scores : DataFrame of shape (n_splits, n_strategies)
         Score of each strategy in each outer fold.
     reference : str
         The strategy that the others are tested against: the baseline, or the best.
     single : list of str
-        Names of the strategies that know one modality alone.
+        Names of the strategies that use only one modality.
     scoring : str
     n_samples : int
     n_train, n_test : float
-        Mean rows of an outer training and test part.
+        Mean number of rows in an outer training part and in an outer test part.
     rope : float
     """
 
@@ -92,10 +92,10 @@ class FusionComparison(TableResult):
         return {**row, "p_value": p_value, "p_better": bayes.p_better, "p_rope": bayes.p_rope}
 
     def intervals(self) -> pd.DataFrame:
-        """The interval of each strategy's mean score that holds the true one with probability 0.95.
+        """Return the 95 % interval of each strategy's mean score, of the width that `corrected_ttest` implies.
 
-        Its width is that of `corrected_ttest`; in the noise that all strategies share, intervals may overlap although
-        the paired test tells two strategies apart.
+        Intervals of two strategies may overlap although the paired test separates the strategies: the intervals hold
+        noise that both share, and the paired test removes it.
 
         Returns
         -------
@@ -115,7 +115,7 @@ class FusionComparison(TableResult):
 
 
 class FusionComparisonDisplay(BaseDisplay):
-    """Mean score of each strategy with its interval, best on top; single modalities have another colour and marker.
+    """Mean score of each strategy with its interval, best on top; single modalities differ in colour and marker.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class FusionComparisonDisplay(BaseDisplay):
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     errorbars_ : list of matplotlib ErrorbarContainer
-        Of the fusions and of the single modalities, those that there are.
+        One for the fusions and one for the single modalities, as far as there are any.
 
     Examples
     --------

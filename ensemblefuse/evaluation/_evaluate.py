@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array
 from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.scoring.bootstrap import interval, resample_weights
 from ensemblefuse.scoring.display import drawn_by
@@ -24,14 +24,14 @@ from ensemblefuse.table import to_frame
 
 __all__ = ["evaluate_model", "evaluate_predictions"]
 
-_CELLS = 4_000_000  # of row weights at a time: 32 MB
-# Share of the resamples without a score above which the reader is told.
+_CELLS = 4_000_000  # row weights held at a time: 32 MB
+# A note names the scores that are undefined in more than this share of the resamples.
 _MOST_LOST = 0.05
 
 
 @dataclass
 class _Rows:
-    """Rows to score: class codes or numbers, what was predicted, and what they are cut by."""
+    """Rows to score: their class codes or numbers, their predictions, and their slices."""
 
     y: np.ndarray
     predictions: np.ndarray
@@ -40,7 +40,7 @@ class _Rows:
     groups: np.ndarray | None = None
     slices: dict[str, pd.Categorical] = field(default_factory=dict)
     values: dict[str, np.ndarray] = field(default_factory=dict)
-    """Further scores that are means over rows, such as coverage."""
+    """Further row values whose mean is a score, such as coverage."""
 
     def take(self, rows: np.ndarray) -> _Rows:
         return _Rows(
@@ -73,29 +73,29 @@ def evaluate_model(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> ModelEvaluation:
-    """Scores of a fitted model with bootstrap intervals: overall, per class, per slice, per set of present modalities.
+    """Score a fitted model, with bootstrap intervals: overall, per class, per slice, per set of present modalities.
 
-    Without `X` the model's own out-of-fold predictions are scored, so nothing that was fitted on a row says anything
-    about it, and nothing is encoded or fitted.
+    Without `X`, the model's own out-of-fold predictions are scored: no row is predicted by a model that was fitted on
+    it, and nothing is encoded or fitted.
 
     Parameters
     ----------
     model : fitted pipeline that ends in a fusion estimator, or fitted fusion estimator
-        A search is looked into.
+        Or a search over these; its best model is scored.
     X : DataFrame (pandas or polars) or dict of columns, or array, of n_samples rows, optional
-        New to the model.
+        Rows that are new to the model.
     y : array of shape (n_samples,), optional
-        Needed with `X`. Without `X`: the target in fit, for a fusion that keeps out-of-fold predictions without it.
+        Needed with `X`. Without `X`: the target in fit, needed if the fusion keeps out-of-fold predictions without it.
     by : str, list of str, or dict of str to array of shape (n_samples,), optional
-        Columns of `X` whose values cut the rows, or such values themselves, of at most 100 kinds. Missing cells are a
-        slice of their own, "missing".
+        Columns of `X`, or the values themselves, of at most 100 kinds. The rows of each value are one slice; those
+        with a missing value are the slice "missing".
     sample_weight : array of shape (n_samples,), optional
         Without `X`, by default the weights in fit.
     groups : array of shape (n_samples,), optional
-        Rows of one group are drawn together: those of one patient are no independent sample.
+        Rows of one group are drawn together: rows of one patient, for example, are not independent.
     n_resamples : int
     confidence_level : float
-        Of the percentile intervals.
+        Level of the percentile intervals.
     random_state : int, RandomState or None
 
     Returns
@@ -105,10 +105,10 @@ def evaluate_model(
     Raises
     ------
     TypeError
-        If `model` is no fusion model, or `by` nothing to cut by.
+        If `model` is not a fusion model, or `by` is neither names nor a dict.
     ValueError
-        If the model keeps no out-of-fold predictions and `X` is None; if `y` holds a label that the model never saw, or
-        a length differs; if `by` names no column, or one of too many values.
+        If the model keeps no out-of-fold predictions and `X` is None; if `y` holds a label that the model never saw;
+        if lengths differ; if `by` names an unknown column, or one with more than 100 values.
 
     References
     ----------
@@ -128,7 +128,7 @@ def evaluate_model(
     >>> result.of("modalities")["n_rows"].to_dict()
     {'image + text': 70, 'image': 10}
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     notes: list[str] = []
     if X is None:
         rows, present = _own_rows(parts, y, sample_weight, notes)
@@ -160,7 +160,7 @@ def evaluate_predictions(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> ModelEvaluation:
-    """Scores of predictions with bootstrap intervals, whatever made them; see `evaluate_model`.
+    """Score predictions of any origin, with bootstrap intervals; see `evaluate_model`.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def evaluate_predictions(
         Class of each column; by default the sorted values of `y_true`.
     by : dict of str to array of shape (n_samples,), optional
     present : dict of str to array of shape (n_samples,), dtype bool, optional
-        In which rows each modality is there.
+        For each modality, the rows that hold it.
     sample_weight, groups, n_resamples, confidence_level, random_state
         As in `evaluate_model`.
 
@@ -182,8 +182,7 @@ def evaluate_predictions(
     Raises
     ------
     ValueError
-        If shapes differ, predictions are not finite or no probabilities, or `y_true` holds a label that is not in
-        `classes`.
+        If shapes differ, predictions are not finite or not probabilities, or `classes` lacks a label of `y_true`.
 
     Examples
     --------
@@ -212,7 +211,7 @@ def evaluate_predictions(
     notes = []
     if rows.classes is None and np.isin(rows.y, [0, 1]).all():
         notes.append(
-            "y_true holds 0 and 1 alone and is scored as numbers; probabilities of classes go in a column a class."
+            "y_true holds only 0 and 1 and is scored as numbers; for class probabilities, pass one column per class."
         )
     return _evaluate(rows, "Scores on {n} rows", notes, n_resamples, confidence_level, random_state)
 
@@ -220,15 +219,15 @@ def evaluate_predictions(
 # ---------------------------------------------------------------------- reading
 
 
-def _own_rows(parts: ModelParts, y: Any, sample_weight: Any, notes: list[str]) -> tuple[_Rows, np.ndarray | None]:
-    """The rows of fit with their out-of-fold predictions."""
+def _own_rows(parts: FittedModel, y: Any, sample_weight: Any, notes: list[str]) -> tuple[_Rows, np.ndarray | None]:
+    """Return the rows of fit with their out-of-fold predictions, and which modalities they hold."""
     name = type(parts.core).__name__
     oof = getattr(parts.core, "oof_proba_" if parts.classify else "oof_fused_", None)
     if oof is None:
         method = ", method='predict_proba'" if parts.classify else ""
         raise ValueError(
             f"{name} keeps no out-of-fold predictions, and a score on rows of fit would be too good. Pass X and y that "
-            "the model was not fitted on; or for the rows of fit "
+            "the model was not fitted on. Or, for the rows of fit, use "
             f"evaluate_predictions(y, cross_val_predict(clone(model), X, y{method}))."
         )
     kept: Any = getattr(parts.core, "_oof", None)
@@ -237,31 +236,29 @@ def _own_rows(parts: ModelParts, y: Any, sample_weight: Any, notes: list[str]) -
     codes = parts.encode_labels(y) if y is not None else kept["y"]
     if len(codes) != len(oof) or (kept is not None and not np.array_equal(codes, kept["y"])):
         raise ValueError(
-            f"y must be the target in fit, {len(oof)} values in their order, where X is None; leave it out."
+            f"without X, y must be the target in fit: the same {len(oof)} values in the same order. Or leave it out."
         )
     weight = read_weight(sample_weight, len(oof))
     if weight is None and kept is not None and kept["sample_weight"] is not None:
         weight = kept["sample_weight"]
-        notes.append("Rows count with their weight in fit; sample_weight=numpy.ones(n) counts them alike.")
+        notes.append("Rows have their weights of fit; sample_weight=numpy.ones(n) gives them equal weights.")
     if isinstance(parts.fusion, (ConformalFusionClassifier, ConformalFusionRegressor)):
-        notes.append("Coverage takes new rows, X and y: the quantiles were chosen on the rows of fit.")
+        notes.append("Coverage needs new rows, X and y: the quantiles were chosen on the rows of fit.")
     rows = _Rows(codes, np.asarray(oof, dtype=float), parts.classes, weight)
     return rows, None if kept is None else kept["present"]
 
 
-def _notes_on_choice(model: Any, parts: ModelParts) -> list[str]:
+def _notes_on_choice(model: Any, parts: FittedModel) -> list[str]:
     chosen = (
         parts.model is not model
         or hasattr(parts.fusion, "best_estimator_")
         or hasattr(getattr(parts.fusion, "fusion_", None), "best_estimator_")
     )
-    text = (
-        "The model was chosen among others on these rows, so its scores are optimistic; new rows have no part in that."
-    )
+    text = "The model was chosen among others on these rows, so its scores are optimistic; scores on new rows are not."
     return [text] if chosen else []
 
 
-def _new_rows(parts: ModelParts, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, np.ndarray, pd.DataFrame | None]:
+def _new_rows(parts: FittedModel, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, np.ndarray, pd.DataFrame | None]:
     frame = None if isinstance(X, np.ndarray) else to_frame(X)
     if y is None:
         raise ValueError("y is None; pass the target of the rows of X.")
@@ -271,7 +268,7 @@ def _new_rows(parts: ModelParts, X: Any, y: Any, sample_weight: Any) -> tuple[_R
     Z = parts.encode(X if frame is None else frame)
     rows = _Rows(parts.encode_labels(y), parts.predict(Z), parts.classes, read_weight(sample_weight, n))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of combinations of modalities that are new: the slices show them
+        warnings.simplefilter("ignore")  # about new combinations of modalities: the slices show them
         if isinstance(parts.fusion, ConformalFusionClassifier):
             sets = parts.fusion.predict_set(Z)
             rows.values = {"coverage": sets[np.arange(n), rows.y].astype(float), "set_size": sets.sum(axis=1) * 1.0}
@@ -285,7 +282,7 @@ def _new_rows(parts: ModelParts, X: Any, y: Any, sample_weight: Any) -> tuple[_R
 def _read_numbers(y: np.ndarray, predictions: np.ndarray, classes: Any) -> _Rows:
     if classes is not None or y.dtype.kind not in "fiu":
         raise ValueError(
-            "predictions of classes must be probabilities of shape (n_samples, n_classes); got one number a row."
+            "predictions of classes must be probabilities of shape (n_samples, n_classes); got one number per row."
         )
     if y.shape != predictions.shape:
         raise ValueError(f"y_true has shape {y.shape} and predictions {predictions.shape}.")
@@ -296,8 +293,8 @@ def _read_classes(y: np.ndarray, proba: np.ndarray, classes: Any) -> _Rows:
     labels = np.unique(y) if classes is None else np.asarray(classes)
     if y.ndim != 1 or proba.shape != (len(y), len(labels)):
         raise ValueError(
-            f"predictions have shape {proba.shape} for {len(y)} labels of {len(labels)} classes; pass classes=, the "
-            "class of each column, where y_true lacks some."
+            f"predictions have shape {proba.shape} for {len(y)} labels of {len(labels)} classes; if y_true lacks some "
+            "classes, pass classes=, the class of each column."
         )
     wrong = np.flatnonzero((proba < -1e-6).any(axis=1) | (np.abs(proba.sum(axis=1) - 1) > 1e-3))
     if len(wrong):
@@ -353,7 +350,7 @@ def _evaluate(
 
 
 def _draws(n: int, n_resamples: int, random_state: Any, groups: Any) -> Any:
-    """Row weights of shape (n_rows, n_draws), some draws at a time; the first is 1 throughout, for the score itself."""
+    """Yield row weights of shape (n_rows, n_draws), a few draws at a time; the first draw is all 1, for the score."""
     yield np.ones((n, 1))
     rng, step = check_random_state(random_state), max(1, _CELLS // n)
     for start in range(0, n_resamples, step) or [0]:
@@ -375,30 +372,30 @@ def _usable(rows: _Rows, notes: list[str]) -> _Rows:
 
 
 def _summary(values: np.ndarray, groups: Any, cut: np.ndarray, level: float) -> tuple[float, float, float]:
-    """Score, low and high end; no interval where there is nothing to resample."""
+    """Return the score and the two ends of its interval, which are NaN if there is nothing to resample."""
     score, resampled = float(values[0]), values[1:]
     units = len(cut) if groups is None else len(np.unique(groups[cut]))
     if units < 2 or np.isnan(score) or np.isnan(resampled).all():
-        interval(np.zeros(1), level)  # which refuses a wrong level
+        interval(np.zeros(1), level)  # raises an error for a wrong level
         return score, np.nan, np.nan
     low, high = interval(resampled, level)
     return score, float(low), float(high)
 
 
 def _notes_on_gaps(table: pd.DataFrame, rows: _Rows) -> list[str]:
-    """Why some scores and intervals are not there."""
+    """Return notes that say why some scores and intervals are NaN."""
     notes = []
     unit = "row" if rows.groups is None else "group"
     named = table["slice"] + " " + table["value"].astype(str)
     alone = table["low"].isna() & table["score"].notna()
     if alone.any():
-        notes.append(f"No interval where a slice holds one {unit} alone: {_list(named[alone])}.")
+        notes.append(f"No interval where a slice holds only one {unit}: {_list(named[alone])}.")
     absent = (table["metric"] == "roc_auc") & table["score"].isna()
     if absent.any():
-        notes.append(f"ROC AUC is not defined where a class is absent, or alone: {_list(named[absent])}.")
+        notes.append(f"ROC AUC is not defined where a class is absent, or the only one: {_list(named[absent])}.")
     empty = (table["slice"] == "class") & (table["n_rows"] == 0)
     if empty.any():
-        notes.append(f"No row is of these classes: {_list(table.loc[empty, 'value'].astype(str))}.")
+        notes.append(f"These classes have no rows: {_list(table.loc[empty, 'value'].astype(str))}.")
     constant = (table["metric"] == "r2") & table["score"].isna()
     if constant.any():
         notes.append(f"R2 is not defined where all targets are equal: {_list(named[constant])}.")
@@ -406,7 +403,7 @@ def _notes_on_gaps(table: pd.DataFrame, rows: _Rows) -> list[str]:
 
 
 def _notes_on_resamples(lost: dict[str, float]) -> list[str]:
-    """Intervals that are those of a part of the resamples, for the score is not defined in the rest."""
+    """Return a note that names the scores that are undefined in many resamples: their intervals leave these out."""
     many = [f"{what} ({share:.0%})" for what, share in lost.items() if share > _MOST_LOST]
     if not many:
         return []

@@ -1,4 +1,4 @@
-"""The result of `evaluate_model`: scores with intervals in a long table, in wide views, in a picture."""
+"""Result of `evaluate_model`: scores with intervals in a long table, in wide tables, in a picture."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["ModelEvaluation", "ModelEvaluationDisplay"]
 
-# What a picture of one of these shows of each class: the rows of a class are right as often as its recall says.
+# The score of a single class that a picture shows beside each of these. The accuracy on the rows of a class is its
+# recall.
 _OF_CLASS = {"accuracy": "recall", "balanced_accuracy": "recall", **{f"macro_{name}": name for name in CLASS_METRICS}}
 
 
 class ModelEvaluation(TableResult):
-    """Scores with bootstrap intervals: overall, per class, per slice, per set of modalities that rows hold.
+    """Scores with bootstrap intervals: overall, per class, per slice, per set of modalities that the rows hold.
 
     Made by `evaluate_model` and `evaluate_predictions`.
 
     Attributes
     ----------
     table : DataFrame
-        One row a score, with the columns
+        One row per score, with the columns
 
         - ``slice``: ``"all"``, ``"class"``, the name of a column in `by`, or ``"modalities"``;
-        - ``value``: which class, value of the column, or set of modalities (``"image + text"``; ``"none"`` for rows
-          that hold none);
-        - ``n_rows``: rows of the slice; of a class, its support;
+        - ``value``: the class, the value of the column, or the set of modalities (``"image + text"``; ``"none"`` for
+          rows without any);
+        - ``n_rows``: number of rows in the slice; for a class, its support;
         - ``metric``: in classification ``accuracy``, ``balanced_accuracy``, ``macro_recall``, ``macro_precision``,
           ``macro_f1``, ``roc_auc`` (each class against the rest, then the mean), ``log_loss`` (nats), ``brier`` (from 0
-          to 2), ``ece`` (`expected_calibration_error`, 15 bins of equal width), and for a
-          `ConformalFusionClassifier` on new rows ``coverage`` and ``set_size`` (classes); of a class ``recall``,
-          ``precision``, ``f1``. In regression ``r2``, ``mae``, ``rmse`` (in the unit of the target), for a
-          `ConformalFusionRegressor` on new rows ``coverage`` and ``interval_width``;
+          to 2), ``ece`` (`expected_calibration_error`, 15 bins of equal width); for a `ConformalFusionClassifier` on
+          new rows also ``coverage`` and ``set_size`` (classes); for a class ``recall``, ``precision``, ``f1``. In
+          regression ``r2``, ``mae``, ``rmse`` (in the unit of the target); for a `ConformalFusionRegressor` on new rows
+          also ``coverage`` and ``interval_width``;
         - ``score``, and the ends of its interval, ``low`` and ``high``.
     caption, notes
-        As in all results; `notes` name scores and intervals that are not defined.
+        As in all results; `notes` names the scores and intervals that are not defined.
     y_true : ndarray of shape (n_rows,)
     predictions : ndarray of shape (n_rows, n_classes), or (n_rows,) in regression
     classes : ndarray of shape (n_classes,), or None in regression
@@ -48,15 +49,15 @@ class ModelEvaluation(TableResult):
 
     Notes
     -----
-    Scores are those of scikit-learn with ``zero_division=0``, where macro scores are means over the classes that are
-    true or predicted in some row, and the balanced accuracy one over the classes that are true in some row. R2 is
-    NaN, not 0, where all targets are equal.
+    Scores are those of scikit-learn with ``zero_division=0``. Macro scores are means over the classes that are true or
+    predicted in some row; the balanced accuracy is a mean over the classes that are true in some row. R2 is NaN, not
+    0, if all targets are equal.
 
-    The interval of the ECE lies too high: the error is biased upwards, and that of a resample twice. Intervals of
-    several scores hold the truth one by one, not all at once. They tell how the score varies with the rows, not with
-    another fit.
+    The interval of the ECE lies too high: the ECE is biased upwards, and resampling adds the same bias again. The level
+    of the intervals holds for each score, not for all scores together. The intervals show how the score varies with the
+    rows, not with another fit.
 
-    scikit-learn draws what it has displays for::
+    scikit-learn has displays for some pictures::
 
         ConfusionMatrixDisplay.from_predictions(result.y_true, result.y_pred)
         CalibrationDisplay.from_predictions(result.y_true == "cat", result.proba_of("cat"))
@@ -86,7 +87,7 @@ class ModelEvaluation(TableResult):
         return self.predictions if self.classes is None else self.classes[self.predictions.argmax(axis=1)]
 
     def proba_of(self, label: Any) -> np.ndarray:
-        """Probability of one class, of shape (n_rows,)."""
+        """Return the probability of one class, of shape (n_rows,)."""
         classes = [] if self.classes is None else self.classes.tolist()
         if label not in classes:
             raise ValueError(f"there is no class {label!r}; the classes are {classes}.")
@@ -94,19 +95,19 @@ class ModelEvaluation(TableResult):
 
     @property
     def overall(self) -> pd.DataFrame:
-        """Scores of all rows: one row a metric, with ``score``, ``low``, ``high``."""
+        """Scores of all rows: one row per metric, with ``score``, ``low``, ``high``."""
         rows = self.table[self.table["slice"] == "all"].set_index("metric")
         return rows[["score", "low", "high"]].rename_axis(None)
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """One row a class: ``recall``, ``precision``, ``f1`` and ``support``, the number of its rows."""
+        """One row per class: ``recall``, ``precision``, ``f1`` and ``support``, the number of its rows."""
         if self.classes is None:
-            raise AttributeError("per_class is for classifiers; this is a regression.")
+            raise AttributeError("per_class is for classifiers; this is the evaluation of a regressor.")
         return self.of("class").rename(columns={"n_rows": "support"})[[*CLASS_METRICS, "support"]]
 
     def of(self, name: str) -> pd.DataFrame:
-        """Scores of one kind of slice: a row a value, with ``n_rows`` and a column a metric.
+        """Return the scores of one kind of slice: one row per value, with ``n_rows`` and one column per metric.
 
         Parameters
         ----------
@@ -145,8 +146,8 @@ class ModelEvaluationDisplay(BaseDisplay):
     ----------
     result : ModelEvaluation
     metric : str, optional
-        By default ``"accuracy"``, in regression ``"rmse"``. Beside the accuracy, the balanced accuracy and the macro
-        scores stand the recall, precision or F1 of each class; other scores have none of single classes.
+        By default ``"accuracy"``, in regression ``"rmse"``. With the accuracy, the balanced accuracy and the macro
+        scores, the recall, precision or F1 of each class is drawn too; other scores do not exist for single classes.
 
     Attributes
     ----------
@@ -181,7 +182,7 @@ class ModelEvaluationDisplay(BaseDisplay):
         ----------
         estimator : fitted model
         *args, **params
-            Of `evaluate_model`.
+            Parameters of `evaluate_model`.
         metric : str, optional
         ax : matplotlib Axes, optional
 
@@ -204,7 +205,7 @@ class ModelEvaluationDisplay(BaseDisplay):
         metric : str, optional
         ax : matplotlib Axes, optional
         **params
-            Of `evaluate_predictions`.
+            Parameters of `evaluate_predictions`.
 
         Returns
         -------
@@ -221,7 +222,7 @@ class ModelEvaluationDisplay(BaseDisplay):
         return 7.2, 1.3 + 0.27 * len(self._lines())
 
     def _draw(self, ax: Any) -> None:
-        """The number of rows stands in brackets."""
+        """Draw one line per slice; the number of its rows is in brackets."""
         lines = self._lines()
         kinds = list(dict.fromkeys(lines["slice"]))
         colors, heights = colors_of(kinds), np.arange(len(lines))
@@ -252,5 +253,5 @@ class ModelEvaluationDisplay(BaseDisplay):
 
 
 def _title(caption: str) -> str:
-    """The caption without what makes it too long for a picture."""
+    """Return the caption, shortened to fit above a picture."""
     return caption.replace(", which must be new to the model", "").replace(" bootstrap resamples", " resamples")

@@ -1,4 +1,4 @@
-"""Fusion strategies side by side: nested cross-validation, paired tests."""
+"""Comparison of fusion strategies: nested cross-validation and paired tests."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def compare_fusions(
 ) -> FusionComparison:
     """Cross-validate fusion strategies and every modality alone on the same folds, and test the differences.
 
-    Everything is fitted anew on the training rows of each outer fold: what stands after the encoders in a modality's
-    pipeline, the members, their inner folds, the combiners. A training part is encoded once for all strategies, and
-    what several of them fit on it is fitted once, as in `FusionSearchCV`.
+    Everything is fitted anew on the training rows of each outer fold: the steps after the encoders, the members, their
+    inner folds, the combiners. A training part is encoded once for all strategies. An estimator that several strategies
+    need is fitted once, as in `FusionSearchCV`.
 
     Parameters
     ----------
@@ -68,43 +68,44 @@ def compare_fusions(
         Without encoders, all classifiers or all regressors. By default feature level, decision level and both
         ("hybrid"), each with default estimators.
     cv : int, splitter or iterable of (train, test)
-        Outer folds; `RepeatedStratifiedKFold` for repeated ones. A number is stratified in classification and keeps
-        groups together if there are any.
+        Outer folds; pass `RepeatedStratifiedKFold` for repeated ones. With a number, folds are stratified in
+        classification, and groups stay together if there are any.
     inner_cv : int, splitter or iterable of (train, test)
         Inner folds, which all strategies share; their own `cv` is not used.
     groups : array of shape (n_samples,), optional
-        They reach the inner splits of every strategy too.
+        They are also used for the inner splits of every strategy.
     scoring : str or callable, optional
-        Score by which strategies are ranked and tested: a name of scikit-learn's, or ``scorer(estimator, X, y)``. The
-        greater the better. By default ``"neg_log_loss"``, in regression ``"neg_root_mean_squared_error"``.
+        Score by which strategies are ranked and tested: a name of scikit-learn's, or ``scorer(estimator, X, y)``.
+        Greater is better. By default ``"neg_log_loss"``, in regression ``"neg_root_mean_squared_error"``.
     baseline : str, optional
-        The strategy that all others are tested against; by default the one of the best mean score.
+        The strategy that all others are tested against; by default the one with the best mean score.
     rope : float
         Region of practical equivalence, in units of the score; see `bayesian_ttest`.
     classify : bool
-        Kind of the default candidates. Given candidates say themselves what they are.
+        Kind of the default candidates; ignored if `candidates` is given.
     n_jobs : int, optional
         Jobs for the outer folds, as in joblib.
 
     Returns
     -------
     FusionComparison
-        Its ``table`` has one row a strategy; ``"<name> alone"`` is decision-level fusion of one modality, with the
-        estimator that the candidates give to that block, if any does.
+        Its ``table`` has one row per strategy. ``"<name> alone"`` is decision-level fusion of one modality, with the
+        estimator that a candidate has for that block, if any has one.
 
     Raises
     ------
     TypeError
-        If `candidates` is no dict of classifiers or regressors.
+        If `candidates` is not a dict of classifiers or regressors.
     ValueError
-        If `y` is no target for the candidates, `baseline` names no strategy, `rope` is negative, or `cv` makes fewer
-        than 2 splits.
+        If `y` does not fit the candidates, `baseline` is not the name of a strategy, `rope` is negative, or `cv` makes
+        fewer than 2 splits.
 
     Notes
     -----
-    The best strategy is picked by the scores that the tests then use, and the p-values are not adjusted for the number
-    of strategies: with `baseline`, named before, they mean what they say. To choose a strategy and to score the choice,
-    cross-validate `FusionSearchCV`.
+    Without `baseline`, the best strategy is picked by the same scores that the tests use, so the p-values are
+    optimistic. With a `baseline` that was chosen beforehand, each p-value is valid by itself. The p-values are not
+    adjusted for the number of strategies. To choose a strategy and to score the choice, cross-validate
+    `FusionSearchCV`.
 
     References
     ----------
@@ -198,7 +199,7 @@ def _one_fold(
     classify: Any,
     inner_cv: Any,
 ) -> dict[str, dict[str, float]]:
-    """Scores of each strategy on the test rows of one outer fold."""
+    """Fit all strategies on one outer fold, and return their scores on its test rows."""
     encode = clone(encode)
     blocks = encode.fit_transform(_safe_indexing(X, train))
     new = encode.transform(_safe_indexing(X, test))
@@ -227,10 +228,10 @@ def _fit_and_predict(
     classify: bool,
     cv: Any,
 ) -> dict[str, tuple[np.ndarray, dict[str, float]]]:
-    """Predictions for the new rows by each strategy, the seconds of the fits that it needs, those to predict a row.
+    """Return each strategy's predictions for the new rows, with seconds to fit and milliseconds per row to predict.
 
-    Probabilities of the classes ``np.unique(y)``, labels from a classifier that has no probabilities, or numbers. What
-    several strategies need is fitted once.
+    Predictions are probabilities of the classes ``np.unique(y)``, labels from a classifier without probabilities, or
+    numbers. What several strategies need is fitted once.
     """
     kind = "classifier" if classify else "regressor"
     search = FusionSearchCV(candidates, kind=kind, cv=cv, refit="all").fit(blocks, y, groups=groups)
@@ -248,7 +249,7 @@ def _score_classes(values: np.ndarray, y_train: np.ndarray, y: np.ndarray, scori
     if values.ndim == 1:
         if scoring == "neg_log_loss":
             raise ValueError(
-                "the strategy gives no probabilities, which scoring='neg_log_loss' needs; pass another scoring, such "
+                "scoring='neg_log_loss' needs probabilities, which this strategy lacks; pass another scoring, such "
                 "as 'accuracy', or an estimator with predict_proba."
             )
         return {
@@ -257,7 +258,7 @@ def _score_classes(values: np.ndarray, y_train: np.ndarray, y: np.ndarray, scori
             "log_loss": np.nan,
         }
     log_loss = log_loss_of(values, known, y)
-    if scoring == "neg_log_loss":  # scikit-learn's own fails where a test part lacks a class
+    if scoring == "neg_log_loss":  # scikit-learn's scorer fails where a test part lacks a class
         score = -log_loss
     else:
         score = float(get_scorer(scoring)(_Probabilities(values, known), X, y))
@@ -272,7 +273,7 @@ def _score_numbers(values: np.ndarray, y: np.ndarray, scoring: Any, X: Any) -> d
     }
 
 
-# Predictions that are there already, as the estimators that a scorer asks for.
+# Scikit-learn's scorers take an estimator; these return predictions that were made before.
 
 
 class _Labels(ClassifierMixin, BaseEstimator):

@@ -1,4 +1,4 @@
-"""What more rows bring, and what they cost."""
+"""Score and cost of a fit for growing numbers of training rows."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ class LearningCurve(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a size, with ``n_train`` as its index:
+        One row per size, with ``n_train`` as its index:
 
-        - ``score``, ``score_sd``: on the test rows; mean and standard deviation (divisor J - 1) over the folds; the
-          greater the better;
-        - ``in_sample_score``: on the very rows of the fit, too good; its distance to ``score`` tells how much the model
-          adapts to them;
+        - ``score``, ``score_sd``: on the test rows; mean and standard deviation (divisor J - 1) over the folds;
+          greater is better;
+        - ``in_sample_score``: on the rows of the fit itself, so too good; its distance to ``score`` shows how far the
+          model overfits;
         - ``fit_seconds``, ``fit_seconds_sd``: of one fit, with the embeddings in the cache.
     caption, notes
         As in all results.
     fold_scores, fold_seconds : DataFrame of shape (n_splits, n_sizes)
     cost_exponent : float
-        b of ``seconds = a n ** b``, the slope of the logarithms over all folds and sizes; NaN with one size.
+        b in ``seconds = a n ** b``, the slope of the logarithms over all folds and sizes; NaN with one size. It is too
+        small if the rows are few, because every fit has a fixed cost.
     cost_exponent_error : float
-        Its standard error. With few rows what every fit costs hides the growth.
+        Its standard error.
     scoring : str
     n_samples : int
     """
@@ -81,7 +82,7 @@ class LearningCurve(TableResult):
 
 
 def _power_law(sizes: Any, seconds: np.ndarray) -> tuple[float, float]:
-    """Exponent of the seconds, of shape (n_sizes, n_folds), and its standard error."""
+    """Fit a power law to seconds of shape (n_sizes, n_folds); return its exponent and the exponent's standard error."""
     if len(sizes) < 2 or not (seconds > 0).all():
         return np.nan, np.nan
     line = stats.linregress(np.log(np.repeat(sizes, seconds.shape[1])), np.log(seconds.ravel()))
@@ -118,7 +119,7 @@ class LearningCurveDisplay(BaseDisplay):
         Parameters
         ----------
         ax : pair of matplotlib Axes, optional
-            As ``pyplot.subplots(1, 2)`` makes them.
+            As ``pyplot.subplots(1, 2)`` returns them.
 
         Returns
         -------
@@ -129,7 +130,7 @@ class LearningCurveDisplay(BaseDisplay):
         ImportError
             If matplotlib is not installed.
         ValueError
-            If `ax` is no pair.
+            If `ax` is not a pair.
         """
         name = type(self).__name__
         if ax is None:
@@ -137,7 +138,7 @@ class LearningCurveDisplay(BaseDisplay):
             _, ax = pyplot.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
         pair = np.ravel(np.asarray(ax, dtype=object))
         if len(pair) != 2:
-            raise ValueError(f"{name} has two panels; ax must be a pair of Axes, as pyplot.subplots(1, 2) makes them.")
+            raise ValueError(f"{name} has two panels; ax must be a pair of Axes, as from pyplot.subplots(1, 2).")
         for panel in pair:
             new_axes(panel, name)
         self._draw_scores(pair[0])
@@ -179,28 +180,28 @@ def learning_curve(
 ) -> LearningCurve:
     """Cross-validate a model on growing parts of the training rows.
 
-    scikit-learn's function of the same name does the work; rows are encoded once before, so that the seconds are those
-    of the fits.
+    scikit-learn's function of the same name does the work. All rows are encoded before it, so the seconds are those of
+    the fits alone.
 
     Parameters
     ----------
     model : estimator
-        Classifier or regressor; it is cloned. `groups` reaches a fusion estimator, bare or as the step ``fuse``, for
-        its inner splits too.
+        Classifier or regressor; it is cloned. A fusion estimator, bare or as the step ``fuse``, uses `groups` for its
+        inner splits too.
     X : DataFrame (pandas or polars) or dict of columns, or array, of n_samples rows
     y : array of shape (n_samples,)
     train_sizes : array of shape (n_sizes,)
         Shares of the smallest training part, or numbers of rows.
     cv : int, splitter or iterable of (train, test)
-        A number is stratified in classification and keeps groups together if there are any.
+        With a number, folds are stratified in classification, and groups stay together if there are any.
     groups : array of shape (n_samples,), optional
     scoring : str or callable, optional
-        As in scikit-learn, the greater the better; by default ``"neg_log_loss"``, in regression
+        As in scikit-learn; greater is better. By default ``"neg_log_loss"``, in regression
         ``"neg_root_mean_squared_error"``.
     n_jobs : int, optional
-        Jobs for folds and sizes, as in joblib. Fits that run side by side take longer each.
+        Jobs for folds and sizes, as in joblib. Each fit takes longer when several run at the same time.
     random_state : int, RandomState or None
-        Of the order in which training rows are added; each part holds the smaller ones.
+        Seed of the order in which training rows are added; each part contains the smaller ones.
 
     Returns
     -------
@@ -209,9 +210,9 @@ def learning_curve(
     Raises
     ------
     TypeError
-        If `model` is no classifier or regressor.
+        If `model` is neither a classifier nor a regressor.
     ValueError
-        If `y` is no target for it, or a size is above the rows of a training part.
+        If `y` does not fit it, or a size is larger than a training part.
 
     Examples
     --------
@@ -230,7 +231,7 @@ def learning_curve(
     y = read_y(y, len(X), classify=classify)
     groups = read_groups(groups, len(X))
     codes = np.unique(y, return_inverse=True)[1] if classify else y
-    # scikit-learn takes shares of the first training part; the smallest holds for all.
+    # scikit-learn takes shares of the first training part; put the smallest first, so that no part is too small.
     splits = sorted(make_splits(cv, codes, groups, classify=classify), key=lambda split: len(split[0]))
     if scoring is None:
         scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
@@ -255,15 +256,15 @@ def learning_curve(
 
 
 def _encode_all(model: Any, X: Any, y: np.ndarray) -> list[str]:
-    """Fill the cache; notes if seconds of encoding will be in those of the fits all the same."""
+    """Fill the cache; return a note if the seconds of the fits will include encoding nevertheless."""
     last = model[-1] if isinstance(model, Pipeline) else model
     if getattr(last, "_encodes", False):
-        return [f"{type(last).__name__} encodes while it is fitted: the seconds hold what was not in the cache."]
+        return [f"{type(last).__name__} encodes while it is fitted: the seconds include what was not in the cache."]
     if not isinstance(model, Pipeline):
         return []
     if get_config()["cache"] is None:
-        return ["The cache is off: the seconds of a fit hold those of encoding its rows."]
-    # Encoders see the raw rows, and nothing else is cached: later steps are those of the fits.
+        return ["The cache is off: the seconds of a fit include those of encoding its rows."]
+    # Only encoders use the cache, and they are in the first step; later steps belong to the fits.
     first = next((step for _, step in model.steps[:-1] if step not in (None, "passthrough")), None)
     if isinstance(first, (ColumnTransformer, BaseEncoder)):
         clone(first).fit_transform(X, y)
@@ -271,5 +272,5 @@ def _encode_all(model: Any, X: Any, y: np.ndarray) -> list[str]:
 
 
 def _neg_log_loss(model: Any, X: Any, y: np.ndarray) -> float:
-    """scikit-learn's own fails where a training part lacks a class."""
+    """Score by log-loss; scikit-learn's own scorer fails where a training part lacks a class."""
     return -log_loss_of(model.predict_proba(X), model.classes_, y)

@@ -1,4 +1,4 @@
-"""Score models side by side, on splits that all of them share."""
+"""Cross-validation of several models on the same splits."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = ["compare_models", "format_comparison", "standard_strategies"]
 def standard_strategies(
     modalities: Sequence[tuple[str, Any, Any]], *, classify: bool = True, n_jobs: int | None = None
 ) -> dict[str, Pipeline]:
-    """Each modality alone, feature level, decision level, and both together: models to compare.
+    """Return models to compare: each modality alone, feature level, decision level, and both levels together.
 
     Parameters
     ----------
     modalities : list of (name, encoder, columns)
         See `make_fusion_pipeline`.
     classify : bool
-        Classifiers, or regressors.
+        True for classifiers, False for regressors.
     n_jobs : int, optional
         For the fits inside a decision-level fusion.
 
@@ -46,7 +46,7 @@ def standard_strategies(
     -------
     dict of str to Pipeline
         ``"<name> alone"`` for each modality; with several modalities also ``"feature level"``, ``"decision level"``
-        (one member a modality) and ``"hybrid"`` (decision level with the joint member).
+        (one member per modality) and ``"hybrid"`` (decision level with the joint member).
 
     Examples
     --------
@@ -72,12 +72,12 @@ def compare_models(
     Parameters
     ----------
     models : dict of str to estimator
-        All classifiers or all regressors. `groups` reaches a fusion estimator, bare or as the step
-        ``fuse``, for its inner splits too.
+        All classifiers or all regressors. A fusion estimator, bare or as the step ``fuse``, uses `groups` for its
+        inner splits too.
     X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
     y : array of shape (n_samples,)
     cv : int, splitter or iterable of (train, test)
-        A number is stratified in classification and keeps groups together if there are any.
+        With a number, folds are stratified in classification, and groups stay together if there are any.
     groups : array of shape (n_samples,), optional
     n_jobs : int, optional
         Jobs for the outer folds, as in joblib.
@@ -85,16 +85,16 @@ def compare_models(
     Returns
     -------
     DataFrame
-        One row a model; for each score its mean and, as ``<score>_sd``, its standard deviation over the folds.
+        One row per model; for each score its mean and, as ``<score>_sd``, its standard deviation over the folds.
         Classification: ``accuracy``, ``macro_f1``, ``log_loss``. Regression: ``r2``, ``mae``, ``rmse``. Both:
         ``fit_time`` in seconds.
 
     Raises
     ------
     TypeError
-        If `models` is no dict of classifiers or regressors.
+        If `models` is not a dict of classifiers or regressors.
     ValueError
-        If `models` is empty or of both kinds, or `y` is no target for them.
+        If `models` is empty or of both kinds, or `y` does not fit them.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def _score_classes(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
     if not hasattr(model, "predict_proba"):
         predicted, log_loss = model.predict(X), np.nan
     else:
-        proba = model.predict_proba(X)  # once: encoding may be dear
+        proba = model.predict_proba(X)  # only once: encoding may be expensive
         predicted = model.classes_[proba.argmax(axis=1)]
         log_loss = log_loss_of(proba, model.classes_, y)
     return {
@@ -151,7 +151,7 @@ def _score_classes(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
 
 
 def log_loss_of(proba: np.ndarray, classes: np.ndarray, y: np.ndarray) -> float:
-    """Mean -log of the true class's probability; a class that the model never saw counts as probability 1e-15."""
+    """Compute the mean -log probability of the true class; a class that the model never saw has probability 1e-15."""
     place = {label: i for i, label in enumerate(classes.tolist())}
     truth = [proba[row, place[label]] if label in place else 0.0 for row, label in enumerate(y.tolist())]
     return float(-np.log(np.maximum(truth, 1e-15)).mean())
@@ -167,7 +167,7 @@ def _score_numbers(model: Any, X: Any, y: np.ndarray) -> dict[str, float]:
 
 
 def format_comparison(table: pd.DataFrame) -> str:
-    """The result of `compare_models` as text: each score with its standard deviation over the folds.
+    """Format the result of `compare_models` as text: each score with its standard deviation over the folds.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Paired tests of two models over the folds of one cross-validation.
 
-Folds share training rows, so their scores are no independent sample: the plain t-test takes the noise of the mean to be
-1/J of the variance, and finds differences that are none.
+Folds share training rows, so their scores are correlated. The plain t-test assumes that the mean of J scores has 1/J of
+their variance. That is too little for correlated scores, and the test then reports differences where there are none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scipy import stats
 
 __all__ = ["BayesianTTest", "CorrectedTTest", "bayesian_ttest", "corrected_ttest"]
 
-# Differences whose spread is below this part of their size are equal but for rounding.
+# Differences with a spread below this part of their size are equal up to rounding.
 _ROUNDING = 1e-9
 
 
@@ -21,42 +21,43 @@ class CorrectedTTest(NamedTuple):
     """Result of `corrected_ttest`."""
 
     statistic: float
-    """t; positive where the first model is better."""
+    """t; positive if the first model is better."""
     pvalue: float
     """Two-sided."""
     df: int
-    """Degrees of freedom: the number of differences less 1."""
+    """Degrees of freedom: the number of differences minus 1."""
 
 
 class BayesianTTest(NamedTuple):
     """Result of `bayesian_ttest`: three probabilities that sum to 1."""
 
     p_better: float
-    """That the first model is better by more than `rope`."""
+    """Probability that the first model is better by more than `rope`."""
     p_rope: float
-    """That the two differ by `rope` at most."""
+    """Probability that the two differ by at most `rope`."""
     p_worse: float
-    """That the first model is worse by more than `rope`."""
+    """Probability that the first model is worse by more than `rope`."""
 
 
 def corrected_ttest(differences: Any, n_train: float, n_test: float) -> CorrectedTTest:
-    """t-test of score differences over the folds of a (repeated) cross-validation, corrected for shared training rows.
+    """Test score differences over the folds of a (repeated) cross-validation, corrected for shared training rows.
 
-    ``t = mean / sqrt((1 / J + n_test / n_train) * variance)`` with J - 1 degrees of freedom, J being the number of
-    differences and `variance` their variance with the divisor J - 1.
+    ``t = mean / sqrt((1 / J + n_test / n_train) * variance)`` with J - 1 degrees of freedom, where J is the number of
+    differences and `variance` their variance with the divisor J - 1. The term ``n_test / n_train`` corrects for the
+    correlation of the folds, which more repeats do not remove.
 
     Parameters
     ----------
     differences : array of shape (n_folds * n_repeats,)
-        Score of the first model less the score of the second, one a fold.
+        Score of the first model minus the score of the second, one per fold.
     n_train, n_test : float
-        Rows of a training and of a test part; means where they vary. Their ratio alone counts.
+        Rows of a training part and of a test part; their means if they vary. Only their ratio matters.
 
     Returns
     -------
     CorrectedTTest
-        ``(statistic, pvalue, df)``. Differences that are all 0 give ``(0.0, 1.0, df)``; differences that are all equal
-        and not 0 give an infinite statistic and a p-value of 0.
+        ``(statistic, pvalue, df)``. If all differences are 0, ``(0.0, 1.0, df)``; if all are equal and not 0, the
+        statistic is infinite and the p-value 0.
 
     Raises
     ------
@@ -84,22 +85,22 @@ def corrected_ttest(differences: Any, n_train: float, n_test: float) -> Correcte
 
 
 def bayesian_ttest(differences: Any, n_train: float, n_test: float, *, rope: float = 0.0) -> BayesianTTest:
-    """How probable it is that one model is better than another, given their score differences over folds.
+    """Compute how probable it is that one model is better than another, given their score differences over folds.
 
-    The posterior of the mean difference is a Student t with J - 1 degrees of freedom, at the mean of the differences,
-    with the squared scale of `corrected_ttest`.
+    The posterior of the mean difference is a Student t distribution with J - 1 degrees of freedom, located at the mean
+    of the differences. Its scale is the standard error of `corrected_ttest`.
 
     Parameters
     ----------
     differences, n_train, n_test
         As in `corrected_ttest`.
     rope : float
-        Region of practical equivalence: differences from -rope to rope count as none. In units of the score.
+        Region of practical equivalence, in units of the score: differences from -rope to rope count as no difference.
 
     Returns
     -------
     BayesianTTest
-        ``(p_better, p_rope, p_worse)`` of the first model. If all differences are equal, one of them is 1.
+        ``(p_better, p_rope, p_worse)`` of the first model. If all differences are equal, one of the three is 1.
 
     Raises
     ------
@@ -131,20 +132,21 @@ def bayesian_ttest(differences: Any, n_train: float, n_test: float, *, rope: flo
 
 
 def check_rope(rope: float) -> None:
-    """Refuse a negative region of equivalence."""
+    """Raise an error if the region of equivalence is negative."""
     if not rope >= 0:
         raise ValueError(f"rope must be a number of at least 0; got {rope!r}.")
 
 
 def _mean_and_error(differences: Any, n_train: float, n_test: float) -> tuple[float, float, int]:
-    """Mean of the differences, its corrected standard error (0 where all are equal), degrees of freedom."""
+    """Return the mean difference, its corrected standard error (0 if all are equal), and the degrees of freedom."""
     d = np.asarray(differences, dtype=float)
     if d.ndim != 1 or len(d) < 2:
-        raise ValueError(f"differences must be at least 2 numbers, one a fold; got shape {d.shape}.")
+        raise ValueError(f"differences must be at least 2 numbers, one per fold; got shape {d.shape}.")
     if not np.isfinite(d).all():
         raise ValueError(f"differences hold NaN or infinity in the folds {np.flatnonzero(~np.isfinite(d)).tolist()}.")
     if not (n_train > 0 and n_test > 0):
         raise ValueError(f"n_train and n_test must be numbers of rows above 0; got {n_train!r} and {n_test!r}.")
     if np.ptp(d) <= _ROUNDING * np.abs(d).max():
         return float(np.median(d)), 0.0, len(d) - 1
+    # 1 / J is the variance of a mean of independent scores; n_test / n_train adds the correlation between folds.
     return float(d.mean()), float(np.sqrt((1 / len(d) + n_test / n_train) * d.var(ddof=1))), len(d) - 1

@@ -1,4 +1,4 @@
-"""The result of `robustness_curve`, and its picture."""
+"""Result of `robustness_curve`, and its picture."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["RobustnessCurve", "RobustnessCurveDisplay"]
 
-# How far apart, in severities, the points of two lines at one severity are drawn; and of all lines, at most.
+# Lines are drawn side by side: distance of neighbouring lines, and greatest distance of all, in units of severity.
 _APART, _MOST_APART = 0.05, 0.5
 
 
 class RobustnessCurve(TableResult):
-    """Scores of a fitted model as one modality at a time is corrupted, with the score of the clean rows.
+    """Scores of a fitted model with one modality corrupted at a time, and the score of the clean rows.
 
     Made by `robustness_curve`.
 
     Attributes
     ----------
     table : DataFrame
-        One row a modality, corruption and severity:
+        One row per modality, corruption and severity:
 
-        - ``modality``, ``corruption``, ``severity``; ``parameter``: what the severity means, with its unit (empty for
-          a function of the user's).
-        - ``score``, ``low``, ``high``: mean over rows, the greater the better, and its bootstrap interval.
-        - ``difference``, ``difference_low``, ``difference_high``: the score less the clean one, of the same rows and
-          resamples. An interval below 0 is a fall.
+        - ``modality``, ``corruption``, ``severity``; ``parameter``: the level at this severity, with its unit (empty
+          for a function of the user).
+        - ``score``, ``low``, ``high``: mean over rows (greater is better) and its bootstrap interval.
+        - ``difference``, ``difference_low``, ``difference_high``: the score minus the clean one, with the same rows
+          and resamples. An interval below 0 is a fall.
     clean_score : float
         Score of the rows as they are.
     clean_interval : tuple of 2 float
@@ -42,7 +42,7 @@ class RobustnessCurve(TableResult):
         All modalities of the model.
     caption : str
     notes : list of str
-        Modalities that were not corrupted; in how many rows one is missing.
+        Modalities that were not corrupted; numbers of rows without a modality.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RobustnessCurve(TableResult):
 
 
 class RobustnessCurveDisplay(BaseDisplay):
-    """Score against severity: a colour a modality, a marker a corruption, the clean score dashed.
+    """Score against severity: a colour per modality, a marker per corruption, the clean score dashed.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class RobustnessCurveDisplay(BaseDisplay):
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     lines_ : dict of (str, str) to matplotlib ErrorbarContainer
-        By modality and corruption. Every line begins at severity 0 with the clean score.
+        One for each modality and corruption. Every line begins at severity 0 with the clean score.
 
     Examples
     --------
@@ -137,7 +137,7 @@ class RobustnessCurveDisplay(BaseDisplay):
         ax.set(
             xticks=range(6),
             xlim=(-0.3, 5.5),
-            xlabel="severity of the corruption (0: as it is)",
+            xlabel="severity of the corruption (0: none)",
             ylabel=METRICS[result.metric].axis,
             title=f"One modality at a time corrupted, {result.n_samples} rows, {result.confidence_level:.0%} intervals",
         )

@@ -1,4 +1,4 @@
-"""Fusion strategies by score, latency and the cost of the modalities that they need."""
+"""Comparison of fusion strategies by score, latency and the cost of the modalities that they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ensemblefuse.evaluation._fusions import ALONE, compare_fusions
 from ensemblefuse.fusion import CascadeFusionClassifier, DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.scoring.display import MARKERS, MUTED, PALETTE, BaseDisplay, drawn_by, shorten
 from ensemblefuse.scoring.result import TableResult
-from ensemblefuse.table import is_missing, to_frame
+from ensemblefuse.table import is_missing, list_columns, to_frame
 
 __all__ = ["StrategyComparison", "StrategyComparisonDisplay", "pareto_front", "strategy_comparison"]
 
@@ -27,26 +27,26 @@ _TIMED_ROWS = 32
 
 
 class StrategyComparison(TableResult):
-    """What strategies are worth, and what a prediction by each of them costs.
+    """Scores of strategies, and the cost of a prediction by each of them.
 
     Made by `strategy_comparison`.
 
     Attributes
     ----------
     table : DataFrame
-        One row a strategy, best mean score first: the columns of `FusionComparison`, ``predict_ms`` (milliseconds a
-        row, embeddings ready) among them, and
+        One row per strategy, best mean score first. It has the columns of `FusionComparison`, with ``predict_ms``
+        (milliseconds per row, without encoding), and
 
-        - ``modality_ms``: milliseconds to encode one row of all modalities that the strategy uses;
-        - ``n_modalities``: how many these are;
-        - ``pareto``: no other strategy is at least as good in ``score``, ``predict_ms`` and ``modality_ms`` and
-          better in one of them. The times are measured: a front that hangs on a small difference may change.
+        - ``modality_ms``: milliseconds to encode all modalities that the strategy uses, for one row;
+        - ``n_modalities``: number of these modalities;
+        - ``pareto``: True if no other strategy is at least as good in ``score``, ``predict_ms`` and ``modality_ms`` and
+          better in one of them. The times are measured, so a front that depends on a small difference may change.
     caption, notes
         As in all results.
     comparison : FusionComparison
         Scores of the folds, paired tests, intervals.
     costs : dict of str to float
-        Of each modality, in seconds a row.
+        Cost of each modality, in seconds per row.
     """
 
     def __init__(
@@ -58,24 +58,25 @@ class StrategyComparison(TableResult):
         goods = table["score"], -table["predict_ms"], -table["modality_ms"]
         table["pareto"] = pareto_front(np.column_stack(goods))
         self.comparison, self.costs = comparison, costs
-        super().__init__(table, f"{comparison.caption}; costs in milliseconds a row", notes)
+        super().__init__(table, f"{comparison.caption}; costs in milliseconds per row", notes)
 
     def _display_class(self) -> Any:
         return StrategyComparisonDisplay
 
 
 def pareto_front(goods: np.ndarray) -> np.ndarray:
-    """Which rows no other row dominates.
+    """Return which rows are not dominated by another row.
 
     Parameters
     ----------
     goods : ndarray of shape (n_rows, n_goods)
-        The greater the better, each of them.
+        Greater is better in each column.
 
     Returns
     -------
     ndarray of shape (n_rows,), dtype bool
-        False where another row is at least as good in all columns and better in one; rows that are equal stay both.
+        False if another row is at least as good in all columns and better in one. Equal rows do not dominate each
+        other.
     """
     at_least = (goods[None] >= goods[:, None]).all(axis=2)
     better = (goods[None] > goods[:, None]).any(axis=2)
@@ -84,7 +85,7 @@ def pareto_front(goods: np.ndarray) -> np.ndarray:
 
 
 class StrategyComparisonDisplay(BaseDisplay):
-    """Score of each strategy against what a prediction costs; strategies on the Pareto front are filled.
+    """Score of each strategy against the cost of a prediction; markers on the Pareto front are filled.
 
     The cost is ``modality_ms`` plus ``predict_ms``.
 
@@ -101,7 +102,7 @@ class StrategyComparisonDisplay(BaseDisplay):
     _size = (8.0, 4.4)
 
     def _draw(self, ax: Any) -> None:
-        """Names stand beside the axes, one below the other, so that none covers another."""
+        """Draw the points; the names are beside the axes, one below the other, so none covers another."""
         table, comparison = self.result.table, self.result.comparison
         cost = (table["modality_ms"] + table["predict_ms"]).to_numpy()
         score, single = table["score"].to_numpy(), table.index.isin(comparison.single)
@@ -117,7 +118,7 @@ class StrategyComparisonDisplay(BaseDisplay):
         ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         ax.xaxis.set_minor_formatter(ticker.NullFormatter())
         ax.set(
-            xlabel="milliseconds a row: encoding and prediction", ylabel=comparison.scoring, title=comparison._title()
+            xlabel="milliseconds per row: encoding and prediction", ylabel=comparison.scoring, title=comparison._title()
         )
         heights = _spread((score - score.min()) / max(np.ptp(score), 1e-12), 0.07)
         for name, x, y, height in zip(table.index, cost, score, heights, strict=True):
@@ -149,18 +150,18 @@ def strategy_comparison(
     random_state: Any = 0,
     **params: Any,
 ) -> StrategyComparison:
-    """Cross-validate fusion strategies as `compare_fusions` does, and say what a prediction by each of them costs.
+    """Cross-validate fusion strategies as `compare_fusions` does, and report the cost of a prediction by each.
 
     Parameters
     ----------
     modalities, X, y, candidates, cv, groups, scoring, classify, n_jobs
-        As in `compare_fusions`. Predictions that run side by side, with `n_jobs`, take longer each.
+        As in `compare_fusions`. With `n_jobs`, predictions run at the same time, and each takes longer.
     costs : dict of str to float, optional
-        Seconds a row of each modality, such as ``{"image": 0.02}``. Those that are not given are measured: on at most
-        32 rows that hold the modality, in one call, the encoder fitted and loaded and the cache off. A modality without
+        Seconds per row of each modality, such as ``{"image": 0.02}``. The others are measured in one call on at most
+        32 rows that hold the modality, with a fitted and loaded encoder and without the cache. A modality without
         encoder costs nothing.
     random_state : int, RandomState or None
-        Of the choice of these rows.
+        Seed of the choice of these rows.
     **params
         Further parameters of `compare_fusions`: `inner_cv`, `baseline`, `rope`.
 
@@ -171,7 +172,8 @@ def strategy_comparison(
     Raises
     ------
     ValueError
-        If `costs` names no modality, or holds something that is no number of at least 0; and as in `compare_fusions`.
+        If `costs` names something that is not a modality, or a cost is not a number of at least 0; and as in
+        `compare_fusions`.
 
     Examples
     --------
@@ -209,7 +211,7 @@ def strategy_comparison(
     used = {name: _uses(name, (candidates or {}).get(name), names) for name in comparison.table.index}
     early = [name for name, c in (candidates or {}).items() if isinstance(c, CascadeFusionClassifier)]
     if early:
-        notes.append(f"The modality_ms of {early} is that of rows that reach the last stage; see expected_cost_.")
+        notes.append(f"modality_ms of {early} is for rows that reach the last stage; see expected_cost_.")
     return StrategyComparison(comparison, used, all_costs, notes)
 
 
@@ -217,7 +219,7 @@ def _read_costs(costs: Mapping[str, float] | None, names: list[str]) -> dict[str
     costs = dict(costs or {})
     unknown = sorted(set(costs) - set(names), key=str)
     if unknown:
-        raise ValueError(f"costs names {unknown}, which are no modalities; there are {names}.")
+        raise ValueError(f"costs names {unknown}, which are not modalities; the modalities are {names}.")
     for name, cost in costs.items():
         if not (isinstance(cost, Real) and 0 <= float(cost) < np.inf):
             raise ValueError(f"costs[{name!r}] must be a number of at least 0; got {cost!r}.")
@@ -225,16 +227,16 @@ def _read_costs(costs: Mapping[str, float] | None, names: list[str]) -> dict[str
 
 
 def _seconds_to_encode(modality: tuple[str, Any, Any], X: pd.DataFrame, rng: Any, notes: list[str]) -> float:
-    """Mean seconds of one row; what was loaded and fitted before is not counted."""
+    """Measure the mean seconds to encode one row, without the time to fit and load the encoder."""
     name, encoder, columns = modality
     if isinstance(encoder, str):
         return 0.0
-    columns = [columns] if isinstance(columns, str) else list(columns)
+    columns = list_columns(columns)
     held = np.flatnonzero(
         [not all(map(is_missing, cells)) for cells in zip(*(X[c].tolist() for c in columns), strict=True)]
     )
     if not len(held):
-        notes.append(f"No row holds {name!r}, so encoding it counts as nothing; pass costs={{{name!r}: seconds}}.")
+        notes.append(f"No row holds {name!r}, so its cost is taken as 0; pass costs={{{name!r}: seconds}}.")
         return 0.0
     sample = X[columns].iloc[rng.permutation(held)[:_TIMED_ROWS]]
     encode = make_fusion_pipeline([modality])[:-1].fit(X)
@@ -246,7 +248,7 @@ def _seconds_to_encode(modality: tuple[str, Any, Any], X: pd.DataFrame, rng: Any
 
 
 def _uses(name: str, candidate: Any, names: list[str]) -> list[str]:
-    """Modalities that a strategy needs."""
+    """Return the modalities that a strategy needs."""
     if name.removesuffix(ALONE) in names and candidate is None:
         return [name.removesuffix(ALONE)]
     if not isinstance(candidate, (DecisionFusionClassifier, DecisionFusionRegressor)):
@@ -255,7 +257,7 @@ def _uses(name: str, candidate: Any, names: list[str]) -> list[str]:
 
 
 def _spread(wanted: np.ndarray, gap: float) -> np.ndarray:
-    """Heights from 0 to 1 near the wanted ones, in their order, at least `gap` apart where there is room for that."""
+    """Return heights from 0 to 1 near the wanted ones, in the same order and at least `gap` apart if that fits."""
     order = np.argsort(wanted, kind="stable")
     gap = min(gap, 1 / max(len(wanted) - 1, 1))
     heights = wanted[order].astype(float)

@@ -19,7 +19,7 @@ from ensemblefuse.export._fusions import FUSIONS, Rows, UnsupportedMember, fuse
 from ensemblefuse.export._graph import DOUBLE, FLOAT, INT64, STRING, Graph, Value, where
 from ensemblefuse.export._heads import UnsupportedError
 from ensemblefuse.export._support import _FAILS
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion.base import BaseFusion
 
 __all__ = ["export_onnx"]
@@ -110,7 +110,7 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
     ['cat']
     """
     path = check_place(path, "write the graph")
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     fusion = parts.core
     _check_fusion(fusion)
     data = _write(fusion, {})
@@ -220,7 +220,7 @@ def _check(data: bytes, fusion: Any, example: Any, tolerance: float) -> float:
     if not (np.ndim(tolerance) == 0 and 0 < tolerance < np.inf):
         raise ValueError(f"{_NEEDED_BY}: tolerance must be a number above 0; got {tolerance!r}.")
     runtime = import_optional("onnxruntime", extra="onnx", needed_by=f"{_NEEDED_BY} with an example")
-    parts = ModelParts(fusion)
+    parts = FittedModel(fusion)
     try:
         session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
     except Exception as error:

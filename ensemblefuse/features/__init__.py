@@ -1,4 +1,4 @@
-"""Transformers of named blocks of numbers."""
+"""Transformers for named blocks of numbers."""
 
 from ensemblefuse.features._block_nystroem import BlockNystroem
 from ensemblefuse.features._block_pca import BlockPCA

@@ -1,8 +1,8 @@
-"""Lets any transformer live beside missing modalities."""
+"""A wrapper that lets any transformer work with missing modalities."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ __all__ = ["PresentRows", "missing_rows", "takes_sequence"]
 
 
 def missing_rows(X) -> np.ndarray:
-    """Rows in which every cell is missing, as a boolean array of shape (n_samples,)."""
+    """Return the rows in which every cell is missing, as a boolean array of shape (n_samples,)."""
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub":
         lost = np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, dtype=bool)
         return lost if X.ndim == 1 else np.asarray(lost.all(axis=1))
@@ -30,16 +30,15 @@ def missing_rows(X) -> np.ndarray:
 
 
 class PresentRows(TransformerMixin, BaseEstimator):
-    """Fit and apply a transformer to the rows that hold anything; rows wholly missing stay missing.
+    """Fit and apply a transformer to the rows with at least one present cell. Other rows become NaN.
 
-    `make_fusion_pipeline` puts it around the transformers that it is given, so that a PCA or an imputer never sees, and
-    never fills, a modality that is not there. The parameters of the transformer are reached as if it stood alone:
-    ``set_params(n_components=8)``.
+    `make_fusion_pipeline` wraps transformers in it, so that a PCA or an imputer never gets, and never fills, a missing
+    modality. The parameters of the transformer are set as if there were no wrapper: ``set_params(n_components=8)``.
 
     Parameters
     ----------
     transformer : transformer
-        Gives dense or sparse numbers; the output is dense.
+        A transformer with dense or sparse numeric output. The output here is dense.
 
     Attributes
     ----------
@@ -62,20 +61,20 @@ class PresentRows(TransformerMixin, BaseEstimator):
     def __init__(self, transformer):
         self.transformer = transformer
 
-    def get_params(self, deep=True):
-        """Own parameter and, with ``deep=True``, those of the transformer."""
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameter `transformer` and, with ``deep=True``, the parameters of the transformer."""
         nested = self.transformer.get_params(deep=True) if deep and hasattr(self.transformer, "get_params") else {}
         return {**nested, "transformer": self.transformer}
 
-    def set_params(self, **params):
-        """Set the transformer, or parameters of the transformer."""
+    def set_params(self, **params: Any) -> Self:
+        """Set the transformer, or its parameters."""
         if "transformer" in params:
             self.transformer = params.pop("transformer")
         if params:
             self.transformer.set_params(**params)
         return self
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the transformer on the present rows.
 
         Parameters
@@ -90,8 +89,8 @@ class PresentRows(TransformerMixin, BaseEstimator):
         self.fit_transform(X, y)
         return self
 
-    def fit_transform(self, X, y=None, **params):
-        """Fit on the present rows and transform; see `fit` and `transform`."""
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit on the present rows and transform them; see `fit` and `transform`."""
         present = ~missing_rows(X)
         if not present.any():
             raise ValueError(
@@ -104,7 +103,7 @@ class PresentRows(TransformerMixin, BaseEstimator):
             self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self._spread(values, present)
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Transform the present rows.
 
         Parameters
@@ -114,7 +113,7 @@ class PresentRows(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features_out_)
-            Rows of NaN where the input row is wholly missing.
+            A row of NaN where all cells of the input row are missing.
         """
         check_is_fitted(self, "transformer_")
         present = ~missing_rows(X)
@@ -125,8 +124,9 @@ class PresentRows(TransformerMixin, BaseEstimator):
     def _spread(self, values: np.ndarray, present: np.ndarray) -> np.ndarray:
         if len(values) != present.sum():
             raise ValueError(
-                f"{type(self.transformer).__name__} returned {len(values)} rows for {present.sum()}. One that takes a "
-                "sequence of texts, as TfidfVectorizer does, wants its column as 'title', not as ['title']."
+                f"{type(self.transformer).__name__} returned {len(values)} rows for {present.sum()} input rows. A "
+                "transformer of a sequence of texts, such as TfidfVectorizer, needs its column as 'title', not as "
+                "['title']."
             )
         if present.all():
             return values
@@ -135,8 +135,8 @@ class PresentRows(TransformerMixin, BaseEstimator):
         out[present] = values
         return out
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """The transformer's own names, or ``"0"``, ``"1"``, ... where it has none."""
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the transformer's own names, or ``"0"``, ``"1"``, ... if it has none."""
         check_is_fitted(self, "transformer_")
         try:
             return self.transformer_.get_feature_names_out(input_features)
@@ -160,7 +160,7 @@ def _dense(values) -> np.ndarray:
 
 
 def takes_sequence(encoder: Any) -> bool:
-    """Whether a transformer wants a column rather than a table."""
+    """Return whether a transformer needs one column (a sequence) instead of a table."""
     while isinstance(encoder, (Pipeline, PresentRows)):
         if isinstance(encoder, PresentRows):
             encoder = encoder.transformer

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
 
 from ensemblefuse.cache.code_digests import cell_digest
 from ensemblefuse.column_kinds import column_kind
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.table import is_missing, to_frame
 
-__all__ = ["ModalityRows", "check_modality", "row_position"]
+__all__ = ["ModalityRows", "row_position"]
 
 
 class ModalityRows:
@@ -22,7 +20,7 @@ class ModalityRows:
 
     Parameters
     ----------
-    parts : ModelParts
+    parts : FittedModel
     X : DataFrame, dict of columns, or ndarray of n_samples rows
 
     Attributes
@@ -32,7 +30,7 @@ class ModalityRows:
     present : dict of str to ndarray of shape (n_samples,), dtype bool
     """
 
-    def __init__(self, parts: ModelParts, X: Any):
+    def __init__(self, parts: FittedModel, X: Any):
         self.parts = parts
         self.raw = X if isinstance(X, np.ndarray) else to_frame(X)
         self.encoded = parts.encode(self.raw)
@@ -65,7 +63,7 @@ class ModalityRows:
         block, there = self.block(name), self.present[name]
         if block is not None and name not in self.parts.columns:
             return [row.tobytes() if held else None for row, held in zip(block, there, strict=True)]
-        cells, paths = self.cells(name), reads_files(self.parts, name)
+        cells, paths = self.cells(name), self.parts.reads_files(name)
         columns = [_plain(cells.iloc[:, i]) for i in range(cells.shape[1])]
         found: list[bytes | None] = []
         for i, held in enumerate(there):
@@ -84,23 +82,6 @@ class ModalityRows:
             return kinds <= {"number", "category", "empty"}
         block = self.block(name)
         return block is not None and bool((np.nan_to_num(block) % 1 == 0).all())
-
-
-def check_modality(parts: ModelParts, modality: Any) -> None:
-    """Refuse a name that the model does not know."""
-    if modality not in parts.names:
-        raise ValueError(f"the model has no modality {modality!r}; it has {parts.names}.")
-
-
-def reads_files(parts: ModelParts, name: str) -> bool:
-    """Whether the strings of a modality's columns are paths."""
-    steps = [step for _, step in parts.model.steps] if isinstance(parts.model, Pipeline) else []
-    for step in steps:
-        for given, encoder, _ in step.transformers if isinstance(step, ColumnTransformer) else []:
-            if given == name:
-                inside = [part for _, part in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
-                return any(getattr(part, "strings_are_paths", False) for part in inside)
-    return False
 
 
 def _plain(column: pd.Series) -> list[Any]:

@@ -1,8 +1,9 @@
-"""A fitted model taken apart: what encodes, what fuses, and how to hide a modality from it."""
+"""A fitted model, opened: what encodes, what fuses, and how to hide a modality from it."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,29 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse.blocks import SEPARATOR
+from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion.base import BaseFusion
+from ensemblefuse.modalities import Modality, columns_of, reads_files
 from ensemblefuse.scoring.inputs import finite_numbers, one_a_row
-from ensemblefuse.table import to_frame
+from ensemblefuse.table import list_columns, to_frame
 
-__all__ = ["ModelParts", "replace_columns"]
+__all__ = [
+    "FittedModel",
+    "best_model",
+    "column_transformer_of",
+    "core_of",
+    "is_search",
+    "modalities_of",
+    "replace_columns",
+]
 
 
-class ModelParts:
-    """A fitted pipeline of encoders and a fusion estimator, or a fitted fusion estimator alone.
+class FittedModel:
+    """A fitted model, opened: its modalities, encoders and columns, and what it predicts from encoded rows.
 
     Parameters
     ----------
@@ -35,11 +48,18 @@ class ModelParts:
     fusion : fitted fusion estimator
         The last step.
     core : fitted fusion estimator
-        What a search or a conformal wrapper chose or holds; `fusion` otherwise.
+        The one that a search or a conformal wrapper chose or holds; `fusion` otherwise.
     names : list of str
         Modalities, in the order of their blocks.
+    column_transformer : fitted ColumnTransformer, or None
+        The step that reads the raw table.
+    modalities : list of Modality
+        Those of `column_transformer`, with fitted encoders. A fusion that encodes for itself, such as a cascade, has
+        them in `core`. Empty without a `column_transformer`.
     columns : dict of str to list of str
         Columns of the raw table that each modality reads; empty without encoders.
+    number_columns : list of str
+        Columns that were numbers in fit.
     classify : bool
     classes : ndarray of shape (n_classes,), or None in regression
 
@@ -52,45 +72,83 @@ class ModelParts:
     """
 
     def __init__(self, model: Any):
-        if not isinstance(model, (BaseFusion, Pipeline)) and hasattr(model, "estimator"):
-            check_is_fitted(model, "best_estimator_")  # of a search of scikit-learn's
-            model = model.best_estimator_
-        self.model = model
-        self.fusion = model[-1] if isinstance(model, Pipeline) else model
+        if is_search(model):
+            check_is_fitted(model, "best_estimator_")
+        self.model = best_model(model)
+        self.fusion = self.model[-1] if isinstance(self.model, Pipeline) else self.model
         if not isinstance(self.fusion, BaseFusion):
             raise TypeError(
                 "model must be a fusion estimator such as DecisionFusionClassifier(), or a pipeline that ends in one, "
                 f"as make_fusion_pipeline makes; got {type(self.fusion).__name__}."
             )
         check_is_fitted(self.fusion)
-        self.core = self.fusion
-        while hasattr(self.core, "fusion_") or hasattr(self.core, "best_estimator_"):
-            self.core = self.core.fusion_ if hasattr(self.core, "fusion_") else self.core.best_estimator_
+        self.core = core_of(self.fusion)
         self.names = list(self.core._used_blocks() if hasattr(self.core, "_used_blocks") else self.core.blocks_)
         self.classify = is_classifier(self.fusion)
         self.classes: np.ndarray | None = self.fusion.classes_ if self.classify else None
-        self.columns = self._columns()
+        self.column_transformer = column_transformer_of(self.model)
+        self.modalities = modalities_of(self.model)
+        self.columns = {
+            modality.name: columns
+            for modality in self.modalities
+            for columns in [list_columns(modality.columns)]
+            if modality.name in self.names and all(isinstance(column, str) for column in columns)
+        }
+        self.number_columns: list[str] = list(getattr(self.column_transformer, "numeric_columns_", []))
 
-    def _columns(self) -> dict[str, list[str]]:
-        steps = [step for _, step in self.model.steps] if isinstance(self.model, Pipeline) else []
-        found = {}
-        for step in steps:
-            for name, _, columns in step.transformers if isinstance(step, ColumnTransformer) else []:
-                columns = [columns] if isinstance(columns, str) else columns
-                if name in self.names and isinstance(columns, list) and all(isinstance(c, str) for c in columns):
-                    found[name] = columns
-        return found
+    # ------------------------------------------------------------------ the raw table
+
+    @property
+    def path_columns(self) -> list[str]:
+        """Columns of the raw table whose texts are paths of files."""
+        return columns_of(modality for modality in self.modalities if self.reads_files(modality.name))
+
+    @property
+    def encoders(self) -> list[BaseEncoder]:
+        """All fitted encoders, wherever they stand in the model."""
+        return [part for _, part in parts_of(self.model) if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_")]
+
+    def modality(self, name: str) -> Modality | None:
+        """Return the modality of this name; None if no encoder reads it."""
+        return next((modality for modality in self.modalities if modality.name == name), None)
+
+    def modality_of(self, column: str) -> Modality | None:
+        """Return the modality whose columns an `EncodingError` calls so; None if there is none."""
+        for modality in self.modalities:
+            if column in (modality.column_name, f"{modality.name}{SEPARATOR}{modality.column_name}"):
+                return modality
+        return None
+
+    def check_modality(self, name: Any) -> None:
+        """Refuse a name that the model does not know."""
+        if name not in self.names:
+            raise ValueError(f"the model has no modality {name!r}; it has {self.names}.")
+
+    def reads_files(self, name: str) -> bool:
+        """Return whether the texts of a modality are paths of files.
+
+        Raw cells reach the fusion, where the block's own estimator may hold an encoder. If a fusion does not show which
+        estimator has which block, any encoder in it counts.
+        """
+        modality = self.modality(name)
+        if modality is None or modality.reads_files or not modality.is_raw:
+            return modality is not None and modality.reads_files
+        given = self.core.get_params(deep=False) if hasattr(self.core, "get_params") else {}
+        held = given.get("estimators", None if "encoders" in given else self.core)
+        return reads_files(held.get(name) if isinstance(held, Mapping) else held)
+
+    def encode(self, X: Any) -> Any:
+        """Return raw rows as the fusion takes them: embeddings come from the cache where it has them."""
+        if not isinstance(self.model, Pipeline):
+            return X if isinstance(X, np.ndarray) else to_frame(X)
+        return self.model[:-1].transform(X)
+
+    # ------------------------------------------------------------------ encoded rows
 
     @property
     def has_ledger(self) -> bool:
         """Whether the model keeps out-of-fold predictions of each modality."""
         return isinstance(self.core, (DecisionFusionClassifier, DecisionFusionRegressor)) and hasattr(self.core, "_oof")
-
-    def encode(self, X: Any) -> Any:
-        """What the fusion sees of raw rows: embeddings come from the cache where it has them."""
-        if not isinstance(self.model, Pipeline):
-            return X if isinstance(X, np.ndarray) else to_frame(X)
-        return self.model[:-1].transform(X)
 
     def predict(self, Z: Any) -> np.ndarray:
         """Probabilities of shape (n_samples, n_classes), or numbers of shape (n_samples,), for encoded rows.
@@ -177,6 +235,53 @@ class ModelParts:
         if unknown:
             raise ValueError(f"y holds {unknown[:5]}, which the model never saw; it knows {self.classes.tolist()}.")
         return np.array([place[label] for label in y.tolist()])
+
+
+def is_search(model: Any) -> bool:
+    """Return whether a model is one of scikit-learn's searches; `FusionSearchCV` is a fusion."""
+    return not isinstance(model, (BaseFusion, Pipeline)) and hasattr(model, "estimator")
+
+
+def best_model(model: Any) -> Any:
+    """Return the estimator that one of scikit-learn's searches found best; any other model as it is."""
+    return getattr(model, "best_estimator_", model) if is_search(model) else model
+
+
+def core_of(fusion: Any) -> Any:
+    """Return the fusion that a `FusionSearchCV` chose, or that a conformal fusion holds; any other as it is."""
+    while hasattr(fusion, "fusion_") or hasattr(fusion, "best_estimator_"):
+        fusion = fusion.fusion_ if hasattr(fusion, "fusion_") else fusion.best_estimator_
+    return fusion
+
+
+def column_transformer_of(model: Any) -> ColumnTransformer | None:
+    """Return the step of a fitted pipeline that reads the raw table; None if it has none."""
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
+    found = (step for step in steps if isinstance(step, ColumnTransformer) and hasattr(step, "transformers_"))
+    return next(found, None)
+
+
+def modalities_of(model: Any) -> list[Modality]:
+    """Return the modalities of a fitted pipeline, with fitted encoders; empty without a step that reads the raw table.
+
+    Parameters
+    ----------
+    model : fitted estimator
+        Any; a pipeline of `make_fusion_pipeline` has modalities.
+    """
+    encode = column_transformer_of(model)
+    if encode is None:
+        return []
+    dropped = {n for n, transformer, _ in encode.transformers if isinstance(transformer, str) and transformer == "drop"}
+    given = {name: columns for name, _, columns in encode.transformers if name not in dropped}
+    core = core_of(model[-1])
+    # A block that no row of fit held has no fitted encoder.
+    own = {**(getattr(core, "encoders", None) or {}), **getattr(core, "encoders_", {})}
+    return [
+        Modality(name, own.get(name, transformer), given[name])
+        for name, transformer, _ in encode.transformers_
+        if name in given
+    ]
 
 
 def replace_columns(table: pd.DataFrame, positions: np.ndarray, block: pd.DataFrame) -> pd.DataFrame:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
-from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import EncodingError, MissingModalityWarning
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.modalities import columns_of
+from ensemblefuse.table import list_columns
 
-__all__ = ["Predicted", "RowPredictor", "columns_of", "fitted_modalities", "set_on_error", "steps"]
+__all__ = ["Predicted", "RowPredictor"]
 
 # A column of booleans counts as one of numbers in fit; a CSV file holds their names.
 _BOOLEANS = {"True": 1, "False": 0, "true": 1, "false": 0, "TRUE": 1, "FALSE": 0}
@@ -39,68 +40,72 @@ class Predicted(NamedTuple):
 
 
 class RowPredictor:
-    """Predictions for the rows of one table after the other.
+    """Predictions for the rows of one table after the other, of which some may hold bad cells.
 
     Parameters
     ----------
-    model : fitted Pipeline with the step ``encode``
-        Its encoders are set to ``on_error="raise"``: a bad cell must be told, whatever is done about it then.
+    opened : FittedModel
+        A pipeline with encoders. They are set to ``on_error="raise"``, so that every bad cell is reported, whatever is
+        done about it then.
     on_error : {"keep", "missing", "raise"} or None
-        What to do about a row with a bad cell: give it no prediction, take the cell as missing, or leave it to `note`
-        to raise. None takes as missing what the encoder did in fit, and keeps the others.
+        What to do with a row that has a bad cell: give it no prediction, take the cell as missing, or leave it to
+        `note` to raise. None takes as missing what the encoder took as missing in fit, and keeps the others.
     note : callable, optional
         Called with position, field and reason of each bad cell as soon as it is found.
 
     Attributes
     ----------
-    modalities : list of (name, fitted encoder, columns)
     wanted : list of str
         Columns that the modalities name.
     numbers : list of str
         Columns that the model wants as numbers.
     """
 
-    def __init__(self, model: Any, *, on_error: str | None = None, note: Callable[[int, str, str], None] | None = None):
-        self.model, self.on_error, self.note = model, on_error, note
-        self.modalities = fitted_modalities(model)
-        self.wanted = columns_of(self.modalities)
-        self.numbers = list(getattr(model.named_steps["encode"], "numeric_columns_", []))
+    def __init__(
+        self, opened: FittedModel, *, on_error: str | None = None, note: Callable[[int, str, str], None] | None = None
+    ):
+        self.opened, self.on_error, self.note = opened, on_error, note
+        self.wanted, self.numbers = columns_of(opened.modalities), opened.number_columns
         self._as_fitted = {
-            _column_of(columns): getattr(step, "on_error", "raise")
-            for _, encoder, columns in self.modalities
-            for step in steps(encoder)[:1]
-            if isinstance(step, BaseEncoder)
+            modality.column_name: getattr(encoder, "on_error", "raise")
+            for modality in opened.modalities
+            for encoder in modality.encoders[:1]
         }
-        set_on_error([m for m in self.modalities if not isinstance(m[1], str)], "raise")
+        for encoder in opened.encoders:
+            if hasattr(encoder, "on_error"):
+                encoder.set_params(on_error="raise")
 
     def __call__(self, X: pd.DataFrame) -> Predicted:
-        """What the model says of a table, its rows numbered from 0."""
+        """Return the predictions of a table whose rows are numbered from 0."""
         reasons: list[list[tuple[str, str]]] = [[] for _ in range(len(X))]
         X, usable = self._read_numbers(X, reasons)
-        Z = None
-        while usable.any() and Z is None:
+        while usable.any():
             try:
-                Z = self.model[:-1].transform(X[usable])
-            except EncodingError as error:
+                return Predicted(reasons, usable, *self._predict(X[usable]))
+            except EncodingError as error:  # of the step that encodes, or of a fusion that encodes for itself
                 X, usable = self._meet(error, X, usable, reasons)
-        fusion = self.model[-1]
-        said = None if Z is None else fusion.predict(Z)
-        proba = fusion.predict_proba(Z) if Z is not None and hasattr(fusion, "predict_proba") else None
-        return Predicted(reasons, usable, Z, said, proba, *self._regions(Z))
+        return Predicted(reasons, usable, None, None, None, None, None)
+
+    def _predict(self, X: pd.DataFrame) -> tuple[Any, Any, Any, Any, Any]:
+        """Encoded rows, predictions, probabilities, regions, and whether these are calibrated."""
+        fusion, Z = self.opened.fusion, self.opened.encode(X)
+        prediction = fusion.predict(Z)
+        proba = fusion.predict_proba(Z) if hasattr(fusion, "predict_proba") else None
+        return Z, prediction, proba, *self._regions(Z)
 
     @property
     def regions_of(self) -> Callable[[Any], Any] | None:
         """What gives the sets or the intervals of encoded rows; None if the fusion is not a conformal one."""
-        fusion = self.model[-1]
+        fusion = self.opened.fusion
         return getattr(fusion, "predict_set", None) or getattr(fusion, "predict_interval", None)
 
     def _regions(self, Z: Any) -> tuple[Any, Any]:
         ask = self.regions_of
-        if Z is None or ask is None:
+        if ask is None:
             return None, None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)  # `calibrated` says it, row by row
-            return ask(Z), self.model[-1].is_calibrated(Z)
+            return ask(Z), self.opened.fusion.is_calibrated(Z)
 
     def _read_numbers(self, X: pd.DataFrame, reasons: list) -> tuple[pd.DataFrame, np.ndarray]:
         """Columns of numbers as numbers; rows in which a cell is none, or infinite, are set apart."""
@@ -123,9 +128,11 @@ class RowPredictor:
         """Write down what is wrong, and make the cell missing or set the row apart."""
         usable = usable.copy()
         for row in error.rows:
-            self._tell(reasons, row.label, row.column, row.reason)
-            if (self.on_error or self._as_fitted.get(row.column, "raise")) == "missing":
-                for column in self._columns_named(row.column):
+            modality = self.opened.modality_of(row.column)
+            field = row.column if modality is None else modality.column_name
+            self._tell(reasons, row.label, field, row.reason)
+            if modality is not None and (self.on_error or self._as_fitted.get(field, "raise")) == "missing":
+                for column in list_columns(modality.columns):
                     X[column] = X[column].astype(object) if X[column].dtype.kind not in "fc" else X[column]
                     X.at[row.label, column] = None
             else:
@@ -136,42 +143,3 @@ class RowPredictor:
         if self.note is not None:
             self.note(i, field, reason)
         reasons[i].append((field, reason))
-
-    def _columns_named(self, name: str) -> list[str]:
-        return next(
-            [columns] if isinstance(columns, str) else list(columns)
-            for _, _, columns in self.modalities
-            if _column_of(columns) == name
-        )
-
-
-def fitted_modalities(model: Any) -> list[tuple[str, Any, Any]]:
-    """The modalities of a fitted pipeline of `make_fusion_pipeline`, with fitted encoders."""
-    encode = model.named_steps["encode"]
-    dropped = {n for n, transformer, _ in encode.transformers if isinstance(transformer, str) and transformer == "drop"}
-    given = {n: columns for n, _, columns in encode.transformers if n not in dropped}
-    return [(n, transformer, given[n]) for n, transformer, _ in encode.transformers_ if n in given]
-
-
-def columns_of(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
-    """All columns that the modalities name."""
-    return [column for _, _, columns in modalities for column in ([columns] if isinstance(columns, str) else columns)]
-
-
-def steps(encoder: Any) -> list[Any]:
-    """An encoder, or the encoders and transformers of a pipeline."""
-    return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
-
-
-def set_on_error(modalities: Iterable[tuple[str, Any, Any]], on_error: str) -> None:
-    """Set ``on_error`` of every encoder that has it."""
-    for _, encoder, _ in modalities:
-        for step in steps(encoder):
-            if hasattr(step, "on_error"):
-                step.set_params(on_error=on_error)
-
-
-def _column_of(columns: Any) -> str:
-    """How an `EncodingError` names the column, or the group of columns, of a modality."""
-    columns = [columns] if isinstance(columns, str) else list(columns)
-    return ", ".join(map(str, columns[:3])) + (", ..." if len(columns) > 3 else "")

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion.joint import JOINT
 from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.fusion.patterns import oof_predictions
@@ -114,7 +114,7 @@ def predict_subsets(
     Parameters
     ----------
     model : fitted model
-        See `ModelParts`.
+        See `FittedModel`.
     subsets : list of lists of str
         The empty one means that nothing is known: the class frequencies, or the mean.
     X : DataFrame of n_samples rows, optional
@@ -143,7 +143,7 @@ def predict_subsets(
     ValueError
         If the method needs what is not given.
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}; got {method!r}.")
     chosen = [tuple(name for name in parts.names if name in set(subset)) for subset in _known(subsets, parts)]
@@ -164,14 +164,14 @@ def predict_subsets(
     return _by_fitting(parts, chosen, X, np.asarray(y), codes, cv, groups)
 
 
-def _known(subsets: Sequence[Sequence[str]], parts: ModelParts) -> Sequence[Sequence[str]]:
+def _known(subsets: Sequence[Sequence[str]], parts: FittedModel) -> Sequence[Sequence[str]]:
     unknown = sorted({name for subset in subsets for name in subset} - set(parts.names))
     if unknown:
         raise ValueError(f"the model has no modality {unknown}; it has {parts.names}.")
     return subsets
 
 
-def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]], as_deployed: bool) -> SubsetPredictions:
+def _from_ledger(parts: FittedModel, subsets: list[tuple[str, ...]], as_deployed: bool) -> SubsetPredictions:
     if not parts.has_ledger:
         raise ValueError(
             f"{type(parts.core).__name__} keeps no out-of-fold predictions of single modalities, as decision-level "
@@ -200,12 +200,12 @@ def _from_ledger(parts: ModelParts, subsets: list[tuple[str, ...]], as_deployed:
     return said
 
 
-def _masks(parts: ModelParts, subsets: list[tuple[str, ...]], n_rows: int) -> list[np.ndarray]:
+def _masks(parts: FittedModel, subsets: list[tuple[str, ...]], n_rows: int) -> list[np.ndarray]:
     """Which modalities each subset keeps, for all rows."""
     return [np.repeat(np.array([[name in subset] for name in parts.names]), n_rows, axis=1) for subset in subsets]
 
 
-def _joint_gain(parts: ModelParts, said: SubsetPredictions) -> tuple[float, float, float]:
+def _joint_gain(parts: FittedModel, said: SubsetPredictions) -> tuple[float, float, float]:
     """What the joint member adds to the score, with a bootstrap interval."""
     keep = _masks(parts, [tuple(parts.names)], len(parts.core._oof["y"]))[0]
     without = oof_predictions(parts.core, keep, joint=False)[said.rows]
@@ -217,7 +217,7 @@ def _joint_gain(parts: ModelParts, said: SubsetPredictions) -> tuple[float, floa
     return float(np.average(gain, weights=said.sample_weight)), float(low[0]), float(high[0])
 
 
-def _notes_of_ledger(parts: ModelParts) -> list[str]:
+def _notes_of_ledger(parts: FittedModel) -> list[str]:
     notes = []
     if parts.core._oof["sample_weight"] is not None:
         notes.append("Rows count with their sample_weight in fit.")
@@ -227,7 +227,7 @@ def _notes_of_ledger(parts: ModelParts) -> list[str]:
 
 
 def _by_hiding(
-    parts: ModelParts, subsets: list[tuple[str, ...]], X: Any, codes: np.ndarray, as_deployed: bool
+    parts: FittedModel, subsets: list[tuple[str, ...]], X: Any, codes: np.ndarray, as_deployed: bool
 ) -> SubsetPredictions:
     Z = parts.encode(X)
     present = parts.present(Z)
@@ -239,7 +239,7 @@ def _by_hiding(
     return _kept(parts, subsets, predictions, codes, present, None, "predict", 0, _notes_of_rows(parts, codes))
 
 
-def _notes_of_rows(parts: ModelParts, codes: np.ndarray) -> list[str]:
+def _notes_of_rows(parts: FittedModel, codes: np.ndarray) -> list[str]:
     """That the rows must be new; and that they are not, where their labels are those of fit."""
     if parts.has_ledger and np.array_equal(codes, parts.core._oof["y"]):
         return [
@@ -275,7 +275,7 @@ def _prior(codes: np.ndarray, n_rows: int, n_classes: int) -> np.ndarray:
     return np.tile(np.bincount(codes, minlength=n_classes) / len(codes), (n_rows, 1))
 
 
-def _fit_predict(parts: ModelParts, subset: tuple[str, ...], X: Any, y: np.ndarray, train, test, groups) -> np.ndarray:
+def _fit_predict(parts: FittedModel, subset: tuple[str, ...], X: Any, y: np.ndarray, train, test, groups) -> np.ndarray:
     """Predictions for test rows of a clone that knows this subset alone and is fitted on the training rows."""
     fusion = clone(parts.core).set_params(**_fewer(parts.core, subset))  # of a search what it has chosen
     with config_context(enable_metadata_routing=False):
@@ -289,7 +289,7 @@ def _fit_predict(parts: ModelParts, subset: tuple[str, ...], X: Any, y: np.ndarr
         takes = groups is not None and "groups" in inspect.signature(fusion.fit).parameters
         key = f"{name}__groups" if name else "groups"
         model.fit(take_rows(X, train), y[train], **({key: np.asarray(groups)[train]} if takes else {}))
-    fitted = ModelParts(model)
+    fitted = FittedModel(model)
     said = fitted.predict(fitted.encode(take_rows(X, test)))
     if not parts.classify:
         return said
@@ -324,7 +324,7 @@ def _drop(model: Pipeline, names: set[str]) -> None:
         )
 
 
-def _named_table(parts: ModelParts, X: Any) -> pd.DataFrame:
+def _named_table(parts: FittedModel, X: Any) -> pd.DataFrame:
     """A table whose columns name their blocks, whatever `blocks=` says."""
     frame = pd.DataFrame(X) if isinstance(X, np.ndarray) else X
     columns = {}

@@ -1,10 +1,10 @@
-"""Linear models whose blocks are asked to agree: the algebra of cooperative learning.
+"""Linear models with a penalty on the disagreement of blocks: the algebra of cooperative learning.
 
-For blocks X_m, centred and 0 in rows without the block, and weights w all solvers here minimise over beta
+Let X_m be blocks, centred and 0 in rows without the block, and w the row weights. All solvers here minimise over beta
 
     loss(sum_m X_m beta_m) + rho / 2 * sum_{m<l} sum_i w_i (x_im beta_m - x_il beta_l)^2 + penalty(beta)
 
-where row i counts in the second sum only if it holds both blocks.
+A row i counts in the second sum only if it holds both blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Design", "logistic", "penalised_least_squares"]
 
 @dataclass
 class Design:
-    """Blocks of the training rows.
+    """The blocks of the training rows.
 
     Attributes
     ----------
@@ -41,10 +41,11 @@ class Design:
         self.table = np.hstack(self.blocks)
 
     def reduced(self) -> tuple[Design, list[np.ndarray | None]]:
-        """The same problem in fewer columns, exact under a ridge penalty, and the bases that lead back.
+        """Return the same problem with fewer columns, and the bases that lead back to the original columns.
 
-        With such a penalty, or without any, the coefficients of least norm lie in the span of the block's rows; a block
-        of more columns than rows is given by its coordinates there.
+        The result is exact with a ridge penalty, and also for the solution of least norm without any penalty. In both
+        cases the coefficients lie in the span of the block's rows. So a block with more columns than rows is replaced
+        by its coordinates in this span.
         """
         blocks, bases = [], []
         for block, present in zip(self.blocks, self.present, strict=True):
@@ -57,7 +58,8 @@ class Design:
         return Design(blocks, self.present, self.weight), bases
 
     def agreement(self) -> np.ndarray:
-        """Matrix P of the agreement term, ``beta @ P @ beta``, of shape (n_columns, n_columns)."""
+        """Return the matrix P of the agreement term ``beta @ P @ beta``, of shape (n_columns, n_columns)."""
+        # The term is a sum of squares of A beta_m - B beta_l, so each pair of blocks adds four products.
         X = self.table * np.sqrt(self.weight)[:, None]
         P = np.zeros((X.shape[1], X.shape[1]))
         for m, other in combinations(range(len(self.blocks)), 2):
@@ -70,7 +72,10 @@ class Design:
         return P
 
     def augmented(self, rho: float) -> np.ndarray:
-        """Weighted rows, and below them one for each row and pair of blocks that it holds."""
+        """Return the weighted rows, followed by one row for each pair of blocks in each row.
+
+        With targets of 0, the least squares of these extra rows is the agreement term: a plain solver can be used.
+        """
         X = self.table * np.sqrt(self.weight)[:, None]
         parts = [X]
         for m, other in combinations(range(len(self.blocks)), 2):
@@ -85,17 +90,18 @@ class Design:
 def penalised_least_squares(
     design: Design, y: np.ndarray, candidates: list[tuple[float, float]], l1_ratio: float
 ) -> np.ndarray:
-    """Coefficients for each (rho, alpha), of shape (n_candidates, n_columns); ``y`` is centred.
+    """Compute the coefficients for each (rho, alpha), of shape (n_candidates, n_columns). ``y`` is centred.
 
-    The loss is half the weighted sum of squares, the penalty
-    ``alpha * (l1_ratio * |beta|_1 + (1 - l1_ratio) / 2 * |beta|_2^2)``. Without a penalty: those of least norm.
+    The loss is half the weighted sum of squares. The penalty is
+    ``alpha * (l1_ratio * |beta|_1 + (1 - l1_ratio) / 2 * |beta|_2^2)``. With alpha 0, the coefficients are the ones of
+    least norm.
     """
     if l1_ratio > 0 and any(alpha > 0 for _, alpha in candidates):
         return np.array([_elastic_net(design, y, rho, alpha, l1_ratio) for rho, alpha in candidates])
     small, bases = design.reduced()
     X = small.table * np.sqrt(small.weight)[:, None]
     target = X.T @ (np.sqrt(small.weight) * y)
-    # The normal equations of the augmented rows, without these: their moments are the same for all rho and alpha.
+    # Normal equations of the augmented rows, without building these rows: both matrices serve all rho and alpha.
     moments, agreement = X.T @ X, small.agreement()
     coefficients = []
     for rho, alpha in candidates:
@@ -109,7 +115,7 @@ def penalised_least_squares(
 
 
 def _targets(design: Design, y: np.ndarray, n_rows: int) -> np.ndarray:
-    """Targets of the augmented rows: 0 for every difference."""
+    """Return the targets of the augmented rows: 0 for every difference."""
     target = np.zeros(n_rows)
     target[: len(y)] = np.sqrt(design.weight) * y
     return target
@@ -124,23 +130,24 @@ def _elastic_net(design: Design, y: np.ndarray, rho: float, alpha: float, l1_rat
     if alpha == 0:
         return _least_norm(design, y, rho)
     rows = design.augmented(rho)
-    # scikit-learn divides its loss by the number of rows.
+    # scikit-learn divides its loss by the number of rows, so alpha is divided too.
     solver = ElasticNet(alpha / len(rows), l1_ratio=l1_ratio, fit_intercept=False, max_iter=10_000)
     return solver.fit(rows, _targets(design, y, len(rows))).coef_
 
 
 def logistic(design: Design, codes: np.ndarray, candidates: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """(Multinomial) logistic regression for each (rho, alpha).
+    """Fit a (multinomial) logistic regression for each (rho, alpha).
 
-    The loss is the weighted sum of -log p, the penalty ``alpha / 2 * |beta|_2^2``; alpha is above 0.
+    The loss is the weighted sum of -log p. The penalty is ``alpha / 2 * |beta|_2^2``, with alpha above 0.
 
-    Both penalties together are a quadratic form with matrix ``alpha I + rho P = L L^T``. In ``theta = L^T beta`` it is
-    ``|theta|^2 / 2``, so that plain logistic regression on ``X L^-T`` solves the problem exactly.
+    Together, both penalties are a quadratic form with the matrix ``alpha I + rho P = L L^T``. With
+    ``theta = L^T beta``, this form is ``|theta|^2 / 2``. So plain logistic regression on ``X L^-T`` solves the problem
+    exactly.
 
     Returns
     -------
     coefficients : ndarray of shape (n_candidates, n_outputs, n_columns)
-        One output for two classes, else one a class.
+        One output for two classes, otherwise one per class.
     intercepts : ndarray of shape (n_candidates, n_outputs)
     """
     small, bases = design.reduced()
@@ -158,6 +165,6 @@ def logistic(design: Design, codes: np.ndarray, candidates: list[tuple[float, fl
 
 
 def _expand(coefficients: np.ndarray, small: Design, bases: list[np.ndarray | None]) -> np.ndarray:
-    """Coefficients of the columns as they were before `Design.reduced`."""
+    """Return the coefficients of the original columns, before `Design.reduced`."""
     parts = [coefficients[..., span] for span in small.spans]
     return np.concatenate([p if basis is None else p @ basis for p, basis in zip(parts, bases, strict=True)], axis=-1)

@@ -1,4 +1,4 @@
-"""Several values of a parameter, of which the out-of-fold scores choose one."""
+"""The choice among several values of a parameter by out-of-fold scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["choose_by_log_loss", "choose_by_squared_error", "fold_positions", "m
 
 
 def read_candidates(name: str, value: Any, *, zero: bool) -> list[float]:
-    """A number or a sequence of numbers as a list, checked; ``zero`` says whether 0 is allowed."""
+    """Return a number or a sequence of numbers as a list, after checking it; ``zero`` allows the value 0."""
     values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
     wanted = "at least 0" if zero else "above 0"
     try:
@@ -28,13 +28,16 @@ def read_candidates(name: str, value: Any, *, zero: bool) -> list[float]:
 
 
 def fold_positions(splits: Any, used: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Splits of all rows as splits of the rows in ``used`` (bool), counted among these."""
+    """Convert splits of all rows into splits of the rows in ``used`` (bool), with positions among these rows."""
     place = np.cumsum(used) - 1
     return [(place[train[used[train]]], place[test[used[test]]]) for train, test in splits]
 
 
 def mean_of_folds(results: Any, n_candidates: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Scores of all candidates from ``(test, scores)`` of each fold; NaN in rows of no fold, the mean in several."""
+    """Collect the scores of all candidates from ``(test, scores)`` of each fold.
+
+    A row in no fold is NaN; a row in several folds gets the mean.
+    """
     total, count = np.zeros((n_candidates, *shape)), np.zeros(shape[0])
     for test, scores in results:
         if scores is not None and len(test):
@@ -45,19 +48,19 @@ def mean_of_folds(results: Any, n_candidates: int, shape: tuple[int, ...]) -> np
 
 
 def choose_by_log_loss(scores: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[int, float, np.ndarray]:
-    """The candidate of least out-of-fold log-loss, each at its own temperature.
+    """Choose the candidate with the smallest out-of-fold log-loss, each at its own temperature.
 
     Parameters
     ----------
     scores : ndarray of shape (n_candidates, n_samples, n_classes)
-        Out of fold; NaN in the same rows of all candidates.
+        Out-of-fold scores; NaN in the same rows of all candidates.
     y : ndarray of int of shape (n_samples,)
     weight : ndarray of shape (n_samples,)
 
     Returns
     -------
     best : int
-        The first of the best.
+        Position of the first of the best candidates.
     temperature : float
     proba : ndarray of shape (n_samples, n_classes)
     """
@@ -75,7 +78,10 @@ def choose_by_log_loss(scores: np.ndarray, y: np.ndarray, weight: np.ndarray) ->
 
 
 def choose_by_squared_error(predictions: np.ndarray, y: np.ndarray, weight: np.ndarray) -> int:
-    """The first candidate of least out-of-fold squared error; ``predictions`` of shape (n_candidates, n_samples)."""
+    """Return the position of the first candidate with the smallest out-of-fold squared error.
+
+    ``predictions`` has shape (n_candidates, n_samples).
+    """
     rows = np.isfinite(predictions[0])
     if not rows.any():
         if len(predictions) > 1:
@@ -86,5 +92,5 @@ def choose_by_squared_error(predictions: np.ndarray, y: np.ndarray, weight: np.n
 
 def _warn_nothing_to_choose_by(what: str) -> None:
     warnings.warn(
-        f"no row has an out-of-fold prediction, so {what}. Use more rows, or other cv.", UserWarning, stacklevel=6
+        f"no row has an out-of-fold prediction, so {what}. Use more rows, or another cv.", UserWarning, stacklevel=6
     )

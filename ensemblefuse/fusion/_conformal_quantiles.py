@@ -1,4 +1,4 @@
-"""What conformal fusion of both kinds shares: scores, quantiles, and which quantile a row gets."""
+"""The common part of conformal classifiers and regressors: scores, quantiles, and the quantile of each row."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ from ensemblefuse.table import to_frame
 
 __all__ = ["BaseConformalFusion", "conformal_quantile", "label_scores"]
 
-# A pattern of missing blocks has a quantile of its own from this many rows times 1 / alpha: 10 of them lie beyond it.
+# A pattern of missing blocks has a quantile of its own if it has at least this number of rows, divided by alpha. Then
+# about 10 rows lie beyond the quantile.
 _ROWS_BEYOND = 10
 
 
 def conformal_quantile(scores: np.ndarray, alpha: float, sample_weight: np.ndarray | None = None) -> float:
-    """The ceil((n + 1) (1 - alpha))-th smallest score, infinite if there are fewer than that.
+    """Return the ceil((n + 1) (1 - alpha))-th smallest score; infinity if there are fewer scores.
 
-    With weights: the smallest score below or at which lies 1 - alpha of the weight, where the row to come has the mean
-    weight and an infinite score (Tibshirani et al., NeurIPS 2019, equation 7).
+    With weights, return the smallest score s such that the scores up to s have a share of at least 1 - alpha of the
+    weight. The total includes the new row, with the mean weight and an infinite score (Tibshirani et al., NeurIPS 2019,
+    equation 7).
     """
     weight = np.ones(len(scores)) if sample_weight is None else sample_weight
     scores, weight = scores[weight > 0], weight[weight > 0]
@@ -48,7 +50,10 @@ def conformal_quantile(scores: np.ndarray, alpha: float, sample_weight: np.ndarr
 
 
 def label_scores(P: np.ndarray, method: str, u: np.ndarray) -> np.ndarray:
-    """Score of every class in every row: the higher, the worse it fits. ``u`` of shape (n_samples,) is for APS."""
+    """Compute the score of every class in every row. A high score means a bad fit.
+
+    ``u`` has shape (n_samples,), and is used for APS only.
+    """
     if method == "lac":
         return 1 - P
     order = np.argsort(-P, axis=1, kind="stable")
@@ -59,6 +64,17 @@ def label_scores(P: np.ndarray, method: str, u: np.ndarray) -> np.ndarray:
 
 
 class BaseConformalFusion(BaseFusion):
+    """Base class of conformal fusions.
+
+    A subclass sets the class attribute ``_classify`` and defines these hooks:
+
+    - ``_read_target(y, n_samples)`` returns the checked target of shape (n_samples,): labels or numbers;
+    - ``_predict_all(fitted, X)`` returns what a fitted fusion predicts: probabilities of shape (n_samples, n_classes),
+      or numbers of shape (n_samples,);
+    - ``_true_scores(predicted, y)`` returns the score of the true value of each row, of shape (n_samples,). `predicted`
+      is as above, out of fold.
+    """
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.fusion is not None and takes_nan(self.fusion)
@@ -85,7 +101,7 @@ class BaseConformalFusion(BaseFusion):
         self.patterns_, self.calibration_patterns_ = np.unique(blocks.present.T[usable], axis=0, return_inverse=True)
         self.calibration_patterns_ = self.calibration_patterns_.reshape(-1)  # numpy 2.0 gave it a second axis
         counts = np.bincount(self.calibration_patterns_, minlength=len(self.patterns_))
-        # Not anew for another alpha in predict_set: sets must grow as alpha falls.
+        # This choice is not repeated for another alpha in predict_set, so that sets grow when alpha falls.
         self.own_quantile_ = (counts * self.alpha >= _ROWS_BEYOND * (1 - 1e-12)) & bool(self.per_pattern)
         self.quantile_, self.pattern_quantiles_ = self._learn_quantiles(self.alpha)
 
@@ -98,22 +114,22 @@ class BaseConformalFusion(BaseFusion):
         if self._classify and not hasattr(fusion, "predict_proba"):
             raise ValueError(
                 f"{type(self).__name__} needs a fusion with predict_proba; {type(fusion).__name__} has none here. "
-                "DecisionFusionClassifier makes probabilities of decision values."
+                "DecisionFusionClassifier turns decision values into probabilities."
             )
         if self.blocks is not None and "blocks" in fusion.get_params(deep=False):
             if fusion.blocks is not None:
-                raise ValueError(f"{type(self).__name__} and its fusion both have blocks=; give it to one of them.")
+                raise ValueError(f"{type(self).__name__} and its fusion both have blocks=; set it in one of them only.")
             fusion.set_params(blocks=self.blocks)
         return fusion
 
     def _blocks(self, X: Any, *, reset: bool) -> Blocks:
-        """The blocks as the fusion sees them; an estimator that knows no blocks sees those of `blocks`."""
+        """Return the blocks as the fusion reads them. An estimator without blocks gets the parameter `blocks`."""
         if isinstance(self.fusion_, BaseFusion):
             return self.fusion_._read(X, reset=False)
         return self._read(X, reset=reset)
 
     def _out_of_fold(self, fusion: Any, X: Any, y: np.ndarray, weight: Any, groups: Any) -> np.ndarray:
-        """Out-of-fold predictions of the fusion, its own if it has made any; NaN in rows without."""
+        """Return out-of-fold predictions of the fusion: its own if it has them. NaN in rows without a prediction."""
         own = getattr(self.fusion_, "oof_proba_" if self._classify else "oof_fused_", None)
         if own is not None:
             return self._shift(np.array(own, dtype=float))
@@ -125,7 +141,7 @@ class BaseConformalFusion(BaseFusion):
                 continue
             part = [None if array is None else np.asarray(array)[train] for array in (weight, groups)]
             with warnings.catch_warnings():
-                # A fold may lack a pattern that the whole table holds.
+                # A training fold may lack a pattern that is present in the whole table.
                 warnings.simplefilter("ignore", MissingModalityWarning)
                 fitted, _ = _fit_fusion(fusion, take_rows(X, train), y[train], *part)
                 total[test] += self._predict_all(fitted, take_rows(X, test))
@@ -137,10 +153,11 @@ class BaseConformalFusion(BaseFusion):
         return predicted
 
     def _learn_quantiles(self, alpha: float) -> tuple[float, np.ndarray]:
-        """Quantile of all rows, and those of the patterns: their own if they had rows enough for alpha in fit.
+        """Return the quantile of all rows, and the quantile of each pattern.
 
-        The others share one, of all their rows together: these lack more than most, which the quantile of all rows is
-        too small for. If even these are too few, neither alone is trusted, and the larger holds.
+        A pattern has its own quantile if it had enough rows for alpha in fit. The other patterns share one, from all
+        their rows together. Such rows often lack more blocks than average, and the quantile of all rows would be too
+        small for them. If they are also too few together, the larger of the two quantiles is used, to be safe.
         """
         scores, weights, pattern = self.calibration_scores_, self.calibration_weights_, self.calibration_patterns_
         overall = conformal_quantile(scores, alpha, weights)
@@ -154,7 +171,7 @@ class BaseConformalFusion(BaseFusion):
         return overall, quantiles
 
     def _row_quantiles(self, X: Any, alpha: float | None) -> np.ndarray:
-        """Quantile that holds for each row of X."""
+        """Return the quantile for each row of X."""
         check_is_fitted(self, "quantile_")
         if alpha is None:
             overall, of_patterns = self.quantile_, self.pattern_quantiles_
@@ -164,7 +181,7 @@ class BaseConformalFusion(BaseFusion):
         blocks = self._blocks(X, reset=False)
         quantiles = np.full(len(blocks), overall)
         known = np.asarray(~blocks.present.any(axis=0))
-        quantiles[known] = np.inf  # nothing is known of a row without any block, so nothing is ruled out
+        quantiles[known] = np.inf  # a row without any block gives no information, so no value is excluded
         for pattern, quantile in zip(self.patterns_, of_patterns, strict=True):
             rows = (pattern == blocks.present.T).all(axis=1)
             quantiles[rows] = quantile
@@ -174,7 +191,9 @@ class BaseConformalFusion(BaseFusion):
         return quantiles
 
     def is_calibrated(self, X: Any) -> np.ndarray:
-        """Whether a calibration row held the same combination of blocks; of others no coverage is promised.
+        """Return whether a calibration row held the same combination of blocks.
+
+        For other rows, the coverage is not guaranteed.
 
         Parameters
         ----------
@@ -183,7 +202,7 @@ class BaseConformalFusion(BaseFusion):
         Returns
         -------
         ndarray of shape (n_samples,), dtype bool
-            True, too, where no block is there: nothing is ruled out then.
+            Also True for rows without any block, because no value is excluded there.
         """
         check_is_fitted(self, "quantile_")
         present = self._blocks(X, reset=False).present.T
@@ -194,14 +213,14 @@ class BaseConformalFusion(BaseFusion):
         held = [name for name, there in zip(blocks.names, blocks.present[:, first], strict=True) if there]
         warnings.warn(
             f"{type(self).__name__}: {int((~known).sum())} rows hold a combination of blocks that no calibration row "
-            f"held, such as row {blocks.labels[first]!r} with {held}; the quantile of all rows is used, and coverage "
-            "is not promised there.",
+            f"held, such as row {blocks.labels[first]!r} with {held}; the quantile of all rows is used for them, and "
+            "their coverage is not guaranteed.",
             MissingModalityWarning,
             stacklevel=4,
         )
 
-    def predict(self, X):
-        """What the fitted fusion predicts.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict with the fitted fusion.
 
         Parameters
         ----------
@@ -221,9 +240,9 @@ def _check_alpha(alpha: Any) -> None:
 
 
 def _fit_fusion(fusion: Any, X: Any, y: np.ndarray, weight: Any, groups: Any) -> tuple[Any, bool]:
-    """A fitted clone with groups if it takes them, and whether it was weighted if there are weights."""
+    """Fit a clone, with groups if it takes them. Return it, and whether it was fitted with the weights, if any."""
     if has_fit_parameter(fusion, "groups"):
         return clone(fusion).fit(X, y, sample_weight=weight, groups=groups), True
-    if weight is not None:  # rows of no weight are not left to an estimator, which may take no weights
+    if weight is not None:  # rows of weight 0 are dropped, because the estimator may take no weights
         X, y, weight = take_rows(X, weight > 0), y[weight > 0], weight[weight > 0]
     return fit_estimator(fusion, X, y, weight)

@@ -1,4 +1,4 @@
-"""Second levels fitted without the rows that they combine."""
+"""Cross-fitting of combiners: each row is combined by a pool that was fitted without it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ __all__ = ["cross_fit", "default_combiner"]
 
 
 def default_combiner(*, classify: bool) -> LogPool:
-    """Learned for each pattern of missing members, and little moved by one member that is wrong and sure."""
+    """Return the default pool.
+
+    In classification, its weights are learned for each pattern of missing members, and its smoothing bounds the effect
+    of one member that is certain and wrong.
+    """
     return LogPool(per_pattern=True, smoothing=0.01) if classify else LogPool()
 
 
 def cross_fit(
     combiner: BasePool, P: np.ndarray, ledger: Ledger, patterns: np.ndarray | None = None
 ) -> tuple[np.ndarray, list, BasePool]:
-    """Fused predictions of each fold by a pool fitted without it, these pools, and the pool of all rows.
+    """Fit one pool without each fold, and one on all rows. Fuse each fold with the pool fitted without it.
 
-    Without `patterns`, the sets of members that new rows may have, the pools prepare for those of `P` only.
+    `patterns` are the sets of members that new rows may have. By default, these are the sets in `P`.
 
     Returns
     -------
     fused : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
-        NaN in rows of no test fold, and where no member has a prediction; the mean in rows of several.
+        NaN in rows in no test fold, and in rows without any prediction. A row in several test folds gets the mean.
     pools : list of (train, test, pool)
     pool : BasePool
+        Fitted on all rows.
     """
     classes = np.array(ledger.labels) if ledger.n_classes else None
     labels = ledger.y if classes is None else classes[ledger.y]

@@ -1,4 +1,4 @@
-"""The estimator of a block for which the user names none."""
+"""The default estimators of a block, if the user names none."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sklearn.svm import SVC, SVR
 
 __all__ = ["HeadSearch", "default_head", "default_search"]
 
-# Standardised columns give rows of squared length d, so the same C regularises wide blocks less. 30 / d lies
-# between the best C of 52 columns (about 0.5) and of 1 024 (about 0.03). Blocks side by side are
-# scaled to the variance of one of mean width, so that width counts.
+# A row of d standardised columns has a squared length of about d, so the same C regularises wide blocks less. 30 / d
+# fits the best C of 52 columns (about 0.5) and of 1 024 columns (about 0.03). Several blocks side by side are scaled to
+# the variance of a block of mean width, so d is the mean width there.
 _STRENGTH = 30.0
 _PATH = (0.1, 0.3, 1.0, 3.0, 10.0)
-# Where this is not enough a weak penalty is what makes it slow; the loss of what was reached is measured all the same.
+# If this is not enough, a weak penalty makes the solver slow. The solution reached so far is scored as it is.
 _ITERATIONS = 300
-# Bounds on the work of the two other families: they win on narrow blocks and on few rows, where they are also cheap.
+# Limits on the work of the two other families. They are better on narrow blocks and few rows, and cheap there.
 _KERNEL_WORK = 2e8
 _DISCRIMINANT_COLUMNS = 1000
 _DISCRIMINANT_ROWS_PER_CLASS = 50
@@ -31,17 +31,16 @@ _DISCRIMINANT_ROWS_PER_CLASS = 50
 
 @dataclass
 class HeadSearch:
-    """Estimators for one member, of which the ledger keeps the one of least out-of-fold loss.
+    """Candidate estimators (heads) for one member. The ledger keeps the one with the smallest out-of-fold loss.
 
     Attributes
     ----------
     heads : list of estimator
-        The coefficients of a logistic regression are where the next one starts.
+        A logistic regression starts from the coefficients of the one before it.
     prepare : transformer
-        Fitted once for all of them.
+        Fitted once for all heads.
     by_value : bool
-        Whether the decision values of the heads are asked for, to be given a temperature, even where there are
-        probabilities.
+        Whether to use the decision values of the heads, with a temperature, even if they have probabilities.
     """
 
     heads: list[Any]
@@ -50,12 +49,13 @@ class HeadSearch:
 
 
 def default_head(width: float, *, classify: bool, scale: bool = True) -> Any:
-    """Regularised linear model for one block, or for several side by side.
+    """Build a regularised linear model for one block, or for several blocks side by side.
 
     Parameters
     ----------
     width : float
-        Number of columns of the block, the mean of these for several blocks; the wider, the stronger the penalty.
+        Number of columns of the block; for several blocks, the mean of these numbers. A larger width gives a stronger
+        penalty.
     classify : bool
     scale : bool
         Whether to standardise first.
@@ -63,7 +63,7 @@ def default_head(width: float, *, classify: bool, scale: bool = True) -> Any:
     Returns
     -------
     estimator
-        Logistic regression with ``C = min(1, 30 / width)``, or ridge regression with its penalty chosen by
+        Logistic regression with ``C = min(1, 30 / width)``, or ridge regression, with its penalty chosen by
         leave-one-out error.
     """
     if classify:
@@ -76,27 +76,27 @@ def default_head(width: float, *, classify: bool, scale: bool = True) -> Any:
 def default_search(
     width: float, shape: tuple[int, int], n_classes: int, *, weighted: bool = False, prepare: Any = None
 ) -> HeadSearch:
-    """What to try for one member.
+    """Build the default candidates for one member.
 
     Parameters
     ----------
     width : float
         As in `default_head`.
     shape : (n_rows, n_columns)
-        Of the table that the heads are fitted on.
+        Shape of the table that the heads are fitted on.
     n_classes : int
         0 in regression.
     weighted : bool
-        Whether rows have weights, which a discriminant analysis cannot take.
+        Whether rows have weights. The discriminant analysis takes no weights, so it is then left out.
     prepare : transformer, optional
-        Standardises, by default.
+        By default, standardisation.
 
     Returns
     -------
     HeadSearch
-        Logistic regressions along a path of penalties around that of `default_head`; where the kernel costs little, a
-        one-vs-rest SVM with an RBF kernel; with few rows a class, a discriminant analysis with Ledoit-Wolf shrinkage.
-        In regression ridge regression, and support vector regression where the kernel costs little.
+        Logistic regressions with several penalties around the one of `default_head`. If the kernel costs little, also
+        one-vs-rest SVMs with an RBF kernel. With few rows per class, also a discriminant analysis with Ledoit-Wolf
+        shrinkage. For numbers: ridge regression and, if the kernel costs little, support vector regressions.
     """
     n_rows, n_columns = shape
     prepare = StandardScaler() if prepare is None else prepare

@@ -1,4 +1,4 @@
-"""Jobs that start workers only where that takes less time than it saves."""
+"""Parallel jobs that start workers only if this saves more time than it costs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 __all__ = ["run_jobs"]
 
-# Workers take about a second to start, which short jobs do not win back.
+# Workers take about a second to start. This is only worth it for at least this number of seconds of work.
 _WORTH_WORKERS = 2.0
 
 
 def run_jobs(function: Callable, jobs: Sequence[tuple], n_jobs: int | None) -> list[Any]:
-    """Results of ``function(*job)`` in order.
+    """Return the results of ``function(*job)`` in order.
 
-    The first jobs run here, until it is clear that the rest is worth starting workers.
+    The first jobs run in this process, until the remaining work is clearly large enough for workers.
     """
     results: list[Any] = []
     start = perf_counter()

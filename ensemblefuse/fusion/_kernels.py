@@ -1,4 +1,4 @@
-"""Kernels of blocks: Gram matrices, absent blocks, and how well a kernel is aligned with the target."""
+"""Kernels of blocks: Gram matrices, absent blocks, and the alignment of a kernel with the target."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ensemblefuse.features import BlockScaler
 
 __all__ = ["BlockKernel", "centred_alignment", "gram", "median_gamma"]
 
-# Squared distances for the median are taken between at most so many rows.
+# At most this number of rows is used for the median of the squared distances.
 _MEDIAN_ROWS = 2000
 
 
 def gram(A: np.ndarray, B: np.ndarray, kernel: str, factor: float) -> np.ndarray:
-    """``exp(-factor |a - b|^2)`` or ``factor <a, b>`` for all pairs, of shape (len(A), len(B))."""
+    """Compute ``exp(-factor |a - b|^2)`` or ``factor <a, b>`` for all pairs, of shape (len(A), len(B))."""
     return rbf_kernel(A, B, gamma=factor) if kernel == "rbf" else factor * linear_kernel(A, B)
 
 
 def median_gamma(Z: np.ndarray, weight: np.ndarray) -> float:
-    """1 / median squared distance between different rows, 1 where all rows are the same.
+    """Return 1 / median squared distance between different rows; 1 if all rows are the same.
 
-    A pair weighs as much as the product of its rows' weights, so that a row of weight 2 is two rows. Of more than 2 000
-    rows a sample of 2 000 is taken, the same one in every call.
+    The weight of a pair is the product of the weights of its rows, so that a row of weight 2 counts as two rows. If
+    there are more than 2 000 rows, a sample of 2 000 is used, the same one in every call.
     """
     if len(Z) > _MEDIAN_ROWS:
         chosen = np.random.RandomState(0).permutation(len(Z))[:_MEDIAN_ROWS]
         Z, weight = Z[chosen], weight[chosen]
     i, j = np.triu_indices(len(Z), 1)
     squared = euclidean_distances(Z, squared=True)[i, j]
-    different = squared > 1e-10 * squared.max(initial=0.0)  # rows that are the same differ by rounding
+    different = squared > 1e-10 * squared.max(initial=0.0)  # distances of equal rows may be rounding errors
     if not different.any():
         return 1.0
     squared = squared[different]
@@ -41,7 +41,7 @@ def median_gamma(Z: np.ndarray, weight: np.ndarray) -> float:
     pairs = (weight[i] * weight[j])[different]
     order = np.argsort(squared)
     below = np.cumsum(pairs[order]) / pairs.sum()
-    # As np.median does: the mean of both middle values where the middle falls between two.
+    # As in np.median: the mean of both middle values, if the middle lies between two.
     middle = [squared[order][np.searchsorted(below, 0.5 + shift)] for shift in (-1e-12, 1e-12)]
     return float(1 / np.mean(middle))
 
@@ -50,17 +50,17 @@ def median_gamma(Z: np.ndarray, weight: np.ndarray) -> float:
 class BlockKernel:
     """The kernel of one block over the training rows. Its attributes are plain arrays and numbers.
 
-    A row without the block stands at the (weighted) mean of the training rows in the feature space of the kernel: its
-    kernel with a row is the mean over the training rows that hold the block. It is a point of that space, so that Gram
-    matrices, their sums and their products stay positive semi-definite.
+    A row without the block is represented by the (weighted) mean of the training rows in the feature space of the
+    kernel: its kernel with a row is the mean over the training rows that hold the block. This mean is a point in the
+    feature space. So Gram matrices, their sums and their products stay positive semi-definite.
 
     Attributes
     ----------
     kernel : {"rbf", "linear"}
     factor : float
-        gamma of the RBF kernel; of the linear one 1 / mean squared length, which brings its diagonal to 1 on average.
+        For the RBF kernel, gamma. For the linear kernel, 1 / mean squared length, so that its mean diagonal is 1.
     scaler : BlockScaler or None
-        None if no training row holds the block; the kernel is 0 then.
+        None if no training row holds the block. The kernel is then 0.
     rows : ndarray of shape (n_present, n_columns)
         Standardised training rows that hold the block.
     present : ndarray of shape (n_fit,), dtype bool
@@ -69,7 +69,7 @@ class BlockKernel:
     mean_square : float
         Kernel of the mean with itself.
     share : ndarray of shape (n_present,)
-        Weights of the rows, of sum 1.
+        Weights of the rows. Their sum is 1.
     """
 
     kernel: str
@@ -83,7 +83,7 @@ class BlockKernel:
 
     @classmethod
     def fit(cls, X: np.ndarray, present: np.ndarray, weight: np.ndarray, kernel: str, gamma: Any):
-        """The kernel, and its Gram matrix of the training rows, of shape (n_fit, n_fit)."""
+        """Fit the kernel. Return it, and its Gram matrix of the training rows, of shape (n_fit, n_fit)."""
         n = len(X)
         if not present.any():
             nothing = cls(kernel, 1.0, None, np.zeros((0, X.shape[1])), present, np.zeros(n), 0.0, np.zeros(0))
@@ -104,14 +104,14 @@ class BlockKernel:
         return fitted, own if present.all() else fitted._spread(own, present)
 
     def between(self, X: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Kernel of new rows with the training rows, of shape (len(X), n_fit)."""
+        """Compute the kernel of new rows with the training rows, of shape (len(X), n_fit)."""
         present = present & (self.scaler is not None)
         if not present.any():
             return np.tile(self.mean, (len(X), 1))
         return self._spread(gram(self.scaler.transform(X[present]), self.rows, self.kernel, self.factor), present)
 
     def _spread(self, known: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Kernels between rows that hold the block, filled up with those of the mean."""
+        """Extend the kernels between rows that hold the block: the other rows get the kernels of the mean."""
         full = np.empty((len(present), len(self.present)))
         full[~present] = self.mean
         full[np.ix_(present, self.present)] = known
@@ -120,7 +120,7 @@ class BlockKernel:
 
 
 def centred_alignment(K: np.ndarray, L: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Centred kernel alignment: the cosine between two centred Gram matrices.
+    """Compute the centred kernel alignment: the cosine between two centred Gram matrices.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def centred_alignment(K: np.ndarray, L: np.ndarray, weight: np.ndarray | None = 
     Returns
     -------
     float
-        Between 0 and 1 for positive semi-definite matrices; 0 where one of them is constant.
+        Between 0 and 1 for positive semi-definite matrices; 0 if one of them is constant.
 
     References
     ----------
@@ -148,5 +148,5 @@ def centred_alignment(K: np.ndarray, L: np.ndarray, weight: np.ndarray | None = 
 def _centred(K: np.ndarray, share: np.ndarray, root: np.ndarray) -> np.ndarray:
     mean = K @ share
     centred = (K - mean - mean[:, None] + share @ mean) * root[:, None] * root
-    constant = np.linalg.norm(centred) <= 1e-12 * np.abs(K).max()  # what is left is rounding
+    constant = np.linalg.norm(centred) <= 1e-12 * np.abs(K).max()  # only rounding errors are left
     return np.zeros_like(centred) if constant else centred

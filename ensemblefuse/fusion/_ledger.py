@@ -1,6 +1,6 @@
 """The ledger: one matrix of out-of-fold predictions, made once, with splits that all members share.
 
-All second-level work (weights, calibration, stacking, the choice of a strategy) reads it, and nothing else.
+The second level (weights, calibration, stacking, the choice of a strategy) learns only from this matrix.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from ensemblefuse.fusion.splits import mean_over_folds
 
 __all__ = ["Entry", "Ledger", "Member", "NothingToFitError", "OutOfTimeError", "member_scores"]
 
-# Workers take about a second to start, which short fits do not win back.
+# Workers take about a second to start. This is only worth it for at least this number of seconds of work.
 _WORTH_WORKERS = 2.0
 
 
 class NothingToFitError(ValueError):
-    """No member has a row that it could learn from."""
+    """Raised if no member has rows to learn from."""
 
 
 class OutOfTimeError(Exception):
-    """The time limit came before the member was done."""
+    """Raised if the time limit is reached before the fits of a member are finished."""
 
 
 @dataclass
 class Entry:
-    """What the ledger knows of one member.
+    """The results of one member in the ledger.
 
     Attributes
     ----------
     member : Member
     temperature : float
-        Of the scores of the chosen head; 1 for a member that gives probabilities.
+        Temperature of the scores of the chosen head; 1 for a member with probabilities.
     predictions : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
-        Out-of-fold probabilities, or numbers, head and temperature chosen without the fold too. NaN where there are
-        none: the row is missing there, is in no test fold, or the training rows of its fold held no two classes. A row
-        in several test folds has the mean.
+        Out-of-fold probabilities, or numbers. Head and temperature are also chosen without the fold. NaN if the member
+        is missing in the row, if the row is in no test fold, or if the training rows of its fold hold fewer than two
+        classes. A row in several test folds gets the mean.
     head : int
-        The one of ``member.heads`` that is best on all rows, which predicts new ones.
+        Position in ``member.heads`` of the best head on all rows. It predicts new rows.
     loss : float
-        Its weighted mean of -log p, or of the squared error, over all rows with predictions.
+        Weighted mean of -log p, or of the squared error, of this head over all rows with predictions.
     folds : list of Fit
         Fitted on each training set, if the ledger keeps them.
     refit : Fit or None
-        The chosen head fitted on all rows.
+        The chosen head, fitted on all rows.
     seconds : float
-        Spent on fits of all heads in all folds.
+        Time of the fits of all heads in all folds.
     """
 
     member: Member
@@ -69,13 +69,16 @@ class Entry:
     seconds: float = 0.0
 
     def deployed(self, refit: bool) -> list[Fit]:
-        """What predicts new rows: the fit on all rows, or the fits of the folds; none if nothing could be fitted."""
+        """Return the fits that predict new rows: the fit on all rows, or the fits of the folds.
+
+        The list is empty if nothing could be fitted.
+        """
         fits = [self.refit] if refit else self.folds
         return [fit for fit in fits if fit is not None and fit.estimators]
 
 
 class Ledger:
-    """Out-of-fold predictions of any number of members, each distinct member fitted once.
+    """Out-of-fold predictions of any number of members. Each distinct member is fitted only once.
 
     Parameters
     ----------
@@ -86,14 +89,14 @@ class Ledger:
     labels : sequence
         Label of each class code; empty in regression.
     groups : array of shape (n_samples,), optional
-        For the inner splits of members that have some.
+        For members with inner splits.
     n_jobs : int, optional
     keep_folds : bool
         Whether to keep the estimators of the folds.
     deadline : float, optional
-        `time.time` after which no fit is started.
+        No fit is started after this value of `time.time`.
     row_weight : ndarray of shape (n_samples,), optional
-        What a row counts in scores that the user reads: `sample_weight` without the weights of the classes.
+        Weights of the rows in scores for the user: `sample_weight` without the weights of the classes.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class Ledger:
         return len(self.labels)
 
     def add(self, members: Sequence[Member]) -> list[Entry]:
-        """Entries of these members; those that are new are fitted in all folds."""
+        """Return the entries of these members. New members are first fitted in all folds."""
         keys = [member_key(member) for member in members]
         new = {key: member for key, member in zip(keys, members, strict=True) if key not in self.entries}
         jobs = [(m, train, test) for train, test in self.splits for m in new.values()]
@@ -135,11 +138,11 @@ class Ledger:
         return [self.entries[key] for key in keys]
 
     def refit(self, entries: Sequence[Entry]) -> None:
-        """Fit the chosen heads on all rows, where that has not been done."""
+        """Fit the chosen heads on all rows, unless this is already done."""
         waiting = list({id(entry): entry for entry in entries if entry.refit is None}.values())
         everything = np.arange(len(self.y))
         jobs = [(entry.member, [entry.head], everything, everything[:0]) for entry in waiting]
-        deadline, self.deadline = self.deadline, None  # the end of a search must be finished
+        deadline, self.deadline = self.deadline, None  # the last fit of a search has no time limit
         try:
             for entry, fit in zip(waiting, self._run(jobs, keep=True), strict=True):
                 entry.refit = fit
@@ -147,7 +150,10 @@ class Ledger:
             self.deadline = deadline
 
     def _run(self, jobs: list, keep: bool) -> Iterator[Fit]:
-        """Results in order. The first jobs run here, until it is clear that the rest is worth starting workers."""
+        """Yield the results in order.
+
+        The first jobs run in this process, until the remaining work is clearly large enough for workers.
+        """
         start, todo = perf_counter(), list(jobs)
         while todo:
             yield _fit_lean(todo.pop(0), self.y, self.sample_weight, self.labels, keep, self.deadline)
@@ -170,7 +176,7 @@ class Ledger:
         return Entry(member, temperature, predictions, head, loss, kept, None, seconds)
 
     def _gather(self, member: Member, folds: list[Fit], head: int) -> np.ndarray:
-        """Out-of-fold scores of one head; NaN throughout if it failed in a fold."""
+        """Collect the out-of-fold scores of one head. All are NaN if it failed in any fold."""
         n = len(self.y)
         if any(fit.scores and fit.scores[head] is None for fit in folds):
             return np.full((n, self.n_classes) if self.n_classes else n, np.nan)
@@ -179,11 +185,11 @@ class Ledger:
         return mean_over_folds(filled, n, self.n_classes)
 
     def _predictions(self, by_head: list[np.ndarray], folds: list[Fit], overall: tuple[int, float]) -> np.ndarray:
-        """What the ledger says of each row: head and temperature are chosen without the row's own fold.
+        """Return the prediction of each row, with head and temperature chosen without the row's own fold.
 
-        Where the rest of the rows has no predictions, as with one test fold only, the overall choice must do.
+        If the other rows have no predictions, as with only one test fold, the overall choice is used.
         """
-        alone = len(by_head) == 1 and not self._by_value(folds, 0)  # there is nothing to choose
+        alone = len(by_head) == 1 and not self._by_value(folds, 0)  # one head and no temperature: nothing to choose
         filled = []
         for train, test in self.splits:
             head, temperature = overall
@@ -196,7 +202,7 @@ class Ledger:
         return mean_over_folds(filled, len(self.y), self.n_classes)
 
     def _choose(self, by_head: list[np.ndarray], folds: list[Fit], rows: np.ndarray) -> tuple[int, float, float]:
-        """Head of least loss on these rows, its temperature, and the loss."""
+        """Return the head with the smallest loss on these rows, its temperature, and the loss."""
         rated = [self._rate(scores, rows, self._by_value(folds, head)) for head, scores in enumerate(by_head)]
         head = int(np.argmin([loss for loss, _ in rated]))
         return head, rated[head][1], rated[head][0]
@@ -208,7 +214,7 @@ class Ledger:
         return np.isfinite(scores[:, 0] if self.n_classes else scores)
 
     def _rate(self, scores: np.ndarray, rows: np.ndarray, by_value: bool) -> tuple[float, float]:
-        """Loss on some rows, and temperature."""
+        """Return loss and temperature of one head on some rows."""
         rows = rows[self._known(scores)[rows]]
         if self.sample_weight is not None:
             rows = rows[self.sample_weight[rows] > 0]
@@ -223,16 +229,17 @@ class Ledger:
 
 
 def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
-    """Temperature from out-of-fold scores, kept finite where no row is wrong.
+    """Fit a temperature to out-of-fold scores, with Platt's smoothing to keep it finite if no row is wrong.
 
-    Platt's smoothing counts rows; one of weight 2 is two of them, and weights below 1 make no row less than one.
+    The smoothing needs a number of rows. This is the sum of the weights, so that a row of weight 2 counts as two rows,
+    but at least the number of rows with a weight.
     """
     n = len(y) if weight is None else max(float(weight.sum()), int((weight > 0).sum()))
     return fit_temperature(scores, y, weight, smoothing=1 / (n + 2))
 
 
 def member_key(member: Member) -> str:
-    """What makes two members the same: data, rows and estimator."""
+    """Return a key that is equal for members with the same data, rows and estimator."""
     prepare = [member.estimator.prepare] if isinstance(member.estimator, HeadSearch) else []
     recipe = [_recipe(part) for part in [*prepare, *member.heads]] + [str(member.decides_by_value)]
     return f"{id(member.data)} {joblib.hash((member.present, member.groups))} {recipe}"
@@ -241,12 +248,12 @@ def member_key(member: Member) -> str:
 def _recipe(estimator: Any) -> str:
     try:
         return str(joblib.hash(estimator))
-    except Exception:  # what cannot be pickled is only the same as itself
+    except Exception:  # an object that cannot be pickled is only equal to itself
         return f"id {id(estimator)}"
 
 
 def _fit_lean(job: tuple, y, sample_weight, labels, keep, deadline) -> Fit:
-    """`fit_one`, unless it is too late; without `keep` nothing fitted is carried back."""
+    """Call `fit_one`, unless the deadline has passed. Without `keep`, the fitted estimators are not sent back."""
     if deadline is not None and time() > deadline:
         raise OutOfTimeError
     member, heads, train, test = job

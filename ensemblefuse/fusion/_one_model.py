@@ -1,8 +1,8 @@
-"""Fusions that are one model over all blocks, some of whose parameters are chosen out of fold."""
+"""Base classes of fusions with one model over all blocks, whose parameters are chosen out of fold."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -23,25 +23,28 @@ __all__ = ["OneModelClassifier", "OneModelFusion", "OneModelRegressor"]
 
 
 class OneModelFusion(BaseFusion):
-    """Fits on the rows that hold a block and have weight.
+    """Base class of fusions with one model over all blocks. It is fitted on the rows with a block and a weight above 0.
 
-    A subclass gives
+    A subclass also inherits from `OneModelClassifier` or `OneModelRegressor`, and defines
 
-    - ``_needs_numbers``: what it does that raw cells do not allow;
-    - ``_check_parameters()``, called when ``blocks_`` is known;
-    - ``_candidates()``: a list of the parameters to choose from;
-    - ``_prepare(blocks, used, weight)``: what all folds share, of the rows in ``used``; it learns from no label;
-    - ``_fit_fold(shared, y, weight, train, test)``: scores of shape (n_candidates, n_test, n_classes), in regression
-      predictions of shape (n_candidates, n_test); None if there is nothing to learn from;
-    - ``_fit_last(shared, y, weight, chosen)``: the fit on all rows;
-    - ``_scores(X)``: scores or predictions of new rows, and which of these hold no block that fit has seen.
+    - ``_needs_numbers``: a str for the error on raw cells, such as "computes kernels of numbers";
+    - ``_check_parameters()``: raises an error for a wrong parameter; ``blocks_`` is already set;
+    - ``_candidates()``: returns the list of parameter values to choose from;
+    - ``_prepare(blocks, used, weight)``: returns any object `shared` for all folds, from the rows in `used`, a mask of
+      shape (n_samples,). `weight` has shape (n_used,). It must not learn from labels;
+    - ``_fit_fold(shared, y, weight, train, test)``: fits one model per candidate. It returns scores of shape
+      (n_candidates, n_test, n_classes), or predictions of shape (n_candidates, n_test) in regression, or None if it has
+      nothing to learn from. `y` and `weight` have shape (n_used,), and `train` and `test` are positions in them;
+    - ``_fit_last(shared, y, weight, chosen)``: fits the model of the chosen candidate on all n_used rows, and stores it;
+    - ``_scores(X)``: returns scores of shape (n_samples, n_classes), or predictions of shape (n_samples,), for new
+      rows; and a mask of shape (n_samples,) of the rows without any block seen in fit.
     """
 
     _needs_numbers: str
     prior_: Any
 
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Choose the parameters that are given as sequences, by out-of-fold predictions, and fit on all rows.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Choose the parameters given as sequences by out-of-fold predictions, and fit on all rows.
 
         Parameters
         ----------
@@ -69,7 +72,7 @@ class OneModelFusion(BaseFusion):
         splits = fold_positions(make_splits(self.cv, y, groups, classify=self._classify), used)
         shared = self._prepare(blocks, used, weight[used])
         y, weight = y[used], weight[used]
-        # Threads share the tables, start at once, and are not held up by libsvm and LAPACK.
+        # Threads share the tables and start at once, and libsvm and LAPACK release the lock of the interpreter.
         results = Parallel(n_jobs=self.n_jobs, prefer="threads")(
             delayed(self._fit_fold)(shared, y, weight, train, test) for train, test in splits
         )
@@ -93,12 +96,15 @@ class OneModelFusion(BaseFusion):
         return used
 
     def _empty(self, blocks: Blocks) -> np.ndarray:
-        """Rows that hold no block that fit has seen."""
+        """Return the rows without any block seen in fit."""
         return np.asarray(~blocks.present[self.patterns_.any(axis=0)].any(axis=0))
 
 
 class OneModelClassifier(ClassifierMixin):
-    """Probabilities at a temperature that is fitted on out-of-fold scores. It stands before the `OneModelFusion`."""
+    """Mixin of classifiers: probabilities at a temperature fitted on out-of-fold scores.
+
+    In a list of base classes, it stands before the `OneModelFusion`.
+    """
 
     _classify = True
 
@@ -111,7 +117,9 @@ class OneModelClassifier(ClassifierMixin):
 
     def _choose(self, scores, y, weight):
         if len(np.unique(y)) < 2:
-            raise ValueError("the rows that hold a block and have weight are of one class; there is nothing to fit.")
+            raise ValueError(
+                "the rows that hold a block and have a weight above 0 are all of one class; there is nothing to fit."
+            )
         best, self.temperature_, proba = choose_by_log_loss(scores, y, weight)
         return best, proba
 
@@ -123,8 +131,8 @@ class OneModelClassifier(ClassifierMixin):
         scores[empty] = self.temperature_ * log_probabilities(self.prior_, floor=-700.0)
         return scores
 
-    def decision_function(self, X):
-        """Scores of the classes before the temperature.
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the scores of the classes, before the temperature.
 
         Parameters
         ----------
@@ -133,13 +141,13 @@ class OneModelClassifier(ClassifierMixin):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For a row with no block at all, those that give the class frequencies at the temperature.
+            A row without any block gets scores that give the class frequencies at the temperature.
         """
         scores = self._class_scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict_proba(self, X):
-        """Class probabilities.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the class probabilities.
 
         Parameters
         ----------
@@ -148,12 +156,12 @@ class OneModelClassifier(ClassifierMixin):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            The class frequencies for a row with no block at all.
+            A row without any block gets the class frequencies.
         """
         return softmax(self._class_scores(X) / self.temperature_)
 
-    def predict(self, X):
-        """Most probable class of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
@@ -168,7 +176,7 @@ class OneModelClassifier(ClassifierMixin):
 
 
 class OneModelRegressor(RegressorMixin):
-    """It stands before the `OneModelFusion`."""
+    """Mixin of regressors. In a list of base classes, it stands before the `OneModelFusion`."""
 
     _classify = False
 
@@ -185,8 +193,8 @@ class OneModelRegressor(RegressorMixin):
     def _keep_oof(self, oof):
         self.oof_fused_ = oof
 
-    def predict(self, X):
-        """Predicted value of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the value of each row.
 
         Parameters
         ----------
@@ -195,7 +203,7 @@ class OneModelRegressor(RegressorMixin):
         Returns
         -------
         ndarray of shape (n_samples,)
-            The mean of `y` for a row with no block at all.
+            A row without any block gets the mean of `y`.
         """
         values, empty = self._scores(X)
         return np.where(empty, self.prior_, values)

@@ -1,11 +1,11 @@
-"""What fusions with one estimator a block share: dicts of estimators, and the blocks' order."""
+"""The base class of fusions with one estimator per block: dicts of estimators, and the order of the blocks."""
 
 from __future__ import annotations
 
 import numbers
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from sklearn.pipeline import _name_estimators
 
@@ -16,15 +16,19 @@ __all__ = ["PerBlockFusion", "is_number", "name_heads"]
 
 
 class PerBlockFusion(BaseFusion):
-    """Takes ``estimators``: one for all blocks, or a dict of block to estimator."""
+    """Base class of fusions with a parameter ``estimators``: one for all blocks, or a dict of block to estimator.
 
-    # Parameters that may be a dict of block to estimator; their parts are reached as <parameter>__<block>__<param>.
+    A subclass may extend ``_by_block``, the names of all its parameters that are such dicts. It has a parameter
+    ``order`` if it calls ``_given_order``. There are no other hooks to define.
+    """
+
+    # Parameters that may be a dict of block to estimator. Their parts are set as <parameter>__<block>__<param>.
     _by_block: ClassVar[tuple[str, ...]] = ("estimators",)
 
-    def get_params(self, deep=True):
-        """Parameters; with ``deep=True`` also those of estimators in dicts and lists.
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with ``deep=True`` also those of estimators in dicts and lists.
 
-        Their names are ``estimators__<block>__<param>``, and ``estimators__<block>__<head>__<param>`` where a block has
+        Their names are ``estimators__<block>__<param>``, or ``estimators__<block>__<head>__<param>`` if a block has
         several heads.
         """
         params = super().get_params(deep=deep)
@@ -35,7 +39,7 @@ class PerBlockFusion(BaseFusion):
                     params.update({f"{path}__{key}": value for key, value in part.get_params(deep=True).items()})
         return params
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters; see `get_params`."""
         for field in self._by_block:
             if field in params:
@@ -58,32 +62,33 @@ class PerBlockFusion(BaseFusion):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # A block that is NaN throughout is always taken; NaN beside numbers only by an estimator that takes it.
+        # A row that is NaN in all columns of a block is always accepted; NaN beside numbers only if the estimator
+        # accepts it.
         single = hasattr(self.estimators, "fit")
         tags.input_tags.allow_nan = single and takes_nan(self.estimators)
         return tags
 
     def _given(self, name: str) -> Any:
-        """The estimator that the user named for a block, or None."""
+        """Return the estimator that the user named for a block, or None."""
         return self.estimators.get(name) if isinstance(self.estimators, Mapping) else self.estimators
 
     def _partial_blocks(self) -> frozenset[str]:
-        """Blocks that may hold NaN beside numbers."""
+        """Return the blocks that may hold NaN beside numbers."""
         return frozenset(n for n in self.blocks_ if self._given(n) is not None and takes_nan(self._given(n)))
 
     def _require_estimators(self, raw: list[str]) -> None:
-        """Refuse names of no block, and blocks of raw cells that no estimator takes."""
+        """Raise an error for unknown block names, and for blocks of raw cells without an estimator."""
         if isinstance(self.estimators, Mapping):
             self._require_blocks(dict(self.estimators), "estimators")
         bare = [name for name in raw if self._given(name) is None]
         if bare:
             raise ValueError(
-                f"The blocks {bare} hold raw cells and have no estimator. Name one that takes them, as in "
+                f"The blocks {bare} hold raw cells and have no estimator. Give one that accepts raw cells, as in "
                 f"estimators={{{bare[0]!r}: make_pipeline(TfidfVectorizer(), LogisticRegression())}}, or encode them."
             )
 
     def _given_order(self) -> list[str] | None:
-        """The order that the user gave, checked; None for ``"auto"``."""
+        """Return the order given by the user, after checking it; None for ``"auto"``."""
         if isinstance(self.order, str) and self.order == "auto":
             return None
         names = [] if isinstance(self.order, str) else list(self.order)
@@ -97,7 +102,7 @@ class PerBlockFusion(BaseFusion):
     def _warn_left_out(self, lost: dict[str, int]) -> None:
         if lost:
             warnings.warn(
-                f"{type(self).__name__} goes on without these blocks, whose rows are too few or of one class "
+                f"{type(self).__name__} leaves out these blocks, because their rows are too few or of one class "
                 f"(block: rows): {lost}.",
                 MissingModalityWarning,
                 stacklevel=4,
@@ -105,13 +110,13 @@ class PerBlockFusion(BaseFusion):
 
     def _refuse_nothing(self, n_samples: int) -> ValueError:
         return ValueError(
-            f"{type(self).__name__} has nothing to fit: every block is missing, or holds one class only, in all "
-            f"{n_samples} rows."
+            f"{type(self).__name__} has nothing to fit: every block is missing in all {n_samples} rows, or its rows "
+            "are all of one class."
         )
 
 
 def name_heads(given: list) -> list[tuple[str, Any]]:
-    """Several estimators of one block, under the names that the user gave them or under those of their classes."""
+    """Return the estimators of one block with their names: those given by the user, or those of their classes."""
     if all(isinstance(item, tuple) and len(item) == 2 for item in given):
         names = [str(name) for name, _ in given]
         if len(set(names)) < len(names):
@@ -122,7 +127,7 @@ def name_heads(given: list) -> list[tuple[str, Any]]:
 
 
 def _named_parts(field: str, held: Any) -> list[tuple[str, Any]]:
-    """Path and value of all that a dict of blocks, a list of heads, or a dict of such lists holds."""
+    """Return path and value of each part of a dict of blocks, a list of heads, or a dict of such lists."""
     if isinstance(held, list):
         return [(f"{field}__{head}", estimator) for head, estimator in name_heads(held)]
     parts: list[tuple[str, Any]] = []
@@ -134,7 +139,7 @@ def _named_parts(field: str, held: Any) -> list[tuple[str, Any]]:
 
 
 def _replaced(held: Any, path: list[str], value: Any) -> Any:
-    """`held` with one of its parts replaced, none of them changed in place."""
+    """Return a copy of `held` with one part replaced. `held` itself is not changed."""
     if not path:
         return value
     if isinstance(held, Mapping):
@@ -144,5 +149,5 @@ def _replaced(held: Any, path: list[str], value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a parameter is one real number."""
+    """Return whether a parameter is one real number."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What happens to blocks before one estimator sees them side by side: scaling, filling, transforming."""
+"""Preparation of blocks for one estimator over all of them: scaling, filling, transforming."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def make_preparation(
     transformer: Any = None,
     fill: bool = True,
 ) -> Pipeline:
-    """Scale the blocks, fill those that are missing by `imputer`, transform them, and set what is left of NaN to 0.
+    """Build a pipeline that scales the blocks, fills missing ones by `imputer`, transforms, and sets other NaN to 0.
 
-    After scaling the mean of a column is 0, so without an imputer a gap is filled with the mean.
+    After scaling, the mean of a column is 0. So without an imputer, a gap is filled with the mean.
     """
     steps: list[Any] = [BlockScaler(scaling, weights=weights, blocks=spans)]
     if imputer is not None:
@@ -45,7 +45,7 @@ def _zeros() -> SimpleImputer:
 
 
 def with_blocks(part: Any, spans: dict[str, np.ndarray]) -> Any:
-    """A clone that knows the columns of the blocks, if it asks for them and was told none."""
+    """Return a clone whose parameter `blocks`, if it has one and it is None, is set to the columns of the blocks."""
     part = clone(part)
     params = part.get_params(deep=False) if hasattr(part, "get_params") else {}
     return part.set_params(blocks=spans) if "blocks" in params and params["blocks"] is None else part

@@ -17,7 +17,8 @@ from ensemblefuse.fusion.patterns import JOIN
 
 __all__ = ["fit_reduced", "predict_reduced"]
 
-# All combinations of up to three blocks are 7 models; of more blocks, those that fit saw, each block alone, and all.
+# With up to three blocks, all combinations get a model (7 models). With more blocks: the combinations seen in fit, each
+# block alone, and all blocks.
 _ALL_COMBINATIONS = 3
 _MIN_ROWS = 10
 
@@ -27,8 +28,8 @@ def fit_reduced(
 ) -> None:
     """Fit `fusion.reduced_`: a clone of `fusion` for each combination of blocks, on all `used` rows that hold them.
 
-    All of them choose their default heads on the same splits. A combination that too few rows hold, or rows that lack a
-    class, gets no model.
+    All clones choose their default heads on the same splits. A combination gets no model if too few rows hold it, or if
+    its rows lack a class.
     """
     fusion.reduced_ = {}
     n_classes = len(np.unique(y[used])) if fusion._classify else 0
@@ -39,7 +40,7 @@ def fit_reduced(
             continue
         model = clone(fusion).set_params(missing="raise", blocks=blocks.spans(names), weights=_part(fusion, names))
         if fusion._classify:
-            model.set_params(class_weight=None)  # the row weights hold it already
+            model.set_params(class_weight=None)  # it is already in the row weights
         if splits is not None:
             model.set_params(cv=fold_positions(splits, there & used))
         labels = fusion.classes_[y[rows]] if fusion._classify else y[rows]
@@ -51,8 +52,8 @@ def fit_reduced(
         fusion.reduced_[JOIN.join(names)] = model
     if not fusion.reduced_:
         raise ValueError(
-            f'missing="reduced" found no combination of blocks that {_MIN_ROWS} rows of all classes hold; use '
-            'missing="impute".'
+            f'missing="reduced" needs a combination of blocks with {_MIN_ROWS} rows, of all classes, and found none. '
+            'Use missing="impute".'
         )
 
 
@@ -71,7 +72,7 @@ def _combinations(blocks: Blocks) -> list[list[str]]:
 
 
 def predict_reduced(fusion: Any, X: Any) -> np.ndarray:
-    """Probabilities, or numbers in regression, each row by the model of its blocks or of most of them."""
+    """Predict probabilities, or numbers in regression, by the model of a row's blocks, or of as many as possible."""
     check_is_fitted(fusion, "reduced_")
     blocks = fusion._read_blocks(X, reset=False)
     shape = (len(blocks), len(fusion.classes_)) if fusion._classify else (len(blocks),)
@@ -90,7 +91,7 @@ def predict_reduced(fusion: Any, X: Any) -> np.ndarray:
     if lost:
         pairs = "; ".join(f"{JOIN.join(have)} by {JOIN.join(used) or 'the prior'}" for have, used in lost[:3])
         warnings.warn(
-            f"{type(fusion).__name__} has no model for {len(lost)} combinations of blocks and predicts {pairs}.",
+            f"{type(fusion).__name__} has no model for {len(lost)} combinations of blocks. It predicts {pairs}.",
             MissingModalityWarning,
             stacklevel=4,
         )
@@ -98,7 +99,7 @@ def predict_reduced(fusion: Any, X: Any) -> np.ndarray:
 
 
 def _best_model(fusion: Any, present: list[str]) -> list[str]:
-    """Blocks of the model that uses most of the present ones; the first in order where several do."""
+    """Return the blocks of the model that uses most of the present blocks; among equal ones, the first."""
     models = [name.split(JOIN) for name in fusion.reduced_]
     usable = [names for names in models if set(names) <= set(present)]
     return max(usable, key=len, default=[])

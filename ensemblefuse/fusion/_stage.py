@@ -1,7 +1,7 @@
-"""Fit an estimator on top of what is known already, its margin.
+"""Functions that fit an estimator on top of a margin, the result of the stages before it.
 
-In classification a margin is the logarithm of a probability up to a constant a row, of shape (n_samples, n_classes); in
-regression it is a prediction, of shape (n_samples, 1). A fitted stage tells what it adds to the margin.
+In classification, a margin is the logarithm of a probability, up to a constant per row. Its shape is (n_samples,
+n_classes). In regression, a margin is a prediction of shape (n_samples, 1). A fitted stage adds a step to the margin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LARGEST_STEP = 100.0
 
 
 def check_stage(fusion: str, name: str, estimator: Any) -> None:
-    """Refuse a classifier that cannot be fitted on top of a margin."""
+    """Raise an error if an estimator cannot be fitted on top of a margin."""
     if isinstance(estimator, type) or not (hasattr(estimator, "fit") and hasattr(estimator, "get_params")):
         raise TypeError(
             f"{fusion}: the estimator of {name!r} must be an estimator object such as LogisticRegression(); got "
@@ -36,9 +36,9 @@ def check_stage(fusion: str, name: str, estimator: Any) -> None:
     last = _last(estimator)
     if not (_is_logistic(last) or _takes_margin(last) or is_regressor(last)):
         raise ValueError(
-            f"{fusion}: the estimator of {name!r}, {type(last).__name__}, cannot start from what the stages before it "
-            "know; use LogisticRegression, XGBClassifier, or any regressor (it is fitted on the gradient), alone or as "
-            "the last step of a pipeline."
+            f"{fusion}: the estimator of {name!r}, {type(last).__name__}, cannot start from the result of the stages "
+            "before it; use LogisticRegression, XGBClassifier, or any regressor (it is fitted on the gradient), alone "
+            "or as the last step of a pipeline."
         )
     if _is_logistic(last) and (
         getattr(last, "penalty", None) not in ("l2", "deprecated", None) or getattr(last, "l1_ratio", None)
@@ -53,7 +53,7 @@ def _last(estimator: Any) -> Any:
 
 
 def _is_logistic(last: Any) -> bool:
-    return type(last) is LogisticRegression  # not a subclass: LogisticRegressionCV has no penalty yet
+    return type(last) is LogisticRegression  # not a subclass: LogisticRegressionCV has no penalty before fit
 
 
 def _takes_margin(last: Any) -> bool:
@@ -75,13 +75,14 @@ def fit_stage(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, 
 
     Returns
     -------
-    fitted : estimator, or list of one regressor a class
+    fitted : estimator, or list of one regressor per class
     weighted : bool
         False if weights were given and the estimator takes none.
     """
     if not classify:
         return fit_estimator(estimator, X, y - margin[:, 0], weight)
     if is_regressor(_last(estimator)):
+        # y_k - p_k is the negative gradient of the log-loss in the margin: the direction that lowers the loss fastest.
         gradient = np.eye(margin.shape[1])[y] - softmax(margin, axis=1)
         fits = [fit_estimator(estimator, X, column, weight) for column in gradient.T[-_n_outputs(margin) :]]
         return [fitted for fitted, _ in fits], all(weighted for _, weighted in fits)
@@ -95,12 +96,13 @@ def fit_stage(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, 
         return Pipeline([*steps, (estimator.steps[-1][0], last)]), weighted
     if _is_logistic(estimator):
         return _fit_logistic(estimator, X, y, weight, margin), True
+    # XGBoost has one output for two classes: the log-odds of the second class.
     base = margin if margin.shape[1] > 2 else margin[:, 1] - margin[:, 0]
     return clone(estimator).fit(X, y, sample_weight=weight, base_margin=base), True
 
 
 def _n_outputs(margin: np.ndarray) -> int:
-    """Of two classes one says all."""
+    """Return the number of outputs: one for two classes, because the other is its negative."""
     return 1 if margin.shape[1] == 2 else margin.shape[1]
 
 
@@ -114,9 +116,10 @@ def _fit_transform(step: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) 
 
 
 def _fit_logistic(head: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, margin: np.ndarray) -> Any:
-    """Logistic regression whose decision values are what it adds to the margin; scikit-learn's has no offset.
+    """Fit a logistic regression on top of a margin. scikit-learn's own has no offset for this.
 
-    It minimises scikit-learn's objective, sum of weighted losses + ||W||^2 / (2 C), with the margin added to XW + b.
+    It minimises scikit-learn's objective, sum of weighted losses + ||W||^2 / (2 C), with the margin added to XW + b. Its
+    decision values are the step.
     """
     X = X if hasattr(X, "tocsr") else np.asarray(X, dtype=np.float64)
     n_classes, n_outputs, width = margin.shape[1], _n_outputs(margin), X.shape[1]
@@ -124,6 +127,7 @@ def _fit_logistic(head: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, m
     weight = (
         weight * compute_class_weight(head.class_weight, classes=np.arange(n_classes), y=y, sample_weight=weight)[y]
     )
+    # Loss and penalty are both divided by the total weight, so that `tol` means the same for any number of rows.
     total = weight.sum()
     weight = weight / total
     strength = 0.0 if getattr(head, "penalty", "l2") is None else 1 / (head.C * total)
@@ -159,16 +163,19 @@ def _split(flat: np.ndarray, n_outputs: int, width: int) -> tuple[np.ndarray, np
 
 
 def _two_sided(values: np.ndarray) -> np.ndarray:
-    """One column, the log-odds of the second of two classes, as a column a class; several columns as they are."""
+    """Turn one column (the log-odds of the second of two classes) into one column per class. Keep several columns.
+
+    Half of the log-odds with each sign gives the same probabilities, and treats both classes alike.
+    """
     return np.hstack([-values / 2, values / 2]) if values.shape[1] == 1 else values
 
 
 def stage_step(fitted: Any, X: Any, classes: np.ndarray, n_classes: int) -> np.ndarray:
-    """What a fitted stage adds to the margin.
+    """Compute the step of a fitted stage: its contribution to the margin.
 
     Parameters
     ----------
-    fitted : estimator, or list of one regressor a class
+    fitted : estimator, or list of one regressor per class
     X : array, Series or DataFrame of n_samples rows
     classes : ndarray
         Codes of the classes that it was fitted on.
@@ -178,21 +185,23 @@ def stage_step(fitted: Any, X: Any, classes: np.ndarray, n_classes: int) -> np.n
     Returns
     -------
     ndarray of shape (n_samples, n_classes), or (n_samples, 1) in regression
-        A class that it was not fitted on gets the mean over the others.
+        A class that it was not fitted on gets the mean of the other classes, 0.
     """
     if not n_classes:
         return np.asarray(fitted.predict(X), dtype=float).reshape(-1, 1)
     local = _two_sided(_contribution(fitted, X, len(classes)))
+    # A constant per row changes no probability. Centring makes the 0 of an unknown class the mean of the others.
     step = np.zeros((len(local), n_classes))
     step[:, classes] = local - local.mean(axis=1, keepdims=True)
     return step
 
 
 def _contribution(fitted: Any, X: Any, n_known: int) -> np.ndarray:
-    """What a fitted stage of a classification adds, of shape (n_samples, n_outputs)."""
+    """Compute the step of a fitted stage in classification, of shape (n_samples, n_outputs)."""
     if isinstance(fitted, list):
         columns = np.column_stack([np.asarray(regressor.predict(X), dtype=float) for regressor in fitted])
-        return 2 * columns if len(fitted) == 1 else columns  # the gradient of the other class is its negative
+        # With two classes, the gradients are g and -g, so the log-odds change by 2 g.
+        return 2 * columns if len(fitted) == 1 else columns
     if isinstance(fitted, Pipeline):
         for _, step in fitted.steps[:-1]:
             X = X if step is None or step == "passthrough" else step.transform(X)
@@ -200,16 +209,17 @@ def _contribution(fitted: Any, X: Any, n_known: int) -> np.ndarray:
     if _is_logistic(fitted):
         values = fitted.decision_function(X)
     else:
-        # Trees add to the margin that they are given, so from a margin of 0 comes what they add to any.
+        # Trees add the same step to any margin, so a margin of 0 gives the step alone.
         zero = np.zeros((X.shape[0], n_known)) if n_known > 2 else np.zeros(X.shape[0])
         values = fitted.predict(X, output_margin=True, base_margin=zero)
     return np.asarray(values, dtype=float).reshape(X.shape[0], -1)
 
 
 def step_size(margin: np.ndarray, step: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    """How often `step` is to be added to `margin` for the least log-loss (Friedman 2001, algorithm 1, line 5).
+    """Return the factor of `step` that gives the smallest log-loss (Friedman 2001, algorithm 1, line 5).
 
-    The targets are smoothed as in Platt's scaling, by 1 / (n_samples + 2), so that it stays finite without errors.
+    The targets are smoothed as in Platt's scaling, by 1 / (n_samples + 2). So the factor stays finite if no row is
+    wrong.
     """
     n, n_classes = margin.shape
     smoothing = 1 / (n + 2)
@@ -222,5 +232,5 @@ def step_size(margin: np.ndarray, step: np.ndarray, y: np.ndarray, weight: np.nd
 
 
 def log_loss_of(margin: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
-    """Mean log-loss of margins, in nats."""
+    """Return the mean log-loss of margins, in nats."""
     return float(-np.average(log_softmax(margin, axis=1)[np.arange(len(y)), y], weights=weight))

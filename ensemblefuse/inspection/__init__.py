@@ -1,4 +1,4 @@
-"""What a fitted model has learned, and why it says what it says."""
+"""Explanations and checks of fitted models."""
 
 from ensemblefuse.inspection._checks import model_checks
 from ensemblefuse.inspection._errors import DisagreementClusters, DisagreementClustersDisplay, disagreement_clusters

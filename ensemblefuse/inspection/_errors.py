@@ -1,4 +1,4 @@
-"""Errors of a fused classifier, by which modalities were right and which wrong."""
+"""Errors of a fused classifier, grouped by which modalities are right and which wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import predict_subsets
 from ensemblefuse.scoring.display import PALETTE, BaseDisplay, drawn_by
 from ensemblefuse.scoring.result import TableResult
@@ -21,28 +21,28 @@ _SHOWN = 5
 
 
 class DisagreementClusters(TableResult):
-    """Errors of the fused model, grouped by the modalities that are right, wrong or missing there.
+    """Errors of the fused model, grouped by which modalities are right, wrong or missing in the row.
 
     Attributes
     ----------
     table : DataFrame
-        One row a pattern, the one of most errors first. Index: the pattern, such as ``"image right, text wrong"``.
-        ``errors``: rows of this pattern that the fused model gets wrong; ``rows``: all rows of it; ``error_rate``;
-        ``share``: part of all errors; ``same_label``: errors in which all modalities that are there say the fused
-        label; ``confusions``: most frequent pairs of true and predicted label, with counts; ``examples``: labels of
-        the rows with the errors of most certainty.
+        One row per pattern, the pattern with most errors first. Index: the pattern, such as
+        ``"image right, text wrong"``. ``errors``: rows of this pattern that the fused model gets wrong; ``rows``: all
+        rows of the pattern; ``error_rate``; ``share``: share of all errors; ``same_label``: errors where all present
+        modalities predict the fused label; ``confusions``: most frequent pairs of true and predicted label, with
+        counts; ``examples``: labels of the rows whose wrong predictions are most certain.
     errors : DataFrame
-        One row a wrong row: its ``pattern``, the ``true`` and the ``fused`` label. Index: labels of the rows of `X`, or
-        positions among the rows of fit.
+        One row per wrong row: its ``pattern``, the ``true`` and the ``fused`` label. Index: labels of the rows of `X`,
+        or positions among the rows of fit.
     said : DataFrame
-        The label that each modality says alone in these rows, one column a modality, None where it is missing.
+        The label that each modality alone predicts in these rows, one column per modality; None where it is missing.
     names : list of str
         Modalities.
     patterns : DataFrame of str
-        ``"right"``, ``"wrong"`` or ``"missing"`` for each pattern and modality, rows as in ``table`` but for those
-        that are gathered.
+        ``"right"``, ``"wrong"`` or ``"missing"`` for each pattern and modality. Rows as in ``table``, without the row
+        of other patterns.
     n_fits : int
-        Models that were fitted for it: none.
+        Number of models that were fitted: always 0.
     caption, notes
         As in `TableResult`.
     """
@@ -94,7 +94,7 @@ class DisagreementClustersDisplay(BaseDisplay):
         for height, (count, rate) in zip(heights, table[["errors", "error_rate"]].to_numpy(), strict=True):
             ax.annotate(f"{rate:.0%} of its rows", (count, height), (4, 0), textcoords="offset points", va="center")
         longest = max([1, *table["errors"]])
-        step = 0.07 * longest  # the marks stand left of 0
+        step = 0.07 * longest  # the marks are left of 0
         places = -step * np.arange(len(names), 0, -1)
         for state, (marker, color) in _MARKS.items():
             where = np.argwhere(patterns.to_numpy() == state)
@@ -115,31 +115,32 @@ class DisagreementClustersDisplay(BaseDisplay):
 
 @drawn_by(DisagreementClustersDisplay)
 def disagreement_clusters(model: Any, X: Any = None, y: Any = None, *, n_clusters: int = 10) -> DisagreementClusters:
-    """Where a fused classifier errs: with which modalities right, and with which wrong.
+    """Group the errors of a fused classifier by which modalities alone are right, wrong or missing.
 
-    Each modality is asked alone. Rows in which the same ones are right, wrong and missing are one group. There are few
-    such patterns, and a person reads their names at once, so rows are grouped by them and by no clustering algorithm.
+    Each modality predicts alone. Rows with the same modalities right, wrong and missing form one group. No clustering
+    algorithm is used: there are few such patterns, and their names are easy to read.
 
     Parameters
     ----------
     model : fitted classifier
         A pipeline that ends in a fusion classifier, a fusion classifier, or a search over these.
     X : DataFrame of n_samples rows, optional
-        Rows that the model was not fitted on; the other modalities are hidden from it. Without `X` and `y` the
-        out-of-fold predictions that decision-level fusion keeps are read.
+        Rows that the model was not fitted on; a modality predicts alone by hiding the others. Without `X` and `y`, the
+        out-of-fold predictions of decision-level fusion are used.
     y : array of shape (n_samples,), optional
     n_clusters : int
-        Patterns that are listed; the errors of all others are one row.
+        Number of patterns that are listed; all other patterns form one row.
 
     Returns
     -------
     DisagreementClusters
-        Nothing is fitted for it.
+        Nothing is fitted.
 
     Raises
     ------
     ValueError
-        In regression; or if the model keeps no out-of-fold predictions of single modalities and `X` is not given.
+        If the model is a regressor; or if it keeps no out-of-fold predictions of single modalities and `X` is not
+        given.
 
     Examples
     --------
@@ -152,9 +153,9 @@ def disagreement_clusters(model: Any, X: Any = None, y: Any = None, *, n_cluster
     >>> found.n_fits
     0
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     if not parts.classify:
-        raise ValueError("disagreement_clusters is for classifiers: a number is not right or wrong.")
+        raise ValueError("disagreement_clusters is for classifiers: a predicted number is not simply right or wrong.")
     if not isinstance(n_clusters, (int, np.integer)) or n_clusters < 1:
         raise ValueError(f"n_clusters must be an int of at least 1; got {n_clusters!r}.")
     if (X is None) != (y is None):
@@ -173,13 +174,13 @@ def disagreement_clusters(model: Any, X: Any = None, y: Any = None, *, n_cluster
     named = [[_STATES[state] for state in state_of[pattern]] for pattern in listed]
     patterns = pd.DataFrame(named, index=pd.Index(listed, name="pattern"), columns=parts.names)
     source = "out-of-fold predictions" if said.method == "ledger" else "the given rows, modalities hidden"
-    caption = f"{int(wrong.sum())} errors in {len(wrong)} rows, by what each modality says alone ({source})"
+    caption = f"{int(wrong.sum())} errors in {len(wrong)} rows, by the prediction of each modality alone ({source})"
     known = "Examples are positions among the rows of fit."
-    given = "Rows of X that the model was fitted on are known to it: their errors are too few."
+    given = "If the model was fitted on rows of X, they have too few errors."
     notes = [*said.notes, known if X is None else given]
     index = [labels[i] for i in np.flatnonzero(wrong)]
     errors = frame.loc[wrong, ["pattern", "true", "fused"]].set_axis(index, axis=0)
-    # A frame of its own: a modality may be called "true" or "pattern".
+    # Kept in a separate frame: a modality may be called "true" or "pattern".
     spoken = said.classes[codes].astype(object)
     spoken[states == 2] = None
     alone = pd.DataFrame(spoken.T[wrong], index=errors.index, columns=parts.names, dtype=object)
@@ -194,7 +195,7 @@ def _labels(X: Any, rows: np.ndarray) -> list:
 
 
 def _frame(names, classes, codes, states, fused, y, labels) -> pd.DataFrame:
-    """One row a sample: its pattern and what was said."""
+    """Return one row per sample, with its pattern and the predictions."""
     columns: dict[str, Any] = {
         "pattern": [
             ", ".join(f"{name} {_STATES[s]}" for name, s in zip(names, column, strict=True)) for column in states.T

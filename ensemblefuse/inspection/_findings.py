@@ -1,4 +1,4 @@
-"""What a check finds, and what it may look at."""
+"""Findings of checks, and the data that checks read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.fitted.modality_rows import ModalityRows
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
 from ensemblefuse.scoring.bootstrap import interval, n_units, resampled_scores
 from ensemblefuse.scoring.metrics import default_metric, row_values
@@ -24,12 +24,12 @@ _RESAMPLES = 500
 
 
 class NotRun(Exception):
-    """A check lacks what it needs; the message says what."""
+    """A check cannot run; the message says what it needs."""
 
 
 @dataclass
 class Finding:
-    """What one check says.
+    """Result of one check.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Finding:
     advice : str
         What to do; empty for ``"ok"``.
     rows : list
-        Index labels of the rows of `X` that it is about, or of `X_test` where the explanation says so; often empty.
+        Index labels of the rows concerned, of `X` or, if the explanation says so, of `X_test`; often empty.
     """
 
     code: str
@@ -52,13 +52,13 @@ class Finding:
 
 
 class ModelChecks(TableResult):
-    """Findings of `model_checks`, the gravest first.
+    """Findings of `model_checks`, the most serious first.
 
     Attributes
     ----------
     findings : list of Finding
     table : DataFrame
-        One row a check: ``code`` as the index, ``severity``, ``title``, ``explanation``, ``advice``, ``n_rows``.
+        One row per check: ``code`` as the index, ``severity``, ``title``, ``explanation``, ``advice``, ``n_rows``.
     caption, notes
         As in `TableResult`.
     """
@@ -72,7 +72,7 @@ class ModelChecks(TableResult):
         )
 
     def __getitem__(self, code: str) -> Finding:
-        """The finding of one check."""
+        """Return the finding of one check."""
         for finding in self.findings:
             if finding.code == code:
                 return finding
@@ -88,20 +88,20 @@ class ModelChecks(TableResult):
 
 @dataclass
 class CheckData:
-    """A fitted model and the tables that its checks may read; what several checks need is made once.
+    """A fitted model and the tables that its checks read; what several checks need is computed once.
 
     Attributes
     ----------
-    parts : ModelParts
+    parts : FittedModel
     X, X_test : DataFrame, ndarray, or None
     y, y_test : ndarray of codes, or of numbers in regression; or None
     target_name : name of `y`, or None
     groups : ndarray or None
-        Of the rows of `X`.
+        Groups of the rows of `X`.
     random_state : int, RandomState or None
     """
 
-    parts: ModelParts
+    parts: FittedModel
     X: Any = None
     y: np.ndarray | None = None
     X_test: Any = None
@@ -124,7 +124,7 @@ class CheckData:
 
     @cached_property
     def presence(self) -> tuple[np.ndarray, np.ndarray]:
-        """Which modalities each row of fit holds, and its label; from the ledger if X and y are not given."""
+        """Modalities that each row of fit holds, and its label; from the ledger if X and y are not given."""
         if self.X is not None and self.y is not None:
             return np.array([self.rows.present[name] for name in self.parts.names]), self.y
         if self.parts.has_ledger:
@@ -133,7 +133,7 @@ class CheckData:
 
     @cached_property
     def said(self) -> SubsetPredictions:
-        """Predictions with nothing, each modality alone, all but one, and all: for rows that fits did not see."""
+        """Predictions for rows that fits did not see: without modalities, with each alone, all but one, and all."""
         names = self.parts.names
         subsets = [(), *((name,) for name in names), *(tuple(set(names) - {name}) for name in names), tuple(names)]
         subsets = list({frozenset(subset): subset for subset in subsets}.values())
@@ -149,29 +149,29 @@ class CheckData:
 
     @property
     def source(self) -> str:
-        """Where `said` comes from, for explanations."""
+        """Origin of `said`, as text for explanations."""
         where = "out-of-fold predictions" if self.said.method == "ledger" else "predictions for X_test"
         return f"{where} of {len(self.said.rows)} rows"
 
     def values(self, subset: Sequence[str], metric: str | None = None) -> np.ndarray:
-        """What the predictions with a subset are worth in each row, the greater the better."""
+        """Return the score of each row, predicted with this subset of modalities; greater is better."""
         return row_values(self.said.of(subset), self.said.y, metric or default_metric(self.parts.classify))
 
     @property
     def deployed(self) -> np.ndarray:
-        """What the predictions of the model as it is are worth in each row."""
+        """Score of each row, predicted by the model as it is, with its joint member."""
         return row_values(self.said.deployed, self.said.y, default_metric(self.parts.classify))
 
     def gain(self, better: np.ndarray, worse: np.ndarray) -> tuple[float, float, float]:
-        """Mean difference of two values over the rows of `said`, and its 95 % bootstrap interval."""
+        """Return the mean difference of two row scores over the rows of `said`, and its 95 % bootstrap interval."""
         difference = (better - worse)[:, None]
         groups = self.groups[self.said.rows] if self.groups is not None and self.said.method == "ledger" else None
         weight = self.said.sample_weight
         if n_units(len(difference), weight, groups) < 2:
-            raise NotRun("needs 2 rows or more, of 2 groups if there are any: one alone has no interval.")
+            raise NotRun("needs 2 rows or more (2 groups, if groups are given): with one there is no interval.")
         low, high = interval(resampled_scores(difference, _RESAMPLES, self.random_state, weight, groups))
         return float(np.average(difference[:, 0], weights=weight)), float(low[0]), float(high[0])
 
     @property
     def unit(self) -> str:
-        return "nats a row" if self.parts.classify else "squared error"
+        return "nats per row" if self.parts.classify else "squared error"

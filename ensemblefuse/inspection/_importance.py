@@ -1,4 +1,4 @@
-"""How far a fused model falls when one modality is shuffled among the rows."""
+"""Permutation importance of whole modalities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from ensemblefuse.fitted.model import ModelParts, replace_columns
+from ensemblefuse.fitted.model import FittedModel, replace_columns
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
 from ensemblefuse.scoring.display import BaseDisplay, drawn_by
@@ -20,7 +20,7 @@ __all__ = ["ModalityImportance", "ModalityImportanceDisplay", "modality_importan
 
 
 class ModalityImportanceDisplay(BaseDisplay):
-    """Fall of the score with each modality shuffled: bars with intervals, one dot a shuffle.
+    """Fall of the score with each modality shuffled: bars with intervals, one dot per shuffle.
 
     Examples
     --------
@@ -64,31 +64,30 @@ def modality_importance(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> ModalityImportance:
-    """Permutation importance of whole modalities: all columns of one are shuffled among the rows together.
+    """Compute the permutation importance of whole modalities: all columns of one are shuffled together among the rows.
 
-    The fitted model predicts the shuffled rows as they are; nothing is fitted, and `X` is encoded once. A shuffled
-    modality takes its gaps along: a row may get another row's missing modality. For single columns take
-    `sklearn.inspection.permutation_importance`, which shuffles each on its own.
+    The fitted model predicts the shuffled rows; nothing is fitted, and `X` is encoded once. Missing cells are shuffled
+    too: a row may lose the modality this way. For single columns use `sklearn.inspection.permutation_importance`.
 
     Parameters
     ----------
     model : fitted fusion estimator, pipeline that ends in one, or search over these
     X : DataFrame of n_samples rows
-        Rows that the model was not fitted on; those of fit show what it memorised.
+        Rows that the model was not fitted on; on rows of fit the importance shows what the model memorised.
     y : array of shape (n_samples,)
     metric : str, optional
         ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
-        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
-        figures are the greater the better: losses have a minus.
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``.
+        Greater is better for all of them: losses are negative.
     n_repeats : int
-        Shuffles of each modality.
+        Number of shuffles of each modality.
     groups : array of shape (n_samples,), optional
         Rows of one group are resampled together by the bootstrap.
     n_resamples : int
-        Of the bootstrap.
+        Number of bootstrap resamples.
     confidence_level : float
     random_state : int, RandomState or None
-        Of the shuffles and the bootstrap.
+        Seed of the shuffles and the bootstrap.
 
     Returns
     -------
@@ -97,15 +96,15 @@ def modality_importance(
     Raises
     ------
     TypeError
-        If the model is no fusion.
+        If the model is not a fusion.
     ValueError
-        If a parameter is none of the above, or there are fewer than 2 rows.
+        If a parameter has none of the values above, or there are fewer than 2 rows.
 
     Notes
     -----
-    Shuffling makes rows whose modalities contradict one another, as no real row may. Where two modalities know the
-    same, each may look unimportant: `modality_shapley` and `modality_interactions` tell. The intervals are over rows,
-    with the drop of each row averaged over its shuffles.
+    Shuffling makes rows whose modalities contradict one another, which real rows may never do. Where two modalities
+    hold the same information, each may look unimportant; `modality_shapley` and `modality_interactions` show that. The
+    intervals are over rows, with the drop of each row averaged over its shuffles.
 
     References
     ----------
@@ -123,14 +122,14 @@ def modality_importance(
     >>> list(modality_importance(model, X[40:], y[40:], metric="accuracy").table.index)
     ['image', 'text']
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     metric = read_metric(metric, parts.classify)
-    interval(resample_weights(1, n_resamples), confidence_level)  # wrong ones are told before anything is predicted
+    interval(resample_weights(1, n_resamples), confidence_level)  # raises errors before anything is predicted
     if n_repeats < 1:
         raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")
     Z, y = parts.encode(X), parts.encode_labels(y)
     if len(Z) != len(y) or len(y) < 2:
-        raise ValueError(f"X and y must be two rows or more of the same number; got {len(Z)} and {len(y)}.")
+        raise ValueError(f"X and y must have the same number of rows, at least 2; got {len(Z)} and {len(y)}.")
     groups = read_groups(groups, len(y))
     rng = check_random_state(random_state)
     seed = read_seed(rng)
@@ -146,7 +145,7 @@ def modality_importance(
 
 
 def _shuffle(Z: Any, positions: np.ndarray, order: np.ndarray) -> Any:
-    """A copy of encoded rows with these columns of the rows `order`."""
+    """Return a copy of encoded rows that takes these columns from the rows `order`."""
     if isinstance(Z, pd.DataFrame):
         return replace_columns(Z, positions, Z.iloc[order, positions])
     table = Z.copy()
@@ -160,14 +159,14 @@ class ModalityImportance(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a modality, the greatest importance first:
+        One row per modality, the greatest importance first:
 
-        - ``importance``: score less the mean score with the modality shuffled; ``low``, ``high``: its interval.
-        - ``sd``: standard deviation of that over the shuffles; NaN if there is one.
-        - ``share``: of the sum of all importances; NaN unless the interval of the sum lies above 0.
-        - ``perceptual``: importance divided by the accuracy, only with ``metric="accuracy"``: the perceptual score.
+        - ``importance``: score minus the mean score with the modality shuffled; ``low``, ``high``: its interval.
+        - ``sd``: standard deviation of the importance over the shuffles; NaN with one shuffle.
+        - ``share``: share of the sum of all importances; NaN unless the interval of the sum lies above 0.
+        - ``perceptual``: importance divided by the accuracy (the perceptual score), only with ``metric="accuracy"``.
     score : float
-        Of the rows as they are; losses are negative.
+        Score of the rows without shuffling; losses are negative.
     importances : DataFrame of shape (n_modalities, n_repeats)
     names : list of str
         Modalities in the order of the model.
@@ -213,7 +212,7 @@ class ModalityImportance(TableResult):
         )
         notes = lone_unit_note(len(base), groups=groups)
         if not low[-1] > 0:
-            notes.append("Shuffling all modalities may cost nothing, so that there are no shares of it.")
+            notes.append("The sum of the importances is not clearly above 0, so there are no shares of it.")
         super().__init__(table, caption, notes)
 
     def _display_class(self):

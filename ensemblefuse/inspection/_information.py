@@ -1,4 +1,4 @@
-"""What two modalities say of the label, as redundant, unique and synergistic information."""
+"""Information of two modalities about the label: redundant, unique and synergistic parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import groups_for, predict_subsets
 from ensemblefuse.inspection._bars import bars_size
 from ensemblefuse.inspection._worth import where_from
@@ -21,18 +21,19 @@ __all__ = ["PartialInformation", "PartialInformationDisplay", "modality_informat
 
 # On one core 1000 cells took 4 s, 2744 took 24 s, 4096 took 76 s.
 _MOST_CELLS = 2744
-# Of all information; what Miller and Madow expect of labels without any relation.
+# A note warns if the bias, which is expected even of unrelated labels, is above this share of the information.
 _BIASED = 0.1
 PARTS = ("redundancy", "unique_first", "unique_second", "synergy")
 
 
 def partial_information(first: Any, second: Any, y: Any, *, sample_weight: Any = None) -> PartialInformation:
-    """Decompose what two discrete variables say of a third: redundancy, two unique parts and synergy, in bits.
+    """Decompose the information of two discrete variables about a third: redundancy, unique parts, synergy, in bits.
 
     ``I(first; y) = redundancy + unique_first``, ``I(second; y) = redundancy + unique_second``, and
-    ``I(first, second; y)`` is the sum of all four. Of all distributions ``q`` with the pairs ``(first, y)`` and
-    ``(second, y)`` of the data, the one of least ``I_q(first, second; y)`` has no synergy; what the data hold beyond it
-    is synergy (Bertschinger et al., 2014). That is a convex problem in exponential cones, solved by Clarabel.
+    ``I(first, second; y)`` is the sum of all four. Consider all distributions ``q`` whose pairs ``(first, y)`` and
+    ``(second, y)`` are distributed as in the data. The one with the least ``I_q(first, second; y)`` has no synergy;
+    what the data hold beyond that is synergy (Bertschinger et al., 2014). Finding it is a convex problem with
+    exponential cones, solved by Clarabel.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def partial_information(first: Any, second: Any, y: Any, *, sample_weight: Any =
     Returns
     -------
     PartialInformation
-        With one row.
+        Its table has one row.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def partial_information(first: Any, second: Any, y: Any, *, sample_weight: Any =
 
     Examples
     --------
-    An exclusive or is synergy alone:
+    An exclusive or is pure synergy:
 
     >>> from ensemblefuse import partial_information
     >>> table = partial_information([0, 0, 1, 1], [0, 1, 0, 1], [0, 1, 1, 0]).table
@@ -72,18 +73,18 @@ def partial_information(first: Any, second: Any, y: Any, *, sample_weight: Any =
     weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=float)
     if len({n, len(codes[0]), len(codes[1]), len(weight)}) > 1:
         raise ValueError(
-            f"first, second, y and sample_weight must be of one length; got {len(codes[0])}, {len(codes[1])}, {n} and "
+            f"first, second, y and sample_weight must have one length; got {len(codes[0])}, {len(codes[1])}, {n} and "
             f"{len(weight)}."
         )
     if not n or (weight < 0).any() or not weight.sum() > 0:
-        raise ValueError("there must be a row of positive weight, and none of negative weight.")
+        raise ValueError("at least one row must have a positive weight, and none a negative one.")
     row = _decompose(codes, weight)
     index = pd.MultiIndex.from_tuples([("first", "second")], names=["first", "second"])
     return PartialInformation(pd.DataFrame([row], index=index), f"{n} rows", [])
 
 
 class PartialInformationDisplay(BaseDisplay):
-    """Redundancy, unique parts and synergy of each pair, end to end.
+    """Redundancy, unique parts and synergy of each pair, as stacked bars.
 
     Examples
     --------
@@ -104,7 +105,7 @@ class PartialInformationDisplay(BaseDisplay):
         y_true, first, second : array of shape (n_samples,)
         ax : matplotlib Axes, optional
         **params
-            Of `partial_information`.
+            Parameters of `partial_information`.
 
         Returns
         -------
@@ -140,10 +141,10 @@ class PartialInformationDisplay(BaseDisplay):
 def modality_information(
     model: Any, X: Any = None, y: Any = None, *, method: str = "auto", cv: Any = 5, groups: Any = None
 ) -> PartialInformation:
-    """Decompose what each pair of modalities says of the class: redundancy, unique parts and synergy, in bits.
+    """Decompose the information of each pair of modalities about the class: redundancy, unique parts, synergy, in bits.
 
-    A modality is made discrete by the class that the model predicts with it alone, out of fold where the model has a
-    ledger; what the embeddings hold beyond that class is lost. Rows that lack one of the two are left out for the pair.
+    Each modality is replaced by the class that the model predicts with it alone, out of fold if the model has a ledger.
+    Information in the embeddings beyond that class is lost. Rows that lack one modality of a pair are left out.
 
     Parameters
     ----------
@@ -153,17 +154,17 @@ def modality_information(
     Returns
     -------
     PartialInformation
-        One row a pair.
+        One row per pair.
 
     Raises
     ------
     ImportError
         If cvxpy is not installed; it comes with the extra ``explain``.
     TypeError
-        If the model is no classifier.
+        If the model is not a classifier.
     ValueError
-        If there is one modality, there are more than 14 classes, no row holds both of a pair, or the method needs what
-        is not given.
+        If there is only one modality, there are more than 14 classes, no row holds both modalities of a pair, or the
+        method needs data that are not given.
 
     References
     ----------
@@ -181,18 +182,18 @@ def modality_information(
     [1.0]
     """
     import_optional("cvxpy", extra="explain", needed_by="modality_information")
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     if parts.classes is None:
         raise TypeError(
-            "modality_information needs a classifier; cut the predictions and y of a regressor into bins and give "
-            "them to partial_information."
+            "modality_information needs a classifier; for a regressor, bin the predictions and y and pass them to "
+            "partial_information."
         )
     if len(parts.names) < 2:
-        raise ValueError(f"a pair takes two modalities; the model has {parts.names} alone.")
+        raise ValueError(f"a pair needs two modalities; the model has only {parts.names}.")
     if len(parts.classes) ** 3 > _MOST_CELLS:
         raise ValueError(
-            f"the model has {len(parts.classes)} classes, which make {len(parts.classes) ** 3} combinations; up to "
-            f"{_MOST_CELLS} are solved. Merge classes, and give these labels to partial_information."
+            f"the model has {len(parts.classes)} classes, which make {len(parts.classes) ** 3} combinations; the limit "
+            f"is {_MOST_CELLS}. Merge classes, and pass the merged labels to partial_information."
         )
     groups = groups_for(groups, parts, X, method)
     said = predict_subsets(
@@ -230,6 +231,8 @@ def _decompose(codes: list[np.ndarray], weight: np.ndarray) -> dict[str, float]:
     codes, weight = [code[used] for code in codes], weight[used]
     p = np.zeros([code.max() + 1 for code in codes])
     np.add.at(p, tuple(codes), weight / weight.sum())
+    # p[i, j, k] is the joint distribution of first, second and y. With I the mutual information with y:
+    # redundancy = I(first) + I(second) - least; unique = I(single) - redundancy; synergy = I(both) - least.
     one, other, whole = _mutual(p.sum(axis=1)), _mutual(p.sum(axis=0)), _mutual(p.reshape(-1, p.shape[2]))
     least = _least_information(p)
     redundancy = one + other - least
@@ -237,9 +240,10 @@ def _decompose(codes: list[np.ndarray], weight: np.ndarray) -> dict[str, float]:
     cells = [int((table > 0).sum()) for table in (p, p.sum(axis=2), p.sum(axis=(0, 1)))]
     n = len(weight)
     return {
-        # None is negative; the solver's error is about 1e-8.
+        # In theory no part is negative; the solver's error is about 1e-8.
         **dict(zip(PARTS, np.maximum(parts, 0.0), strict=True)),
         "total": whole,
+        # Miller and Madow: an entropy over m cells is too small by about (m - 1) / 2n nats.
         "bias": (cells[0] - cells[1] - cells[2] + 1) / (2 * n * np.log(2)),
         "n_rows": n,
         "rows_per_cell": n / p.size,
@@ -252,24 +256,25 @@ def _entropy(p: np.ndarray) -> float:
 
 
 def _mutual(p: np.ndarray) -> float:
-    """Mutual information of rows and columns, in bits."""
+    """Compute the mutual information of rows and columns, in bits."""
     return _entropy(p.sum(axis=0)) + _entropy(p.sum(axis=1)) - _entropy(p)
 
 
 def _least_information(p: np.ndarray) -> float:
-    """Least information of both about the last, in bits, over all distributions with the same pairs."""
+    """Compute the least information of both variables about y, in bits, over all distributions with the same pairs."""
     cp = import_optional("cvxpy", extra="explain", needed_by="partial_information")
     with_first, with_second = p.sum(axis=1), p.sum(axis=0)
-    # Elsewhere one of the pairs never occurs, so that q is 0.
+    # Variables only where q can be above 0: elsewhere the pair (first, y) or (second, y) never occurs.
     i, j, k = np.nonzero((with_first[:, None, :] > 0) & (with_second[None, :, :] > 0))
     if len(i) > _MOST_CELLS:
         raise ValueError(
-            f"first, second and y have {len(i)} combinations of values; up to {_MOST_CELLS} are solved. Cut them into "
+            f"first, second and y have {len(i)} combinations of values; the limit is {_MOST_CELLS}. Bin them into "
             "fewer values."
         )
     q = cp.Variable(len(i), nonneg=True)
     both = _sums(i * p.shape[1] + j)
-    # Minus the entropy of y given both; H(y) is the same for every q.
+    # I_q = H(y) - H_q(y | both), and H(y) is the same for every q, so minimise -H_q(y | both). That is the relative
+    # entropy of q and its margin over y: `both @ q` sums over y, and `both.T` spreads the sums back.
     problem = cp.Problem(
         cp.Minimize(cp.sum(cp.rel_entr(q, both.T @ (both @ q)))),
         [
@@ -284,7 +289,7 @@ def _least_information(p: np.ndarray) -> float:
 
 
 def _sums(keys: np.ndarray) -> csr_array:
-    """Matrix that sums entries of equal key, in the order of the keys."""
+    """Return the matrix that sums entries with equal keys, in the order of the keys."""
     rows = np.unique(keys, return_inverse=True)[1]
     return csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))))
 
@@ -298,12 +303,12 @@ class PartialInformation(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a pair (index levels ``first``, ``second``):
+        One row per pair (index levels ``first``, ``second``):
 
         - ``redundancy``, ``unique_first``, ``unique_second``, ``synergy``: in bits; none is negative.
-        - ``total``: information of both together about `y`, their sum.
-        - ``bias``: what of the total Miller and Madow expect to be chance: too many cells for so few rows. It goes
-          into synergy above all.
+        - ``total``: information of both together about `y`; the sum of the four parts.
+        - ``bias``: part of the total that is expected by chance, because there are many cells and few rows (Miller and
+          Madow). Most of it is in the synergy.
         - ``n_rows``; ``rows_per_cell``: rows divided by combinations of values.
     caption, notes
         As in all results.
@@ -316,7 +321,7 @@ class PartialInformation(TableResult):
             pairs = ", ".join(" + ".join(pair) for pair in chance)
             notes = [
                 *notes,
-                f"More than {_BIASED:.0%} of the information may be chance (too few rows a cell): {pairs}.",
+                f"More than {_BIASED:.0%} of the information may be chance (too few rows per cell): {pairs}.",
             ]
         super().__init__(table, f"Partial information about y, bits ({where})", notes)
 

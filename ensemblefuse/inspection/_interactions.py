@@ -1,4 +1,4 @@
-"""Whether modalities repeat or complete one another: Shapley interaction indices."""
+"""Shapley interaction indices: redundancy and synergy of modalities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ADVICE = {
 
 
 class ModalityInteractionsDisplay(BaseDisplay):
-    """Matrix of the interactions: purple and positive is synergy, orange and negative redundancy.
+    """Matrix of the interactions: synergy is positive and purple, redundancy negative and orange.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class ModalityInteractionsDisplay(BaseDisplay):
         ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
         ax.set_yticks(ticks, names)
         where = where_from(result.method, result.n_rows)
-        ax.set_title(f"Interaction of modalities\n{where}\nbold: the interval is clear of 0", fontsize=11)
+        ax.set_title(f"Interaction of modalities\n{where}\nbold: the interval excludes 0", fontsize=11)
         bar = ax.figure.colorbar(image, ax=ax, shrink=0.9)
         bar.set_label(f"{METRICS[result.metric].worth}\n- redundancy, + synergy")
 
@@ -95,11 +95,12 @@ def modality_interactions(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> ModalityInteractions:
-    """Whether two modalities are worth more together than one by one (synergy), or less (redundancy).
+    """Compute whether two modalities are worth more together than separately (synergy), or less (redundancy).
 
-    The Shapley interaction index of a pair is what both add beyond what each adds, averaged over the sets of other
-    modalities. For two modalities with ``v`` the worth of a subset it is ``v(both) - v(one) - v(other) + v(none)``;
-    with the log-loss that is synergy less redundancy of the information that the model can use.
+    The Shapley interaction index of a pair is what both add together beyond what each adds alone, averaged over the
+    sets of other modalities. If ``v`` is the worth of a subset, the index of two modalities is
+    ``v(both) - v(one) - v(other) + v(none)``. With the log-loss this is synergy minus redundancy of the information
+    that the model can use.
 
     Parameters
     ----------
@@ -113,15 +114,15 @@ def modality_interactions(
     Raises
     ------
     TypeError
-        If the model is no fusion.
+        If the model is not a fusion.
     ValueError
-        If there are fewer than 2 or more than 8 modalities, or the method needs what is not given.
+        If there are fewer than 2 or more than 8 modalities, or the method needs data that are not given.
 
     Notes
     -----
-    A model shows the synergy that it can use: without a joint member, or with a linear one, an exclusive or looks like
-    two modalities without worth. The advice is a rule of thumb: with redundancy a combiner of single predictions loses
-    little; with synergy only a model that sees both blocks at once can use it.
+    The index shows only synergy that the model can use: without a joint member, or with a linear one, the two
+    modalities of an exclusive or look worthless. The advice is a rule of thumb. With redundancy, a combiner of single
+    predictions loses little. Synergy needs a model that sees both blocks at once.
 
     References
     ----------
@@ -162,19 +163,19 @@ class ModalityInteractions(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a pair (index levels ``first``, ``second``), the strongest interaction first:
+        One row per pair (index levels ``first``, ``second``), the strongest interaction first:
 
         - ``interaction``: in units of the metric; ``low``, ``high``: its bootstrap interval.
-        - ``kind``: ``"redundancy"`` where the interval lies below 0, ``"synergy"`` where it lies above, else
+        - ``kind``: ``"redundancy"`` if the interval lies below 0, ``"synergy"`` if it lies above, else
           ``"neither"``.
-        - ``advice``: which kind of fusion that speaks for.
+        - ``advice``: the kind of fusion that this suggests.
     matrix : DataFrame of shape (n_modalities, n_modalities)
         The same interactions, NaN on the diagonal.
     names : list of str
         Modalities in the order of the model.
     metric, method : str
     n_fits : int
-        Models that were fitted.
+        Number of models that were fitted.
     caption, notes
         As in all results.
     """
@@ -184,7 +185,7 @@ class ModalityInteractions(TableResult):
         self.names, self.metric, self.method, self.n_fits = said.names, worth.metric, said.method, said.n_fits
         self.n_rows, n = len(said.rows), len(said.names)
         if n < 2:
-            raise ValueError(f"an interaction takes two modalities; the model has {said.names} alone.")
+            raise ValueError(f"an interaction needs two modalities; the model has only {said.names}.")
         rows = interactions_of(worth.values, said.names)
         value, (low, high) = worth.mean(rows), worth.interval(rows)
         kind = np.select([high < 0, low > 0], ["redundancy", "synergy"], "neither")
@@ -204,7 +205,7 @@ class ModalityInteractions(TableResult):
             self.matrix.loc[one, other] = self.matrix.loc[other, one] = number
         notes = worth.notes
         if said.joint_gain is not None:
-            notes.append("Synergy that the joint member alone knows is not in these figures.")
+            notes.append("Synergy that only the joint member uses is not in these figures.")
         caption = f"Shapley interactions of {n} modalities ({worth.caption})"
         order = table["interaction"].abs().sort_values(ascending=False, kind="stable").index
         super().__init__(table.loc[order], caption, notes)

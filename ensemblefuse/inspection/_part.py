@@ -1,4 +1,4 @@
-"""What counts inside one modality of one row, as it is handed on."""
+"""Explanation of the inside of one modality, in one row."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ import pandas as pd
 
 __all__ = ["CannotExplain", "PartExplanation", "cell_table"]
 
-MOST_BYTES = 2**28  # of cells that are made at once
+MOST_BYTES = 2**28  # size of the modified cells that are held at once
 
 
 class CannotExplain(Exception):
-    """Why the inside of a modality cannot be told."""
+    """The inside of a modality cannot be explained; the message says why."""
 
 
 @dataclass
 class PartExplanation:
-    """What counts inside one modality of one row.
+    """Effects of the parts of one modality, in one row.
 
     Attributes
     ----------
     kind : {"image", "text", "sound", "series", "columns", "none"}
     method : {"occlusion", "gradcam", "lime", "shap"}
     effects : ndarray, DataFrame, Series or None
-        Positive speaks for the target. Of a picture an ndarray of shape (rows, columns); of a text a DataFrame with the
-        columns token, start, end, effect, one row a word; of a sound an ndarray of shape (n_bands, n_windows), low
-        frequencies first; of a series a Series, its index the first sample of each window; of columns a Series.
+        Positive effects support the target. For a picture: ndarray of shape (rows, columns). For a text: DataFrame with
+        the columns token, start, end, effect, one row per word. For a sound: ndarray of shape (n_bands, n_windows), low
+        frequencies first. For a series: Series, indexed by the first sample of each window. For columns: Series.
     shown : object
-        What the effects lie over: the picture as an ndarray of shape (height, width, 3), dtype uint8; the text; the
-        tuple of samples and rate in Hz; the series as an ndarray of shape (n_channels, n_samples); the values of the
-        columns as a Series. None where there is nothing to show.
+        What the effects are drawn over: the picture as an ndarray of shape (height, width, 3), dtype uint8; the text;
+        the tuple of samples and rate in Hz; the series as an ndarray of shape (n_channels, n_samples); the values of
+        the columns as a Series. None if there is nothing to show.
     edges : tuple of ndarray
-        Of a sound: edges of the bands in Hz, and of the windows in seconds. Of a series: edges of windows in samples.
+        For a sound: edges of the bands in Hz, and of the windows in seconds. For a series: edges of the windows in
+        samples.
     unit : str
-        Of the effects.
+        Unit of the effects.
     note : str
         Why there are no effects, or how to read them; often empty.
     """
@@ -52,7 +53,7 @@ class PartExplanation:
 
 
 def unit_of(method: str, is_class: bool) -> str:
-    """The unit of effects."""
+    """Return the unit of the effects."""
     of = "log-odds" if is_class else "the prediction"
     return {
         "occlusion": f"drop of {of} without it",
@@ -63,7 +64,7 @@ def unit_of(method: str, is_class: bool) -> str:
 
 
 def cell_table(column: Any, cells: Sequence[Any]) -> pd.DataFrame:
-    """A table of one column of cells of any kind."""
+    """Return a table with one column that holds these cells, of any type."""
     values = np.empty(len(cells), dtype=object)
     for i, cell in enumerate(cells):
         values[i] = cell

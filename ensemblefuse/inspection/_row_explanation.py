@@ -1,4 +1,4 @@
-"""Why a model says what it says of one row: the result and its picture."""
+"""Result of `explain_row`, and its picture."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["RowExplanation", "RowExplanationDisplay"]
 
 @dataclass
 class RowExplanation:
-    """Why a model says what it says of one row. Made by `explain_row`.
+    """Explanation of a model's prediction for one row. Made by `explain_row`.
 
     Attributes
     ----------
     label : object
         Index label of the row.
     shares : Series
-        Of each modality, in log-odds of the target, or in units of the prediction in regression; 0 for a missing one.
-        Together with ``base`` they add up to ``value``.
+        Share of each modality, in log-odds of the target, or in regression in units of the prediction; 0 for a missing
+        modality. Together with ``base`` they add up to ``value``.
     missing : list of str
         Modalities that the row lacks.
     base : float
-        With no modality: log-odds of the target, or the prediction in regression.
+        Log-odds of the target without any modality, or in regression the prediction.
     value : float
         The same with all modalities that the row holds.
-    prediction : Series of probabilities, one a class; float in regression
+    prediction : Series of probabilities, one per class; float in regression
     target : label or None
         The class that is explained; None in regression.
     parts : dict of str to PartExplanation
-        What counts inside each modality that is there and was asked for.
+        Explanation of the inside of each present modality that `within` asked for.
     """
 
     label: Any
@@ -49,7 +49,7 @@ class RowExplanation:
 
     @property
     def title(self) -> str:
-        """What is explained, in a line."""
+        """One line that says what is explained."""
         if self.target is None:
             return f"Row {self.label!r}: {self.prediction:.4g} predicted"
         said, best = float(self.prediction[self.target]), self.prediction.idxmax()
@@ -58,11 +58,11 @@ class RowExplanation:
 
     @property
     def unit(self) -> str:
-        """Of the shares, the base and the value."""
+        """Unit of the shares, the base and the value."""
         return "units of the prediction" if self.target is None else f"log-odds of {self.target!r}"
 
     def plot(self) -> RowExplanationDisplay:
-        """Draw the shares, and what counts inside each modality.
+        """Draw the shares, and the explanation of the inside of each modality.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class RowExplanation:
 
 
 class RowExplanationDisplay:
-    """The shares of the modalities as bars, and a panel for each modality that is explained inside.
+    """Shares of the modalities as bars, and a panel for each modality whose inside is explained.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class RowExplanationDisplay:
     Attributes
     ----------
     axes_ : list of matplotlib Axes
-        Of the shares, then of each modality.
+        First the axes of the shares, then those of each modality.
     figure_ : matplotlib Figure
     """
 

@@ -1,4 +1,4 @@
-"""How much of the output of linear and tree heads each modality's columns make: SHAP values, summed."""
+"""SHAP values of linear and tree heads, summed over the columns of each modality."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.svm import SVC, NuSVC
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
@@ -35,7 +35,9 @@ _FIT = (
 
 
 class ModalityShapDisplay(BaseDisplay):
-    """Mean absolute SHAP value of each modality with its interval: of the members over several modalities, else of all.
+    """Mean absolute SHAP value of each modality with its interval.
+
+    Only members over several modalities are drawn, if there are any; otherwise all members.
 
     Examples
     --------
@@ -87,29 +89,29 @@ def shap_by_modality(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> ModalityShap:
-    """How far the columns of each modality move the output of a head: mean absolute SHAP values, summed by modality.
+    """Compute how far each modality's columns move the output of a head: mean absolute SHAP values by modality.
 
-    Of an estimator over all modalities, which is that of feature-level fusion or the joint member of decision-level
-    fusion, the shares say what each modality contributes, whether the prediction is right or not (MM-SHAP). Of a
-    member that knows one modality the figures say which of its columns count (``columns``), and how far it goes.
+    An estimator over all modalities is that of feature-level fusion, or the joint member of decision-level fusion. Its
+    shares show what each modality contributes, whether the prediction is right or not (MM-SHAP). For a member over one
+    modality, ``columns`` shows which of its columns matter.
 
-    SHAP values are exact: of linear heads ``coef * (x - mean of X)`` in standardised columns, of trees those of
-    `shap.TreeExplainer` along the paths of the training rows. Labels are not needed; nothing is fitted.
+    SHAP values are exact. For linear heads they are ``coef * (x - mean of X)`` in standardised columns; for trees those
+    of `shap.TreeExplainer` along the paths of the training rows. Labels are not needed; nothing is fitted.
 
     Parameters
     ----------
     model : fitted decision-level or feature-level fusion, pipeline that ends in one, or search over these
     X : DataFrame of n_samples rows
-        Rows to explain, each encoded once; their mean is what linear heads are compared with.
+        Rows to explain, each encoded once; their mean is the reference point of linear heads.
     members : list of str, optional
-        Which members; by default all whose heads can be explained. Others are named in ``notes``.
+        Members to explain; by default all whose heads can be explained. ``notes`` names the others.
     groups : array of shape (n_samples,), optional
         Rows of one group are resampled together by the bootstrap.
     n_resamples : int
-        Of the bootstrap.
+        Number of bootstrap resamples.
     confidence_level : float
     random_state : int, RandomState or None
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -144,7 +146,7 @@ def shap_by_modality(
     """
     shap = import_optional("shap", extra="explain", needed_by="shap_by_modality")
     interval(resample_weights(1, n_resamples), confidence_level)
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     candidates = _candidates(parts, parts.encode(X))
     n_rows = len(candidates[0].rows)
     groups = read_groups(groups, n_rows)
@@ -155,19 +157,19 @@ def shap_by_modality(
     found, lost = [], {}
     for one in candidates if members is None else [one for one in candidates if one.name in members]:
         if not one.rows.any():
-            lost[one.name] = "no row that it takes part in"
+            lost[one.name] = "no row has the data that it needs"
             continue
         try:
             found.append((one, _explain(shap, one)))
         except _CannotExplainError as error:
             lost[one.name] = str(error)
     if not found:
-        raise TypeError(f"shap_by_modality explains {_FIT}; this model has (member: why not) {lost}.")
-    notes = [f"Not explained (member: why): {lost}."] if lost else []
+        raise TypeError(f"shap_by_modality explains {_FIT}; this model has none (member: reason): {lost}.")
+    notes = [f"Not explained (member: reason): {lost}."] if lost else []
     seed = read_seed(random_state)
 
     def spread(one: _Candidate, values: np.ndarray) -> Any:
-        # Rows that a member takes no part in are drawn with a weight of 0, so that all members have the same draws.
+        # Rows without this member get weight 0, so all members share the same draws.
         filled = np.zeros((n_rows, values.shape[1]))
         filled[one.rows] = values
         means = resampled_scores(filled, n_resamples, seed, one.rows.astype(float), groups)
@@ -181,24 +183,24 @@ def shap_by_modality(
 
 
 class _CannotExplainError(Exception):
-    """Why a member has no SHAP values here."""
+    """A member cannot be explained; the message says why."""
 
 
 @dataclass
 class _Candidate:
-    """A fitted member with the rows that it takes part in.
+    """A fitted member with the rows that it predicts.
 
     Attributes
     ----------
     name : str
     estimators : list of fitted estimator
-        Several where the member is its fold models.
+        Several if the member consists of its fold models.
     labels : list of list
-        Labels of the classes that each of them knows; empty in regression.
+        Labels of the classes that each estimator knows; empty in regression.
     data : ndarray of shape (n_rows_of_it, n_columns)
     rows : ndarray of shape (n_samples,), dtype bool
     columns : list of str
-        ``"image__0"``: the modality, and the place in it.
+        Such as ``"image__0"``: the modality, and the position in it.
     """
 
     name: str
@@ -211,7 +213,7 @@ class _Candidate:
 
 @dataclass
 class _Explained:
-    """Mean |SHAP| of each column in each row, over classes and fold models; and the same for each class."""
+    """Mean |SHAP| of each column in each row, over fold models: in all classes together, and in each class."""
 
     values: np.ndarray
     by_class: dict[Any, np.ndarray]
@@ -223,7 +225,7 @@ class _Explained:
 # ---------------------------------------------------------------------- members
 
 
-def _candidates(parts: ModelParts, Z: Any) -> list[_Candidate]:
+def _candidates(parts: FittedModel, Z: Any) -> list[_Candidate]:
     core, classes = parts.core, parts.classes
     if isinstance(core, (FeatureFusionClassifier, FeatureFusionRegressor)) and hasattr(core, "estimator_"):
         blocks = core._read(Z, reset=False)
@@ -240,7 +242,7 @@ def _candidates(parts: ModelParts, Z: Any) -> list[_Candidate]:
     blocks, found = core._read(Z, reset=False), []
     for name, block in zip(core.member_names_, core.member_blocks_, strict=True):
         if name not in core.estimators_:
-            continue  # the joint member of a model that was split: no row has it
+            continue  # a model that was split has no joint member
         names = core._joint_blocks() if core._is_joint(block) else [block]
         if core._is_joint(block):
             data, rows = blocks.side_by_side(names), core._joint_rows(blocks)
@@ -270,18 +272,18 @@ def _explain(shap: Any, one: _Candidate) -> _Explained:
     runs = [_explain_one(shap, e, one.data, k, one) for e, k in zip(one.estimators, one.labels, strict=True)]
     columns, head, unit = runs[0][1:]
     if any(run[1] != columns for run in runs):
-        raise _CannotExplainError("its fold models have columns of their own")
+        raise _CannotExplainError("its fold models have different columns")
     by_label: dict[Any, list[np.ndarray]] = {}
     for labels, run in zip(one.labels, runs, strict=True):
         for i, label in enumerate(labels or ["y"]):
-            # The one output of a binary head is that of the second class; that of the first is its negative.
+            # A binary head has one output, for the second class. The first class's is its negative: equal in |SHAP|.
             by_label.setdefault(label, []).append(run[0][i if len(run[0]) > 1 else 0])
     by_class = {label: np.mean(values, axis=0) for label, values in by_label.items()}
     return _Explained(np.mean([np.mean(run[0], axis=0) for run in runs], axis=0), by_class, columns, head, unit)
 
 
 def _explain_one(shap: Any, estimator: Any, data: Any, labels: list[Any], one: _Candidate) -> Any:
-    """|SHAP| of shape (n_outputs, n_rows, n_columns), names of the columns, name of the head, unit."""
+    """Return |SHAP| of shape (n_outputs, n_rows, n_columns), names of the columns, name of the head, and unit."""
     steps, head = _unwrap(estimator)
     Z, columns = np.asarray(data, dtype=float), one.columns
     for step in steps:
@@ -297,7 +299,7 @@ def _explain_one(shap: Any, estimator: Any, data: Any, labels: list[Any], one: _
 
 
 def _unwrap(estimator: Any) -> tuple[list[Any], Any]:
-    """Fitted transformers, and the head that comes after them."""
+    """Return the fitted transformers of an estimator, and the head that comes after them."""
     if hasattr(estimator, "best_estimator_"):
         return _unwrap(estimator.best_estimator_)
     if isinstance(estimator, (FeatureFusionClassifier, FeatureFusionRegressor)) and hasattr(estimator, "estimator_"):
@@ -311,7 +313,7 @@ def _unwrap(estimator: Any) -> tuple[list[Any], Any]:
 
 
 def _renamed(step: Any, columns: list[str], n_blocks: int) -> list[str]:
-    """Columns after a transformer, each in its modality."""
+    """Return the names of the columns after a transformer, each with its modality."""
     block = columns[0].split(SEPARATOR, 1)[0]
     known = {column.split(SEPARATOR, 1)[0] for column in columns}
     try:
@@ -328,19 +330,19 @@ def _renamed(step: Any, columns: list[str], n_blocks: int) -> list[str]:
 def _values(shap: Any, head: Any, Z: np.ndarray, n_classes: int) -> tuple[np.ndarray, str]:
     coef = getattr(head, "coef_", None)
     if coef is not None and isinstance(head, (SVC, NuSVC)) and n_classes > 2:
-        # One row of coef_ a pair of classes; of three classes there are three pairs, which would pass for classes.
+        # coef_ has one row per pair of classes; three classes have three pairs, which look like one row per class.
         raise _CannotExplainError(
-            f"{type(head).__name__} is fitted one class against one; take LinearSVC or LogisticRegression"
+            f"{type(head).__name__} is fitted one-versus-one; use LinearSVC or LogisticRegression"
         )
     if coef is not None and np.atleast_2d(coef).shape in ((1, Z.shape[1]), (n_classes, Z.shape[1])):
-        # All rows are the background; shap would draw 100 of them.
+        # All rows are the background; by default shap would draw only 100 of them.
         background = shap.maskers.Independent(Z, max_samples=len(Z))
         explainer = shap.LinearExplainer((coef, head.intercept_), background)
         unit = "units of y" if not n_classes else "decision value"
         return explainer.shap_values(Z), "log-odds" if isinstance(head, LogisticRegression) else unit
     try:
         explainer = shap.TreeExplainer(head)
-    except Exception as error:  # of its own kind in each version of shap
+    except Exception as error:  # the class of the error differs between versions of shap
         raise _CannotExplainError(f"{type(head).__name__} is neither linear nor trees") from error
     unit = {"log_odds": "log-odds", "probability": "probability"}.get(
         explainer.model.tree_output, "output of the trees"
@@ -357,16 +359,16 @@ class ModalityShap(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a member and modality (index levels ``member``, ``modality``); the estimator of feature-level fusion is
-        the member ``"all blocks"``:
+        One row per member and modality (index levels ``member``, ``modality``); the estimator of feature-level fusion
+        is the member ``"all blocks"``:
 
         - ``mean_abs``: absolute SHAP values, summed over the columns of the modality, averaged over classes and rows;
           ``low``, ``high``: bootstrap interval.
-        - ``share``: of the sum over the modalities of the member.
-        - ``unit``, ``head``: of the values; they cannot be compared between units.
-        - ``n_rows``: rows in which the member takes part.
+        - ``share``: share of the sum over the member's modalities.
+        - ``unit``, ``head``: unit of the values, and class of the head. Values of different units cannot be compared.
+        - ``n_rows``: number of rows that the member predicts.
     by_class : DataFrame
-        ``mean_abs`` of each class (in regression of ``"y"``), with the rows of the table.
+        ``mean_abs`` for each class (in regression for ``"y"``); same rows as the table.
     columns : Series
         Mean absolute SHAP value of each column, index levels ``member`` and ``column``.
     names : list of str

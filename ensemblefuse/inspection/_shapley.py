@@ -1,4 +1,4 @@
-"""What each modality is worth to a fused model: exact Shapley values."""
+"""Exact Shapley values of the modalities of a fused model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ModalityShapley", "ModalityShapleyDisplay", "modality_shapley"]
 
 
 class ModalityShapleyDisplay(BaseDisplay):
-    """Shapley value of each modality with its interval, and what it is worth alone and last.
+    """Shapley value of each modality with its interval, and its gain alone and after all others.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class ModalityShapleyDisplay(BaseDisplay):
         ----------
         y_true : array of shape (n_rows,)
         predictions : dict of tuple of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
-            With every subset of the modalities, ``()`` too. Columns are the sorted labels of `y_true`.
+            One for every subset of the modalities, including ``()``. Columns are the sorted labels of `y_true`.
         ax : matplotlib Axes, optional
         **params
             `metric`, `groups`, `n_resamples`, `confidence_level`, `random_state` of `modality_shapley`.
@@ -81,39 +81,39 @@ def modality_shapley(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> ModalityShapley:
-    """How much of the score of a fused model each modality brings: Shapley values over all subsets of modalities.
+    """Compute how much each modality contributes to the score of a fused model: Shapley values over all subsets.
 
-    A subset is worth the mean score of the predictions that know it alone, less that of predictions that know nothing.
-    A modality is worth what it adds to a subset, averaged over the orders in which the modalities can arrive; the
-    values of all modalities sum to what they are worth together. With the log-loss that is usable information in nats
-    (Xu et al., 2020).
+    The worth of a subset is the mean score of predictions from this subset alone, minus that of predictions without any
+    modality. The value of a modality is what it adds to a subset, averaged over all orders in which the modalities can
+    be added. The values of all modalities sum to the worth of all together. With the log-loss this is usable
+    information in nats (Xu et al., 2020).
 
     Parameters
     ----------
     model : fitted fusion estimator, pipeline that ends in one, or search over these
         Up to 8 modalities.
     X : DataFrame of n_samples rows, optional
-        Rows that the model was not fitted on for ``method="predict"``: those of fit make it look better than it is. The
-        rows of fit for ``"refit"``.
+        For ``method="predict"``: rows that the model was not fitted on; on rows of fit it looks better than it is. For
+        ``"refit"``: the rows of fit.
     y : array of shape (n_samples,), optional
     method : {"auto", "ledger", "predict", "refit"}
-        ``"ledger"``: from the out-of-fold predictions that decision-level fusion keeps; nothing is fitted or encoded.
-        ``"predict"``: modalities are hidden from the fitted model, which fills or leaves out what is missing in its
-        own way: what the model makes of each modality. ``"refit"``: every subset is cross-validated, ``2 ** M - 1``
-        times `cv` fits: what the data hold. ``"auto"``: predict if `X` is given, else ledger.
+        ``"ledger"``: use the out-of-fold predictions that decision-level fusion keeps; nothing is fitted or encoded.
+        ``"predict"``: hide modalities from the fitted model, which treats them as missing; this shows how the model
+        uses each modality. ``"refit"``: cross-validate every subset, with ``2 ** M - 1`` times `cv` fits; this shows
+        what the data hold. ``"auto"``: ``"predict"`` if `X` is given, else ``"ledger"``.
     metric : str, optional
         ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
-        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
-        figures are the greater the better: losses have a minus.
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``.
+        Greater is better for all of them: losses are negative.
     cv : int, splitter or iterable
         For ``"refit"``.
     groups : array of shape (n_samples,), optional
-        Rows of one group are resampled together, and stay on one side of a split in ``"refit"``.
+        Rows of one group are resampled together. For ``"refit"`` they also stay on one side of each split.
     n_resamples : int
-        Of the bootstrap.
+        Number of bootstrap resamples.
     confidence_level : float
     random_state : int, RandomState or None
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -122,14 +122,14 @@ def modality_shapley(
     Raises
     ------
     TypeError
-        If the model is no fusion.
+        If the model is not a fusion.
     ValueError
-        If there are more than 8 modalities, or the method needs what is not given.
+        If there are more than 8 modalities, or the method needs data that are not given.
 
     Notes
     -----
-    A row that lacks a modality gets nothing from it. The intervals are over rows with the models as they are; that
-    another fit would differ is not in them.
+    A row that lacks a modality gets nothing from it. The intervals are over rows, for the given fits; they do not
+    include the variation between fits.
 
     References
     ----------
@@ -173,21 +173,21 @@ class ModalityShapley(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a modality, the greatest value first:
+        One row per modality, the greatest value first:
 
         - ``value``: Shapley value, in units of the metric; ``low``, ``high``: its bootstrap interval.
-        - ``share``: of the total; NaN unless the interval of the total lies above 0.
-        - ``alone``: worth of this modality alone, less that of nothing.
-        - ``last``: what the whole loses without it. Where ``alone`` is greater, the others know it too; where ``last``
-          is greater, it takes others to make sense of it.
+        - ``share``: share of the total; NaN unless the interval of the total lies above 0.
+        - ``alone``: gain from this modality alone over no modality.
+        - ``last``: loss of all modalities together without it. If ``alone`` is greater, the others hold the same
+          information; if ``last`` is greater, the modality needs the others to be useful.
     total : float
-        Worth of all modalities less that of none.
+        Gain from all modalities over no modality.
     total_interval : tuple of float
     names : list of str
         Modalities in the order of the model.
     metric, method : str
     n_fits : int
-        Models that were fitted.
+        Number of models that were fitted.
     caption, notes
         As in all results.
     """
@@ -215,7 +215,7 @@ class ModalityShapley(TableResult):
         )
         notes = worth.notes
         if self.total_interval[0] <= 0:
-            notes.append("All modalities together may be worth no more than none, so that there are no shares of it.")
+            notes.append("The gain from all modalities together is not clearly above 0, so there are no shares of it.")
         caption = f"Shapley values of {n} modalities, total {self.total:.3f} ({worth.caption})"
         super().__init__(table.sort_values("value", ascending=False, kind="stable"), caption, notes)
 

@@ -1,4 +1,4 @@
-"""What counts inside a modality of one row: parts of its raw cell are taken away."""
+"""Explanation of the inside of a modality of one row, by removing parts of its raw cell."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _PARTS = {"image": ImageParts, "text": TextParts, "sound": SoundParts, "series":
 
 @dataclass(frozen=True)
 class Settings:
-    """How the inside of modalities is explained; see `explain_row`."""
+    """Settings for explaining the inside of modalities; see `explain_row`."""
 
     method: str
     background: Any
@@ -59,12 +59,12 @@ class Settings:
 
 
 def explain_inside(row: RowModel, name: str, settings: Settings, *, must: bool) -> PartExplanation:
-    """What counts inside one modality; with ``must=False`` it may say why that cannot be told."""
+    """Explain the inside of one modality; with ``must=False``, return the reason if that is impossible."""
     try:
         parts = find_parts(row, name, settings)
         ask = lambda keep: value_of(row, name, parts, keep)
         if settings.method == "gradcam" and isinstance(parts, ImageParts):
-            must = True  # asked for outright
+            must = True  # the user chose this method for pictures, so a failure is an error
             return gradcam(row, name, parts)
         if settings.method in ("occlusion", "gradcam"):
             effects = _by_occlusion(ask, parts.n_parts)
@@ -79,7 +79,7 @@ def explain_inside(row: RowModel, name: str, settings: Settings, *, must: bool) 
 
 
 def find_parts(row: RowModel, name: str, settings: Settings) -> Any:
-    """The parts of a modality that can be taken away."""
+    """Return the removable parts of a modality."""
     if row.step is not None and name not in row.parts.columns:
         raise CannotExplain("the pipeline does not name its columns")
     cells = row.cells(name)
@@ -95,7 +95,7 @@ def _kind(row: RowModel, name: str, cells: pd.DataFrame, settings: Settings) -> 
         if isinstance(encoder, cls):
             return known_kind
     if isinstance(encoder, _NOT_EXPLAINED):
-        raise CannotExplain(f"the cells of {type(encoder).__name__} have no parts that can be taken away here")
+        raise CannotExplain(f"removing parts of a cell is not implemented for {type(encoder).__name__}")
     if cells.shape[1] > 1:
         return "columns"
     column, cell = cells.columns[0], cells.iloc[0, 0]
@@ -108,12 +108,12 @@ def _kind(row: RowModel, name: str, cells: pd.DataFrame, settings: Settings) -> 
         known = settings.background if column in settings.background else cells
         kind = _OF_CELL.get(column_kind(known[column])[0], "columns")
     if kind is None:
-        raise CannotExplain(f"{type(encoder).__name__} reads {type(cell).__name__} as a whole")
+        raise CannotExplain(f"{type(encoder).__name__} reads a {type(cell).__name__}, which has no known parts")
     return kind
 
 
 def _of_cell(cell: Any, encoder: Any) -> str | None:
-    """What a cell holds, where the class of the encoder does not tell."""
+    """Return the kind of a cell, if the class of the encoder does not determine it; None if it has no known parts."""
     if isinstance(cell, str):
         return None if getattr(encoder, "strings_are_paths", False) else "text"
     if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
@@ -124,13 +124,13 @@ def _of_cell(cell: Any, encoder: Any) -> str | None:
 
 
 def _by_occlusion(ask: Callable[[np.ndarray], np.ndarray], n_parts: int) -> np.ndarray:
-    """How much the value drops when each part is taken away alone."""
+    """Compute the drop of the value when each part is removed alone."""
     values = ask(np.vstack([np.ones((1, n_parts), dtype=bool), ~np.eye(n_parts, dtype=bool)]))
     return values[0] - values[1:]
 
 
 def value_of(row: RowModel, name: str, parts: Any, keep: np.ndarray) -> np.ndarray:
-    """The value with some parts of a modality kept.
+    """Return the value with only some parts of a modality kept.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What every subset of the modalities is worth, row by row; Shapley values and interactions start here."""
+"""Worth of every subset of the modalities in each row, the basis of Shapley values and interactions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
 from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
 from ensemblefuse.scoring.inputs import finite_numbers, name_rows, one_a_row, read_groups
@@ -24,7 +24,7 @@ __all__ = [
 
 _SOURCES = {
     "ledger": "out-of-fold predictions of {} rows of fit",
-    "predict": "predictions of {} rows given",
+    "predict": "predictions of {} given rows",
     "refit": "cross-validation of {} rows",
     "given": "given predictions of {} rows",
 }
@@ -32,18 +32,18 @@ _SOURCES = {
 
 @dataclass
 class SubsetWorth:
-    """Worth of each subset in each row, and how to average it.
+    """Worth of each subset in each row, with means and intervals over rows.
 
     Attributes
     ----------
     said : SubsetPredictions
     values : ndarray of shape (2 ** n_modalities, n_rows)
-        In the order of ``all_subsets(said.names)``; the greater the better.
+        In the order of ``all_subsets(said.names)``; greater is better.
     metric : str
     n_resamples : int
     level : float
     seed : int
-        The same rows are drawn for all that is asked.
+        Seed of the resamples; all intervals use the same ones.
     groups : ndarray of shape (n_rows,), or None
     """
 
@@ -56,17 +56,17 @@ class SubsetWorth:
     groups: np.ndarray | None
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
-        """Weighted mean over the last axis."""
+        """Compute the weighted mean over the last axis."""
         return np.average(rows, axis=-1, weights=self.said.sample_weight)
 
     def interval(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Low and high end of each mean over the last of two axes, by the bootstrap."""
+        """Compute the low and high end of a bootstrap interval for each mean over the last of two axes."""
         means = resampled_scores(rows.T, self.n_resamples, self.seed, self.said.sample_weight, self.groups)
         return interval(means, self.level)
 
     @property
     def caption(self) -> str:
-        """Unit, rows and interval."""
+        """Text with unit, rows and interval."""
         where = where_from(self.said.method, len(self.said.rows))
         return f"{METRICS[self.metric].worth}; {where}; {self.level:.0%} intervals from {self.n_resamples} resamples"
 
@@ -76,7 +76,7 @@ class SubsetWorth:
 
 
 def where_from(method: str, n_rows: int) -> str:
-    """Which predictions of how many rows."""
+    """Describe the origin of the predictions, and the number of rows."""
     return _SOURCES[method].format(n_rows)
 
 
@@ -93,8 +93,8 @@ def worth_of_model(
     confidence_level: float,
     random_state: Any,
 ) -> SubsetWorth:
-    """Worth of all subsets of a model's modalities; parameters as of `modality_shapley`."""
-    parts = ModelParts(model)
+    """Compute the worth of all subsets of a model's modalities; parameters as in `modality_shapley`."""
+    parts = FittedModel(model)
     metric = _check(metric, parts.classify, n_resamples, confidence_level)
     subsets = all_subsets(parts.names)
     groups = groups_for(groups, parts, X, method)
@@ -112,7 +112,7 @@ def worth_of_predictions(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> SubsetWorth:
-    """The same for predictions that are there already; see `given_subsets`."""
+    """Compute the same from given predictions; see `given_subsets`."""
     said = given_subsets(y, predictions)
     metric = _check(metric, said.classes is not None, n_resamples, confidence_level)
     return _worth(said, metric, read_groups(groups, len(said.y)), n_resamples, confidence_level, random_state)
@@ -130,13 +130,13 @@ def _worth(said, metric, groups, n_resamples, level, random_state) -> SubsetWort
 
 
 def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetPredictions:
-    """Predictions of all subsets from a dict.
+    """Read the predictions of all subsets from a dict.
 
     Parameters
     ----------
     y : array of shape (n_rows,)
     predictions : dict of tuple (or frozenset) of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
-        Of every subset of the names, the empty one too. Columns are the sorted labels of `y`.
+        One for every subset of the names, including the empty one. Columns are the sorted labels of `y`.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetP
     for subset in subsets:
         if given[frozenset(subset)].shape != wanted:
             shape = given[frozenset(subset)].shape
-            raise ValueError(f"predictions of {subset} have shape {shape}; y asks for {wanted}.")
+            raise ValueError(f"predictions of {subset} have shape {shape}; y requires {wanted}.")
         gaps = ~np.isfinite(given[frozenset(subset)].reshape(len(y), -1)).all(axis=1)
         if gaps.any():
             raise ValueError(f"predictions of {subset} are missing or infinite in {name_rows(gaps)}.")

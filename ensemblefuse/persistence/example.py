@@ -19,7 +19,10 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse._plain import plain
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.fitted.model import FittedModel, best_model, modalities_of
 from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.fusion.base import BaseFusion
+from ensemblefuse.modalities import path_columns
 from ensemblefuse.table import to_frame
 
 ENCODED, ROWS = "example/encoded.json", "example/rows.json"
@@ -36,7 +39,7 @@ class NotKeptError(ValueError):
 
 def split(model: Any) -> tuple[Any, Any]:
     """What encodes raw rows (None if nothing does), and what predicts from its output."""
-    best = getattr(model, "best_estimator_", model) if hasattr(model, "estimator") else model
+    best = best_model(model)
     if isinstance(best, Pipeline) and len(best) > 1 and isinstance(best[0], ModalityTransformer):
         return best[0], best[1:]
     return None, model
@@ -219,21 +222,19 @@ def _unpack_array(text: str) -> np.ndarray:
 # ---------------------------------------------------------------------- which columns name files
 
 
+def _file_columns(model: Any) -> list[Any]:
+    """Columns in which a str names a file."""
+    best = best_model(model)
+    if isinstance(best[-1], BaseFusion):
+        return FittedModel(best).path_columns
+    return path_columns(modalities_of(best))
+
+
 def as_table(example: Any) -> Any:
     """An example as models see it: a table, or an array."""
     if isinstance(example, (np.ndarray, pd.DataFrame)):
         return example
     return np.asarray(example) if isinstance(example, (list, tuple)) else to_frame(example)
-
-
-def file_columns(encode: Any) -> frozenset[str]:
-    """Columns of a fitted ModalityTransformer in which a str names a file."""
-    found: set[str] = set()
-    for _, encoder, columns in encode.transformers_ if encode is not None else ():
-        parts = encoder if isinstance(encoder, Pipeline) else [encoder]
-        if any(isinstance(part, BaseEncoder) and part.strings_are_paths for part in parts):
-            found.update(map(str, [columns] if isinstance(columns, (str, int)) else columns))
-    return frozenset(found)
 
 
 # ---------------------------------------------------------------------- the example of a file
@@ -251,7 +252,7 @@ def describe_example(model: Any, example: Any) -> tuple[dict[str, Any], dict[str
     members = {}
     tables: dict[str, tuple[Any, frozenset[str]]] = {ENCODED: (encoded, frozenset())}
     if encode is not None:
-        tables[ROWS] = (table, file_columns(encode))
+        tables[ROWS] = (table, frozenset(map(str, _file_columns(model))))
     for member, (rows, files_of) in tables.items():
         try:
             packed = pack_table(rows, files_of)

@@ -7,7 +7,7 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,9 @@ from ensemblefuse import __version__
 from ensemblefuse._plain import plain, plain_dict
 from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.exceptions import short_repr
+from ensemblefuse.features import PresentRows
+from ensemblefuse.fitted.model import best_model, column_transformer_of, core_of, modalities_of
+from ensemblefuse.modalities import Modality, top_steps
 from ensemblefuse.persistence.archive import FORMAT
 from ensemblefuse.persistence.known_types import type_name
 
@@ -55,12 +58,13 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
     classes = getattr(model, "classes_", None)
     if classes is not None:
         manifest["classes"] = plain(classes)
-    pipeline = getattr(model, "best_estimator_", model)
-    encode = pipeline.steps[0][1] if isinstance(pipeline, Pipeline) else None
-    if isinstance(encode, ColumnTransformer) and hasattr(encode, "transformers_"):
+    pipeline = best_model(model)
+    encode = column_transformer_of(pipeline)
+    if encode is not None:
         manifest["modalities"] = _modalities(encode)
         numbers = getattr(encode, "numeric_columns_", ())
-        manifest["input"] = _inputs(manifest["modalities"], _kinds_of_columns(pipeline), numbers, example)
+        kinds = _kinds_of_columns(modalities_of(pipeline))
+        manifest["input"] = _inputs(manifest["modalities"], kinds, numbers, example)
     elif isinstance(getattr(model, "blocks_", None), dict):
         names = np.asarray(getattr(model, "feature_names_in_", range(model.n_features_in_)))
         manifest["modalities"] = [
@@ -92,37 +96,39 @@ def _inputs(
     return inputs
 
 
-def _kinds_of_columns(pipeline: Pipeline) -> dict[str, str]:
-    """What the columns hold, as far as the classes that read them tell; the first that does."""
-    encode, fusion = pipeline.steps[0][1], pipeline.steps[-1][1]
-    own = getattr(fusion, "encoders_", {})  # of a fusion that encodes for itself
+def _kinds_of_columns(modalities: Iterable[Modality]) -> dict[str, str]:
+    """What the columns hold, as far as the classes that read them show; the first that does."""
     kinds: dict[str, str] = {}
-    stack = [(own.get(name, encoder), columns) for name, encoder, columns in reversed(encode.transformers_)]
-    while stack:
-        encoder, columns = stack.pop()
-        if isinstance(encoder, Pipeline):
-            stack += [(step, columns) for _, step in reversed(encoder.steps)]
-        elif isinstance(encoder, ColumnTransformer):
-            stack += [(inner, names) for _, inner, names in reversed(encoder.transformers)]
-        elif hasattr(encoder, "transformer"):  # PresentRows
-            stack.append((encoder.transformer, columns))
-        elif type(encoder).__name__ in _KINDS:
-            for column in columns if isinstance(columns, list) else [columns]:
-                kinds.setdefault(str(column), _KINDS[type(encoder).__name__])
+    for _, encoder, columns in modalities:
+        for step, names in _readers(encoder, columns):
+            if type(step).__name__ in _KINDS:
+                for column in names if isinstance(names, list) else [names]:
+                    kinds.setdefault(str(column), _KINDS[type(step).__name__])
     return kinds
+
+
+def _readers(encoder: Any, columns: Any) -> Iterator[tuple[Any, Any]]:
+    """Each transformer with the columns that reach it."""
+    if isinstance(encoder, Pipeline):
+        for _, step in encoder.steps:
+            yield from _readers(step, columns)
+    elif isinstance(encoder, ColumnTransformer):
+        for _, inner, names in encoder.transformers:
+            yield from _readers(inner, names)
+    elif isinstance(encoder, PresentRows):
+        yield from _readers(encoder.transformer, columns)
+    else:
+        yield encoder, columns
 
 
 def _metrics(model: Any) -> dict[str, Any]:
     """Out-of-fold scores that the fusion keeps; nothing is fitted."""
-    while hasattr(model, "best_estimator_") and not hasattr(model, "results_"):
-        model = model.best_estimator_
+    model = best_model(model)
     fusion, metrics = model[-1] if isinstance(model, Pipeline) else model, {}
     if hasattr(fusion, "results_") and hasattr(fusion, "best_strategy_"):
         metrics["strategy"] = fusion.best_strategy_
         metrics["mean_score"] = plain(fusion.results_.loc[fusion.best_strategy_, "mean_score"])
-    for inner in ("fusion_", "best_estimator_"):
-        fusion = getattr(fusion, inner, fusion)
-    scores = getattr(fusion, "expected_scores_", None)
+    scores = getattr(core_of(fusion), "expected_scores_", None)
     if isinstance(scores, pd.DataFrame):
         metrics["out_of_fold"] = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
     return metrics
@@ -134,8 +140,8 @@ def _modalities(encode: ColumnTransformer) -> list[dict[str, Any]]:
         {
             "name": name,
             "columns": [str(column) for column in _columns(names, columns)],
-            "classes": [type(getattr(step, "transformer", step)).__name__ for step in _steps(encoder)],
-            "encoder": [_encoder(step) for step in _steps(encoder)],
+            "classes": [type(getattr(step, "transformer", step)).__name__ for step in top_steps(encoder)],
+            "encoder": [_encoder(step) for step in top_steps(encoder)],
         }
         for name, encoder, columns in encode.transformers_
         if not (isinstance(encoder, str) and encoder == "drop")
@@ -148,10 +154,6 @@ def _columns(names: pd.DataFrame, columns: Any) -> Iterable[Any]:
     ends = (columns.start, columns.stop) if isinstance(columns, slice) else columns
     by_name = any(isinstance(end, str) for end in ends)
     return (names.loc[:, columns] if by_name else names.iloc[:, columns]).columns
-
-
-def _steps(encoder: Any) -> list[Any]:
-    return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
 
 
 def _encoder(step: Any) -> dict[str, Any]:

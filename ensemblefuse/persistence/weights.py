@@ -39,7 +39,7 @@ def sources_of(model: Any, *, strict: bool) -> list[WeightsSource]:
     for _, part in parts_of(model):
         if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
             try:
-                found |= {(source.encoder, source.param, source.name): source for source in part.weights()}
+                found |= {(source.encoder, source.param, source.name): source for source in part.weights_sources()}
             except (ImportError, OSError, TypeError, ValueError):
                 if strict:
                     raise

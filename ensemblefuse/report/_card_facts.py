@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.evaluation import ModelEvaluation, evaluate_model
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence import inspect_model, load_model
@@ -33,7 +33,7 @@ class CardFacts:
     path : Path or None
         The file, if there is one.
     model : fitted model
-    parts : ModelParts
+    parts : FittedModel
     manifest : dict
         The file's; or what one would say of the model.
     evidence : Evidence or None
@@ -49,7 +49,7 @@ class CardFacts:
         self.path = Path(model) if isinstance(model, (str, Path)) else None
         self.trusted = sorted(trusted_names(trusted))
         self.model = model if self.path is None else load_model(self.path, trusted=self.trusted)
-        self.parts = ModelParts(self.model)
+        self.parts = FittedModel(self.model)
         self.groups = groups
         self.evidence = (
             None if X is None else Evidence(self.model, X, y, trained_on=False, groups=groups, random_state=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.evaluation import ModalityAblation, ModelEvaluation, evaluate_model, modality_ablation
-from ensemblefuse.fitted.model import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
 from ensemblefuse.report._page import Unavailable
 from ensemblefuse.scoring.inputs import read_y
@@ -27,7 +27,7 @@ class Evidence:
 
     Attributes
     ----------
-    parts : ModelParts
+    parts : FittedModel
     names : list of str
         Modalities.
     X : DataFrame of n_samples rows
@@ -42,7 +42,7 @@ class Evidence:
 
     def __init__(self, model: Any, X: Any, y: Any, *, trained_on: bool, groups: Any, random_state: int):
         self.model = model
-        self.parts = ModelParts(model)
+        self.parts = FittedModel(model)
         self.names = self.parts.names
         self.X = pd.DataFrame(X) if isinstance(X, np.ndarray) else to_frame(X)
         self.given = X if isinstance(X, np.ndarray) else self.X
@@ -144,7 +144,7 @@ class Evidence:
         return table.loc[self.names]
 
 
-def _read_labels(y: Any, n_rows: int, parts: ModelParts) -> np.ndarray:
+def _read_labels(y: Any, n_rows: int, parts: FittedModel) -> np.ndarray:
     if parts.classify and len(np.unique(np.asarray(y, dtype=object).astype(str))) < 2:
         # A few new rows may be of one class; what follows does not need two.
         y = np.asarray(y)
@@ -154,7 +154,7 @@ def _read_labels(y: Any, n_rows: int, parts: ModelParts) -> np.ndarray:
     return read_y(y, n_rows, classify=parts.classify)
 
 
-def _check_rows_of_fit(codes: np.ndarray, parts: ModelParts) -> None:
+def _check_rows_of_fit(codes: np.ndarray, parts: FittedModel) -> None:
     fitted = parts.core._oof["y"]
     if len(codes) != len(fitted):
         raise ValueError(

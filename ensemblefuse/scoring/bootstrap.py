@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap over rows, or over groups of rows."""
+"""Bootstrap intervals over rows, or over groups of rows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = [
     "resampled_scores",
 ]
 
-# Numbers of the resamples that are held at once: 80 MB.
+# Row weights held at once, over all resamples: 80 MB.
 _AT_ONCE = 10_000_000
 
 
 def resample_weights(n_rows: int, n_resamples: int, random_state: Any = None, groups: Any = None) -> np.ndarray:
-    """How often each row is drawn in each resample.
+    """Count how often each resample draws each row.
 
     Parameters
     ----------
     n_rows, n_resamples : int
     random_state : int, RandomState or None
     groups : array of shape (n_rows,), optional
-        Rows of one group are drawn together: those of one patient, or of one recording, are no independent sample.
+        Rows of one group are drawn together: rows of one patient, or of one recording, are not independent.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def resample_weights(n_rows: int, n_resamples: int, random_state: Any = None, gr
 
 
 def bootstrap_means(values: np.ndarray, draws: np.ndarray, sample_weight: np.ndarray | None = None) -> np.ndarray:
-    """Weighted mean of the rows of each resample.
+    """Compute the weighted mean over the rows of each resample.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def bootstrap_means(values: np.ndarray, draws: np.ndarray, sample_weight: np.nda
     Returns
     -------
     ndarray of shape (n_resamples, ...)
-        NaN in a resample that drew rows of no weight alone.
+        NaN for a resample whose rows all have weight 0.
     """
     weight = draws if sample_weight is None else draws * sample_weight
     total = weight.sum(axis=1)
@@ -69,9 +69,9 @@ def bootstrap_means(values: np.ndarray, draws: np.ndarray, sample_weight: np.nda
 
 
 def interval(samples: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval over the first axis (Efron, 1979): low and high end; NaN resamples are left out.
+    """Compute the percentile interval over the first axis (Efron, 1979), and return its low and high end.
 
-    NaN where all are.
+    NaN resamples are left out. The interval is NaN where all resamples are.
 
     Raises
     ------
@@ -88,19 +88,19 @@ def interval(samples: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.n
 
 
 def n_units(n_rows: int, sample_weight: np.ndarray | None = None, groups: np.ndarray | None = None) -> int:
-    """Rows of a weight above 0, or groups of them: what a bootstrap draws from."""
+    """Count the units that a bootstrap draws from: rows of a weight above 0, or groups of such rows."""
     weighty = np.ones(n_rows, dtype=bool) if sample_weight is None else sample_weight > 0
     return int(weighty.sum()) if groups is None else len(np.unique(groups[weighty]))
 
 
 def lone_unit_note(n_rows: int, sample_weight: np.ndarray | None = None, groups: np.ndarray | None = None) -> list[str]:
-    """Why a result has no intervals: one row or group alone has no spread."""
+    """Return a note that the result has no intervals, if there is one unit only: it has no spread."""
     unit = "row" if groups is None else "group"
-    return [f"No intervals: there is one {unit} alone."] if n_units(n_rows, sample_weight, groups) < 2 else []
+    return [f"No intervals: there is only one {unit}."] if n_units(n_rows, sample_weight, groups) < 2 else []
 
 
 def read_seed(random_state: Any) -> int:
-    """A number that draws the same resamples in every call."""
+    """Return an int seed, which draws the same resamples in every call."""
     if isinstance(random_state, (int, np.integer)):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
@@ -113,9 +113,10 @@ def resampled_scores(
     sample_weight: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Mean of each column over the rows of each resample, the same rows for all columns.
+    """Compute the mean of each column over the rows of each resample; all columns share the same resamples.
 
-    The same seed draws the same rows in every call. Draws are made some at a time: those of 100 000 rows take 0.8 GB.
+    The same seed draws the same rows in every call. Resamples are drawn in portions: 1000 of 100 000 rows at once
+    would take 0.8 GB.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ def resampled_scores(
     Returns
     -------
     ndarray of shape (n_resamples, n_scores)
-        NaN where there are fewer than 2 rows (groups) to draw from: they have no spread.
+        NaN if there are fewer than 2 rows (groups) to draw from: one has no spread.
     """
     rng, n_rows = check_random_state(random_state), len(values)
     if n_resamples < 1:

@@ -1,6 +1,4 @@
-"""What all pictures share: colours, axes, the way of a scikit-learn Display. No imports from the library but
-`_optional`.
-"""
+"""Base class of all Displays, with the colours and axes that they share; imports only `_optional` of the library."""
 
 from __future__ import annotations
 
@@ -11,25 +9,25 @@ from ensemblefuse._optional import import_optional
 
 __all__ = ["BaseDisplay", "colors_of", "drawn_by", "new_axes", "shorten"]
 
-# The palette of Okabe and Ito, which people with any kind of colour vision tell apart; yellow, pale on white, is last.
+# The palette of Okabe and Ito, made for any kind of colour vision; yellow is last, because it is pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 MUTED = "0.6"
 
 
 def colors_of(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each modality: the same one in every picture that is given the same names in the same order."""
+    """Return a colour for each modality; the same names in the same order always get the same colours."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
 
 
 def shorten(name: Any, width: int = 32) -> str:
-    """A name that leaves a picture room: beyond `width` characters its middle is cut out, for ends tell names apart."""
+    """Shorten a name to `width` characters by cutting out its middle: names usually differ at their ends."""
     text, half = str(name), (width - 1) // 2
     return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
 
 
 def new_axes(ax: Any, needed_by: str, *, width: float = 6.4, height: float = 4.0) -> Any:
-    """The given axes, or those of a new figure of this size in inches; without the spines that carry nothing.
+    """Return the given axes, or those of a new figure of this size in inches, without the top and right spines.
 
     Raises
     ------
@@ -44,9 +42,10 @@ def new_axes(ax: Any, needed_by: str, *, width: float = 6.4, height: float = 4.0
 
 
 class BaseDisplay:
-    """Base of the Displays: holds a result, and draws it when asked.
+    """Base of the Displays: it holds a result and draws it on request.
 
-    A subclass draws in `_draw`; `drawn_by` tells it the function that makes its result.
+    A subclass implements ``_draw(ax)``, which draws ``self.result``. For another figure size it sets ``_size`` or
+    overrides ``_figsize()``. The decorator `drawn_by` registers the function that computes the result.
 
     Attributes
     ----------
@@ -70,7 +69,7 @@ class BaseDisplay:
         ----------
         estimator : fitted model
         *args, **params
-            Of the function that makes the result.
+            Parameters of the function that computes the result.
         ax : matplotlib Axes, optional
 
         Returns
@@ -109,9 +108,9 @@ class BaseDisplay:
 
 
 def drawn_by(display: Any, given: str = "estimator") -> Callable[[Any], Any]:
-    """Have ``display.from_estimator`` compute its result with the decorated function, or ``from_predictions``.
+    """Register the decorated function as what ``display.from_estimator`` or ``display.from_predictions`` calls.
 
-    So a module that holds a result and its Display need not import the function, which imports both.
+    This avoids a circular import: the function imports its result and Display, so their module cannot import it.
 
     Parameters
     ----------

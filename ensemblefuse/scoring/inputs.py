@@ -1,4 +1,4 @@
-"""What is checked before any model is fitted or asked."""
+"""Checks of inputs, made before any model is fitted or predicts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["finite_numbers", "kind_of_models", "name_rows", "one_a_row", "read_g
 
 
 def kind_of_models(models: Any, what: str) -> bool:
-    """True if all models are classifiers, False if all are regressors.
+    """Return True if all models are classifiers, False if all are regressors.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def kind_of_models(models: Any, what: str) -> bool:
     Raises
     ------
     TypeError
-        If `models` is no dict, or holds something that is no classifier and no regressor.
+        If `models` is not a dict, or holds something that is neither a classifier nor a regressor.
     ValueError
         If it is empty, or holds both kinds.
     """
@@ -56,26 +56,26 @@ def _kind(classify: bool) -> str:
 
 
 def read_y(y: Any, n_rows: int, *, classify: bool) -> np.ndarray:
-    """The target as an array of one label, or one number, a row; an error says what else it is.
+    """Return the target as an array of one label per row, or of one number per row in regression.
 
     Raises
     ------
     ValueError
-        If `y` is None, has another length than X, several columns, missing values, or the other kind's values.
+        If `y` is None, has several columns, missing values or another length than X, or does not fit the kind of model.
     """
     if y is None:
-        raise ValueError(f"y is None; pass one {'label' if classify else 'number'} a row.")
-    # Cell by cell: numpy would make texts of numbers and of NaN that stand beside texts in a list.
+        raise ValueError(f"y is None; pass one {'label' if classify else 'number'} per row.")
+    # dtype=object: in a list with texts, numpy would otherwise turn numbers and NaN into texts too.
     y = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise ValueError(f"y must hold one {'label' if classify else 'number'} a row; got shape {y.shape}.")
+        raise ValueError(f"y must hold one {'label' if classify else 'number'} per row; got shape {y.shape}.")
     if len(y) != n_rows:
         raise ValueError(f"y has {len(y)} values for the {n_rows} rows of X.")
     lost = np.flatnonzero(pd.isna(y))
     if len(lost):
-        raise ValueError(f"y is missing in {len(lost)} rows, the first at position {lost[0]}; leave these rows out.")
+        raise ValueError(f"y is missing in {len(lost)} rows, first at position {lost[0]}; leave these rows out.")
     if not classify:
         return _read_numbers(y)
     kinds = sorted({type(label).__name__ for label in y.tolist()})
@@ -85,10 +85,10 @@ def read_y(y: Any, n_rows: int, *, classify: bool) -> np.ndarray:
     if type_of_target(y) not in ("binary", "multiclass"):
         raise ValueError(
             f"the models are classifiers, but y holds continuous numbers ({len(np.unique(y))} values in {len(y)} rows, "
-            f"such as {y.tolist()[0]!r}); use regressors, or make classes of them first."
+            f"such as {y.tolist()[0]!r}); use regressors, or turn the numbers into classes first."
         )
     if len(np.unique(y)) < 2:
-        raise ValueError(f"y holds one class only, {y.tolist()[0]!r}; there is nothing to tell apart.")
+        raise ValueError(f"y holds only one class, {y.tolist()[0]!r}; a classifier needs at least 2.")
     return y
 
 
@@ -97,7 +97,7 @@ def _read_numbers(y: np.ndarray) -> np.ndarray:
     if strange:
         kind = type(strange[0]).__name__
         raise ValueError(
-            f"the models are regressors, but y holds {kind} such as {strange[0]!r}; use classifiers, or numbers."
+            f"the models are regressors, but y holds {kind} such as {strange[0]!r}; use classifiers, or pass numbers."
         )
     numbers = y.astype(float)
     if not np.isfinite(numbers).all():
@@ -106,12 +106,12 @@ def _read_numbers(y: np.ndarray) -> np.ndarray:
 
 
 def one_a_row(y: Any, what: str = "y") -> np.ndarray:
-    """`y` as an array of shape (n_rows,) without missing values; an error names them as `what`."""
-    # Cell by cell: numpy would make texts of numbers and of NaN that stand beside texts in a list.
+    """Return `y` as an array of shape (n_rows,); raise an error, with `what` as its name, if values are missing."""
+    # dtype=object: in a list with texts, numpy would otherwise turn numbers and NaN into texts too.
     y = np.array(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim != 1:
-        raise ValueError(f"{what} must hold one value a row; got shape {y.shape}.")
+        raise ValueError(f"{what} must hold one value per row; got shape {y.shape}.")
     lost = np.asarray(pd.isna(y))
     if lost.any():
         raise ValueError(f"{what} is missing in {name_rows(lost)}; leave these rows out.")
@@ -119,7 +119,7 @@ def one_a_row(y: Any, what: str = "y") -> np.ndarray:
 
 
 def finite_numbers(y: np.ndarray, what: str = "y") -> np.ndarray:
-    """`y` as an array of floats; an error names what is no number, or infinite."""
+    """Return `y` as an array of floats; raise an error if a value is infinite or not a number."""
     strange = np.array([not isinstance(value, Real) for value in y.tolist()], dtype=bool)
     if strange.any():
         raise ValueError(
@@ -132,13 +132,13 @@ def finite_numbers(y: np.ndarray, what: str = "y") -> np.ndarray:
 
 
 def name_rows(rows: np.ndarray) -> str:
-    """How many rows of a mask, and the positions of the first ones."""
+    """Describe a mask of rows for a message: how many are True, and the positions of the first 5."""
     places = np.flatnonzero(rows)
     return f"{len(places)} of {len(rows)} rows (positions {places[:5].tolist()}{', ...' if len(places) > 5 else ''})"
 
 
 def read_groups(groups: Any, n_rows: int, rows: str = "rows") -> np.ndarray | None:
-    """Groups of the rows, which numpy can sort.
+    """Return the groups of the rows as an array that numpy can sort.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def read_groups(groups: Any, n_rows: int, rows: str = "rows") -> np.ndarray | No
     Raises
     ------
     ValueError
-        If there is not one value a row, a value is missing, or values are of several types.
+        If there is not one value per row, a value is missing, or values are of several types.
     """
     values = _read_values(groups, "groups", n_rows, rows)
     if values is None or values.dtype != object:
@@ -162,12 +162,12 @@ def read_groups(groups: Any, n_rows: int, rows: str = "rows") -> np.ndarray | No
 
 
 def read_weight(sample_weight: Any, n_rows: int) -> np.ndarray | None:
-    """Weights of the rows, dtype float.
+    """Return the weights of the rows, dtype float.
 
     Raises
     ------
     ValueError
-        If there is not one value a row, or values are no finite numbers of at least 0, or all 0.
+        If there is not one value per row, a value is not a finite number of at least 0, or all are 0.
     """
     values = _read_values(sample_weight, "sample_weight", n_rows, "rows")
     if values is None:
@@ -188,7 +188,7 @@ def read_weight(sample_weight: Any, n_rows: int) -> np.ndarray | None:
 def _read_values(values: Any, what: str, n_rows: int, rows: str) -> np.ndarray | None:
     if values is None:
         return None
-    # Cell by cell: numpy would make a text of a missing value that stands beside texts in a list.
+    # dtype=object: in a list with texts, numpy would otherwise turn a missing value into a text.
     values = np.array(values, dtype=object) if isinstance(values, (list, tuple)) else np.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"{what} must hold one value for each of the {n_rows} {rows}; got shape {values.shape}.")
@@ -196,5 +196,5 @@ def _read_values(values: Any, what: str, n_rows: int, rows: str) -> np.ndarray |
         raise ValueError(f"{what} has {len(values)} values for the {n_rows} {rows}.")
     lost = np.asarray(pd.isna(values))
     if lost.any():
-        raise ValueError(f"{what} is missing in {name_rows(lost)}; give each row one, or leave these rows out.")
+        raise ValueError(f"{what} is missing in {name_rows(lost)}; give each row a value, or leave these rows out.")
     return values

@@ -1,4 +1,4 @@
-"""What a prediction is worth in each row: metrics, their names, labels and units."""
+"""Metrics that score each row: their names, labels and units."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ __all__ = ["METRICS", "SCORE_UNITS", "Metric", "default_metric", "mean_scores", 
 
 
 class Metric(NamedTuple):
-    """How a metric of `row_values` is called; all are the greater the better."""
+    """Names of a metric of `row_values`; greater is better for all metrics."""
 
     scorer: str
-    """scikit-learn's name of its mean over rows."""
+    """scikit-learn's name of the score, which is the mean over rows."""
     classify: bool
     label: str
     unit: str
-    """Of one row; empty if it has none."""
+    """Unit of one row's value; empty if it has none."""
     axis: str
-    """Of a picture of its mean."""
+    """Label of the axis in a picture of the mean."""
 
     @property
     def worth(self) -> str:
-        """What a difference of it is measured in."""
+        """Label and unit of a difference of scores."""
         return f"{self.label}, {self.unit}" if self.unit else self.label
 
 
 METRICS = {
-    "log_loss": Metric("neg_log_loss", True, "log-loss", "nats a row", "mean log probability of the true class (nats)"),
+    "log_loss": Metric(
+        "neg_log_loss", True, "log-loss", "nats per row", "mean log probability of the true class (nats)"
+    ),
     "accuracy": Metric("accuracy", True, "accuracy", "share of rows", "accuracy"),
     "brier": Metric("neg_brier_score", True, "Brier score", "", "minus Brier score (0 to 2)"),
     "squared_error": Metric(
@@ -38,7 +40,7 @@ METRICS = {
         "neg_mean_absolute_error", False, "absolute error", "units of y", "minus mean absolute error"
     ),
 }
-# Of scores of many rows, where they have one.
+# Units of scores over many rows; scores without a unit are left out.
 SCORE_UNITS = {
     **{"log_loss": "nats", "brier": "0 to 2", "set_size": "classes"},
     **dict.fromkeys(["mae", "rmse", "interval_width"], "unit of the target"),
@@ -46,12 +48,14 @@ SCORE_UNITS = {
 
 
 def read_metric(metric: str | None, classify: bool) -> str:
-    """The name that `row_values` knows, of scikit-learn's name of a score or of that name itself.
+    """Return the name that `row_values` knows, given that name, scikit-learn's name of the score, or None.
+
+    None stands for the default metric.
 
     Raises
     ------
     ValueError
-        If it is no metric of this kind of model.
+        If this kind of model has no such metric.
     """
     if metric is None:
         return default_metric(classify)
@@ -59,14 +63,14 @@ def read_metric(metric: str | None, classify: bool) -> str:
     if metric not in known and metric not in known.values():
         kind = "classification" if classify else "regression"
         raise ValueError(
-            f"metric must be one of {tuple(known.values())} in {kind}, or scikit-learn's name of it, {tuple(known)}; "
+            f"metric must be one of {tuple(known.values())} in {kind}, or scikit-learn's name of one, {tuple(known)}; "
             f"got {metric!r}."
         )
     return known.get(metric, metric)
 
 
 def mean_scores(values: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
-    """Weighted mean over the rows of values of shape (n_rows, n_scores)."""
+    """Compute the weighted mean over rows of values of shape (n_rows, n_scores)."""
     return np.average(values, axis=0, weights=sample_weight)
 
 
@@ -78,7 +82,7 @@ def default_metric(classify: bool) -> str:
 
 
 def row_values(predictions: np.ndarray, y: np.ndarray, metric: str) -> np.ndarray:
-    """What each prediction is worth, the greater the better; the mean over rows is the score.
+    """Compute the value of each row's prediction; greater is better, and the mean over rows is the score.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all results share: a table with a caption, as text, as HTML and as a picture."""
+"""Base class of all results: a table with a caption, shown as text, as HTML and as a picture."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["TableResult"]
 
 
 class TableResult:
-    """Base of results: ``table`` (a DataFrame), ``caption`` (what it measures, on how many rows), ``notes``.
+    """Base of results: a table with a caption and notes.
 
-    Results that have a picture have ``plot``.
+    A subclass with a picture defines ``_display_class()``, which returns its Display; only then ``plot`` exists. A
+    subclass with a long table overrides ``_shown()``, which returns what text and HTML show.
 
     Attributes
     ----------
@@ -23,7 +24,7 @@ class TableResult:
     caption : str
         What is measured, in which unit, on how many rows.
     notes : list of str
-        What the reader must know to read the table rightly; often empty.
+        What a reader must know to read the table correctly; often empty.
     """
 
     def __init__(self, table: pd.DataFrame, caption: str, notes: list[str] | None = None):
@@ -31,7 +32,7 @@ class TableResult:
         self.caption = caption
         self.notes = list(notes or [])
 
-    # Of the Display that draws it, in results that have a picture; the others have no `plot`.
+    # A method in results with a picture; it imports nothing here, since a Display may be defined after its result.
     _display_class: Any
 
     @available_if(lambda self: hasattr(self, "_display_class"))
@@ -50,7 +51,7 @@ class TableResult:
         return self._display_class()(self).plot(ax=ax)
 
     def _shown(self) -> pd.DataFrame:
-        """What text and HTML show; a result whose table is long shows a part of it."""
+        """Return what text and HTML show; a result with a long table returns a part of it."""
         return self.table
 
     def __str__(self) -> str:
@@ -65,7 +66,7 @@ class TableResult:
 
 
 def _table_html(table: pd.DataFrame) -> str:
-    """Texts are escaped here: pandas leaves labels, names and objects that are no `str` as they are."""
+    """Return the table as HTML; texts are escaped here, because pandas escapes only cells of type `str`."""
     cells = [[_cell_html(cell) for cell in row] for row in table.astype(object).to_numpy()]
     shown = pd.DataFrame(cells, _axis_html(table.index), _axis_html(table.columns), dtype=object)
     with pd.option_context("display.max_colwidth", None):

@@ -10,15 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from ensemblefuse._plain import plain, plain_dict
 from ensemblefuse.backbones.forward import backends_at_once
-from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import EncodingError, PersistenceError
-from ensemblefuse.fitted.model import ModelParts
-from ensemblefuse.fitted.row_predictor import RowPredictor, columns_of, fitted_modalities
-from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.row_predictor import RowPredictor
 from ensemblefuse.inspection import PartExplanation, RowExplanation, explain_row
 from ensemblefuse.persistence import load_model
 from ensemblefuse.persistence.archive import open_archive
@@ -51,17 +48,15 @@ class ServedModel:
     """
 
     def __init__(self, model: Any, info: ModelInfo, example: pd.DataFrame | None = None):
-        self.parts = ModelParts(model)
-        if not isinstance(self.parts.model, Pipeline) or "encode" not in self.parts.model.named_steps:
+        self.parts = FittedModel(model)
+        if not self.parts.modalities:
             raise PersistenceError(
                 f"{info.name} holds a {type(self.parts.model).__name__}; a pipeline of make_fusion_pipeline can be "
                 "served."
             )
         self.info, self.example = info, example
-        self.predictor = RowPredictor(self.parts.model, on_error="keep")
-        for encoder in filter(_has_on_error, _inside(self.parts.fusion)):
-            encoder.set_params(on_error="raise")
-        self.path_columns = _path_columns(self.parts)
+        self.predictor = RowPredictor(self.parts, on_error="keep")
+        self.path_columns = set(self.parts.path_columns)
         self.labels = None if self.parts.classes is None else plain(self.parts.classes)
         scores = getattr(self.parts.core, "expected_scores_", None)
         if isinstance(scores, pd.DataFrame):
@@ -72,9 +67,8 @@ class ServedModel:
 
         The same goes for the trial of backends: to translate a network takes seconds.
         """
-        for _, part in parts_of(self.parts.model):
-            if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
-                part.prepare()
+        for encoder in self.parts.encoders:
+            encoder.prepare()
         if self.example is not None:
             with warnings.catch_warnings(), backends_at_once():
                 warnings.simplefilter("ignore")
@@ -217,33 +211,6 @@ def open_model(source: Any, info: ModelInfo, trusted: Sequence[str]) -> ServedMo
         served = ServedModel(load_model(source, trusted=trusted), info, example)
     served.warm_up()
     return served
-
-
-def _path_columns(parts: ModelParts) -> set[str]:
-    """Columns that any encoder reads of which strings are paths.
-
-    Of a fusion that encodes for itself, its encoders say which; if it hides them, all raw columns count.
-    """
-    own = getattr(parts.core, "encoders_", None) or getattr(parts.core, "encoders", None) or {}
-    hides = not own and any(map(_reads_paths, _inside(parts.fusion)))
-    paths = []
-    for name, encoder, columns in fitted_modalities(parts.model):
-        raw = isinstance(encoder, str) or isinstance(getattr(encoder, "func", 0), type(None))
-        if (hides and raw) or any(map(_reads_paths, [*_inside(encoder), *_inside(own.get(name))])):
-            paths.append((name, encoder, columns))
-    return set(columns_of(paths))
-
-
-def _inside(encoder: Any) -> list[Any]:
-    return [part for _, part in parts_of(encoder)]
-
-
-def _has_on_error(part: Any) -> bool:
-    return isinstance(part, BaseEncoder) and hasattr(part, "on_error")
-
-
-def _reads_paths(part: Any) -> bool:
-    return isinstance(part, BaseEncoder) and bool(getattr(part, "strings_are_paths", False))
 
 
 def _faults(error: Exception) -> list[Fault]:
