@@ -32,8 +32,12 @@ def renamed(new: str, *, removal: str) -> Callable[[Any], Any]:
     return deprecated(f"use {new} instead. ensemblefuse {removal} removes it.")
 
 
-def renamed_parameter(old: str, new: str, *, removal: str) -> Callable[[Any], Any]:
+def renamed_parameter(
+    old: str, new: str, *, removal: str, convert: Callable[[Any], Any] | None = None
+) -> Callable[[Any], Any]:
     """Decorate a function or method whose parameter has a new name. For `__init__`, use `read_renamed`.
+
+    `convert` turns the old value into the new one, if they differ.
 
     Examples
     --------
@@ -53,7 +57,8 @@ def renamed_parameter(old: str, new: str, *, removal: str) -> Callable[[Any], An
                 if new in kwargs:
                     raise TypeError(f"{function.__name__} takes {new} or its old name {old}, not both.")
                 _warn(f"Parameter {old} of {function.__name__}", new, removal)
-                kwargs[new] = kwargs.pop(old)
+                value = kwargs.pop(old)
+                kwargs[new] = value if convert is None or value is None else convert(value)
             return function(*args, **kwargs)
 
         return wrapper
@@ -61,8 +66,12 @@ def renamed_parameter(old: str, new: str, *, removal: str) -> Callable[[Any], An
     return decorate
 
 
-def read_renamed(estimator: Any, old: str, new: str, *, removal: str) -> Any:
+def read_renamed(
+    estimator: Any, old: str, new: str, *, removal: str, convert: Callable[[Any], Any] | None = None
+) -> Any:
     """Read a renamed parameter of `__init__`. The user may have set it by either name, not by both (ValueError).
+
+    `convert` turns the old value into the new one, if they differ.
 
     `__init__` takes and stores both names: the old one comes last, with the default ``"deprecated"``. `fit` calls this
     function instead of reading an attribute. So `clone`, `set_params` and searches work with either name.
@@ -93,7 +102,7 @@ def read_renamed(estimator: Any, old: str, new: str, *, removal: str) -> Any:
     if repr(getattr(estimator, new)) != repr(default):
         raise ValueError(f"{name} takes {new} or its old name {old}, not both.")
     _warn(f"Parameter {old} of {name}", new, removal)
-    return value
+    return value if convert is None else convert(value)
 
 
 def _warn(what: str, new: str, removal: str) -> None:

@@ -1,4 +1,4 @@
-"""A modality as users declare it, (name, encoder, columns): what reads its cells, and which columns it reads."""
+"""Modalities as users declare them, (name, encoder, columns): which encoders read which columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ensemblefuse.table import list_columns
 
 __all__ = ["Modality", "columns_of", "path_columns", "reads_files", "set_on_error", "steps_of", "top_steps"]
 
-_SHOWN = 3  # columns in the name of a group
+_SHOWN = 3  # columns that the name of a group shows
 
 
 class Modality(NamedTuple):
@@ -25,8 +25,8 @@ class Modality(NamedTuple):
     ----------
     name : str
     encoder : transformer or str
-        What reads the cells; fitted in a fitted model.
-    columns : str, list of str, or what else a `ColumnTransformer` takes
+        The step or pipeline that reads the cells; fitted in a fitted model.
+    columns : str, list of str, or any other selection that a `ColumnTransformer` takes
     """
 
     name: str
@@ -45,19 +45,19 @@ class Modality(NamedTuple):
 
     @property
     def is_raw(self) -> bool:
-        """Whether the cells pass as they are."""
+        """Whether the cells pass unchanged."""
         # A fitted ColumnTransformer has a FunctionTransformer without function for "passthrough".
         return isinstance(self.encoder, str) or getattr(self.encoder, "func", 0) is None
 
     @property
     def column_name(self) -> str:
-        """What an `EncodingError` calls the column, or the group of columns."""
+        """The name that an `EncodingError` gives to the column, or to the group of columns."""
         columns = list_columns(self.columns)
         return ", ".join(map(str, columns[:_SHOWN])) + (", ..." if len(columns) > _SHOWN else "")
 
 
 def steps_of(encoder: Any) -> list[Any]:
-    """Return the transformers that read cells, or what others made of them: inside pipelines and `PresentRows`, too."""
+    """Return all transformers of an encoder, also those inside pipelines, `PresentRows` and `ColumnTransformer`."""
     if isinstance(encoder, Pipeline):
         return [inner for _, step in encoder.steps for inner in steps_of(step)]
     if isinstance(encoder, PresentRows):
@@ -69,12 +69,12 @@ def steps_of(encoder: Any) -> list[Any]:
 
 
 def top_steps(encoder: Any) -> list[Any]:
-    """Return an encoder, or the steps of a pipeline, as they are declared."""
+    """Return the steps of a pipeline as declared, or a list of the encoder alone."""
     return [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
 
 
 def reads_files(transformer: Any) -> bool:
-    """Return whether an encoder anywhere in a transformer takes a str for the path of a file."""
+    """Return whether any encoder in a transformer takes a str as the path of a file."""
     return any(isinstance(part, BaseEncoder) and part.strings_are_paths for _, part in parts_of(transformer))
 
 
@@ -89,7 +89,7 @@ def path_columns(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
 
 
 def set_on_error(modalities: Iterable[tuple[str, Any, Any]], on_error: str) -> None:
-    """Set ``on_error`` of every encoder that has it."""
+    """Set ``on_error`` in every encoder that has this parameter."""
     for modality in modalities:
         for encoder in Modality(*modality).encoders:
             if hasattr(encoder, "on_error"):

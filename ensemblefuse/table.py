@@ -117,7 +117,7 @@ def is_missing(cell: Any) -> bool:
 
 
 def list_columns(columns: Any) -> list[Any]:
-    """Return what names columns as a list: a bare name is one column.
+    """Return column names as a list. A single name becomes a list of one.
 
     Examples
     --------

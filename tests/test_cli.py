@@ -478,8 +478,8 @@ def test_cache_export_and_merge(capsys, tmp_path):
 def test_cache_merge_of_what_is_no_cache(capsys, tmp_path):
     fill()
     (tmp_path / "text.zip").write_text("no archive")
-    assert "is no exported cache" in fails(capsys, "cache", "merge", tmp_path / "text.zip")[1]
-    assert "is no folder of an embedding cache" in fails(capsys, "cache", "merge", tmp_path)[1]
+    assert "is not an exported cache" in fails(capsys, "cache", "merge", tmp_path / "text.zip")[1]
+    assert "is not the folder of an embedding cache" in fails(capsys, "cache", "merge", tmp_path)[1]
     assert fails(capsys, "cache", "merge", tmp_path / "none.zip")[0] == 2
     assert fails(capsys, "cache", "export", tmp_path / "none" / "c.zip")[0] == 2
     path = next((tmp_path / "embeddings").rglob("*.vectors"))

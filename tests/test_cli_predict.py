@@ -94,7 +94,7 @@ def conformal(path, *, regression):
         inner, y = DecisionFusionClassifier(LogisticRegression(), cv=3, joint=False), np.where(x > 0, "é, so", "b")
     outer = ConformalFusionRegressor if regression else ConformalFusionClassifier
     modalities = [("one", "passthrough", ["a"]), ("two", "passthrough", ["b"])]
-    model = make_fusion_pipeline(modalities, outer(inner, alpha=0.2)).fit(pd.DataFrame({"a": x, "b": x}), y)
+    model = make_fusion_pipeline(modalities, outer(inner, confidence_level=0.8)).fit(pd.DataFrame({"a": x, "b": x}), y)
     save_model(model, path)
     return model
 

@@ -304,7 +304,7 @@ def test_a_row_without_blocks_gets_the_prior():
 def test_a_new_pattern_of_missing_blocks_warns_once(blocks):
     X, y = blocks
     model = CooperativeClassifier().fit(X, y)
-    with pytest.warns(MissingModalityWarning, match=r"no row without \['text'\]") as caught:
+    with pytest.warns(MissingModalityWarning, match=r"no row in fit without \['text'\]") as caught:
         model.predict_proba(drop_block(X, "text", [0, 1]))
     assert len(caught) == 1
 
@@ -375,5 +375,5 @@ def test_bad_tables_are_refused(blocks):
         CooperativeClassifier().fit(X.assign(image__0=X["image__0"].where(X.index != 3)), y)
     with pytest.raises(ValueError, match=r"the blocks \['title'\] hold raw cells"):
         CooperativeRegressor().fit(X.assign(title__0="a cat"), np.arange(150.0))
-    with pytest.raises(ValueError, match="predicts one number a row"):
+    with pytest.raises(ValueError, match="predicts one number per row"):
         CooperativeRegressor().fit(X, np.ones((150, 2)))

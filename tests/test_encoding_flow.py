@@ -189,7 +189,7 @@ def test_one_item_too_large_for_the_device_is_an_error_of_the_machine(monkeypatc
         raise OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Hooks, "encode", staticmethod(encode))
-    with pytest.warns(UserWarning, match="goes on with 1"), pytest.raises(OutOfMemoryError):
+    with pytest.warns(UserWarning, match="continues with 1"), pytest.raises(OutOfMemoryError):
         LengthEncoder(batch_size=2, on_error="missing").fit_transform({"t": texts(3)})
 
 

@@ -335,7 +335,7 @@ def test_rows_without_an_out_of_fold_prediction_are_told():
 def test_coverage_of_conformal_sets_and_intervals():
     X, y = make_blocks(n=240)
     train, test = slice(0, 160), slice(160, 240)
-    model = ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3), alpha=0.2).fit(X[train], y[train])
+    model = ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3), confidence_level=0.8).fit(X[train], y[train])
     score = evaluate_model(model, X[test], y[test], n_resamples=50).overall
     sets = model.predict_set(X[test])
     assert_allclose(
@@ -396,7 +396,7 @@ def test_new_rows_that_do_not_fit(fitted, gaps):
 @pytest.mark.parametrize(
     ("y", "P", "arguments", "message"),
     [
-        (["a", "b", "c"], np.full((3, 2), 0.5), {}, "2.* for 3 labels of 3 classes; pass classes="),
+        (["a", "b", "c"], np.full((3, 2), 0.5), {}, "2.* for 3 labels of 3 classes; .* pass classes="),
         (["a", "b", "z"], np.full((3, 2), 0.5), {"classes": ["a", "b"]}, r"y_true holds \['z'\]"),
         (["a", "b"], [[0.5, 0.5], [2.0, 1.0]], {}, r"1 rows do not, the first at position 1: \[2.0, 1.0\]"),
         (["a", "b"], [0.5, 0.5], {}, "must be probabilities of shape"),

@@ -197,7 +197,8 @@ def test_sixteen_bits_are_close_and_checked():
         def forward(self, x):
             return self.layer(x.mean(dim=(2, 3)) + 300.0) - self.layer(torch.full((len(x), 3), 300.0))
 
-    with pytest.warns(UserWarning, match=r"in bfloat16 this network differs from float32 by .*; float32 is used instead"):
+    warning = r"in bfloat16 this network differs from float32 by .*; float32 is used instead"
+    with pytest.warns(UserWarning, match=warning):
         forward = Forward(Delicate(), ["cpu"], precision="bfloat16")
         vectors = forward(x)
     assert forward.precision == "float32"

@@ -239,7 +239,7 @@ def test_a_partly_missing_block_is_an_error_that_names_block_and_rows(blocks):
 def test_a_block_that_cannot_be_fitted_is_left_out_with_a_warning(blocks):
     X, y = blocks
     X = drop_block(X, "audio", slice(None))
-    with pytest.warns(MissingModalityWarning, match=r"goes on without these members.*'audio': 0"):
+    with pytest.warns(MissingModalityWarning, match=r"leaves out these members.*'audio': 0"):
         model = DecisionFusionClassifier().fit(X, y)
     assert model.member_names_ == ["image", "text", "joint"]
     assert model.joint_patterns_.tolist() == [[True, True, False]]
@@ -380,7 +380,7 @@ def test_regression(fusion, head):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingModalityWarning)  # feature level warns of the new pattern
         assert model.score(drop_block(X, "audio", slice(None)), y) > 0.3
-    with pytest.raises(ValueError, match="predicts one number a row"):
+    with pytest.raises(ValueError, match="predicts one number per row"):
         clone(fusion).fit(X, np.zeros((200, 2)))
 
 

@@ -507,7 +507,7 @@ def test_transforms_of_torchvision_are_told_apart():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (torch.nn.Conv2d(3, 4, 3), r"into a tensor of shape \(1, n_dims\); got shape \(1, 4, 6, 6\)"),
+        (torch.nn.Conv2d(3, 4, 3), r"to a tensor of shape \(1, n_dims\); got shape \(1, 4, 6, 6\)"),
         (torch.nn.Sequential(torch.nn.Flatten(0)), r"got shape \(192,\)"),
     ],
 )

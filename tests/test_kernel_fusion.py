@@ -279,7 +279,7 @@ def test_a_row_without_blocks_gets_the_class_frequencies():
 def test_a_new_pattern_of_missing_blocks_warns_once(blocks):
     X, y = blocks
     model = KernelFusionClassifier().fit(X, y)
-    with pytest.warns(MissingModalityWarning, match=r"no row without \['text'\]") as caught:
+    with pytest.warns(MissingModalityWarning, match=r"no row in fit without \['text'\]") as caught:
         model.predict_proba(drop_block(X, "text", [0, 1]))
     assert len(caught) == 1
 
@@ -350,7 +350,7 @@ def test_too_many_rows_are_refused(blocks, monkeypatch):
         ({"weights": "learned"}, "weights must be"),
         ({"weights": {"sound": 1.0}}, r"weights names unknown blocks \['sound'\]"),
         ({"weights": {"image": 0, "text": 0, "audio": 0}}, "not all 0"),
-        ({"weights": "cka", "combine": "product"}, "weights are those of a sum"),
+        ({"weights": "cka", "combine": "product"}, "weights are for a sum"),
     ],
     ids=str,
 )

@@ -298,7 +298,7 @@ def test_the_bars_end_at_the_mean_of_the_whole_call(model, clock):
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     # The others take no time.
     assert labels == ["total, p95", "total, cached", "image: encode", "image: transform", "text: load"]
-    assert display.ax_.get_yticklabels()[1].get_text() == "8 rows a call"
+    assert display.ax_.get_yticklabels()[1].get_text() == "8 rows per call"
     own = PredictionLatencyDisplay.from_estimator(model, DF, n_repeats=1, ax=display.ax_)
     assert own.ax_ is display.ax_
     assert "milliseconds" in result._repr_html_()

@@ -116,7 +116,7 @@ def test_what_cannot_be_decomposed_says_what_to_do():
     X, y = make_blocks(n=120, widths={"image": 2, "text": 2})
     with pytest.raises(TypeError, match="for a regressor, bin the predictions and y"):
         modality_information(DecisionFusionRegressor(Ridge(), cv=2).fit(X, np.arange(120.0)))
-    with pytest.raises(ValueError, match=r"the model has \['image'\] alone"):
+    with pytest.raises(ValueError, match=r"the model has only \['image'\]"):
         modality_information(DecisionFusionClassifier(HEAD, cv=2).fit(X.filter(regex="image"), y))
     with pytest.raises(ValueError, match="17 classes, which make 4913 combinations"):
         modality_information(DecisionFusionClassifier(HEAD, cv=2).fit(X, np.arange(120) % 17))

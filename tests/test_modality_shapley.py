@@ -135,7 +135,7 @@ def test_given_predictions_that_do_not_fit_are_told():
     half, y = np.full((4, 2), 0.5), np.array(["x", "y", "x", "y"])
     with pytest.raises(ValueError, match=r"lack the subsets \[\(\)\]; all 2 of \['a'\]"):
         ModalityShapleyDisplay.from_predictions(y, {("a",): half})
-    with pytest.raises(ValueError, match=r"predictions of \('a',\) have shape \(3, 2\); y asks for \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"predictions of \('a',\) have shape \(3, 2\); y requires \(4, 2\)"):
         ModalityShapleyDisplay.from_predictions(y, {(): half, ("a",): half[:3]})
 
 

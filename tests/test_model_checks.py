@@ -115,7 +115,7 @@ def test_a_modality_of_noise_is_of_no_use():
     X, y = make_blocks(n=150)
     X[["noise__0", "noise__1"]] = np.random.default_rng(0).normal(size=(150, 2))
     finding = model_checks(DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y))["EF003"]
-    assert finding.severity == "tip" and finding.explanation.startswith("Nothing shows that ['noise'] help.")
+    assert finding.severity == "tip" and finding.explanation.startswith("No evidence that ['noise'] help.")
 
 
 def test_a_modality_that_another_repeats_is_not_called_useless():
@@ -163,7 +163,7 @@ def test_empty_and_constant_modalities():
     model = FeatureFusionClassifier(HEAD).fit(X, y)
     finding = model_checks(model, X, y)["EF005"]
     assert finding.severity == "issue"
-    assert "'audio' is there in 2.7% of 150 rows; 'flat' is the same in all rows" in finding.explanation
+    assert "'audio' is present in 2.7% of 150 rows; 'flat' is the same in all rows" in finding.explanation
 
 
 def test_copies_without_groups_and_in_several_groups():

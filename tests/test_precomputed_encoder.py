@@ -79,7 +79,7 @@ def test_the_contract_holds_for_a_file(table):
 def test_missing_cells_are_rows_of_nan_though_they_turn_row_numbers_into_floats(matrix):
     out = PrecomputedEncoder(matrix).fit_transform(pd.DataFrame({"row": [5, None, 0]}))
     assert_array_equal(out, np.stack([VECTORS[5], np.full(3, np.nan), VECTORS[0]]).astype(np.float32))
-    with pytest.warns(MissingModalityWarning, match="holds no value"):
+    with pytest.warns(MissingModalityWarning, match="has no value in any of"):
         empty = PrecomputedEncoder(matrix).fit_transform({"row": [None, None]})
     assert empty.shape == (2, 3) and np.isnan(empty).all()
 
@@ -112,7 +112,7 @@ def test_a_row_number_or_key_that_the_file_lacks_is_named(matrix, tmp_path):
         assert part in reason
     assert_array_equal(PrecomputedEncoder(path, key="id").fit_transform({"k": ["id4"]}), [[5, 6]])
     path = write(tmp_path / "late.parquet", id=NAMES, vector=[None, [1.0], [np.nan, 1.0], [1.0, 2.0], [3.0, 4.0], []])
-    with pytest.warns(MissingModalityWarning, match="holds no value"):
+    with pytest.warns(MissingModalityWarning, match="has no value in any of"):
         assert PrecomputedEncoder(path, key="id").fit_transform({"k": [None]}).shape == (1, 2)
     numbers = write(tmp_path / "numbers.parquet", id=[2**62, 7], vector=[[1.0], [2.0]])
     assert PrecomputedEncoder(numbers, key="id").fit_transform({"k": [7.0, 2**62]}).tolist() == [[2], [1]]

@@ -382,10 +382,10 @@ def test_a_set_or_an_interval_without_a_promise_is_told(browser, regression):
     x = np.random.default_rng(0).normal(size=60)
     X, heads = pd.DataFrame({"a": x, "b": x}), {"cv": 3, "joint": False}
     if regression:
-        y, fusion = x, ConformalFusionRegressor(DecisionFusionRegressor(Ridge(), **heads), alpha=0.2)
+        y, fusion = x, ConformalFusionRegressor(DecisionFusionRegressor(Ridge(), **heads), confidence_level=0.8)
     else:
         inner = DecisionFusionClassifier(LogisticRegression(), **heads)
-        y, fusion = np.where(x > 0, "up", "down"), ConformalFusionClassifier(inner, alpha=0.2)
+        y, fusion = np.where(x > 0, "up", "down"), ConformalFusionClassifier(inner, confidence_level=0.8)
     modalities = [("one", "passthrough", ["a"]), ("two", "passthrough", ["b"])]
     model = make_fusion_pipeline(modalities, fusion).fit(X, y)
     with served(model) as url:

@@ -177,7 +177,7 @@ class _Spectrogram(AudioNetwork):
         grid = tokens[:, -n_bands * n_times :].reshape(len(parts), n_bands, n_times, -1)
         out = []
         for part, patches in zip(parts, grid, strict=True):
-            n_rows = 1 + (len(part) - self._frame) // self._hop  # of the spectrogram, before padding
+            n_rows = 1 + (len(part) - self._frame) // self._hop  # rows of the spectrogram before padding
             own = patches[:, : math.ceil(n_rows / config.time_stride)]
             out.append(own.reshape(-1, own.shape[-1]))
         return out

@@ -150,7 +150,7 @@ class Forward:
         may_try = backend == "auto" and on_cpu and precision == "float32" and not is_forked()
         self._untried = list(_TRIED_AFTER) if may_try else []
         self._run: Callable[[torch.Tensor], np.ndarray] = self._run_torch
-        self._shape: tuple[int, ...] | None = None  # of an item, for which the network was translated
+        self._shape: tuple[int, ...] | None = None  # shape of an item for which the network was translated
         if self.backend in _TRIED_AFTER and not (on_cpu and precision == "float32"):
             raise BackendError(f'{needed_by}: backend={backend!r} runs on device="cpu" in precision="float32" only.')
 

@@ -29,7 +29,7 @@ _NO_KEY = bytes(KEY_SIZE)
 
 
 class EmbeddingCache(Inspection, Upkeep, Transfer):
-    """Vectors by recipe and content, shared by threads and processes. Only `prune` and `forget` remove any.
+    """Vectors by recipe and content, shared by threads and processes. Only `prune`, `forget` and `clear` remove any.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
         Parameters
         ----------
         encoder : encoder
-            Its `recipe` names public classes. If the cache has only a folder that names their former modules, that
-            folder is used, and goes on being used.
+            Its `recipe` names classes by public paths. If the cache only has a folder whose recipe has their former
+            paths, that recipe is returned, so that the folder stays in use.
         """
         recipe = encoder.recipe()
         if recipe is None or self.has_recipe(recipe):
@@ -177,7 +177,9 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
         """
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(keys):
-            raise ValueError(f"put takes one vector per key; got {len(keys)} keys and an array of shape {vectors.shape}.")
+            raise ValueError(
+                f"put takes one vector per key; got {len(keys)} keys and an array of shape {vectors.shape}."
+            )
         if not vectors.size:
             return
         shelf, digests = self._shelf(recipe), as_keys(keys)

@@ -1,4 +1,4 @@
-"""Digests of cells: what a key of the cache is made of."""
+"""Digests of cells, which are the keys of the cache."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["cell_digest", "feed_token", "keys_of"]
 
 
 def cell_digest(cell: Any, *, strings_are_paths: bool) -> bytes:
-    """16 bytes that stand for the content of a cell: equal content, equal digest, whatever the path.
+    """Return 16 bytes that identify the content of a cell. Files with equal content have equal digests.
 
     Parameters
     ----------
     cell : str, path, bytes, PIL image, array, number, bool, None, or list, tuple or dict of these
     strings_are_paths : bool
-        Whether a str names a file (its content counts) or is the content.
+        Whether a str is the name of a file, whose content is hashed, or is itself the content.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def _feed_array(hasher: Any, array: np.ndarray, paths: bool) -> None:
 
 
 def _feed_image(hasher: Any, image: Any) -> None:
-    """Pixels, and what changes how they are read: mode, palette, transparency, orientation."""
-    image.load()  # a lazily opened file has no palette yet
+    """Feed the pixels, and what changes how they are read: mode, palette, transparency, orientation."""
+    image.load()  # a file that is opened lazily has no palette yet
     palette = (image.palette.mode, image.palette.tobytes()) if image.palette is not None else None
     orientation = image.getexif().get(0x0112, 1)
     facts = (image.mode, image.size, palette, image.info.get("transparency"), orientation)
@@ -89,13 +89,13 @@ def _feed_image(hasher: Any, image: Any) -> None:
 
 
 def feed_token(hasher: Any, kind: str, content: bytes) -> None:
-    """Feed a hasher with content that cannot be taken for content of another kind or length."""
+    """Feed a hasher with content, so that content of another kind or length gives another hash."""
     hasher.update(f"{kind}:{len(content)}:".encode())
     hasher.update(content)
 
 
 def keys_of(cell: Any, encoder: Any) -> Iterator[bytes]:
-    """Keys of a cell, in every way that encoders read it or in that of one."""
+    """Yield the keys of a cell, as `encoder` reads it; without an encoder, as a path and as content."""
     readings = (True, False) if encoder is None else (encoder.strings_are_paths,)
     n_found = 0
     for strings_are_paths in readings:

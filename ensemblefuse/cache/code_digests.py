@@ -1,4 +1,4 @@
-"""Digests of functions and classes, beside those of cells and files: what a recipe is made of."""
+"""Digests of functions and classes for recipes; cells and files have their own modules."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ __all__ = ["callable_name", "callable_token", "cell_digest", "class_digest", "fi
 
 
 def callable_token(func: Any, seen: dict[int, int] | None = None) -> str | None:
-    """Digest of all that a callable does as far as Python can tell, or None if it cannot.
+    """Return a digest of all that determines what a callable does; None if a part cannot be hashed.
 
-    That is a function's code, its default and enclosed values, and the global values, classes and functions of its
-    module that it uses, followed through calls. The code of imported modules is not part of it.
+    It covers a function's code, its default and enclosed values, and the global values, classes and functions of its
+    module that it uses, followed through calls. It does not cover the code of imported modules.
 
     Parameters
     ----------
     func : callable
     seen : dict
-        Functions and classes that are being followed, by `id`; for recursion.
+        Functions and classes that have been entered already, by `id`; for recursion.
     """
     seen = {} if seen is None else seen
     if isinstance(func, functools.partial):
         bound = [value_token(value, func, seen) for value in (func.args, func.keywords)]
         return _joined([callable_token(func.func, seen), *bound])
     if isinstance(func, (types.BuiltinFunctionType, np.ufunc)):
-        owner = getattr(func, "__self__", None)  # len's is its module; that of "abc".count is the str
+        owner = getattr(func, "__self__", None)  # for `len` it is a module, for "abc".count the str
         return callable_name(func) if owner is None or isinstance(owner, types.ModuleType) else None
     if isinstance(func, types.MethodType) and isinstance(func.__self__, type):
         return _joined([callable_token(func.__func__, seen), value_token(func.__self__, func.__func__, seen)])
     if isinstance(func, functools._lru_cache_wrapper):
         return callable_token(func.__wrapped__, seen)
     if not isinstance(func, types.FunctionType):
-        return None  # a bound method or an object: what it holds is unknown
+        return None  # a bound method or an object: its state is unknown
     if id(func) in seen:
         return f"seen {seen[id(func)]}"
     seen[id(func)] = len(seen)
@@ -56,10 +56,10 @@ def callable_token(func: Any, seen: dict[int, int] | None = None) -> str | None:
     tokens += [value_token(value, func, seen) for value in (func.__defaults__, func.__kwdefaults__)]
     for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
         if name == "__class__":
-            continue  # super()'s: the class that the function stands in
+            continue  # used by super(): the class that contains the function
         try:
             tokens += [name, value_token(cell.cell_contents, func, seen)]
-        except ValueError:  # not bound yet
+        except ValueError:  # not assigned yet
             tokens.append(None)
     for name in sorted(set(_global_names(func.__code__)) & func.__globals__.keys()):
         tokens += [name, value_token(func.__globals__[name], func, seen)]
@@ -67,14 +67,14 @@ def callable_token(func: Any, seen: dict[int, int] | None = None) -> str | None:
 
 
 def value_token(value: Any, user: Any = None, seen: dict[int, int] | None = None) -> str | None:
-    """Token of a value that a function or class uses, or None if nothing tells it from another value.
+    """Return a token of a value that a function or class uses; None if the value cannot be hashed.
 
     Parameters
     ----------
     value : object
     user : function, class or None
-        Who uses the value: functions and classes of the same module are followed. With None, all are that no installed
-        package holds.
+        The user of the value: functions and classes of the same module are followed. With None, all functions and
+        classes outside installed packages are followed.
     seen : dict
         As in `callable_token`.
     """
@@ -85,7 +85,7 @@ def value_token(value: Any, user: Any = None, seen: dict[int, int] | None = None
         module = getattr(value, "__module__", None) or ""
         own = not _is_installed(module) if user is None else module in ("__main__", getattr(user, "__module__", None))
         if not own and _is_importable(value):
-            return callable_name(value)  # imported: as its package has it
+            return callable_name(value)  # imported: identified by its name
         if isinstance(value, type):
             return _joined([callable_name(value), class_digest(value, seen)])
         return callable_token(value, seen)
@@ -100,7 +100,7 @@ def value_token(value: Any, user: Any = None, seen: dict[int, int] | None = None
 
 
 def _container_token(value: Any, user: Any, seen: dict[int, int]) -> str | None:
-    """Token of a container of values that are no cells, such as functions or sets."""
+    """Return a token of a container whose values are not cells, such as functions or sets."""
     if not isinstance(value, (list, tuple, dict, set, frozenset)):
         return None
     if id(value) in seen:
@@ -116,10 +116,11 @@ def _container_token(value: Any, user: Any, seen: dict[int, int]) -> str | None:
 
 
 def class_digest(cls: type, seen: dict[int, int] | None = None) -> str | None:
-    """Digest of what a class and its bases outside installed packages define, or None if that cannot be told.
+    """Return a digest of all that a class and its bases outside installed packages define; None if not hashable.
 
-    Every class attribute counts with its value, every method, property, class and static method as `callable_token`
-    has it. What methods reach through ``self`` are members of the same classes; a metaclass is no part of it.
+    Class attributes enter by their values. Methods, properties, class methods and static methods enter by
+    `callable_token`. Methods that are called through ``self`` are members of the same classes, and so included. A
+    metaclass is not included.
     """
     seen = {} if seen is None else seen
     if id(cls) in seen:
@@ -141,12 +142,12 @@ def class_digest(cls: type, seen: dict[int, int] | None = None) -> str | None:
     return _joined(tokens)
 
 
-# Functions that the compiler puts into a class for its annotations.
+# Functions that the compiler adds to a class for its annotations.
 _MADE_BY_PYTHON = frozenset({"__annotate__", "__annotate_func__"})
 
 
 def _functions_of(member: Any) -> list[Any] | None:
-    """The functions that a member of a class consists of, or None if it is a value."""
+    """Return the functions of which a member of a class consists; None if it is a value."""
     if isinstance(member, property):
         return [function for function in (member.fget, member.fset, member.fdel) if function is not None]
     if isinstance(member, (classmethod, staticmethod)):
@@ -157,7 +158,7 @@ def _functions_of(member: Any) -> list[Any] | None:
 
 
 def _is_made_by_others(name: str, member: Any) -> bool:
-    """Whether Python, `abc` or scikit-learn put the member into the class, not its author."""
+    """Return whether Python, `abc` or scikit-learn added the member to the class, not its author."""
     is_dunder = name.startswith("__") and name.endswith("__")
     is_slot = isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType))
     is_request = type(member).__module__.startswith("sklearn.") and type(member).__name__ == "RequestMethod"
@@ -165,7 +166,7 @@ def _is_made_by_others(name: str, member: Any) -> bool:
 
 
 def _is_installed(module: str) -> bool:
-    """Whether a module belongs to Python or to an installed package: something that has releases."""
+    """Return whether a module belongs to Python or to an installed package, which have releases."""
     top = module.split(".")[0]
     if top == "__main__":
         return False
@@ -176,7 +177,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _is_importable(value: Any) -> bool:
-    """Whether a callable is a class or function, or an object that its module holds under its name."""
+    """Return whether a callable is a class or function, or an object that its module has under its name."""
     if isinstance(value, (type, types.FunctionType)):
         return True
     found = sys.modules.get(getattr(value, "__module__", None) or "")
@@ -194,7 +195,7 @@ def callable_name(func: Any) -> str:
 
 
 def _global_names(code: types.CodeType) -> Iterator[str]:
-    """Names that a function and those inside it read from their module."""
+    """Yield the global names that a function and its inner functions read."""
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             yield instruction.argval
@@ -204,7 +205,7 @@ def _global_names(code: types.CodeType) -> Iterator[str]:
 
 
 def _joined(tokens: Sequence[str | None]) -> str | None:
-    """One digest of all tokens, None if one of them is."""
+    """Return one digest of all tokens; None if one of them is None."""
     hasher = hashlib.sha256()
     for token in tokens:
         if token is None:

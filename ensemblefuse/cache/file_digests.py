@@ -1,8 +1,9 @@
-"""Digests of files, remembered by path, size, times, inode and device: in the process, and in the cache folder.
+"""Digests of files, stored by path, size, times, inode and device: in the process, and in the cache folder.
 
-What is remembered is never older than the file: a file whose status changed less than two seconds before it was read is
-not remembered, because it may change again within one tick of the clock. On file systems without a time of the last
-change of status (FAT), a file rewritten under its old modification time and size goes unnoticed.
+A stored digest is never older than its file. If the status of a file changed less than two seconds before the reading,
+its digest is not stored, because the file may change again within one tick of the clock. Some file systems (FAT) do not
+store the time of the last change of status: there, a file that is rewritten with the same modification time and size is
+not detected.
 """
 
 from __future__ import annotations
@@ -22,37 +23,37 @@ from ensemblefuse._config import get_config
 from ensemblefuse.cache._segment import FILES, FORMAT, KEY_SIZE, as_keys
 from ensemblefuse.cache._shelf import Shelf
 
-# A file whose status changed within this time may change again under the same time stamp.
+# A file whose status changed within this time may change again with the same time stamp.
 _CLOCK_GRAIN_NS = 2_000_000_000
 DIGEST_SIZE = 32
-# So many digests are written to the cache folder at once.
+# Number of digests that are written to the cache folder at once.
 _N_PENDING = 512
 
-# Path -> status, and digest and cell's key in one bytes.
+# Path -> status, and the digest followed by the cell's key.
 _known: dict[str | bytes, tuple[tuple, bytes]] = {}
 _lock = threading.Lock()
 
 
 def file_digest(path: str | os.PathLike) -> str:
-    """sha256 of a file, in hex. Remembered by path, size, times, inode and device, unless the file is seconds old.
+    """Return the sha256 of a file in hex. It is stored by path and status, unless the file is only seconds old.
 
     Raises
     ------
     FileNotFoundError, IsADirectoryError, PermissionError
-        As `open` does.
+        As from `open`.
     OSError
-        If it is no regular file.
+        If it is not a regular file.
     """
     return _digests(os.fspath(path))[:DIGEST_SIZE].hex()
 
 
 def file_key(path: str) -> bytes:
-    """What `cell_digest` gives for a file."""
+    """Return the result of `cell_digest` for a file."""
     return _digests(path)[DIGEST_SIZE:]
 
 
 def key_of_digest(digest: bytes) -> bytes:
-    """The key of a file's content, from its sha256."""
+    """Return the key of a file's content, from its sha256."""
     content = digest.hex().encode()
     return hashlib.sha256(b"file:%d:%s" % (len(content), content)).digest()[:KEY_SIZE]
 
@@ -71,7 +72,7 @@ def _digests(path: str | bytes) -> bytes:
     digest = memory.find(place) if memory is not None else None
     is_settled = digest is not None
     if digest is None:
-        now = time.time_ns()  # before the file's status: what changes later has a later time
+        now = time.time_ns()  # before the file's status is read: later changes have a later time
         with open(path, "rb", opener=_open_regular) as file:
             is_settled = facts == _facts(os.fstat(file.fileno())) and now - facts[2] > _CLOCK_GRAIN_NS
             digest = hashlib.file_digest(file, "sha256").digest()
@@ -84,17 +85,17 @@ def _digests(path: str | bytes) -> bytes:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open a file, and refuse what has no end or never begins, such as a device or a pipe."""
+    """Open a regular file or a directory. Refuse devices and pipes, which may never end or begin."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         os.close(descriptor)
-        raise OSError(f"{os.fsdecode(path)!r} is no regular file")
+        raise OSError(f"{os.fsdecode(path)!r} is not a regular file")
     return descriptor
 
 
 class _Memory:
-    """The digests in a cache folder: read once a process, added to by many at once."""
+    """The digests in a cache folder. A process reads them once, and writes new ones in groups."""
 
     def __init__(self, folder: Path):
         self._shelf = Shelf(folder)
@@ -114,7 +115,7 @@ class _Memory:
             self._digests = values[order].view(np.uint8)
 
     def find(self, place: bytes) -> bytes | None:
-        """Digest of the file that stood at a place (path and status)."""
+        """Return the digest of the file with this hash of path and status; None if unknown."""
         first, second = np.frombuffer(place, dtype="<u8")
         i = int(self._first.searchsorted(first))
         while i < len(self._first) and self._first[i] == first:
@@ -124,15 +125,16 @@ class _Memory:
         return None
 
     def add(self, place: bytes, digest: bytes) -> None:
+        """Store a digest; it is written with the next group."""
         with _lock:
             self._pending.append((place, digest))
         if len(self._pending) >= _N_PENDING:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was added, once the cache folder is there.
+        """Write all added digests, if the cache folder exists.
 
-        A folder that cannot be written costs the next process time, nothing else.
+        If the folder cannot be written, the next process only needs more time.
         """
         if not self._pending or not self._shelf.folder.parent.is_dir():
             return
@@ -149,7 +151,7 @@ _memories: dict[str | None, _Memory | None] = {}
 
 
 def _memory() -> _Memory | None:
-    """The memory in the cache folder that is set, None if the cache is off."""
+    """Return the stored digests of the current cache folder; None if the cache is off."""
     setting = os.environ.get("ENSEMBLEFUSE_CACHE")
     with _lock:
         if setting not in _memories:
@@ -159,21 +161,21 @@ def _memory() -> _Memory | None:
 
 
 def flush_file_digests() -> None:
-    """Write the digests of files that are not in the cache folder yet."""
+    """Write all digests of files that are not in the cache folder yet."""
     for memory in list(_memories.values()):
         if memory is not None:
             memory.flush()
 
 
 def forget_file_digests() -> None:
-    """Read the cache folder again when a file is next asked for, and files that are not in it."""
+    """Drop all digests in memory. The next call reads the cache folder again, and files without a digest in it."""
     _known.clear()
     with _lock:
         _memories.clear()
 
 
 def _renew() -> None:
-    """In the child of a fork: its own lock and its own segment; what is pending is the parent's to write."""
+    """Give the child of a fork its own lock and segment. The parent writes its pending digests itself."""
     global _lock
     _lock = threading.Lock()
     _memories.clear()

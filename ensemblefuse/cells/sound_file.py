@@ -21,8 +21,8 @@ _NEEDED_BY = "AudioEncoder"
 # Rates in Hz that a sound may have.
 RATES = (1.0, 1e6)
 LONGEST_HOURS = 24
-_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's
-_OGG_PAGE = 65_307  # bytes of the longest
+_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's mark
+_OGG_PAGE = 65_307  # largest number of bytes
 # First bytes of accepted files. libsndfile reads fifteen more formats; some of their readers loop on a broken file.
 _MARKS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b".snd", b"dns.", b"caff", b"fLaC", b"OggS", b"NIST")
 _INNER_MARKS = {b"FORM": (b"AIFF", b"AIFC"), b"RIFF": (b"WAVE",), b"RIFX": (b"WAVE",)}

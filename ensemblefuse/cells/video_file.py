@@ -109,7 +109,7 @@ def packets(container: Any, stream: Any) -> Iterator[Any]:
                 raise ValueError(f"it has more than {_MOST_PACKETS} packets")
             if packet.size:  # an empty packet is a dropped picture (AVI), which the decoder would take as the end
                 yield packet
-    except IndexError as error:  # PyAV 18's own
+    except IndexError as error:  # raised by PyAV 18
         raise ValueError("damaged: it contains a stream that its header does not declare") from error
     yield None
 

@@ -1,4 +1,4 @@
-"""Encode every modality once, before anything is fitted, and say what it took."""
+"""Encoding of every modality once, before anything is fitted, with a line of counts and time for each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HEADER = ("modality", "rows", "missing", "repeated", "in cache", "encoded now",
 
 
 class Encoded(NamedTuple):
-    """What encoding one modality took."""
+    """Counts and time of encoding one modality."""
 
     n_rows: int
     n_missing: int
@@ -35,19 +35,19 @@ class Encoded(NamedTuple):
 
 @contextlib.contextmanager
 def working_cache() -> Iterator[str]:
-    """The user's cache, or where that is off a cache for this command alone; gives one sentence that says which."""
+    """Use the user's cache or, if that is off, a temporary one; yield a line that says which."""
     cache = get_cache()
     if cache is not None:
         yield f"cache: {cache.folder}"
         return
     with tempfile.TemporaryDirectory(prefix="ensemblefuse-") as folder, config_context(cache=folder):
-        yield "cache: off, so embeddings are kept for this run alone"
+        yield "cache: off, so embeddings are kept for this run only"
 
 
 def encode_modalities(
     modalities: Sequence[tuple[str, Any, Any]], X: pd.DataFrame, *, quiet: bool = False, header: bool = True
 ) -> tuple[pd.DataFrame, dict[str, Encoded]]:
-    """Fill the cache with the cells of every encoder, and print one line a modality.
+    """Fill the cache with the embeddings of all cells, and print one line per modality.
 
     Encoders are frozen and see one row at a time, so this may be done before any split.
 

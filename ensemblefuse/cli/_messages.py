@@ -1,4 +1,4 @@
-"""What the commands say besides their results: notes, warnings and errors, all on standard error."""
+"""Output of the commands besides their results: notes, warnings and errors, all on standard error."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ensemblefuse.exceptions import EncodingError, PersistenceError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
-# Classes whose text is written for the reader of a terminal as it stands; of all others the first line is shown.
+# The text of these classes is shown in full; of all others only the first line is shown.
 _EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
 
 
 class CommandError(Exception):
-    """The work failed, for a reason that the message gives in full. Exit code 1."""
+    """Raised if the work failed; the message gives the full reason. Exit code 1."""
 
     code = FAILED
 
 
 class UsageError(CommandError):
-    """The command line names something that is not there or not allowed. Exit code 2."""
+    """Raised if the command line names something that does not exist or is not allowed. Exit code 2."""
 
     code = WRONG_USAGE
 
 
 def describe(error: BaseException) -> str:
-    """An exception as one sentence, or as the short list of an `EncodingError`.
+    """Return an exception as one sentence, or as the short list of an `EncodingError`.
 
     Examples
     --------
@@ -54,16 +54,16 @@ def describe(error: BaseException) -> str:
 
 
 def _as_options(text: str) -> str:
-    """What `load_model` asks to be passed, as a command takes it; no command opens a pickle."""
+    """Return a message of `load_model` with options of the command line; no command opens a pickle."""
     named = re.sub(r"pass trusted=\[(.*)\]", lambda found: f"pass --trusted {found[1].replace(', ', ' ')}", text)
     return named.replace(
         "Pass allow_pickle=True or use joblib.load only",
-        "Make it a model file in Python, save_model(load_model(old, allow_pickle=True), new), only",
+        "Convert it to a model file in Python with save_model(load_model(old, allow_pickle=True), new), only",
     )
 
 
 def one_line(text: str) -> str:
-    """A message and the list under it, in one line.
+    """Return a message and the list under it in one line.
 
     Examples
     --------
@@ -93,13 +93,13 @@ def install_warning_printer() -> None:
 
 
 def did_you_mean(name: str, names: Iterable[Any]) -> str:
-    """`` Did you mean 'x'?`` with a leading space, or nothing."""
+    """Return `` Did you mean 'x'?`` with a leading space, or an empty str."""
     near = difflib.get_close_matches(name, [str(other) for other in names], n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def shown_list(values: Iterable[Any], limit: int = 5) -> str:
-    """The first few values and how many more there are.
+    """Return the first few values and how many more there are.
 
     Examples
     --------

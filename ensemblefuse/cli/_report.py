@@ -32,7 +32,7 @@ _SUFFIXES = (".html", ".htm")
 
 
 def report(args: Namespace) -> int:
-    """``ensemblefuse report``."""
+    """Run ``ensemblefuse report`` and return the exit code."""
     from ensemblefuse.persistence import load_model
     from ensemblefuse.report import write_report
 
@@ -70,12 +70,12 @@ def report(args: Namespace) -> int:
 def _check_page(args: Namespace) -> Path:
     output = check_output(args.output, overwrite=args.overwrite)
     if output.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"{output} has the suffix {output.suffix!r}; the page is an .html file.")
+        raise UsageError(f"{output} has the suffix {output.suffix!r}; a report needs the suffix .html.")
     return output
 
 
 def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
-    """The columns of the table that the model reads, paths resolved."""
+    """Return the columns of the table that the model reads, with paths resolved."""
     opened = open_pipeline(model, args.model)
     check_any_column(opened.modalities, table.columns, args.table)
     if args.on_error is not None:
@@ -87,7 +87,7 @@ def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
 
 
 def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:
-    """Labels as the model knows them: a CSV file has the number 3 for the label ``"3"``."""
+    """Return labels of the model's type: a CSV file has the number 3 for the label ``"3"``."""
     known = {str(label): label for label in model.classes_.tolist()}
     texts = [str(label) for label in y.tolist()]
     unknown = sorted(set(texts) - set(known))

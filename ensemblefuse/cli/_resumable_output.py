@@ -1,4 +1,4 @@
-"""A table written piece by piece, so that a run that was stopped can go on."""
+"""Output of a table piece by piece, so that a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ import pandas as pd
 from ensemblefuse.cli._messages import CommandError, UsageError
 from ensemblefuse.cli._tables import check_table_suffix
 
-# Column of the reasons why cells of a row could not be read, empty where all could.
+# Column with the reasons why cells of a row could not be read; empty if all cells could be read.
 ERROR = "error"
 _STATE = "state.json"
-# What `Parts` writes: pieces, the record of them, and either of them half written.
+# Names of the files that `Parts` writes: pieces, their record, and unfinished versions of both.
 _OURS = re.compile(r"\d{8}(\.tmp)?|state\.json(\.tmp)?")
 
 
 def write_to_stdout(chunks: Iterable[pd.DataFrame]) -> None:
-    """CSV on standard output, chunk by chunk."""
+    """Write CSV to standard output, chunk by chunk."""
     for i, chunk in enumerate(chunks):
         chunk.to_csv(sys.stdout, header=not i, index=_named(chunk))
         sys.stdout.flush()
 
 
 class Parts:
-    """Pieces of an output file, each written whole or not at all, joined when all are there.
+    """Pieces of an output file. Each is written whole or not at all; at the end they are joined.
 
-    They lie in a folder beside the output, ``<output>.parts``, with a record of what they were made from; it is removed
-    when the output is whole.
+    They lie in a folder beside the output, ``<output>.parts``, with a record of inputs and settings. The folder is
+    removed when the output is complete.
 
     Parameters
     ----------
     output : Path
     inputs : dict of str to Path
-        Files that the pieces are made from; a run goes on only if these are the same.
+        Files that the pieces are made from; a run can be resumed only if these are the same.
     settings : dict
-        Of the run, JSON-serialisable; they must be the same too.
+        JSON-serialisable settings of the run; they must be the same, too.
     """
 
     def __init__(self, output: Path, inputs: Mapping[str, Path], settings: Mapping[str, Any]):
@@ -56,18 +56,18 @@ class Parts:
 
     @property
     def n_bad(self) -> int:
-        """Rows of all pieces, those of an earlier run included, in which a cell could not be read."""
+        """Number of rows in all pieces, also those of an earlier run, with a cell that could not be read."""
         return sum(self._bad)
 
     def begin(self, *, resume: bool, restart: bool) -> int:
-        """Rows that an earlier run has written; 0 if this is the first.
+        """Return the number of rows that an earlier run has written; 0 if this is the first.
 
         Raises
         ------
         UsageError
-            If the folder is none of an earlier run, or if one was stopped and neither parameter says what to do.
+            If the folder is not one of an earlier run. If a run was stopped and neither parameter says what to do.
         CommandError
-            If the earlier run was of another kind, or its record is damaged.
+            If the earlier run had other inputs or settings, or its record is damaged.
         """
         self._check_folder()
         state = None if restart or not (self.folder / _STATE).is_file() else self._read_state()
@@ -78,21 +78,21 @@ class Parts:
             return 0
         if not resume:
             raise UsageError(
-                f"{self.folder} holds {sum(state['rows'])} rows of a run that was stopped. --resume goes on from "
-                "there, --restart begins anew."
+                f"{self.folder} holds {sum(state['rows'])} rows of a run that was stopped. Pass --resume to continue "
+                "it, or --restart to start again."
             )
         for key, now in (("inputs", self._inputs), ("settings", self._settings)):
             other = sorted(name for name in {*now, *state[key]} if now.get(name) != state[key].get(name))
             if other:
                 raise CommandError(
-                    f"{self.folder} was made with another {' and another '.join(other)}, so that its rows do not go "
-                    "with new ones; --restart begins anew."
+                    f"{self.folder} was made with another {' and another '.join(other)}, so its rows do not go with "
+                    "new ones; pass --restart to start again."
                 )
         self._rows, self._bad = state["rows"], state["bad"]
         return sum(self._rows)
 
     def add(self, chunks: Iterable[pd.DataFrame]) -> None:
-        """Write each chunk, which has a column ``error``, as a piece."""
+        """Write each chunk as a piece; chunks have a column ``error``."""
         for chunk in chunks:
             path = self._piece(len(self._rows))
             temporary = path.with_suffix(".tmp")
@@ -114,7 +114,7 @@ class Parts:
         except (pyarrow.ArrowException, TypeError, ValueError) as error:
             reason = str(error.args[-1] if error.args else error).rstrip(".")
             raise CommandError(
-                f"{self.output} cannot be written as Parquet: {reason}. Leave such columns out, or name a .csv file."
+                f"{self.output} cannot be written as Parquet: {reason}. Leave out such columns, or name a .csv file."
             ) from error
 
     def finish(self) -> None:
@@ -129,23 +129,23 @@ class Parts:
         self._remove()
 
     def _check_folder(self) -> None:
-        """Refuse a folder that no run of ours has made: what lies in it is somebody's."""
+        """Raise if the folder was not made by a run of predict: its files belong to someone else."""
         if not os.path.lexists(self.folder):
             return
         if self.folder.is_symlink() or not self.folder.is_dir():
             foreign: str | None = self.folder.name
         else:
             names = sorted(path.name for path in self.folder.iterdir())
-            ours = _STATE in names or names == [f"{_STATE}.tmp"]  # the latter of a run that was stopped at once
+            ours = _STATE in names or names == [f"{_STATE}.tmp"]  # the latter if a run was stopped at once
             foreign = next((name for name in names if not (ours and _OURS.fullmatch(name))), None)
         if foreign is not None:
             raise UsageError(
-                f"{self.folder} is where the pieces of {self.output.name} go, but no run of predict has written "
-                f"{foreign!r} there. Nothing was removed: move it away, or name another output with -o."
+                f"{self.folder} is the folder for the pieces of {self.output.name}, but it holds {foreign!r}, which no "
+                "run of predict has written. Nothing was removed: move it away, or name another output with -o."
             )
 
     def _remove(self) -> None:
-        """Delete what was written here, the record last: without it the rest would be nobody's."""
+        """Delete the files that were written here, the record last: without it the others could not be identified."""
         if not self.folder.exists():
             return
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name == _STATE):
@@ -174,11 +174,11 @@ class Parts:
                 return {**state, **{key: [int(n) for n in state[key]] for key in ("rows", "bad")}}
         except (ValueError, KeyError, AttributeError, TypeError):
             pass
-        raise CommandError(f"{self.folder / _STATE} is damaged; --restart begins anew.")
+        raise CommandError(f"{self.folder / _STATE} is damaged; pass --restart to start again.")
 
 
 def _fingerprint(path: Path) -> str:
-    """Of a small file its content, of a large one its size and time: a table may have a hundred gigabytes."""
+    """Return a fingerprint: by content for a small file, by size and time for one that may have a hundred gigabytes."""
     stat = path.stat()
     if stat.st_size > 50_000_000:
         return f"{stat.st_size} {stat.st_mtime_ns}"
@@ -186,7 +186,7 @@ def _fingerprint(path: Path) -> str:
 
 
 def _named(table: pd.DataFrame) -> bool:
-    """Whether the row labels mean something."""
+    """Return whether the row labels carry information."""
     return not isinstance(table.index, pd.RangeIndex)
 
 
@@ -198,12 +198,12 @@ def _join_bytes(pieces: list[Path], output: Path) -> None:
 
 
 def _join_parquet(pieces: list[Path], output: Path) -> None:
-    """One file of all pieces; a column that is empty in some of them has the type of the others."""
+    """Join all pieces into one file; a column that is empty in some of them gets the type of the others."""
     import pyarrow
     from pyarrow import parquet
 
     schemas = [parquet.read_schema(piece) for piece in pieces]
-    # Of the labels 0, 1, ... each piece names its own range; the joined table counts anew.
+    # For the labels 0, 1, ... each piece stores its own range; the joined table is numbered from 0 again.
     plain = [schema.remove_metadata() for schema in schemas]
     schema = pyarrow.unify_schemas(plain, promote_options="permissive")
     if _index_columns(schemas[0]):
@@ -214,6 +214,6 @@ def _join_parquet(pieces: list[Path], output: Path) -> None:
 
 
 def _index_columns(schema: Any) -> list[str]:
-    """Names of the columns that hold row labels, as pandas wrote them down."""
+    """Return the names of the columns that hold row labels, as pandas recorded them."""
     known = (schema.pandas_metadata or {}).get("index_columns", [])
     return [name for name in known if isinstance(name, str)]

@@ -1,4 +1,4 @@
-"""A table read in chunks, its cells as they are written."""
+"""Reader of a table in chunks, with cells unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from ensemblefuse.cli._messages import CommandError
 from ensemblefuse.cli._tables import check_table_suffix, reader_reason
 
-# What pandas takes for a missing cell in a CSV file; `read_table` reads the tables of `fit` so.
+# Texts that pandas takes as missing cells in a CSV file; `read_table` uses the same ones for the tables of `fit`.
 MISSING = frozenset(
     [
         "",
@@ -57,7 +57,7 @@ class TableStream:
         with self._told():
             self.columns = self._columns()
         for column in {c for c in self.columns if self.columns.count(c) > 1}:
-            raise CommandError(f"{path} has several columns of the name {column!r}.")
+            raise CommandError(f"{path} has several columns with the name {column!r}.")
 
     def _columns(self) -> list[str]:
         if self.kind != "Parquet":
@@ -71,15 +71,15 @@ class TableStream:
         return {**options, "keep_default_na": False, "na_filter": False, **change}
 
     def chunks(self, skip: int = 0, *, typed: bool = False) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-        """Each chunk twice: to write again, and for the model, with None where a cell is missing.
+        """Yield each chunk twice: as it will be written, and for the model, with None for missing cells.
 
         Parameters
         ----------
         skip : int
             Rows to leave out at the start.
         typed : bool
-            Whether columns of a CSV file that hold numbers alone shall be numbers in the first table; that takes a
-            pass over the whole file.
+            Whether CSV columns that hold only numbers become numbers in the first table; that takes a pass over the
+            whole file.
         """
         found = False
         numeric = self._numeric_columns() if typed and self.kind != "Parquet" else {}
@@ -107,7 +107,7 @@ class TableStream:
         with parquet.ParquetFile(self.path) as file:
             for batch in file.iter_batches(batch_size=self.chunk_rows):
                 table = batch.to_pandas()
-                if isinstance(table.index, pd.RangeIndex):  # each batch would begin at 0
+                if isinstance(table.index, pd.RangeIndex):  # otherwise each batch would begin at 0
                     table.index = pd.RangeIndex(position, position + len(table))
                 table.columns = [str(column) for column in table.columns]
                 position += len(table)
@@ -115,7 +115,7 @@ class TableStream:
                     yield table.iloc[max(0, len(table) - (position - skip)) :]
 
     def _numeric_columns(self) -> dict[str, str]:
-        """Columns of a CSV file all of whose cells are numbers, and their types."""
+        """Return the columns of a CSV file that hold only numbers, and their types."""
         types = {column: "int64" for column in self.columns}
         with self._told():
             for table in self._lines():
@@ -133,7 +133,7 @@ class TableStream:
 
 
 class _Told:
-    """Turns what readers raise into one sentence."""
+    """Context manager that turns errors of readers into one sentence."""
 
     def __init__(self, path: Path, kind: str):
         self.path, self.kind = path, kind
@@ -147,12 +147,12 @@ class _Told:
 
 
 def _cells(texts: pd.Series) -> pd.Series:
-    """Texts with None for those that mean a missing cell."""
+    """Return the texts with None for those that mean a missing cell."""
     return pd.Series([None if text in MISSING else text for text in texts.tolist()], texts.index, dtype=object)
 
 
 def _with_none(table: pd.DataFrame) -> pd.DataFrame:
-    """Texts as `object` cells with None where there is nothing, as `read_table` gives them."""
+    """Return texts as `object` cells, with None for empty cells, as `read_table` does."""
     new = {}
     for column in table.columns:
         if pd.api.types.is_string_dtype(table[column].dtype) or table[column].dtype == object:

@@ -107,7 +107,7 @@ class BasePool(BaseEstimator):
         """Set ``classes_`` and return the labels as positions on the last axis of `P`."""
         self.classes_ = np.unique(y) if classes is None else np.asarray(classes)
         if len(self.classes_) != n_columns:
-            raise ValueError(f"y holds {len(self.classes_)} classes, but P has {n_columns} columns a row.")
+            raise ValueError(f"y holds {len(self.classes_)} classes, but P has {n_columns} columns per row.")
         if n_columns < 2:
             raise ValueError(f"P needs a column for each of at least 2 classes; got {n_columns}.")
         codes = np.minimum(np.searchsorted(self.classes_, y), n_columns - 1)
@@ -222,7 +222,7 @@ def _row_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
     weight = np.asarray(sample_weight, dtype=float)
     if weight.shape != (n_samples,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
         raise ValueError(
-            f"sample_weight must be {n_samples} numbers of at least 0, one a row and not all 0; got shape "
+            f"sample_weight must be {n_samples} numbers of at least 0, one per row and not all 0; got shape "
             f"{weight.shape}, smallest {weight.min(initial=np.inf)}, sum {weight.sum()}."
         )
     return weight
@@ -235,7 +235,7 @@ def member_weights(weights: Any, n_members: int) -> np.ndarray:
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.shape != (n_members,) or not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f"weights must be {n_members} numbers of at least 0, one a member; got {weights!r}.")
+        raise ValueError(f"weights must be {n_members} numbers of at least 0, one per member; got {weights!r}.")
     return array
 
 

@@ -18,7 +18,16 @@ def weighted_evidence(evidence: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.einsum("mk,mnk->nk", weights, evidence)
 
 
-def learn_weights(evidence, y, weight, offset, centre, alpha, start=None, shared=1.0) -> tuple[np.ndarray, np.ndarray]:
+def learn_weights(
+    evidence: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray,
+    offset: np.ndarray,
+    centre: np.ndarray,
+    alpha: float,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
+    shared: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Learn weights and bias in ``softmax(offset + bias + sum_m w_m evidence_m)``.
 
     They minimise the mean log-loss plus ``alpha / n * (||d||^2 + shared * ||m||^2 + ||bias||^2)``. Here ``w - centre``

@@ -232,7 +232,7 @@ class LogPool(BasePool):
             prior = [prior[label] for label in self.classes_.tolist()]
         prior = np.asarray(prior, dtype=float)
         if not hasattr(self, "classes_") or prior.shape != self.prior_.shape or not (prior > 0).all():
-            raise ValueError(f"class_prior must hold one positive number a class; got {self.class_prior!r}.")
+            raise ValueError(f"class_prior must hold one positive number per class; got {self.class_prior!r}.")
         return prior / prior.sum()
 
 

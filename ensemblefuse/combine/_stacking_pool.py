@@ -37,9 +37,9 @@ class StackingPool(BasePool):
     nonnegative : bool
         Use a multinomial logistic regression with non-negative coefficients and the default penalty, in which the score
         of a class depends only on the predictions for that class. It has fewer coefficients (one per member and class),
-        and a higher prediction of a member never lowers the score of a class. Needs ``estimator=None``. In regression,
-        the default is already non-negative. `LogPool` with ``per_class=True`` shrinks its weights to 1/M instead of 0,
-        and so needs fewer rows.
+        and a higher prediction for a class never lowers its score. Needs ``estimator=None``. In regression, the default
+        is already non-negative. `LogPool` with ``per_class=True`` shrinks its weights to 1/M instead of 0, and so needs
+        fewer rows.
 
     Attributes
     ----------

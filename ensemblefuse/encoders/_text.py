@@ -28,7 +28,7 @@ _PACKAGED_TEXT_MODELS = ("all-MiniLM-L6-v2",)
 _HUB_ORGANISATION = "sentence-transformers"
 _LONG_TEXTS = ("cut", "chunk")
 _PRECISIONS = ("float32", "int8")
-# Texts that were cut in this thread's current call of `_vectors`, and the limit at which.
+# Texts that were cut in this thread's current call of `_vectors`, and the limit of tokens.
 _call = threading.local()
 
 

@@ -34,7 +34,7 @@ class VectorFile:
         self._name = name
         self._matrix = matrix  # one row for each key with a vector of the usual length
         self._keys = keys
-        self._lengths = lengths  # of the vectors of all keys; -1 if the file has none
+        self._lengths = lengths  # lengths of the vectors of all keys; -1 for a key without one
         self.n_dims = int(matrix.shape[1])
         self._place = None if lengths is None else np.cumsum(lengths == self.n_dims) - 1
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
-from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling, interval
 from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by
 from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
 from ensemblefuse.scoring.result import TableResult
@@ -214,19 +214,19 @@ def modality_ablation(
     stacked = said.predictions if said.whole is None else np.concatenate([said.predictions, said.whole[None]])
     values = row_values(stacked, said.y, metric).T
     units = None if groups is None else groups[said.rows]
-    means = resampled_scores(values, n_resamples, random_state, said.sample_weight, units)
+    resampling = Resampling(n_resamples, confidence_level, random_state, units, said.sample_weight)
+    means = resampling.means(values)
     subsets_of = {_label(subset, parts.names): subset for subset in said.subsets}
     labels = [*subsets_of, *[WITH_JOINT] * (said.whole is not None)]
     table = _table(said, mean_scores(values, said.sample_weight), means, confidence_level, labels)
     n_rows = len(said.rows)
     caption = (
-        f"{METRICS[metric].scorer} (greater is better) on {n_rows} rows, {_METHODS[said.method]}; "
-        f"{confidence_level:.0%} intervals from {n_resamples} resamples"
+        f"{METRICS[metric].scorer} (greater is better) on {n_rows} rows, {_METHODS[said.method]}; {resampling.caption}"
     )
     return ModalityAblation(
         table,
         caption,
-        [*said.notes, *_missing_notes(said), *lone_unit_note(n_rows, said.sample_weight, units)],
+        [*said.notes, *_missing_notes(said), *resampling.notes(n_rows)],
         subsets=subsets_of,
         metric=METRICS[metric].scorer,
         method=said.method,

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve, MissingModalityCurveDisplay
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
-from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling
 from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
@@ -215,7 +215,7 @@ def missing_modality_curve(
                 empty = float(np.mean([~kept.any(axis=0) for kept in draws]))
                 records.append({"mechanism": mechanism, "modality": label, "rate": rate, "share_empty": empty})
     worth = np.column_stack(columns)
-    low, high = interval(resampled_scores(worth, _RESAMPLES, rng, known.sample_weight, units), confidence_level)
+    low, high = Resampling(_RESAMPLES, confidence_level, rng, units, known.sample_weight).interval(worth)
     table = pd.DataFrame(records).assign(score=mean_scores(worth, known.sample_weight), low=low, high=high)
     table = table[["mechanism", "modality", "rate", "score", "low", "high", "share_empty"]]
     n_rows = len(known.rows)
@@ -304,7 +304,7 @@ def _notes(table: pd.DataFrame, classify: bool, given: bool) -> list[str]:
             f"({worst['mechanism']}, rate {worst['rate']:g})."
         )
     if "by_value" in set(table["mechanism"]):
-        least = "of which the model is least certain with all modalities" if classify else "of large predictions"
+        least = "of which the model is least sure with all modalities" if classify else "of large predictions"
         notes.append(f"by_value: rows {'of large values' if given else least} lose their modalities first.")
     return notes
 

@@ -15,7 +15,7 @@ from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption,
 from ensemblefuse.evaluation._reencoding import EncodedRows
 from ensemblefuse.evaluation._robustness_display import RobustnessCurve, RobustnessCurveDisplay
 from ensemblefuse.fitted.model import FittedModel
-from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, resample_weights, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling, interval
 from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.inputs import read_groups, read_weight
 from ensemblefuse.scoring.metrics import mean_scores, read_metric, row_values
@@ -150,7 +150,8 @@ def robustness_curve(
     if taken is not None:
         X, codes = X.iloc[taken], codes[taken]
         weight, groups = (None if values is None else values[taken] for values in (weight, groups))
-    interval(resample_weights(1, n_resamples), confidence_level)  # raises errors before anything is encoded
+    resampling = Resampling(n_resamples, confidence_level, seed, groups, weight)
+    resampling.check()
     rows = EncodedRows(parts, X)
     plan, notes = _plan(rows, corruptions, modalities)
     clean = row_values(parts.predict(rows.finish(rows.blocks)), codes, metric)
@@ -163,7 +164,7 @@ def robustness_curve(
         parameter = one.parameter(severity)
         found.append({"modality": name, "corruption": one.name, "severity": severity, "parameter": parameter})
     worth = np.column_stack([clean, *values])
-    samples = resampled_scores(worth, n_resamples, seed, weight, groups)
+    samples = resampling.means(worth)
     scores, spans = mean_scores(worth, weight), interval(samples, confidence_level)
     falls = interval(samples - samples[:, :1], confidence_level)  # both scores use the same rows
     table = pd.DataFrame(found)
@@ -178,7 +179,7 @@ def robustness_curve(
         n_samples=len(codes),
         confidence_level=confidence_level,
         names=parts.names,
-        notes=notes + rows.notes(list(plan)) + lone_unit_note(len(codes), weight, groups),
+        notes=notes + rows.notes(list(plan)) + resampling.notes(len(codes)),
     )
 
 

@@ -17,7 +17,7 @@ from ensemblefuse.table import is_missing
 __all__ = ["PresentRows", "missing_rows", "takes_sequence"]
 
 
-def missing_rows(X) -> np.ndarray:
+def missing_rows(X: Any) -> np.ndarray:
     """Return the rows in which every cell is missing, as a boolean array of shape (n_samples,)."""
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiub":
         lost = np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, dtype=bool)
@@ -89,7 +89,7 @@ class PresentRows(TransformerMixin, BaseEstimator):
         self.fit_transform(X, y)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
         """Fit on the present rows and transform them; see `fit` and `transform`."""
         present = ~missing_rows(X)
         if not present.any():

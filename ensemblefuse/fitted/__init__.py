@@ -1,1 +1,1 @@
-"""A fitted model, opened: its modalities, encoders and columns, and what it says of rows with and without each."""
+"""Access to a fitted model: its modalities, encoders and columns, and its predictions with and without modalities."""

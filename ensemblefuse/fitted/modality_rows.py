@@ -1,4 +1,4 @@
-"""What a fitted model sees of each row, one modality at a time: embeddings, cells, digests of cells."""
+"""The rows of a table as a fitted model sees them, one modality at a time: embeddings, cells, digests of cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ModalityRows", "row_position"]
 
 
 class ModalityRows:
-    """A table, and its rows as a fitted model encodes them.
+    """A table and its rows as a fitted model encodes them.
 
     Parameters
     ----------
@@ -41,17 +41,18 @@ class ModalityRows:
         return len(self.labels)
 
     def block(self, name: str) -> np.ndarray | None:
-        """The encoded block of shape (n_samples, n_columns), dtype float; None if it holds raw cells."""
+        """Return the encoded block of shape (n_samples, n_columns), dtype float; None if it holds raw cells."""
         if name in self.parts.core.raw_blocks_:
             return None
         return np.asarray(self._part(self.encoded, name), dtype=float)
 
     def cells(self, name: str) -> pd.DataFrame:
-        """Columns of the raw table that make the modality; of the encoded one, where there are no encoders."""
+        """Return the columns of the raw table that belong to the modality; those of the encoded table without encoders.
+        """
         columns = self.parts.columns.get(name)
         if columns is None or not isinstance(self.raw, pd.DataFrame):
             return pd.DataFrame(self._part(self.encoded, name))
-        # A table that lacks the column lacks the modality.
+        # If the table lacks a column, its cells are missing.
         return self.raw.reindex(columns=columns)
 
     def _part(self, table: Any, name: str) -> Any:
@@ -59,7 +60,7 @@ class ModalityRows:
         return table.iloc[:, positions] if isinstance(table, pd.DataFrame) else table[:, positions]
 
     def digests(self, name: str) -> list[bytes | None]:
-        """What stands for the content of each row's cells, files read by content; None where the row has none."""
+        """Return a digest of the content of each row's cells, including files; None if the row lacks the modality."""
         block, there = self.block(name), self.present[name]
         if block is not None and name not in self.parts.columns:
             return [row.tobytes() if held else None for row, held in zip(block, there, strict=True)]
@@ -70,12 +71,12 @@ class ModalityRows:
             try:
                 row = [column[i] for column in columns]
                 found.append(cell_digest(row, strings_are_paths=paths) if held else None)
-            except TypeError:  # an object without a digest of its own, such as a graph: what the encoder made of it
+            except TypeError:  # an object that has no digest, such as a graph: its embedding is used instead
                 found.append(None if block is None else block[i].tobytes())
         return found
 
     def may_repeat(self, name: str) -> bool:
-        """Whether rows may be equal by chance: the modality holds numbers, categories or counts alone."""
+        """Return whether rows may be equal by chance: the modality holds only numbers, categories or counts."""
         if name in self.parts.columns:
             cells = self.cells(name)
             kinds = {column_kind(cells.iloc[:, i])[0] for i in range(cells.shape[1])}
@@ -85,19 +86,19 @@ class ModalityRows:
 
 
 def _plain(column: pd.Series) -> list[Any]:
-    """Cells that are equal where their content is: numbers as float, and one kind of missing cell."""
+    """Return cells that are equal if their contents are: numbers as float, and one kind of missing cell."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(dtype=float, na_value=np.nan).tolist()
     return [None if is_missing(cell) else cell for cell in column.tolist()]
 
 
 def row_position(index: pd.Index, i: Any) -> int:
-    """Position of the one row that has this index label.
+    """Return the position of the one row that has this index label.
 
     Raises
     ------
     ValueError
-        If no row has it, or several.
+        If no row has the label, or several have it.
     """
     try:
         found = np.atleast_1d(np.arange(len(index))[index.get_loc(i)])
@@ -108,6 +109,6 @@ def row_position(index: pd.Index, i: Any) -> int:
         how_many = "no row has" if not len(found) else f"{len(found)} rows have"
         raise ValueError(
             f"{how_many} the index label {i!r}; the labels of X are {shown}{', ...' if len(index) > 3 else ''}. To "
-            "count rows instead, pass X.reset_index(drop=True)."
+            "use positions instead, pass X.reset_index(drop=True)."
         )
     return int(found[0])

@@ -1,4 +1,4 @@
-"""A fitted model, opened: what encodes, what fuses, and how to hide a modality from it."""
+"""Access to the parts of a fitted model: what encodes, what fuses, and how to hide a modality from it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class FittedModel:
-    """A fitted model, opened: its modalities, encoders and columns, and what it predicts from encoded rows.
+    """A fitted model with access to its modalities, encoders and columns, and to predictions from encoded rows.
 
     Parameters
     ----------
@@ -44,18 +44,18 @@ class FittedModel:
     Attributes
     ----------
     model : fitted Pipeline or fusion estimator
-        The best one of a search.
+        For a search, its best estimator.
     fusion : fitted fusion estimator
         The last step.
     core : fitted fusion estimator
-        The one that a search or a conformal wrapper chose or holds; `fusion` otherwise.
+        The fusion that a `FusionSearchCV` chose or a conformal fusion holds; `fusion` otherwise.
     names : list of str
         Modalities, in the order of their blocks.
     column_transformer : fitted ColumnTransformer, or None
         The step that reads the raw table.
     modalities : list of Modality
-        Those of `column_transformer`, with fitted encoders. A fusion that encodes for itself, such as a cascade, has
-        them in `core`. Empty without a `column_transformer`.
+        Those of `column_transformer`, with fitted encoders. A fusion that encodes by itself, such as a cascade, has
+        its encoders in `core`. Empty without a `column_transformer`.
     columns : dict of str to list of str
         Columns of the raw table that each modality reads; empty without encoders.
     number_columns : list of str
@@ -105,7 +105,7 @@ class FittedModel:
 
     @property
     def encoders(self) -> list[BaseEncoder]:
-        """All fitted encoders, wherever they stand in the model."""
+        """All fitted encoders, anywhere in the model."""
         return [part for _, part in parts_of(self.model) if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_")]
 
     def modality(self, name: str) -> Modality | None:
@@ -113,22 +113,22 @@ class FittedModel:
         return next((modality for modality in self.modalities if modality.name == name), None)
 
     def modality_of(self, column: str) -> Modality | None:
-        """Return the modality whose columns an `EncodingError` calls so; None if there is none."""
+        """Return the modality whose columns have this name in an `EncodingError`; None if there is none."""
         for modality in self.modalities:
             if column in (modality.column_name, f"{modality.name}{SEPARATOR}{modality.column_name}"):
                 return modality
         return None
 
     def check_modality(self, name: Any) -> None:
-        """Refuse a name that the model does not know."""
+        """Raise `ValueError` if the model has no modality of this name."""
         if name not in self.names:
             raise ValueError(f"the model has no modality {name!r}; it has {self.names}.")
 
     def reads_files(self, name: str) -> bool:
         """Return whether the texts of a modality are paths of files.
 
-        Raw cells reach the fusion, where the block's own estimator may hold an encoder. If a fusion does not show which
-        estimator has which block, any encoder in it counts.
+        Raw cells reach the fusion, where the estimator of the block may hold an encoder. If a fusion does not show
+        which estimator belongs to which block, any encoder in it counts.
         """
         modality = self.modality(name)
         if modality is None or modality.reads_files or not modality.is_raw:
@@ -138,7 +138,7 @@ class FittedModel:
         return reads_files(held.get(name) if isinstance(held, Mapping) else held)
 
     def encode(self, X: Any) -> Any:
-        """Return raw rows as the fusion takes them: embeddings come from the cache where it has them."""
+        """Return raw rows as the fusion takes them; embeddings come from the cache if it has them."""
         if not isinstance(self.model, Pipeline):
             return X if isinstance(X, np.ndarray) else to_frame(X)
         return self.model[:-1].transform(X)
@@ -151,9 +151,9 @@ class FittedModel:
         return isinstance(self.core, (DecisionFusionClassifier, DecisionFusionRegressor)) and hasattr(self.core, "_oof")
 
     def predict(self, Z: Any) -> np.ndarray:
-        """Probabilities of shape (n_samples, n_classes), or numbers of shape (n_samples,), for encoded rows.
+        """Return probabilities of shape (n_samples, n_classes), or numbers of shape (n_samples,), for encoded rows.
 
-        Warnings about missing modalities are not shown: who asks this hid them.
+        Warnings about missing modalities are not shown: the caller has hidden these on purpose.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)
@@ -162,16 +162,16 @@ class FittedModel:
             if not hasattr(self.fusion, "predict_proba"):
                 raise ValueError(
                     f"{type(self.fusion).__name__} with this estimator has no predict_proba, which is needed here; "
-                    "take DecisionFusionClassifier, or an estimator with probabilities."
+                    "use DecisionFusionClassifier, or an estimator with predict_proba."
                 )
             return np.asarray(self.fusion.predict_proba(Z), dtype=float)
 
     def predict_with(self, Z: Any, keep: np.ndarray) -> np.ndarray:
-        """Predictions for encoded rows of which only some modalities are shown.
+        """Return predictions for encoded rows of which only some modalities are shown.
 
-        A joint member that takes part in the whole row takes part in what is left of it, too, and sees means in place
-        of what is hidden. Were it to leave with the first modality that is hidden, whichever that is, all that it
-        knows would count for each of them.
+        A joint member that takes part in the whole row also takes part in the rest of it, and sees means in place of
+        hidden values. If it left as soon as any modality is hidden, everything that it knows would be counted for each
+        modality.
 
         Parameters
         ----------
@@ -195,12 +195,12 @@ class FittedModel:
         return self.has_ledger and any(map(self.core._is_joint, self.core.member_blocks_))
 
     def present(self, Z: Any) -> np.ndarray:
-        """Which modalities each encoded row holds: shape (n_modalities, n_samples), dtype bool."""
+        """Return which modalities each encoded row holds: shape (n_modalities, n_samples), dtype bool."""
         blocks = self.core._read(Z, reset=False)
         return np.array([blocks.present[blocks.names.index(name)] for name in self.names])
 
     def hide(self, Z: Any, keep: np.ndarray) -> Any:
-        """A copy of encoded rows that holds only some modalities.
+        """Return a copy of encoded rows that holds only some modalities.
 
         Parameters
         ----------
@@ -220,12 +220,13 @@ class FittedModel:
         return table
 
     def encode_labels(self, y: Any) -> np.ndarray:
-        """`y` as positions in ``classes``, or as numbers in regression.
+        """Return `y` as positions in ``classes``, or as numbers in regression.
 
         Raises
         ------
         ValueError
-            If a value is missing, a label none of the model's classes, or a number of regression none or infinite.
+            If a value is missing or a label is not one of the model's classes. In regression, if a value is not a
+            finite number.
         """
         y = one_a_row(y)
         if self.classes is None:
@@ -238,17 +239,17 @@ class FittedModel:
 
 
 def is_search(model: Any) -> bool:
-    """Return whether a model is one of scikit-learn's searches; `FusionSearchCV` is a fusion."""
+    """Return whether a model is one of scikit-learn's searches; `FusionSearchCV` is not, it is a fusion."""
     return not isinstance(model, (BaseFusion, Pipeline)) and hasattr(model, "estimator")
 
 
 def best_model(model: Any) -> Any:
-    """Return the estimator that one of scikit-learn's searches found best; any other model as it is."""
+    """Return the best estimator of one of scikit-learn's searches; any other model unchanged."""
     return getattr(model, "best_estimator_", model) if is_search(model) else model
 
 
 def core_of(fusion: Any) -> Any:
-    """Return the fusion that a `FusionSearchCV` chose, or that a conformal fusion holds; any other as it is."""
+    """Return the fusion that a `FusionSearchCV` chose or a conformal fusion holds; any other fusion unchanged."""
     while hasattr(fusion, "fusion_") or hasattr(fusion, "best_estimator_"):
         fusion = fusion.fusion_ if hasattr(fusion, "fusion_") else fusion.best_estimator_
     return fusion
@@ -267,7 +268,7 @@ def modalities_of(model: Any) -> list[Modality]:
     Parameters
     ----------
     model : fitted estimator
-        Any; a pipeline of `make_fusion_pipeline` has modalities.
+        Any estimator; a pipeline of `make_fusion_pipeline` has modalities.
     """
     encode = column_transformer_of(model)
     if encode is None:
@@ -275,7 +276,7 @@ def modalities_of(model: Any) -> list[Modality]:
     dropped = {n for n, transformer, _ in encode.transformers if isinstance(transformer, str) and transformer == "drop"}
     given = {name: columns for name, _, columns in encode.transformers if name not in dropped}
     core = core_of(model[-1])
-    # A block that no row of fit held has no fitted encoder.
+    # If no row of fit held a block, its encoder is not fitted.
     own = {**(getattr(core, "encoders", None) or {}), **getattr(core, "encoders_", {})}
     return [
         Modality(name, own.get(name, transformer), given[name])
@@ -285,9 +286,9 @@ def modalities_of(model: Any) -> list[Modality]:
 
 
 def replace_columns(table: pd.DataFrame, positions: np.ndarray, block: pd.DataFrame) -> pd.DataFrame:
-    """A table with a block in place of the columns at these positions, whatever its dtypes; names and index stay.
+    """Return a table with a block in place of the columns at these positions, of any dtypes; names and index stay.
 
-    All columns at once: one by one, the two thousand of an embedding take a second.
+    All columns are replaced at once: one by one, the two thousand columns of an embedding take a second.
     """
     rest = np.setdiff1d(np.arange(table.shape[1]), positions)
     block = block.set_axis(table.index, axis=0).set_axis(table.columns[positions], axis=1)

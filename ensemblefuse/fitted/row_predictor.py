@@ -1,4 +1,4 @@
-"""A fitted pipeline asked for rows of which some hold bad cells: these are set apart, the others answered."""
+"""Predictions of a fitted pipeline for tables with bad cells: such rows are set apart, the others are predicted."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from ensemblefuse.table import list_columns
 
 __all__ = ["Predicted", "RowPredictor"]
 
-# A column of booleans counts as one of numbers in fit; a CSV file holds their names.
+# In fit, a column of booleans counts as numbers; a CSV file holds their names.
 _BOOLEANS = {"True": 1, "False": 0, "true": 1, "false": 0, "TRUE": 1, "FALSE": 0}
 
 
 class Predicted(NamedTuple):
-    """What a model says of the rows of one table."""
+    """Predictions of a model for the rows of one table."""
 
     reasons: list[list[tuple[str, str]]]
-    """Of each row the fields that hold a bad cell, and what is wrong with it."""
+    """For each row, the fields with a bad cell and the reasons."""
     answered: np.ndarray
     """Which rows have a prediction: shape (n_samples,), dtype bool."""
     Z: Any
-    """The answered rows as the fusion takes them; None if there are none."""
+    """The rows that have a prediction, as the fusion takes them; None if there are none."""
     prediction: Any
-    """Of the answered rows; None if there are none."""
+    """Predictions of the answered rows; None if there are none."""
     proba: Any
-    """Of the answered rows, shape (n_answered, n_classes); None if there are none, or the model gives none."""
+    """Probabilities of the answered rows, shape (n_answered, n_classes); None if there are none."""
     regions: Any
-    """Of a conformal fusion the sets or intervals of the answered rows, as it gives them; None as `proba`."""
+    """Sets or intervals of the answered rows, as a conformal fusion returns them; None for other fusions or no rows."""
     calibrated: Any
-    """Whether a row of fit held the same modalities: shape (n_answered,), dtype bool; None as `regions`."""
+    """Whether a row of fit held the same modalities: shape (n_answered,), dtype bool; None if `regions` is None."""
 
 
 class RowPredictor:
-    """Predictions for the rows of one table after the other, of which some may hold bad cells.
+    """Callable that predicts one table after the other; rows may hold bad cells.
 
     Parameters
     ----------
     opened : FittedModel
-        A pipeline with encoders. They are set to ``on_error="raise"``, so that every bad cell is reported, whatever is
-        done about it then.
+        A pipeline with encoders. They are set to ``on_error="raise"``, so that every bad cell is reported, whichever
+        `on_error` is given here.
     on_error : {"keep", "missing", "raise"} or None
-        What to do with a row that has a bad cell: give it no prediction, take the cell as missing, or leave it to
-        `note` to raise. None takes as missing what the encoder took as missing in fit, and keeps the others.
+        What to do with a row that has a bad cell: give it no prediction, take the cell as missing, or let `note`
+        raise. None means "missing" for encoders that were fitted with ``on_error="missing"``, and "keep" for others.
     note : callable, optional
         Called with position, field and reason of each bad cell as soon as it is found.
 
@@ -58,7 +58,7 @@ class RowPredictor:
     wanted : list of str
         Columns that the modalities name.
     numbers : list of str
-        Columns that the model wants as numbers.
+        Columns that the model takes as numbers.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class RowPredictor:
         while usable.any():
             try:
                 return Predicted(reasons, usable, *self._predict(X[usable]))
-            except EncodingError as error:  # of the step that encodes, or of a fusion that encodes for itself
+            except EncodingError as error:  # from the step that encodes, or from a fusion that encodes by itself
                 X, usable = self._meet(error, X, usable, reasons)
         return Predicted(reasons, usable, None, None, None, None, None)
 
     def _predict(self, X: pd.DataFrame) -> tuple[Any, Any, Any, Any, Any]:
-        """Encoded rows, predictions, probabilities, regions, and whether these are calibrated."""
+        """Return encoded rows, predictions, probabilities, regions, and whether these are calibrated."""
         fusion, Z = self.opened.fusion, self.opened.encode(X)
         prediction = fusion.predict(Z)
         proba = fusion.predict_proba(Z) if hasattr(fusion, "predict_proba") else None
@@ -95,7 +95,7 @@ class RowPredictor:
 
     @property
     def regions_of(self) -> Callable[[Any], Any] | None:
-        """What gives the sets or the intervals of encoded rows; None if the fusion is not a conformal one."""
+        """The method that returns sets or intervals for encoded rows; None if the fusion is not a conformal one."""
         fusion = self.opened.fusion
         return getattr(fusion, "predict_set", None) or getattr(fusion, "predict_interval", None)
 
@@ -104,11 +104,11 @@ class RowPredictor:
         if ask is None:
             return None, None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MissingModalityWarning)  # `calibrated` says it, row by row
+            warnings.simplefilter("ignore", MissingModalityWarning)  # `calibrated` reports it row by row
             return ask(Z), self.opened.fusion.is_calibrated(Z)
 
     def _read_numbers(self, X: pd.DataFrame, reasons: list) -> tuple[pd.DataFrame, np.ndarray]:
-        """Columns of numbers as numbers; rows in which a cell is none, or infinite, are set apart."""
+        """Return the table with numeric columns as numbers, and which rows are usable: others hold a bad number."""
         usable, new = np.ones(len(X), dtype=bool), {}
         for column in [column for column in self.numbers if column in X.columns]:
             cells = numbers = X[column]
@@ -120,12 +120,12 @@ class RowPredictor:
                 new[column] = numbers = numbers.mask(infinite)
             for i in np.flatnonzero(numbers.isna() & cells.notna()).tolist():
                 cell = cells.iloc[i].item() if isinstance(cells.iloc[i], np.generic) else cells.iloc[i]
-                self._tell(reasons, i, column, f"{cell!r} is no {'finite ' if infinite[i] else ''}number")
+                self._tell(reasons, i, column, f"{cell!r} is not a {'finite ' if infinite[i] else ''}number")
                 usable[i] &= self.on_error == "missing"
         return X.assign(**new), usable
 
     def _meet(self, error: EncodingError, X: pd.DataFrame, usable: np.ndarray, reasons: list):
-        """Write down what is wrong, and make the cell missing or set the row apart."""
+        """Record the reasons of an error, and make each bad cell missing or set its row apart."""
         usable = usable.copy()
         for row in error.rows:
             modality = self.opened.modality_of(row.column)

@@ -1,4 +1,4 @@
-"""What a model says with only some of its modalities: from its ledger, by hiding them, or by fitting anew."""
+"""Predictions of a model with only some of its modalities: from its ledger, by hiding the others, or by refitting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST = 8
 
 @dataclass
 class SubsetPredictions:
-    """Predictions with each of some subsets of the modalities, for the same rows.
+    """Predictions for the same rows with each of several subsets of the modalities.
 
     Attributes
     ----------
@@ -50,12 +50,13 @@ class SubsetPredictions:
     classes : ndarray, or None in regression
     method : {"ledger", "predict", "refit"}
     n_fits : int
-        Models that were fitted for it.
+        Number of models that were fitted.
     notes : list of str
     whole : ndarray of shape (n_rows, n_classes) or (n_rows,), or None
-        Predictions of the model as it is, where those of the subsets go without its joint member.
+        Predictions of the unchanged model, if those of the subsets leave out its joint member.
     joint_gain : tuple of float, or None
-        What the joint member adds then to all modalities together, in the default metric, with its 95 % interval.
+        In that case, what the joint member adds to all modalities together: mean and 95 % interval in the default
+        metric.
     """
 
     names: list[str]
@@ -74,17 +75,17 @@ class SubsetPredictions:
 
     @property
     def deployed(self) -> np.ndarray:
-        """Predictions of the model as it is, with all that the rows hold."""
+        """Predictions of the unchanged model, with all modalities that the rows hold."""
         return self.of(self.names) if self.whole is None else self.whole
 
     def of(self, subset: Sequence[str]) -> np.ndarray:
-        """Predictions with this subset."""
+        """Return the predictions with this subset."""
         wanted = set(subset)
         return self.predictions[[set(s) for s in self.subsets].index(wanted)]
 
 
 def all_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every subset, the empty one first, the whole last.
+    """Return every subset, the empty one first and the full one last.
 
     Raises
     ------
@@ -93,7 +94,8 @@ def all_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     """
     if len(names) > _MOST:
         raise ValueError(
-            f"the model has {len(names)} modalities, {2 ** len(names)} subsets; all are taken for up to {_MOST}."
+            f"the model has {len(names)} modalities and so {2 ** len(names)} subsets; at most {_MOST} modalities are "
+            "supported."
         )
     return [subset for size in range(len(names) + 1) for subset in combinations(names, size)]
 
@@ -109,30 +111,30 @@ def predict_subsets(
     groups: Any = None,
     as_deployed: bool = False,
 ) -> SubsetPredictions:
-    """What a fitted model says of the same rows with each of these subsets of its modalities.
+    """Return the predictions of a fitted model for the same rows with each of these subsets of its modalities.
 
     Parameters
     ----------
     model : fitted model
         See `FittedModel`.
     subsets : list of lists of str
-        The empty one means that nothing is known: the class frequencies, or the mean.
+        The empty subset stands for no information: it predicts the class frequencies, or the mean.
     X : DataFrame of n_samples rows, optional
         Rows that the model was not fitted on for ``"predict"``; the rows of fit for ``"refit"``.
     y : array of shape (n_samples,), optional
     method : {"auto", "ledger", "predict", "refit"}
-        ``"ledger"``: out-of-fold predictions that the model keeps, nothing is fitted; decision-level fusion alone.
-        ``"predict"``: the modalities are hidden from the fitted model. ``"refit"``: cross-validation of a clone for
-        each subset, the truth about the data, and ``len(subsets)`` times `cv` fits. ``"auto"``: predict if `X` is
+        ``"ledger"``: the out-of-fold predictions that the model keeps; nothing is fitted, decision-level fusion only.
+        ``"predict"``: the other modalities are hidden from the fitted model. ``"refit"``: cross-validation of a clone
+        for each subset, the most faithful answer, at ``len(subsets)`` times `cv` fits. ``"auto"``: predict if `X` is
         given, else ledger.
     cv : int, splitter or iterable
         For ``"refit"``.
     groups : array of shape (n_samples,), optional
         For ``"refit"``: rows of one group stay on one side of a split.
     as_deployed : bool
-        What the model says of rows that lack the other modalities, its joint member leaving with them. By default
-        subsets are compared like with like: the joint member is in all of them (``"predict"``), or in none where the
-        ledger has it for whole rows only.
+        Whether to predict as for rows that really lack the other modalities: the joint member leaves with them. By
+        default all subsets treat the joint member alike: all include it (``"predict"``), or none does if the ledger has
+        it for whole rows only.
 
     Returns
     -------
@@ -141,7 +143,7 @@ def predict_subsets(
     Raises
     ------
     ValueError
-        If the method needs what is not given.
+        If an argument that the method needs is not given.
     """
     parts = FittedModel(model)
     if method not in METHODS:
@@ -157,7 +159,7 @@ def predict_subsets(
         raise ValueError(f'method="{method}" needs X and y.')
     X = X if isinstance(X, np.ndarray) else to_frame(X)
     if len(X) != len(np.asarray(y)):
-        raise ValueError(f"X has {len(X)} rows and y {len(np.asarray(y))}.")
+        raise ValueError(f"X has {len(X)} rows and y has {len(np.asarray(y))}.")
     codes = parts.encode_labels(y)
     if method == "predict":
         return _by_hiding(parts, chosen, X, codes, as_deployed)
@@ -180,8 +182,8 @@ def _from_ledger(parts: FittedModel, subsets: list[tuple[str, ...]], as_deployed
         )
     oof = parts.core._oof
     keep = _masks(parts, subsets, len(oof["y"]))
-    # The ledger has the joint member for whole rows alone. Subsets with it and without it are not alike: what it knows
-    # would count for whichever modality is left out.
+    # The ledger has the joint member for whole rows only. Subsets with and without it cannot be compared: its gain
+    # would be counted for any modality that is left out.
     leave = parts.has_joint and len(parts.names) > 2 and not as_deployed
     predictions = np.stack([oof_predictions(parts.core, mask, joint=not leave) for mask in keep])
     notes = _notes_of_ledger(parts)
@@ -201,12 +203,12 @@ def _from_ledger(parts: FittedModel, subsets: list[tuple[str, ...]], as_deployed
 
 
 def _masks(parts: FittedModel, subsets: list[tuple[str, ...]], n_rows: int) -> list[np.ndarray]:
-    """Which modalities each subset keeps, for all rows."""
+    """Return which modalities each subset keeps, for all rows."""
     return [np.repeat(np.array([[name in subset] for name in parts.names]), n_rows, axis=1) for subset in subsets]
 
 
 def _joint_gain(parts: FittedModel, said: SubsetPredictions) -> tuple[float, float, float]:
-    """What the joint member adds to the score, with a bootstrap interval."""
+    """Return what the joint member adds to the score, with a bootstrap interval."""
     keep = _masks(parts, [tuple(parts.names)], len(parts.core._oof["y"]))[0]
     without = oof_predictions(parts.core, keep, joint=False)[said.rows]
     metric = default_metric(parts.classify)
@@ -220,9 +222,9 @@ def _joint_gain(parts: FittedModel, said: SubsetPredictions) -> tuple[float, flo
 def _notes_of_ledger(parts: FittedModel) -> list[str]:
     notes = []
     if parts.core._oof["sample_weight"] is not None:
-        notes.append("Rows count with their sample_weight in fit.")
+        notes.append("Rows are weighted with their sample_weight in fit.")
     if hasattr(parts.fusion, "best_estimator_"):
-        notes.append("The model was chosen among others on these rows, so that its scores are optimistic.")
+        notes.append("The model was chosen among others on these rows, so its scores are optimistic.")
     return notes
 
 
@@ -240,11 +242,11 @@ def _by_hiding(
 
 
 def _notes_of_rows(parts: FittedModel, codes: np.ndarray) -> list[str]:
-    """That the rows must be new; and that they are not, where their labels are those of fit."""
+    """Return the note that rows must be new, or that they are probably not, if their labels are those of fit."""
     if parts.has_ledger and np.array_equal(codes, parts.core._oof["y"]):
         return [
-            "The labels given are those of the rows of fit, in their order: if these are the same rows, the model "
-            "knows them, and the figures are too good. Without X and y they are out of fold."
+            "The labels equal those of the rows of fit, in the same order: if these are the same rows, the model was "
+            "fitted on them, and the figures are too good. Without X and y the figures are out of fold."
         ]
     return ["X must be new to the model: rows that it was fitted on make it look better than it is."]
 
@@ -276,8 +278,8 @@ def _prior(codes: np.ndarray, n_rows: int, n_classes: int) -> np.ndarray:
 
 
 def _fit_predict(parts: FittedModel, subset: tuple[str, ...], X: Any, y: np.ndarray, train, test, groups) -> np.ndarray:
-    """Predictions for test rows of a clone that knows this subset alone and is fitted on the training rows."""
-    fusion = clone(parts.core).set_params(**_fewer(parts.core, subset))  # of a search what it has chosen
+    """Return predictions for test rows by a clone that has only this subset and is fitted on the training rows."""
+    fusion = clone(parts.core).set_params(**_fewer(parts.core, subset))  # for a search, the fusion that it chose
     with config_context(enable_metadata_routing=False):
         if isinstance(parts.model, Pipeline):
             model, name = clone(parts.model), parts.model.steps[-1][0]
@@ -300,14 +302,14 @@ def _fit_predict(parts: FittedModel, subset: tuple[str, ...], X: Any, y: np.ndar
 
 
 def _fewer(fusion: Any, subset: tuple[str, ...]) -> dict[str, Any]:
-    """Parameters of the fusion that name modalities, without those that are not in the subset."""
+    """Return the parameters of the fusion that name modalities, cut down to the subset."""
     known = {JOINT, *getattr(fusion, "blocks_", {}), *(fusion.get_params(deep=False).get("blocks") or {})}
     changed: dict[str, Any] = {}
     for key, value in fusion.get_params(deep=False).items():
         if isinstance(value, Mapping) and value and set(value) <= known:
             changed[key] = {name: part for name, part in value.items() if name in subset or name == JOINT}
     if "blocks" in changed:
-        changed["blocks"] = None  # the table's columns name their blocks by now
+        changed["blocks"] = None  # the column names of the table now contain the block
     return changed
 
 
@@ -320,12 +322,12 @@ def _drop(model: Pipeline, names: set[str]) -> None:
     if dropped != names:
         raise ValueError(
             f'method="refit" cannot leave out {sorted(names - dropped)}: no step of the pipeline has a transformer of '
-            "that name. make_fusion_pipeline makes pipelines that have; a fusion estimator alone will do, too."
+            "that name. Pass a pipeline of make_fusion_pipeline, or a fusion estimator alone."
         )
 
 
 def _named_table(parts: FittedModel, X: Any) -> pd.DataFrame:
-    """A table whose columns name their blocks, whatever `blocks=` says."""
+    """Return a table whose column names contain their blocks, whatever `blocks=` is."""
     frame = pd.DataFrame(X) if isinstance(X, np.ndarray) else X
     columns = {}
     for name in parts.names:
@@ -341,7 +343,9 @@ def _kept(parts, subsets, predictions, y, present, weight, method, n_fits, notes
         rows &= weight > 0
     left = int((~rows).sum())
     if not rows.any():
-        raise ValueError("no row has a prediction with every subset; the splits test none, or every weight is 0.")
+        raise ValueError(
+            "no row has a prediction with every subset: the splits have no test rows, or every weight is 0."
+        )
     if left:
         notes = [*notes, f"{left} of {len(rows)} rows have no out-of-fold prediction and are left out."]
     weight = None if weight is None else weight[rows]
@@ -356,10 +360,10 @@ def _kept(parts, subsets, predictions, y, present, weight, method, n_fits, notes
 
 
 def groups_for(groups: Any, parts: Any, X: Any, method: str) -> np.ndarray | None:
-    """Groups of the rows that `predict_subsets` will read: those of fit, or those of X."""
+    """Return the groups of the rows that `predict_subsets` will read: rows of fit, or rows of X."""
     ledger = method == "ledger" or (method == "auto" and X is None)
     if groups is None or (X is None and not ledger) or (ledger and not parts.has_ledger):
-        return None  # what lacks here `predict_subsets` says
+        return None  # `predict_subsets` reports what is missing
     if ledger:
         return read_groups(groups, len(parts.core._oof["y"]), "rows of fit")
     return read_groups(groups, len(X if isinstance(X, np.ndarray) else to_frame(X)), "rows of X")

@@ -1,4 +1,4 @@
-"""All objects that a model consists of."""
+"""Iteration over all objects that a model consists of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["parts_of"]
 
 
 def parts_of(model: Any) -> Iterator[tuple[str, Any]]:
-    """All objects that a model consists of, with the way to each; numbers and strings left out."""
+    """Yield all objects that a model consists of, each with its path from the model; skip numbers and strings."""
     stack: list[tuple[str, Any]] = [("model", model)]
     seen: dict[int, Any] = {}
     while stack:
@@ -38,7 +38,7 @@ def _children(where: str, part: Any) -> list[tuple[str, Any]]:
         return [(f"{where}.func", part.func), (f"{where}.args", part.args), (f"{where}.keywords", part.keywords)]
     if isinstance(part, types.MethodType):
         return [(f"{where}.__self__", part.__self__)]
-    # Compiled objects and boosters hold no Python objects; their state is large and made anew at each call.
+    # Compiled objects and boosters hold no Python objects; their state is large and is built again at each call.
     if not hasattr(part, "__dict__") or type(part).__module__ == "xgboost.core":
         return []
     state = part.__getstate__()

@@ -9,7 +9,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ensemblefuse.fusion._conformal_quantiles import BaseConformalFusion, label_scores
+from ensemblefuse._deprecation import renamed_parameter
+from ensemblefuse.fusion._conformal_quantiles import ALPHA_REMOVAL, BaseConformalFusion, complement, label_scores
 from ensemblefuse.fusion.base import read_labels, read_numbers
 
 __all__ = ["ConformalFusionClassifier", "ConformalFusionRegressor"]
@@ -19,15 +20,16 @@ _ROUNDING = 1e-6
 
 
 class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
-    """Sets of classes that contain the true class with probability 1 - alpha, for any fusion classifier.
+    """Sets of classes that contain the true class with probability `confidence_level`, for any fusion classifier.
 
     Each row of `fit` has a score: how badly its true class fits, by the out-of-fold probabilities of the fusion. A
-    class is in the set of a new row if its score is at most the ceil((n + 1) (1 - alpha))-th smallest of the n scores.
+    class is in the set of a new row if its score is at most the k-th smallest of the n scores, where k is
+    (n + 1) `confidence_level`, rounded up.
 
     The scores come from the models of the folds, but the sets come from the model fitted on all rows. So no theorem for
-    finite samples holds. (CV+ keeps the models of the folds, and guarantees 1 - 2 alpha.) The rate is for new rows from
-    the same distribution as the rows in `fit`. With `sample_weight`, it is for the population that the weights
-    describe, and a new row counts with their mean weight.
+    finite samples holds. (CV+ keeps the models of the folds, and guarantees 2 `confidence_level` - 1.) The rate is for
+    new rows from the same distribution as the rows in `fit`. With `sample_weight`, it is for the population that the
+    weights describe, and a new row counts with their mean weight.
 
     Inside a pipeline: ``pipe[-1].predict_set(pipe[:-1].transform(X))``.
 
@@ -35,17 +37,17 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     ----------
     fusion : classifier, optional
         `DecisionFusionClassifier` by default. It must have ``predict_proba``.
-    alpha : float
-        Share of rows whose set may miss the true class.
+    confidence_level : float
+        Share of rows whose set must hold the true class.
     method : {"lac", "aps"}
         Score of a class with probability p. ``"lac"``: 1 - p (least ambiguous sets). ``"aps"``: the sum of all higher
         probabilities plus u p, with one uniform u per row. These adaptive sets are larger on average, but their
         coverage of easy and hard rows is more even.
     per_pattern : bool
-        Whether each combination of present blocks with at least 10 / alpha out-of-fold predictions has a quantile of
-        its own. The other combinations share the quantile of all their rows together. If these rows are also fewer than
-        10 / alpha, the larger of this quantile and that of all rows is used. Coverage then holds only on average over
-        the other combinations.
+        Whether each combination of present blocks with at least 10 / (1 - `confidence_level`) out-of-fold predictions
+        has a quantile of its own. The other combinations share the quantile of all their rows together. If these rows
+        are also fewer than that, the larger of this quantile and that of all rows is used. Coverage then holds only on
+        average over the other combinations.
     cv : int, splitter or iterable of (train, test)
         As in `DecisionFusionClassifier`. It is used for the default fusion, and for a fusion without ``oof_proba_``. A
         fusion with ``oof_proba_`` uses its own ``cv``.
@@ -53,6 +55,8 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         Seed for u in APS. A fitted estimator always gives the same sets for the same table.
     blocks : dict, optional
         Columns of each block, if `fusion` does not have ``blocks`` set.
+    alpha : float
+        Deprecated: 1 - `confidence_level`.
 
     Attributes
     ----------
@@ -60,8 +64,8 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     fusion_ : classifier
         Fitted on all rows.
     quantile_ : float
-        Quantile of the scores of all calibration rows. If these are too few for `alpha`, it is infinite, and the sets
-        contain all classes.
+        Quantile of the scores of all calibration rows. If these are too few for `confidence_level`, it is infinite, and
+        the sets contain all classes.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
         Combinations of present blocks among the calibration rows.
     own_quantile_ : ndarray of shape (n_patterns,), dtype bool
@@ -77,7 +81,8 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     Notes
     -----
     MAPIE 1.6 gives the same sets in the cases that it covers (the tests compare them). It refuses APS with two classes,
-    raises an error instead of returning all classes if the rows are too few for `alpha`, and has no weighted quantiles.
+    raises an error instead of returning all classes if the rows are too few for `confidence_level`, and has no weighted
+    quantiles.
 
     References
     ----------
@@ -91,7 +96,7 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     >>> y = np.repeat(["cat", "dog"], 30)
     >>> image = np.r_[np.linspace(0, 6, 30), np.linspace(5, 11, 30)]
     >>> X = pd.DataFrame({"image__0": image, "text__0": image % 1})
-    >>> model = ConformalFusionClassifier(alpha=0.05).fit(X, y)
+    >>> model = ConformalFusionClassifier(confidence_level=0.95).fit(X, y)
     >>> new = pd.DataFrame({"image__0": [0.0, 5.5, 11.0], "text__0": [0.5, 0.5, 0.5]})
     >>> model.predict_set(new)
     array([[ True, False],
@@ -101,14 +106,26 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
 
     _classify = True
 
-    def __init__(self, fusion=None, *, alpha=0.1, method="lac", per_pattern=True, cv=5, random_state=None, blocks=None):
+    def __init__(
+        self,
+        fusion=None,
+        *,
+        confidence_level=0.9,
+        method="lac",
+        per_pattern=True,
+        cv=5,
+        random_state=None,
+        blocks=None,
+        alpha="deprecated",
+    ):
         self.fusion = fusion
-        self.alpha = alpha
+        self.confidence_level = confidence_level
         self.method = method
         self.per_pattern = per_pattern
         self.cv = cv
         self.random_state = random_state
         self.blocks = blocks
+        self.alpha = alpha
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the fusion, and learn the quantiles from its out-of-fold probabilities.
@@ -176,17 +193,18 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         check_is_fitted(self, "quantile_")
         return self._predict_all(self.fusion_, X)
 
-    def predict_set(self, X: Any, alpha: float | None = None) -> np.ndarray:
+    @renamed_parameter("alpha", "confidence_level", removal=ALPHA_REMOVAL, convert=complement)
+    def predict_set(self, X: Any, *, confidence_level: float | None = None) -> np.ndarray:
         """Predict the set of classes of each row.
 
         A set may be empty: then no class fits as well as the true classes did in `fit`. A set contains all classes if
-        the row has no block, or if the calibration rows are too few for `alpha`.
+        the row has no block, or if the calibration rows are too few for `confidence_level`.
 
         Parameters
         ----------
         X : DataFrame or array of shape (n_samples, n_features)
-        alpha : float, optional
-            Another rate than in `fit`. A smaller rate gives larger sets.
+        confidence_level : float, optional
+            Another level than in `fit`. A higher level gives larger sets.
 
         Returns
         -------
@@ -198,22 +216,22 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         MissingModalityWarning
             If a row holds a combination of blocks that no calibration row held.
         """
-        quantiles = self._row_quantiles(X, alpha)
+        quantiles = self._row_quantiles(X, confidence_level)
         scores = label_scores(self.predict_proba(X), self.method, self._uniform(len(quantiles), 1))
         return scores <= quantiles[:, None] + _ROUNDING
 
 
 class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
-    """Intervals that contain the true value with probability 1 - alpha, for any fusion regressor.
+    """Intervals that contain the true value with probability `confidence_level`, for any fusion regressor.
 
-    The half width is the ceil((n + 1) (1 - alpha))-th smallest of the n absolute out-of-fold residuals. Coverage,
-    weights and pipelines are as in `ConformalFusionClassifier`.
+    The half width is the k-th smallest of the n absolute out-of-fold residuals, where k is (n + 1) `confidence_level`,
+    rounded up. Coverage, weights and pipelines are as in `ConformalFusionClassifier`.
 
     Parameters
     ----------
     fusion : regressor, optional
         `DecisionFusionRegressor` by default.
-    alpha, per_pattern, blocks
+    confidence_level, per_pattern, blocks, alpha
         As in `ConformalFusionClassifier`.
     cv : int, splitter or iterable of (train, test)
         Used for the default fusion, and for a fusion without ``oof_fused_``.
@@ -224,7 +242,7 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
         Fitted on all rows.
     quantile_ : float
         Quantile of the absolute residuals of all calibration rows, in the unit of `y`; infinite if these rows are too
-        few for `alpha`.
+        few for `confidence_level`.
     patterns_, own_quantile_, pattern_quantiles_, calibration_scores_, calibration_weights_, calibration_patterns_
         As in `ConformalFusionClassifier`.
     n_features_in_, feature_names_in_
@@ -247,12 +265,13 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
 
     _classify = False
 
-    def __init__(self, fusion=None, *, alpha=0.1, per_pattern=True, cv=5, blocks=None):
+    def __init__(self, fusion=None, *, confidence_level=0.9, per_pattern=True, cv=5, blocks=None, alpha="deprecated"):
         self.fusion = fusion
-        self.alpha = alpha
+        self.confidence_level = confidence_level
         self.per_pattern = per_pattern
         self.cv = cv
         self.blocks = blocks
+        self.alpha = alpha
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the fusion, and learn the quantiles from its out-of-fold predictions.
@@ -282,26 +301,27 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
     def _true_scores(self, predicted, y):
         return np.abs(y - predicted)
 
-    def predict_interval(self, X: Any, alpha: float | None = None) -> np.ndarray:
+    @renamed_parameter("alpha", "confidence_level", removal=ALPHA_REMOVAL, convert=complement)
+    def predict_interval(self, X: Any, *, confidence_level: float | None = None) -> np.ndarray:
         """Predict an interval for each row, symmetric around its prediction.
 
         Parameters
         ----------
         X : DataFrame or array of shape (n_samples, n_features)
-        alpha : float, optional
-            Another rate than in `fit`.
+        confidence_level : float, optional
+            Another level than in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, 2)
             Lower and upper end. Infinite for a row without any block, and if the calibration rows are too few for
-            `alpha`.
+            `confidence_level`.
 
         Warns
         -----
         MissingModalityWarning
             If a row holds a combination of blocks that no calibration row held.
         """
-        half = self._row_quantiles(X, alpha)
+        half = self._row_quantiles(X, confidence_level)
         middle = self.predict(X)
         return np.column_stack([middle - half, middle + half])

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter, validate_data
 
+from ensemblefuse._deprecation import read_renamed
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
@@ -26,15 +27,21 @@ from ensemblefuse.table import to_frame
 
 __all__ = ["BaseConformalFusion", "conformal_quantile", "label_scores"]
 
-# A pattern of missing blocks has a quantile of its own if it has at least this number of rows, divided by alpha. Then
-# about 10 rows lie beyond the quantile.
+# A pattern of missing blocks has a quantile of its own if about this number of its rows lie beyond the quantile.
 _ROWS_BEYOND = 10
+# alpha, the share of rows that may be missed, is now confidence_level: this version takes no alpha any more.
+ALPHA_REMOVAL = "0.3"
 
 
-def conformal_quantile(scores: np.ndarray, alpha: float, sample_weight: np.ndarray | None = None) -> float:
-    """Return the ceil((n + 1) (1 - alpha))-th smallest score; infinity if there are fewer scores.
+def complement(share: float) -> float:
+    """Return the confidence level for the share of rows that may be missed."""
+    return 1 - share
 
-    With weights, return the smallest score s such that the scores up to s have a share of at least 1 - alpha of the
+
+def conformal_quantile(scores: np.ndarray, level: float, sample_weight: np.ndarray | None = None) -> float:
+    """Return the ceil((n + 1) level)-th smallest score; infinity if there are fewer scores.
+
+    With weights, return the smallest score s such that the scores up to s have a share of at least `level` of the
     weight. The total includes the new row, with the mean weight and an infinite score (Tibshirani et al., NeurIPS 2019,
     equation 7).
     """
@@ -44,7 +51,7 @@ def conformal_quantile(scores: np.ndarray, alpha: float, sample_weight: np.ndarr
         return np.inf
     order = np.argsort(scores)
     reached = np.cumsum(weight[order])
-    needed = (1 - alpha) * (reached[-1] + weight.mean())
+    needed = level * (reached[-1] + weight.mean())
     k = np.searchsorted(reached, needed * (1 - 1e-12))  # (1 - 0.7) * 10 is a little over 3 in floating point
     return float(scores[order[k]]) if k < len(scores) else np.inf
 
@@ -75,13 +82,19 @@ class BaseConformalFusion(BaseFusion):
       is as above, out of fold.
     """
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state; files of format 2 and older have `alpha` in place of `confidence_level`."""
+        if "confidence_level" not in state and "alpha" in state:
+            state = {**state, "confidence_level": complement(state["alpha"]), "alpha": "deprecated"}
+        super().__setstate__(state)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self.fusion is not None and takes_nan(self.fusion)
         return tags
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        _check_alpha(self.alpha)
+        level = _checked_level(read_renamed(self, *_RENAMED, removal=ALPHA_REMOVAL, convert=complement))
         fusion = self._fusion()
         if not isinstance(X, pd.DataFrame):
             X = to_frame(X) if hasattr(X, "columns") else X if hasattr(X, "shape") else np.asarray(X)
@@ -101,9 +114,9 @@ class BaseConformalFusion(BaseFusion):
         self.patterns_, self.calibration_patterns_ = np.unique(blocks.present.T[usable], axis=0, return_inverse=True)
         self.calibration_patterns_ = self.calibration_patterns_.reshape(-1)  # numpy 2.0 gave it a second axis
         counts = np.bincount(self.calibration_patterns_, minlength=len(self.patterns_))
-        # This choice is not repeated for another alpha in predict_set, so that sets grow when alpha falls.
-        self.own_quantile_ = (counts * self.alpha >= _ROWS_BEYOND * (1 - 1e-12)) & bool(self.per_pattern)
-        self.quantile_, self.pattern_quantiles_ = self._learn_quantiles(self.alpha)
+        # This choice is not repeated for another level in predict_set, so that sets grow with the level.
+        self.own_quantile_ = (counts * (1 - level) >= _ROWS_BEYOND * (1 - 1e-12)) & bool(self.per_pattern)
+        self.quantile_, self.pattern_quantiles_ = self._learn_quantiles(level)
 
     def _fusion(self) -> Any:
         if self.fusion is None:
@@ -152,32 +165,31 @@ class BaseConformalFusion(BaseFusion):
     def _shift(self, predicted: np.ndarray) -> np.ndarray:
         return predicted
 
-    def _learn_quantiles(self, alpha: float) -> tuple[float, np.ndarray]:
+    def _learn_quantiles(self, level: float) -> tuple[float, np.ndarray]:
         """Return the quantile of all rows, and the quantile of each pattern.
 
-        A pattern has its own quantile if it had enough rows for alpha in fit. The other patterns share one, from all
-        their rows together. Such rows often lack more blocks than average, and the quantile of all rows would be too
+        A pattern has its own quantile if it had enough rows for the level in fit. The others share one, from all their
+        rows together. Such rows often lack more blocks than average, and the quantile of all rows would be too
         small for them. If they are also too few together, the larger of the two quantiles is used, to be safe.
         """
         scores, weights, pattern = self.calibration_scores_, self.calibration_weights_, self.calibration_patterns_
-        overall = conformal_quantile(scores, alpha, weights)
+        overall = conformal_quantile(scores, level, weights)
         rest = ~self.own_quantile_[pattern]
-        shared = conformal_quantile(scores[rest], alpha, weights[rest])
-        if rest.sum() * alpha < _ROWS_BEYOND * (1 - 1e-12):
+        shared = conformal_quantile(scores[rest], level, weights[rest])
+        if rest.sum() * (1 - level) < _ROWS_BEYOND * (1 - 1e-12):
             shared = max(overall, shared) if np.isfinite(shared) else overall
         quantiles = np.full(len(self.patterns_), shared)
         for p in np.flatnonzero(self.own_quantile_):
-            quantiles[p] = conformal_quantile(scores[pattern == p], alpha, weights[pattern == p])
+            quantiles[p] = conformal_quantile(scores[pattern == p], level, weights[pattern == p])
         return overall, quantiles
 
-    def _row_quantiles(self, X: Any, alpha: float | None) -> np.ndarray:
+    def _row_quantiles(self, X: Any, level: float | None) -> np.ndarray:
         """Return the quantile for each row of X."""
         check_is_fitted(self, "quantile_")
-        if alpha is None:
+        if level is None:
             overall, of_patterns = self.quantile_, self.pattern_quantiles_
         else:
-            _check_alpha(alpha)
-            overall, of_patterns = self._learn_quantiles(alpha)
+            overall, of_patterns = self._learn_quantiles(_checked_level(level))
         blocks = self._blocks(X, reset=False)
         quantiles = np.full(len(blocks), overall)
         known = np.asarray(~blocks.present.any(axis=0))
@@ -234,9 +246,13 @@ class BaseConformalFusion(BaseFusion):
         return self.fusion_.predict(X)
 
 
-def _check_alpha(alpha: Any) -> None:
-    if not isinstance(alpha, (int, float, np.number)) or not 0 < alpha < 1:
-        raise ValueError(f"alpha, the share of rows that may be missed, must be between 0 and 1; got {alpha!r}.")
+_RENAMED = ("alpha", "confidence_level")
+
+
+def _checked_level(level: Any) -> float:
+    if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+        raise ValueError(f"confidence_level must be between 0 and 1; got {level!r}.")
+    return float(level)
 
 
 def _fit_fusion(fusion: Any, X: Any, y: np.ndarray, weight: Any, groups: Any) -> tuple[Any, bool]:

@@ -57,7 +57,7 @@ def fusion_diagram(fusion: Any) -> Diagram:
         return _fitted(fusion)
     given = getattr(fusion, "estimators", None)
     if isinstance(given, Mapping) and given:
-        return _in_order([("estimators: one a block", _side_by_side(given))], fusion)
+        return _in_order([("estimators: one per block", _side_by_side(given))], fusion)
     params = fusion.get_params(deep=False)
     parts = {name: part for name, part in params.items() if hasattr(part, "fit") and hasattr(part, "get_params")}
     if parts:
@@ -70,7 +70,7 @@ def _fitted(fusion: Any) -> Diagram:
     members = getattr(fusion, "estimators_", None)
     if not isinstance(members, Mapping) or not members:
         blocks = Diagram("parallel", *_blocks(fusion, list(fusion.blocks_)))
-        steps = [("blocks: what they hold", blocks)]
+        steps = [("blocks: their contents", blocks)]
         if hasattr(getattr(fusion, "estimator_", None), "fit"):
             steps.append((f"estimator: {type(fusion.estimator_).__name__}", fusion.estimator_))
         return _in_order(steps)
@@ -81,7 +81,7 @@ def _fitted(fusion: Any) -> Diagram:
     counts = [f" ({len(part)} models)" if isinstance(part, list) else "" for part in members.values()]
     names = [f"{label}{count}" for label, count in zip(labels, counts, strict=True)]
     parallel = Diagram("parallel", shown, names, list(details))
-    return _in_order([("estimators: one a member", parallel)], fusion)
+    return _in_order([("estimators: one per member", parallel)], fusion)
 
 
 def _in_order(steps: list[tuple[str, Any]], fusion: Any = None) -> Diagram:

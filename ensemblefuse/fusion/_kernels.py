@@ -82,7 +82,9 @@ class BlockKernel:
     share: np.ndarray
 
     @classmethod
-    def fit(cls, X: np.ndarray, present: np.ndarray, weight: np.ndarray, kernel: str, gamma: Any):
+    def fit(
+        cls, X: np.ndarray, present: np.ndarray, weight: np.ndarray, kernel: str, gamma: Any
+    ) -> tuple[BlockKernel, np.ndarray]:
         """Fit the kernel. Return it, and its Gram matrix of the training rows, of shape (n_fit, n_fit)."""
         n = len(X)
         if not present.any():

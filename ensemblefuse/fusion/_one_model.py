@@ -35,7 +35,7 @@ class OneModelFusion(BaseFusion):
     - ``_fit_fold(shared, y, weight, train, test)``: fits one model per candidate. It returns scores of shape
       (n_candidates, n_test, n_classes), or predictions of shape (n_candidates, n_test) in regression, or None if it has
       nothing to learn from. `y` and `weight` have shape (n_used,), and `train` and `test` are positions in them;
-    - ``_fit_last(shared, y, weight, chosen)``: fits the model of the chosen candidate on all n_used rows, and stores it;
+    - ``_fit_last(shared, y, weight, chosen)``: fits and stores the model of the chosen candidate on all n_used rows;
     - ``_scores(X)``: returns scores of shape (n_samples, n_classes), or predictions of shape (n_samples,), for new
       rows; and a mask of shape (n_samples,) of the rows without any block seen in fit.
     """

@@ -166,6 +166,7 @@ class _FixedRegressor(RegressorMixin, BaseEstimator):
 
 
 def scoring_name(scoring: Any, classify: bool) -> Any:
+    """Return `scoring`, or the name of the default score if it is None."""
     if scoring is not None:
         return scoring
     return "neg_log_loss" if classify else "neg_root_mean_squared_error"

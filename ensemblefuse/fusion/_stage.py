@@ -60,7 +60,9 @@ def _takes_margin(last: Any) -> bool:
     return is_classifier(last) and has_fit_parameter(last, "base_margin")
 
 
-def fit_stage(estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, margin: np.ndarray, classify: bool):
+def fit_stage(
+    estimator: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, margin: np.ndarray, classify: bool
+) -> tuple[Any, bool]:
     """Fit a clone on top of `margin`.
 
     Parameters
@@ -118,8 +120,8 @@ def _fit_transform(step: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) 
 def _fit_logistic(head: Any, X: Any, y: np.ndarray, weight: np.ndarray | None, margin: np.ndarray) -> Any:
     """Fit a logistic regression on top of a margin. scikit-learn's own has no offset for this.
 
-    It minimises scikit-learn's objective, sum of weighted losses + ||W||^2 / (2 C), with the margin added to XW + b. Its
-    decision values are the step.
+    It minimises scikit-learn's objective, sum of weighted losses + ||W||^2 / (2 C), with the margin added to XW + b.
+    Its decision values are the step.
     """
     X = X if hasattr(X, "tocsr") else np.asarray(X, dtype=np.float64)
     n_classes, n_outputs, width = margin.shape[1], _n_outputs(margin), X.shape[1]

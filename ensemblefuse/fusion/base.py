@@ -1,4 +1,4 @@
-"""What all fusion estimators share: reading blocks, reading y, fitting one member."""
+"""The base class of all fusion estimators, and functions that check labels, numbers and estimators."""
 
 from __future__ import annotations
 
@@ -25,26 +25,42 @@ from ensemblefuse.table import to_frame
 
 __all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
 
-# Names of columns that were found to be those of fit, no part of a fusion's state: comparing 2 000 takes longer than
+# Column names already found equal to those of fit. A cache, not state: comparing 2 000 names takes longer than
 # predicting a row.
 _known_names: WeakKeyDictionary[Any, tuple[np.ndarray, pd.Index]] = WeakKeyDictionary()
 
 
 class BaseFusion(BaseEstimator):
-    """Reads named blocks out of a table of columns."""
+    """Base class of fusion estimators. It reads named blocks from a table of columns.
+
+    A subclass has a parameter `blocks`, and sets the class attribute ``_classify`` (True for a classifier, False for a
+    regressor). It defines `fit` and `predict`. These are the steps of `fit`, with methods of this class:
+
+    - ``_forget()`` deletes the attributes of an earlier fit;
+    - ``_read(X, reset=True)`` sets ``blocks_`` and ``raw_blocks_``, and returns `Blocks`: for each block an array of
+      shape (n_samples, n_columns), or raw cells; and ``present``, a mask of shape (n_blocks, n_samples);
+    - `read_labels` returns class codes of shape (n_samples,) and sets ``classes_``; `read_numbers` returns numbers of
+      shape (n_samples,);
+    - ``_read_weight`` and ``_read_groups`` return arrays of shape (n_samples,), or None.
+
+    `predict` reads the new rows with ``_read(X, reset=False)``.
+
+    Decision-level and feature-level fusion also define ``_enter``, ``_predict_oof`` and ``_fit_members``. With these,
+    `FusionSearchCV` shares one ledger among its candidates.
+    """
 
     _classify: bool
 
     def _sk_visual_block_(self) -> Any:
-        """What scikit-learn's HTML diagram shows of it."""
+        """Return the boxes for scikit-learn's HTML diagram."""
         return fusion_diagram(self)
 
     def _read(self, X: Any, *, reset: bool, allow_partial: frozenset[str] | None = None) -> Blocks:
-        """The blocks of X; with ``reset=True`` it also learns what they are.
+        """Return the blocks of X. With ``reset=True``, first find out which columns form the blocks.
 
-        ``allow_partial`` names the blocks that may hold NaN beside numbers; None allows it to all of them.
+        ``allow_partial`` names the blocks that may hold NaN beside numbers; None allows this for all blocks.
         """
-        # A sparse array may be a dict too; scikit-learn's own refusal follows.
+        # A sparse array may also be a dict. It is not converted here: scikit-learn refuses it below.
         if (isinstance(X, Mapping) and not issparse(X)) or (hasattr(X, "columns") and not isinstance(X, pd.DataFrame)):
             X = to_frame(X)
         if isinstance(X, pd.DataFrame) and X.shape[1] and X.shape[0]:
@@ -73,18 +89,18 @@ class BaseFusion(BaseEstimator):
         return self._read_parts(parts, labels, allow_partial)
 
     def _check_names(self, frame: pd.DataFrame, reset: bool) -> None:
-        """Compare the columns with those of fit, once for each object that holds their names: it never changes."""
+        """Compare the columns with those of fit, only once for each index object: pandas indexes never change."""
         names = getattr(self, "feature_names_in_", None)
         known = None if reset else _known_names.get(self)
         if known is not None and known[0] is names and known[1].is_(frame.columns):
             return
         validate_data(self, frame, reset=reset, skip_check_array=True)
         names = getattr(self, "feature_names_in_", None)
-        if names is not None and isinstance(frame.columns[0], str):  # other names than str are a warning each time
+        if names is not None and isinstance(frame.columns[0], str):  # names that are not str give a warning each time
             _known_names[self] = (names, frame.columns)
 
     def _read_array(self, array: np.ndarray, labels: list, allow_partial: frozenset[str] | None) -> Blocks:
-        """Blocks as slices of one array, without a copy where their columns are runs."""
+        """Return the blocks as parts of one array, without a copy if their columns are consecutive."""
         parts = {name: array[:, _run(columns)] for name, columns in self.blocks_.items()}
         blocks = self._read_parts(parts, labels, allow_partial)
         if np.array_equal(np.concatenate(list(self.blocks_.values())), np.arange(array.shape[1])):
@@ -101,7 +117,7 @@ class BaseFusion(BaseEstimator):
         return Blocks(data, np.array(present), labels)
 
     def _check_partial(self, blocks: Blocks, allowed: frozenset[str]) -> None:
-        """Refuse NaN beside numbers in the blocks that are not allowed it."""
+        """Raise an error for NaN beside numbers in the blocks where this is not allowed."""
         for name, present in zip(blocks.names, blocks.present, strict=True):
             if name not in allowed and name not in self.raw_blocks_:
                 check_complete(name, blocks.data[name], present, blocks.labels)
@@ -115,7 +131,7 @@ class BaseFusion(BaseEstimator):
         return weight
 
     def _forget(self) -> None:
-        """Drop what an earlier fit has learned: some of it another fit would not replace."""
+        """Delete the attributes of an earlier fit, because a new fit does not replace all of them."""
         for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
             delattr(self, name)
 
@@ -127,14 +143,14 @@ class BaseFusion(BaseEstimator):
         missing = int(pd.isna(groups).sum())
         if missing:
             raise ValueError(
-                f"groups is missing in {missing} of {n_samples} rows; give each of them a group of its own."
+                f"groups is missing in {missing} of {n_samples} rows; give each of these rows a group of its own."
             )
         if len(np.unique(groups)) < 2:
-            raise ValueError(f"groups holds one group only, {groups[0]!r}; inner splits need at least 2.")
+            raise ValueError(f"groups holds only one group, {groups[0]!r}; inner splits need at least 2.")
         return groups
 
     def _weigh_classes(self, weight: np.ndarray | None, codes: np.ndarray) -> np.ndarray | None:
-        """Row weights times the weights of the rows' classes."""
+        """Return the row weights times the weights of the rows' classes."""
         given = self.class_weight
         if given is None:
             return weight
@@ -162,7 +178,7 @@ class BaseFusion(BaseEstimator):
         if self.raw_blocks_:
             raise ValueError(
                 f"{type(self).__name__} {why}, but the blocks {self.raw_blocks_} hold raw cells. Encode them first, or "
-                "use decision-level fusion with an estimator of their own."
+                "use decision-level fusion with an estimator for these blocks."
             )
 
     def _require_blocks(self, given: dict[str, Any], what: str) -> None:
@@ -172,19 +188,19 @@ class BaseFusion(BaseEstimator):
 
 
 def _run(columns: np.ndarray) -> Any:
-    """Positions as a slice, if they are a run: a slice copies nothing."""
+    """Return positions as a slice if they are consecutive, because a slice copies nothing."""
     run = len(columns) > 0 and np.array_equal(columns, np.arange(columns[0], columns[0] + len(columns)))
     return slice(int(columns[0]), int(columns[0]) + len(columns)) if run else columns
 
 
 def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
-    """Learn ``classes_`` and return the labels as codes 0 to n_classes - 1."""
+    """Set ``classes_`` and return the labels as codes 0 to n_classes - 1."""
     if y is None:
         raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
     check_classification_targets(y)
     kind = type_of_target(y, input_name="y")
     if kind not in ("binary", "multiclass"):
-        raise ValueError(f"{type(fusion).__name__} takes one label a row; got a target of type {kind!r}.")
+        raise ValueError(f"{type(fusion).__name__} takes one label per row; got a target of type {kind!r}.")
     y = column_or_1d(y, warn=True)
     check_consistent_length(np.empty(n_samples), y)
     if not len(y):
@@ -192,22 +208,22 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
     fusion.classes_, codes = np.unique(y, return_inverse=True)
     if len(fusion.classes_) < 2:
         raise ValueError(
-            f"{type(fusion).__name__} needs samples of at least 2 classes; y holds one class: "
+            f"{type(fusion).__name__} needs samples of at least 2 classes; y holds only one class: "
             f"{fusion.classes_.tolist()[0]!r}."
         )
     return codes
 
 
 def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
-    """The target of a regression."""
+    """Return the target of a regression, after checking it."""
     if y is None:
         raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
     if getattr(np.asarray(y), "ndim", 1) == 2 and np.asarray(y).shape[1] > 1:
-        raise ValueError(f"{type(fusion).__name__} predicts one number a row; y has shape {np.asarray(y).shape}.")
+        raise ValueError(f"{type(fusion).__name__} predicts one number per row; y has shape {np.asarray(y).shape}.")
     try:
         y = column_or_1d(y, warn=True, dtype=np.float64)
     except ValueError as error:
-        raise ValueError(f"{type(fusion).__name__} predicts numbers, and y holds something else: {error}") from error
+        raise ValueError(f"{type(fusion).__name__} predicts numbers, but y holds something else: {error}") from error
     check_consistent_length(np.empty(n_samples), y)
     if not np.isfinite(y).all():
         raise ValueError(f"Input y contains NaN or infinity in {int((~np.isfinite(y)).sum())} rows.")
@@ -215,7 +231,10 @@ def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
 
 
 def takes_nan(estimator: Any) -> bool:
-    """Whether an estimator says that it takes NaN itself; a pipeline, if a step fills it before one that does not."""
+    """Return whether an estimator accepts NaN, by its tags.
+
+    A pipeline accepts NaN if an imputer comes before each step that does not accept NaN.
+    """
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps:
             if "Imputer" in type(step).__name__:
@@ -230,9 +249,9 @@ def takes_nan(estimator: Any) -> bool:
 
 
 def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bool) -> None:
-    """Refuse what is no estimator, or one of the other kind."""
+    """Raise an error for an object that is not an estimator, or not of the right kind."""
     known = hasattr(estimator, "fit") and hasattr(estimator, "get_params") and not isinstance(estimator, type)
-    # By kind, too: StackingClassifier and the like have no method to predict before fit.
+    # The kind is also checked, because StackingClassifier and others have no predict method before fit.
     if not known or not (_is_kind(estimator) or hasattr(estimator, "predict") or hasattr(estimator, "predict_proba")):
         raise TypeError(
             f"{type(fusion).__name__}: the estimator of {name!r} must be an estimator object such as "
@@ -250,7 +269,7 @@ def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bo
     if getattr(last, "decision_function_shape", None) == "ovo":
         raise ValueError(
             f"{type(fusion).__name__}: the estimator of {name!r} has decision_function_shape='ovo', which gives one "
-            "value a pair of classes; use 'ovr', or OneVsRestClassifier(SVC())."
+            "value per pair of classes; use 'ovr', or OneVsRestClassifier(SVC())."
         )
 
 
@@ -259,32 +278,34 @@ def _is_kind(estimator: Any) -> bool:
 
 
 def warn_unweighted(fusion: Any, members: list[str]) -> None:
-    """One warning for all members that cannot be weighted."""
+    """Give one warning for all members that take no weights."""
     if members:
         warnings.warn(
-            f"{type(fusion).__name__}: the estimators of {members} take no sample_weight and are fitted without it.",
+            f"{type(fusion).__name__}: the estimators of {members} take no sample_weight, and are fitted without it.",
             UserWarning,
             stacklevel=3,
         )
 
 
 def warn_new_patterns(fusion: Any, blocks: Blocks) -> None:
-    """Warn once if rows lack some modalities, and no row in fit lacked the same."""
-    gaps = {tuple(p) for p in blocks.present.T.tolist() if any(p) and not all(p)}  # no block: the prior; all: no gap
+    """Warn once if rows lack some modalities, and no row in fit lacked the same ones."""
+    # Rows without any block get the prior, and rows with all blocks have no gap.
+    gaps = {tuple(p) for p in blocks.present.T.tolist() if any(p) and not all(p)}
     new = sorted(gaps - {tuple(p) for p in fusion.patterns_.tolist()})
     if new:
         names = blocks.names
         missing = [[name for name, there in zip(names, p, strict=True) if not there] for p in new[:3]]
         warnings.warn(
-            f"{type(fusion).__name__} was fitted on no row without {' or without '.join(map(str, missing))}; it fills "
-            "the gap with the mean and may be badly wrong. Decision-level fusion leaves the missing part out instead.",
+            f"{type(fusion).__name__} saw no row in fit without {' or without '.join(map(str, missing))}. It fills the "
+            "gap with the mean, and its predictions may be badly wrong. Decision-level fusion leaves the missing part "
+            "out instead.",
             MissingModalityWarning,
             stacklevel=3,
         )
 
 
-def final_has(method: str):
-    """`available_if` the estimator of a fusion has `method`."""
+def final_has(method: str) -> Any:
+    """Return a decorator: the method is available if the estimator of the fusion has `method`."""
 
     def check(self):
         if getattr(self, "missing", None) == "reduced":

@@ -15,32 +15,32 @@ from ensemblefuse.fusion.base import BaseFusion
 __all__ = ["JOINT", "common_patterns", "joint_estimator", "rows_of_patterns"]
 
 JOINT = "joint"
-# A joint member that never saw a pattern of missing blocks in training is badly wrong on it (a concatenation with means
-# filled in fell from .89 to .62 in accuracy), so it stays out of rare ones.
+# A joint member is badly wrong on a pattern of missing blocks that it did not see in training (the accuracy of a
+# concatenation with filled means fell from .89 to .62). So it takes no part in rows with a rare pattern.
 _MIN_PATTERN_ROWS = 10
 
 
 def common_patterns(blocks: Blocks, names: list[str]) -> np.ndarray:
-    """Patterns of at least two blocks that a joint member can learn to fill: seen often enough, or complete."""
+    """Return the patterns of at least two blocks for the joint member: complete, or seen often enough in fit."""
     patterns, counts = np.unique(_patterns(blocks, names), axis=0, return_counts=True)
     complete = patterns.all(axis=1)
     return patterns[(patterns.sum(axis=1) > 1) & (complete | (counts >= _MIN_PATTERN_ROWS))]
 
 
 def rows_of_patterns(blocks: Blocks, names: list[str], patterns: np.ndarray) -> np.ndarray:
-    """Rows whose combination of present blocks is one of `patterns`."""
+    """Return the rows whose combination of present blocks is one of `patterns`."""
     return (_patterns(blocks, names)[:, None] == patterns).all(axis=2).any(axis=1)
 
 
 def _patterns(blocks: Blocks, names: list[str]) -> np.ndarray:
-    """Which of these blocks each row holds, of shape (n_samples, n_names)."""
+    """Return which of these blocks each row holds, of shape (n_samples, n_names)."""
     return blocks.present[[blocks.names.index(name) for name in names]].T
 
 
 def joint_estimator(
     fusion: Any, estimator: Any, spans: dict[str, np.ndarray], shape: tuple[int, int], n_classes: int, weighted: bool
 ) -> Any:
-    """What the joint member fits: a fusion estimator as it is, any other after scaling and filling."""
+    """Return the estimator of the joint member: a fusion estimator as it is, any other after scaling and filling."""
     if isinstance(estimator, BaseFusion):
         return with_blocks(estimator, spans)
     if fusion.missing in ("dropout", "reduced"):

@@ -1,4 +1,4 @@
-"""First-level members: what they are, fitting one on one set of rows, and what a fitted one says."""
+"""First-level members: fitting a member on one set of rows, and the predictions of a fitted member."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass
 class Member:
-    """One first-level estimator and the rows that it can see.
+    """One first-level estimator, and the rows that hold its data.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Member:
     groups : ndarray of shape (n_samples,), optional
         For the inner splits of a fusion estimator.
     block : str
-        Which block `data` is.
+        Name of the block in `data`.
     """
 
     name: str
@@ -60,12 +60,12 @@ class Member:
 
     @property
     def heads(self) -> list[Any]:
-        """All estimators to try."""
+        """All candidate estimators of this member."""
         return self.estimator.heads if isinstance(self.estimator, HeadSearch) else [self.estimator]
 
     @property
     def decides_by_value(self) -> bool:
-        """Whether decision values are asked for even where there are probabilities."""
+        """Whether decision values are used even if the estimator has probabilities."""
         return isinstance(self.estimator, HeadSearch) and self.estimator.by_value
 
 
@@ -75,17 +75,17 @@ class Fit:
 
     Attributes
     ----------
-    estimators : list of fitted estimators, one a head, None for a default head that failed; empty if the rows held no
-        two classes
+    estimators : list of fitted estimators, one per head
+        None for a default head that failed. The list is empty if the rows hold fewer than two classes.
     classes : ndarray of int
-        Codes of the classes that the rows held.
-    scores : list of ndarray or None, one a head
-        For the test rows; empty as above, or without test rows.
-    by_value : list of bool, one a head
-        Whether the scores are decision values, which want a temperature.
+        Codes of the classes in the rows.
+    scores : list of ndarray or None, one per head
+        Scores of the test rows. The list is empty as above, or if there are no test rows.
+    by_value : list of bool, one per head
+        Whether the scores are decision values, which need a temperature.
     weighted : bool
         False if there were weights and the estimator took none.
-    seconds : list of float, one a head
+    seconds : list of float, one per head
     """
 
     estimators: list[Any]
@@ -97,6 +97,7 @@ class Fit:
 
 
 def take_rows(data: Any, rows: np.ndarray) -> Any:
+    """Return rows of an array, Series or DataFrame, by positions or by a mask."""
     return data.iloc[rows] if hasattr(data, "iloc") else data[rows]
 
 
@@ -109,24 +110,24 @@ def fit_one(
     test: np.ndarray,
     labels: Sequence[Any],
 ) -> Fit:
-    """Fit some heads of one member on one training set and predict one test set, on one BLAS thread.
+    """Fit some heads of one member on one training set, and predict one test set, with one BLAS thread.
 
     Parameters
     ----------
     member : Member
     heads : sequence of int
-        Which of ``member.heads``.
+        Positions in ``member.heads``.
     y : ndarray of shape (n_samples,)
         Codes, or numbers.
     sample_weight : ndarray of shape (n_samples,), optional
     train, test : ndarray of int
-        Rows; those in which the member is missing are left out.
+        Positions of rows. Rows in which the member is missing are left out.
     labels : sequence
         Label of each code; empty in regression.
     """
     train, test = train[member.present[train]], test[member.present[test]]
     if sample_weight is not None:
-        train = train[sample_weight[train] > 0]  # a class of no weight must not look like one to learn
+        train = train[sample_weight[train] > 0]  # a class with only rows of weight 0 must not count as a class
     X, X_test = take_rows(member.data, train), take_rows(member.data, test)
     target, weight = y[train], None if sample_weight is None else sample_weight[train]
     n_classes = len(labels)
@@ -135,17 +136,17 @@ def fit_one(
         return Fit([], classes, [], [], True, [])
     try:
         with one_blas_thread(), warnings.catch_warnings():
-            # A fold may lack a pattern of missing blocks; who predicts new rows is told, the ledger need not be.
+            # A training fold may lack a pattern of missing blocks. Only predictions of new rows should warn about this.
             warnings.simplefilter("ignore", MissingModalityWarning)
             if isinstance(member.estimator, HeadSearch) and len(heads) > 1:
-                # Of the default heads; what they are worth is measured.
+                # Default heads may fail to converge: their loss is measured anyway.
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 warnings.filterwarnings("ignore", message="Only one sample available", category=UserWarning)
             known = [labels[code] for code in classes] if n_classes else []
             groups = None if member.groups is None else member.groups[train]
             fits = _fit_heads(member, heads, X, local, weight, known, groups)
-            say = lambda fitted: member_scores(fitted, classes, X_test, n_classes, member.decides_by_value)
-            scores = [None if fitted is None else say(fitted) for fitted, _, _ in fits]
+            score = lambda fitted: member_scores(fitted, classes, X_test, n_classes, member.decides_by_value)
+            scores = [None if fitted is None else score(fitted) for fitted, _, _ in fits]
     except Exception as error:
         error.add_note(f"while fitting member {member.name!r}")
         raise
@@ -163,7 +164,7 @@ def fit_one(
 def _fit_heads(
     member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: Any, known: list, groups: Any
 ) -> list[tuple[Any, bool, float]]:
-    """Fitted estimator, whether it took the weights, and seconds, for each head."""
+    """Fit the heads. Return for each head the fitted estimator, whether it took the weights, and the seconds."""
     start = perf_counter()
     if not isinstance(member.estimator, HeadSearch):
         coded = weight_codes(member.estimator, known)
@@ -172,7 +173,8 @@ def _fit_heads(
         else:
             fitted, weighted = fit_estimator(coded, X, y, weight)
         return [(fitted, weighted, perf_counter() - start)]
-    # The user's estimator is the only one; parameters that the library chose need no check in each fold.
+    # Several heads are always default ones of the library: their parameters need no check in each fold. A single head
+    # may be the user's estimator.
     own = len(member.heads) > 1
     estimators = member.heads if own else [weight_codes(head, known) for head in member.heads]
     prepare, Z = fit_preparation(member.estimator.prepare, X, y, weight)
@@ -187,7 +189,7 @@ def _fit_heads(
                 before, weighted = _fit_head(estimators[head], before, Z, y, weight)
             whole = make_pipeline(*[step for _, step in prepare.steps], before)
         except (ValueError, np.linalg.LinAlgError):
-            # Of several heads one may be no good for so few rows; the last one must not fail.
+            # One of several heads may fail on so few rows. If all fail, the error of the last one is raised.
             if not any(fitted is not None for fitted, _, _ in fits) and head == heads[-1]:
                 raise
         fits.append((whole, weighted, shared + perf_counter() - start))
@@ -195,7 +197,7 @@ def _fit_heads(
 
 
 def _fit_head(head: Any, before: Any, Z: Any, y: np.ndarray, weight: Any) -> tuple[Any, bool]:
-    """A fitted clone, started from `before` if that is possible, and whether it took the weights."""
+    """Fit a clone, starting from `before` if possible. Return it, and whether it took the weights."""
     if type(before) is not type(head) or not (hasattr(head, "warm_start") and hasattr(before, "coef_")):
         return fit_estimator(head, Z, y, weight)
     estimator = clone(head)
@@ -207,7 +209,10 @@ def _fit_head(head: Any, before: Any, Z: Any, y: np.ndarray, weight: Any) -> tup
 
 
 def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, Any]:
-    """A fitted clone of a transformer, or of a pipeline of them, weighted wherever it takes weights; and X by it."""
+    """Fit a clone of a transformer, or of a pipeline of transformers. Return it and the transformed X.
+
+    Each step gets the weights if it takes them.
+    """
     steps = []
     for step in [part for _, part in prepare.steps] if isinstance(prepare, Pipeline) else [prepare]:
         weights = {"sample_weight": weight} if weight is not None and has_fit_parameter(step, "sample_weight") else {}
@@ -217,18 +222,18 @@ def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | No
 
 
 def gives_probabilities(estimator: Any) -> bool:
-    """Whether a fitted estimator gives probabilities, as opposed to decision values without a scale."""
+    """Return whether a fitted estimator gives probabilities, and not only decision values without a scale."""
     return hasattr(estimator, "predict_proba")
 
 
 def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, by_value: bool = False) -> np.ndarray:
-    """What a fitted member says, as scores whose softmax (at some temperature) is a probability.
+    """Compute the scores of a fitted member. Their softmax, at some temperature, is a probability.
 
     Parameters
     ----------
     estimator : fitted estimator
     classes : ndarray of int
-        Codes of the classes that the rows of its fit held.
+        Codes of the classes in the rows of its fit.
     X : array or DataFrame of n_samples rows
     n_classes : int
         0 in regression.
@@ -238,8 +243,9 @@ def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, b
     Returns
     -------
     ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
-        Log-probabilities; decision values, where the member has no probabilities; 1 for the predicted class and 0 for
-        the others, where it has neither. A class that the member does not know gets the lowest value of its row.
+        Log-probabilities. If the member has no probabilities: decision values. If it has neither: 1 for the predicted
+        class and 0 for the others. A class that was absent from its fit gets the lowest decision value of the row, or
+        the log-probability -20.
     """
     if not len(X):
         return np.empty((0, n_classes) if n_classes else 0)
@@ -247,7 +253,7 @@ def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, b
     estimator, X = _last_step(estimator, X)
     if not n_classes:
         return np.asarray(estimator.predict(X), dtype=float).reshape(n_samples)
-    # Estimators were fitted on codes 0..len(classes) - 1 of the classes that their rows held.
+    # Estimators were fitted on codes 0..len(classes) - 1 of the classes in their rows.
     known = np.asarray(getattr(estimator, "classes_", np.arange(len(classes)))).astype(int)
     if gives_probabilities(estimator) and not (by_value and hasattr(estimator, "decision_function")):
         local = log_probabilities(np.asarray(estimator.predict_proba(X), dtype=float))
@@ -268,7 +274,9 @@ def ask_member(
     temperature: float,
     by_value: bool,
 ) -> np.ndarray:
-    """Predictions of a fitted member for rows that hold its block; of fold models the mean, of log-probabilities.
+    """Predict rows that hold the block of a fitted member.
+
+    With one model per fold, this is the mean over the models (of log-probabilities in classification).
 
     Parameters
     ----------
@@ -286,7 +294,7 @@ def ask_member(
     ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
     """
     with warnings.catch_warnings():
-        # The combiner knows which patterns are new to it, and says so for all members at once.
+        # The combiner warns about new patterns once, for all members.
         warnings.simplefilter("ignore", MissingModalityWarning)
         scores = [member_scores(e, c, rows, n_classes, by_value) for e, c in zip(estimators, classes, strict=True)]
     mean = scores[0] if len(scores) == 1 else np.mean(scores, axis=0)
@@ -294,7 +302,10 @@ def ask_member(
 
 
 def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """The last step of a pipeline, and X as it gets it: a Pipeline looks for metadata first, which here is none."""
+    """Return the last step of a pipeline, and X transformed by the other steps.
+
+    This avoids the metadata routing of Pipeline, which takes time and has nothing to route here.
+    """
     while type(estimator) is Pipeline:
         for _, step in estimator.steps[:-1]:
             X = X if step is None or isinstance(step, str) else step.transform(X)

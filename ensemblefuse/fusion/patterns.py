@@ -1,4 +1,4 @@
-"""Which combinations of blocks rows may hold, and what to expect of each, from the ledger."""
+"""The combinations of blocks that rows may hold, and the scores to expect for each, from the ledger."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ensemblefuse.fusion.splits import mean_over_folds
 
 __all__ = ["JOIN", "expected_scores", "list_patterns", "oof_predictions", "possible_members"]
 
-# Combinations of up to ten blocks are listed, 1023 of them.
+# All combinations are listed for up to ten blocks (1023 combinations).
 _LISTED = 10
-# All combinations of up to five blocks are 31; of more blocks, those that fit saw, each block alone, and all.
+# All combinations get scores for up to five blocks (31 combinations). With more blocks: the combinations seen in fit,
+# each block alone, and all blocks.
 _ALL_COMBINATIONS = 5
 
 
 def list_patterns(blocks: Blocks, names: list[str]) -> np.ndarray:
-    """Combinations of present blocks, of shape (n_patterns, n_names), dtype bool; complete ones first."""
+    """Return the combinations of present blocks, of shape (n_patterns, n_names), dtype bool, the largest first."""
     n = len(names)
     if n <= _ALL_COMBINATIONS:
         codes = np.arange(1, 2**n)
@@ -34,7 +35,9 @@ def list_patterns(blocks: Blocks, names: list[str]) -> np.ndarray:
 
 
 def possible_members(fusion: Any, blocks: Blocks) -> np.ndarray:
-    """Sets of members that rows may have: of each combination of blocks, and the joint member where it takes part.
+    """Return the sets of members that rows may have: for each combination of blocks, without and with the joint member.
+
+    The joint member is only in the sets of combinations where it takes part.
 
     Returns
     -------
@@ -56,22 +59,23 @@ def possible_members(fusion: Any, blocks: Blocks) -> np.ndarray:
 
 
 def oof_predictions(fusion: Any, keep: np.ndarray, *, joint: bool = True) -> np.ndarray:
-    """Fused out-of-fold predictions of the rows of fit, as if they held only some of their blocks; fits nothing.
+    """Return fused out-of-fold predictions for the rows of fit, as if they held only some of their blocks.
 
-    The joint member takes part in rows that lose none of its blocks: its predictions for other rows saw more.
+    Nothing is fitted. The joint member takes part only in rows that keep all their blocks of the joint member: its
+    predictions for other rows were made from more blocks.
 
     Parameters
     ----------
     fusion : fitted decision-level fusion
     keep : ndarray of shape (n_blocks, n_samples), dtype bool
-        Which blocks to keep, in the order of ``fusion._used_blocks()``. One that a row never held stays missing.
+        Blocks to keep, in the order of ``fusion._used_blocks()``. A block that is missing in a row stays missing.
     joint : bool
         Whether the joint member takes part at all.
 
     Returns
     -------
     ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
-        The class frequencies, or the mean, in rows that keep nothing. NaN in rows of no test fold.
+        The class frequencies, or the mean, in rows that keep no block. NaN in rows in no test fold.
     """
     P, mask = np.asarray(fusion.oof_predictions_, dtype=float), _mask_of(fusion, keep)
     if not joint:
@@ -89,7 +93,7 @@ def oof_predictions(fusion: Any, keep: np.ndarray, *, joint: bool = True) -> np.
 
 
 def _mask_of(fusion: Any, keep: np.ndarray) -> np.ndarray:
-    """Which members take part in each row."""
+    """Return which members take part in each row, of shape (n_members, n_samples)."""
     names, present = fusion._used_blocks(), fusion._oof["present"]
     known = np.isfinite(
         fusion.oof_predictions_ if fusion.oof_predictions_.ndim == 2 else fusion.oof_predictions_[..., 0]
@@ -102,9 +106,9 @@ def _mask_of(fusion: Any, keep: np.ndarray) -> np.ndarray:
 
 
 def expected_scores(fusion: Any) -> np.ndarray:
-    """Rows, log-loss and accuracy (regression: RMSE and R2) of each of ``fusion.patterns_``, out of fold.
+    """Compute rows, log-loss and accuracy (regression: RMSE and R2) of each of ``fusion.patterns_``, out of fold.
 
-    Measured on all rows that hold at least the blocks of the pattern, with the members of the others left out.
+    They are measured on all rows that hold at least the blocks of the pattern, without the members of other blocks.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Splits of all rows that every member shares, and the mean of what their folds predict."""
+"""Splits that all members share, and the mean of the predictions of their folds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["make_splits", "mean_over_folds"]
 
 
 def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Splits of all rows, made once.
+    """Make the splits of all rows, once for all members.
 
     Parameters
     ----------
     cv : int, splitter, iterable of (train, test), or None
-        A number of folds (None means 5) is stratified in classification, keeps groups together if there are any, and
-        is lowered to the size of the largest class and to the number of groups.
+        A number of folds (None means 5) gives stratified splits in classification, and keeps groups together. The
+        number is limited by the size of the largest class and by the number of groups.
     y : ndarray of shape (n_samples,)
         Class codes, or numbers.
     groups : array of shape (n_samples,), optional
@@ -32,7 +32,7 @@ def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[
     Raises
     ------
     ValueError
-        If a group is on both sides of a split, or no class has 2 rows.
+        If a group is on both sides of a split, or if no class has 2 rows.
     """
     cv = 5 if cv is None else cv
     if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
@@ -53,7 +53,7 @@ def make_splits(cv: Any, y: np.ndarray, groups: Any, *, classify: bool) -> list[
             cv = StratifiedGroupKFold(cv) if classify else GroupKFold(cv)
     splitter = check_cv(cv, y, classifier=classify)
     with warnings.catch_warnings():
-        # A class with fewer rows than folds is absent from some of them, which the ledger takes.
+        # A class with fewer rows than folds is absent from some folds. The ledger can handle this.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         warnings.filterwarnings("ignore", message="The groups parameter is ignored", category=UserWarning)
         splits = list(splitter.split(np.zeros((len(y), 1)), y, groups))
@@ -75,7 +75,7 @@ def _check_groups(cv: Any, splits: Sequence[tuple[np.ndarray, np.ndarray]], grou
 
 
 def mean_over_folds(filled: list[tuple[np.ndarray, np.ndarray]], n_samples: int, n_classes: int) -> np.ndarray:
-    """One array from ``(test, values)`` of each fold: NaN in rows of none, the mean in rows of several."""
+    """Return one array from ``(test, values)`` of each fold. NaN in rows in no fold, the mean in rows in several."""
     total = np.zeros((n_samples, n_classes) if n_classes else n_samples)
     count = np.zeros(n_samples)
     for test, values in filled:

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 
 from ensemblefuse.fusion.splits import make_splits
 from ensemblefuse.inspection._findings import CheckData, NotRun
-from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling
 
 __all__ = ["check_empty_modality", "check_missingness"]
 
@@ -88,7 +88,7 @@ def _cross_validated(data: CheckData, pattern: np.ndarray, y: np.ndarray) -> tup
         gain[test], right[test] = _gain_of_pattern(pattern, y, train, test, data.parts.classify)
     rows = np.isfinite(gain)
     groups = None if groups is None else groups[rows]
-    low, high = interval(resampled_scores(gain[rows, None], _RESAMPLES, data.random_state, groups=groups))
+    low, high = Resampling(_RESAMPLES, seed=data.random_state, groups=groups).interval(gain[rows, None])
     most = float(np.max(np.bincount(y))) / len(y) if data.parts.classify else np.nan
     return float(gain[rows].mean()), float(low[0]), float(high[0]), float(right[rows].mean()), most
 

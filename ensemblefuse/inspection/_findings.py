@@ -13,7 +13,7 @@ import pandas as pd
 from ensemblefuse.fitted.modality_rows import ModalityRows
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
-from ensemblefuse.scoring.bootstrap import interval, n_units, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling, n_units
 from ensemblefuse.scoring.metrics import default_metric, row_values
 from ensemblefuse.scoring.result import TableResult
 
@@ -169,7 +169,8 @@ class CheckData:
         weight = self.said.sample_weight
         if n_units(len(difference), weight, groups) < 2:
             raise NotRun("needs 2 rows or more (2 groups, if groups are given): with one there is no interval.")
-        low, high = interval(resampled_scores(difference, _RESAMPLES, self.random_state, weight, groups))
+        resampling = Resampling(_RESAMPLES, seed=self.random_state, groups=groups, sample_weight=weight)
+        low, high = resampling.interval(difference)
         return float(np.average(difference[:, 0], weights=weight)), float(low[0]), float(high[0])
 
     @property

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from ensemblefuse.fitted.model import FittedModel, replace_columns
 from ensemblefuse.inspection._bars import bars_size, draw_bars
-from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling, read_seed
 from ensemblefuse.scoring.display import BaseDisplay, drawn_by
 from ensemblefuse.scoring.inputs import read_groups
 from ensemblefuse.scoring.metrics import METRICS, read_metric, row_values
@@ -124,7 +124,7 @@ def modality_importance(
     """
     parts = FittedModel(model)
     metric = read_metric(metric, parts.classify)
-    interval(resample_weights(1, n_resamples), confidence_level)  # raises errors before anything is predicted
+    Resampling(n_resamples, confidence_level).check()
     if n_repeats < 1:
         raise ValueError(f"n_repeats must be at least 1; got {n_repeats!r}.")
     Z, y = parts.encode(X), parts.encode_labels(y)
@@ -141,7 +141,8 @@ def modality_importance(
             for name in parts.names
         ]
     )
-    return ModalityImportance(parts.names, base, shuffled, metric, groups, n_resamples, confidence_level, seed)
+    resampling = Resampling(n_resamples, confidence_level, seed, groups)
+    return ModalityImportance(parts.names, base, shuffled, metric, resampling)
 
 
 def _shuffle(Z: Any, positions: np.ndarray, order: np.ndarray) -> Any:
@@ -182,18 +183,14 @@ class ModalityImportance(TableResult):
         base: np.ndarray,
         shuffled: np.ndarray,
         metric: str,
-        groups: np.ndarray | None,
-        n_resamples: int,
-        level: float,
-        seed: int,
+        resampling: Resampling,
     ):
         self.names, self.metric, self.n_rows = names, metric, len(base)
         self.score = float(base.mean())
         index = pd.Index(names, name="modality")
         self.importances = pd.DataFrame(self.score - shuffled.mean(axis=2), index=index)
         drops = base - shuffled.mean(axis=1)
-        means = resampled_scores(np.vstack([drops, drops.sum(axis=0)]).T, n_resamples, seed, groups=groups)
-        low, high = interval(means, level)
+        low, high = resampling.interval(np.vstack([drops, drops.sum(axis=0)]).T)
         value = drops.mean(axis=1)
         columns = {
             "importance": value,
@@ -208,9 +205,9 @@ class ModalityImportance(TableResult):
         n_repeats = shuffled.shape[1]
         caption = (
             f"Fall of the score with one modality shuffled ({METRICS[metric].worth}; {len(base)} rows, {n_repeats} "
-            f"shuffles; {level:.0%} intervals from {n_resamples} resamples)"
+            f"shuffles; {resampling.caption})"
         )
-        notes = lone_unit_note(len(base), groups=groups)
+        notes = resampling.notes(len(base))
         if not low[-1] > 0:
             notes.append("The sum of the importances is not clearly above 0, so there are no shares of it.")
         super().__init__(table, caption, notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ensemblefuse.fusion import (
     FeatureFusionRegressor,
 )
 from ensemblefuse.inspection._bars import bars_size, draw_bars
-from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling, read_seed
 from ensemblefuse.scoring.display import BaseDisplay, drawn_by
 from ensemblefuse.scoring.inputs import read_groups
 from ensemblefuse.scoring.result import TableResult
@@ -145,7 +145,7 @@ def shap_by_modality(
     True
     """
     shap = import_optional("shap", extra="explain", needed_by="shap_by_modality")
-    interval(resample_weights(1, n_resamples), confidence_level)
+    Resampling(n_resamples, confidence_level).check()
     parts = FittedModel(model)
     candidates = _candidates(parts, parts.encode(X))
     n_rows = len(candidates[0].rows)
@@ -166,20 +166,8 @@ def shap_by_modality(
     if not found:
         raise TypeError(f"shap_by_modality explains {_FIT}; this model has none (member: reason): {lost}.")
     notes = [f"Not explained (member: reason): {lost}."] if lost else []
-    seed = read_seed(random_state)
-
-    def spread(one: _Candidate, values: np.ndarray) -> Any:
-        # Rows without this member get weight 0, so all members share the same draws.
-        filled = np.zeros((n_rows, values.shape[1]))
-        filled[one.rows] = values
-        means = resampled_scores(filled, n_resamples, seed, one.rows.astype(float), groups)
-        return interval(means, confidence_level)
-
-    notes += [
-        f"{one.name!r}: {note}" for one, _ in found for note in lone_unit_note(n_rows, one.rows.astype(float), groups)
-    ]
-    drawn = f"{confidence_level:.0%} intervals from {n_resamples} resamples"
-    return ModalityShap(parts.names, found, n_rows, spread, drawn, notes)
+    resampling = Resampling(n_resamples, confidence_level, read_seed(random_state), groups)
+    return ModalityShap(parts.names, found, n_rows, resampling, notes)
 
 
 class _CannotExplainError(Exception):
@@ -377,14 +365,19 @@ class ModalityShap(TableResult):
         As in all results.
     """
 
-    def __init__(self, names: list[str], found: list[Any], n_rows: int, spread: Any, drawn: str, notes: list[str]):
+    def __init__(self, names: list[str], found: list[Any], n_rows: int, resampling: Resampling, notes: list[str]):
         self.names, self.n_rows = names, n_rows
         table, by_class, columns = {}, {}, {}
         for one, said in found:
+            # Rows without this member get weight 0, so all members share the same draws.
+            own = replace(resampling, sample_weight=one.rows.astype(float))
+            notes = [*notes, *(f"{one.name!r}: {note}" for note in own.notes(n_rows))]
             of = np.array([column.split(SEPARATOR, 1)[0] for column in said.columns])
             whole = said.values.sum(axis=1).mean()
             sums = {name: said.values[:, of == name].sum(axis=1) for name in dict.fromkeys(of)}
-            spans = np.column_stack(spread(one, np.column_stack(list(sums.values()))))
+            filled = np.zeros((n_rows, len(sums)))
+            filled[one.rows] = np.column_stack(list(sums.values()))
+            spans = np.column_stack(own.interval(filled))
             for (name, rows), (low, high) in zip(sums.items(), spans, strict=True):
                 table[one.name, name] = {
                     "mean_abs": rows.mean(),
@@ -404,7 +397,7 @@ class ModalityShap(TableResult):
         self.columns.index.names = ["member", "column"]
         if len({row["unit"] for row in table.values()}) > 1:
             notes = [*notes, "Values of different units cannot be compared; shares within a member can."]
-        caption = f"Mean absolute SHAP value of each modality ({self.n_rows} rows; {drawn})"
+        caption = f"Mean absolute SHAP value of each modality ({self.n_rows} rows; {resampling.caption})"
         super().__init__(_frame(table), caption, notes)
 
     def _display_class(self):

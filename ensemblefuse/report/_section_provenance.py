@@ -1,4 +1,4 @@
-"""Section: how the page was made."""
+"""Section: versions, data and method behind the page."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PACKAGES = ("ensemblefuse", "scikit-learn", "numpy", "pandas", "scipy", "xgboos
 
 
 def made_section(evidence: Evidence) -> Section:
-    """Versions, fingerprint of the data, seed, and what was measured how."""
-    lead = "With the same versions, data and seed the page comes out the same, but for the date and the measured times."
+    """Make the section of versions, fingerprint of the data, seed, and how figures were measured."""
+    lead = "With the same versions, data and seed the page is the same, except for the date and the measured times."
     facts = {
         "model": _model_line(evidence),
         "rows": f"{len(evidence.X):,}, {'rows of fit' if evidence.trained_on else 'given as new to the model'}",
@@ -52,21 +52,21 @@ def _version(package: str) -> str:
 def _notes(evidence: Evidence) -> list[str]:
     if evidence.trained_on:
         return [
-            "Out of fold: scores, calibration, confusion, errors, what the modalities are worth, and what is lost "
-            "without them. Each prediction comes from estimators, combiner and calibration that were fitted without "
-            "its row. All rows were seen by what learns from no label before the fusion, such as a scaler, and by a "
-            "search that chose the model among others, if there was one.",
-            "On the rows given, by the model that was fitted on them: explanations of single rows. They show what the "
-            "model says of rows that it knows.",
+            "Out of fold: scores, calibration, confusion, errors, the worth of modalities, and the loss without them. "
+            "Each prediction comes from estimators, combiner and calibration that were fitted without its row. Two "
+            "things have seen all rows: steps before the fusion that use no labels, such as a scaler, and a search "
+            "that chose the model, if there was one.",
+            "On the given rows, by the model that was fitted on them: explanations of single rows. They show the "
+            "predictions for rows of fit.",
         ]
     return [
-        "On the rows given, by the model as it is: everything but some checks, which say so. No part of the model was "
-        "fitted anew, and nothing shows whether it has seen these rows before.",
+        "On the given rows, by the unchanged model: everything except some checks, which say so. No part of the model "
+        "was fitted again, and nothing shows whether it was fitted on these rows.",
     ]
 
 
 def fingerprint(X: pd.DataFrame, y: np.ndarray) -> str:
-    """A digest of all cells and labels; of files the content counts and not the path.
+    """Return a digest of all cells and labels; for files, of the content and not of the path.
 
     Examples
     --------
@@ -90,12 +90,12 @@ def fingerprint(X: pd.DataFrame, y: np.ndarray) -> str:
 
 
 def _may_name_files(dtype: Any) -> bool:
-    """Whether cells are objects or texts; pandas 3 has a type of its own for the latter."""
+    """Return whether cells are objects or texts; pandas 3 has a separate dtype for texts."""
     return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
 
 
 def _digest(cell: Any) -> bytes:
-    if is_missing(cell):  # None, NaN or NA, by the type of the column
+    if is_missing(cell):  # None, NaN or NA, depending on the dtype of the column
         return b"missing"
     is_path = isinstance(cell, str) and 0 < len(cell) < 1024 and "\0" not in cell and Path(cell).is_file()
     try:

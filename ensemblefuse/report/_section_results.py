@@ -1,4 +1,4 @@
-"""Sections of results that are tables with a picture: ablation, shares, missing modalities, scores."""
+"""Sections that show a result as a table with a figure: scores, ablation, shares, missing modalities."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOST_LINES = 30
 
 
 def scores_section(evidence: Evidence) -> Section:
-    """All scores with intervals; one of them by class and by what rows hold."""
-    _ = evidence.said  # says why, if these rows have no scores
+    """Make the section of all scores with intervals; one score is also shown by class and by modalities in the row."""
+    _ = evidence.said  # raises with the reason if these rows have no scores
     result = evidence.evaluation
     lead = (
-        "Each line is the share of right predictions: of all rows, of each class, and of the rows that hold just these "
-        "modalities; the dotted line is all of them."
+        "Each line is the share of right predictions: for all rows, for each class, and for the rows that hold only "
+        "these modalities; the dotted line is the share for all rows."
         if evidence.classify
-        else "Each line is the root mean squared error: of all rows, and of the rows that hold just these modalities."
+        else "Each line is the root mean squared error: for all rows, and for the rows that hold only these modalities."
     )
     table = joined_intervals(result.overall).rename_axis("")
     section = result_section(result, lead, [table_html(table, "Scores with 95 % intervals")])
@@ -36,29 +36,29 @@ def scores_section(evidence: Evidence) -> Section:
 
 
 def ablation_section(evidence: Evidence) -> Section:
-    """The fusion, each modality alone, and all but each."""
+    """Make the section of scores of the fusion, of each modality alone, and of the fusion without each."""
     need_two(evidence, "there is nothing to leave out")
     result = evidence.ablation
     lead = (
-        "The further right, the better; a modality earns its keep if the fusion without it lies clearly left of the "
-        "line, which is the fusion of all."
+        "Further right is better; a modality helps if the fusion without it lies clearly left of the line, which is "
+        "the fusion of all."
     )
     table = joined_intervals(result.table.drop(columns=["n_modalities"]))
     return result_section(result, lead, [table_html(table, "Score, and difference to all, with 95 % intervals")])
 
 
 def shares_section(evidence: Evidence) -> Section:
-    """Shapley values of the modalities, and what pairs of them share."""
-    need_two(evidence, "all that the model knows comes from it")
+    """Make the section of Shapley values of the modalities, and of interactions of their pairs."""
+    need_two(evidence, "every prediction depends on it alone")
     _need_at_most_8(evidence)
     rows = {**evidence.arguments(), "groups": evidence.groups, "random_state": evidence.random_state}
     shares, pairs = modality_shapley(**rows), modality_interactions(**rows)
     lead = (
-        "A bar is what a modality brings on average, whichever others are there already; all bars sum to what the "
-        "modalities are worth together. A pair below zero says the same twice, one above zero needs both."
+        "A bar is the gain that a modality adds, averaged over all combinations of the others; all bars sum to the "
+        "gain of all modalities together. A pair below zero is redundant; in a pair above zero, each needs the other."
     )
     section = result_section(shares, lead, [table_html(joined_intervals(shares.table), "Worth of each modality")])
-    narrow = joined_intervals(pairs.table.drop(columns=["kind"]))  # which the advice says too
+    narrow = joined_intervals(pairs.table.drop(columns=["kind"]))  # the lead explains the sign already
     section.tables.append(table_html(narrow, "Interaction of each pair"))
     section.notes += [note for note in pairs.notes if note not in section.notes]
     if len(evidence.names) > 2:
@@ -67,14 +67,14 @@ def shares_section(evidence: Evidence) -> Section:
 
 
 def missing_section(evidence: Evidence) -> Section:
-    """Scores as modalities go missing."""
-    need_two(evidence, "without it nothing is left to predict from")
+    """Make the section of scores as modalities go missing."""
+    need_two(evidence, "without it, no modality is left")
     _need_at_most_8(evidence)
     rows = {**evidence.arguments(), "groups": evidence.groups, "random_state": evidence.random_state}
     result = missing_modality_curve(**rows, mechanisms=["random", "column"])
-    lead = "From left to right more and more rows lose modalities; the flatter a line, the less the model minds."
+    lead = "From left to right, more rows lose modalities; the flatter a line, the less the model depends on them."
     wide = result.table.pivot(index="rate", columns=["mechanism", "modality"], values="score")
-    # Pairs, for a modality may be called "any" too.
+    # Columns are pairs, because a modality may also have the name "any".
     wide = wide[[("random", "any"), *[("column", name) for name in evidence.names if ("column", name) in wide]]]
     wide.columns = pd.Index(["any of them", *[name for _, name in wide.columns[1:]]])
     wide.index = pd.Index([f"{100 * rate:.0f} %" for rate in wide.index], name="rows that lose it")
@@ -87,13 +87,13 @@ def missing_section(evidence: Evidence) -> Section:
 def need_two(evidence: Evidence, why: str) -> None:
     if len(evidence.names) < 2:
         raise Unavailable(f"the model has one modality, {evidence.names[0]}; {why}.")
-    _ = evidence.said  # says why, if these rows have no scores
+    _ = evidence.said  # raises with the reason if these rows have no scores
 
 
 def _need_at_most_8(evidence: Evidence) -> None:
     if len(evidence.names) > MOST_MODALITIES:
         raise Unavailable(
-            f"the model has {len(evidence.names)} modalities; subsets of more than {MOST_MODALITIES} are too many."
+            f"the model has {len(evidence.names)} modalities; more than {MOST_MODALITIES} have too many subsets."
         )
 
 
@@ -107,7 +107,7 @@ def _figure(result: Any) -> str:
 
 
 def joined_intervals(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose columns ``score``, ``low``, ``high`` are one column, and so with ``x_low``, ``x_high``.
+    """Return a table with ``score``, ``low``, ``high`` joined to one column, and likewise ``x``, ``x_low``, ``x_high``.
 
     Examples
     --------

@@ -23,9 +23,9 @@ _ROWS_A_BIN = 15
 
 
 def calibration_section(evidence: Evidence) -> Section:
-    """Reliability of the top class."""
+    """Make the section of calibration of the most probable class."""
     if not evidence.classify:
-        raise Unavailable("a regression gives numbers, and no probabilities that could be compared with frequencies.")
+        raise Unavailable("a regression predicts numbers; it has no probabilities to compare with frequencies.")
     proba = evidence.predictions
     sure, right = proba.max(axis=1), proba.argmax(axis=1) == evidence.said.y
     bins = _bins(sure, right)
@@ -33,27 +33,26 @@ def calibration_section(evidence: Evidence) -> Section:
     gap = float(sure.mean() - right.mean())
     tendency = "about as sure as it should be" if abs(gap) < 0.02 else "too sure" if gap > 0 else "not sure enough"
     lead = (
-        "Where the points lie on the diagonal, a prediction of 80 % is right in 80 % of the rows; below it, the model "
-        "is too sure."
+        "On the diagonal, a prediction of 80 % is right in 80 % of the rows; below the diagonal, the model is too sure."
     )
     figure = figure_html(
         lambda: _draw_reliability(sure, right, len(bins)),
         f"Reliability diagram of the most probable class, {evidence.source}; calibration error {number(error)}.",
-        caption=f"Probability of the most probable class, {evidence.source}, in {len(bins)} bins of as many rows each",
+        caption=f"Probability of the most probable class, {evidence.source}, in {len(bins)} bins of equal size",
     )
     notes = [
-        f"The model says {100 * sure.mean():.1f} % on average and is right in {100 * right.mean():.1f} %: it is "
+        f"The model predicts {100 * sure.mean():.1f} % on average and is right in {100 * right.mean():.1f} %: it is "
         f"{tendency}. Expected calibration error {number(error)} (Guo et al. 2017; 15 bins of equal width).",
     ]
     if evidence.said.sample_weight is not None:
-        notes.append("Rows count alike here; the scores above use the weights of fit.")
+        notes.append("All rows have the same weight here; the scores above use the weights of fit.")
     table = bins.assign(**{c: (100 * bins[c]).round(1) for c in ("says", "is right")})
     table = table.rename(columns={"says": "says, %", "is right": "is right, %"})
     return Section("calibration", "", lead, [figure], [table_html(table, "Bins of rows", index=False)], notes)
 
 
 def _bins(sure: np.ndarray, right: np.ndarray) -> pd.DataFrame:
-    """Mean probability and share of right rows, in bins of as many rows each."""
+    """Return mean probability and share of right rows, in bins with equal numbers of rows."""
     n_bins = int(np.clip(len(sure) // _ROWS_A_BIN, 1, 10))
     edges = np.unique(np.quantile(sure, np.linspace(0, 1, n_bins + 1)))
     which = np.searchsorted(edges[1:-1], sure, side="left")
@@ -78,19 +77,19 @@ def _draw_reliability(sure: np.ndarray, right: np.ndarray, n_bins: int) -> Any:
 
 
 def confusion_section(evidence: Evidence) -> Section:
-    """Which classes are taken for which; in regression, predicted against actual numbers."""
+    """Make the section of confusions between classes; in regression, of predicted against actual numbers."""
     if not evidence.classify:
         return _numbers_section(evidence)
     truth, said = evidence.said.y, evidence.predictions.argmax(axis=1)
     names = evidence.class_names
     shown = _shown_classes(truth, said, len(names))
-    lead = "Rows of the matrix are what is true, columns what the model says; the diagonal is what it gets right."
+    lead = "Rows of the matrix are true classes, columns predicted classes; the diagonal shows right predictions."
     figure = figure_html(
         lambda: _draw_confusion(truth, said, shown, names),
         f"Confusion matrix of {len(shown)} classes on {evidence.source}; {int((truth != said).sum())} are wrong.",
         caption=_confusion_caption(evidence, len(shown)),
     )
-    tables = [table_html(_by_class(truth, said, names), "By class, the least found first", most=12)]
+    tables = [table_html(_by_class(truth, said, names), "By class, the lowest recall first", most=12)]
     mistakes = _mistakes(truth, said, names)
     if len(mistakes):
         tables.append(table_html(mistakes, "Most frequent mistakes", index=False, most=8))
@@ -158,7 +157,7 @@ def _mistakes(truth: np.ndarray, said: np.ndarray, names: list[str]) -> pd.DataF
 
 def _numbers_section(evidence: Evidence) -> Section:
     truth, said = evidence.said.y, evidence.predictions
-    lead = "On the diagonal the prediction is the truth; the further a point is from it, the larger the error."
+    lead = "On the diagonal the prediction is exact; the further a point is from it, the larger the error."
     figure = figure_html(
         lambda: _draw_numbers(truth, said),
         f"Predicted against actual numbers on {evidence.source}.",
@@ -169,7 +168,7 @@ def _numbers_section(evidence: Evidence) -> Section:
     table = pd.DataFrame(
         {"of the rows, %": [f"{100 * share:.0f}" for share in shares], "error at most": np.quantile(error, shares)}
     )
-    notes = [f"Mean error (predicted less actual): {number(float((said - truth).mean()))}."]
+    notes = [f"Mean error (predicted minus actual): {number(float((said - truth).mean()))}."]
     return Section("confusion", "", lead, [figure], [table_html(table, "Absolute errors", index=False)], notes)
 
 

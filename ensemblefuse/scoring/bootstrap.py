@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 __all__ = [
+    "Resampling",
     "bootstrap_means",
     "interval",
     "lone_unit_note",
@@ -140,3 +142,45 @@ def resampled_scores(
     return np.concatenate(
         [bootstrap_means(values, resample_weights(n_rows, part, rng, groups), sample_weight) for part in parts]
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """Settings of a bootstrap over rows, with the means and intervals that it gives.
+
+    Attributes
+    ----------
+    n_resamples : int
+    level : float
+        Level of the intervals.
+    seed : int, RandomState or None
+        With an int, all calls of `means` and `interval` share the same resamples; see `read_seed`.
+    groups, sample_weight : ndarray of shape (n_rows,), optional
+    """
+
+    n_resamples: int = 1000
+    level: float = 0.95
+    seed: Any = 0
+    groups: np.ndarray | None = None
+    sample_weight: np.ndarray | None = None
+
+    def check(self) -> None:
+        """Raise ValueError if `n_resamples` or `level` is out of range, before any slow computation."""
+        interval(resample_weights(1, self.n_resamples, 0), self.level)
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """Compute the mean of each column of `values` over each resample; see `resampled_scores`."""
+        return resampled_scores(values, self.n_resamples, self.seed, self.sample_weight, self.groups)
+
+    def interval(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the low and high end of the interval of each column's mean."""
+        return interval(self.means(values), self.level)
+
+    def notes(self, n_rows: int) -> list[str]:
+        """Return a note if there are no intervals; see `lone_unit_note`."""
+        return lone_unit_note(n_rows, self.sample_weight, self.groups)
+
+    @property
+    def caption(self) -> str:
+        """Text for captions of results."""
+        return f"{self.level:.0%} intervals from {self.n_resamples} resamples"

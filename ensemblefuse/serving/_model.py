@@ -1,4 +1,4 @@
-"""The model in memory, asked for rows that were read from requests. One thread uses it."""
+"""The model in memory, which predicts and explains the rows of requests. Only one thread uses it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ensemblefuse.serving._json import label_text
 
 __all__ = ["ServedModel", "open_model"]
 
-# Exceptions whose text is written for the sender of the row; of others the class alone is told.
+# The text of these exceptions is meant for the sender of the row; for others the answer shows only the class.
 _TOLD = (ValueError, TypeError)
 
 
 class ServedModel:
-    """A fitted pipeline that answers rows of cells.
+    """A fitted pipeline that predicts and explains rows of cells.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ class ServedModel:
     Attributes
     ----------
     path_columns : set of str
-        Columns in which a str would be taken for a path.
+        Columns in which the model takes a str as a path.
     """
 
     def __init__(self, model: Any, info: ModelInfo, example: pd.DataFrame | None = None):
         self.parts = FittedModel(model)
         if not self.parts.modalities:
             raise PersistenceError(
-                f"{info.name} holds a {type(self.parts.model).__name__}; a pipeline of make_fusion_pipeline can be "
-                "served."
+                f"{info.name} holds a {type(self.parts.model).__name__}; only a pipeline of make_fusion_pipeline can "
+                "be served."
             )
         self.info, self.example = info, example
         self.predictor = RowPredictor(self.parts, on_error="keep")
@@ -63,9 +63,9 @@ class ServedModel:
             info.expected = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
 
     def warm_up(self) -> None:
-        """Load all networks, and predict the example where there is one, so that no request waits for that.
+        """Load all networks, and predict the example if there is one, so that no request has to wait for this.
 
-        The same goes for the trial of backends: to translate a network takes seconds.
+        Backends are tried for the same reason: compiling a network takes seconds.
         """
         for encoder in self.parts.encoders:
             encoder.prepare()
@@ -77,10 +77,10 @@ class ServedModel:
     # ------------------------------------------------------------------ predictions
 
     def predict(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | list[Fault]]:
-        """The answer to each row, without its number; or what is wrong with it.
+        """Return for each row its answer, without the row number, or its faults.
 
-        What a row is answered does not depend on the others: if the model refuses all of them because of one, each
-        half is asked again.
+        The answer to a row does not depend on the others: if the model refuses all rows because of one, each half is
+        predicted again.
         """
         try:
             return self._predict(self._table(rows))
@@ -105,7 +105,7 @@ class ServedModel:
 
     def _predict(self, X: pd.DataFrame) -> list[dict[str, Any] | list[Fault]]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a missing modality stands in the answer
+            warnings.simplefilter("ignore")  # the answer names missing modalities
             said = self.predictor(X)
         present = self.parts.present(said.Z).T if said.Z is not None else np.empty((0, 0), dtype=bool)
         place = np.cumsum(said.answered) - 1
@@ -128,7 +128,7 @@ class ServedModel:
     ) -> dict[str, Any] | list[Fault]:
         numbers = proba if proba is not None else np.asarray([prediction]) if self.labels is None else np.zeros(0)
         if not np.isfinite(numbers.astype(float)).all():
-            return [Fault(None, None, "the model gives no finite number for this row")]
+            return [Fault(None, None, "the model returns no finite number for this row")]
         used = [name for name, there in zip(self.parts.names, present, strict=True) if there]
         answer: dict[str, Any] = {"prediction": plain(np.asarray(prediction))}
         if proba is not None and self.labels is not None:
@@ -137,7 +137,7 @@ class ServedModel:
         if region is not None and self.labels is not None:
             answer["set"] = [label for label, stays in zip(self.labels, region, strict=True) if stays]
         elif region is not None:
-            answer["interval"] = plain(np.asarray(region))  # null for infinite
+            answer["interval"] = plain(np.asarray(region))  # null for an infinite end
         answer["modalities"] = used
         answer["missing"] = [name for name in self.parts.names if name not in used]
         answer["expected"] = self.info.expected.get(" + ".join(used))
@@ -146,12 +146,20 @@ class ServedModel:
     # ------------------------------------------------------------------ explanations
 
     def explain(self, row: dict[str, Any], within: Any, target: Any) -> dict[str, Any]:
-        """Why the model says what it says of a row.
+        """Return an explanation of the prediction for a row.
+
+        Parameters
+        ----------
+        row : dict of str to cell
+        within : bool, or list of str
+            Whether to look inside the modalities, or inside which.
+        target : label or None
+            The class to explain; by default the predicted one.
 
         Raises
         ------
         Unreadable
-            If a cell cannot be encoded, or `within` or `target` name what the model has not.
+            If a cell cannot be encoded, or `within` or `target` name a modality or class that the model lacks.
         """
         wanted = self._within(within)
         asked = wanted if isinstance(wanted, list) else self.parts.names if wanted else []
@@ -196,7 +204,7 @@ class ServedModel:
         raise Unreadable(Fault(None, "target", f"expected one of {self.labels[:20]}; got {found(target)}"))
 
     def _background(self) -> pd.DataFrame | None:
-        """Rows whose usual values stand in for columns that are taken away."""
+        """Return rows whose usual values replace columns that are left out; None if there are too few."""
         return self.example if self.example is not None and len(self.example) > 1 else None
 
 
@@ -214,7 +222,7 @@ def open_model(source: Any, info: ModelInfo, trusted: Sequence[str]) -> ServedMo
 
 
 def _faults(error: Exception) -> list[Fault]:
-    """What went wrong with one row."""
+    """Return the faults of one row."""
     if isinstance(error, EncodingError):
         return [Fault(None, row.column, row.reason) for row in error.rows]
     text = str(error).strip().split("\n")[0]
@@ -222,7 +230,7 @@ def _faults(error: Exception) -> list[Fault]:
 
 
 def _parts(told: RowExplanation) -> dict[str, Any]:
-    """What counts inside modalities, as lists of objects; nothing of the cells but the words of a text."""
+    """Return the effects inside modalities, as lists of objects; of the cells they show only the words of a text."""
     made: dict[str, Any] = {}
     for name, part in told.parts.items():
         if part.effects is None:

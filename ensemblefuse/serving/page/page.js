@@ -1,15 +1,15 @@
 "use strict";
 
-// All text of the model, the server and the user enters the page as text or as an attribute, never as HTML. Widths and
-// colours are set on the elements, since the page's policy allows no style in its markup.
+// All text from the model, the server and the user enters the page as text or as an attribute, never as HTML. Widths
+// and colours are set on the elements, because the policy of the page allows no style in its markup.
 
 const $ = (id) => document.getElementById(id);
 const LONGEST_RECORDING = 60; // seconds
 const MOST_PARTS = 12;
-const PATIENCE = 30; // seconds beyond the server's own limit, for the way there and back
+const PATIENCE = 30; // seconds in addition to the server's own limit, for the network
 
 let model = null; // the answer of /model
-let token = ""; // in memory alone: gone with the page
+let token = ""; // only in memory: gone with the page
 let fields = [];
 let asked = null; // the row of the last prediction, with its files; "Why?" is about this one
 let edits = 0; // changes of the fields so far
@@ -97,19 +97,19 @@ async function ask(path, body) {
     response = await fetch(path, { method: body ? "POST" : "GET", headers, body, signal, cache: "no-store" });
     text = await response.text();
   } catch {
-    throw new Problem("The server does not answer, or broke off. Is it still running?");
+    throw new Problem("The server does not answer, or closed the connection. Is it still running?");
   }
   let answer = null;
   try {
     answer = JSON.parse(text);
   } catch {
-    // Told below: whatever is no JSON is no answer.
+    // Reported below: a body that is not JSON is not an answer.
   }
   const known = answer !== null && typeof answer === "object";
   if (known && (response.ok || (response.status === 422 && Array.isArray(answer.errors)))) return answer;
   const said = known && typeof answer.error === "string" ? ` The server says: ${answer.error}` : "";
   if (response.status === 401) askForToken();
-  // The form that asks for the first token says all there is to say.
+  // The form for the first token needs no further message.
   throw new Problem(response.status === 401 && !token ? "" : why(response) + said);
 }
 
@@ -119,10 +119,10 @@ function why(response) {
   return (
     {
       401: "The server does not know this token.",
-      413: "The row is larger than the server takes.",
+      413: "The row is larger than the server allows.",
       503: `The server is busy or not ready; ${again}.`,
-      504: "The server took longer than it allows itself, and gave up.",
-    }[response.status] || `The server answered with status ${response.status}, and nothing that this page can show.`
+      504: "The server exceeded its own time limit.",
+    }[response.status] || `The server answered with status ${response.status}, without a message that this page can show.`
   );
 }
 
@@ -174,7 +174,7 @@ const HINTS = {
   embedding: "A list of numbers in JSON, such as [0.5, 1, -2], or the key of a vector as text",
   graph: 'JSON, such as {"edge_index": [[0, 1], [1, 2]], "num_nodes": 3}',
 };
-// Of these the schema does not say which of the two a cell is; the first is what it mostly is.
+// For these the schema does not say which of the two a cell is; the first is the usual one.
 const EITHER = { object: ["text", "JSON"], embedding: ["JSON", "text"] };
 const MEDIA = ["image", "audio", "video"];
 
@@ -216,13 +216,13 @@ function readText(text, type) {
   if (type === "text" || type === "category") return text;
   if (type === "number") {
     const value = Number(text.trim());
-    if (!Number.isFinite(value)) throw new Problem(`“${text.trim()}” is no number; write one such as 12.5`);
+    if (!Number.isFinite(value)) throw new Problem(`“${text.trim()}” is not a number; write one such as 12.5`);
     return value;
   }
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Problem(`This is no JSON (${error.message}).`);
+    throw new Problem(`This is not JSON (${error.message}).`);
   }
 }
 
@@ -271,7 +271,7 @@ function mediaField(field) {
 async function copyOf(file, others) {
   const bytes = [file, ...others.values()].reduce((sum, one) => sum + one.size, 0);
   const most = model.limits.max_body;
-  if (bytes > most) throw new Problem(`The files have ${size(bytes)}, and the server takes ${size(most)} a request.`);
+  if (bytes > most) throw new Problem(`The files have ${size(bytes)}, and the server allows ${size(most)} per request.`);
   try {
     return new File([await file.arrayBuffer()], file.name, { type: file.type });
   } catch {
@@ -281,9 +281,9 @@ async function copyOf(file, others) {
 
 function take(field, files) {
   if (!files.length)
-    return setError(field, "What was dropped is no file. Save it first, then drop or choose the file.");
+    return setError(field, "This is not a file. Save it first, then drop or choose the file.");
   field.put(files[0]);
-  if (files.length > 1) setError(field, `${files.length} files came, and one is taken: ${files[0].name}`);
+  if (files.length > 1) setError(field, `Only one of ${files.length} files is used: ${files[0].name}`);
 }
 
 function showPreview(field) {
@@ -298,7 +298,7 @@ function showPreview(field) {
       : el(type, { controls: "", "aria-label": file.name });
   shown.addEventListener("error", () =>
     shown.replaceWith(
-      el("p", { class: "hint" }, "This browser cannot show or play it; the model may read it all the same."),
+      el("p", { class: "hint" }, "This browser cannot show or play the file; the model may still be able to read it."),
     ),
   );
   shown.src = field.url;
@@ -330,7 +330,7 @@ function recorder(field) {
     button.dataset.off = "";
     const reason = window.isSecureContext
       ? "This browser cannot record."
-      : "Recording works on this machine's own address (127.0.0.1) or over https only.";
+      : "Recording works only on this machine's own address (127.0.0.1) or over https.";
     line.append(el("span", { class: "hint" }, reason));
     return line;
   }
@@ -343,7 +343,7 @@ async function record(field, button) {
   let stream;
   button.disabled = true;
   try {
-    // What stands before the microphone may be no speech, so nothing is taken out of it.
+    // The sound may not be speech, so nothing is filtered out of it.
     stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false } });
   } catch (error) {
     const reason = {
@@ -429,7 +429,7 @@ async function readRow() {
     }
   }
   bad?.input.focus();
-  // fromEntries, since a column may have the name __proto__.
+  // fromEntries, because a column may have the name __proto__.
   return bad ? null : { row: Object.fromEntries(cells), files };
 }
 
@@ -468,13 +468,13 @@ function showErrors(errors) {
   const bad = fields.filter((field) => !field.error.hidden);
   bad[0]?.input.focus();
   const told = bad.length
-    ? [`Cannot be read: ${bad.map((field) => field.name).join(", ")}; the reason stands beside the field.`]
+    ? [`Cannot be read: ${bad.map((field) => field.name).join(", ")}; the reason is shown at the field.`]
     : [];
   tell([...told, ...rest].join(" "));
 }
 
 /** Take the last result away. */
-function forget(text = "Nothing is predicted yet.") {
+function forget(text = "No prediction yet.") {
   asked = null;
   $("said").replaceChildren(el("p", { class: "soft" }, text));
   $("asking").hidden = $("inside").hidden = true;
@@ -489,9 +489,9 @@ function showPrediction(said) {
     lines.push(el("p", { class: "certain" }, `Certainty ${percent(said.certainty)}`), bar(said.certainty));
     $("ranking").replaceChildren(ranking(said.probabilities));
   }
-  // Of a model that tells sets of classes with a promised coverage.
+  // For a conformal model, which predicts sets of classes with a promised coverage.
   if (said.set)
-    lines.push(el("p", {}, "Classes that stay possible: ", ...(said.set.length ? listed(said.set) : ["none"])));
+    lines.push(el("p", {}, "Possible classes: ", ...(said.set.length ? listed(said.set) : ["none"])));
   if (said.interval) {
     const [lower, upper] = said.interval.map((end, i) => (end === null ? (i ? "∞" : "−∞") : number(end)));
     lines.push(el("p", {}, `Interval: ${lower} to ${upper}`));
@@ -503,7 +503,7 @@ function showPrediction(said) {
   $("said").replaceChildren(...lines);
   const used = said.modalities.length
     ? ["Used: ", ...listed(said.modalities), ". "]
-    : ["No modality was there to use. "];
+    : ["No modality was present. "];
   const missing = said.missing.length ? ["Missing: ", ...listed(said.missing), "."] : ["Nothing was missing."];
   $("basis").replaceChildren(el("p", {}, ...used, ...missing), el("p", { class: "soft" }, ...expected(said)));
   $("asking").hidden = false;
@@ -524,15 +524,15 @@ function ranking(probabilities) {
 
 function expected(said) {
   const scores = said.expected;
-  if (!scores?.n_rows) return ["How good the model is on such rows was not measured."];
-  const [names, alone] = [listed(said.modalities), "from these alone, by models that had not seen the row"];
+  if (!scores?.n_rows) return ["The accuracy on such rows was not measured."];
+  const [names, alone] = [listed(said.modalities), "from these alone, by models that were fitted without the row"];
   const rows = [`${scores.n_rows} rows of fit that hold `, ...names];
   if (model.classes) {
     const loss = `log-loss ${number(scores.log_loss)}`;
-    return ["Expected: of the ", ...rows, `, ${percent(scores.accuracy)} were answered rightly ${alone} (${loss}).`];
+    return ["Expected: of the ", ...rows, `, ${percent(scores.accuracy)} were predicted correctly ${alone} (${loss}).`];
   }
   const error = `${number(scores.rmse)} (root mean square; R² ${number(scores.r2)})`;
-  return ["Expected: on the ", ...rows, `, answered ${alone}, the error was ${error}.`];
+  return ["Expected: on the ", ...rows, `, predicted ${alone}, the error was ${error}.`];
 }
 
 // ---------------------------------------------------------------------- why
@@ -559,7 +559,7 @@ function showShares(answer) {
   ];
   const odds = answer.scale === "log-odds";
   const unit = odds ? ["In log-odds of ", named(target)] : ["In units of the prediction"];
-  const caption = [...unit, ": right of the middle speaks for it, left against; the lines add up to the last."];
+  const caption = [...unit, ": bars to the right speak for it, bars to the left against it; the last line is the sum of the others."];
   $("shares").replaceChildren(
     el("h3", {}, "What each modality contributes"),
     table(caption, ["Modality", odds ? "Log-odds" : "Share", ""], rows),
@@ -572,7 +572,7 @@ async function showParts(answer) {
   const nodes = [];
   for (const [name, part] of Object.entries(answer.parts || {})) {
     nodes.push(el("h3", {}, "Inside ", named(name)));
-    if (!part.effects?.length) nodes.push(el("p", { class: "soft" }, part.reason || "No effects are told."));
+    if (!part.effects?.length) nodes.push(el("p", { class: "soft" }, part.reason || "No effects are reported."));
     else nodes.push(...(await drawnOver(name, part)), partTable(part));
   }
   $("parts").replaceChildren(...nodes);
@@ -612,7 +612,7 @@ async function drawnOver(modality, { kind, effects }) {
   if (kind !== "image" || !asked.files.has(cell?.upload)) return [];
   try {
     const canvas = overlay(await createImageBitmap(asked.files.get(cell.upload)), effects);
-    const note = "Blue speaks for it, orange (hatched) against; the stronger the colour, the more.";
+    const note = "Blue speaks for it, orange (hatched) against it; a stronger colour is a stronger effect.";
     return [canvas, el("p", { class: "hint" }, note)];
   } catch {
     return [el("p", { class: "hint" }, "This browser cannot show the picture; the table has the cells.")];
@@ -621,7 +621,7 @@ async function drawnOver(modality, { kind, effects }) {
 
 /** A text with its words marked: underlined where they speak for it, dotted where against. */
 function markedText(text, effects) {
-  const signs = [...text]; // places are counted in code points
+  const signs = [...text]; // positions are counted in code points
   const most = Math.max(...effects.map((one) => Math.abs(one.effect))) || 1;
   const nodes = [];
   let place = 0;
@@ -715,7 +715,7 @@ function showKnown() {
   if (rows.length)
     facts.push(
       table(
-        "Expected, out of fold, where no more than these modalities are there",
+        "Expected out of fold, if only these modalities are present",
         ["Modalities", model.classes ? "Accuracy" : "R²", ""],
         rows,
       ),
@@ -729,7 +729,7 @@ function told() {
   const empty = fields.filter((field) => field.isEmpty()).map((field) => field.name);
   const some = empty.length ? ["Empty, so missing: ", ...listed(empty), "."] : ["No field is empty."];
   const said = el("span", {}, ...(empty.length === fields.length ? ["Every field is empty."] : some));
-  // Said again only when it is something else, since a screen reader reads it out.
+  // Changed only if the text differs, because a screen reader reads it out.
   if ($("empty").textContent !== said.textContent) $("empty").replaceChildren(said);
 }
 
@@ -742,13 +742,13 @@ function changed(event) {
 }
 
 function noteChange() {
-  const note = "The fields have changed since; this is the answer to what stood there before.";
+  const note = "The fields have changed since; this prediction is for their previous contents.";
   if (asked && !$("stale")) $("said").append(el("p", { class: "hint", id: "stale" }, note));
 }
 
 /** A pasted picture goes to the field in which the focus is, or to the first one for pictures that is empty. */
 function paste(event) {
-  // What was copied from a document is text and a picture of it; a field for text takes the text.
+  // A copy from a document is both text and a picture of it; a field for text takes the text.
   if (event.target.matches?.("textarea, [type=text]") && event.clipboardData.getData("text/plain")) return;
   const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
   const pictures = fields.filter((field) => field.spec.type === "image");
@@ -783,7 +783,7 @@ $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   once(async () => {
     const given = $("token").value.trim();
-    if (!/^[!-~]+$/.test(given)) throw new Problem("A token has letters, digits and signs of ASCII, and no spaces.");
+    if (!/^[!-~]+$/.test(given)) throw new Problem("A token consists of visible ASCII characters, without spaces.");
     token = given;
     $("token").value = "";
     await (model ? ask("model") : begin());
@@ -792,6 +792,6 @@ $("token-form").addEventListener("submit", (event) => {
   });
 });
 document.addEventListener("paste", paste);
-// A file that misses its field must not take the page's place.
+// A file that is dropped outside a field must not replace the page.
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 once(begin);
