@@ -399,7 +399,7 @@ def test_parameters_stay_within_reach_of_clones_and_searches():
         model.set_params(fuse__encoders__sound__scale=1)
     again = make_fusion_pipeline([("text", CountingEncoder(), "title")], CascadeFusionClassifier(encoders={"tab": 1}))
     assert list(again["fuse"].encoders) == ["tab", "text"]
-    with pytest.raises(ValueError, match=r"has encoders of \['text'\] already"):
+    with pytest.raises(ValueError, match=r"already has encoders of \['text'\]"):
         make_fusion_pipeline([("text", CountingEncoder(), "title")], again["fuse"])
 
 

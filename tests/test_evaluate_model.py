@@ -196,7 +196,7 @@ def test_more_rows_narrow_the_interval_and_groups_widen_it():
 def test_the_same_seed_gives_the_same_intervals_however_the_draws_are_cut(monkeypatch):
     y, P, _ = predictions(60)
     first = evaluate_predictions(y, P, n_resamples=50).table
-    monkeypatch.setattr("ensemblefuse.evaluation._evaluate._CELLS", 60 * 7)
+    monkeypatch.setattr("ensemblefuse.evaluation._evaluate_model._CELLS", 60 * 7)
     pd.testing.assert_frame_equal(evaluate_predictions(y, P, n_resamples=50).table, first)
     assert not evaluate_predictions(y, P, n_resamples=50, random_state=1).table.equals(first)
 

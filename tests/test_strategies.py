@@ -20,7 +20,7 @@ from ensemblefuse import (
     compare_fusions,
     strategy_comparison,
 )
-from ensemblefuse.evaluation._strategies import _seconds_to_encode, _spread, pareto_front
+from ensemblefuse.evaluation._strategy_comparison import _seconds_to_encode, _spread, pareto_front
 
 HEAD = LogisticRegression()
 EARLY, LATE = FeatureFusionClassifier(HEAD), DecisionFusionClassifier(HEAD, joint=False, cv=2)

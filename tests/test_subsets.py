@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from conftest import make_blocks, make_puzzle
 from numpy.testing import assert_allclose
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -20,6 +21,7 @@ from ensemblefuse import (
     FusionSearchCV,
     MeanPool,
     make_fusion_pipeline,
+    modality_ablation,
     modality_shapley,
 )
 from ensemblefuse.fitted.model import FittedModel
@@ -272,3 +274,20 @@ def test_what_predictions_are_worth():
     assert_allclose(row_values(np.array([1.0, 3.0]), np.array([1.0, 1.0]), "squared_error"), [0, -4])
     with pytest.raises(ValueError, match="metric must be one of"):
         row_values(P, y, "squared_error")
+
+
+def test_the_interval_of_the_joint_gain_draws_whole_groups():
+    """Rows that are copies of one another are no evidence of their own."""
+    X, y = make_puzzle(120)
+    X, y = pd.concat([X] * 4, ignore_index=True), np.tile(y, 4)
+    model = DecisionFusionClassifier(RandomForestClassifier(20, random_state=0), cv=3).fit(X, y)
+    rows, groups = modality_ablation(model).joint_gain, modality_ablation(model, groups=np.arange(480) % 120).joint_gain
+    assert rows[0] == groups[0]
+    assert groups[2] - groups[1] > 1.5 * (rows[2] - rows[1])
+
+
+def test_the_interval_of_the_joint_gain_has_the_level_that_is_asked_for():
+    X, y = make_puzzle(120)
+    model = DecisionFusionClassifier(RandomForestClassifier(20, random_state=0), cv=3).fit(X, y)
+    wide, narrow = (modality_ablation(model, confidence_level=level).joint_gain for level in (0.99, 0.5))
+    assert wide[0] == narrow[0] and wide[1] < narrow[1] < narrow[2] < wide[2]

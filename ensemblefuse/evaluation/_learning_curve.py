@@ -16,7 +16,7 @@ from ensemblefuse._config import get_config
 from ensemblefuse._fitting import with_groups
 from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.evaluation._models import log_loss_of
+from ensemblefuse.evaluation._compare_models import log_loss_of
 from ensemblefuse.fusion.splits import make_splits
 from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by, new_axes
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y

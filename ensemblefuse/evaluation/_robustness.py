@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ensemblefuse._config import show_progress
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption, kind_of_encoder, names_of_kind
 from ensemblefuse.evaluation._reencoding import EncodedRows
-from ensemblefuse.evaluation._robustness_display import RobustnessCurve, RobustnessCurveDisplay
+from ensemblefuse.evaluation._robustness_result import RobustnessCurve, RobustnessCurveDisplay
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.scoring.bootstrap import Resampling, interval
 from ensemblefuse.scoring.display import drawn_by

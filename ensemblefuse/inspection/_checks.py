@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.inspection._checks_data import CheckData, Finding, ModelChecks, NotRun
 from ensemblefuse.inspection._checks_leak import check_label_leak
 from ensemblefuse.inspection._checks_presence import check_empty_modality, check_missingness
 from ensemblefuse.inspection._checks_rows import check_copies_across, check_copies_within
 from ensemblefuse.inspection._checks_worth import check_fusion_gain, check_useless_modality
-from ensemblefuse.inspection._findings import CheckData, Finding, ModelChecks, NotRun
 from ensemblefuse.scoring.inputs import read_groups
 from ensemblefuse.table import to_frame
 

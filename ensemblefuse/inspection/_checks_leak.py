@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.fusion.splits import make_splits
-from ensemblefuse.inspection._findings import CheckData, NotRun
+from ensemblefuse.inspection._checks_data import CheckData, NotRun
 from ensemblefuse.table import is_missing
 
 __all__ = ["check_label_leak"]

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ensemblefuse.fusion.splits import make_splits
-from ensemblefuse.inspection._findings import CheckData, NotRun
+from ensemblefuse.inspection._checks_data import CheckData, NotRun
 from ensemblefuse.scoring.bootstrap import Resampling
 
 __all__ = ["check_empty_modality", "check_missingness"]

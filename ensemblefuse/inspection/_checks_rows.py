@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ensemblefuse.inspection._findings import CheckData, NotRun
+from ensemblefuse.inspection._checks_data import CheckData, NotRun
 from ensemblefuse.inspection._near_duplicates import duplicate_pairs
 
 __all__ = ["check_copies_across", "check_copies_within"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ensemblefuse.inspection._findings import CheckData, NotRun
+from ensemblefuse.inspection._checks_data import CheckData, NotRun
 
 __all__ = ["check_fusion_gain", "check_useless_modality"]
 

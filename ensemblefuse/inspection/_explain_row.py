@@ -12,10 +12,10 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse.fitted.modality_rows import row_position
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import all_subsets
+from ensemblefuse.inspection._explain_within import METHODS, Settings, explain_inside
 from ensemblefuse.inspection._row_explanation import RowExplanation, RowExplanationDisplay
 from ensemblefuse.inspection._row_model import RowModel
 from ensemblefuse.inspection._shapley_weights import shapley_of
-from ensemblefuse.inspection._within import METHODS, Settings, explain_inside
 from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.table import to_frame
 

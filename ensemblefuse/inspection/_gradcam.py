@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemblefuse.encoders import ImageEncoder
 from ensemblefuse.inspection._occlude_image import ImageParts
-from ensemblefuse.inspection._part import CannotExplain, PartExplanation, unit_of
+from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, unit_of
 from ensemblefuse.inspection._row_model import RowModel
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.encoders import ImageEncoder
-from ensemblefuse.inspection._part import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._part_explanation import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 
 __all__ = ["ImageParts"]

@@ -10,7 +10,7 @@ from scipy import signal
 
 from ensemblefuse.cells.sound import read_sound
 from ensemblefuse.encoders import AudioEncoder
-from ensemblefuse.inspection._part import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._part_explanation import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 
 __all__ = ["SoundParts"]

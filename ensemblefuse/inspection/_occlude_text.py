@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.inspection._part import CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel
 
 __all__ = ["TextParts", "find_words"]

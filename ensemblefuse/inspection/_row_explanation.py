@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._part_explanation import PartExplanation
 from ensemblefuse.inspection._row_html import row_html
 from ensemblefuse.inspection._row_plot import draw_row
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._part_explanation import PartExplanation
 from ensemblefuse.scoring.display import colors_of
 
 __all__ = ["row_html"]

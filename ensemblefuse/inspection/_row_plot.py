@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._part_explanation import PartExplanation
 from ensemblefuse.scoring.display import MUTED, colors_of
 
 __all__ = ["draw_row"]

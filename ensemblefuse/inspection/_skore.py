@@ -7,7 +7,7 @@ from typing import Any
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse.inspection._checks import CHECKS, ModelCheck, check_data
-from ensemblefuse.inspection._findings import CheckData
+from ensemblefuse.inspection._checks_data import CheckData
 
 __all__ = ["skore_checks"]
 

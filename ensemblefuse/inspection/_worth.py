@@ -92,9 +92,9 @@ def worth_of_model(
     metric = read_metric(metric, parts.classify)
     subsets = all_subsets(parts.names)
     groups = groups_for(groups, parts, X, method)
-    said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups)
-    units = None if groups is None else groups[said.rows]
-    return _worth(said, metric, Resampling(n_resamples, confidence_level, random_state, units))
+    settings = Resampling(n_resamples, confidence_level, random_state)
+    said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups, resampling=settings)
+    return _worth(said, metric, replace(settings, groups=None if groups is None else groups[said.rows]))
 
 
 def worth_of_predictions(

@@ -16,7 +16,7 @@ from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.report._card_facts import CardFacts
 from ensemblefuse.report._markdown import bullets, code, code_block, plain_text, table_text
 from ensemblefuse.report._page import Unavailable, interval_text, number
-from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.bootstrap import Resampling
 from ensemblefuse.scoring.metrics import SCORE_UNITS, row_values
 
 __all__ = ["FEW_ROWS", "card_sections", "lead"]
@@ -294,7 +294,7 @@ def _measured(predictions: np.ndarray, y: np.ndarray, weight: Any, groups: Any) 
     metrics = ["accuracy", "log_loss"] if predictions.ndim == 2 else ["squared_error"]
     values = np.column_stack([row_values(predictions, y, metric) for metric in metrics])
     means = np.average(values, axis=0, weights=weight)
-    low, high = interval(resampled_scores(values, 1000, 0, weight, groups))
+    low, high = Resampling(groups=groups, sample_weight=weight).interval(values)
     cells = []
     for i, metric in enumerate(metrics):
         score = np.array([means[i], low[i], high[i]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -210,11 +211,12 @@ def modality_ablation(
     metric = read_metric(metric, parts.classify)
     chosen = _chosen(subsets, parts.names)
     groups = groups_for(groups, parts, X, method)
-    said = predict_subsets(model, chosen, X, y, method=method, cv=cv, groups=groups)
+    settings = Resampling(n_resamples, confidence_level, random_state)
+    said = predict_subsets(model, chosen, X, y, method=method, cv=cv, groups=groups, resampling=settings)
     stacked = said.predictions if said.whole is None else np.concatenate([said.predictions, said.whole[None]])
     values = row_values(stacked, said.y, metric).T
     units = None if groups is None else groups[said.rows]
-    resampling = Resampling(n_resamples, confidence_level, random_state, units, said.sample_weight)
+    resampling = replace(settings, groups=units, sample_weight=said.sample_weight)
     means = resampling.means(values)
     subsets_of = {_label(subset, parts.names): subset for subset in said.subsets}
     labels = [*subsets_of, *[WITH_JOINT] * (said.whole is not None)]

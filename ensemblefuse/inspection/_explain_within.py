@@ -28,7 +28,7 @@ from ensemblefuse.inspection._occlude_image import ImageParts
 from ensemblefuse.inspection._occlude_series import SeriesParts
 from ensemblefuse.inspection._occlude_sound import SoundParts
 from ensemblefuse.inspection._occlude_text import TextParts
-from ensemblefuse.inspection._part import CannotExplain, PartExplanation
+from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 from ensemblefuse.inspection._surrogates import by_lime, by_shap
 

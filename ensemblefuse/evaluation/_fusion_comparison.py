@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
+from ensemblefuse.evaluation._paired_tests import bayesian_ttest, corrected_ttest
 from ensemblefuse.scoring.display import MARKERS, MUTED, PALETTE, BaseDisplay, shorten
 from ensemblefuse.scoring.result import TableResult
 

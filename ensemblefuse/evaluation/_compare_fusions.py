@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
 from ensemblefuse.compose import make_fusion_pipeline
-from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparisonDisplay
-from ensemblefuse.evaluation._models import log_loss_of
-from ensemblefuse.evaluation._paired import check_rope
+from ensemblefuse.evaluation._compare_models import log_loss_of
+from ensemblefuse.evaluation._fusion_comparison import FusionComparison, FusionComparisonDisplay
+from ensemblefuse.evaluation._paired_tests import check_rope
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,

@@ -14,8 +14,8 @@ from sklearn.utils import check_random_state
 from ensemblefuse._config import config_context
 from ensemblefuse._optional import import_optional
 from ensemblefuse.compose import make_fusion_pipeline
-from ensemblefuse.evaluation._comparison import FusionComparison
-from ensemblefuse.evaluation._fusions import ALONE, compare_fusions
+from ensemblefuse.evaluation._compare_fusions import ALONE, compare_fusions
+from ensemblefuse.evaluation._fusion_comparison import FusionComparison
 from ensemblefuse.fusion import CascadeFusionClassifier, DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.scoring.display import MARKERS, MUTED, PALETTE, BaseDisplay, drawn_by, shorten
 from ensemblefuse.scoring.result import TableResult

@@ -12,8 +12,8 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
+from ensemblefuse.evaluation._model_evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion import ConformalFusionClassifier, ConformalFusionRegressor
