@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ensemblefuse._names import PUBLIC
+from ensemblefuse._public_names import PUBLIC
 
 __version__ = "0.1.0"
 

@@ -238,7 +238,7 @@ def test_bad_rows_of_the_earlier_run_are_counted_too(model_file, tmp_path, capsy
 def test_a_damaged_record_is_told(stopped, tmp_path, capsys):
     (tmp_path / "o.csv.parts" / "state.json").write_text('{"rows": [4')
     assert predict(*stopped, "--resume") == 1
-    assert "is damaged; --restart" in capsys.readouterr().err
+    assert "is damaged; pass --restart" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("choice", [(), ("--restart",), ("--resume",)])

@@ -335,7 +335,9 @@ def test_rows_without_an_out_of_fold_prediction_are_told():
 def test_coverage_of_conformal_sets_and_intervals():
     X, y = make_blocks(n=240)
     train, test = slice(0, 160), slice(160, 240)
-    model = ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3), confidence_level=0.8).fit(X[train], y[train])
+    model = ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3), confidence_level=0.8).fit(
+        X[train], y[train]
+    )
     score = evaluate_model(model, X[test], y[test], n_resamples=50).overall
     sets = model.predict_set(X[test])
     assert_allclose(

@@ -228,11 +228,11 @@ def test_whether_16_bits_are_close_enough_does_not_hang_on_the_first_rows():
 def test_neither_nan_nor_a_row_of_large_numbers_hides_a_difference():
     exact = np.ones((4, 3), dtype=np.float32)
     exact[0] = 10
-    assert _forward._differ_by(1.0005 * exact[[0, 1]] - [[0.005], [0]], exact[[0, 1]]) > _forward._SAME
+    assert _forward.differ_by(1.0005 * exact[[0, 1]] - [[0.005], [0]], exact[[0, 1]]) > _forward.SAME
     exact[0] = np.nan
-    assert _forward._differ_by(7 * exact, exact) > _forward._SAME
-    assert not _forward._differ_by(exact[:1], exact[:1]) <= _forward._SAME, "nothing was compared"
-    assert not _forward._differ_by(exact[:2], exact) <= _forward._SAME, "other shapes are not the same"
+    assert _forward.differ_by(7 * exact, exact) > _forward.SAME
+    assert not _forward.differ_by(exact[:1], exact[:1]) <= _forward.SAME, "nothing was compared"
+    assert not _forward.differ_by(exact[:2], exact) <= _forward.SAME, "other shapes are not the same"
 
 
 def test_rows_that_overflow_in_16_bits_are_computed_again():

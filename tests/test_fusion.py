@@ -42,7 +42,7 @@ from ensemblefuse import (
     StackingPool,
     VotePool,
 )
-from ensemblefuse.fusion import _ledger
+from ensemblefuse.fusion import _jobs
 
 HEADS = [
     SVC(),
@@ -421,7 +421,7 @@ def test_a_wrong_argument_is_named_with_its_value(blocks, fusion, message):
 
 
 def test_n_jobs_changes_nothing_but_time(blocks, default_model, monkeypatch):
-    monkeypatch.setattr(_ledger, "_WORTH_WORKERS", 0.0)  # workers start however little there is to do
+    monkeypatch.setattr(_jobs, "_WORTH_WORKERS", 0.0)  # workers start however little there is to do
     X, y = blocks
     one = default_model.predict_proba(X)
     two = DecisionFusionClassifier(n_jobs=2).fit(X, y).predict_proba(X)

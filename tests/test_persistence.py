@@ -427,7 +427,7 @@ def test_a_function_of_the_system_is_never_built_unasked(tmp_path):
 def test_joblib_files_are_recognised_and_not_read(load, compress, tmp_path):
     method = (compress, 3) if compress else 0
     joblib.dump(LogisticRegression(), tmp_path / "model.bin", compress=method)
-    with pytest.raises(PersistenceError, match=r"joblib\.load only for files of people you trust"):
+    with pytest.raises(PersistenceError, match=r"joblib\.load only for files from people you trust"):
         load(tmp_path / "model.bin")
 
 
@@ -437,7 +437,7 @@ def test_joblib_files_are_recognised_and_not_read(load, compress, tmp_path):
     [
         (pickle.dumps({"a": 1}), "pickle or joblib"),
         (b"", "it is empty"),
-        (b"hello world", "no zip"),
+        (b"hello world", "not a zip"),
         (b"PK\x03\x04 and nothing", "damaged or incomplete"),
     ],
 )
@@ -484,7 +484,7 @@ def test_a_manifest_or_model_of_another_kind_is_an_error(tmp_path):
         path = write_zip(tmp_path / "model.fuse", manifest_json=manifest, model_skops=skops.io.dumps(1))
         with pytest.raises(PersistenceError):
             inspect_model(path)
-    for content in (b"", b"no zip", pickle.dumps(1)):
+    for content in (b"", b"not a zip", pickle.dumps(1)):
         path = write_zip(tmp_path / "model.fuse", manifest_json='{"format": 1}', model_skops=content)
         for load in (load_model, inspect_model):
             with pytest.raises(PersistenceError, match=r"model\.skops"):

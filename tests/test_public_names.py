@@ -32,7 +32,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
-from ensemblefuse._names import PUBLIC, current_path, former_paths, public_path
+from ensemblefuse._public_names import PUBLIC, current_path, former_paths, public_path
 
 DATA = Path(__file__).parent / "data"
 STORED = ["combine", "compose", "deployment", "encoders", "features", "fusion"]

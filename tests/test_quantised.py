@@ -213,7 +213,7 @@ def test_what_has_no_file(tmp_path):
         export_encoder_onnx(WordVectorEncoder(), tmp_path / "a.onnx")
     with pytest.raises(ValueError, match=r"features='color'\) has no network"):
         export_encoder_onnx(ImageEncoder(features="color"), tmp_path / "a.onnx")
-    with pytest.raises(PersistenceError, match=r"differ from torch's by .* Nothing was written"):
+    with pytest.raises(PersistenceError, match=r"differ from those of torch by .* Nothing was written"):
         export_encoder_onnx(ImageEncoder(Wandering()), tmp_path / "a.onnx")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         export_encoder_onnx(ImageEncoder(), tmp_path)

@@ -31,7 +31,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.fusion import _jobs
-from ensemblefuse.fusion._stage import fit_stage, stage_step
+from ensemblefuse.fusion._sequential_stage import fit_stage, stage_step
 from ensemblefuse.testing import check_fusion
 
 TREES = XGBClassifier(n_estimators=20, max_depth=2)

@@ -210,13 +210,13 @@ def test_a_corrupt_picture_is_told_at_its_field(page, row, tmp_path):
     corrupt = tmp_path / "corrupt.png"
     corrupt.write_bytes(b"no picture")
     page.fill(row | {"photo": corrupt})
-    page.wait("document.querySelector('.preview').innerText.includes('cannot show or play it')")
+    page.wait("document.querySelector('.preview').innerText.includes('cannot show or play the file')")
     page.click("predict")
     assert page.error_of("photo") and not page.error_of("clip")
     assert page.field("photo").get_attribute("aria-invalid") == "true"
     assert page.js("document.activeElement === arguments[0]", page.field("photo"))
     assert page.text("#problem") == "Cannot be read: photo; the reason stands beside the field."
-    assert page.text("#said") == "Nothing is predicted yet."
+    assert page.text("#said") == "No prediction yet."
     page.field("photo").send_keys(row["photo"])
     assert not page.error_of("photo")
     page.click("predict")
@@ -226,7 +226,7 @@ def test_a_corrupt_picture_is_told_at_its_field(page, row, tmp_path):
 def test_what_cannot_be_a_number_is_not_sent(page):
     page.fill({"price": "12,5", "title": "a red circle"})
     page.click("predict")
-    assert "“12,5” is no number" in page.error_of("price")
+    assert "“12,5” is not a number" in page.error_of("price")
     assert "POST" not in [method for method, _ in page.requests()]
 
 
@@ -364,7 +364,7 @@ def test_numbers_are_predicted_from_lists_categories_and_other_cells(browser):
         page.fill({SIZE: X[SIZE][0], "note": X["note"][0], "waves": "[0.1, 0.2"})
         page.fill({"vector": json.dumps(X["vector"][0].tolist())})
         page.click("predict")
-        assert page.error_of("waves").startswith("This is no JSON")
+        assert page.error_of("waves").startswith("This is not JSON")
         page.field("waves").clear()
         page.fill({"waves": json.dumps(X["waves"][0].tolist())})
         page.click("predict")
@@ -409,7 +409,7 @@ def test_a_server_that_is_gone_is_told(browser, model_file):
         page = Page(browser, url)
         page.fill({"title": "a red circle"})
     page.click("predict")
-    assert page.text("#problem") == "The server does not answer, or broke off. Is it still running?"
+    assert page.text("#problem") == "The server does not answer, or closed the connection. Is it still running?"
 
 
 def test_a_microphone_that_may_not_be_used_is_told(page):
@@ -425,7 +425,7 @@ def test_without_https_another_machine_cannot_record_and_is_told_so(browser, mod
         page = Page(browser, url.replace("127.0.0.1", "model.test"))
         page.js("document.getElementById('token')").send_keys(f"{TOKEN}\n")
         page.wait("!busy && fields.length")
-        assert "or over https only" in page.text(".zone:has(input[accept='audio/*'])")
+        assert "or over https." in page.text(".zone:has(input[accept='audio/*'])")
         assert not page.js(RECORD).is_enabled()
         page.fill({"title": "a red circle"})
         page.click("predict")

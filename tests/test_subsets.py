@@ -120,7 +120,7 @@ def test_a_missing_modality_takes_the_joint_member_with_it_as_it_does_in_use(puz
 
 def test_rows_of_fit_given_as_new_are_told(puzzle):
     X, y, X_new, y_new, model = puzzle
-    assert "the model knows them" in predict_subsets(model, [["image"]], X, y).notes[0]
+    assert "the model was fitted on them" in predict_subsets(model, [["image"]], X, y).notes[0]
     assert "X must be new" in predict_subsets(model, [["image"]], X_new, y_new).notes[0]
 
 
@@ -132,7 +132,7 @@ def test_class_weights_do_not_count_in_scores(gaps):
     own = np.where(y == "class 0", 2.0, 1.0)
     said = predict_subsets(DecisionFusionClassifier(HEAD, cv=3).fit(X, y, sample_weight=own), [["image"]])
     assert_allclose(said.sample_weight, own)
-    assert said.notes[0] == "Rows count with their sample_weight in fit."
+    assert said.notes[0] == "Rows are weighted with their sample_weight in fit."
 
 
 def test_a_refit_that_cannot_leave_a_modality_out_is_an_error(gaps):

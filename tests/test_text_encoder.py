@@ -515,7 +515,7 @@ ROWS = np.ones((3, 4))
     "content, message",
     [
         (b"999999999999 300\nred " + b"1 " * 300 + b"\n", "too few|holds 1 of the 999999999999 words"),
-        (b"3 99999999999\nred 1 2\n", "vectors of length 99999999999; from 1 to 65536"),
+        (b"3 99999999999\nred 1 2\n", "vectors of length 99999999999; lengths from 1 to 65536"),
         (b"3 0\nred 1 2\n", "vectors of length 0"),
         (binary_bytes("abc", ROWS, header="9223372036854775807 4\n"), "too few|holds 3 of the 9223372036854775807"),
         (binary_bytes("abc", ROWS, header="4 4\n"), "too few|holds 3 of the 4 words"),

@@ -614,7 +614,7 @@ def test_sound_files_pictures_and_other_cells_are_bad_rows(tmp_path):
     assert "(n_frames, height, width, 3)" in reason(np.zeros((4, 4, 3), np.uint8))
     assert "(n_frames, height, width, 3)" in reason(np.zeros((0, 4, 4, 3), np.uint8))
     assert "floats must lie in [0, 1]" in reason(np.full((2, 4, 4, 3), 7.0))
-    assert "say no times" in reason(grey_frames(2), fps=1)
+    assert "frames without times, which fps needs" in reason(grey_frames(2), fps=1)
     assert "frames per second must be above 0" in reason((grey_frames(2), -1.0))
     assert "no such file" in reason(str(tmp_path / "gone.mp4"))
     assert "directory" in reason(tmp_path).lower()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ensemblefuse._names import public_path
+from ensemblefuse._public_names import public_path
 from ensemblefuse._torch import settle_after_fork
 from ensemblefuse.backbones.image_network import ImageNetwork, Preparation, probed_n_dims
 from ensemblefuse.backbones.image_torchvision import NamedModel

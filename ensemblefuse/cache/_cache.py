@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._config import get_config
-from ensemblefuse._names import former_paths
+from ensemblefuse._public_names import former_paths
 from ensemblefuse.cache._inspect import Inspection
 from ensemblefuse.cache._recipe import recipe_digest, write_recipe
 from ensemblefuse.cache._segment import FORMAT, KEY_SIZE, as_keys

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse._names import public_path
+from ensemblefuse._public_names import public_path
 from ensemblefuse.cache.cell_digests import cell_digest, feed_token
 from ensemblefuse.cache.file_digests import file_digest
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.combine._base import BasePool, log_evidence, member_weights
-from ensemblefuse.combine._learn import learn_weights, weighted_evidence
+from ensemblefuse.combine._log_loss_weights import learn_weights, weighted_evidence
 from ensemblefuse.combine.probabilities import softmax
 
 __all__ = ["LogPool", "shift_prior"]

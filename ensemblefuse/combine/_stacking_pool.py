@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.combine._base import BasePool, like
-from ensemblefuse.combine._learn import learn_weights, weighted_evidence
+from ensemblefuse.combine._log_loss_weights import learn_weights, weighted_evidence
 from ensemblefuse.combine.probabilities import LOG_FLOOR, log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
 

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ensemblefuse._names import public_path
+from ensemblefuse._public_names import public_path
 from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cache.code_digests import cell_digest, class_digest, value_token
 from ensemblefuse.encoders._flow import encode_column

@@ -47,8 +47,7 @@ class ModalityRows:
         return np.asarray(self._part(self.encoded, name), dtype=float)
 
     def cells(self, name: str) -> pd.DataFrame:
-        """Return the columns of the raw table that belong to the modality; those of the encoded table without encoders.
-        """
+        """Return the modality's columns of the raw table; without encoders, those of the encoded table."""
         columns = self.parts.columns.get(name)
         if columns is None or not isinstance(self.raw, pd.DataFrame):
             return pd.DataFrame(self._part(self.encoded, name))

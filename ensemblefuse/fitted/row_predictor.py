@@ -124,7 +124,9 @@ class RowPredictor:
                 usable[i] &= self.on_error == "missing"
         return X.assign(**new), usable
 
-    def _meet(self, error: EncodingError, X: pd.DataFrame, usable: np.ndarray, reasons: list):
+    def _meet(
+        self, error: EncodingError, X: pd.DataFrame, usable: np.ndarray, reasons: list
+    ) -> tuple[pd.DataFrame, np.ndarray]:
         """Record the reasons of an error, and make each bad cell missing or set its row apart."""
         usable = usable.copy()
         for row in error.rows:

@@ -11,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.features import BlockScaler
-from ensemblefuse.fusion._agreement import Design, logistic, penalised_least_squares
-from ensemblefuse.fusion._candidates import read_candidates
-from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._cooperative_algebra import Design, logistic, penalised_least_squares
+from ensemblefuse.fusion._one_model_base import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._parameter_choice import read_candidates
 from ensemblefuse.fusion.base import warn_new_patterns
 from ensemblefuse.fusion.members import member_scores
 

@@ -19,10 +19,10 @@ from ensemblefuse.combine import (
     fit_sigmoid,
 )
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._cross_fit import cross_fit, default_combiner
+from ensemblefuse.fusion._cross_fitted_pools import cross_fit, default_combiner
+from ensemblefuse.fusion._default_heads import default_search
 from ensemblefuse.fusion._estimators import EstimatorsFusion
-from ensemblefuse.fusion._heads import default_search
-from ensemblefuse.fusion._ledger import Entry, Ledger, NothingToFitError, smooth_temperature
+from ensemblefuse.fusion._oof_ledger import Entry, Ledger, NothingToFitError, smooth_temperature
 from ensemblefuse.fusion.base import (
     read_labels,
     read_numbers,

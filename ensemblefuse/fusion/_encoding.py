@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from ensemblefuse.blocks import SEPARATOR, Blocks, read_block
 from ensemblefuse.features.present_rows import takes_sequence
-from ensemblefuse.fusion._per_block import PerBlockFusion
+from ensemblefuse.fusion._per_block_base import PerBlockFusion
 from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.table import to_frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ensemblefuse.fusion._per_block import PerBlockFusion, name_heads
+from ensemblefuse.fusion._per_block_base import PerBlockFusion, name_heads
 from ensemblefuse.fusion.base import check_estimator_kind, takes_nan
 from ensemblefuse.fusion.joint import JOINT
 

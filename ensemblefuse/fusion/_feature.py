@@ -13,11 +13,11 @@ from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.features import ModalityDropout
-from ensemblefuse.fusion._candidates import fold_positions
-from ensemblefuse.fusion._heads import HeadSearch, default_head, default_search
-from ensemblefuse.fusion._ledger import Entry, Ledger
-from ensemblefuse.fusion._preparation import make_preparation
-from ensemblefuse.fusion._reduced import fit_reduced, predict_reduced
+from ensemblefuse.fusion._block_preparation import make_preparation
+from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search
+from ensemblefuse.fusion._oof_ledger import Entry, Ledger
+from ensemblefuse.fusion._parameter_choice import fold_positions
+from ensemblefuse.fusion._reduced_models import fit_reduced, predict_reduced
 from ensemblefuse.fusion.base import (
     BaseFusion,
     check_estimator_kind,

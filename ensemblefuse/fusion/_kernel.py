@@ -14,9 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._candidates import read_candidates
-from ensemblefuse.fusion._kernels import BlockKernel, centred_alignment
-from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._block_kernels import BlockKernel, centred_alignment
+from ensemblefuse.fusion._one_model_base import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._parameter_choice import read_candidates
 from ensemblefuse.fusion.base import warn_new_patterns
 from ensemblefuse.fusion.members import member_scores
 

@@ -20,7 +20,7 @@ from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._ledger import Ledger, NothingToFitError, OutOfTimeError
+from ensemblefuse.fusion._oof_ledger import Ledger, NothingToFitError, OutOfTimeError
 from ensemblefuse.fusion._search_runs import (
     DECISION,
     Run,

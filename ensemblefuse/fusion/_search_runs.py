@@ -14,7 +14,7 @@ from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._ledger import Ledger, Member
+from ensemblefuse.fusion._oof_ledger import Ledger, Member
 from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.table import to_frame
 

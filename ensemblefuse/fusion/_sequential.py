@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse._fitting import weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._heads import default_head
+from ensemblefuse.fusion._default_heads import default_head
 from ensemblefuse.fusion._jobs import run_jobs
-from ensemblefuse.fusion._per_block import PerBlockFusion, is_number
-from ensemblefuse.fusion._stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
+from ensemblefuse.fusion._per_block_base import PerBlockFusion, is_number
+from ensemblefuse.fusion._sequential_stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
 from ensemblefuse.fusion.base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
 from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.fusion.splits import make_splits
@@ -152,7 +152,7 @@ class _SequentialFusion(PerBlockFusion):
             )
             for train, test in folds
         ]
-        results = run_jobs(_fit_one, jobs, self.n_jobs)
+        results = list(run_jobs(_fit_one, jobs, self.n_jobs))
         step, count = np.zeros_like(margin), np.zeros(len(y))
         for (_, test), result in zip(folds, results, strict=True):
             if result.step is not None:

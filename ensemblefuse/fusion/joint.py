@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.blocks import Blocks
+from ensemblefuse.fusion._block_preparation import make_preparation, with_blocks
+from ensemblefuse.fusion._default_heads import HeadSearch, default_search
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._heads import HeadSearch, default_search
-from ensemblefuse.fusion._preparation import make_preparation, with_blocks
 from ensemblefuse.fusion.base import BaseFusion
 
 __all__ = ["JOINT", "common_patterns", "joint_estimator", "rows_of_patterns"]

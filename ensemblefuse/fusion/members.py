@@ -19,7 +19,7 @@ from ensemblefuse._fitting import fit_estimator, weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._heads import HeadSearch
+from ensemblefuse.fusion._default_heads import HeadSearch
 from ensemblefuse.fusion.base import BaseFusion
 
 __all__ = [

@@ -25,6 +25,7 @@ from ensemblefuse.persistence.archive import (
     open_archive,
     write_archive,
 )
+from ensemblefuse.persistence.bundled_weights import describe_weights, pack_weights, sources_of, unpack_weights
 from ensemblefuse.persistence.example import (
     EXACT,
     as_table,
@@ -43,7 +44,6 @@ from ensemblefuse.persistence.known_types import (
     with_current_names,
 )
 from ensemblefuse.persistence.manifest import checked_metadata, describe, differing_versions, pip_line
-from ensemblefuse.persistence.weights import describe_weights, pack_weights, sources_of, unpack_weights
 
 __all__ = ["inspect_model", "load_model", "save_model"]
 

@@ -238,9 +238,7 @@ def check_inner(path: Path, data: bytes) -> None:
 
 def _what(head: bytes) -> str:
     """Return what kind of file this is, if it is not a zip, and what to do with it."""
-    careful = (
-        "Pass allow_pickle=True or use joblib.load only for files from people you trust: loading runs any code "
-    )
+    careful = "Pass allow_pickle=True or use joblib.load only for files from people you trust: loading runs any code "
     careful += "in the file"
     if not head:
         return "empty"

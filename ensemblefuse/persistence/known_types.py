@@ -16,7 +16,7 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
-from ensemblefuse._names import current_path, public_path
+from ensemblefuse._public_names import current_path, public_path
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.persistence import archive as _archive
 from ensemblefuse.persistence.archive import DAMAGE, MODEL, check_inner, damaged, first_line

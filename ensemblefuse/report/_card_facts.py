@@ -14,9 +14,9 @@ from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence import inspect_model, load_model
+from ensemblefuse.persistence.bundled_weights import describe_weights, sources_of
 from ensemblefuse.persistence.known_types import trusted_names, type_name
 from ensemblefuse.persistence.manifest import describe
-from ensemblefuse.persistence.weights import describe_weights, sources_of
 from ensemblefuse.report._evidence import Evidence, looks_trained_on
 from ensemblefuse.report._page import Unavailable
 
@@ -139,8 +139,7 @@ class CardFacts:
 
 
 def _subsets(names: list[str]) -> list[tuple[str, ...]]:
-    """Return all subsets except the empty one, the largest first; of many modalities all, all but one, and single ones.
-    """
+    """Return all subsets except the empty one, the largest first; of many names only all, all but one, and single."""
     if len(names) <= _ALL_SUBSETS:
         codes = sorted(range(1, 2 ** len(names)), key=lambda code: (-code.bit_count(), code))
         return [tuple(name for i, name in enumerate(names) if code >> i & 1) for code in codes]

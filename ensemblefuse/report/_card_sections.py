@@ -173,7 +173,7 @@ def _fingerprint(facts: CardFacts) -> str:
             f"{training['n_columns']:,} columns."
         )
     if "samples" in training:
-        lines.append(f"`saw_samples` compares ids with the {training['samples']['n']:,} ids of rows of fit in the file.")
+        lines.append(f"`saw_samples` compares ids with the {training['samples']['n']:,} ids of rows of fit in it.")
     return " ".join(lines) or (
         "No fingerprint of the data of fit: pass `training_data=` to `save_model`, and the path of the file to "
         "`model_card`."
@@ -204,9 +204,7 @@ def _encoders(facts: CardFacts) -> str:
         for record in sorted(facts.weights, key=lambda record: (record["encoder"], record["name"]))
     ]
     header = ["read by", "weights", "sha256", "package", "licence of the weights", "in the file"]
-    return (
-        f"{text}{table_text(header, weights)}\n\nThe weights are frozen: they were not trained on these rows."
-    )
+    return f"{text}{table_text(header, weights)}\n\nThe weights are frozen: they were not trained on these rows."
 
 
 # ---------------------------------------------------------------------- scores

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._candidates import fold_positions
+from ensemblefuse.fusion._parameter_choice import fold_positions
 from ensemblefuse.fusion.patterns import JOIN
 
 __all__ = ["fit_reduced", "predict_reduced"]

@@ -216,7 +216,7 @@ def public_path(value: Any) -> str:
     Examples
     --------
     >>> from ensemblefuse import ImageEncoder
-    >>> from ensemblefuse._names import public_path
+    >>> from ensemblefuse._public_names import public_path
     >>> public_path(ImageEncoder)
     'ensemblefuse.ImageEncoder'
     """
@@ -234,7 +234,7 @@ def current_path(path: str) -> str:
 
     Examples
     --------
-    >>> from ensemblefuse._names import current_path
+    >>> from ensemblefuse._public_names import current_path
     >>> current_path("ensemblefuse.encoders._image.ImageEncoder")
     'ensemblefuse.ImageEncoder'
     """

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter, time
+from time import time
 from typing import Any
 
 import joblib
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
 
 from ensemblefuse.combine import fit_temperature
 from ensemblefuse.combine.probabilities import softmax
-from ensemblefuse.fusion._heads import HeadSearch
+from ensemblefuse.fusion._default_heads import HeadSearch
+from ensemblefuse.fusion._jobs import run_jobs
 from ensemblefuse.fusion.members import Fit, Member, fit_one, member_scores
 from ensemblefuse.fusion.splits import mean_over_folds
 
 __all__ = ["Entry", "Ledger", "Member", "NothingToFitError", "OutOfTimeError", "member_scores"]
-
-# Workers take about a second to start. This is only worth it for at least this number of seconds of work.
-_WORTH_WORKERS = 2.0
 
 
 class NothingToFitError(ValueError):
@@ -150,21 +147,9 @@ class Ledger:
             self.deadline = deadline
 
     def _run(self, jobs: list, keep: bool) -> Iterator[Fit]:
-        """Yield the results in order.
-
-        The first jobs run in this process, until the remaining work is clearly large enough for workers.
-        """
-        start, todo = perf_counter(), list(jobs)
-        while todo:
-            yield _fit_lean(todo.pop(0), self.y, self.sample_weight, self.labels, keep, self.deadline)
-            spent = perf_counter() - start
-            left = spent / (len(jobs) - len(todo)) * len(todo)
-            if len(todo) > 1 and left > _WORTH_WORKERS and effective_n_jobs(self.n_jobs) > 1:
-                break
-        if todo:
-            shared = (self.y, self.sample_weight, self.labels, keep, self.deadline)
-            work = (delayed(_fit_lean)(job, *shared) for job in todo)
-            yield from Parallel(n_jobs=self.n_jobs)(work)
+        """Yield the fits in order."""
+        shared = (self.y, self.sample_weight, self.labels, keep, self.deadline)
+        return run_jobs(_fit_lean, [(job, *shared) for job in jobs], self.n_jobs)
 
     def _enter(self, member: Member, folds: list[Fit]) -> Entry:
         by_head = [self._gather(member, folds, head) for head in range(len(member.heads))]

@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from ensemblefuse.combine import BasePool, LogPool
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._ledger import Ledger
+from ensemblefuse.fusion._oof_ledger import Ledger
 from ensemblefuse.fusion.splits import mean_over_folds
 
 __all__ = ["cross_fit", "default_combiner"]

@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
-from ensemblefuse.fusion._candidates import (
+from ensemblefuse.fusion._parameter_choice import (
     choose_by_log_loss,
     choose_by_squared_error,
     fold_positions,
