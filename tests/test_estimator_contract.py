@@ -40,7 +40,7 @@ ALL = [*(pytest.param(fusion, marks=pytest.mark.slow) for fusion in FUSIONS), *Q
 CLASSIFIER_HEADS = "the default heads include libsvm's, which stops at 1e-3, and one that is tried without weights only"
 REGRESSOR_HEADS = "the default heads choose a penalty by leave-one-out error and scale y, both without weights"
 # scikit-learn's check hands the folds to a `cv` of the estimator itself, and fails for every random splitter without.
-INNER_FOLDS = "the folds are those of the fusion within, which are drawn by row: a row of weight 2 lies in one, two in two"
+INNER_FOLDS = "the folds of the fusion within are drawn by row: a row of weight 2 lies in one, two such rows in two"
 WEIGHTS = "check_sample_weight_equivalence_on_dense_data"
 CLASSIFIERS = [
     CascadeFusionClassifier,
