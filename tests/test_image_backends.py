@@ -156,7 +156,7 @@ def encode_in_child(connection):
         connection.send(ImageEncoder().fit_transform(pictures()))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_child_process_encodes_what_its_parent_has_encoded(method, vectors, no_cache, monkeypatch):
     """A fork has the parent's networks, but not the threads that ran them: it must neither wait for them nor differ."""
     if method not in multiprocessing.get_all_start_methods():
