@@ -1,6 +1,7 @@
 """Fused models in MLflow: the file as it is, optional columns, and the application that its server runs."""
 
 import base64
+import importlib.util
 import io
 import os
 import re
@@ -31,9 +32,16 @@ from ensemblefuse import (
 )
 
 os.environ["MLFLOW_ALLOW_FILE_STORE"] = os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="the extra mlflow is not installed")
 DOCS = Path(ensemblefuse.__file__).parents[1] / "docs" / "mlflow.md"
 HEAD = LogisticRegression()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mlflow_module():
+    """Imported here and not above: it takes 3 s of every process that only collects the tests."""
+    global mlflow
+    import mlflow
 
 
 def letters(text):
