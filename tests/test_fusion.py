@@ -314,7 +314,7 @@ def test_groups_are_never_on_both_sides_of_an_inner_split(cv):
 )
 def test_any_splitter_serves(blocks, cv):
     X, y = blocks
-    model = DecisionFusionClassifier(cv=cv).fit(X, y)
+    model = DecisionFusionClassifier(LogisticRegression(), cv=cv).fit(X, y)
     assert np.isfinite(model.oof_predictions_).all()
     assert_allclose(model.oof_proba_.sum(axis=1), 1, rtol=1e-5)
 
@@ -366,7 +366,7 @@ def test_metadata_routing_brings_groups_and_weights(blocks):
     X, y = blocks
     groups = np.arange(len(y)) // 3
     with config_context(enable_metadata_routing=True):
-        fusion = DecisionFusionClassifier(cv=3).set_fit_request(groups=True, sample_weight=True)
+        fusion = DecisionFusionClassifier(LogisticRegression(), cv=3).set_fit_request(groups=True, sample_weight=True)
         fusion.set_score_request(sample_weight=True)
         result = cross_validate(
             fusion, X, y, cv=GroupKFold(3), params={"groups": groups, "sample_weight": np.ones(len(y))}
@@ -447,6 +447,7 @@ def test_pickle_round_trip(blocks, default_model):
         assert_allclose(pickle.loads(pickle.dumps(model)).predict_proba(X), model.predict_proba(X))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of LogisticRegressionCV, whose defaults will change
 @pytest.mark.parametrize(
     "head",
     [AdaBoostClassifier(n_estimators=10), LogisticRegressionCV(Cs=3)],
@@ -489,8 +490,8 @@ def test_rows_of_no_weight_count_for_nothing_in_learned_weights():
 def test_a_splitter_that_tears_groups_apart_is_an_error(blocks, cv):
     X, y = blocks
     with pytest.raises(ValueError, match="groups on both sides of a split"):
-        DecisionFusionClassifier(cv=cv).fit(X, y, groups=np.arange(len(y)) % 30)
-    DecisionFusionClassifier(cv=None).fit(X, y, groups=np.arange(len(y)) % 30)
+        DecisionFusionClassifier(LogisticRegression(), cv=cv).fit(X, y, groups=np.arange(len(y)) % 30)
+    DecisionFusionClassifier(LogisticRegression(), cv=None).fit(X, y, groups=np.arange(len(y)) % 30)
 
 
 def test_a_block_may_not_have_the_name_of_the_joint_member(blocks):

@@ -41,7 +41,6 @@ def torch_geometric():
     from torch_geometric.nn import GCN, GIN, GCNConv, SGConv, global_add_pool
 
 
-
 def random_graph(rng, n_nodes, n_edges, n_features=2):
     x = rng.normal(size=(n_nodes, n_features)).astype(np.float32)
     return {"x": x, "edge_index": rng.integers(n_nodes, size=(2, n_edges))}

@@ -176,6 +176,7 @@ def test_a_child_process_encodes_what_its_parent_has_encoded(method, vectors, no
         child.join()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_a_scripted_module_is_refused_with_a_word_on_what_to_pass(no_cache):
     scripted = torch.jit.script(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 9, 9), torch.nn.Flatten()))
     with pytest.raises(TypeError, match=r"pass the torch\.nn\.Module that it was made of"):

@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.base import clone
 
 from ensemblefuse import EncodingError, ImageEncoder, config_context, get_cache
+from ensemblefuse.encoders import _torch
 from ensemblefuse.encoders._image_module import object_token
 from ensemblefuse.testing import check_encoder
 
@@ -355,8 +356,20 @@ def test_a_folder_of_transformers(kind, n_dims, n_prefix, tmp_path):
             first.fit({"photo": pictures(1)})
 
 
-def test_a_classifiers_embedding_is_the_same_in_every_process(tmp_path):
+def test_a_classifiers_embedding_does_not_hang_on_the_seed(tmp_path, monkeypatch):
     """Its checkpoint has no pooler, and transformers would draw one at random."""
+    save_folder("vit classifier", tmp_path / "model")
+    vectors = []
+    for seed in (0, 1):
+        monkeypatch.setattr(_torch, "_networks", {})  # which is loaded anew
+        torch.manual_seed(seed)
+        with config_context(cache=None):
+            vectors.append(ImageEncoder(tmp_path / "model").fit_transform({"p": [np.full((9, 9, 3), 7, np.uint8)]}))
+    assert_allclose(*vectors, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_classifiers_embedding_is_the_same_in_every_process(tmp_path):
     save_folder("vit classifier", tmp_path / "model")
     code = (
         "import sys, numpy as np, ensemblefuse as e; e.set_config(cache=None); "
