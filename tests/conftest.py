@@ -39,6 +39,21 @@ def make_puzzle(n=240):
     return X, ((image > 0) ^ (text > 0)).astype(int)
 
 
+def slow_but(quick, values):
+    """Parameters of a test: those that `quick` holds for run in the fast tests too, the others in the slow ones."""
+    return [value if quick(value) else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+def every_pair(rows, columns):
+    """Parameters of a test of two: in the fast tests each value of either comes with one of the other, in the slow ones
+    with all."""
+    return [
+        pytest.param(row, column, marks=[] if i % len(columns) == j or j % len(rows) == i else pytest.mark.slow)
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
+    ]
+
+
 @pytest.fixture
 def blocks():
     return make_blocks()

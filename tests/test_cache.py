@@ -307,7 +307,7 @@ def _write(folder, start):
         cache.put(RECIPE, keys(1, i), vectors(1, start=i))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_processes_write_at_once_and_lose_nothing(tmp_path, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this platform has no {method}")

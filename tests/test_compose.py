@@ -80,9 +80,10 @@ def test_the_pipeline_has_two_visible_floors_and_named_blocks():
 def test_a_grid_search_encodes_every_distinct_cell_once():
     X, y = table()
     CountingEncoder.seen = []
-    model = make_fusion_pipeline(modalities(), FeatureFusionClassifier())
+    head = LogisticRegression()
+    model = make_fusion_pipeline(modalities(), FeatureFusionClassifier(head))
     grid = {
-        "fuse": [FeatureFusionClassifier(), DecisionFusionClassifier(cv=3)],
+        "fuse": [FeatureFusionClassifier(head), DecisionFusionClassifier(head, cv=3)],
         "fuse__blocks": [None],
         "encode__text": [CountingEncoder(), CountingEncoder(batch_size=7)],
     }
@@ -95,7 +96,7 @@ def test_a_grid_search_encodes_every_distinct_cell_once():
 
 def test_strategy_and_ablation_are_one_ordinary_search():
     X, y = table()
-    model = make_fusion_pipeline(modalities(), FeatureFusionClassifier())
+    model = make_fusion_pipeline(modalities(), FeatureFusionClassifier(LogisticRegression()))
     grid = {"encode__text": [CountingEncoder(), "drop"], "encode__tabular__pca__n_components": [1, 2]}
     search = GridSearchCV(model, grid, cv=3, scoring="neg_log_loss").fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -406,8 +407,9 @@ def test_compare_models_hands_groups_to_bare_estimators_and_pipelines(routing):
     groups = np.arange(60) // 2
     numbers = X[["price", "weight"]].set_axis(["a__0", "b__0"], axis=1)
     triples = [("a", "passthrough", ["a__0"]), ("b", "passthrough", ["b__0"])]
-    fusion = GroupsSpy(cv=2)
-    models = {"bare": fusion, "pipeline": make_fusion_pipeline(triples, fusion), "none": FeatureFusionClassifier()}
+    head = LogisticRegression()
+    fusion = GroupsSpy(head, cv=2)
+    models = {"bare": fusion, "pipeline": make_fusion_pipeline(triples, fusion), "none": FeatureFusionClassifier(head)}
     GroupsSpy.seen.clear()
     with sklearn.config_context(enable_metadata_routing=routing):
         result = compare_models(models, numbers, y, cv=3, groups=groups)
@@ -462,6 +464,7 @@ def test_a_grid_search_in_a_second_process_encodes_nothing(tmp_path):
         textwrap.dedent("""
         import numpy as np, pandas as pd
         from sklearn.model_selection import GridSearchCV
+        from sklearn.linear_model import LogisticRegression
         from ensemblefuse import BaseEncoder, DecisionFusionClassifier, FeatureFusionClassifier, make_fusion_pipeline
 
         class WordEncoder(BaseEncoder):
@@ -471,7 +474,9 @@ def test_a_grid_search_in_a_second_process_encodes_nothing(tmp_path):
 
         X = pd.DataFrame({"title": ["x" * (i % 3 + 1) + f" {i // 2}" for i in range(40)], "size": np.arange(40.0) % 7})
         model = make_fusion_pipeline([("text", WordEncoder(), "title"), ("size", "passthrough", ["size"])])
-        grid = {"fuse": [FeatureFusionClassifier(), DecisionFusionClassifier(cv=3)], "fuse__blocks": [None, None]}
+        head = LogisticRegression()
+        fusions = [FeatureFusionClassifier(head), DecisionFusionClassifier(head, cv=3)]
+        grid = {"fuse": fusions, "fuse__blocks": [None, None]}
         search = GridSearchCV(model, grid, cv=5).fit(X, np.arange(40) % 2)
         print("candidates", len(search.cv_results_["params"]), "distinct", X["title"].nunique())
         """)

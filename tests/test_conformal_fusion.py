@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import make_blocks
+from conftest import every_pair, make_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -187,7 +187,16 @@ def test_same_intervals_as_mapie():
 # ---------------------------------------------------------------------- coverage
 
 
-@pytest.mark.parametrize("fusion", [None, FeatureFusionClassifier()], ids=["decision", "feature"])
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        pytest.param(None, marks=pytest.mark.slow),
+        pytest.param(FeatureFusionClassifier(), marks=pytest.mark.slow),
+        DecisionFusionClassifier(LogisticRegression()),
+        FeatureFusionClassifier(LogisticRegression()),
+    ],
+    ids=["decision", "feature", "decision of quick heads", "feature with a quick head"],
+)
 @pytest.mark.parametrize("method", ["lac", "aps"])
 def test_coverage_of_new_rows(method, fusion):
     X, y = make_blocks(n=N_TRAIN + N_TEST, noise=1.6, random_state=1)
@@ -293,8 +302,14 @@ def test_sets_grow_with_the_level(fitted, a, b, method):
     assert (model.predict_set(X, confidence_level=high) >= model.predict_set(X, confidence_level=low)).all()
 
 
-@pytest.mark.parametrize("labels", [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]], ids=str)
-@pytest.mark.parametrize("head", [XGBClassifier(n_estimators=10), SVC(), GaussianNB()], ids=lambda h: type(h).__name__)
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    every_pair(
+        [XGBClassifier(n_estimators=10), SVC(), GaussianNB()],
+        [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]],
+    ),
+    ids=lambda value: str(value) if isinstance(value, list) else type(value).__name__,
+)
 def test_every_kind_of_label(head, labels):
     X, y = make_blocks(n=120, n_classes=len(labels), noise=0.7)
     y = np.array(labels)[[int(label[-1]) for label in y]]

@@ -1,5 +1,8 @@
 """The row rule on every public encoder, found through ``encoders.__all__``, and on the kinds of local models."""
 
+import contextlib
+
+import joblib
 import numpy as np
 import pytest
 from test_audio_models import build
@@ -24,6 +27,15 @@ from ensemblefuse import (
 from ensemblefuse.datasets import make_media
 from ensemblefuse.table import to_frame
 from ensemblefuse.testing import check_encoder
+
+# Another process that has to load a network takes some 6 s of work: the slow tests start one for each encoder.
+IN_THREADS = pytest.param("threads", id="")
+IN_A_PROCESS = pytest.param("processes", id="in a process", marks=pytest.mark.slow)
+
+
+def jobs_run_in(where):
+    """What `check_encoder` does in another process may be done by a thread."""
+    return joblib.parallel_config("threading") if where == "threads" else contextlib.nullcontext()
 
 
 def word_count(text):
@@ -76,35 +88,55 @@ def test_every_encoder_has_a_case():
     assert encoders == {type(encoder) for encoder, _, _ in CASES.values()}
 
 
-@pytest.mark.parametrize("name", CASES)
+NETWORKS = ["ImageEncoder tokens", "TextEncoder", "AudioEncoder", "VideoEncoder"]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NETWORKS])
 def test_the_row_rule(name, media):
     encoder, column, _ = CASES[name]
     assert len(check_encoder(encoder, media[[column]])) >= 11
 
 
+@pytest.mark.parametrize("where", [IN_THREADS, IN_A_PROCESS])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_row_rule_holds_for_networks(name, where, media):
+    encoder, column, _ = CASES[name]
+    with jobs_run_in(where):
+        assert len(check_encoder(encoder, media[[column]])) >= 11
+
+
+@pytest.mark.parametrize("where", [IN_THREADS, IN_A_PROCESS])
 @pytest.mark.parametrize("long_texts", ["cut", "chunk"])
-def test_the_row_rule_holds_for_local_text_models(long_texts, tmp_path):
+def test_the_row_rule_holds_for_local_text_models(long_texts, where, tmp_path):
     bert = make_bert(tmp_path)
     texts = {"title": [*TEXTS, "red cat " * 14, "the dog " * 3]}  # under 32 tokens
-    assert len(check_encoder(TextEncoder(bert, pooling="max", long_texts=long_texts), texts)) >= 11
+    with jobs_run_in(where):
+        assert len(check_encoder(TextEncoder(bert, pooling="max", long_texts=long_texts), texts)) >= 11
 
 
+@pytest.mark.parametrize("where", [IN_THREADS, IN_A_PROCESS])
 @pytest.mark.parametrize("long_texts", ["cut", "chunk"])
-def test_the_row_rule_holds_for_static_text_models(long_texts, tmp_path):
+def test_the_row_rule_holds_for_static_text_models(long_texts, where, tmp_path):
     make_static().save_pretrained(tmp_path)
     texts = {"title": [*TEXTS, "the dog " * 3]}
-    assert len(check_encoder(TextEncoder(tmp_path, long_texts=long_texts), texts)) >= 11
+    with jobs_run_in(where):
+        assert len(check_encoder(TextEncoder(tmp_path, long_texts=long_texts), texts)) >= 11
 
 
-def test_the_row_rule_holds_for_texts_in_windows(tmp_path):
+@pytest.mark.parametrize("where", [IN_THREADS, IN_A_PROCESS])
+def test_the_row_rule_holds_for_texts_in_windows(where, tmp_path):
     texts = {"title": [*TEXTS, "red cat " * 40, "the dog " * 90]}
-    assert len(check_encoder(TextEncoder(make_bert(tmp_path), pooling="max", long_texts="chunk"), texts)) >= 11
+    encoder = TextEncoder(make_bert(tmp_path), pooling="max", long_texts="chunk")
+    with jobs_run_in(where):
+        assert len(check_encoder(encoder, texts)) >= 11
 
 
+@pytest.mark.parametrize("where", [IN_THREADS, IN_A_PROCESS])
 @pytest.mark.parametrize("kind", ["wav2vec2 layer norm", "ast", "clap"])
-def test_the_row_rule_holds_for_local_audio_models(kind, media, tmp_path):
+def test_the_row_rule_holds_for_local_audio_models(kind, where, media, tmp_path):
     encoder = AudioEncoder(build(kind, tmp_path), max_seconds=60)
-    assert len(check_encoder(encoder, media[["clip"]])) >= 11
+    with jobs_run_in(where):
+        assert len(check_encoder(encoder, media[["clip"]])) >= 11
 
 
 @pytest.mark.parametrize("name", CASES)

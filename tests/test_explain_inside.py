@@ -100,7 +100,7 @@ def model(rows):
         return make_fusion_pipeline(MODALITIES, DecisionFusionClassifier(HEAD, cv=3)).fit(*rows)
 
 
-@pytest.fixture(scope="module", params=["occlusion", "lime", "shap"])
+@pytest.fixture(scope="module", params=["occlusion", "lime", pytest.param("shap", marks=pytest.mark.slow)])
 def explained(request, rows, model):
     with config_context(cache=None, progress=False):
         return explain_row(model, rows[0], DOG, method=request.param, grid=5, n_samples=150)

@@ -78,6 +78,7 @@ def test_as_many_checks_run_as_for_pca(transformer):
         "check_dataframe_column_names_consistency",
     ],
 )
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")  # the check fits an array, too
 def test_names_of_the_output(transformer, check):
     getattr(estimator_checks, check)(type(transformer).__name__, clone(transformer))
 

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_blocks
+from conftest import every_pair, make_blocks, slow_but
 from numpy.testing import assert_allclose
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -68,8 +68,13 @@ def drop_block(X, name, rows):
     return X
 
 
-@pytest.mark.parametrize("labels", [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]], ids=str)
-@pytest.mark.parametrize("head", HEADS, ids=lambda h: type(h[-1] if hasattr(h, "steps") else h).__name__)
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    every_pair(HEADS, [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]]),
+    ids=lambda value: (
+        str(value) if isinstance(value, list) else type(getattr(value, "steps", [[value]])[-1][-1]).__name__
+    ),
+)
 def test_every_head_works_with_every_kind_of_label(head, labels):
     X, y = make_blocks(n=90, n_classes=len(labels), noise=0.7)
     y = np.array(labels)[[int(label[-1]) for label in y]]
@@ -125,22 +130,30 @@ def test_equal_scaling_keeps_a_wide_noise_block_from_drowning_a_narrow_one():
     assert scores["equal"] > scores[None] + 0.1
 
 
-@pytest.fixture(scope="module")
-def noisy():
+@pytest.fixture(
+    scope="module",
+    params=[LogisticRegression(), pytest.param(None, marks=pytest.mark.slow)],
+    ids=["logistic", "default heads"],
+)
+def noisy(request):
     """A table, its labels, and the log-likelihood and accuracy of each block alone in cross-validation."""
     X, y = make_blocks(n=300, noise=1.6, random_state=3)
     scores = {}
     for name in ("image", "text", "audio"):
         alone = X.filter(like=f"{name}__")
-        result = cross_validate(DecisionFusionClassifier(), alone, y, cv=3, scoring=["neg_log_loss", "accuracy"])
+        result = cross_validate(
+            DecisionFusionClassifier(request.param), alone, y, cv=3, scoring=["neg_log_loss", "accuracy"]
+        )
         scores[name] = result["test_neg_log_loss"].mean(), result["test_accuracy"].mean()
-    return X, y, scores
+    return X, y, scores, request.param
 
 
 @pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool(), StackingPool()], ids=str)
 def test_fusing_beats_the_best_block_out_of_sample(noisy, combiner):
-    X, y, alone = noisy
-    fused = cross_val_score(DecisionFusionClassifier(combiner=combiner), X, y, cv=3, scoring="neg_log_loss").mean()
+    X, y, alone, head = noisy
+    fused = cross_val_score(
+        DecisionFusionClassifier(head, combiner=combiner), X, y, cv=3, scoring="neg_log_loss"
+    ).mean()
     for name, (single, _) in alone.items():
         assert fused > single, name
 
@@ -148,8 +161,8 @@ def test_fusing_beats_the_best_block_out_of_sample(noisy, combiner):
 @pytest.mark.parametrize("method", ["hard", "borda"])
 def test_votes_beat_the_best_block_in_accuracy(noisy, method):
     """Not in log-loss: shares of a few votes are too coarse for that."""
-    X, y, alone = noisy
-    fused = cross_val_score(DecisionFusionClassifier(combiner=VotePool(method)), X, y, cv=3).mean()
+    X, y, alone, head = noisy
+    fused = cross_val_score(DecisionFusionClassifier(head, combiner=VotePool(method)), X, y, cv=3).mean()
     for name, (_, single) in alone.items():
         assert fused > single, name
 
@@ -301,7 +314,7 @@ def test_groups_are_never_on_both_sides_of_an_inner_split(cv):
 )
 def test_any_splitter_serves(blocks, cv):
     X, y = blocks
-    model = DecisionFusionClassifier(cv=cv).fit(X, y)
+    model = DecisionFusionClassifier(LogisticRegression(), cv=cv).fit(X, y)
     assert np.isfinite(model.oof_predictions_).all()
     assert_allclose(model.oof_proba_.sum(axis=1), 1, rtol=1e-5)
 
@@ -353,7 +366,7 @@ def test_metadata_routing_brings_groups_and_weights(blocks):
     X, y = blocks
     groups = np.arange(len(y)) // 3
     with config_context(enable_metadata_routing=True):
-        fusion = DecisionFusionClassifier(cv=3).set_fit_request(groups=True, sample_weight=True)
+        fusion = DecisionFusionClassifier(LogisticRegression(), cv=3).set_fit_request(groups=True, sample_weight=True)
         fusion.set_score_request(sample_weight=True)
         result = cross_validate(
             fusion, X, y, cv=GroupKFold(3), params={"groups": groups, "sample_weight": np.ones(len(y))}
@@ -434,6 +447,7 @@ def test_pickle_round_trip(blocks, default_model):
         assert_allclose(pickle.loads(pickle.dumps(model)).predict_proba(X), model.predict_proba(X))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of LogisticRegressionCV, whose defaults will change
 @pytest.mark.parametrize(
     "head",
     [AdaBoostClassifier(n_estimators=10), LogisticRegressionCV(Cs=3)],
@@ -476,8 +490,8 @@ def test_rows_of_no_weight_count_for_nothing_in_learned_weights():
 def test_a_splitter_that_tears_groups_apart_is_an_error(blocks, cv):
     X, y = blocks
     with pytest.raises(ValueError, match="groups on both sides of a split"):
-        DecisionFusionClassifier(cv=cv).fit(X, y, groups=np.arange(len(y)) % 30)
-    DecisionFusionClassifier(cv=None).fit(X, y, groups=np.arange(len(y)) % 30)
+        DecisionFusionClassifier(LogisticRegression(), cv=cv).fit(X, y, groups=np.arange(len(y)) % 30)
+    DecisionFusionClassifier(LogisticRegression(), cv=None).fit(X, y, groups=np.arange(len(y)) % 30)
 
 
 def test_a_block_may_not_have_the_name_of_the_joint_member(blocks):
@@ -494,7 +508,11 @@ def test_a_class_whose_rows_hold_no_block(blocks, combiner):
     y = y.astype(object)
     y[:10] = "ghost"
     X.iloc[:10] = np.nan
-    for fusion in (DecisionFusionClassifier(combiner=combiner), FeatureFusionClassifier(XGBClassifier(n_estimators=5))):
+    head = LogisticRegression()
+    for fusion in (
+        DecisionFusionClassifier(head, combiner=combiner),
+        FeatureFusionClassifier(XGBClassifier(n_estimators=5)),
+    ):
         model = fusion.fit(X, y)
         proba = model.predict_proba(X)
         assert model.classes_.tolist()[-1] == "ghost" and proba.shape == (150, 4)
@@ -513,7 +531,7 @@ def test_a_class_prior_is_applied_after_calibration(weights):
     assert_allclose(shifted.predict_proba(X[200:]), expected / expected.sum(axis=1, keepdims=True), atol=1e-9)
 
 
-@pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool()], ids=str)
+@pytest.mark.parametrize("combiner", slow_but(lambda pool: pool is None, [None, LogPool("equal"), MeanPool()]), ids=str)
 def test_few_rows_without_an_error_out_of_fold_do_not_make_a_model_certain_beyond_reason(combiner):
     losses = []
     for seed in range(5):

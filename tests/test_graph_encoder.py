@@ -15,8 +15,6 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch_geometric.data import Data
-from torch_geometric.nn import GCN, GIN, GCNConv, SGConv, global_add_pool
 
 from ensemblefuse import (
     EncodingError,
@@ -33,6 +31,14 @@ from ensemblefuse.cells.superpixels import superpixel_graph
 from ensemblefuse.encoders._graph_features import graph_features
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_geometric():
+    """Imported here and not above: it takes 3 s of every process that only collects the tests."""
+    global Data, GCN, GIN, GCNConv, SGConv, global_add_pool
+    from torch_geometric.data import Data
+    from torch_geometric.nn import GCN, GIN, GCNConv, SGConv, global_add_pool
 
 
 def random_graph(rng, n_nodes, n_edges, n_features=2):

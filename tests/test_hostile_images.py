@@ -76,7 +76,7 @@ def dds_of_unknown_pixels():
     return b"DDS " + header + struct.pack("<II4s5I", 32, 4, b"XXXX", 0, 0, 0, 0, 0) + b"\0" * 20 + b"\0" * 64
 
 
-MILLIONS = b"\0" * (80 << 20)
+MILLIONS = zlib.compress(b"\0" * (80 << 20))  # once: every process that collects the tests does it
 BAD = {
     "nothing": (b"", "cannot identify an empty file"),
     "zeros": (b"\0" * 1000, "cannot identify"),
@@ -89,13 +89,13 @@ BAD = {
     "png of 2^31 - 1 squared": (png(2**31 - 1, 2**31 - 1), "2147483647 x 2147483647 pixels: more than max_pixels"),
     "png of 0 x 0": (png(0, 0), ""),
     "png without pixels": (png(13_000, 13_000), ""),
-    "png with a bomb in its text": (png(1, 1, png_chunk(b"zTXt", b"a\0\0" + zlib.compress(MILLIONS))), "too large"),
+    "png with a bomb in its text": (png(1, 1, png_chunk(b"zTXt", b"a\0\0" + MILLIONS)), "too large"),
     "png with a bomb in its text, version 2": (
-        png(1, 1, png_chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(MILLIONS))),
+        png(1, 1, png_chunk(b"iTXt", b"a\0\1\0\0\0" + MILLIONS)),
         "too large",
     ),
     "png with a bomb in its profile": (
-        png(1, 1, png_chunk(b"iCCP", b"a\0\0" + zlib.compress(MILLIONS))),
+        png(1, 1, png_chunk(b"iCCP", b"a\0\0" + MILLIONS)),
         "too large",
     ),
     "jpeg of 65500 squared": (
@@ -358,7 +358,7 @@ def fuzz(n, seconds):
 
 
 def test_mutants_of_valid_files_are_pictures_or_exceptions():
-    fuzz(300, seconds=120)
+    fuzz(100, seconds=120)
 
 
 @pytest.mark.slow

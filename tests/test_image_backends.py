@@ -157,7 +157,7 @@ def encode_in_child(connection):
         connection.send(ImageEncoder().fit_transform(pictures()))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_child_process_encodes_what_its_parent_has_encoded(method, vectors, no_cache, monkeypatch):
     """A fork has the parent's networks, but not the threads that ran them: it must neither wait for them nor differ."""
     if method not in multiprocessing.get_all_start_methods():
@@ -177,6 +177,7 @@ def test_a_child_process_encodes_what_its_parent_has_encoded(method, vectors, no
         child.join()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_a_scripted_module_is_refused_with_a_word_on_what_to_pass(no_cache):
     scripted = torch.jit.script(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 9, 9), torch.nn.Flatten()))
     with pytest.raises(TypeError, match=r"pass the torch\.nn\.Module it was made from"):

@@ -11,6 +11,7 @@ from urllib.error import URLError
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import every_pair
 from numpy.testing import assert_allclose
 from PIL import Image
 from sklearn.base import clone
@@ -501,20 +502,24 @@ def test_a_packaged_file_given_by_path_makes_the_same_embeddings(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "n_dims"),
-    [
-        ("resnet18", "fc", 512),
-        ("mobilenet_v3_small", "classifier.3", 1024),
-        ("squeezenet1_1", None, 512),
-        ("shufflenet_v2_x0_5", "fc", 1024),
-        ("mnasnet0_5", "classifier.1", 1280),
-    ],
+    ("network", "suffix"),
+    every_pair(
+        [
+            ("squeezenet1_1", None, 512),
+            ("shufflenet_v2_x0_5", "fc", 1024),
+            ("mnasnet0_5", "classifier.1", 1280),
+            ("mobilenet_v3_small", "classifier.3", 1024),
+            ("resnet18", "fc", 512),
+        ],
+        [".pth", ".safetensors"],
+    ),
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value)),
 )
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_embeddings_are_what_the_classifier_sees(name, head, n_dims, suffix, tmp_path):
+def test_embeddings_are_what_the_classifier_sees(network, suffix, tmp_path):
     import torch
     from safetensors.torch import save_file
 
+    name, head, n_dims = network
     network = random_network(name)
     path = tmp_path / f"{name}{suffix}"
     torch.save(network.state_dict(), path) if suffix == ".pth" else save_file(network.state_dict(), path)
@@ -589,7 +594,8 @@ def test_building_a_network_leaves_the_users_seed_alone(resnet18_file):
     assert_allclose(torch.rand(2), expected)
 
 
-def test_the_classifier_of_every_backbone_is_found(monkeypatch):
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_the_classifier_of_every_backbone_is_found(step, monkeypatch):
     import torch
     from torchvision.models.regnet import BlockParams
 
@@ -601,7 +607,7 @@ def test_the_classifier_of_every_backbone_is_found(monkeypatch):
 
     monkeypatch.setattr(BlockParams, "from_init_params", on_cpu)
     wrong = {}
-    for name in list_backbones():
+    for name in list_backbones()[::step]:
         with torch.device("meta"):
             network = _backbones._empty_network(name)
         modules = dict(network.named_modules())

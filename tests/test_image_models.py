@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.base import clone
 
 from ensemblefuse import EncodingError, ImageEncoder, config_context, get_cache
+from ensemblefuse import _torch
 from ensemblefuse.backbones.image_module import object_token
 from ensemblefuse.testing import check_encoder
 
@@ -66,10 +67,10 @@ def named_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
-        ("resnet18", "layer4"),
-        ("mobilenet_v3_small", "features"),
         ("shufflenet_v2_x0_5", "conv5"),
-        ("swin_t", "permute"),
+        pytest.param("resnet18", "layer4", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v3_small", "features", marks=pytest.mark.slow),
+        pytest.param("swin_t", "permute", marks=pytest.mark.slow),
     ],
 )
 def test_tokens_of_a_torchvision_network_are_the_mean_of_its_last_map(name, layer, named_file):
@@ -355,17 +356,28 @@ def test_a_folder_of_transformers(kind, n_dims, n_prefix, tmp_path):
             first.fit({"photo": pictures(1)})
 
 
-def test_a_classifiers_embedding_is_the_same_in_every_process(tmp_path):
+def test_a_classifiers_embedding_does_not_hang_on_the_seed(tmp_path, monkeypatch):
     """Its checkpoint has no pooler, and transformers would draw one at random."""
+    save_folder("vit classifier", tmp_path / "model")
+    vectors = []
+    for seed in (0, 1):
+        monkeypatch.setattr(_torch, "_networks", {})  # which is loaded anew
+        torch.manual_seed(seed)
+        with config_context(cache=None):
+            vectors.append(ImageEncoder(tmp_path / "model").fit_transform({"p": [np.full((9, 9, 3), 7, np.uint8)]}))
+    assert_allclose(*vectors, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_classifiers_embedding_is_the_same_in_every_process(tmp_path):
     save_folder("vit classifier", tmp_path / "model")
     code = (
         "import sys, numpy as np, ensemblefuse as e; e.set_config(cache=None); "
         "print(e.ImageEncoder(sys.argv[1] + '/model').fit_transform({'p': [np.full((9, 9, 3), 7, np.uint8)]}).tolist())"
     )
-    printed = [
-        subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=True) for _ in range(2)
-    ]
-    assert_allclose(json.loads(printed[0].stdout), json.loads(printed[1].stdout), rtol=1e-6)
+    there = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, check=True).stdout
+    here = ImageEncoder(tmp_path / "model").fit_transform({"p": [np.full((9, 9, 3), 7, np.uint8)]})
+    assert_allclose(here, json.loads(there), rtol=1e-6)
 
 
 def test_the_recipe_of_a_folder_is_its_content(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_blocks
+from conftest import make_blocks, slow_but
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, is_classifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
@@ -92,7 +92,11 @@ POOLS = {
 }
 
 
-@pytest.mark.parametrize("pool", POOLS)
+# One of each kind of second level: a formula, learned weights, votes, a choice, a model, and a model of trees.
+QUICK = ["equal log pool", "learned log pool", "Borda", "GreedyPool", "logistic stacking", "XGBoost stacking"]
+
+
+@pytest.mark.parametrize("pool", slow_but(QUICK.__contains__, POOLS))
 def test_every_pool_over_raw_texts_and_overfitting_members_is_honest(pool):
     X, y = table()
     fusion = DecisionFusionClassifier(OVERFIT, combiner=POOLS[pool], joint=False, cv=3)

@@ -82,12 +82,14 @@ def test_one_list_serves_every_block_and_the_joint_member(blocks):
 
 def test_heads_in_lists_can_be_searched(blocks):
     X, y = blocks
-    model = DecisionFusionClassifier({"image": [("lr", LR), ("svc", SVC())]}, joint=False)
+    heads = {"image": [("lr", LR), ("svc", SVC())]}
+    model = DecisionFusionClassifier(heads, joint=False)
     search = GridSearchCV(
         model, {"estimators__image__lr__C": [0.1, 1.0], "estimators__text": [LR, "drop"]}, cv=2, error_score="raise"
     )
     with pytest.raises(ValueError, match="estimators__text"):
         search.fit(X, y)  # a block that the dict does not name has no parameter
+    model = DecisionFusionClassifier({**heads, "text": LR, "audio": LR}, joint=False)
     search = GridSearchCV(
         model,
         {"estimators__image__lr__C": [0.1, 1.0], "estimators__image__svc": [SVC(), LR]},
@@ -380,6 +382,7 @@ def test_strings_and_numbers_side_by_side_with_every_answer(blocks):
     X["title__raw"] = np.where(y == "class 0", "red bird", "blue fish")
     X.loc[::5, "title__raw"] = None
     heads = {"title": make_pipeline(TfidfVectorizer(), LR), "image": XGBClassifier(n_estimators=5)}
+    heads.update(dict.fromkeys(["text", "audio", "joint"], LR))
     for missing in ("present", "impute", "reduced"):
         model = DecisionFusionClassifier(heads, missing=missing).fit(X, y)
         assert (model.predict(X) == y).mean() > 0.8
@@ -401,7 +404,7 @@ def test_a_missing_answer_that_does_not_exist_is_named(blocks):
     [
         FeatureFusionClassifier(make_pipeline(StandardScaler(), LR)),
         DecisionFusionClassifier(OneVsRestClassifier(SVC()), class_weight="balanced"),
-        DecisionFusionClassifier(missing="reduced"),
+        pytest.param(DecisionFusionClassifier(missing="reduced"), marks=pytest.mark.slow),
         KernelFusionClassifier(),
         DecisionFusionRegressor(),
     ],

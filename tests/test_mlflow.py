@@ -1,6 +1,7 @@
 """Fused models in MLflow: the file as it is, optional columns, and the application that its server runs."""
 
 import base64
+import importlib.util
 import io
 import os
 import re
@@ -31,9 +32,22 @@ from ensemblefuse import (
 )
 
 os.environ["MLFLOW_ALLOW_FILE_STORE"] = os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="the extra mlflow is not installed"),
+    # What mlflow says of its own type hints and of a model without an example, and what pandas says of mlflow.
+    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred"),
+    pytest.mark.filterwarnings("ignore:.*An input example was not provided"),
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+]
 DOCS = Path(ensemblefuse.__file__).parents[1] / "docs" / "mlflow.md"
 HEAD = LogisticRegression()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mlflow_module():
+    """Imported here and not above: it takes 3 s of every process that only collects the tests."""
+    global mlflow
+    import mlflow
 
 
 def letters(text):
@@ -116,6 +130,7 @@ def test_all_columns_of_the_signature_are_optional_and_typed_by_the_example(load
     assert [repr(c.type) for c in without.inputs] == ["string", "Any", "double"]
 
 
+@pytest.mark.filterwarnings("ignore:X lacks the columns")
 def test_a_run_logs_the_model(shop, shop_file, tmp_path):
     model, df = shop
     mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
@@ -178,6 +193,7 @@ def test_a_request_may_lack_cells_and_columns(client, shop):
     agrees(pd.DataFrame(answer.json()["predictions"]), model, X)
 
 
+@pytest.mark.filterwarnings("ignore:X lacks the columns")
 def test_a_request_that_cannot_be_answered_says_why(client):
     answer = ask(client, {"dataframe_records": [{"cost": 1.0}]})
     assert answer.status_code == 400 and "none of the columns" in answer.text

@@ -376,6 +376,7 @@ def test_the_default_networks_travel_in_the_file(tmp_path, media):  # noqa: F811
 # ---------------------------------------------------------------------- other devices
 
 
+@pytest.mark.filterwarnings("ignore:.*(No visible GPU|Device is changed from GPU)")
 def test_a_model_of_a_gpu_loads_and_predicts_on_a_cpu(tmp_path):
     """An encoder and a booster that name a device which is not here."""
     X, _ = make_blocks(60)

@@ -52,8 +52,12 @@ PAIRS = {
     "SequentialFusionClassifier": [({}, {"estimators": RIDGE, "order": ["audio", "text", "image"]})],
     "SequentialFusionRegressor": [({}, {"estimators": RIDGE, "learning_rate": 0.5})],
 }
+# Each pair in both orders, of which the second is slow.
 ORDERED = [
-    (name, *turned) for name, pairs in PAIRS.items() for pair in pairs for turned in (tuple(pair), tuple(pair[::-1]))
+    pytest.param(name, *turned, id=f"{name}-{i}{order}", marks=marks)
+    for name, pairs in PAIRS.items()
+    for i, pair in enumerate(pairs)
+    for order, turned, marks in (("", pair, []), (" turned", pair[::-1], pytest.mark.slow))
 ]
 
 
@@ -69,9 +73,7 @@ def told(model, X):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("name", "first", "second"), ORDERED, ids=[f"{name}-{i}" for i, (name, *_) in enumerate(ORDERED)]
-)
+@pytest.mark.parametrize(("name", "first", "second"), ORDERED)
 def test_a_fit_after_another_with_other_parameters_is_a_first_fit(name, first, second):
     X, labels = make_blocks(n=60)
     X.loc[::5, [c for c in X.columns if c.startswith("text__")]] = np.nan

@@ -149,7 +149,7 @@ def test_fusion_is_not_chosen_where_one_block_knows_all():
     assert search.results_.loc["noise alone", "mean_score"] < -0.6
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_time_limit_returns_the_best_of_those_that_are_done(blocks, n_jobs):
     X, y = blocks
     names = sorted({c.split("__")[0] for c in X.columns})
@@ -276,6 +276,7 @@ def test_numbers_as_labels_are_met_with_the_right_parameter(blocks):
         FusionSearchCV().fit(X, np.linspace(0, 1, len(X)))
 
 
+@pytest.mark.slow
 def test_the_choice_of_default_heads_is_not_scored_on_the_rows_that_it_was_made_on():
     # On labels that mean nothing the best of several heads looks good on the rows that chose it.
     scores = []

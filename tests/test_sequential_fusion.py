@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_blocks
+from conftest import every_pair, make_blocks
 from joblib import Parallel
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logit, softmax
@@ -302,8 +302,11 @@ def test_rows_without_an_out_of_fold_margin_take_no_part_in_later_stages():
     assert np.abs(models[1].estimators_["b"].predict(X.filter(like="b__").to_numpy())).max() < 1000
 
 
-@pytest.mark.parametrize("labels", [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]], ids=str)
-@pytest.mark.parametrize("head", HEADS, ids=lambda h: "default" if h is None else type(h).__name__)
+@pytest.mark.parametrize(
+    ("head", "labels"),
+    every_pair(HEADS, [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]]),
+    ids=lambda value: str(value) if isinstance(value, list) else type(value).__name__,
+)
 def test_every_head_works_with_every_kind_of_label(head, labels):
     X, y = make_blocks(n=90, n_classes=len(labels), noise=0.7)
     y = np.array(labels)[[int(label[-1]) for label in y]]

@@ -83,6 +83,7 @@ def failure(path, *options):
     return process.returncode, told.splitlines()
 
 
+@pytest.mark.slow
 def test_it_ends_at_once_while_the_model_is_being_loaded(path):
     with case.start_server(path, ready=False) as server:
         assert server.stop() == 0

@@ -15,9 +15,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 
 from ensemblefuse import (
     AudioEncoder,
+    DecisionFusionClassifier,
     EncodingError,
     FunctionEncoder,
     ImageEncoder,
@@ -414,7 +416,8 @@ def test_a_column_may_be_frames_and_sound_and_the_model_can_be_saved(tmp_path):
     table = {"clip": [str(path) for path in paths]}
     assert [name for name, _, _ in infer_modalities(table, verbose=False)] == ["video"]
     frames = VideoEncoder(ImageEncoder(), n_frames=2)
-    model = make_fusion_pipeline([("frames", frames, "clip"), ("sound", SOUND, "clip")])
+    fusion = DecisionFusionClassifier(LogisticRegression(), cv=3)
+    model = make_fusion_pipeline([("frames", frames, "clip"), ("sound", SOUND, "clip")], fusion)
     with pytest.warns(MissingModalityWarning, match="have no sound"):
         model.fit(table, labels)
         assert (model.predict(table) == labels).mean() > 0.9
