@@ -189,7 +189,7 @@ def timm_folder(tmp_path):
     folder = tmp_path / "saved"
     network = timm_network("test_vit", num_classes=3)
     network.pretrained_cfg = dict(network.pretrained_cfg, mean=(0.1, 0.2, 0.3), crop_pct=0.5)
-    timm.models.save_for_hf(network, str(folder), safe_serialization=True)
+    timm.models._hub.save_for_hf(network, str(folder), safe_serialization=True)
     return folder
 
 

@@ -89,7 +89,8 @@ class AudioNetwork(ABC):
     def _infer(self, parts: list[np.ndarray]) -> list[np.ndarray]:
         import torch
 
-        with torch.inference_mode():
+        # wav2vec 2.0 and its kin draw whether to drop a layer, which they never do here, in some versions.
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             return self._frames(parts)
 
     def _features(self, parts: list[np.ndarray], **settings: Any) -> Any:

@@ -119,8 +119,8 @@ def _build(folder: Path, output: str, preparation: Preparation, device: str) -> 
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                dtype=torch.float32,
             )
+            model = model.float()  # the argument for it has another name before transformers 4.56
     except (ImportError, MemoryError):
         raise
     except Exception as error:

@@ -129,6 +129,13 @@ def _read_file(
         raise ValueError(f"damaged or of a kind that Pillow cannot decode ({type(error).__name__}: {error})") from error
 
 
+def _accepts(accept: Any, prefix: bytes) -> bool:
+    try:
+        return accept(prefix) is True
+    except (IndexError, struct.error):  # of a file of few bytes, before Pillow 12
+        return False
+
+
 def open_image(file: Any) -> Any:
     """Open an image like `Image.open`, but only of `FORMATS`, and without the warning about large pictures.
 
@@ -139,7 +146,7 @@ def open_image(file: Any) -> Any:
     reason = ""
     for name in FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
-        if factory is None or (accept is not None and accept(prefix) is not True):
+        if factory is None or (accept is not None and not _accepts(accept, prefix)):
             continue
         file.seek(0)
         try:
