@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["is_missing", "list_columns", "plain_missing", "to_frame"]
+__all__ = ["is_missing", "list_columns", "lists_again", "plain_missing", "to_frame"]
 
 
 def to_frame(X: Any) -> pd.DataFrame:
@@ -114,6 +114,14 @@ def is_missing(cell: Any) -> bool:
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return True
     return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
+
+
+def lists_again(cells: list[Any]) -> list[Any]:
+    """Return cells with lists for the object arrays that polars and Parquet make of lists of paths or pictures."""
+    return [
+        cell.tolist() if isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT" else cell
+        for cell in cells
+    ]
 
 
 def list_columns(columns: Any) -> list[Any]:

@@ -12,8 +12,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from sklearn.base import clone
 
-from ensemblefuse import EncodingError, ImageEncoder, config_context, get_cache
-from ensemblefuse import _torch
+from ensemblefuse import EncodingError, ImageEncoder, _torch, config_context, get_cache
 from ensemblefuse.backbones.image_module import object_token
 from ensemblefuse.testing import check_encoder
 

@@ -127,7 +127,7 @@ def test_a_wrong_parameter_is_told_before_anything_is_fitted(planted, monkeypatc
 
 def test_nine_modalities_are_too_many():
     X, y = make_blocks(n=60, widths={f"m{i}": 1 for i in range(9)})
-    with pytest.raises(ValueError, match="9 modalities, 512 subsets"):
+    with pytest.raises(ValueError, match="9 modalities and so 512 subsets"):
         modality_shapley(DecisionFusionClassifier(HEAD, cv=2, joint=False).fit(X, y))
 
 

@@ -219,10 +219,10 @@ def test_weights_of_the_user_have_no_licence_that_is_known(tmp_path):
 def test_limits_are_stated_or_measured(shop_file):
     text = model_card(shop_file, limits=["Only *mugs*.", "Not for hats."], **TRUSTED).select("Limits").content
     assert text.startswith("- Only *mugs*.\n- Not for hats.\n\nMeasured")
-    assert "No row of fit held just these modalities, without the others: text." in text
+    assert "No row of fit held only these modalities, without the others: text." in text
     assert "Classes with fewer than 30 rows of fit: hat\\|&lt;b&gt; (10)." in text
     assert "out of fold, on the rows of fit" in text and "assume independent rows" in text
-    assert "must be told to trust: `test_model_card.letters`" in text
+    assert "needs in `trusted=`: `test_model_card.letters`" in text
     assert model_card(shop_file, limits="One.", **TRUSTED).select("Limits").content.startswith("One.\n\n")
 
 

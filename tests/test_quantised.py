@@ -209,7 +209,7 @@ class Wandering(torch.nn.Module):
 
 
 def test_what_has_no_file(tmp_path):
-    with pytest.raises(TypeError, match="writes the networks of ImageEncoder and TextEncoder; got WordVectorEncoder"):
+    with pytest.raises(TypeError, match="takes an ImageEncoder or a TextEncoder; got WordVectorEncoder"):
         export_encoder_onnx(WordVectorEncoder(), tmp_path / "a.onnx")
     with pytest.raises(ValueError, match=r"features='color'\) has no network"):
         export_encoder_onnx(ImageEncoder(features="color"), tmp_path / "a.onnx")

@@ -271,7 +271,7 @@ def test_a_regression_shows_predicted_and_actual_and_says_why_not_calibration(ga
     report = write_report(model, X[100:], y[100:], tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     assert not report.errors and "Predicted and actual" in page.text
-    assert "Not shown: a regression gives numbers" in page.of["calibration"]
+    assert "Not shown: a regression predicts numbers" in page.of["calibration"]
     error = np.sqrt(np.mean((model.predict(X[100:]) - y[100:]) ** 2))
     assert f"RMSE{error:.3f}" in page.text
 

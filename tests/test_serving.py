@@ -248,7 +248,9 @@ def test_what_is_no_fusion_pipeline_is_refused_before_anything_is_served(tmp_pat
         case.client_of(path).__enter__()
     edge = split_model(case.fit()[0]).edge
     path = save_model(edge["image"], tmp_path / "edge.fuse")
-    with pytest.raises(ValueError, match=r"holds an EdgePart .*`transform` where the data are\. Serve the fusion part of split_model"):
+    with pytest.raises(
+        ValueError, match=r"holds an EdgePart .*`transform` where the data are\. Serve the fusion part of split_model"
+    ):
         case.client_of(path).__enter__()
 
 

@@ -219,7 +219,7 @@ def test_pixels_are_counted_before_a_picture_is_decoded(monkeypatch):
     large = case.in_base64(case.picture("red", size=(100, 100)))
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     assert read("image", whole, settings=settings)[1] == ""
-    assert "a picture of 20 x 20 pixels; at most 200 are taken" in read("image", [whole] * 2, settings=settings)[1]
+    assert "a picture of 20 x 20 pixels; at most 200 are allowed" in read("image", [whole] * 2, settings=settings)[1]
     assert "a picture of 100 x 100 pixels; at most 600" in read("image", large, settings=settings)[1]
     assert "100 x 100" in read("video", large, settings=settings)[1]
 
@@ -238,13 +238,15 @@ def test_a_sound_of_many_channels_counts_as_longer():
     settings, buffer = ServerSettings(max_seconds=1), io.BytesIO()
     soundfile.write(buffer, np.zeros((48_000, 8), dtype=np.float32), 96_000, format="FLAC")
     reason = read("audio", case.in_base64(buffer.getvalue()), settings=settings)[1]
-    assert "a sound of 0 seconds, as much as 4 of stereo at 48 kHz; at most 1 are taken" in reason
+    assert "a sound of 0 seconds, as much as 4 of stereo at 48 kHz; at most 1 are allowed" in reason
 
 
 def test_seconds_of_a_sound_are_told_by_its_header():
     settings = ServerSettings(max_seconds=1)
     assert read("audio", case.in_base64(sound(0.9)), settings=settings)[1] == ""
-    assert "a sound of 2 seconds; at most 1 are taken" in read("audio", case.in_base64(sound(2)), settings=settings)[1]
+    assert (
+        "a sound of 2 seconds; at most 1 are allowed" in read("audio", case.in_base64(sound(2)), settings=settings)[1]
+    )
 
 
 def test_seconds_and_pixels_of_a_video_are_told_by_its_header():

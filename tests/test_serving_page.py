@@ -202,7 +202,7 @@ def test_an_empty_field_is_missing_and_the_score_is_that_of_such_rows(page, mode
     basis = page.text("#basis")
     assert "Used: image, text. Missing: audio, tabular." in basis
     assert f"the {scores['n_rows']:.0f} rows of fit that hold image, text" in basis
-    assert f"{percent(scores['accuracy'])} were answered rightly from these alone" in basis
+    assert f"{percent(scores['accuracy'])} were predicted correctly from these alone" in basis
     assert f"(log-loss {scores['log_loss']:.3f})" in basis
 
 
@@ -215,7 +215,7 @@ def test_a_corrupt_picture_is_told_at_its_field(page, row, tmp_path):
     assert page.error_of("photo") and not page.error_of("clip")
     assert page.field("photo").get_attribute("aria-invalid") == "true"
     assert page.js("document.activeElement === arguments[0]", page.field("photo"))
-    assert page.text("#problem") == "Cannot be read: photo; the reason stands beside the field."
+    assert page.text("#problem") == "Cannot be read: photo; the reason is shown at the field."
     assert page.text("#said") == "No prediction yet."
     page.field("photo").send_keys(row["photo"])
     assert not page.error_of("photo")
@@ -311,10 +311,10 @@ def test_a_recording_is_sent_as_wav(page):
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (413, "The row is larger than the server takes. The server says: too much"),
+        (413, "The row is larger than the server allows. The server says: too much"),
         (503, "The server is busy or not ready; try again in 7 s. The server says: too much"),
-        (504, "The server took longer than it allows itself, and gave up. The server says: too much"),
-        (500, "The server answered with status 500, and nothing that this page can show. The server says: too much"),
+        (504, "The server exceeded its own time limit. The server says: too much"),
+        (500, "The server answered with status 500 and no message for this page. The server says: too much"),
     ],
 )
 def test_each_refusal_is_one_clear_line(page, status, said):
@@ -334,7 +334,7 @@ def test_a_file_beyond_the_limit_is_told_before_it_is_sent(page, tmp_path):
     large.write_bytes(bytes(page.js("model.limits.max_body") + 1))
     page.fill({"clip": large})
     page.click("predict")
-    assert page.error_of("clip") == "The files have 20.0 MB, and the server takes 20.0 MB a request."
+    assert page.error_of("clip") == "The files have 20.0 MB; the server allows 20.0 MB per request."
     assert "POST" not in [method for method, _ in page.requests()]
 
 

@@ -95,10 +95,11 @@ class TableStream:
 
     def _lines(self, skip: int = 0) -> Iterator[pd.DataFrame]:
         position = 0
-        for table in pd.read_csv(self.path, chunksize=self.chunk_rows, **self._options()):
-            position += len(table)
-            if position > skip:
-                yield table.iloc[max(0, len(table) - (position - skip)) :].copy()
+        with pd.read_csv(self.path, chunksize=self.chunk_rows, **self._options()) as tables:
+            for table in tables:
+                position += len(table)
+                if position > skip:
+                    yield table.iloc[max(0, len(table) - (position - skip)) :].copy()
 
     def _batches(self, skip: int = 0) -> Iterator[pd.DataFrame]:
         from pyarrow import parquet

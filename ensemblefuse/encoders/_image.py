@@ -22,6 +22,7 @@ from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.image import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_features
+from ensemblefuse.table import lists_again
 
 if TYPE_CHECKING:
     import torch
@@ -213,7 +214,7 @@ class ImageEncoder(BaseEncoder):
 
         The digest of an array of names would be that of the names, not of the files.
         """
-        return [cell.tolist() if _is_list_in_array(cell) else cell for cell in super().cells(X)]
+        return lists_again(super().cells(X))
 
     def load(self, cell: Any) -> Any:
         """Read the pictures of a cell and prepare them as the weights require.
@@ -410,10 +411,6 @@ class ImageEncoder(BaseEncoder):
 
 def _file_token(recipe: dict[str, Any] | None) -> str | None:
     return None if recipe is None else json.dumps(recipe, sort_keys=True, default=str)
-
-
-def _is_list_in_array(cell: Any) -> bool:
-    return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT"
 
 
 def _checked_tensor(value: Any) -> torch.Tensor:

@@ -16,6 +16,7 @@ from ensemblefuse.cells.video import Video, read_video
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._flow import checked_batch
 from ensemblefuse.encoders._image import ImageEncoder
+from ensemblefuse.table import lists_again
 
 __all__ = ["VideoEncoder"]
 
@@ -143,7 +144,7 @@ class VideoEncoder(BaseEncoder):
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
         """Return the cells of the one column. An array of names, as polars and Parquet give it, becomes a list."""
-        return [cell.tolist() if _is_list_in_array(cell) else cell for cell in super().cells(X)]
+        return lists_again(super().cells(X))
 
     def load(self, cell: Any) -> Any:
         """Sample the frames of one video, and prepare them as the frame encoder does.
@@ -252,10 +253,6 @@ class VideoEncoder(BaseEncoder):
             raise ValueError(f"{_NEEDED_BY}: fps must be None or a number above 0; got {fps!r}.")
         if self.pool not in _POOLS:
             raise ValueError(f"{_NEEDED_BY}: pool must be one of {list(_POOLS)}; got {self.pool!r}.")
-
-
-def _is_list_in_array(cell: Any) -> bool:
-    return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT"
 
 
 def _check_whole(name: str, value: Any, also: str) -> None:

@@ -128,13 +128,7 @@ class BlockNystroem(BlockTransformer):
         ndarray of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        blocks = self._read(X, reset=False)
-        return np.hstack(
-            [
-                self._features(name, part, there)
-                for (name, part), there in zip(blocks.data.items(), blocks.present, strict=True)
-            ]
-        )
+        return self._map_blocks(X, self._features)
 
     def _features(self, name: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
         if name not in self.nystroems_ or not there.any():

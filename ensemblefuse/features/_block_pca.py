@@ -105,13 +105,7 @@ class BlockPCA(BlockTransformer):
         ndarray of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        blocks = self._read(X, reset=False)
-        return np.hstack(
-            [
-                self._components(name, part, there)
-                for (name, part), there in zip(blocks.data.items(), blocks.present, strict=True)
-            ]
-        )
+        return self._map_blocks(X, self._components)
 
     def _components(self, name: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
         if name not in self.pcas_ or not there.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,12 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
             data[name], there = read_block(name, array[:, columns], labels, raw=False, allow_partial=False)
             present.append(there)
         return Blocks(data, np.array(present), labels)
+
+    def _map_blocks(self, X: Any, compute: Callable[[str, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return ``compute(name, block, present)`` of all blocks side by side."""
+        blocks = self._read(X, reset=False)
+        parts = zip(blocks.data.items(), blocks.present, strict=True)
+        return np.hstack([compute(name, part, there) for (name, part), there in parts])
 
     def _names_out(self) -> list[str]:
         """Return the names of the columns that `transform` gives."""

@@ -32,7 +32,7 @@ class Predicted(NamedTuple):
     prediction: Any
     """Predictions of the answered rows; None if there are none."""
     proba: Any
-    """Probabilities of the answered rows, shape (n_answered, n_classes); None if there are none."""
+    """Probabilities of the answered rows, shape (n_answered, n_classes); None without rows or without predict_proba."""
     regions: Any
     """Sets or intervals of the answered rows, as a conformal fusion returns them; None for other fusions or no rows."""
     calibrated: Any

@@ -134,3 +134,8 @@ class RowExplanationDisplay:
         self.figure_, self.axes_ = draw_row(self.explanation)
         self.ax_ = self.axes_[0]
         return self
+
+    def __repr__(self) -> str:
+        panels = ["shares", *self.explanation.parts]
+        drawn = "drawn" if hasattr(self, "figure_") else "not drawn yet"
+        return f"<{type(self).__name__} of {self.explanation.title!r}: {', '.join(panels)}; {drawn}>"

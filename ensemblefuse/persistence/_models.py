@@ -63,10 +63,10 @@ def save_model(
 ) -> Path:
     """Save a fitted model to one file, without pickle. Networks' weights are named by digest.
 
-    The file is written under another name in the same folder, read back, and renamed: a crash leaves the old file or
-    the new one, never half of one. The file ends in a digest of all its bytes, and its manifest holds a digest of each
-    member, so any damage is found. (A digest is not a signature: someone who changes a file on purpose can seal it
-    again.)
+    The model is first rebuilt from its stored form. The file is written under another name in the same folder and then
+    renamed: a crash leaves the old file or the new one, never half of one. The file ends in a digest of all its bytes,
+    and its manifest holds a digest of each member, so any damage is found. (A digest is not a signature: someone who
+    changes a file on purpose can seal it again.)
 
     Parameters
     ----------

@@ -187,8 +187,8 @@ def check_sizes(path: Path, archive: zipfile.ZipFile, size: int) -> None:
     if total > _LARGE and total > _RATIO * size:
         largest = max(archive.infolist(), key=lambda info: info.file_size)
         raise PersistenceError(
-            f"{path} has {size:,} bytes and would unpack to {total:,}, of which {largest.filename!r} has "
-            f"{largest.file_size:,}: no model is like that, so it was not read."
+            f"{path} has {size:,} bytes. It holds {largest.filename!r}, which would unpack to {largest.file_size:,} "
+            f"bytes, and all members to {total:,}: no model is like that, so it was not read."
         )
 
 

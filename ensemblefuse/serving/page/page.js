@@ -15,7 +15,7 @@ let asked = null; // the row of the last prediction, with its files; "Why?" is a
 let edits = 0; // changes of the fields so far
 let busy = false;
 
-/** What the user is told in a line. */
+/** An error whose message is shown to the user in one line. */
 class Problem extends Error {}
 
 // ---------------------------------------------------------------------- elements and numbers
@@ -27,10 +27,10 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** A name that somebody gave, whatever its direction of writing. */
+/** A name from the user, in its own direction of writing. */
 const named = (text) => el("bdi", {}, String(text));
 
-/** Names with commas, each an element of its own. */
+/** Names with commas between them, each in its own element. */
 const listed = (names) => names.flatMap((name, i) => (i ? [", ", named(name)] : [named(name)]));
 
 function percent(p) {
@@ -56,7 +56,7 @@ function bar(share) {
   return el("span", { class: "bar", "aria-hidden": "true" }, inner);
 }
 
-/** To the right of the middle what speaks for it, to the left what speaks against. */
+/** A bar to the right of the middle speaks for it, a bar to the left against it. */
 function signedBar(value, most, kind) {
   const inner = el("i", { class: kind || (value < 0 ? "minus" : "plus") });
   const width = (50 * Math.abs(value)) / (most || 1);
@@ -65,7 +65,7 @@ function signedBar(value, most, kind) {
   return el("span", { class: "bar signed", "aria-hidden": "true" }, inner);
 }
 
-/** A table with one heading a row; each row is [heading, number, bar]. */
+/** A table with one heading per row; each row is [heading, number, bar]. */
 function table(caption, headings, rows) {
   const head = headings.map((name, i) => el("th", { scope: "col", class: ["", "n", "drawn"][i] }, name));
   const body = rows.map(([name, value, drawn]) =>
@@ -88,7 +88,7 @@ function table(caption, headings, rows) {
 
 // ---------------------------------------------------------------------- the server
 
-/** An answer of the server, or a Problem that says in a line why there is none. */
+/** Return the answer of the server, or throw a Problem with the reason in one line. */
 async function ask(path, body) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let response, text;
@@ -122,17 +122,17 @@ function why(response) {
       413: "The row is larger than the server allows.",
       503: `The server is busy or not ready; ${again}.`,
       504: "The server exceeded its own time limit.",
-    }[response.status] || `The server answered with status ${response.status}, without a message that this page can show.`
+    }[response.status] || `The server answered with status ${response.status} and no message for this page.`
   );
 }
 
-/** Tell the one problem there is; with no text there is none. */
+/** Show a problem; with an empty text, hide it. */
 function tell(text = "") {
   $("problem").hidden = !text;
   $("problem").textContent = text;
 }
 
-/** Do one thing at a time; what goes wrong is told, and the buttons come back in any case. */
+/** Run one action at a time; show its errors, and enable the buttons again in any case. */
 async function once(work, button) {
   if (busy) return;
   busy = true;
@@ -226,7 +226,7 @@ function readText(text, type) {
   }
 }
 
-/** The file input holds the one file, whether it was chosen, dropped, pasted or recorded. */
+/** The file input holds the one file that was chosen, dropped, pasted or recorded. */
 function mediaField(field) {
   const type = field.spec.type;
   field.input = el("input", { type: "file", accept: `${type}/*` });
@@ -267,11 +267,11 @@ function mediaField(field) {
   });
 }
 
-/** A file as it is now, so that what is explained is what was predicted, whatever becomes of it on the disk. */
+/** A copy of a file, so that the explained file is the predicted one, even if it changes on the disk. */
 async function copyOf(file, others) {
   const bytes = [file, ...others.values()].reduce((sum, one) => sum + one.size, 0);
   const most = model.limits.max_body;
-  if (bytes > most) throw new Problem(`The files have ${size(bytes)}, and the server allows ${size(most)} per request.`);
+  if (bytes > most) throw new Problem(`The files have ${size(bytes)}; the server allows ${size(most)} per request.`);
   try {
     return new File([await file.arrayBuffer()], file.name, { type: file.type });
   } catch {
@@ -384,7 +384,7 @@ async function record(field, button) {
   machine.start();
 }
 
-/** A recording, of whatever format the browser makes, as a WAV file of one channel with 16 bits. */
+/** A recording in any format of the browser, as a WAV file of one channel with 16 bits. */
 async function wavOf(blob) {
   const context = new AudioContext();
   const sound = await context.decodeAudioData(await blob.arrayBuffer());
@@ -413,7 +413,7 @@ async function wavOf(blob) {
 
 // ---------------------------------------------------------------------- predict
 
-/** The row as JSON with its files; null if a field cannot be read, which is then told beside it. */
+/** The row as JSON with its files; null if a field cannot be read; the reason is shown at the field. */
 async function readRow() {
   const files = new Map();
   const cells = [];
@@ -457,7 +457,7 @@ async function predict() {
   else if (!prediction) throw new Problem("The server answered without a prediction and without saying why.");
 }
 
-/** Each error beside its field; what belongs to no field, and how many there are, in the line above. */
+/** Show each error at its field; errors without a field, and names of bad fields, are in the line above. */
 function showErrors(errors) {
   const rest = [];
   for (const { field: name, reason } of errors) {
@@ -473,7 +473,7 @@ function showErrors(errors) {
   tell([...told, ...rest].join(" "));
 }
 
-/** Take the last result away. */
+/** Remove the last result. */
 function forget(text = "No prediction yet.") {
   asked = null;
   $("said").replaceChildren(el("p", { class: "soft" }, text));
@@ -524,7 +524,7 @@ function ranking(probabilities) {
 
 function expected(said) {
   const scores = said.expected;
-  if (!scores?.n_rows) return ["The accuracy on such rows was not measured."];
+  if (!scores?.n_rows) return ["The score on such rows was not measured."];
   const [names, alone] = [listed(said.modalities), "from these alone, by models that were fitted without the row"];
   const rows = [`${scores.n_rows} rows of fit that hold `, ...names];
   if (model.classes) {
@@ -559,7 +559,7 @@ function showShares(answer) {
   ];
   const odds = answer.scale === "log-odds";
   const unit = odds ? ["In log-odds of ", named(target)] : ["In units of the prediction"];
-  const caption = [...unit, ": bars to the right speak for it, bars to the left against it; the last line is the sum of the others."];
+  const caption = [...unit, ": bars to the right speak for it, bars to the left against it; the last line is the sum."];
   $("shares").replaceChildren(
     el("h3", {}, "What each modality contributes"),
     table(caption, ["Modality", odds ? "Log-odds" : "Share", ""], rows),
@@ -593,7 +593,7 @@ function partTable(part) {
   return table(`${caption} (${part.method}: ${part.unit})`, ["Part", "Effect", ""], rows);
 }
 
-/** What a part is called: a word, a column, a cell of the grid, or whatever else says where it is. */
+/** The name of a part: a word, a column, a cell of the grid, or another description of its place. */
 function partName({ effect, ...where }, kind) {
   const { token, column, row, start, end, low_hz: low, high_hz: high } = where;
   if (kind === "text") return `“${token}”`;
@@ -604,7 +604,7 @@ function partName({ effect, ...where }, kind) {
   return places.join(", ");
 }
 
-/** The effects over what they are about, where that is a text or a picture. */
+/** The effects over their cell, if that is a text or a picture. */
 async function drawnOver(modality, { kind, effects }) {
   const columns = Object.keys(model.input).filter((name) => model.input[name].modalities.includes(modality));
   const cell = asked.row[columns[0]];
@@ -619,7 +619,7 @@ async function drawnOver(modality, { kind, effects }) {
   }
 }
 
-/** A text with its words marked: underlined where they speak for it, dotted where against. */
+/** A text with marked words: underlined if they speak for it, dotted if against it. */
 function markedText(text, effects) {
   const signs = [...text]; // positions are counted in code points
   const most = Math.max(...effects.map((one) => Math.abs(one.effect))) || 1;
@@ -639,7 +639,7 @@ function markedText(text, effects) {
   return el("p", { class: "marked" }, ...nodes, signs.slice(place).join(""));
 }
 
-/** The picture in grey with the grid over it. */
+/** The picture in grey, with the grid over it. */
 function overlay(picture, effects) {
   const scale = 360 / Math.max(picture.width, picture.height);
   const canvas = el("canvas", {
@@ -724,7 +724,7 @@ function showKnown() {
   $("known").hidden = !facts.length;
 }
 
-/** Say which fields are empty, and that a result is of other cells than those that stand there now. */
+/** Show which fields are empty, and whether the result is for earlier contents of the fields. */
 function told() {
   const empty = fields.filter((field) => field.isEmpty()).map((field) => field.name);
   const some = empty.length ? ["Empty, so missing: ", ...listed(empty), "."] : ["No field is empty."];
@@ -746,7 +746,7 @@ function noteChange() {
   if (asked && !$("stale")) $("said").append(el("p", { class: "hint", id: "stale" }, note));
 }
 
-/** A pasted picture goes to the field in which the focus is, or to the first one for pictures that is empty. */
+/** A pasted picture goes to the field with the focus, or to the first empty field for pictures. */
 function paste(event) {
   // A copy from a document is both text and a picture of it; a field for text takes the text.
   if (event.target.matches?.("textarea, [type=text]") && event.clipboardData.getData("text/plain")) return;
