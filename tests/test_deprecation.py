@@ -134,6 +134,7 @@ def test_an_estimator_with_a_renamed_parameter_does_not_warn_unless_the_old_one_
     assert Stretch(factor=3.0).fit(X).factor_ == 3.0
 
 
+@pytest.mark.filterwarnings("ignore:Skipping check")
 def test_an_estimator_with_a_renamed_parameter_keeps_the_contract_of_scikit_learn():
     check_estimator(Stretch())
 

@@ -154,7 +154,7 @@ CLASSIFIERS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*was fitted on no row without")  # a fold of the search
+@pytest.mark.filterwarnings("ignore:.*saw no row in fit without")  # a fold of the search
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifier_predicts_the_same_after_loading(name, tmp_path):
     X, y = blocks_with_gaps()

@@ -217,6 +217,7 @@ def test_pixels_are_counted_before_a_picture_is_decoded(monkeypatch):
     settings = ServerSettings(max_pixels=600)
     whole = case.in_base64(case.picture("red", size=(20, 20)))
     large = case.in_base64(case.picture("red", size=(100, 100)))
+    Image.init()  # loads Pillow's plugins, which are patched below
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     assert read("image", whole, settings=settings)[1] == ""
     assert "a picture of 20 x 20 pixels; at most 200 are allowed" in read("image", [whole] * 2, settings=settings)[1]

@@ -75,7 +75,7 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
 
     def has_recipe(self, recipe: dict[str, Any]) -> bool:
         """Return whether the cache has, or had, vectors of this recipe."""
-        return (self.folder / FORMAT / recipe_digest(recipe)).is_dir()
+        return os.path.isdir(self.folder / FORMAT / recipe_digest(recipe))  # not Path.is_dir: a disk may fail
 
     def recipe_of(self, encoder: Any) -> dict[str, Any] | None:
         """Return the recipe under which the cache keeps an encoder's vectors; None if it cannot keep them.
