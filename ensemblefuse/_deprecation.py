@@ -67,11 +67,18 @@ def renamed_parameter(
 
 
 def read_renamed(
-    estimator: Any, old: str, new: str, *, removal: str, convert: Callable[[Any], Any] | None = None
+    estimator: Any,
+    old: str,
+    new: str,
+    *,
+    removal: str,
+    convert: Callable[[Any], Any] | None = None,
+    stacklevel: int = 3,
 ) -> Any:
-    """Read a renamed parameter of `__init__`. The user may have set it by either name, not by both (ValueError).
+    """Read a renamed parameter of `__init__`. The user may have set it by either name.
 
-    `convert` turns the old value into the new one, if they differ.
+    `convert` turns the old value into the new one, if they differ. A value by each name is a ValueError, unless the new
+    one is the default. `stacklevel` is that of the warning; 3 is the caller of the method that calls this function.
 
     `__init__` takes and stores both names: the old one comes last, with the default ``"deprecated"``. `fit` calls this
     function instead of reading an attribute. So `clone`, `set_params` and searches work with either name.
@@ -101,9 +108,10 @@ def read_renamed(
     default = inspect.signature(type(estimator)).parameters[new].default
     if repr(getattr(estimator, new)) != repr(default):
         raise ValueError(f"{name} takes {new} or its old name {old}, not both.")
-    _warn(f"Parameter {old} of {name}", new, removal)
+    _warn(f"Parameter {old} of {name}", new, removal, stacklevel + 1)
     return value if convert is None else convert(value)
 
 
-def _warn(what: str, new: str, removal: str) -> None:
-    warnings.warn(f"{what} is deprecated; use {new} instead. ensemblefuse {removal} removes it.", FutureWarning, 3)
+def _warn(what: str, new: str, removal: str, stacklevel: int = 3) -> None:
+    text = f"{what} is deprecated; use {new} instead. ensemblefuse {removal} removes it."
+    warnings.warn(text, FutureWarning, stacklevel)

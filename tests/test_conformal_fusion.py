@@ -542,12 +542,15 @@ def test_refusals(model, message):
 def test_alpha_still_works_as_one_minus_the_confidence_level_and_warns():
     X, y = make_blocks(60)
     expected = ConformalFusionClassifier(LINEAR, confidence_level=0.8).fit(X, y)
-    with pytest.warns(FutureWarning, match="alpha of ConformalFusionClassifier is deprecated; use confidence_level"):
+    with pytest.warns(
+        FutureWarning, match="of ConformalFusionClassifier is deprecated; use confidence_level"
+    ) as warned:
         model = ConformalFusionClassifier(LINEAR, alpha=0.2).fit(X, y)
     assert_array_equal(model.predict_set(X), expected.predict_set(X))
     with pytest.warns(FutureWarning, match="alpha of predict_set is deprecated; use confidence_level"):
         sets = model.predict_set(X, alpha=0.1)
     assert_array_equal(sets, expected.predict_set(X, confidence_level=0.9))
+    assert warned[0].filename == __file__  # not a line of the library
     with pytest.raises(TypeError):
         model.predict_set(X, 0.1)  # a share or a level? the name says
 

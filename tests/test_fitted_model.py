@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ensemblefuse import (
     CascadeFusionClassifier,
@@ -25,7 +26,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.cli import main
-from ensemblefuse.fitted.model import FittedModel, modalities_of
+from ensemblefuse.fitted.model import FittedModel, FittedPipeline, modalities_of
 from ensemblefuse.fitted.row_predictor import RowPredictor
 
 N = 24
@@ -97,6 +98,42 @@ def test_encoders_inside_a_blocks_own_estimator_read_files(album):
     X = pd.DataFrame({"photo": [str(folder / p) for p in table["photo"]], "title": ["a barn", "a mill"] * (N // 2)})
     opened = FittedModel(model.fit(X, table["kind"]))
     assert opened.path_columns == ["photo"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        Pipeline([("as it is", "passthrough")]),
+        ColumnTransformer([("as it is", "passthrough", ["photo"])]),
+        FunctionTransformer(),
+        FunctionTransformer(pd.DataFrame),
+    ],
+    ids=["pipeline", "columns", "identity", "function"],
+)
+def test_raw_cells_are_known_whatever_lets_them_pass(raw, album):
+    folder, table = album
+    heads = {"image": make_pipeline(ImageEncoder(features="color"), LR), "tabular": LR}
+    model = make_fusion_pipeline(
+        [("image", raw, ["photo"]), ("tabular", "passthrough", ["price"])],
+        DecisionFusionClassifier(heads, joint=False, cv=2),
+    )
+    X = table[["price"]].assign(photo=[str(folder / photo) for photo in table["photo"]])
+    assert FittedModel(model.fit(X, table["kind"])).path_columns == ["photo"]
+
+
+def test_a_pipeline_that_ends_in_another_estimator_predicts_on_the_command_line(album, tmp_path, monkeypatch):
+    folder, table = album
+    model = fit(LR, folder, table.assign(price=1.0))[0]
+    out = predict(album, tmp_path, monkeypatch, model, table.assign(price=1.0))
+    assert out["prediction"].tolist() == table["kind"].tolist()
+
+
+def test_columns_may_be_chosen_by_a_function(album):
+    folder, table = album
+    X = table[["photo"]].assign(photo=[str(folder / photo) for photo in table["photo"]])
+    encode = ColumnTransformer([("image", ImageEncoder(features="color"), lambda X: "photo")])
+    model = Pipeline([("encode", encode), ("fuse", FeatureFusionClassifier(LR))]).fit(X, table["kind"])
+    assert FittedPipeline(model).path_columns == ["photo"]
 
 
 def test_encoders_inside_a_union_read_files(album):

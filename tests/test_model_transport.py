@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -252,7 +253,13 @@ def test_crafted_weights_do_not_pass_for_released_ones(tmp_path, monkeypatch):
     assert list((tmp_path / "weights").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["evil.py", "modules.json", "pytorch_model.bin", "modules.json of no list"])
+ASYM = "sentence_transformers.models.Asym"  # imports what its config names
+DENSE = "sentence_transformers.models.Dense"  # imports its activation
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.py", "modules.json", "pytorch_model.bin", "modules.json of no list", "x.dat", "Asym", "Dense"]
+)
 def test_crafted_weights_run_nothing(name, tmp_path, monkeypatch):
     """sentence_transformers imports the classes that modules.json names."""
     from test_model_files import change
@@ -270,11 +277,16 @@ def test_crafted_weights_run_nothing(name, tmp_path, monkeypatch):
         "pytorch_model.bin": b"PK\x03\x04" + bytes(20),
         "modules.json": json.dumps([{"idx": 0, "name": "0", "path": "", "type": "evil.Net"}]).encode(),
         "modules.json of no list": b"3",
+        "x.dat": pickle.dumps({"a": 1}),
+        "Asym": json.dumps([{"idx": 0, "name": "0", "path": "", "type": ASYM}]).encode(),
+        "Dense": json.dumps([{"idx": 0, "name": "0", "path": "dense", "type": DENSE}]).encode(),
     }[name]
 
     def craft(manifest, members):
         kept = {n.split("/", 2)[2]: members.pop(n) for n in list(members) if n.startswith("weights/")}
-        kept[name.split()[0]] = content
+        kept["modules.json" if name in ("Asym", "Dense") else name.split()[0]] = content
+        if name == "Dense":
+            kept["dense/config.json"] = json.dumps({"activation_function": "http.server.test"}).encode()
         folder = tmp_path / "crafted"
         for file, data in kept.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +295,7 @@ def test_crafted_weights_run_nothing(name, tmp_path, monkeypatch):
         members |= {f"weights/{digest}/{file}": data for file, data in kept.items()}
         manifest["weights"][0]["bundled"] = digest
 
-    with pytest.raises(PersistenceError, match=r"could run code|name the classes|cannot be read"):
+    with pytest.raises(PersistenceError, match=r"could run code|name the class|cannot be read"):
         load_model(change(path, craft))
     assert list((tmp_path / "weights").iterdir()) == [] and not (tmp_path / "ran").exists()
 

@@ -3,6 +3,7 @@
 import base64
 import importlib
 import json
+import re
 import shutil
 import sys
 import types
@@ -18,6 +19,7 @@ import ensemblefuse
 from ensemblefuse import (
     AudioEncoder,
     BaseEncoder,
+    EncodingError,
     FeatureFusionClassifier,
     GraphEncoder,
     ImageEncoder,
@@ -64,6 +66,15 @@ def test_every_public_estimator_has_its_public_path_and_the_former_one_leads_to_
         assert current_path(former) == f"ensemblefuse.{name}"
     assert current_path("ensemblefuse.encoders._image.ImageEncoder") == "ensemblefuse.ImageEncoder"
     assert current_path("sklearn.svm._classes.SVC") == "sklearn.svm._classes.SVC"
+
+
+def test_the_page_of_public_names_lists_what_can_be_imported():
+    page = (Path(ensemblefuse.__file__).parents[1] / "docs" / "public-names.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", page, flags=re.MULTILINE)
+    assert {"table", "column_kinds", "testing"} <= {module for module, _ in rows}
+    for module, names in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            assert hasattr(importlib.import_module(f"ensemblefuse.{module}"), name), (module, name)
 
 
 def golden_encoders():
@@ -147,6 +158,35 @@ def test_a_cache_is_read_after_its_encoder_has_moved(moved, golden_cache, tmp_pa
 class WordCount(BaseEncoder):
     def encode_batch(self, items):
         return np.array([[len(item.split())] for item in items])
+
+
+class Strict(BaseEncoder):
+    """Names a public exception and a public function of the library in its code."""
+
+    def encode_batch(self, items):
+        if get_cache() is None and not items:
+            raise EncodingError("Strict", [], 0)
+        return np.array([[len(item)] for item in items])
+
+
+def test_code_that_names_public_functions_and_exceptions_has_its_former_digest():
+    """As version 0.1.0 called them: ensemblefuse.exceptions.EncodingError, ensemblefuse.cache._cache.get_cache."""
+    with former_paths():
+        assert public_path(EncodingError) == "ensemblefuse.exceptions.EncodingError"
+        assert public_path(get_cache) == "ensemblefuse.cache._cache.get_cache"
+        former = Strict().recipe()
+    assert former["code"] != Strict().recipe()["code"]
+
+
+def test_every_public_name_has_a_former_path():
+    """Names that are added later have none: take them out here."""
+    with former_paths():
+        paths = {name: public_path(getattr(ensemblefuse, name)) for name in ensemblefuse.__all__}
+    assert [name for name, path in paths.items() if path == f"ensemblefuse.{name}"] == []
+
+
+def test_a_joblib_file_may_name_the_former_module_of_present_rows():
+    assert importlib.import_module("ensemblefuse.features._present_rows").PresentRows is ensemblefuse.PresentRows
 
 
 def test_the_digest_of_a_users_encoder_depends_on_no_private_module(moved, tmp_path):

@@ -77,7 +77,8 @@ def _verify(found: EmbeddingCache, args: Namespace) -> int:
 def _compare(found: EmbeddingCache, args: Namespace) -> int:
     """Encode cells of a table again with a model's encoders; return the number of vectors that differ."""
     from ensemblefuse.cli._tables import check_any_column, open_pipeline, read_table, resolve_paths
-    from ensemblefuse.modalities import columns_of
+    from ensemblefuse.encoders import BaseEncoder
+    from ensemblefuse.modalities import columns_of, top_steps
     from ensemblefuse.persistence import load_model
 
     path, table = check_input(args.model, "model"), read_table(args.table)
@@ -88,12 +89,13 @@ def _compare(found: EmbeddingCache, args: Namespace) -> int:
     n_differing = 0
     for modality in opened.modalities:
         name, column, *others = modality.name, *list_columns(modality.columns)
-        if not modality.encoders or column not in X.columns:
+        encoder = top_steps(modality.encoder)[0]
+        if not isinstance(encoder, BaseEncoder) or column not in X.columns:
             continue
         if others:
             print(f"{name}: left out, because it reads several columns")
             continue
-        result = found.verify(encoder=modality.encoders[0], cells=X[column].tolist(), sample=args.sample)
+        result = found.verify(encoder=encoder, cells=X[column].tolist(), sample=args.sample)
         if not result.n_compared:
             print(f"warning: {name}: the cache holds no vector of these cells by this encoder.", file=sys.stderr)
         print(f"{name}: {result.n_compared} cells encoded again, {len(result.differing)} differ")

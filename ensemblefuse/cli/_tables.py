@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, shown_list
-from ensemblefuse.fitted.model import FittedModel, modalities_of
+from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
@@ -200,11 +200,12 @@ def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> 
     return table.assign(**resolved)
 
 
-def open_pipeline(model: Any, name: str) -> FittedModel:
+def open_pipeline(model: Any, name: str) -> FittedPipeline:
     """Open a fitted model that reads a raw table."""
-    if not modalities_of(model):
+    opened = FittedPipeline(model)
+    if not opened.modalities:
         raise CommandError(f"{name} holds a {type(model).__name__}, not a model of make_fusion_pipeline.")
-    return FittedModel(model)
+    return opened
 
 
 def check_any_column(modalities: Iterable[tuple[str, Any, Any]], columns: Iterable[str], table: str) -> None:

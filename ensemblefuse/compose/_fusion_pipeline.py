@@ -14,9 +14,7 @@ from sklearn.utils import get_tags
 
 from ensemblefuse.blocks import SEPARATOR
 from ensemblefuse.compose._modality_transformer import ModalityTransformer
-from ensemblefuse.encoders import (
-    BaseEncoder,
-)
+from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fusion import DecisionFusionClassifier
 from ensemblefuse.modalities import top_steps

@@ -14,9 +14,7 @@ from sklearn import get_config
 from sklearn.compose import ColumnTransformer
 from sklearn.utils._set_output import _get_output_config
 
-from ensemblefuse.encoders import (
-    BaseEncoder,
-)
+from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.table import list_columns, plain_missing, to_frame
 

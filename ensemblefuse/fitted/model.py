@@ -25,6 +25,7 @@ from ensemblefuse.table import list_columns, to_frame
 
 __all__ = [
     "FittedModel",
+    "FittedPipeline",
     "best_model",
     "column_transformer_of",
     "core_of",
@@ -34,41 +35,28 @@ __all__ = [
 ]
 
 
-class FittedModel:
-    """A fitted model with access to its modalities, encoders and columns, and to predictions from encoded rows.
+class FittedPipeline:
+    """A fitted model with access to the raw table that it reads, whatever predicts at its end.
 
     Parameters
     ----------
-    model : fitted Pipeline that ends in a fusion estimator, fitted fusion estimator, or fitted search over these
+    model : fitted Pipeline, fitted estimator, or fitted search over these
 
     Attributes
     ----------
-    model : fitted Pipeline or fusion estimator
+    model : fitted Pipeline or estimator
         For a search, its best estimator.
-    fusion : fitted fusion estimator
+    fusion : fitted estimator
         The last step.
-    core : fitted fusion estimator
+    core : fitted estimator
         The fusion that a `FusionSearchCV` chose or a conformal fusion holds; `fusion` otherwise.
-    names : list of str
-        Modalities, in the order of their blocks.
     column_transformer : fitted ColumnTransformer, or None
         The step that reads the raw table.
     modalities : list of Modality
         Those of `column_transformer`, with fitted encoders. A fusion that encodes by itself, such as a cascade, has
         its encoders in `core`. Empty without a `column_transformer`.
-    columns : dict of str to list of str
-        Columns of the raw table that each modality reads; empty without encoders.
     number_columns : list of str
         Columns that were numbers in fit.
-    classify : bool
-    classes : ndarray of shape (n_classes,), or None in regression
-
-    Raises
-    ------
-    TypeError
-        If the model does not end in a fusion estimator.
-    NotFittedError
-        If it is not fitted.
     """
 
     def __init__(self, model: Any):
@@ -76,27 +64,10 @@ class FittedModel:
             check_is_fitted(model, "best_estimator_")
         self.model = best_model(model)
         self.fusion = self.model[-1] if isinstance(self.model, Pipeline) else self.model
-        if not isinstance(self.fusion, BaseFusion):
-            raise TypeError(
-                "model must be a fusion estimator such as DecisionFusionClassifier(), or a pipeline that ends in one, "
-                f"as make_fusion_pipeline makes; got {type(self.fusion).__name__}."
-            )
-        check_is_fitted(self.fusion)
         self.core = core_of(self.fusion)
-        self.names = list(self.core._used_blocks() if hasattr(self.core, "_used_blocks") else self.core.blocks_)
-        self.classify = is_classifier(self.fusion)
-        self.classes: np.ndarray | None = self.fusion.classes_ if self.classify else None
         self.column_transformer = column_transformer_of(self.model)
         self.modalities = modalities_of(self.model)
-        self.columns = {
-            modality.name: columns
-            for modality in self.modalities
-            for columns in [list_columns(modality.columns)]
-            if modality.name in self.names and all(isinstance(column, str) for column in columns)
-        }
         self.number_columns: list[str] = list(getattr(self.column_transformer, "numeric_columns_", []))
-
-    # ------------------------------------------------------------------ the raw table
 
     @property
     def path_columns(self) -> list[str]:
@@ -119,11 +90,6 @@ class FittedModel:
                 return modality
         return None
 
-    def check_modality(self, name: Any) -> None:
-        """Raise `ValueError` if the model has no modality of this name."""
-        if name not in self.names:
-            raise ValueError(f"the model has no modality {name!r}; it has {self.names}.")
-
     def reads_files(self, name: str) -> bool:
         """Return whether the texts of a modality are paths of files.
 
@@ -131,17 +97,69 @@ class FittedModel:
         which estimator belongs to which block, any encoder in it counts.
         """
         modality = self.modality(name)
-        if modality is None or modality.reads_files or not modality.is_raw:
-            return modality is not None and modality.reads_files
+        if modality is None or modality.reads_files:
+            return modality is not None
+        if name not in getattr(self.core, "raw_blocks_", ()):
+            return False
         given = self.core.get_params(deep=False) if hasattr(self.core, "get_params") else {}
         held = given.get("estimators", None if "encoders" in given else self.core)
         return reads_files(held.get(name) if isinstance(held, Mapping) else held)
 
     def encode(self, X: Any) -> Any:
-        """Return raw rows as the fusion takes them; embeddings come from the cache if it has them."""
+        """Return raw rows as the last step takes them; embeddings come from the cache if it has them."""
         if not isinstance(self.model, Pipeline):
             return X if isinstance(X, np.ndarray) else to_frame(X)
         return self.model[:-1].transform(X)
+
+
+class FittedModel(FittedPipeline):
+    """A fitted model with access to its modalities, encoders and columns, and to predictions from encoded rows.
+
+    Parameters
+    ----------
+    model : fitted Pipeline that ends in a fusion estimator, fitted fusion estimator, or fitted search over these
+
+    Attributes
+    ----------
+    model, fusion, core, column_transformer, modalities, number_columns
+        As in `FittedPipeline`; `fusion` and `core` are fusion estimators.
+    names : list of str
+        Modalities, in the order of their blocks.
+    columns : dict of str to list of str
+        Columns of the raw table that each modality reads; empty without encoders.
+    classify : bool
+    classes : ndarray of shape (n_classes,), or None in regression
+
+    Raises
+    ------
+    TypeError
+        If the model does not end in a fusion estimator.
+    NotFittedError
+        If it is not fitted.
+    """
+
+    def __init__(self, model: Any):
+        super().__init__(model)
+        if not isinstance(self.fusion, BaseFusion):
+            raise TypeError(
+                "model must be a fusion estimator such as DecisionFusionClassifier(), or a pipeline that ends in one, "
+                f"as make_fusion_pipeline makes; got {type(self.fusion).__name__}."
+            )
+        check_is_fitted(self.fusion)
+        self.names = list(self.core._used_blocks() if hasattr(self.core, "_used_blocks") else self.core.blocks_)
+        self.classify = is_classifier(self.fusion)
+        self.classes: np.ndarray | None = self.fusion.classes_ if self.classify else None
+        self.columns = {
+            modality.name: columns
+            for modality in self.modalities
+            for columns in [list_columns(modality.columns)]
+            if modality.name in self.names and all(isinstance(column, str) for column in columns)
+        }
+
+    def check_modality(self, name: Any) -> None:
+        """Raise `ValueError` if the model has no modality of this name."""
+        if name not in self.names:
+            raise ValueError(f"the model has no modality {name!r}; it has {self.names}.")
 
     # ------------------------------------------------------------------ encoded rows
 
@@ -273,15 +291,16 @@ def modalities_of(model: Any) -> list[Modality]:
     encode = column_transformer_of(model)
     if encode is None:
         return []
-    dropped = {n for n, transformer, _ in encode.transformers if isinstance(transformer, str) and transformer == "drop"}
-    given = {name: columns for name, _, columns in encode.transformers if name not in dropped}
+    names = {n for n, t, _ in encode.transformers if not (isinstance(t, str) and t == "drop")}
+    # A bare name is one column, which the fitted transformer has as a list.
+    given = {name: columns for name, _, columns in encode.transformers if isinstance(columns, str)}
     core = core_of(model[-1])
     # If no row of fit held a block, its encoder is not fitted.
     own = {**(getattr(core, "encoders", None) or {}), **getattr(core, "encoders_", {})}
     return [
-        Modality(name, own.get(name, transformer), given[name])
-        for name, transformer, _ in encode.transformers_
-        if name in given
+        Modality(name, own.get(name, transformer), given.get(name, columns))
+        for name, transformer, columns in encode.transformers_
+        if name in names
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.exceptions import EncodingError, MissingModalityWarning
-from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
 from ensemblefuse.table import list_columns
 
@@ -44,7 +44,7 @@ class RowPredictor:
 
     Parameters
     ----------
-    opened : FittedModel
+    opened : FittedPipeline
         A pipeline with encoders. They are set to ``on_error="raise"``, so that every bad cell is reported, whichever
         `on_error` is given here.
     on_error : {"keep", "missing", "raise"} or None
@@ -62,7 +62,11 @@ class RowPredictor:
     """
 
     def __init__(
-        self, opened: FittedModel, *, on_error: str | None = None, note: Callable[[int, str, str], None] | None = None
+        self,
+        opened: FittedPipeline,
+        *,
+        on_error: str | None = None,
+        note: Callable[[int, str, str], None] | None = None,
     ):
         self.opened, self.on_error, self.note = opened, on_error, note
         self.wanted, self.numbers = columns_of(opened.modalities), opened.number_columns

@@ -56,7 +56,10 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     blocks : dict, optional
         Columns of each block, if `fusion` does not have ``blocks`` set.
     alpha : float
-        Deprecated: 1 - `confidence_level`.
+        The share of rows whose set may miss the true class: 1 - `confidence_level`.
+
+        .. deprecated:: 0.1
+           Use `confidence_level`. Version 0.3 removes `alpha`.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ __all__ = ["BaseConformalFusion", "conformal_quantile", "label_scores"]
 
 # A pattern of missing blocks has a quantile of its own if about this number of its rows lie beyond the quantile.
 _ROWS_BEYOND = 10
-# alpha, the share of rows that may be missed, is now confidence_level: this version takes no alpha any more.
+# alpha, the share of rows that may be missed, is now confidence_level. The version that no longer takes alpha:
 ALPHA_REMOVAL = "0.3"
 
 
@@ -94,7 +94,7 @@ class BaseConformalFusion(BaseFusion):
         return tags
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        level = _checked_level(read_renamed(self, *_RENAMED, removal=ALPHA_REMOVAL, convert=complement))
+        level = _checked_level(read_renamed(self, *_RENAMED, removal=ALPHA_REMOVAL, convert=complement, stacklevel=4))
         fusion = self._fusion()
         if not isinstance(X, pd.DataFrame):
             X = to_frame(X) if hasattr(X, "columns") else X if hasattr(X, "shape") else np.asarray(X)
@@ -228,7 +228,7 @@ class BaseConformalFusion(BaseFusion):
             f"held, such as row {blocks.labels[first]!r} with {held}; the quantile of all rows is used for them, and "
             "their coverage is not guaranteed.",
             MissingModalityWarning,
-            stacklevel=4,
+            stacklevel=5,  # the caller of predict_set, which a decorator wraps
         )
 
     def predict(self, X: Any) -> np.ndarray:

@@ -21,7 +21,7 @@ from ensemblefuse.backbones.weights import (
 )
 from ensemblefuse.cache.code_digests import file_digest
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse.exceptions import PersistenceError, short_repr
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence.archive import Archive, damaged
 
@@ -31,6 +31,8 @@ _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 _MAY_BE_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
 _MODULES = "modules.json"
+# Classes of sentence_transformers that import nothing by a name in their configuration, but for an activation.
+_PLAIN_MODULES = frozenset({"Dense", "LayerNorm", "Normalize", "Pooling", "StaticEmbedding", "Transformer"})
 
 
 def sources_of(model: Any, *, strict: bool) -> list[WeightsSource]:
@@ -73,6 +75,7 @@ def pack_weights(source: WeightsSource, scratch: Path) -> tuple[str, dict[str, b
     folder.mkdir()
     if path.is_dir():
         _copy_folder(path, folder, source)
+        _check_harmless(folder, path)  # what would be refused where the file is loaded
     elif not source.is_state_dict or path.suffix == ".safetensors":
         if _is_pickle(path):
             raise PersistenceError(
@@ -116,6 +119,12 @@ def _is_pickle(file: Path) -> bool:
         return False
     with open(file, "rb") as opened:
         return opened.read(4).startswith(_PICKLES)
+
+
+def _starts_like_pickle(file: Path) -> bool:
+    """Whether a file of any suffix begins as pickle does since protocol 2."""
+    with open(file, "rb") as opened:
+        return opened.read(2) in _PICKLES
 
 
 def _link(file: Path, target: Path) -> None:
@@ -212,18 +221,41 @@ def _extract(archive: Archive, digest: str) -> Path:
 
 
 def _check_harmless(folder: Path, path: Path) -> None:
-    """Raise if weights could run code when they are read; `save_model` never writes such weights.
+    """Refuse weights that could run code where they are read; `save_model` never writes any.
 
-    sentence_transformers imports the classes that ``modules.json`` names, before version 6 also from files beside it.
+    sentence_transformers builds the classes that ``modules.json`` names. Before version 6 it also imports classes from
+    files beside it, and some of its own classes import what their configuration names.
     """
     for file in sorted(folder.rglob("*")):
-        if file.suffix in _CODE or (file.is_file() and _is_pickle(file)):
+        if file.suffix in _CODE or (file.is_file() and (_is_pickle(file) or _starts_like_pickle(file))):
             raise PersistenceError(f"{path} holds the weights {file.name!r}, which could run code; it was not read.")
     for file in folder.rglob(_MODULES):
-        try:
-            types = [module["type"] for module in json.loads(file.read_text(encoding="utf-8"))]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise damaged(path, f"its {_MODULES} cannot be read: {type(error).__name__}") from error
-        odd = [kind for kind in types if not (isinstance(kind, str) and kind.startswith("sentence_transformers."))]
-        if odd:
-            raise PersistenceError(f"{path} holds weights that name the classes {odd[:3]}; it was not read.")
+        for module in _read_modules(file, path):
+            kind = module["type"]
+            if not (kind.startswith("sentence_transformers.") and kind.rpartition(".")[2] in _PLAIN_MODULES):
+                raise PersistenceError(f"{path} holds weights that name the class {kind!r}; it was not read.")
+            for settings in (file.parent / module["path"]).glob("*.json"):
+                activation = _read_json(settings, path).get("activation_function", "torch.nn.")
+                if not str(activation).startswith("torch.nn."):
+                    raise PersistenceError(f"{path} holds weights that name the class {activation!r}; it was not read.")
+
+
+def _read_modules(file: Path, path: Path) -> list[dict[str, str]]:
+    modules = _read_json(file, path, kind=list)
+    for module in modules:
+        named = isinstance(module, dict) and all(isinstance(module.get(key), str) for key in ("type", "path"))
+        if not named or Path(module["path"]).is_absolute() or ".." in Path(module["path"]).parts:
+            raise damaged(path, f"its {_MODULES} cannot be read: {short_repr(module)}")
+    return modules
+
+
+def _read_json(file: Path, path: Path, kind: type = dict) -> Any:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"its {file.name} cannot be read: {type(error).__name__}") from error
+    if not isinstance(content, kind):
+        if kind is dict:
+            return {}  # a vocabulary, such as a list of words
+        raise damaged(path, f"its {file.name} cannot be read: it is not a {kind.__name__}")
+    return content

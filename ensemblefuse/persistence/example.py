@@ -19,10 +19,8 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse._plain import plain
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.fitted.model import FittedModel, best_model, modalities_of
+from ensemblefuse.fitted.model import FittedPipeline, best_model
 from ensemblefuse.fitted.walk import parts_of
-from ensemblefuse.fusion.base import BaseFusion
-from ensemblefuse.modalities import path_columns
 from ensemblefuse.table import to_frame
 
 ENCODED, ROWS = "example/encoded.json", "example/rows.json"
@@ -222,14 +220,6 @@ def _unpack_array(text: str) -> np.ndarray:
 # ---------------------------------------------------------------------- which columns name files
 
 
-def _file_columns(model: Any) -> list[Any]:
-    """Return the columns in which a str names a file."""
-    best = best_model(model)
-    if isinstance(best[-1], BaseFusion):
-        return FittedModel(best).path_columns
-    return path_columns(modalities_of(best))
-
-
 def as_table(example: Any) -> Any:
     """Return an example in the form that models take: a table or an array."""
     if isinstance(example, (np.ndarray, pd.DataFrame)):
@@ -252,7 +242,7 @@ def describe_example(model: Any, example: Any) -> tuple[dict[str, Any], dict[str
     members = {}
     tables: dict[str, tuple[Any, frozenset[str]]] = {ENCODED: (encoded, frozenset())}
     if encode is not None:
-        tables[ROWS] = (table, frozenset(map(str, _file_columns(model))))
+        tables[ROWS] = (table, frozenset(map(str, FittedPipeline(model).path_columns)))
     for member, (rows, files_of) in tables.items():
         try:
             packed = pack_table(rows, files_of)
