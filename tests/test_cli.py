@@ -346,6 +346,7 @@ def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, sho
 # ---------------------------------------------------------------------- report
 
 
+@pytest.mark.filterwarnings("default:These rows have the labels")  # which the command prints
 def test_report_writes_a_page_and_says_where(capsys, shop, model_file, tmp_path):
     page = tmp_path / "r.html"
     argv = ["report", model_file, shop / "shop.csv", "--target", "shape", "-o", page, "--rows", "1"]
@@ -361,6 +362,7 @@ def test_report_writes_a_page_and_says_where(capsys, shop, model_file, tmp_path)
     assert "12 groups of rows" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.filterwarnings("default:These rows have the labels")  # which the command prints
 def test_report_reads_labels_as_the_model_knows_them(capsys, tmp_path):
     table = pd.DataFrame({"price": np.arange(40.0) % 7, "weight": np.arange(40.0) % 5, "digit": np.arange(40) % 2})
     modalities = [("cost", "passthrough", ["price"]), ("size", "passthrough", ["weight"])]
