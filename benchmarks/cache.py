@@ -32,8 +32,8 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from ensemblefuse import BaseEncoder, EmbeddingCache, ImageEncoder, config_context, get_cache
-from ensemblefuse.cache._digest import cell_digest
-from ensemblefuse.cache._files import forget_file_digests
+from ensemblefuse.cache.cell_digests import cell_digest
+from ensemblefuse.cache.file_digests import forget_file_digests
 
 RECIPE = {"class": "benchmark"}
 N_DIMS = 576  # of mobilenet_v3_small

@@ -46,7 +46,7 @@ from ensemblefuse import (
     WordVectorEncoder,
     config_context,
 )
-from ensemblefuse.encoders._forward import Forward
+from ensemblefuse.backbones.forward import Forward
 
 NETWORKS = ["mobilenet_v3_small", "efficientnet_lite0", "resnet18"]
 BATCH = {"cpu": 32, "cuda": 128}

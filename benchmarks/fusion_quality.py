@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_limits
 
 import ensemblefuse
 from ensemblefuse import DecisionFusionClassifier, FeatureFusionClassifier
-from ensemblefuse.fusion._joint import JOINT
+from ensemblefuse.fusion.joint import JOINT
 
 DEFAULT = "hybrid (the default)"
 COMBINERS = ("StackingPool", "MeanPool", "GreedyPool", "DempsterShaferPool")

@@ -1,4 +1,4 @@
-"""``python -m ensemblefuse``: the command line. Floor 5."""
+"""``python -m ensemblefuse``: the command line."""
 
 import sys
 

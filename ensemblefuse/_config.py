@@ -1,4 +1,4 @@
-"""Settings of the process: where the embedding cache lives and whether progress is shown. Floor 0."""
+"""Settings of the process: the folder of the embedding cache, and whether progress is shown."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ def get_config() -> dict[str, Any]:
 
 
 def set_config(*, cache: str | os.PathLike | None = _UNSET, progress: bool | str = _UNSET) -> None:
-    """Change settings for this process and for the processes it starts from now on.
+    """Change settings for this process and for the processes that it starts from now on.
 
-    The settings live in the environment variables ``ENSEMBLEFUSE_CACHE`` and ``ENSEMBLEFUSE_PROGRESS``, so that
-    workers started later (joblib's, for example) agree with their parent. Workers that are already running keep
-    their old settings: joblib keeps its workers alive between calls, so change settings before the first parallel one.
+    The settings are stored in the environment variables ``ENSEMBLEFUSE_CACHE`` and ``ENSEMBLEFUSE_PROGRESS``, so that
+    workers started later (joblib's, for example) have the same settings as their parent. Workers that are already
+    running keep their old settings. joblib keeps its workers alive between calls, so change settings before the first
+    parallel call.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def set_config(*, cache: str | os.PathLike | None = _UNSET, progress: bool | str
     Raises
     ------
     ValueError
-        If `progress` is something else.
+        If `progress` is neither a bool nor ``"auto"``.
     """
     if cache is not _UNSET:
         os.environ[_CACHE_VARIABLE] = "off" if cache is None else str(Path(cache).expanduser().absolute())
@@ -72,7 +73,7 @@ def set_config(*, cache: str | os.PathLike | None = _UNSET, progress: bool | str
 
 @contextlib.contextmanager
 def config_context(**settings: Any):
-    """Change settings as `set_config` does, and put the old ones back at the end of the ``with`` block.
+    """Change settings as `set_config` does, and restore the old ones at the end of the ``with`` block.
 
     Examples
     --------
@@ -94,7 +95,7 @@ def config_context(**settings: Any):
 
 
 def show_progress() -> bool:
-    """Whether a progress bar is wanted here and now; in a worker process only if asked for outright."""
+    """Return whether to show a progress bar. In a worker process, ``"auto"`` means no."""
     progress = get_config()["progress"]
     if progress == "auto" and multiprocessing.parent_process() is not None:
         return False  # workers share the terminal, and their bars would overwrite each other

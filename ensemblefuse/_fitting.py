@@ -1,22 +1,23 @@
-"""Fit a clone of any estimator, with weights wherever it takes them. Floor 1."""
+"""Functions that fit clones of any estimator, with sample weights where possible."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn import config_context
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-__all__ = ["fit_estimator", "weight_codes"]
+__all__ = ["fit_estimator", "weight_codes", "with_groups"]
 
 
 def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[Any, bool]:
-    """A fitted clone, weighted if its last step takes weights in any way.
+    """Fit a clone, with weights if its last step takes weights in any way.
 
     Returns
     -------
@@ -30,20 +31,20 @@ def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarr
     if has_fit_parameter(fitted, "sample_weight"):
         with config_context(enable_metadata_routing=False):
             return fitted.fit(X, y, sample_weight=sample_weight), True
-    # scikit-learn's routing carries the weights into pipelines, searches and one-vs-rest.
+    # scikit-learn's metadata routing passes the weights into pipelines, searches and one-vs-rest.
     try:
         with config_context(enable_metadata_routing=True):
             if _request_weights(fitted):
                 fitted.fit(X, y, sample_weight=sample_weight)
                 _forget_requests(fitted)
                 return fitted, True
-    except (UnsetMetadataPassedError, NotImplementedError):  # a router that does not route them
+    except (UnsetMetadataPassedError, NotImplementedError):  # this meta-estimator does not route them
         pass
     return clone(estimator).fit(X, y), False
 
 
 def weight_codes(estimator: Any, labels: Sequence[Any]) -> Any:
-    """An estimator whose ``class_weight`` dicts name labels, as one whose dicts name the codes that it is fitted on.
+    """Replace labels by codes in the ``class_weight`` dicts of an estimator, because it is fitted on codes.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def weight_codes(estimator: Any, labels: Sequence[Any]) -> Any:
     Returns
     -------
     estimator
-        A changed clone, or the estimator itself if it holds no such dict.
+        A changed clone, or the estimator itself if it has no such dict.
     """
     if not hasattr(estimator, "get_params"):
         return estimator
@@ -68,7 +69,7 @@ def weight_codes(estimator: Any, labels: Sequence[Any]) -> Any:
 
 
 def _forget_requests(part: Any) -> None:
-    """Take back what `_request_weights` asked: a request points at its owner, which no file can hold."""
+    """Remove the metadata requests set by `_request_weights`, because a fitted estimator with them cannot be saved."""
     if isinstance(part, (list, tuple, set)):
         values: Any = part
     elif isinstance(part, Mapping):
@@ -88,7 +89,7 @@ def _parts(estimator: Any) -> list[Any]:
 
 
 def _request_weights(estimator: Any) -> bool:
-    """Ask every part for ``sample_weight``; whether the last step, or a part of it, takes it in `fit`."""
+    """Request ``sample_weight`` for every part. Return whether the last step, or a part of it, takes it in `fit`."""
     last = estimator
     while isinstance(last, Pipeline):
         last = last.steps[-1][1]
@@ -105,3 +106,15 @@ def _request_weights(estimator: Any) -> bool:
                 continue
             taken = taken or (method == "fit" and id(part) in decisive)
     return taken
+
+
+def with_groups(model: Any, groups: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return the model, prepared for groups in fit, and the parameters of `cross_validate` that pass them on."""
+    inside = isinstance(model, Pipeline) and "fuse" in model.named_steps
+    if groups is None or "groups" not in inspect.signature((model["fuse"] if inside else model).fit).parameters:
+        return model, {}
+    if not get_config()["enable_metadata_routing"]:
+        return model, {"fuse__groups" if inside else "groups": np.asarray(groups)}
+    model = clone(model)
+    (model["fuse"] if inside else model).set_fit_request(groups=True)
+    return model, {"groups": np.asarray(groups)}

@@ -1,4 +1,4 @@
-"""One BLAS thread for the length of a fit. Floor 0."""
+"""A context manager that limits BLAS to one thread during a fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["one_blas_thread"]
 
 
 def one_blas_thread() -> AbstractContextManager:
-    """Context in which the BLAS libraries of this process compute on one thread.
+    """Return a context manager within which the BLAS libraries of this process use one thread.
 
     Examples
     --------
@@ -25,5 +25,8 @@ def one_blas_thread() -> AbstractContextManager:
 
 @lru_cache(maxsize=1)
 def _controller(n_modules: int) -> ThreadpoolController:
-    """Looking for libraries takes longer than a small fit; another one can have come with another module only."""
+    """Find the BLAS libraries, again only if the number of modules has changed.
+
+    The search takes longer than a small fit, and a new library can only come with a new module.
+    """
     return ThreadpoolController()

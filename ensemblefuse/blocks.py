@@ -1,4 +1,4 @@
-"""Blocks: the columns of one modality, and in which rows it is missing. Floor 1. Knows no files and no networks."""
+"""Blocks: the columns of each modality, and the rows in which it is missing. No files and no networks here."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Blocks:
     ----------
     data : dict of str to array of shape (n_samples, n_columns), or Series or DataFrame for a block of raw cells
     present : ndarray of shape (n_blocks, n_samples), dtype bool
-        False where the block is wholly missing in the row.
+        False where all cells of the block are missing in the row.
     labels : list
         Index labels of the rows, for messages.
     tables : dict of tuple of str to ndarray
-        What `side_by_side` has made, or was given.
+        Arrays that `side_by_side` returns again, by the names of their blocks.
     """
 
     data: dict[str, Any]
@@ -43,7 +43,10 @@ class Blocks:
         return list(self.data)
 
     def side_by_side(self, names: Sequence[str]) -> np.ndarray:
-        """Blocks of numbers as one array; the same array each time, and no copy if the blocks are parts of one."""
+        """Return blocks of numbers as one array: the same array each time.
+
+        Nothing is copied if the blocks were read from one array.
+        """
         key = tuple(names)
         if key not in self.tables:
             parts = [self.data[name] for name in key]
@@ -51,7 +54,7 @@ class Blocks:
         return self.tables[key]
 
     def spans(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Columns of each block in `side_by_side`."""
+        """Return the positions of each block's columns in `side_by_side`."""
         ends = np.cumsum([self.data[name].shape[1] for name in names])
         return {name: np.arange(end - self.data[name].shape[1], end) for name, end in zip(names, ends, strict=True)}
 
@@ -60,25 +63,25 @@ class Blocks:
 
 
 def find_blocks(columns: Sequence[Any], blocks: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
-    """Positions of the columns of each block.
+    """Find the columns of each block.
 
     Parameters
     ----------
     columns : sequence
         Column names, or a range for a table without names.
     blocks : mapping of str to list of names, list of positions, or slice; optional
-        What belongs together. By default the part of a column's name before ``"__"`` names its block, and a table
-        with no such column is one block, ``"features"``.
+        The columns of each block. By default, the part of a column's name before ``"__"`` is the name of its block. A
+        table without any such column is one block, ``"features"``.
 
     Returns
     -------
     dict of str to ndarray of int
-        In order of first appearance.
+        Positions of the columns of each block, in order of first appearance.
 
     Raises
     ------
     ValueError
-        If some columns have a prefix and others have none, or `blocks` is empty, repeats or misses a column.
+        If some columns have a prefix and others do not, or if `blocks` is empty, repeats a column or leaves one out.
 
     Examples
     --------
@@ -97,7 +100,7 @@ def find_blocks(columns: Sequence[Any], blocks: Mapping[str, Any] | None = None)
     bare = [c for c, prefix in zip(columns, prefixes, strict=True) if not prefix]
     if bare:
         raise ValueError(
-            f"Some columns of X name their block before '{SEPARATOR}' and {len(bare)} do not: {bare[:_SHOWN]}. "
+            f"Some columns of X name their block before '{SEPARATOR}', and {len(bare)} do not: {bare[:_SHOWN]}. "
             "Rename them to 'block__column', or pass blocks={'block': [columns], ...}."
         )
     found: dict[str, list[int]] = {}
@@ -131,14 +134,14 @@ def _positions(name: str, chosen: Any, columns: list) -> np.ndarray:
         elif isinstance(column, (int, np.integer)) and -len(columns) <= column < len(columns):
             positions.append(int(column) % len(columns))
         else:
-            raise ValueError(f"blocks[{name!r}] names {column!r}, which is no column of X.")
+            raise ValueError(f"blocks[{name!r}] names {column!r}, which is not a column of X.")
     if not positions:
         raise ValueError(f"blocks[{name!r}] names no column.")
     return np.array(positions)
 
 
 def is_raw(frame: pd.DataFrame) -> bool:
-    """Whether a block holds raw cells (texts, paths, arrays), as opposed to numbers."""
+    """Return whether a block holds raw cells (texts, paths, arrays) instead of numbers."""
     return not all(_is_numeric(frame.iloc[:, i]) for i in range(frame.shape[1]))
 
 
@@ -151,7 +154,7 @@ def _is_numeric(column: pd.Series) -> bool:
 def read_block(
     name: str, frame: pd.DataFrame | np.ndarray, labels: Sequence[Any], *, raw: bool, allow_partial: bool
 ) -> tuple[Any, np.ndarray]:
-    """Data of one block as its estimator gets it, and the rows in which it is present.
+    """Return the data of one block in the form for its estimator, and the rows in which it is present.
 
     Parameters
     ----------
@@ -171,7 +174,7 @@ def read_block(
     Raises
     ------
     ValueError
-        If a row of numbers is partly NaN and that is not allowed, or holds an infinite number.
+        If a row of numbers is partly NaN and this is not allowed, or if it holds an infinite number.
     """
     if raw:
         assert isinstance(frame, pd.DataFrame)
@@ -192,7 +195,7 @@ def read_block(
 
 
 def check_complete(name: str, data: np.ndarray, present: np.ndarray, labels: Sequence[Any]) -> None:
-    """Refuse rows that hold NaN beside numbers."""
+    """Raise an error if a row holds NaN beside numbers."""
     partly = np.flatnonzero(np.isnan(data).any(axis=1) & present)
     if len(partly):
         raise ValueError(
@@ -209,4 +212,4 @@ def _to_floats(name: str, frame: pd.DataFrame) -> np.ndarray:
     try:
         return frame.to_numpy(dtype=dtype, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"Block {name!r} held numbers in fit; now it holds something else: {error}.") from error
+        raise ValueError(f"Block {name!r} held numbers in fit, but now it holds something else: {error}.") from error

@@ -1,10 +1,13 @@
-"""What ensemblefuse raises and warns with. Floor 0: no imports from the library."""
+"""Exceptions and warnings of ensemblefuse. Imports nothing from the library."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "BadRow",
@@ -13,6 +16,9 @@ __all__ = [
     "IncompatibleModelError",
     "MissingModalityWarning",
     "PersistenceError",
+    "format_bad_rows",
+    "reason_of",
+    "short_repr",
 ]
 
 _SHOWN = 5
@@ -33,7 +39,7 @@ class BadRow(NamedTuple):
 
 
 def short_repr(value: object) -> str:
-    """One printable line for a cell of any size."""
+    """Return one printable line for a cell of any size."""
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
     if hasattr(value, "shape"):
@@ -43,13 +49,13 @@ def short_repr(value: object) -> str:
     text = repr(value)
     if len(text) <= _VALUE_WIDTH:
         return text
-    # The end of a path says which file it is, the beginning of a text which text.
+    # The end of a path identifies the file; the beginning of a text identifies the text.
     is_path = isinstance(value, str) and os.sep in value and " " not in value
     return "'..." + text[3 - _VALUE_WIDTH :] if is_path else text[: _VALUE_WIDTH - 3] + "..."
 
 
 def format_bad_rows(bad: Sequence[BadRow]) -> str:
-    """The first five bad rows, one a line, and how many more there are."""
+    """Return the first five bad rows, one on each line, and the number of the others."""
     lines = [f"  row {row.label!r}, column {row.column!r}, value {row.value}: {row.reason}" for row in bad[:_SHOWN]]
     if len(bad) > _SHOWN:
         lines.append(f"  ... and {len(bad) - _SHOWN} more (see error.rows)")
@@ -57,7 +63,7 @@ def format_bad_rows(bad: Sequence[BadRow]) -> str:
 
 
 class EncodingError(ValueError):
-    """Some cells could not be encoded. The good rows of the same call stay cached.
+    """Some cells could not be encoded. The other rows of the same call stay in the cache.
 
     Attributes
     ----------
@@ -73,7 +79,7 @@ class EncodingError(ValueError):
         self.n_cells = n_cells
         super().__init__(
             f"{encoder} could not encode {len(self.rows)} of {n_cells} cells:\n{format_bad_rows(self.rows)}\n"
-            'Mend or remove these rows, or pass on_error="missing" to treat them as missing. '
+            'Fix or remove these rows, or pass on_error="missing" to treat them as missing. '
             "The other rows stay in the cache."
         )
 
@@ -81,7 +87,8 @@ class EncodingError(ValueError):
         return type(self), (self.encoder, self.rows, self.n_cells)
 
     @property
-    def report(self):
+    def report(self) -> pd.DataFrame:
+        """Return the bad rows as a table."""
         import pandas as pd
 
         return pd.DataFrame(self.rows, columns=list(BadRow._fields))
@@ -92,15 +99,23 @@ class MissingModalityWarning(UserWarning):
 
 
 class CacheWarning(UserWarning):
-    """The embedding cache could not be read or written; the result is right, only slower to get."""
+    """The embedding cache could not be read or written. The result is correct, but takes longer to compute."""
 
 
 class PersistenceError(ValueError):
-    """A saved model cannot be read as asked: wrong file, damaged, or holding types that are not trusted."""
+    """A saved model cannot be read: the wrong file, a damaged file, or types in it that are not trusted."""
 
 
 class IncompatibleModelError(PersistenceError):
-    """A saved model predicts otherwise, or cannot be built, with the versions of packages that are installed here.
+    """With the package versions installed here, a saved model cannot be built or makes other predictions.
 
-    The message ends in the command of pip that installs those that the model was saved with.
+    The message ends with the pip command that installs the versions with which the model was saved.
     """
+
+
+def reason_of(error: Exception) -> str:
+    """Return one line that explains why a cell is bad."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,38 +1,23 @@
-"""What X may be, and what its columns are. Floor 1.
-
-`to_frame` is the one door through which tables come in; `infer_modalities` (in `ensemblefuse.compose`, because it names
-encoders) reads the column kinds that `column_kind` finds here.
-"""
+"""Tables that X may be: every input table is converted by `to_frame`."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping
-from pathlib import PurePath
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["column_kind", "is_missing", "to_frame"]
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus"})
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv"}
-)
-_EMBEDDING_NAME = re.compile(r"(?:^|[^a-z])emb(?:ed(?:ding)?)?s?(?:$|[^a-z])", re.IGNORECASE)
-_LEAST_UNIT = 16  # numbers in cells that are all of norm 1, for that to be no chance
+__all__ = ["is_missing", "list_columns", "lists_again", "plain_missing", "to_frame"]
 
 
 def to_frame(X: Any) -> pd.DataFrame:
-    """Turn any accepted table into a `pandas.DataFrame`, without copying one that is one already.
+    """Convert any accepted table to a `pandas.DataFrame`. A `DataFrame` is returned without a copy.
 
     Parameters
     ----------
     X : pandas or polars DataFrame or Series, or mapping of column name to sequence
-        One row a sample.
+        One row per sample.
 
     Returns
     -------
@@ -41,9 +26,9 @@ def to_frame(X: Any) -> pd.DataFrame:
     Raises
     ------
     TypeError
-        If `X` is something else.
+        If `X` is of another type.
     ValueError
-        If two columns have one name, or the columns of a mapping differ in length.
+        If two columns have the same name, or if the columns of a mapping differ in length.
 
     Examples
     --------
@@ -61,12 +46,12 @@ def to_frame(X: Any) -> pd.DataFrame:
         frame = _from_polars(X)
     else:
         raise TypeError(
-            "X must be a pandas or polars DataFrame, or a dict of columns, with one row a sample; got "
+            "X must be a pandas or polars DataFrame, or a dict of columns, with one row per sample; got "
             f"{type(X).__name__}."
         )
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
-        raise ValueError(f"X has several columns of one name: {repeated}. Rename or drop all but one of each.")
+        raise ValueError(f"X has several columns of the same name: {repeated}. Rename or drop all but one of each.")
     return frame
 
 
@@ -92,7 +77,7 @@ def _as_series(column: Any) -> pd.Series:
     if cells and all(isinstance(cell, (bool, int, float, np.number)) or cell is None for cell in cells):
         return pd.Series(cells)
     values = np.empty(len(cells), dtype=object)
-    for i, cell in enumerate(cells):  # cell by cell: numpy and pandas would spread arrays and images over columns
+    for i, cell in enumerate(cells):  # cell by cell: numpy and pandas would split arrays and images into columns
         values[i] = cell
     return pd.Series(values)
 
@@ -118,7 +103,7 @@ def _from_polars(X: Any) -> pd.DataFrame:
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN, NaT or `pandas.NA`. An empty text is not missing.
+    """Return whether a cell is missing: None, NaN, NaT or `pandas.NA`. An empty text is not missing.
 
     Examples
     --------
@@ -131,97 +116,44 @@ def is_missing(cell: Any) -> bool:
     return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
 
 
-def column_kind(column: pd.Series) -> tuple[str, str]:
-    """Decide what a column holds, and why.
+def lists_again(cells: list[Any]) -> list[Any]:
+    """Return cells with lists for the object arrays that polars and Parquet make of lists of paths or pictures."""
+    return [
+        cell.tolist() if isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT" else cell
+        for cell in cells
+    ]
 
-    Parameters
-    ----------
-    column : Series
 
-    Returns
-    -------
-    kind : {"image", "audio", "video", "text", "number", "category", "series", "embedding", "graph",
-        "empty", "ambiguous"}
-    reason : str
+def list_columns(columns: Any) -> list[Any]:
+    """Return column names as a list. A single name becomes a list of one.
+
+    Examples
+    --------
+    >>> from ensemblefuse.table import list_columns
+    >>> list_columns("title"), list_columns(["price", "weight"])
+    (['title'], ['price', 'weight'])
     """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        cells = [cell for cell in column.tolist() if not is_missing(cell)]
-        kind, reason = _object_kind(cells) if cells else ("empty", "no cell holds a value")
-        return (kind, reason) if kind in ("image", "audio", "video", "empty") else ("category", "dtype category")
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return "category", f"dtype {column.dtype}"
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return "number", f"dtype {column.dtype}"
-    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
-        return "ambiguous", f"dtype {column.dtype}: a date is no modality as it stands"
-    cells = [cell for cell in column.tolist() if not is_missing(cell)]
-    if not cells:
-        return "empty", "no cell holds a value"
-    kind, reason = _object_kind(cells)
-    says_embedding = _embedding_reason(str(column.name), cells) if kind == "series" else None
-    return ("embedding", says_embedding) if says_embedding else (kind, reason)
+    return [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
 
 
-def _embedding_reason(name: str, cells: list[Any]) -> str | None:
-    """Why arrays of one dimension are embeddings, not series of one length; None if nothing says so."""
-    n_dims = len(cells[0])
-    if any(len(cell) != n_dims or np.asarray(cell).dtype.kind not in "iuf" for cell in cells):
-        return None
-    if _EMBEDDING_NAME.search(name):
-        return f"arrays of {n_dims} numbers, and the name says embedding"
-    if n_dims >= _LEAST_UNIT and all(abs(np.linalg.norm(cell) - 1) < 1e-3 for cell in cells):
-        return f"arrays of {n_dims} numbers, each of norm 1"
-    return None
+def plain_missing(X: pd.DataFrame) -> pd.DataFrame:
+    """Return X with NaN in the missing cells of all columns that are not numeric. NaN can be sorted, NA cannot."""
+    new = {}
+    for column in X.columns:
+        cells = X[column]
+        if isinstance(cells.dtype, pd.CategoricalDtype):
+            if _has_na(cells.cat.categories.dtype) and cells.hasnans:
+                new[column] = cells.cat.rename_categories(cells.cat.categories.astype(object))
+        elif cells.dtype == object or (_has_na(cells.dtype) and not _is_number(cells.dtype)):
+            lost = cells.isna()
+            if lost.any():
+                new[column] = cells.astype(object).mask(lost, np.nan)
+    return X.assign(**new) if new else X
 
 
-def _object_kind(cells: list[Any]) -> tuple[str, str]:
-    kinds = {_cell_kind(cell) for cell in cells}
-    if len(kinds) > 1:
-        return "ambiguous", "the cells are of several kinds: " + ", ".join(sorted(kinds))
-    kind = kinds.pop()
-    if kind != "text":
-        return kind, {
-            "image": "image files, PIL images or arrays of 2 or 3 dimensions",
-            "audio": "sound files",
-            "video": "video files, or arrays of 4 dimensions",
-            "series": "arrays of one dimension",
-            "graph": "graphs: edges between nodes",
-        }.get(kind, "cells of a type that no default encoder takes")
-    return _text_kind(cells)
+def _has_na(dtype: Any) -> bool:
+    return getattr(dtype, "na_value", None) is pd.NA
 
 
-def _cell_kind(cell: Any) -> str:
-    if isinstance(cell, np.ndarray):
-        return {1: "series", 4: "video"}.get(cell.ndim, "image")
-    if isinstance(cell, (list, tuple)):
-        return "series" if all(isinstance(value, (int, float, np.number)) for value in cell) else "ambiguous"
-    if isinstance(cell, dict):
-        return "graph" if "edge_index" in cell else "ambiguous"
-    if type(cell).__module__.startswith(("torch_geometric.data.", "networkx.classes.")):
-        return "graph"
-    if type(cell).__module__.startswith("PIL."):
-        return "image"
-    if isinstance(cell, (str, os.PathLike)):
-        suffix = PurePath(cell).suffix.lower() if len(str(cell)) < 4096 else ""
-        if suffix in IMAGE_SUFFIXES:
-            return "image"
-        if suffix in AUDIO_SUFFIXES:
-            return "audio"
-        if suffix in VIDEO_SUFFIXES:
-            return "video"
-        return "text" if isinstance(cell, str) else "ambiguous"
-    return "ambiguous"
-
-
-def _text_kind(cells: list[str]) -> tuple[str, str]:
-    """Free text or a category: words and repetition decide, and what lies between is ambiguous."""
-    n_distinct, n_cells = len(set(cells)), len(cells)
-    words = float(np.median([len(cell.split()) for cell in cells]))
-    facts = f"{n_distinct} distinct values in {n_cells} cells, {words:g} words in the median"
-    if words >= 3:
-        return "text", facts
-    if n_distinct <= max(2, min(50, n_cells // 10)):
-        return "category", facts
-    if words >= 2:
-        return "text", facts
-    return "ambiguous", f"{facts}: single words may be text, a category or an identifier"
+def _is_number(dtype: Any) -> bool:
+    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)

@@ -1,4 +1,4 @@
-"""The contracts as functions: run them on your own encoders and fusion estimators. Floor 4."""
+"""Checks of the library's contracts, to run on your own encoders and fusion estimators."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from ensemblefuse._config import config_context
-from ensemblefuse.evaluation._inputs import kind_of_models, read_y
-from ensemblefuse.evaluation._models import with_groups
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse._fitting import with_groups
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.inputs import kind_of_models, read_y
 from ensemblefuse.table import to_frame
 
 __all__ = ["check_encoder", "check_fusion", "check_no_leakage"]
 
 
 def check_encoder(encoder: Any, X: Any, *, rtol: float = 1e-4, atol: float = 1e-4, max_pickle: int = 1024) -> list[str]:
-    """Assert that an encoder keeps the row rule and scikit-learn's manners.
+    """Assert that an encoder follows the row rule and scikit-learn's conventions.
 
-    The row rule: row i of the output depends on row i of the input and on the parameters alone.
+    The row rule: row i of the output depends only on row i of the input and on the parameters.
 
     Parameters
     ----------
     encoder : BaseEncoder
-        Not fitted; it is cloned.
+        The encoder; it is cloned, and the original is not fitted.
     X : DataFrame or dict of columns
-        What the encoder takes, at least 3 rows, all of which can be encoded.
+        Input of the encoder: at least 3 rows, each of which can be encoded.
     rtol, atol : float
-        Tolerance between two ways of computing one embedding.
+        Tolerance between two ways of computing the same embedding.
     max_pickle : int
-        Largest pickle of the fitted encoder, in bytes.
+        Maximum size of the fitted encoder's pickle, in bytes.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def check_encoder(encoder: Any, X: Any, *, rtol: float = 1e-4, atol: float = 1e-
     Raises
     ------
     AssertionError
-        If a check fails; its name stands in the message.
+        If a check fails; the message gives its name.
 
     Examples
     --------
@@ -133,10 +133,10 @@ class _EncoderChecks:
         self.same(clone(self.fitted).fit(self.frame).transform(self.frame), self.full)
         try:
             data = pickle.dumps(self.fitted)
-        except (pickle.PicklingError, AttributeError):  # a function defined on the spot; another process still takes it
+        except (pickle.PicklingError, AttributeError):  # a local function; joblib can still send it to another process
             return
-        assert len(data) < self.max_pickle, f"the pickle has {len(data)} bytes; networks must stay out of it"
-        copy = pickle.loads(data)  # nosec B301: bytes that were made here, two lines above
+        assert len(data) < self.max_pickle, f"the pickle has {len(data)} bytes; it must not contain networks"
+        copy = pickle.loads(data)  # nosec B301: bytes that were created a few lines above
         self.same(copy.transform(self.frame), self.full)
 
     def check_another_process(self):
@@ -159,7 +159,7 @@ class _EncoderChecks:
         self.same(encoder.fit(frame).transform(frame), self.full)
 
     def check_missing_cells(self):
-        """Missing cells give rows of NaN and leave their neighbours alone."""
+        """Assert that missing cells give rows of NaN and do not change other rows."""
         holes = self.frame.copy()
         if all(pd.api.types.is_numeric_dtype(dtype) for dtype in holes.dtypes):
             holes = holes.astype(float)
@@ -181,14 +181,14 @@ def _transform(encoder: Any, frame: pd.DataFrame) -> np.ndarray:
 
 
 def check_fusion(fusion: Any, *, random_state: int = 0) -> list[str]:
-    """Assert that a fusion estimator reads blocks, survives missing ones, and leaks nothing.
+    """Assert that a fusion estimator reads blocks, works without some of them, and uses the weights of rows.
 
-    Run scikit-learn's ``check_estimator`` as well.
+    Run scikit-learn's ``check_estimator`` as well, and `check_no_leakage`.
 
     Parameters
     ----------
     fusion : estimator
-        Not fitted; it is cloned.
+        The fusion; it is cloned, and the original is not fitted.
     random_state : int
 
     Returns
@@ -228,7 +228,7 @@ class _FusionChecks:
         return method(X)
 
     def check_blocks_in_any_order(self):
-        """The order of the blocks does not matter."""
+        """Assert that the order of the blocks does not matter."""
         turned = self.X[list(self.X.columns[::-1])]
         again = clone(self.subject).fit(turned, self.y)
         a, b = self._predict(self.fitted, self.X), self._predict(again, turned)
@@ -238,7 +238,7 @@ class _FusionChecks:
             assert (a == b).mean() > 0.95
 
     def check_missing_block(self):
-        """A missing block is an ordinary input, and the others still tell something."""
+        """Assert that the model predicts without a block, and better than chance from the others."""
         holes = self.X.copy()
         holes.loc[::2, [c for c in holes.columns if c.startswith("image__")]] = np.nan
         predicted = self.fitted.predict(holes)
@@ -249,6 +249,7 @@ class _FusionChecks:
             assert np.corrcoef(predicted, self.y)[0, 1] > 0.5
 
     def check_no_block_gives_prior(self):
+        """Assert that a row without any block gets the prior, in regression the mean."""
         empty = pd.DataFrame(np.nan, index=[0, 1], columns=self.X.columns)
         if not self.classify:
             assert_allclose(self.fitted.predict(empty), self.y.mean())
@@ -256,7 +257,7 @@ class _FusionChecks:
             assert_allclose(self.fitted.predict_proba(empty), np.full((2, 3), 1 / 3), atol=1e-9)
 
     def check_weights_reach_the_fit(self):
-        """A row of no weight is as good as absent for the prediction of the others."""
+        """Assert that rows with almost no weight have less effect on the predictions for the others."""
         wrong = self.y.copy()
         wrong[:30] = np.roll(wrong[:30], 1)
         weight = np.r_[np.full(30, 1e-6), np.ones(60)]
@@ -274,71 +275,73 @@ class _FusionChecks:
             ).mean()
 
 
-# How often an honest model may fail `check_no_leakage`.
+# Largest probability that a model without leakage fails `check_no_leakage`.
 _FALSE_ALARMS = 1e-4
 _OUTER = "cross_validation"
-# Folds of a model's own that are taken to depend on each other at most; leave-one-out would have one a row.
+# Largest number of a model's inner folds that are assumed to depend on each other; leave-one-out has one per row.
 _MOST_FOLDS = 10
 
 
 def check_no_leakage(
     model: Any, X: Any, y: Any, groups: Any = None, *, cv: Any = 3, n_draws: int = 2, random_state: Any = 0
 ) -> list[str]:
-    """Assert that a whole model predicts labels that mean nothing no better than chance.
+    """Assert that a whole model predicts random labels no better than chance.
 
-    Each draw gives every group of rows one label at random, fits the model on all rows, and then cross-validates it. An
-    honest model is at chance on the rows that it was not fitted on. A model in which any step has seen their labels is
-    above it: a transformer fitted outside the folds, a table shared between fits, rows of one group on both sides of
-    a split. Out-of-fold predictions that the fitted model or its last step carries (``oof_proba_``, ``oof_fused_``,
-    ``oof_predictions_``) are held to the same law: a second level that is fitted on predictions of rows that the first
-    level had seen is invisible to a cross-validation around it.
+    Each draw gives every group of rows one random label, fits the model on all rows, and then cross-validates it. A
+    model without leakage is at chance on rows on which it was not fitted. It is above chance if any of its steps has
+    seen their labels: a transformer fitted outside the folds, a table shared between fits, rows of one group on both
+    sides of a split. The same test is applied to the out-of-fold predictions of the fitted model and of its last step
+    (``oof_proba_``, ``oof_fused_``, ``oof_predictions_``). An outer cross-validation cannot detect a second level that
+    was fitted on first-level predictions for rows which the first level had seen.
 
     Parameters
     ----------
     model : classifier or regressor
-        The whole of it, encoders included, such as a pipeline of `make_fusion_pipeline`. Not fitted; it is cloned.
+        The whole model with its encoders, such as a pipeline of `make_fusion_pipeline`. It is cloned, and the original
+        is not fitted.
     X : table of n_samples rows, or callable
-        What `model` takes. A function of the labels that returns such a table stands for whatever you do with labels
-        before cross-validation; a column computed from the true labels beforehand cannot be recognised.
+        Input of `model`. If you use labels before the cross-validation, pass a function that takes labels and returns
+        the table: it is called with the drawn labels. A column that was computed from the true labels beforehand
+        cannot be detected.
     y : array of shape (n_samples,)
-        Labels of any type, or numbers: they say which labels are drawn, each class equally often; in regression the
-        quartiles of `y`.
+        Labels of any type, or numbers. The random labels are drawn from the classes with equal probability, in
+        regression from the two quartiles of `y`.
     groups : array of shape (n_samples,), optional
-        Rows that belong together. They share a drawn label, stay on one side of every outer split, and reach the
-        ``fit`` of `model` if it takes them. By default rows of X that are equal in all cells share a label, but the
-        splits do not know it: copies of a row in several folds fail. If equal rows are different samples, pass
-        ``np.arange(n_samples)``.
+        Rows that belong together. They get the same random label, stay on one side of every outer split, and are
+        passed to the ``fit`` of `model` if it takes groups. By default, rows of X that are equal in all cells get the
+        same label, but the splits may separate them: copies of a row in several folds make the check fail. If equal
+        rows are different samples, pass ``np.arange(n_samples)``.
     cv : int, splitter or iterable of (train, test)
         Outer folds.
     n_draws : int
-        How often labels are drawn; with it the power grows, and the time: ``n_draws * (cv + 1)`` fits.
+        Number of draws. More draws give the check more power and take more time: ``n_draws * (cv + 1)`` fits.
     random_state : int, Generator or None
 
     Returns
     -------
     list of str
-        The names of the checks that ran: ``"cross_validation"`` and one for each array of out-of-fold predictions.
+        The names of the checks that ran: ``"cross_validation"``, and one for each array of out-of-fold predictions.
 
     Raises
     ------
     AssertionError
-        If a figure is above its bound; the message names both.
+        If a score is above its bound; the message gives both.
     ValueError
-        If the rows, or the groups, are too few for any figure to be above its bound.
+        If there are so few rows or groups that no score can be above its bound.
 
     Notes
     -----
-    Bound. Given the training rows of an outer fold, hits in its test part are independent between groups, and each has
-    the probability p = 1 / n_classes whatever is predicted. Folds depend on each other; by Hölder's inequality the
-    accuracy over K folds has tails no wider than Chernoff's bound ``exp(-m KL(a || p))`` for ``m = n_samples * n_draws
-    / (K * largest group)`` guesses. In regression, with targets a or b by the toss of a coin, R2 around (a + b) / 2
-    exceeds r with a probability of at most ``exp(-m r / 2)``, however bold the predictions are. All checks of a call
-    together fail an honest model with a probability below 1e-4.
+    The bound. Given the training rows of an outer fold, the hits in its test part are independent between groups. Each
+    hit has the probability p = 1 / n_classes, whatever the model predicts. Folds depend on each other. By Hölder's
+    inequality, the tails of the accuracy over K folds are within Chernoff's bound ``exp(-m KL(a || p))`` for ``m =
+    n_samples * n_draws / (K * largest group)`` guesses. In regression, each target is a or b with probability 1/2.
+    R2 around (a + b) / 2 then exceeds r with a probability of at most ``exp(-m r / 2)``, for any predictions. All
+    checks of a call together fail a model without leakage with a probability below 1e-4.
 
-    For the cross-validation this is a theorem. For out-of-fold predictions in a model, whose K are the model's own
-    folds, 10 at most, and whose p is the share of the most frequent drawn label, the bound is the same without the
-    proof: folds that are stratified by the labels, and a combiner that was fitted on predictions by members that had
-    seen the row, depend on the row's label a little.
+    For the cross-validation this is a theorem. For the out-of-fold predictions of a model, K is the number of the
+    model's own folds, at most 10, and p is the share of the most frequent drawn label. The same bound is used there
+    without a proof. Folds that are stratified by the labels depend a little on the row's label. So does a combiner
+    that was fitted on predictions by members which had seen the row.
 
     Ojala and Garriga, JMLR 2010 (permutation of labels as a test); Hoeffding, JASA 1963 (the tails).
 
@@ -354,7 +357,7 @@ def check_no_leakage(
     """
     run = _LeakageCheck(model, X, y, groups, cv, random_state)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # noise has rare classes and fits that do not converge
+        warnings.simplefilter("ignore")  # random labels give rare classes and fits that do not converge
         for _ in range(n_draws):
             run.draw()
     return run.verdict()
@@ -376,7 +379,7 @@ class _LeakageCheck:
         if len(self.unit) != n_rows:
             raise ValueError(f"groups has {len(self.unit)} values for the {n_rows} rows of X.")
         self.model, self.params = with_groups(model, self.groups)
-        # Of the true labels, so that the splits know nothing of those that are drawn.
+        # From the true labels, so that the splits do not depend on the drawn ones.
         codes = np.unique(y, return_inverse=True)[1] if self.classify else y
         self.splits = make_splits(cv, codes, self.groups, classify=self.classify)
         self.rng = np.random.default_rng(random_state)
@@ -387,10 +390,10 @@ class _LeakageCheck:
         return table if isinstance(table, np.ndarray) else to_frame(table)
 
     def draw(self) -> None:
-        """Draw labels and add up what the model makes of them."""
+        """Draw labels, fit and cross-validate the model on them, and add its predictions to the tallies."""
         y = self.values[self.rng.integers(len(self.values), size=int(np.max(self.unit)) + 1)][self.unit]
         X = self._table(y)
-        # First of all, so that a table shared between fits is full when the folds come.
+        # Fit on all rows first, so that a table shared between fits is full before the folds are fitted.
         fitted = self._fit(X, y, np.arange(len(y)))
         for train, test in self.splits:
             predicted = self._fit(X, y, train).predict(_safe_indexing(X, test))
@@ -403,7 +406,7 @@ class _LeakageCheck:
         return clone(self.model).fit(_safe_indexing(X, rows), y[rows], **params)
 
     def _out_of_fold(self, fitted: Any, y: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray, int]]:
-        """Name, predictions, their rows and the number of folds of each array that the model or its last step has."""
+        """Yield name, predictions, their rows and number of folds for each array of the model or of its last step."""
         last = fitted
         while isinstance(last, Pipeline):
             last = last[-1]
@@ -431,7 +434,7 @@ class _LeakageCheck:
         tally.largest = max(tally.largest, int(np.max(np.bincount(self.unit[rows]), initial=0)))
         if self.classify:
             tally.gain += float((np.asarray(predicted) == y).sum())
-            # Outer folds know nothing of the drawn labels; inner ones may be stratified, so that counts are known.
+            # Outer folds do not depend on the drawn labels. Inner folds may be stratified, which reveals their counts.
             outer = name == _OUTER
             tally.most += len(y) / len(self.values) if outer else np.max(np.unique(y, return_counts=True)[1], initial=0)
         else:
@@ -440,6 +443,7 @@ class _LeakageCheck:
             tally.most += float(((y - centre) ** 2).sum())
 
     def verdict(self) -> list[str]:
+        """Return the names of the checks; raise AssertionError if a score is above its bound."""
         tallies = {name: tally for name, tally in self.tallies.items() if tally.rows}
         evidence = np.log(len(tallies) / _FALSE_ALARMS)
         for name, tally in tallies.items():
@@ -451,15 +455,15 @@ class _LeakageCheck:
                 what, figure, chance, bound = "R2", tally.gain / tally.most, 0.0, _highest_r2(evidence / guesses)
             if bound >= 1:
                 raise ValueError(
-                    f"{name}: {tally.rows} predictions of rows in groups of up to {tally.largest} cannot tell a leak "
-                    "from chance. Pass more rows or a greater n_draws; if equal rows of X are different samples, "
-                    "groups=np.arange(n_samples)."
+                    f"{name}: {tally.rows} predictions of rows in groups of up to {tally.largest} are too few to "
+                    "distinguish a leak from chance. Pass more rows or a greater n_draws; if equal rows of X are "
+                    "different samples, pass groups=np.arange(n_samples)."
                 )
             if figure > bound:
                 raise AssertionError(
-                    f"{name}: {what} {figure:.3f} on {tally.rows} predictions of labels drawn at random, where chance "
-                    f"is {chance:.3f} and an honest model stays below {bound:.3f}. A step has seen the labels of the "
-                    f"rows that it predicts.{self._hint()}"
+                    f"{name}: {what} {figure:.3f} on {tally.rows} predictions of random labels, where chance is "
+                    f"{chance:.3f} and a model without leakage stays below {bound:.3f}. A step of the model has seen "
+                    f"the labels of the rows that it predicts.{self._hint()}"
                 )
         return list(tallies)
 
@@ -468,13 +472,13 @@ class _LeakageCheck:
             return ""
         n_copies = int((np.bincount(self.unit)[self.unit] > 1).sum())
         return (
-            f" {n_copies} rows of X equal another one: pass groups that keep copies together, or "
+            f" {n_copies} rows of X are equal to another row: pass groups that keep copies together, or "
             "groups=np.arange(n_samples) if they are different samples."
         )
 
 
 class _Tally:
-    """Sums over the draws: rows, hits (or squares that the predictions explain), and what the best guess gets."""
+    """Sums over the draws: rows, hits (in regression: explained squares), and the hits of the best constant guess."""
 
     def __init__(self, n_folds: int):
         self.n_folds = n_folds
@@ -485,17 +489,18 @@ class _Tally:
 
 
 def _highest_accuracy(chance: float, divergence: float) -> float:
-    """The accuracy above `chance` of this Kullback-Leibler divergence from it; 1 if there is none."""
+    """Return the accuracy above `chance` that has this Kullback-Leibler divergence from it; 1 if there is none."""
     gap = lambda a: rel_entr(a, chance) + rel_entr(1 - a, 1 - chance) - divergence
     return 1.0 if gap(1.0) <= 0 else float(brentq(gap, chance, 1.0))
 
 
 def _highest_r2(divergence: float) -> float:
+    """Return the R2 that has this tail exponent."""
     return 2 * divergence
 
 
 def _two_numbers(y: np.ndarray) -> np.ndarray:
-    """Quartiles of y, or its extremes where these are equal: of all laws, two values tell most."""
+    """Return the quartiles of y, or its extremes if the quartiles are equal. Two values give the check most power."""
     for low, high in ((0.25, 0.75), (0.0, 1.0)):
         pair = np.quantile(y, [low, high], method="nearest")
         if pair[0] < pair[1]:
@@ -504,7 +509,7 @@ def _two_numbers(y: np.ndarray) -> np.ndarray:
 
 
 def _equal_rows(table: Any) -> np.ndarray:
-    """Code of each row's content; a row without any value is its own."""
+    """Return a code for each row's content. A row without any value gets a code of its own."""
     frame = pd.DataFrame(table)
     codes = np.column_stack([pd.factorize(_comparable(frame.iloc[:, i]))[0] for i in range(frame.shape[1])])
     unit = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
@@ -514,7 +519,7 @@ def _equal_rows(table: Any) -> np.ndarray:
 
 
 def _comparable(column: pd.Series) -> pd.Series:
-    """Cells that can be compared: arrays, lists and images by a digest."""
+    """Return cells that can be compared: a digest in place of each array, list or image."""
     if column.dtype != object:
         return column
     return column.map(lambda cell: cell if isinstance(cell, (str, int, float, type(None))) else joblib.hash(cell))

@@ -199,7 +199,7 @@ def test_the_picture_shows_every_subset_and_the_score_of_all(fitted):
     display = result.plot()
     assert [text.get_text() for text in display.ax_.get_yticklabels()] == result.table.index.tolist()
     assert_allclose(display.ax_.lines[0].get_xdata(), result.table.loc["all", "score"])
-    assert "neg_log_loss (the greater the better)" in display.ax_.get_xlabel()
+    assert "neg_log_loss (greater is better)" in display.ax_.get_xlabel()
     assert "150 rows" in display.ax_.get_title()
     own = ModalityAblationDisplay.from_estimator(fitted, subsets=[["image"]], ax=display.ax_)
     assert own.ax_ is display.ax_

@@ -14,9 +14,10 @@ import soundfile
 from numpy.testing import assert_allclose
 
 from ensemblefuse import EncodingError, config_context
-from ensemblefuse.encoders import _sound_cell, _whisper
+from ensemblefuse.backbones import audio_whisper as _whisper
+from ensemblefuse.cells import sound as _sound_cell
+from ensemblefuse.cells.sound import read_sound
 from ensemblefuse.encoders._audio import AudioEncoder
-from ensemblefuse.encoders._sound_cell import read_sound
 
 RATE = 16_000
 BOTH = [None, "librosa"]
@@ -376,7 +377,7 @@ def test_the_recipe_names_what_made_the_vector_and_nothing_else():
 def test_a_folder_of_a_model_is_known_by_its_content(tmp_path):
     import shutil
 
-    from ensemblefuse.encoders._weights import packaged_path
+    from ensemblefuse.backbones.weights import packaged_path
 
     copy = shutil.copytree(packaged_path("whisper-tiny.en", needed_by="test"), tmp_path / "copy")
     recipe = AudioEncoder(copy).recipe()

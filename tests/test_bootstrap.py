@@ -17,8 +17,8 @@ from ensemblefuse import (
     model_checks,
     shap_by_modality,
 )
-from ensemblefuse.evaluation import _bootstrap
-from ensemblefuse.evaluation._bootstrap import bootstrap_means, resample_weights
+from ensemblefuse.scoring import bootstrap as _bootstrap
+from ensemblefuse.scoring.bootstrap import bootstrap_means, resample_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_one_group_alone_has_no_interval(fitted, name):
     model, X, y = fitted
     result = ASK[name](model, X[:40], y[:40], groups=["one"] * 40)
     assert result.table[["low", "high"]].isna().all(axis=None)
-    assert any("No intervals: there is one group alone." in note for note in result.notes)
+    assert any("No intervals: there is only one group." in note for note in result.notes)
     result.plot()
     wide = ASK[name](model, X[:40], y[:40]).table
     assert (wide["high"] > wide["low"]).any()
@@ -50,13 +50,13 @@ def test_one_group_alone_has_no_interval(fitted, name):
 def test_one_row_alone_has_no_interval(fitted):
     model, X, y = fitted
     result = modality_shapley(model, X[:1], y[:1])
-    assert result.table["low"].isna().all() and "No intervals: there is one row alone." in result.notes
+    assert result.table["low"].isna().all() and "No intervals: there is only one row." in result.notes
 
 
 def test_checks_without_an_interval_do_not_run(fitted):
     found = model_checks(*fitted, groups=["one"] * 90)
     for code in ("EF003", "EF007"):
-        assert found[code].severity == "not run" and "one alone has no interval" in found[code].explanation
+        assert found[code].severity == "not run" and "with one there is no interval" in found[code].explanation
 
 
 @pytest.mark.parametrize("name", ASK)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from ensemblefuse import CacheWarning, EmbeddingCache, config_context, get_cache, get_config, set_config
-from ensemblefuse.cache import _files, _index, _segment
-from ensemblefuse.cache._digest import cell_digest
-from ensemblefuse.encoders import _torch
+from ensemblefuse import CacheWarning, EmbeddingCache, _torch, config_context, get_cache, get_config, set_config
+from ensemblefuse.cache import _index, _segment
+from ensemblefuse.cache import file_digests as _files
+from ensemblefuse.cache.cell_digests import cell_digest
 
 RECIPE = {"class": "tests.E", "version": 1, "params": {}}
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ensemblefuse import BaseEncoder, config_context, get_cache
-from ensemblefuse.cache import _files
-from ensemblefuse.cache._digest import cell_digest
+from ensemblefuse.cache import file_digests as _files
+from ensemblefuse.cache.cell_digests import cell_digest
 
 
 class SizeEncoder(BaseEncoder):
@@ -149,7 +149,7 @@ def test_what_is_no_file_is_an_error_at_once(tmp_path):
         with pytest.raises(error):
             digest(path)
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(OSError, match="is no regular file"):
+        with pytest.raises(OSError, match="is not a regular file"):
             digest(path)
     with pytest.raises(ValueError, match="null"):
         digest("a\0b")
@@ -160,7 +160,7 @@ def test_the_end_of_a_process_makes_no_folder(tmp_path):
     code = """
         import shutil, sys
         from ensemblefuse import FunctionEncoder, set_config
-        from ensemblefuse.cache._digest import cell_digest
+        from ensemblefuse.cache.cell_digests import cell_digest
         set_config(cache=sys.argv[1] + "/cache")
         FunctionEncoder(len).fit_transform(["a"])
         cell_digest(sys.executable, strings_are_paths=True)

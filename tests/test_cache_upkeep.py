@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ensemblefuse import BaseEncoder, CacheWarning, EmbeddingCache, FunctionEncoder, get_cache
-from ensemblefuse.cache._digest import cell_digest
+from ensemblefuse.cache.cell_digests import cell_digest
 
 RECIPE = {"class": "tests.E", "version": 1, "params": {}}
 OTHER = {**RECIPE, "version": 2}
@@ -110,10 +110,10 @@ def test_verify_encodes_cells_again_and_names_those_that_differ(monkeypatch):
 
 def test_wrong_use_of_verify_is_told(tmp_path):
     cache = EmbeddingCache(tmp_path)
-    with pytest.raises(ValueError, match="encoder and cells together"):
+    with pytest.raises(ValueError, match="verify needs both encoder and cells, or neither"):
         cache.verify(cells=["a"])
     for sample in (0, 5):
-        with pytest.raises(ValueError, match="sample is a number of cells"):
+        with pytest.raises(ValueError, match="sample must be at least 1, and needs an encoder"):
             cache.verify(sample=sample, **({} if sample else {"encoder": FunctionEncoder(len), "cells": ["a"]}))
     with pytest.raises(ValueError, match="never cached"):
         cache.verify(encoder=FunctionEncoder("text".count), cells=["a"])
@@ -310,7 +310,7 @@ def test_a_damaged_export_loses_the_damaged_records_alone(tmp_path):
     assert EmbeddingCache(tmp_path / "b").merge(tmp_path / "c.zip") == (198, 0, 2)
     assert EmbeddingCache(tmp_path / "b").get_many(RECIPE, keys(200))[0].sum() == 198
     (tmp_path / "c.zip").write_bytes(content[:-100])
-    with pytest.raises(ValueError, match="no exported cache, or was cut short"):
+    with pytest.raises(ValueError, match="not an exported cache, or is truncated"):
         EmbeddingCache(tmp_path / "d").merge(tmp_path / "c.zip")
 
 

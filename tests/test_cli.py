@@ -14,11 +14,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import ensemblefuse
-from ensemblefuse import compose, datasets, load_model
-from ensemblefuse.cache._digest import cell_digest
+from ensemblefuse import datasets, load_model
+from ensemblefuse.cache.cell_digests import cell_digest
 from ensemblefuse.cli import _main, main
 from ensemblefuse.cli._demo import hold_out
-from ensemblefuse.cli._report import describe, install_warning_printer, one_line
+from ensemblefuse.cli._messages import describe, install_warning_printer, one_line
+from ensemblefuse.compose._infer_modalities import KINDS
 from ensemblefuse.exceptions import BadRow, EncodingError
 
 COMMANDS = ["demo", "fit", "evaluate", "predict", "report", "card", "inspect", "cache"]
@@ -108,7 +109,7 @@ def test_wrong_usage_is_one_line_and_code_2(capsys, argv, message):
 
 
 def test_the_kinds_are_those_of_infer_modalities():
-    assert compose._KINDS == _main.KINDS
+    assert KINDS == _main.KINDS
 
 
 # ---------------------------------------------------------------------- tables that cannot be used
@@ -168,7 +169,7 @@ def test_a_target_of_the_other_task_names_the_option(capsys, shop):
     code, error = fails(capsys, "evaluate", shop / "shop.csv", "--target", "price")
     assert code == 1 and "--regression" in error
     code, error = fails(capsys, "evaluate", shop / "shop.csv", "--target", "shape", "--regression")
-    assert code == 1 and "no number" in error
+    assert code == 1 and "not a number" in error
 
 
 def test_an_ambiguous_column_is_answered_in_options_not_in_python(capsys, shop):
@@ -346,7 +347,7 @@ def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, sho
 # ---------------------------------------------------------------------- report
 
 
-@pytest.mark.filterwarnings("default:These rows have the labels")  # which the command prints
+@pytest.mark.filterwarnings("default:These rows have the labels")
 def test_report_writes_a_page_and_says_where(capsys, shop, model_file, tmp_path):
     page = tmp_path / "r.html"
     argv = ["report", model_file, shop / "shop.csv", "--target", "shape", "-o", page, "--rows", "1"]
@@ -362,7 +363,7 @@ def test_report_writes_a_page_and_says_where(capsys, shop, model_file, tmp_path)
     assert "12 groups of rows" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.filterwarnings("default:These rows have the labels")  # which the command prints
+@pytest.mark.filterwarnings("default:These rows have the labels")
 def test_report_reads_labels_as_the_model_knows_them(capsys, tmp_path):
     table = pd.DataFrame({"price": np.arange(40.0) % 7, "weight": np.arange(40.0) % 5, "digit": np.arange(40) % 2})
     modalities = [("cost", "passthrough", ["price"]), ("size", "passthrough", ["weight"])]
@@ -480,8 +481,8 @@ def test_cache_export_and_merge(capsys, tmp_path):
 def test_cache_merge_of_what_is_no_cache(capsys, tmp_path):
     fill()
     (tmp_path / "text.zip").write_text("no archive")
-    assert "is no exported cache" in fails(capsys, "cache", "merge", tmp_path / "text.zip")[1]
-    assert "is no folder of an embedding cache" in fails(capsys, "cache", "merge", tmp_path)[1]
+    assert "is not an exported cache" in fails(capsys, "cache", "merge", tmp_path / "text.zip")[1]
+    assert "is not the folder of an embedding cache" in fails(capsys, "cache", "merge", tmp_path)[1]
     assert fails(capsys, "cache", "merge", tmp_path / "none.zip")[0] == 2
     assert fails(capsys, "cache", "export", tmp_path / "none" / "c.zip")[0] == 2
     path = next((tmp_path / "embeddings").rglob("*.vectors"))
@@ -621,7 +622,7 @@ def test_demo_goes_all_the_way_and_encodes_nothing_the_second_time(capsys, tmp_p
 def test_demo_does_not_replace_a_file_that_is_no_model(capsys, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     code, error = fails(capsys, "demo", "--data", "digits", "--output", tmp_path / "notes.txt")
-    assert code == 2 and "is no model" in error
+    assert code == 2 and "is not a model" in error
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

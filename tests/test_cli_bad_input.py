@@ -102,14 +102,14 @@ def write_parquet(path, y, **columns):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"price,weight,y\n1,2,caf\xe9\n3,4,b\n", "byte 0xe9 at position 22 is no UTF-8; save the table as UTF-8"),
-        ("price,weight,y\n1,2,a\n".encode("utf-16"), "is no UTF-8"),
-        (b"price,price,y\n1,2,a\n3,4,b\n", "several columns of the name 'price'"),
+        (b"price,weight,y\n1,2,caf\xe9\n3,4,b\n", "byte 0xe9 at position 22 is not UTF-8; save the table as UTF-8"),
+        ("price,weight,y\n1,2,a\n".encode("utf-16"), "is not UTF-8"),
+        (b"price,price,y\n1,2,a\n3,4,b\n", "several columns with the name 'price'"),
         (b"price,weight,y\n1,2,a\n1,2,3,4,b\n", "line 3, saw 5"),
-        (b"price,weight,y\n" + b"1,2,a\n2,5,a\n" * 5, "one class only, 'a'"),
+        (b"price,weight,y\n" + b"1,2,a\n2,5,a\n" * 5, "only one class, 'a'"),
         (b"price,weight,y\n1,2,a\n3,4,b\n", "needs a class of 2 rows or more"),
         (b"price,weight,y\n" + b"1,inf,a\n2,3,b\n" * 5, "infinite in the column 'weight' in 5 of 10 rows: 0, 2, 4"),
-        (b"y\na\nb\n", "no column besides"),
+        (b"y\na\nb\n", "has no feature columns"),
         (b"price,weight,y\n" + b",,a\n,,b\n" * 5, "all"),
     ],
 )
@@ -143,7 +143,7 @@ def test_infinite_targets_and_columns_twice_in_parquet(capsys, tmp_path):
     arrays = [pa.array([1.0, 2.0])] * 2
     parquet.write_table(pa.Table.from_arrays(arrays, names=["price", "price"]), tmp_path / "twice.parquet")
     code, error = fails(capsys, "evaluate", tmp_path / "twice.parquet", "--target", "price", "-q")
-    assert code == 1 and "several columns of the name 'price'" in error
+    assert code == 1 and "several columns with the name 'price'" in error
 
 
 def test_columns_of_types_that_no_encoder_takes_are_listed(capsys, tmp_path):
@@ -222,7 +222,7 @@ def test_a_model_that_is_none_is_named_by_every_command(capsys, table, model_fil
     flipped[len(content) // 2] ^= 1
     for name, data, message in (
         ("empty.fuse", b"", "it is empty"),
-        ("noise.fuse", b"\x01" * 99, "it is no zip"),
+        ("noise.fuse", b"\x01" * 99, "it is not a zip"),
         ("cut.fuse", content[: len(content) // 2], "is damaged or incomplete"),
         ("flipped.fuse", bytes(flipped), "is damaged or incomplete"),
         ("pickle.fuse", b"\x80\x04N.", "it is a pickle"),
@@ -260,7 +260,7 @@ def with_table(model, table, folder):
         (b"", "cannot be read as CSV"),
         (b"price,weight,y\n", "holds no rows"),
         (b"price,weight,y\n1,2,\xe9\n", "save the table as UTF-8"),
-        (b"price,price,y\n1,2,a\n", "several columns of the name 'price'"),
+        (b"price,price,y\n1,2,a\n", "several columns with the name 'price'"),
         (b"y\na\nb\n", "none of the columns of the model"),
         (b"price,weight,y\n1,2,a\n1,2,3,4,b\n", "cannot be read as CSV"),
     ],
@@ -277,8 +277,8 @@ def test_texts_and_infinities_in_a_column_of_numbers_are_named(capsys, model_fil
     """`predict` keeps the rows and says so in them; a score of fewer rows than were given would not be one."""
     path = tmp_path / "new.csv"
     for cell, said, reason in (
-        ("cheap", "holds 'cheap' in row 1, column 'price', which held numbers", "'cheap' is no number"),
-        ("inf", "is infinite in the column 'price' in 1 of 3 rows: 1", "'inf' is no finite number"),
+        ("cheap", "holds 'cheap' in row 1, column 'price', which held numbers", "'cheap' is not a number"),
+        ("inf", "is infinite in the column 'price' in 1 of 3 rows: 1", "'inf' is not a finite number"),
     ):
         path.write_text(f"price,weight,y\n1,2,a\n{cell},2,b\n1,3,b\n")
         _, *others = with_table(model_file, path, tmp_path)
@@ -293,7 +293,9 @@ def test_texts_and_infinities_in_a_column_of_numbers_are_named(capsys, model_fil
     argv = ["predict", model_file, tmp_path / "new.parquet", "-o", tmp_path / "p.csv", "-q", "--on-error", "missing"]
     assert main([str(word) for word in argv]) == 0
     written = pd.read_csv(tmp_path / "p.csv")
-    assert written["prediction"].notna().all() and written.loc[1, "error"] == "column 'price': -inf is no finite number"
+    assert (
+        written["prediction"].notna().all() and written.loc[1, "error"] == "column 'price': -inf is not a finite number"
+    )
 
 
 def test_a_column_that_parquet_cannot_take_back_is_named(capsys, model_file, tmp_path):

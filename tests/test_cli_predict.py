@@ -21,7 +21,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.cli import _predict, main
-from ensemblefuse.cli._stream import MISSING
+from ensemblefuse.cli._table_stream import MISSING
 
 
 class LengthEncoder(BaseEncoder):
@@ -94,7 +94,7 @@ def conformal(path, *, regression):
         inner, y = DecisionFusionClassifier(LogisticRegression(), cv=3, joint=False), np.where(x > 0, "é, so", "b")
     outer = ConformalFusionRegressor if regression else ConformalFusionClassifier
     modalities = [("one", "passthrough", ["a"]), ("two", "passthrough", ["b"])]
-    model = make_fusion_pipeline(modalities, outer(inner, alpha=0.2)).fit(pd.DataFrame({"a": x, "b": x}), y)
+    model = make_fusion_pipeline(modalities, outer(inner, confidence_level=0.8)).fit(pd.DataFrame({"a": x, "b": x}), y)
     save_model(model, path)
     return model
 
@@ -135,7 +135,10 @@ def test_a_misspelt_column_is_told(model_file, tmp_path, capsys):
     (tmp_path / "t.csv").write_text("titel,price,id\nx,1,1\n")
     assert predict(model_file, tmp_path / "t.csv") == 0
     told = capsys.readouterr().err
-    assert "lacks the column 'title', which counts as missing; it has 'titel'; rename that if it is meant" in told
+    assert (
+        "lacks the column 'title', which counts as missing; it has 'titel'; rename that column if it is the same"
+        in told
+    )
     assert "it has 'price'" not in told and "it has 'id'" not in told
     (tmp_path / "t.csv").write_text("price,id\n1,1\n")
     assert predict(model_file, tmp_path / "t.csv") == 0 and "rename" not in capsys.readouterr().err
@@ -148,7 +151,7 @@ def test_a_row_that_cannot_be_read_is_kept_with_its_reason(model_file, tmp_path)
     assert predict(model_file, tmp_path / "t.csv", "-o", tmp_path / "o.csv", "--chunk-rows", "4") == 0
     written = pd.read_csv(tmp_path / "o.csv", dtype=str)
     assert written.loc[5, "error"] == "column 'title': ValueError: it asks"
-    assert written.loc[9, "error"] == "column 'price': 'cheap' is no number"
+    assert written.loc[9, "error"] == "column 'price': 'cheap' is not a number"
     assert written["prediction"].isna().sum() == 2 and written["error"].notna().sum() == 2
 
 
@@ -156,7 +159,7 @@ def test_both_reasons_of_one_row_are_told(model_file, tmp_path):
     (tmp_path / "t.csv").write_text("title,price\nwhat?,cheap\nx,1\n")
     predict(model_file, tmp_path / "t.csv", "-o", tmp_path / "o.csv", "--on-error", "missing")
     written = pd.read_csv(tmp_path / "o.csv")
-    assert written.loc[0, "error"] == "column 'price': 'cheap' is no number; column 'title': ValueError: it asks"
+    assert written.loc[0, "error"] == "column 'price': 'cheap' is not a number; column 'title': ValueError: it asks"
     assert written["prediction"].notna().all()  # nothing is known of the row, so the class frequencies answer
 
 
@@ -238,7 +241,7 @@ def test_bad_rows_of_the_earlier_run_are_counted_too(model_file, tmp_path, capsy
 def test_a_damaged_record_is_told(stopped, tmp_path, capsys):
     (tmp_path / "o.csv.parts" / "state.json").write_text('{"rows": [4')
     assert predict(*stopped, "--resume") == 1
-    assert "is damaged; --restart" in capsys.readouterr().err
+    assert "is damaged; pass --restart" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("choice", [(), ("--restart",), ("--resume",)])
@@ -306,7 +309,7 @@ def test_numbers_and_integer_labels(tmp_path, capsys):
     (tmp_path / "r.csv").write_text("size\n3\nbig\n")
     assert predict(tmp_path / "r.fuse", tmp_path / "r.csv") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "size,prediction,error" and lines[2] == "big,,column 'size': 'big' is no number"
+    assert lines[0] == "size,prediction,error" and lines[2] == "big,,column 'size': 'big' is not a number"
 
 
 def test_booleans_of_a_csv_file_are_what_they_were_in_fit(tmp_path, capsys):

@@ -26,7 +26,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.combine import apply_sigmoid, apply_temperature, fit_sigmoid, fit_temperature, shift_prior
-from ensemblefuse.combine._base import log_sum_exp
+from ensemblefuse.combine.probabilities import log_sum_exp
 
 POOLS = [
     LogPool("equal"),
@@ -436,14 +436,14 @@ def test_pools_of_equal_members_agree_with_each_member(ps, temperature):
         (DempsterShaferPool("auc"), "got 'auc'"),
         (DempsterShaferPool(1.2), "from 0 to 1 for all 3 members or for each; got 1.2"),
         (DempsterShaferPool([0.5, 0.5]), r"got \[0.5, 0.5\]"),
-        (StackingPool(SVC(), nonnegative=True), "leave estimator=None"),
+        (StackingPool(SVC(), nonnegative=True), "use it with estimator=None"),
         (MeanPool("best"), "got 'best'"),
         (MeanPool([1.0]), "3 numbers"),
         (MeanPool([0.0, 0.0, 0.0]), "not all be 0"),
         (VotePool("soft"), "got 'soft'"),
         (StackingPool(input="logits"), "got 'logits'"),
         (StackingPool(SVC()), "predict_proba; SVC has none"),
-        (LogPool(class_prior=[0.5, 0.5]), "one positive number a class"),
+        (LogPool(class_prior=[0.5, 0.5]), "one positive number per class"),
         (LogPool(class_prior={0: 1, 1: 1, 7: 1}), "must name the classes"),
     ],
     ids=str,

@@ -234,7 +234,7 @@ def test_too_few_rows_or_blocks_are_named():
         ({"n_components": 0}, "n_components must be a whole number"),
         ({"reg": -1}, "reg must be a number from 0"),
         ({"combine": "product"}, "combine must be"),
-        ({"combine": "concat", "weights": {"text": 2}}, "weights are those of combine"),
+        ({"combine": "concat", "weights": {"text": 2}}, "weights are for combine"),
         ({"weights": {"sound": 2}}, r"weights names unknown blocks \['sound'\]"),
         ({"weights": {"text": -1}}, "finite and at least 0"),
         ({"weights": {"text": 0, "image": 0, "audio": 0}}, "must not all be 0"),
@@ -257,7 +257,7 @@ def test_bad_input_is_named():
         model.transform_block(X.filter(like="image").to_numpy(), "text")
     with pytest.raises(ValueError, match="block 'sound' is unknown"):
         model.transform_block(X, "sound")
-    with pytest.raises(ValueError, match="one value only in the rows with block 'image'"):
+    with pytest.raises(ValueError, match="only one value in the rows with block 'image'"):
         CommonSpaceProjector(method="pls").fit(X, np.zeros(len(X)))
     with pytest.raises(ValueError, match=r"finds no direction: the blocks .* are constant"):
         CommonSpaceProjector().fit(X * 0)

@@ -144,7 +144,7 @@ def test_pandas_polars_and_a_dict_give_the_same_predictions():
 def test_duplicate_columns_are_refused_by_name():
     X, y = table()
     X = pd.concat([X, X[["price"]]], axis=1)
-    with pytest.raises(ValueError, match=r"several columns of one name: \['price'\]"):
+    with pytest.raises(ValueError, match=r"several columns of the same name: \['price'\]"):
         make_fusion_pipeline(modalities()).fit(X, y)
     with pytest.raises(ValueError, match=r"\['price'\]"):
         infer_modalities(X)
@@ -181,11 +181,11 @@ def test_labels_never_reach_the_encode_floor():
 
 def test_names_and_columns_are_checked():
     X, y = table()
-    with pytest.raises(ValueError, match="once each"):
+    with pytest.raises(ValueError, match="distinct names"):
         make_fusion_pipeline([modalities()[0]] * 2)
     with pytest.raises(ValueError, match="an empty list"):
         make_fusion_pipeline([])
-    with pytest.raises(TypeError, match="is no transformer"):
+    with pytest.raises(TypeError, match="is not a transformer"):
         make_fusion_pipeline([("text", 3, "title")])
     with pytest.raises(ValueError, match=r"lacks: \['titel'\].*Did you mean 'title'"):
         make_fusion_pipeline([("text", CountingEncoder(), "titel")]).fit(X, y)

@@ -33,7 +33,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
-from ensemblefuse.fusion._conformal_base import conformal_quantile, label_scores
+from ensemblefuse.fusion._conformal_quantiles import conformal_quantile, label_scores
 
 N_TRAIN, N_TEST = 600, 2000
 
@@ -69,23 +69,23 @@ def standard_error(n_test, n_calibration, rate=0.1):
 
 def test_t18_quantile_of_finite_samples():
     scores = np.random.default_rng(0).permutation(np.arange(1.0, 20.0))
-    assert conformal_quantile(scores, 0.1) == 18
-    assert conformal_quantile(scores, 0.05) == 19
-    assert conformal_quantile(scores, 0.04) == np.inf
-    assert conformal_quantile(scores[scores < 10], 0.05) == np.inf
-    assert conformal_quantile(scores[scores < 10], 0.1) == 9
-    assert conformal_quantile(scores[scores < 10], 0.7) == 3  # 10 * (1 - 0.7) is more than 3 in floating point
+    assert conformal_quantile(scores, 0.9) == 18
+    assert conformal_quantile(scores, 0.95) == 19
+    assert conformal_quantile(scores, 0.96) == np.inf
+    assert conformal_quantile(scores[scores < 10], 0.95) == np.inf
+    assert conformal_quantile(scores[scores < 10], 0.9) == 9
+    assert conformal_quantile(scores[scores < 10], 1 - 0.7) == 3  # 10 * (1 - 0.7) is more than 3 in floating point
     assert conformal_quantile(np.empty(0), 0.5) == np.inf
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0.01, 0.99), st.floats(0.1, 10))
 @settings(max_examples=200, deadline=None)
-def test_equal_weights_are_none_and_rows_of_weight_zero_are_absent(scores, alpha, weight):
+def test_equal_weights_are_none_and_rows_of_weight_zero_are_absent(scores, level, weight):
     scores = np.array(scores)
-    plain = conformal_quantile(scores, alpha)
-    assert conformal_quantile(scores, alpha, np.full(len(scores), weight)) == plain
+    plain = conformal_quantile(scores, level)
+    assert conformal_quantile(scores, level, np.full(len(scores), weight)) == plain
     with_absent = np.r_[scores, 0.0, 5.0]
-    assert conformal_quantile(with_absent, alpha, np.r_[np.ones(len(scores)), 0, 0]) == plain
+    assert conformal_quantile(with_absent, level, np.r_[np.ones(len(scores)), 0, 0]) == plain
 
 
 def test_weighted_quantile():
@@ -154,7 +154,7 @@ def test_same_sets_as_mapie(method, n_calibration, alpha):
     # MAPIE subtracts u p from the sum that holds p, so its u is our 1 - u, drawn anew from the seed for the new rows.
     u = lambda n: 1 - np.random.RandomState(7).uniform(size=n)
     scores = label_scores(P[old], method, u(n_calibration))[np.arange(n_calibration), y[old]]
-    ours = label_scores(P[new], method, u(300)) <= conformal_quantile(scores, alpha) + 1e-6
+    ours = label_scores(P[new], method, u(300)) <= conformal_quantile(scores, 1 - alpha) + 1e-6
     assert_array_equal(ours, expected)
 
 
@@ -201,9 +201,9 @@ def test_same_intervals_as_mapie():
 def test_coverage_of_new_rows(method, fusion):
     X, y = make_blocks(n=N_TRAIN + N_TEST, noise=1.6, random_state=1)
     model = ConformalFusionClassifier(fusion, method=method, random_state=0).fit(X[:N_TRAIN], y[:N_TRAIN])
-    for alpha in (None, 0.2):
-        target = 1 - (alpha or 0.1)
-        coverage = hits(model, X[N_TRAIN:], y[N_TRAIN:], alpha=alpha).mean()
+    for level in (None, 0.8):
+        target = level or 0.9
+        coverage = hits(model, X[N_TRAIN:], y[N_TRAIN:], confidence_level=level).mean()
         # The model of all rows is a little better than those of the folds, so there is a second tolerance above.
         low, high = np.array([-1, 1]) * 4 * standard_error(N_TEST, N_TRAIN, 1 - target) + [0, 0.03]
         assert target + low < coverage < target + high
@@ -261,7 +261,7 @@ def test_coverage_of_intervals(fusion):
     assert_allclose((low + high) / 2, model.predict(X))
     half = np.unique(((high - low) / 2).round(6))
     assert_allclose(half, sorted(model.pattern_quantiles_), rtol=1e-4)
-    assert (model.predict_interval(X, alpha=0.3)[:, 0] > model.predict_interval(X)[:, 0]).all()
+    assert (model.predict_interval(X, confidence_level=0.7)[:, 0] > model.predict_interval(X)[:, 0]).all()
 
 
 def test_labels_without_meaning_give_large_sets():
@@ -275,9 +275,9 @@ def test_labels_without_meaning_give_large_sets():
 
 def test_too_few_rows_give_all_classes_and_endless_intervals():
     X, y = make_blocks(n=9, noise=0.5)
-    assert ConformalFusionClassifier(LINEAR, alpha=0.05).fit(X, y).predict_set(X).all()
+    assert ConformalFusionClassifier(LINEAR, confidence_level=0.95).fit(X, y).predict_set(X).all()
     X, y = numbers(9)
-    model = ConformalFusionRegressor(RIDGE, alpha=0.05).fit(X, y)
+    model = ConformalFusionRegressor(RIDGE, confidence_level=0.95).fit(X, y)
     assert model.quantile_ == np.inf
     assert_array_equal(model.predict_interval(X), np.tile([-np.inf, np.inf], (9, 1)))
 
@@ -294,12 +294,12 @@ def fitted():
 
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.sampled_from(["lac", "aps"]))
 @settings(max_examples=30, deadline=None)
-def test_sets_grow_as_alpha_falls(fitted, a, b, method):
+def test_sets_grow_with_the_level(fitted, a, b, method):
     X, models = fitted
     model = models[method]
     assert model.own_quantile_.tolist() == [True, False]
     low, high = sorted((a, b))
-    assert (model.predict_set(X, alpha=low) >= model.predict_set(X, alpha=high)).all()
+    assert (model.predict_set(X, confidence_level=high) >= model.predict_set(X, confidence_level=low)).all()
 
 
 @pytest.mark.parametrize(
@@ -396,10 +396,10 @@ def test_coverage_around_a_cascade_that_expects_other_class_frequencies():
     rows = np.flatnonzero((y == "class 0") | (np.arange(1500) % 9 == 0))  # the second class is rare in fit
     train, test = rows[:400], np.setdiff1d(np.arange(1500), rows[:400])
     cascade = CascadeFusionClassifier(LogisticRegression(), combiner=LogPool(class_prior=[0.5, 0.5]))
-    model = ConformalFusionClassifier(cascade, alpha=0.2, per_pattern=False).fit(X.iloc[train], y[train])
+    model = ConformalFusionClassifier(cascade, confidence_level=0.8, per_pattern=False).fit(X.iloc[train], y[train])
     inside = [hits(model, X.iloc[test][y[test] == c], y[test][y[test] == c]).mean() for c in model.classes_]
     decision = DecisionFusionClassifier(LogisticRegression(), joint=None, combiner=LogPool(class_prior=[0.5, 0.5]))
-    other = ConformalFusionClassifier(decision, alpha=0.2, per_pattern=False).fit(X.iloc[train], y[train])
+    other = ConformalFusionClassifier(decision, confidence_level=0.8, per_pattern=False).fit(X.iloc[train], y[train])
     expected = [hits(other, X.iloc[test][y[test] == c], y[test][y[test] == c]).mean() for c in model.classes_]
     assert_allclose(inside, expected, atol=0.05)
 
@@ -450,7 +450,7 @@ def test_rows_of_weight_0_are_not_learned_by_an_estimator_without_weights():
     weight = np.where(y == "nothing", 0.0, 1.0)
     with pytest.warns(UserWarning, match="take no sample_weight"):
         model = ConformalFusionClassifier(KNeighborsClassifier()).fit(X, y, sample_weight=weight)
-    assert not model.predict_proba(X)[:, 2].any() and not model.predict_set(X, alpha=0.2)[:, 2].any()
+    assert not model.predict_proba(X)[:, 2].any() and not model.predict_set(X, confidence_level=0.8)[:, 2].any()
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_weights_move_the_quantile_to_the_population_that_they_describe():
     assert abs(covered - 0.9) < 4 * standard_error(n_test / 4, n_train / 4)
     # The same fusion with a quantile of all rows alike serves the easy ones.
     model.calibration_weights_ = np.ones(n_train)
-    alike = np.average(hits(model, X[new], y[new], alpha=0.1), weights=weight[new])
+    alike = np.average(hits(model, X[new], y[new], confidence_level=0.9), weights=weight[new])
     assert alike < 0.9 - 4 * standard_error(n_test / 4, n_train / 4)
 
 
@@ -482,10 +482,10 @@ def test_weights_move_the_quantile_to_the_population_that_they_describe():
 def test_saved_and_loaded(tmp_path, method):
     X, y = make_blocks(n=200, noise=1.6)
     X = drop_block(X, "image", np.arange(0, 200, 2))
-    model = ConformalFusionClassifier(LINEAR, method=method, alpha=0.2).fit(X, y)
+    model = ConformalFusionClassifier(LINEAR, method=method, confidence_level=0.8).fit(X, y)
     again = load_model(save_model(model, tmp_path / "model"))
     assert_array_equal(again.predict_set(X), model.predict_set(X))
-    assert_array_equal(again.predict_set(X, alpha=0.02), model.predict_set(X, alpha=0.02))
+    assert_array_equal(again.predict_set(X, confidence_level=0.98), model.predict_set(X, confidence_level=0.98))
     X, y = numbers(60)
     regressor = ConformalFusionRegressor(RIDGE).fit(X, y)
     again = load_model(save_model(regressor, tmp_path / "regressor"))
@@ -494,10 +494,12 @@ def test_saved_and_loaded(tmp_path, method):
 
 def test_parameters_of_the_fusion_can_be_set_and_searched():
     X, y = make_blocks(n=90, noise=1.0)
-    model = ConformalFusionClassifier(DecisionFusionClassifier(LogisticRegression(), cv=3), alpha=0.2)
+    model = ConformalFusionClassifier(DecisionFusionClassifier(LogisticRegression(), cv=3), confidence_level=0.8)
     assert clone(model).set_params(fusion__joint=False).get_params()["fusion__joint"] is False
     assert model.fusion.joint is True
-    search = GridSearchCV(model, {"fusion__combiner": [LogPool(), MeanPool()], "alpha": [0.1]}, cv=2).fit(X, y)
+    search = GridSearchCV(model, {"fusion__combiner": [LogPool(), MeanPool()], "confidence_level": [0.9]}, cv=2).fit(
+        X, y
+    )
     assert len(search.cv_results_["params"]) == 2
     assert search.best_estimator_.predict_set(X).shape == (90, 3)
     assert model.fusion.combiner is None
@@ -522,10 +524,10 @@ def test_blocks_go_to_the_fusion():
     "model, message",
     [
         (
-            ConformalFusionClassifier(LINEAR, alpha=0),
-            "alpha, the share of rows that may be missed, must be between 0 and 1",
+            ConformalFusionClassifier(LINEAR, confidence_level=0),
+            "confidence_level must be between 0 and 1; got 0",
         ),
-        (ConformalFusionClassifier(LINEAR, alpha="0.1"), "got '0.1'"),
+        (ConformalFusionClassifier(LINEAR, confidence_level="0.9"), "got '0.9'"),
         (ConformalFusionClassifier(LINEAR, method="raps"), "method must be .* got 'raps'"),
         (ConformalFusionClassifier(Ridge()), "must be a classifier; got Ridge"),
         (ConformalFusionClassifier(SVC()), "needs a fusion with predict_proba; SVC has none"),
@@ -537,7 +539,31 @@ def test_refusals(model, message):
         model.fit(X, y)
 
 
-def test_another_alpha_is_checked_too():
+def test_alpha_still_works_as_one_minus_the_confidence_level_and_warns():
+    X, y = make_blocks(60)
+    expected = ConformalFusionClassifier(LINEAR, confidence_level=0.8).fit(X, y)
+    with pytest.warns(FutureWarning, match="alpha of ConformalFusionClassifier is deprecated; use confidence_level"):
+        model = ConformalFusionClassifier(LINEAR, alpha=0.2).fit(X, y)
+    assert_array_equal(model.predict_set(X), expected.predict_set(X))
+    with pytest.warns(FutureWarning, match="alpha of predict_set is deprecated; use confidence_level"):
+        sets = model.predict_set(X, alpha=0.1)
+    assert_array_equal(sets, expected.predict_set(X, confidence_level=0.9))
+    with pytest.raises(TypeError):
+        model.predict_set(X, 0.1)  # a share or a level? the name says
+
+
+def test_a_model_that_was_saved_with_alpha_has_the_level():
+    X, _ = make_blocks(60)
+    model = ConformalFusionRegressor(Ridge(), confidence_level=0.8).fit(X, X["image__0"])
+    state = model.__getstate__()
+    del state["confidence_level"]
+    restored = ConformalFusionRegressor()
+    restored.__setstate__({**state, "alpha": 0.2})
+    assert (restored.confidence_level, restored.alpha) == (pytest.approx(0.8), "deprecated")
+    assert_array_equal(restored.predict_interval(X), model.predict_interval(X))
+
+
+def test_another_level_is_checked_too():
     X, y = make_blocks(n=60)
-    with pytest.raises(ValueError, match="alpha"):
-        ConformalFusionClassifier(LINEAR).fit(X, y).predict_set(X, alpha=1.0)
+    with pytest.raises(ValueError, match="confidence_level"):
+        ConformalFusionClassifier(LINEAR).fit(X, y).predict_set(X, confidence_level=1.0)

@@ -8,9 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from ensemblefuse import AudioEncoder, ImageEncoder, TextEncoder, TimeSeriesEncoder, WordVectorEncoder
+from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.datasets import make_media
 from ensemblefuse.datasets._base import write_wav
-from ensemblefuse.encoders._image_cell import read_rgb
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, corrupt, kind_of_encoder
 
 ENCODER = {

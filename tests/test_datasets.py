@@ -137,7 +137,7 @@ def test_deb_reader_refuses_a_package_cut_short(tmp_path, suffix):
 @pytest.mark.parametrize("name", ["./../evil", "/evil"])
 def test_deb_reader_writes_nothing_outside_its_folder(tmp_path, name):
     deb = write_deb(tmp_path / "a.deb", {name: b"x"})
-    with pytest.raises(DatasetUnavailableError, match="would leave the folder"):
+    with pytest.raises(DatasetUnavailableError, match="would be written outside the folder"):
         _deb.unpack_deb(deb, tmp_path / "out", str, progress=False)
     assert not (tmp_path / "evil").exists()
 
@@ -283,14 +283,14 @@ def test_apt_download_checks_the_digest_that_apt_tells(tmp_path, fake_apt):
         ("echo 'Err: Could not resolve host'; exit 100", RECORD, "apt-get has no network"),
         ("echo 'E: Failed to fetch: 404'; exit 100", RECORD, r"apt-get failed \(Failed to fetch: 404\)"),
         ("exit 0", RECORD, "left 0 packages"),
-        ("exit 0", "exit 100", "apt-get knows no such package"),
+        ("exit 0", "exit 100", "apt-get does not know it"),
         ("echo 'W: Temporary failure resolving' >&2", "exit 100", "apt-get has no network"),
     ],
 )
 def test_apt_download_says_why_it_failed(tmp_path, fake_apt, apt_get, apt_cache, why):
     fake_apt(apt_get, apt_cache)
     (tmp_path / "down").mkdir()
-    with pytest.raises(DatasetUnavailableError, match=f"'p' could not be had, because .*{why}"):
+    with pytest.raises(DatasetUnavailableError, match=f"'p' could not be downloaded, because .*{why}"):
         _apt.download_package("p", tmp_path / "down", progress=False)
 
 

@@ -62,10 +62,10 @@ def test_members_of_a_fitted_fusion_stand_side_by_side_over_the_combiner(table):
     page, labels = diagram(
         pipeline(DecisionFusionClassifier({"text": SVC(), "tabular": HEAD, "more": HEAD}, cv=2)).fit(*table)
     )
-    at = labels.index("estimators: one a member")
+    at = labels.index("estimators: one per member")
     heads = ["text: 4 columns", "tabular: price, size", "more: 4 columns", "joint: all blocks"]
     assert [label for label in labels[at:] if label in heads] == heads
-    fuse = page[page.index("estimators: one a member") :]
+    fuse = page[page.index("estimators: one per member") :]
     assert fuse.index("SVC") < fuse.index("LogisticRegression") < fuse.index("LogPool")
     assert 'data-param-prefix="fuse__estimators__text__"' in fuse  # the path that set_params takes
     assert "4 columns: 0, 1, 2, 3" in fuse
@@ -82,13 +82,13 @@ def test_what_was_given_stands_in_a_fusion_that_is_not_fitted(table):
 @pytest.mark.parametrize(
     ("fusion", "expected"),
     [
-        (FeatureFusionClassifier(HEAD), ["blocks: what they hold", "tabular: price, size", "LogisticRegression"]),
-        (KernelFusionClassifier(), ["blocks: what they hold", "tabular: price, size"]),
+        (FeatureFusionClassifier(HEAD), ["blocks: their contents", "tabular: price, size", "LogisticRegression"]),
+        (KernelFusionClassifier(), ["blocks: their contents", "tabular: price, size"]),
         (DecisionFusionClassifier(HEAD, cv=2, refit=False), ["tabular: price, size (2 models)"]),
         (SequentialFusionClassifier(HEAD, cv=2), ["tabular: price, size"]),
-        (CascadeFusionClassifier(HEAD, cv=2), ["estimators: one a member"]),
-        (ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=2)), ["estimators: one a member"]),
-        (FusionSearchCV({"one": DecisionFusionClassifier(HEAD, cv=2)}, cv=2), ["estimators: one a member"]),
+        (CascadeFusionClassifier(HEAD, cv=2), ["estimators: one per member"]),
+        (ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=2)), ["estimators: one per member"]),
+        (FusionSearchCV({"one": DecisionFusionClassifier(HEAD, cv=2)}, cv=2), ["estimators: one per member"]),
     ],
     ids=lambda value: type(value).__name__ if hasattr(value, "fit") else "",
 )

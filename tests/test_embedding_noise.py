@@ -149,5 +149,5 @@ def test_it_stands_behind_an_encoder_and_the_cache_keeps_vectors_without_noise(t
     assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
     model.set_params(encode__text__embeddingnoise__random_state=None).fit(X, np.arange(n) % 2)
     assert (model.predict_proba(X[:3]) != model.predict_proba(X[:3])).all()
-    with pytest.raises(ValueError, match="draws other noise at each prediction"):
+    with pytest.raises(ValueError, match="draws new noise at each prediction"):
         save_model(model, tmp_path / "model.fuse", example=X[:3])

@@ -18,7 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from ensemblefuse import BaseEncoder, EncodingError, MissingModalityWarning, config_context, get_cache
-from ensemblefuse.encoders._content import callable_token, cell_digest, class_digest
+from ensemblefuse.cache.code_digests import callable_token, cell_digest, class_digest
 from ensemblefuse.testing import check_encoder
 
 
@@ -377,7 +377,7 @@ def test_wrong_use_is_told_plainly():
         CountingEncoder().transform(TEXTS)
     with pytest.raises(ValueError, match="takes one column; got 2"):
         CountingEncoder().fit(TEXTS.assign(other="x"))
-    with pytest.raises(ValueError, match="column 'title' holds no value in 2 rows"):
+    with pytest.raises(ValueError, match="column 'title' has no value in any of 2 rows"):
         CountingEncoder().fit({"title": [None, None]})
     with pytest.raises(ValueError, match="got 'skip'"):
         CountingEncoder(on_error="skip").fit(TEXTS)

@@ -168,7 +168,7 @@ def test_a_column_without_any_value_is_a_block_of_nan(name, media):
     full = encoder.fit_transform(media[[column]])
     empty = media[[column]].copy()
     empty[column] = None
-    with pytest.warns(MissingModalityWarning, match=f"column {column!r} holds no value in 9 rows"):
+    with pytest.warns(MissingModalityWarning, match=f"column {column!r} has no value in any of 9 rows"):
         out = encoder.fit_transform(empty)
     assert out.shape == full.shape and np.isnan(out).all()
     np.testing.assert_allclose(encoder.transform(media[[column]]), full, atol=1e-4)

@@ -174,13 +174,13 @@ def test_a_batch_too_large_for_the_device_is_halved_and_stays_so(monkeypatch):
             raise OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Hooks, "encode", staticmethod(encode))
-    with pytest.warns(UserWarning, match="does not hold a batch of") as caught:
+    with pytest.warns(UserWarning, match="memory of the device is too small for a batch of") as caught:
         out = LengthEncoder(batch_size=16).fit_transform({"t": texts(40)})
     assert np.array_equal(out, expected(texts(40)))
     assert sizes[:3] == [16, 8, 4] and max(sizes[2:]) == 4
     assert [str(w.message).split("batch of ")[1].split(".")[0] for w in caught] == [
-        "16; it goes on with 8",
-        "8; it goes on with 4",
+        "16; encoding continues with 8",
+        "8; encoding continues with 4",
     ]
 
 
@@ -189,7 +189,7 @@ def test_one_item_too_large_for_the_device_is_an_error_of_the_machine(monkeypatc
         raise OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Hooks, "encode", staticmethod(encode))
-    with pytest.warns(UserWarning, match="goes on with 1"), pytest.raises(OutOfMemoryError):
+    with pytest.warns(UserWarning, match="continues with 1"), pytest.raises(OutOfMemoryError):
         LengthEncoder(batch_size=2, on_error="missing").fit_transform({"t": texts(3)})
 
 

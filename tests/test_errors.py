@@ -13,7 +13,7 @@ from ensemblefuse import (
     FeatureFusionClassifier,
     disagreement_clusters,
 )
-from ensemblefuse.evaluation._subsets import predict_subsets
+from ensemblefuse.fitted.subsets import predict_subsets
 
 HEAD = LogisticRegression()
 

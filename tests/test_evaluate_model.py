@@ -107,7 +107,7 @@ def test_a_class_that_is_never_predicted_and_one_that_is_predicted_but_absent():
     assert np.isnan(result.overall.loc["roc_auc", "score"])
     assert result.per_class.loc["c"].isna().tolist() == [True, True, True, False]
     assert result.per_class.loc["b", "precision"] == 0
-    assert any(note == "No row is of these classes: c." for note in result.notes)
+    assert any(note == "These classes have no rows: c." for note in result.notes)
     assert any("ROC AUC is not defined where a class is absent" in note for note in result.notes)
 
 
@@ -196,7 +196,7 @@ def test_more_rows_narrow_the_interval_and_groups_widen_it():
 def test_the_same_seed_gives_the_same_intervals_however_the_draws_are_cut(monkeypatch):
     y, P, _ = predictions(60)
     first = evaluate_predictions(y, P, n_resamples=50).table
-    monkeypatch.setattr("ensemblefuse.evaluation._evaluate._CELLS", 60 * 7)
+    monkeypatch.setattr("ensemblefuse.evaluation._evaluate_model._CELLS", 60 * 7)
     pd.testing.assert_frame_equal(evaluate_predictions(y, P, n_resamples=50).table, first)
     assert not evaluate_predictions(y, P, n_resamples=50, random_state=1).table.equals(first)
 
@@ -246,7 +246,7 @@ def test_a_slice_of_one_row_has_no_interval_and_no_warning():
         numbers = evaluate_predictions(np.arange(4.0), np.ones(4), by={"site": [0, 1, 1, 1]}, n_resamples=20)
     one = result.table[result.table["value"] == "alone"].set_index("metric")
     assert one[["low", "high"]].isna().all(axis=None) and one.loc["accuracy", "score"] in (0, 1)
-    assert "No interval where a slice holds one row alone: site alone." in result.notes
+    assert "No interval where a slice holds only one row: site alone." in result.notes
     assert np.isnan(numbers.of("site").loc[0, "r2"])
     assert "R2 is not defined where all targets are equal: site 0." in numbers.notes
 
@@ -307,7 +307,7 @@ def test_weights_of_fit_count_unless_others_are_given():
     w = np.tile([0.0, 1.0, 2.0], 30)
     model = DecisionFusionClassifier(HEAD, cv=3, class_weight="balanced").fit(X, y, sample_weight=w)
     own = evaluate_model(model, n_resamples=5)
-    assert len(own.y_true) == 60 and "Rows count with their weight in fit" in own.notes[0]
+    assert len(own.y_true) == 60 and "Rows have their weights of fit" in own.notes[0]
     alike = evaluate_model(model, sample_weight=np.ones(90), n_resamples=5)
     assert_allclose(
         alike.overall.loc["accuracy", "score"], (model.classes_[model.oof_proba_.argmax(axis=1)] == y).mean()
@@ -335,7 +335,9 @@ def test_rows_without_an_out_of_fold_prediction_are_told():
 def test_coverage_of_conformal_sets_and_intervals():
     X, y = make_blocks(n=240)
     train, test = slice(0, 160), slice(160, 240)
-    model = ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3), alpha=0.2).fit(X[train], y[train])
+    model = ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3), confidence_level=0.8).fit(
+        X[train], y[train]
+    )
     score = evaluate_model(model, X[test], y[test], n_resamples=50).overall
     sets = model.predict_set(X[test])
     assert_allclose(
@@ -365,12 +367,12 @@ def test_a_fusion_without_out_of_fold_predictions_says_what_to_pass(gaps):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"y": ["class 0"] * 120}, ValueError, "y must be the target in fit, 120 values in their order"),
-        ({"by": "site"}, ValueError, r"by='site' names columns of X, and there is none; pass by=\{'site'"),
-        ({"by": {"site": [1, 2]}}, ValueError, r"by\['site'\] must hold one value a row, 120 of them"),
+        ({"y": ["class 0"] * 120}, ValueError, "y must be the target in fit: the same 120 values in the same order"),
+        ({"by": "site"}, ValueError, r"by='site' names columns of X, but X is not given; pass by=\{'site'"),
+        ({"by": {"site": [1, 2]}}, ValueError, r"by\['site'\] must hold one value per row, 120 of them"),
         ({"by": {"class": np.arange(120)}}, ValueError, r"by names \['class'\], which are slices already"),
         ({"by": {"age": np.linspace(0, 1, 120)}}, ValueError, "by='age' holds 120 values.*pandas.cut"),
-        ({"by": 3}, TypeError, "by must be a column's name"),
+        ({"by": 3}, TypeError, "by must be a column name"),
         ({"sample_weight": -np.ones(120)}, ValueError, "sample_weight must hold finite numbers of at least 0"),
         ({"confidence_level": 95}, ValueError, "confidence_level must be between 0 and 1"),
         ({"n_resamples": 0}, ValueError, "n_resamples must be at least 1"),
@@ -396,7 +398,7 @@ def test_new_rows_that_do_not_fit(fitted, gaps):
 @pytest.mark.parametrize(
     ("y", "P", "arguments", "message"),
     [
-        (["a", "b", "c"], np.full((3, 2), 0.5), {}, "2.* for 3 labels of 3 classes; pass classes="),
+        (["a", "b", "c"], np.full((3, 2), 0.5), {}, "2.* for 3 labels of 3 classes; .* pass classes="),
         (["a", "b", "z"], np.full((3, 2), 0.5), {"classes": ["a", "b"]}, r"y_true holds \['z'\]"),
         (["a", "b"], [[0.5, 0.5], [2.0, 1.0]], {}, r"1 rows do not, the first at position 1: \[2.0, 1.0\]"),
         (["a", "b"], [0.5, 0.5], {}, "must be probabilities of shape"),

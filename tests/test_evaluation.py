@@ -230,7 +230,7 @@ def test_a_strategy_without_probabilities_is_ranked_by_other_scores_alone():
     table = compare_fusions(modalities(X), X, y, candidates=candidates, cv=2, scoring="accuracy").table
     assert np.isnan(table.loc["machine", "log_loss"])
     assert_allclose(table["score"], table["accuracy"])
-    with pytest.raises(ValueError, match="gives no probabilities") as caught:
+    with pytest.raises(ValueError, match="needs probabilities, which this strategy lacks") as caught:
         compare_fusions(modalities(X), X, y, candidates=candidates, cv=2)
     assert caught.value.__notes__ == ["while scoring 'machine'"]
 
@@ -321,17 +321,17 @@ def test_models_that_cannot_be_compared_are_refused(models, error, message):
 @pytest.mark.parametrize(
     "model, y, message",
     [
-        (CLASSIFIER, None, "y is None; pass one label a row"),
-        (REGRESSOR, None, "y is None; pass one number a row"),
+        (CLASSIFIER, None, "y is None; pass one label per row"),
+        (REGRESSOR, None, "y is None; pass one number per row"),
         (CLASSIFIER, np.linspace(0, 1, 30), "classifiers, but y holds continuous numbers .*; use regressors"),
         (REGRESSOR, ["cat"] * 30, "regressors, but y holds str such as 'cat'; use classifiers"),
-        (CLASSIFIER, ["cat"] * 30, "one class only, 'cat'"),
+        (CLASSIFIER, ["cat"] * 30, "only one class, 'cat'"),
         (CLASSIFIER, ["cat", 1, 2] * 10, r"mixes labels of the types \['int', 'str'\]"),
-        (CLASSIFIER, ["cat", None] * 15, "y is missing in 15 rows, the first at position 1"),
+        (CLASSIFIER, ["cat", None] * 15, "y is missing in 15 rows, first at position 1"),
         (REGRESSOR, [1.0, np.nan] * 15, "y is missing in 15 rows"),
         (REGRESSOR, [1.0, np.inf] * 15, "y is infinite in 15 rows"),
         (CLASSIFIER, ["cat", "dog"], "y has 2 values for the 30 rows of X"),
-        (REGRESSOR, np.ones((30, 2)), r"one number a row; got shape \(30, 2\)"),
+        (REGRESSOR, np.ones((30, 2)), r"one number per row; got shape \(30, 2\)"),
     ],
 )
 def test_a_target_that_does_not_fit_the_models_is_refused_in_one_sentence(model, y, message):

@@ -20,6 +20,7 @@ from ensemblefuse import (
     FusionSearchCV,
     KernelFusionClassifier,
     KernelFusionRegressor,
+    RowExplanationDisplay,
     SequentialFusionClassifier,
     SequentialFusionRegressor,
     StackingPool,
@@ -172,7 +173,15 @@ def test_a_row_of_nothing_has_the_base_alone(gaps):
 def test_more_than_eight_modalities_are_too_many():
     X, y = make_blocks(n=60, widths={f"m{k}": 1 for k in range(9)})
     model = FeatureFusionClassifier(HEAD).fit(X, y)
-    with pytest.raises(ValueError, match="has 9 modalities, 512 subsets"):
+    with pytest.raises(ValueError, match="has 9 modalities and so 512 subsets"):
         explain_row(model, X, 0)
     X.loc[0, "m3__0"] = np.nan  # eight are there
     assert explain_row(model, X, 0, within=False).missing == ["m3"]
+
+
+def test_the_display_says_which_row_it_is_of_and_what_it_draws():
+    X, y = make_blocks(60)
+    told = explain_row(DecisionFusionClassifier(HEAD, cv=3).fit(X, y), X, 3)
+    display = RowExplanationDisplay(told)
+    assert repr(display) == f"<RowExplanationDisplay of {told.title!r}: shares; not drawn yet>"
+    assert repr(display.plot()).endswith("shares; drawn>")

@@ -121,7 +121,7 @@ def test_a_file_that_is_gone_is_named_because_its_vectors_may_be_there(table, tm
     gone = table.iloc[:2].assign(photo=[str(tmp_path / "gone.jpg"), None])
     report = forget(gone)
     assert report.table["unread"].tolist() == ["photo", ""]
-    assert "a cell could not be read, such as a file that is gone: ['p0']" in str(report)
+    assert "a cell could not be read, for example because a file was deleted: ['p0']" in str(report)
     (tmp_path / "gone.jpg").write_bytes(b"x")
     assert forget(gone).table["unread"].tolist() == ["", ""]
 
@@ -142,9 +142,9 @@ def test_what_is_given_wrongly_is_refused_before_anything_is_removed(table, tmp_
     FunctionEncoder(spread).fit_transform(table[["title"]])
     with pytest.raises(ValueError, match="2 ids for the 6 rows"):
         forget(table, ids=["a", "b"])
-    with pytest.raises(ValueError, match="pass ids=, one a row"):
+    with pytest.raises(ValueError, match="pass ids=, one per row"):
         forget(table, models=tmp_path / "0.bin")
-    with pytest.raises(FileNotFoundError, match=r"no model .*none\.fuse"):
+    with pytest.raises(FileNotFoundError, match=r"model .*none\.fuse.* does not exist"):
         forget(table, ids=table.index, models=tmp_path / "none.fuse")
     with pytest.raises(ValueError, match=r"holds no \*\.fuse file"):
         forget(table, ids=table.index, models=tmp_path)
@@ -192,4 +192,4 @@ def test_the_command_forgets_rows_of_a_table_by_id(table, tmp_path, monkeypatch,
     assert "a cell could not be read" in capsys.readouterr().out
     assert main([*command, "--ids", "p9"]) == 1 and "no rows with these ids" in capsys.readouterr().err
     assert main([*command[:4], "--models", str(path)]) == 2 and "need --id" in capsys.readouterr().err
-    assert main(["cache", "forget", "--ids", "p1"]) == 2 and "go with --table" in capsys.readouterr().err
+    assert main(["cache", "forget", "--ids", "p1"]) == 2 and "need --table" in capsys.readouterr().err

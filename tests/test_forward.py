@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from ensemblefuse.encoders import _forward
-from ensemblefuse.encoders._forward import Forward, resolve_precision
+from ensemblefuse.backbones import forward as _forward
+from ensemblefuse.backbones.forward import Forward, resolve_precision
 
 OTHERS = ["onnxruntime", "openvino"]
 
@@ -151,7 +151,7 @@ import os, sys
 def refuse():
     raise SystemExit("forked")
 os.fork = refuse
-from ensemblefuse.encoders._forward import _import_openvino
+from ensemblefuse.backbones.forward import _import_openvino
 assert _import_openvino().Core().available_devices
 assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
 """
@@ -198,7 +198,8 @@ def test_sixteen_bits_are_close_and_checked():
         def forward(self, x):
             return self.layer(x.mean(dim=(2, 3)) + 300.0) - self.layer(torch.full((len(x), 3), 300.0))
 
-    with pytest.warns(UserWarning, match=r"in bfloat16 this network differs from float32 by .*; it goes on in float32"):
+    warning = r"in bfloat16 this network differs from float32 by .*; float32 is used instead"
+    with pytest.warns(UserWarning, match=warning):
         forward = Forward(Delicate(), ["cpu"], precision="bfloat16")
         vectors = forward(x)
     assert forward.precision == "float32"
@@ -228,11 +229,11 @@ def test_whether_16_bits_are_close_enough_does_not_hang_on_the_first_rows():
 def test_neither_nan_nor_a_row_of_large_numbers_hides_a_difference():
     exact = np.ones((4, 3), dtype=np.float32)
     exact[0] = 10
-    assert _forward._differ_by(1.0005 * exact[[0, 1]] - [[0.005], [0]], exact[[0, 1]]) > _forward._SAME
+    assert _forward.differ_by(1.0005 * exact[[0, 1]] - [[0.005], [0]], exact[[0, 1]]) > _forward.SAME
     exact[0] = np.nan
-    assert _forward._differ_by(7 * exact, exact) > _forward._SAME
-    assert not _forward._differ_by(exact[:1], exact[:1]) <= _forward._SAME, "nothing was compared"
-    assert not _forward._differ_by(exact[:2], exact) <= _forward._SAME, "other shapes are not the same"
+    assert _forward.differ_by(7 * exact, exact) > _forward.SAME
+    assert not _forward.differ_by(exact[:1], exact[:1]) <= _forward.SAME, "nothing was compared"
+    assert not _forward.differ_by(exact[:2], exact) <= _forward.SAME, "other shapes are not the same"
 
 
 def test_rows_that_overflow_in_16_bits_are_computed_again():

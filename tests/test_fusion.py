@@ -42,7 +42,7 @@ from ensemblefuse import (
     StackingPool,
     VotePool,
 )
-from ensemblefuse.fusion import _ledger
+from ensemblefuse.fusion import _jobs
 
 HEADS = [
     SVC(),
@@ -252,7 +252,7 @@ def test_a_partly_missing_block_is_an_error_that_names_block_and_rows(blocks):
 def test_a_block_that_cannot_be_fitted_is_left_out_with_a_warning(blocks):
     X, y = blocks
     X = drop_block(X, "audio", slice(None))
-    with pytest.warns(MissingModalityWarning, match=r"goes on without these members.*'audio': 0"):
+    with pytest.warns(MissingModalityWarning, match=r"leaves out these members.*'audio': 0"):
         model = DecisionFusionClassifier().fit(X, y)
     assert model.member_names_ == ["image", "text", "joint"]
     assert model.joint_patterns_.tolist() == [[True, True, False]]
@@ -393,7 +393,7 @@ def test_regression(fusion, head):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingModalityWarning)  # feature level warns of the new pattern
         assert model.score(drop_block(X, "audio", slice(None)), y) > 0.3
-    with pytest.raises(ValueError, match="predicts one number a row"):
+    with pytest.raises(ValueError, match="predicts one number per row"):
         clone(fusion).fit(X, np.zeros((200, 2)))
 
 
@@ -434,7 +434,7 @@ def test_a_wrong_argument_is_named_with_its_value(blocks, fusion, message):
 
 
 def test_n_jobs_changes_nothing_but_time(blocks, default_model, monkeypatch):
-    monkeypatch.setattr(_ledger, "_WORTH_WORKERS", 0.0)  # workers start however little there is to do
+    monkeypatch.setattr(_jobs, "_WORTH_WORKERS", 0.0)  # workers start however little there is to do
     X, y = blocks
     one = default_model.predict_proba(X)
     two = DecisionFusionClassifier(n_jobs=2).fit(X, y).predict_proba(X)

@@ -21,7 +21,7 @@ from ensemblefuse import (
     explain_row,
     make_fusion_pipeline,
 )
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.inspection._gradcam import _slope
 from ensemblefuse.inspection._row_model import RowModel
 
@@ -96,7 +96,7 @@ def test_the_patch_is_found(rows, chain):
 
 def test_the_slope_through_linear_steps_is_their_weights(rows):
     model = fitted(rows, make_pipeline(encoder(), StandardScaler()), FeatureFusionClassifier(HEAD))
-    row = RowModel(ModelParts(model), rows[0].loc[[DOG]])
+    row = RowModel(FittedModel(model), rows[0].loc[[DOG]])
     row.code = 1
     network, scaler = (step for _, step in model["encode"].named_transformers_["image"].steps)
     vector = np.asarray(network.transform(rows[0].loc[[DOG], ["photo"]]))[0]
@@ -116,10 +116,14 @@ def test_other_modalities_are_explained_by_occlusion(rows):
 @pytest.mark.parametrize(
     ("image", "fusion", "message"),
     [
-        (ImageEncoder(features="color"), None, "needs an ImageEncoder with a network; take method=.occlusion"),
-        (encoder(Tokens), None, "ends in no feature map of convolutions.*take method=.occlusion"),
-        (encoder(), FeatureFusionClassifier(RandomForestClassifier(5, random_state=0)), "no gradient there, as trees"),
-        (encoder(), CascadeFusionClassifier(HEAD, cv=3), "encodes for itself"),
+        (ImageEncoder(features="color"), None, "needs an ImageEncoder with a network; use method=.occlusion"),
+        (encoder(Tokens), None, "needs a network that ends in a convolutional feature map.*use method=.occlusion"),
+        (
+            encoder(),
+            FeatureFusionClassifier(RandomForestClassifier(5, random_state=0)),
+            "no gradient there \\(trees never",
+        ),
+        (encoder(), CascadeFusionClassifier(HEAD, cv=3), "encodes by itself"),
     ],
     ids=["no network", "transformer", "trees", "cascade"],
 )

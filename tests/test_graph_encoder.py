@@ -26,9 +26,9 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
-from ensemblefuse.encoders._graph_cell import Graph
+from ensemblefuse.cells.graph import Graph
+from ensemblefuse.cells.superpixels import superpixel_graph
 from ensemblefuse.encoders._graph_features import graph_features
-from ensemblefuse.encoders._superpixels import superpixel_graph
 
 RNG = np.random.default_rng(0)
 
@@ -135,8 +135,8 @@ def test_shapes_of_graphs_can_be_told_apart():
 def test_every_lie_is_a_bad_row_with_its_reason():
     x, edge = [[1.0], [2.0]], [[0], [1]]
     lies = {
-        "edge 0 names node 2; the nodes are 0 to 1": {"x": x, "edge_index": [[0], [2]]},
-        "edge 1 names node -1": {"x": x, "edge_index": [[0, 0], [1, -1]]},
+        "edge 0 refers to node 2; the nodes are 0 to 1": {"x": x, "edge_index": [[0], [2]]},
+        "edge 1 refers to node -1": {"x": x, "edge_index": [[0, 0], [1, -1]]},
         "1 values of x are NaN or infinite, the first in row 1": {"x": [[1.0], [np.nan]], "edge_index": edge},
         "a graph of 0 nodes": {"x": np.ones((0, 1)), "edge_index": [[], []]},
         "without edge_index": {"x": x},

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from ensemblefuse import ImageEncoder, MissingModalityWarning
-from ensemblefuse.encoders._image_cell import FORMATS, read_rgb
+from ensemblefuse.cells.image import FORMATS, read_rgb
 
 SECONDS = 5
 # Of address space, libraries included: a picture at the bound of `max_pixels` takes twice 0.7 GB.
@@ -219,7 +219,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(tmp_path / "socket.png"))
         code = (
-            "import sys\nfrom pathlib import Path\nfrom ensemblefuse.encoders._image_cell import read_rgb\n"
+            "import sys\nfrom pathlib import Path\nfrom ensemblefuse.cells.image import read_rgb\n"
             "for name in ('pipe', 'socket', 'zero', 'folder', 'loop', 'gone', 'pipe.png/below'):\n"
             "    try:\n        read_rgb(Path(sys.argv[1], name + '.png'))\n"
             "    except OSError as error:\n        print(name, type(error).__name__, str(error)[:18])\n"
@@ -227,7 +227,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
         lines = run_with_limit(code, tmp_path).splitlines()
     names = ["pipe", "socket", "zero", "folder", "loop", "gone"]
     assert [line.split()[0] for line in lines] == [*names, "pipe.png/below"]
-    assert all("no regular file" in line for line in lines[:3])
+    assert all("not a regular file" in line for line in lines[:3])
     assert "IsADirectoryError" in lines[3] and "OSError" in lines[4] and "FileNotFoundError" in lines[5]
 
 
@@ -377,7 +377,7 @@ def test_the_largest_honest_bomb_stays_within_memory(tmp_path):
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(bomb)
-    code = "import sys\nfrom ensemblefuse.encoders._image_cell import read_rgb\nprint(read_rgb(sys.argv[1]).size)\n"
+    code = "import sys\nfrom ensemblefuse.cells.image import read_rgb\nprint(read_rgb(sys.argv[1]).size)\n"
     assert len(bomb) < 1 << 20
     assert run_with_limit(code, tmp_path / "bomb.png", memory=MEMORY, seconds=120).strip() == f"({side}, {side})"
 
@@ -401,7 +401,7 @@ def test_the_broken_samples_of_pillow_itself(tmp_path):
         pytest.skip("this source distribution carries no test images")
     code = (
         "import sys, time, warnings\nfrom pathlib import Path\n"
-        "from ensemblefuse.encoders._image_cell import read_rgb\n"
+        "from ensemblefuse.cells.image import read_rgb\n"
         "warnings.simplefilter('ignore')\n"
         "counts = [0, 0]\n"
         "for path in sorted(Path(sys.argv[1]).rglob('*')):\n"

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from ensemblefuse import AudioEncoder, MissingModalityWarning
-from ensemblefuse.encoders._sound_cell import read_sound
-from ensemblefuse.encoders._sound_file import _FORMATS
+from ensemblefuse.cells.sound import read_sound
+from ensemblefuse.cells.sound_file import _FORMATS
 
 SECONDS = 5
 # Of address space, libraries included.
@@ -230,7 +230,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
         listener.bind(str(tmp_path / "socket.wav"))
         code = (
-            "import sys\nfrom pathlib import Path\nfrom ensemblefuse.encoders._sound_cell import read_sound\n"
+            "import sys\nfrom pathlib import Path\nfrom ensemblefuse.cells.sound import read_sound\n"
             "for name in ('pipe', 'socket', 'zero', 'folder', 'loop', 'gone', 'pipe.wav/below'):\n"
             "    try:\n        read_sound(Path(sys.argv[1], name + '.wav'), 16_000)\n"
             "    except (OSError, ValueError) as error:\n        print(name, type(error).__name__, str(error)[:18])\n"

@@ -9,8 +9,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from ensemblefuse import ImageEncoder, config_context
-from ensemblefuse.encoders import _forward, _image, _torch
+from ensemblefuse import ImageEncoder, _torch, config_context
+from ensemblefuse.backbones import forward as _forward
+from ensemblefuse.encoders import _image
 
 OTHERS = ["onnxruntime", "openvino"]
 
@@ -79,7 +80,7 @@ def test_a_module_whose_rows_hang_on_each_other_is_refused(no_cache):
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 9, 9), torch.nn.BatchNorm2d(4, track_running_stats=False), torch.nn.Flatten()
     )
-    with pytest.raises(ValueError, match="hangs on the pictures beside it"):
+    with pytest.raises(ValueError, match="depends on the other pictures of its batch"):
         ImageEncoder(network).fit(pictures(1))
 
 
@@ -179,7 +180,7 @@ def test_a_child_process_encodes_what_its_parent_has_encoded(method, vectors, no
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")
 def test_a_scripted_module_is_refused_with_a_word_on_what_to_pass(no_cache):
     scripted = torch.jit.script(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 9, 9), torch.nn.Flatten()))
-    with pytest.raises(TypeError, match=r"pass the torch\.nn\.Module that it was made of"):
+    with pytest.raises(TypeError, match=r"pass the torch\.nn\.Module it was made from"):
         ImageEncoder(scripted).fit(pictures(1))
 
 

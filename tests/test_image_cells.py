@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from ensemblefuse import EncodingError, ImageEncoder, MissingModalityWarning, get_cache
-from ensemblefuse.encoders._image_cell import read_rgb
+from ensemblefuse.cells.image import read_rgb
 
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 128, 0)
 
@@ -49,7 +49,7 @@ def test_any_frame_can_be_read(kind, options):
     for frame, colour in ((0, RED), (1, GREEN), (2, BLUE), (-1, BLUE), (-3, RED)):
         assert_allclose(read_rgb(content, frame=frame).getpixel((4, 4)), colour, atol=3)
     for frame in (3, -4):
-        with pytest.raises(ValueError, match=f"frame={frame} is not there: the file has 3 frames"):
+        with pytest.raises(ValueError, match=f"frame={frame} does not exist: the file has 3 frames"):
             read_rgb(content, frame=frame)
 
 
@@ -57,7 +57,7 @@ def test_a_still_picture_has_one_frame():
     for kind in ("PNG", "JPEG", "BMP"):
         content = file_bytes(Image.new("RGB", (8, 8), RED), kind)
         assert_allclose(read_rgb(content, frame=-1).getpixel((4, 4)), RED, atol=3)
-        with pytest.raises(ValueError, match=r"frame=1 is not there: the file has 1 frame$"):
+        with pytest.raises(ValueError, match=r"frame=1 does not exist: the file has 1 frame$"):
             read_rgb(content, frame=1)
 
 
@@ -67,7 +67,7 @@ def test_the_frame_is_part_of_the_recipe_and_a_lack_of_it_a_bad_row():
     first, last = (ImageEncoder(features="color", frame=frame).fit_transform(cells) for frame in (0, -1))
     assert_allclose(first[:, 64:67], [[1, 0, 0], [1, 0, 0]])
     assert_allclose(last[:, 64:67], [[0, 0, 1], [1, 0, 0]])
-    with pytest.raises(EncodingError, match=r"row 1.*frame=2 is not there: the file has 1 frame"):
+    with pytest.raises(EncodingError, match=r"row 1.*frame=2 does not exist: the file has 1 frame"):
         ImageEncoder(features="color", frame=2).fit_transform(cells)
 
 
@@ -278,7 +278,7 @@ def test_the_kind_of_pooling_is_part_of_the_recipe(three):
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (lambda p: [], "an empty list of pictures; use None where there is none"),
+        (lambda p: [], "an empty list of pictures; use None for a missing cell"),
         (
             lambda p: [p[0], None],
             r"picture 1 of 2 \(from 0\): TypeError: an image cell must be .* got builtins.NoneType",

@@ -18,10 +18,10 @@ from sklearn.base import clone
 from sklearn.datasets import load_sample_images
 
 from ensemblefuse import EncodingError, MissingModalityWarning, config_context, get_cache
-from ensemblefuse.encoders import _backbones
+from ensemblefuse.backbones import image_torchvision as _backbones
+from ensemblefuse.backbones.weights import packaged_path
+from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.encoders._image import ImageEncoder, list_backbones
-from ensemblefuse.encoders._image_cell import read_rgb
-from ensemblefuse.encoders._weights import packaged_path
 
 WHITE = (255, 255, 255)
 

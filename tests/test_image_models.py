@@ -12,9 +12,8 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from sklearn.base import clone
 
-from ensemblefuse import EncodingError, ImageEncoder, config_context, get_cache
-from ensemblefuse.encoders import _torch
-from ensemblefuse.encoders._image_module import object_token
+from ensemblefuse import EncodingError, ImageEncoder, _torch, config_context, get_cache
+from ensemblefuse.backbones.image_module import object_token
 from ensemblefuse.testing import check_encoder
 
 torch = pytest.importorskip("torch")
@@ -83,7 +82,7 @@ def test_tokens_of_a_torchvision_network_are_the_mean_of_its_last_map(name, laye
         network(stacked(encoder, pictures(2)))
     assert_allclose(vectors, seen[0].mean(dim=(2, 3)), rtol=1e-3, atol=1e-4)
     assert vectors.std(axis=0).max() > 1e-3
-    with pytest.raises(ValueError, match=f"'{name}' has no class token; take output='pooled' or output='tokens'"):
+    with pytest.raises(ValueError, match=f"'{name}' has no class token; pass output='pooled' or output='tokens'"):
         ImageEncoder(name, weights=path, output="cls").fit({"photo": pictures(1)})
 
 
@@ -189,7 +188,7 @@ def timm_folder(tmp_path):
     folder = tmp_path / "saved"
     network = timm_network("test_vit", num_classes=3)
     network.pretrained_cfg = dict(network.pretrained_cfg, mean=(0.1, 0.2, 0.3), crop_pct=0.5)
-    timm.models.save_for_hf(network, str(folder), safe_serialization=True)
+    timm.models._hub.save_for_hf(network, str(folder), safe_serialization=True)
     return folder
 
 
@@ -240,7 +239,7 @@ def test_timm_weights_are_found_in_the_local_cache_and_never_downloaded(tmp_path
         (
             {"model": Path(), "weights": "x.pth"},
             ValueError,
-            "weights='x.pth' goes with a name; a folder brings its own",
+            "weights='x.pth' needs the name of a network; a folder has its own weights",
         ),
         ({"model": torch.nn.Identity, "weights": "DEFAULT"}, TypeError, r"or a torch\.nn\.Module; got type"),
         ({"preprocess": 3}, TypeError, "preprocess must be None or a callable; got 3"),
@@ -404,7 +403,7 @@ def test_a_folder_that_is_no_image_model_is_named(tmp_path):
     config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     transformers.BertModel(config).save_pretrained(tmp_path / "text")
     transformers.ViTImageProcessor().save_pretrained(tmp_path / "text")
-    with pytest.raises(ValueError, match="'text' is a BertModel, which takes no pictures"):
+    with pytest.raises(ValueError, match="'text' is a BertModel, which does not take pictures"):
         ImageEncoder(tmp_path / "text").fit({"photo": pictures(1)})
 
 
@@ -519,7 +518,7 @@ def test_transforms_of_torchvision_are_told_apart():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (torch.nn.Conv2d(3, 4, 3), r"into a tensor of shape \(1, n_dims\); got shape \(1, 4, 6, 6\)"),
+        (torch.nn.Conv2d(3, 4, 3), r"to a tensor of shape \(1, n_dims\); got shape \(1, 4, 6, 6\)"),
         (torch.nn.Sequential(torch.nn.Flatten(0)), r"got shape \(192,\)"),
     ],
 )

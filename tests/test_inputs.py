@@ -25,7 +25,7 @@ from ensemblefuse import (
     model_checks,
     robustness_curve,
 )
-from ensemblefuse.evaluation._inputs import read_groups, read_weight
+from ensemblefuse.scoring.inputs import read_groups, read_weight
 
 MODEL = DecisionFusionClassifier(LogisticRegression(), cv=3)
 
@@ -39,7 +39,7 @@ def fitted():
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (["a", None, "b"], r"groups is missing in 1 of 3 rows \(positions \[1\]\); give each row one"),
+        (["a", None, "b"], r"groups is missing in 1 of 3 rows \(positions \[1\]\); give each row a value"),
         ([1.0, 2.0, np.nan], r"groups is missing in 1 of 3 rows \(positions \[2\]\)"),
         (pd.Series([1, None, 2], dtype="Int64"), "groups is missing in 1 of 3 rows"),
         (["a", 1, "b"], r"groups mixes values of the types \['int', 'str'\]"),

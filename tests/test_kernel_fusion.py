@@ -22,8 +22,8 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
-from ensemblefuse.fusion import _kernel, _kernels
-from ensemblefuse.fusion._kernels import BlockKernel, centred_alignment, median_gamma
+from ensemblefuse.fusion import _block_kernels, _kernel
+from ensemblefuse.fusion._block_kernels import BlockKernel, centred_alignment, median_gamma
 
 RULES = [{}, {"combine": "product"}, {"weights": "cka"}, {"kernel": "linear"}]
 IDS = ["sum", "product", "cka", "linear"]
@@ -118,7 +118,7 @@ def test_gamma_is_one_over_the_median_squared_distance():
 def test_gamma_of_many_rows_comes_from_a_sample(monkeypatch):
     Z = np.random.default_rng(0).normal(size=(1500, 3))
     exact = median_gamma(Z, np.ones(1500))
-    monkeypatch.setattr(_kernels, "_MEDIAN_ROWS", 300)
+    monkeypatch.setattr(_block_kernels, "_MEDIAN_ROWS", 300)
     assert median_gamma(Z, np.ones(1500)) != exact
     assert_allclose(median_gamma(Z, np.ones(1500)), exact, rtol=0.1)
 
@@ -130,8 +130,8 @@ def test_gamma_of_many_rows_comes_from_a_sample(monkeypatch):
 def test_a_block_has_one_gram_matrix(rule, monkeypatch, blocks):
     X, y = blocks
     shapes = []
-    original = _kernels.gram
-    monkeypatch.setattr(_kernels, "gram", lambda A, B, *rest: shapes.append(len(A)) or original(A, B, *rest))
+    original = _block_kernels.gram
+    monkeypatch.setattr(_block_kernels, "gram", lambda A, B, *rest: shapes.append(len(A)) or original(A, B, *rest))
     KernelFusionClassifier((0.1, 1.0, 10.0), cv=4, **rule).fit(X, y)
     assert shapes == [150, 150, 150]
 
@@ -279,7 +279,7 @@ def test_a_row_without_blocks_gets_the_class_frequencies():
 def test_a_new_pattern_of_missing_blocks_warns_once(blocks):
     X, y = blocks
     model = KernelFusionClassifier().fit(X, y)
-    with pytest.warns(MissingModalityWarning, match=r"no row without \['text'\]") as caught:
+    with pytest.warns(MissingModalityWarning, match=r"no row in fit without \['text'\]") as caught:
         model.predict_proba(drop_block(X, "text", [0, 1]))
     assert len(caught) == 1
 
@@ -350,7 +350,7 @@ def test_too_many_rows_are_refused(blocks, monkeypatch):
         ({"weights": "learned"}, "weights must be"),
         ({"weights": {"sound": 1.0}}, r"weights names unknown blocks \['sound'\]"),
         ({"weights": {"image": 0, "text": 0, "audio": 0}}, "not all 0"),
-        ({"weights": "cka", "combine": "product"}, "weights are those of a sum"),
+        ({"weights": "cka", "combine": "product"}, "weights are for a sum"),
     ],
     ids=str,
 )

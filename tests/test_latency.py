@@ -223,7 +223,7 @@ def test_a_cascade_is_measured_as_a_whole(clock):
     model = fit([("text", SlowEncoder(batch_costs=1.0), "title"), ("tabular", "passthrough", ["price"])], cascade)
     result = prediction_latency(model, DF, batch_sizes=[4], n_repeats=2)
     assert result.table["stage"].tolist() == ["total", "total, cached"]
-    assert any("encodes for itself" in note for note in result.notes)
+    assert any("encodes by itself" in note for note in result.notes)
     pytest.importorskip("matplotlib")
     (bar,) = result.plot().ax_.containers[-1]
     assert bar.get_width() == result.table["row_mean"][0]
@@ -298,7 +298,7 @@ def test_the_bars_end_at_the_mean_of_the_whole_call(model, clock):
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     # The others take no time.
     assert labels == ["total, p95", "total, cached", "image: encode", "image: transform", "text: load"]
-    assert display.ax_.get_yticklabels()[1].get_text() == "8 rows a call"
+    assert display.ax_.get_yticklabels()[1].get_text() == "8 rows per call"
     own = PredictionLatencyDisplay.from_estimator(model, DF, n_repeats=1, ax=display.ax_)
     assert own.ax_ is display.ax_
     assert "milliseconds" in result._repr_html_()

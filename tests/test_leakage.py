@@ -139,7 +139,7 @@ class InSample:
 )
 def test_a_second_level_fed_in_sample_predictions_fails_though_cross_validation_cannot_see_it(fusion, message):
     X, y = table()
-    with pytest.raises(AssertionError, match=f"^{message} on 400 predictions of labels drawn at random"):
+    with pytest.raises(AssertionError, match=f"^{message} on 400 predictions of random labels"):
         check_no_leakage(fusion, X, y if is_classifier(fusion) else np.linspace(0, 1, N), n_draws=1)
 
 
@@ -197,7 +197,8 @@ def test_copies_of_rows_in_several_folds_fail_and_pass_where_groups_keep_them_to
     X, y = table(200)
     X, y, row = pd.concat([X, X]), np.r_[y, y], np.r_[np.arange(200), np.arange(200)]
     fusion = FeatureFusionClassifier(OVERFIT["image"])
-    with pytest.raises(AssertionError, match=r"^cross_validation.* 400 rows of X equal another one: pass groups"):
+    message = r"^cross_validation.* 400 rows of X are equal to another row: pass groups"
+    with pytest.raises(AssertionError, match=message):
         check_no_leakage(fusion, X, y)
     for groups in (row, np.arange(400)):
         assert check_no_leakage(fusion, X, y, groups) == ["cross_validation"]

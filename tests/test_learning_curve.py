@@ -124,7 +124,7 @@ def test_rows_are_encoded_once_before_anything_is_timed():
     assert sorted(CountingEncoder.seen) == sorted(df["title"])
     with ensemblefuse.config_context(cache=None):
         notes = learning_curve(model, df, y, train_sizes=[0.5, 1.0], cv=2).notes
-    assert notes[0] == "The cache is off: the seconds of a fit hold those of encoding its rows."
+    assert notes[0] == "The cache is off: the seconds of a fit include those of encoding its rows."
 
 
 def test_a_small_part_may_lack_a_class_and_unequal_folds_have_equal_sizes():
@@ -154,7 +154,7 @@ def test_regression_and_other_scores():
     ("arguments", "error", "message"),
     [
         ({"model": "hybrid"}, TypeError, r"model\['model'\] must be a classifier or a regressor"),
-        ({"y": ["a"] * 60}, ValueError, "one class only"),
+        ({"y": ["a"] * 60}, ValueError, "only one class"),
         ({"train_sizes": [500]}, ValueError, "500"),
     ],
 )

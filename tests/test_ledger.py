@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import ensemblefuse.fusion._feature as feature
 from ensemblefuse import DecisionFusionClassifier, FeatureFusionClassifier
 from ensemblefuse._threads import one_blas_thread
-from ensemblefuse.fusion._heads import HeadSearch
-from ensemblefuse.fusion._ledger import Ledger
-from ensemblefuse.fusion._members import Member
+from ensemblefuse.fusion._default_heads import HeadSearch
+from ensemblefuse.fusion._oof_ledger import Ledger
+from ensemblefuse.fusion.members import Member
 
 HEADS = HeadSearch([LogisticRegression(C=C) for C in (0.001, 1.0)], StandardScaler())
 

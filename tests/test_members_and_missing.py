@@ -438,7 +438,7 @@ def test_single_gaps_are_left_to_a_pipeline_or_an_imputer_that_fills_them(blocks
     [
         ([1, 2], "inconsistent numbers of samples"),
         (["a", None] * 75, "groups is missing in 75 of 150 rows"),
-        (np.ones(150), "one group only"),
+        (np.ones(150), "only one group"),
     ],
 )
 def test_groups_that_cannot_be_meant_are_refused(blocks, fusion, groups, message):
@@ -455,7 +455,7 @@ def test_groups_that_cannot_be_meant_are_refused(blocks, fusion, groups, message
         (FeatureFusionClassifier(imputer="mean"), ValueError, "imputer must be a transformer.*'mean'"),
         (DecisionFusionClassifier(LR, class_weight={"class 0": -1}), ValueError, "class_weight must hold numbers"),
         (DecisionFusionClassifier(LR, combiner=LogPool({"image": 1})), ValueError, "weights must be"),
-        (DecisionFusionRegressor(Ridge()), ValueError, "predicts numbers, and y holds something else"),
+        (DecisionFusionRegressor(Ridge()), ValueError, "predicts numbers, but y holds something else"),
     ],
 )
 def test_a_wrong_argument_is_named(blocks, model, error, message):

@@ -98,9 +98,9 @@ def test_what_a_row_never_held_stays_missing_and_does_not_count():
     [
         ({"rate": 1.5}, "shares from 0 to 1; got \\[1.5\\]"),
         ({"rate": np.nan}, "shares from 0 to 1"),
-        ({"mechanism": "burned"}, "mechanisms must be of .*burned"),
+        ({"mechanism": "burned"}, "mechanisms must be among .*burned"),
         ({"mechanism": "by_value"}, "needs values"),
-        ({"mechanism": "by_value", "values": [1.0]}, "4000 finite numbers, one a row; got shape \\(1,\\)"),
+        ({"mechanism": "by_value", "values": [1.0]}, "4000 finite numbers, one per row; got shape \\(1,\\)"),
         ({"mechanism": "by_value", "values": np.full(4000, np.nan)}, "NaN or infinite"),
         ({"present": [True]}, "shape \\(n_modalities, n_rows\\)"),
     ],
@@ -251,7 +251,7 @@ def test_weights_of_rows_of_fit_count(data):
     [
         ({"rates": [0.5, 30]}, "shares from 0 to 1; got \\[30.0\\]"),
         ({"rates": []}, "got none"),
-        ({"mechanisms": ["burned"]}, "mechanisms must be of"),
+        ({"mechanisms": ["burned"]}, "mechanisms must be among"),
         ({"modalities": ["smell"]}, "no modality \\['smell'\\]; it has \\['image', 'text', 'noise'\\]"),
         ({"modalities": []}, "an empty list"),
         ({"metric": "r2"}, "metric must be one of"),

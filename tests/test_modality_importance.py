@@ -16,7 +16,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
     modality_importance,
 )
-from ensemblefuse.inspection._importance import _shuffle
+from ensemblefuse.inspection._modality_importance import _shuffle
 
 HEAD = LogisticRegression()
 

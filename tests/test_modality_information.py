@@ -76,7 +76,7 @@ def test_chance_with_few_rows_is_told():
     rng = np.random.default_rng(0)
     result = partial_information(*rng.integers(4, size=(3, 50)))
     assert result.table["total"].iloc[0] > 0.5  # though nothing is there
-    assert "may be chance (too few rows a cell): first + second" in result.notes[0]
+    assert "may be chance (too few rows per cell): first + second" in result.notes[0]
     assert not partial_information(ONE.repeat(50), OTHER.repeat(50), ONE.repeat(50)).notes
 
 
@@ -114,18 +114,18 @@ def test_given_rows_serve_where_there_is_no_ledger():
 
 def test_what_cannot_be_decomposed_says_what_to_do():
     X, y = make_blocks(n=120, widths={"image": 2, "text": 2})
-    with pytest.raises(TypeError, match="cut the predictions and y of a regressor into bins"):
+    with pytest.raises(TypeError, match="for a regressor, bin the predictions and y"):
         modality_information(DecisionFusionRegressor(Ridge(), cv=2).fit(X, np.arange(120.0)))
-    with pytest.raises(ValueError, match=r"the model has \['image'\] alone"):
+    with pytest.raises(ValueError, match=r"the model has only \['image'\]"):
         modality_information(DecisionFusionClassifier(HEAD, cv=2).fit(X.filter(regex="image"), y))
     with pytest.raises(ValueError, match="17 classes, which make 4913 combinations"):
         modality_information(DecisionFusionClassifier(HEAD, cv=2).fit(X, np.arange(120) % 17))
-    with pytest.raises(ValueError, match="must be of one length; got 3, 4, 4 and 4"):
+    with pytest.raises(ValueError, match="must have one length; got 3, 4, 4 and 4"):
         partial_information(ONE[:3], OTHER, ONE)
     with pytest.raises(ValueError, match="first is missing in row 1"):
         partial_information([1.0, np.nan], [1, 2], [1, 2])
     many = np.tile(np.arange(20), 20 * 20)
-    with pytest.raises(ValueError, match="8000 combinations of values; up to 2744"):
+    with pytest.raises(ValueError, match="8000 combinations of values; the limit is 2744"):
         partial_information(many, np.repeat(np.arange(20), 400), np.tile(np.repeat(np.arange(20), 20), 20))
 
 

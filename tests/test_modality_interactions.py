@@ -80,7 +80,7 @@ def test_a_copy_is_redundancy_and_noise_is_neither():
 def test_a_joint_member_over_three_blocks_is_noted():
     X, y = make_blocks(n=90)
     notes = modality_interactions(DecisionFusionClassifier(HEAD, cv=3).fit(X, y), n_resamples=20).notes
-    assert "The joint member is left out" in notes[0] and "Synergy that the joint member alone knows" in notes[1]
+    assert "The joint member is left out" in notes[0] and "Synergy that only the joint member uses" in notes[1]
 
 
 def test_regression_names_its_own_kernel_fusion():
@@ -93,7 +93,7 @@ def test_regression_names_its_own_kernel_fusion():
 
 def test_one_modality_has_no_pairs():
     X, y = make_blocks(n=60, widths={"image": 3})
-    with pytest.raises(ValueError, match=r"takes two modalities; the model has \['image'\] alone"):
+    with pytest.raises(ValueError, match=r"needs two modalities; the model has only \['image'\]"):
         modality_interactions(DecisionFusionClassifier(HEAD, cv=2).fit(X, y))
 
 

@@ -26,8 +26,8 @@ from ensemblefuse import (
     model_card,
     save_model,
 )
+from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.cli import main
-from ensemblefuse.encoders._weights import PACKAGED
 from ensemblefuse.report._markdown import code as code_span
 from ensemblefuse.report._markdown import code_block
 
@@ -142,7 +142,7 @@ def test_new_rows_are_what_a_model_is_scored_on(gaps, fitted):
     assert f"{overall.loc['accuracy', 'score']:.3f}" in card.select("Scores").content
     assert "of 25 groups" in card.select("Scores").content
     data = card.select("Data").content
-    assert "Rows of fit: 100." in data and "Rows that score it: 50, given as new" in data
+    assert "Rows of fit: 100." in data and "Rows for the scores: 50, given as new" in data
     assert tables(data)[1][2][:1] + tables(data)[1][2][-2:] == ["text", "20 (20.0%)", "0 (0.0%)"]
 
 
@@ -171,7 +171,7 @@ def test_a_file_brings_fingerprint_input_digest_and_metadata(shop_file):
     card = model_card(shop_file, **TRUSTED)
     data, use = card.select("Data").content, card.select("How to use").content
     assert re.search(r"Fingerprint of the data of fit: sha256 `[0-9a-f]{64}`, 80 rows, 2 columns", data)
-    assert "`saw_samples` for 80 ids" in data and "by: A_b" in card.select("Model").content
+    assert "`saw_samples` compares ids with the 80 ids" in data and "by: A_b" in card.select("Model").content
     assert ["text", "`title`", "10 (12.5%)"] in tables(data)[1]
     assert re.search(rf"{shop_file.stat().st_size:,} bytes, written 20.*, sha256 `[0-9a-f]{{64}}`", use)
     assert ["`price`", "number", "`float64`", "tabular"] in tables(card.select("Input").content)[0]
@@ -212,17 +212,17 @@ def test_weights_of_the_user_have_no_licence_that_is_known(tmp_path):
     model, _ = words_and_numbers(word_file(tmp_path))
     card = model_card(save_model(model, tmp_path / "m.fuse"))
     assert "not known here" in card.select("Encoders").content
-    assert "The licence of these weights is not known" in card.select("Limits").content
+    assert "does not know the licence of these weights" in card.select("Limits").content
     assert str(tmp_path / "words.txt") in card.select("Limits").content
 
 
 def test_limits_are_stated_or_measured(shop_file):
     text = model_card(shop_file, limits=["Only *mugs*.", "Not for hats."], **TRUSTED).select("Limits").content
     assert text.startswith("- Only *mugs*.\n- Not for hats.\n\nMeasured")
-    assert "No row of fit held just these modalities, without the others: text." in text
-    assert "Classes of fewer than 30 rows of fit: hat\\|&lt;b&gt; (10)." in text
-    assert "out of fold, on the rows of fit" in text and "take rows for independent" in text
-    assert "must be told to trust: `test_model_card.letters`" in text
+    assert "No row of fit held only these modalities, without the others: text." in text
+    assert "Classes with fewer than 30 rows of fit: hat\\|&lt;b&gt; (10)." in text
+    assert "out of fold, on the rows of fit" in text and "assume independent rows" in text
+    assert "needs in `trusted=`: `test_model_card.letters`" in text
     assert model_card(shop_file, limits="One.", **TRUSTED).select("Limits").content.startswith("One.\n\n")
 
 
@@ -242,7 +242,7 @@ def test_a_section_without_facts_says_what_to_pass(gaps):
     model = FeatureFusionClassifier(HEAD).fit(X[:100], y[:100])
     card = model_card(model)
     assert "Pass `intended_use=`" in card.select("Intended use").content
-    assert "training_data=" in card.select("Data").content and "Rows of fit: the model does not keep them." in (
+    assert "training_data=" in card.select("Data").content and "Rows of fit: the model does not keep their number." in (
         card.select("Data").content
     )
     for section in ("Scores", "Missing modalities"):
@@ -250,7 +250,7 @@ def test_a_section_without_facts_says_what_to_pass(gaps):
             r"Not measured: FeatureFusionClassifier keeps no .* Pass `X` and `y`", card.select(section).content
         )
     assert "None stated. Pass `limits=`" in card.select("Limits").content
-    assert "No score of this model stands in this card." in card.select("Limits").content
+    assert "This card has no score of the model." in card.select("Limits").content
     scored = model_card(model, X[100:], y[100:], intended_use="Sorting.")
     assert "Scores on 50 rows" in scored.select("Scores").content
     assert scored.select("Intended use").content == "Sorting."
@@ -260,7 +260,7 @@ def test_a_regression_a_search_and_one_modality(gaps):
     X, y = gaps
     card = model_card(DecisionFusionRegressor(Ridge(), cv=3).fit(X, X["image__0"]))
     assert "predicts a number" in card.render() and "rmse" in card.select("Missing modalities").content
-    assert "The target in fit is from" in card.select("Data").content
+    assert "The target in fit ranges from" in card.select("Data").content
     search = FusionSearchCV(
         {"late": DecisionFusionClassifier(HEAD, joint=False), "early": FeatureFusionClassifier(HEAD)}, cv=3
     )

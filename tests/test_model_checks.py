@@ -115,7 +115,7 @@ def test_a_modality_of_noise_is_of_no_use():
     X, y = make_blocks(n=150)
     X[["noise__0", "noise__1"]] = np.random.default_rng(0).normal(size=(150, 2))
     finding = model_checks(DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y))["EF003"]
-    assert finding.severity == "tip" and finding.explanation.startswith("Nothing shows that ['noise'] help.")
+    assert finding.severity == "tip" and finding.explanation.startswith("No evidence that ['noise'] help.")
 
 
 def test_a_modality_that_another_repeats_is_not_called_useless():
@@ -153,7 +153,7 @@ def test_an_easy_task_is_a_tip_and_no_issue():
     y = np.arange(80) % 2
     X = pd.DataFrame({"image__0": 5.0 * y, "text__0": 5.0 * y})
     finding = model_checks(DecisionFusionClassifier(HEAD, cv=3).fit(X, y), X, y)["EF004"]
-    assert finding.severity == "tip" and "nearly give the label alone" in finding.explanation
+    assert finding.severity == "tip" and "alone predicts the label nearly perfectly" in finding.explanation
 
 
 def test_empty_and_constant_modalities():
@@ -163,7 +163,7 @@ def test_empty_and_constant_modalities():
     model = FeatureFusionClassifier(HEAD).fit(X, y)
     finding = model_checks(model, X, y)["EF005"]
     assert finding.severity == "issue"
-    assert "'audio' is there in 2.7% of 150 rows; 'flat' is the same in all rows" in finding.explanation
+    assert "'audio' is present in 2.7% of 150 rows; 'flat' is the same in all rows" in finding.explanation
 
 
 def test_copies_without_groups_and_in_several_groups():
@@ -244,5 +244,5 @@ def test_no_modality_is_called_useless_that_the_joint_member_may_need():
 def test_labels_that_are_not_those_of_fit_are_refused():
     X, y = make_blocks(n=60)
     model = DecisionFusionClassifier(HEAD, cv=2, joint=False).fit(X, y)
-    with pytest.raises(ValueError, match=r"y differs from the target in fit in .* rows, the first at position"):
+    with pytest.raises(ValueError, match=r"y differs from the target in fit in .* rows, first at position"):
         model_checks(model, X, y[::-1])

@@ -16,8 +16,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from conftest import make_blocks
 from numpy.testing import assert_allclose, assert_array_equal
+from packaging.version import Version
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import FunctionTransformer
 
@@ -32,7 +34,7 @@ from ensemblefuse import (
     save_model,
     saw_samples,
 )
-from ensemblefuse.persistence import _archive
+from ensemblefuse.persistence import archive as _archive
 
 DATA = Path(__file__).parent / "data"
 
@@ -78,13 +80,22 @@ def seal(path, infos):
 # ---------------------------------------------------------------------- files of older versions
 
 
-@pytest.mark.parametrize("number", [1, 2])
+def golden_file(number):
+    """A file of each format. No scikit-learn reads estimators of a later one, whose attributes it does not know."""
+    path = DATA / f"format{number}.fuse"
+    facts = inspect_model(path)
+    assert facts["format"] == number
+    saved = facts["versions"]["scikit-learn"]
+    if Version(sklearn.__version__).release[:2] < Version(saved).release[:2]:
+        pytest.skip(f"the file is of scikit-learn {saved}, and {sklearn.__version__} is installed")
+    return path
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.filterwarnings("ignore:.*saved with other versions")
 def test_files_of_each_format_give_what_they_gave(number):
     golden = json.loads((DATA / "golden.json").read_text())
-    path = DATA / f"format{number}.fuse"
-    assert inspect_model(path)["format"] == number
-    rows, model = pd.DataFrame(golden["rows"]), load_model(path)
+    rows, model = pd.DataFrame(golden["rows"]), load_model(golden_file(number))
     assert model.predict(rows).tolist() == golden["predict"]
     assert_allclose(model.predict_proba(rows), golden["predict_proba"], rtol=0, atol=1e-6)
 
@@ -131,7 +142,7 @@ def mutated(content, names, rng):
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_thousand_mutations_each_load_to_the_same_predictions_or_raise_one_error(number, n, model, file, tmp_path):
     if number == 1:  # which has no seal: only the checksums of zip
-        file, X = DATA / "format1.fuse", pd.DataFrame(json.loads((DATA / "golden.json").read_text())["rows"])
+        file, X = golden_file(1), pd.DataFrame(json.loads((DATA / "golden.json").read_text())["rows"])
         expected = load_model(file).predict_proba(X)
     else:
         X, expected = model[1], model[0].predict_proba(model[1])

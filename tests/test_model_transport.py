@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,12 +19,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_encoder_contract import CASES, media  # noqa: F401
+from test_text_encoder import TEXTS, make_bert
 from xgboost import XGBClassifier
 
 import ensemblefuse.combine
 import ensemblefuse.fusion
 from ensemblefuse import (
     AudioEncoder,
+    BaseEncoder,
     BasePool,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
@@ -37,8 +41,8 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
-from ensemblefuse.encoders._weights import PACKAGED, packaged_path
-from ensemblefuse.persistence._bundle import Source, pack_weights
+from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, packaged_path, tree_digest
+from ensemblefuse.persistence.bundled_weights import pack_weights
 
 LR = LogisticRegression()
 # Blocks the network, and the import of what the first argument names; loads what the others name.
@@ -231,7 +235,7 @@ def test_crafted_weights_do_not_pass_for_released_ones(tmp_path, monkeypatch):
         members[name] = members[name].replace(b"a ", b"e ", 1)
 
     before = path.read_bytes()
-    with pytest.raises(PersistenceError, match="not those that it names"):
+    with pytest.raises(PersistenceError, match="do not have the digest"):
         load_model(change(path, exchange))
     assert list((tmp_path / "weights").iterdir()) == []
 
@@ -239,7 +243,7 @@ def test_crafted_weights_do_not_pass_for_released_ones(tmp_path, monkeypatch):
         manifest["weights"][0] |= {"param": "", "name": "all-MiniLM-L6-v2"}
 
     path.write_bytes(before)
-    with pytest.raises(PersistenceError, match="not those that were released"):
+    with pytest.raises(PersistenceError, match="differ from those that were released"):
         load_model(change(path, claim))
     for name in ("../../ran", str(tmp_path / "ran"), ["x"], "a" * 63):  # the name of a folder outside
         path.write_bytes(before)
@@ -249,13 +253,79 @@ def test_crafted_weights_do_not_pass_for_released_ones(tmp_path, monkeypatch):
     assert list((tmp_path / "weights").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["evil.py", "modules.json", "pytorch_model.bin", "modules.json of no list"])
+def test_crafted_weights_run_nothing(name, tmp_path, monkeypatch):
+    """sentence_transformers imports the classes that modules.json names."""
+    from test_model_files import change
+
+    monkeypatch.setenv("ENSEMBLEFUSE_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "bert").mkdir()
+    texts = {"title": [*TEXTS, *TEXTS]}
+    encoder = TextEncoder(make_bert(tmp_path / "bert"))
+    model = make_fusion_pipeline([("text", encoder, "title")], FeatureFusionClassifier(LR))
+    model.fit(texts, np.arange(2 * len(TEXTS)) % 2)
+    path = save_model(model, tmp_path / "m.fuse", bundle_weights=True)
+    shutil.rmtree(model[0].transformers[0][1].model)
+    content = {
+        "evil.py": f"open({str(tmp_path / 'ran')!r}, 'w')".encode(),
+        "pytorch_model.bin": b"PK\x03\x04" + bytes(20),
+        "modules.json": json.dumps([{"idx": 0, "name": "0", "path": "", "type": "evil.Net"}]).encode(),
+        "modules.json of no list": b"3",
+    }[name]
+
+    def craft(manifest, members):
+        kept = {n.split("/", 2)[2]: members.pop(n) for n in list(members) if n.startswith("weights/")}
+        kept[name.split()[0]] = content
+        folder = tmp_path / "crafted"
+        for file, data in kept.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(data)
+        digest = tree_digest(folder)
+        members |= {f"weights/{digest}/{file}": data for file, data in kept.items()}
+        manifest["weights"][0]["bundled"] = digest
+
+    with pytest.raises(PersistenceError, match=r"could run code|name the classes|cannot be read"):
+        load_model(change(path, craft))
+    assert list((tmp_path / "weights").iterdir()) == [] and not (tmp_path / "ran").exists()
+
+
+def test_the_weights_of_a_users_own_encoder_are_bundled(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENSEMBLEFUSE_WEIGHTS", str(tmp_path / "weights"))
+    np.save(tmp_path / "letters.npy", np.arange(26.0))
+    X, y = {"title": ["a cat", "a dog", "an owl", "a bee"]}, [0, 1, 0, 1]
+    encoder = LetterEncoder(str(tmp_path / "letters.npy"))
+    model = make_fusion_pipeline([("text", encoder, "title")], FeatureFusionClassifier(LR)).fit(X, y)
+    expected = model.predict_proba(X)
+    path = save_model(model, tmp_path / "m.fuse", bundle_weights=True)
+    assert inspect_model(path)["weights"][0]["encoder"] == "LetterEncoder"
+    (tmp_path / "letters.npy").unlink()
+    with ensemblefuse.config_context(cache=None):
+        assert_allclose(load_model(path, trusted=[LetterEncoder]).predict_proba(X), expected)
+
+
+class LetterEncoder(BaseEncoder):
+    """Mean number of a text's letters, read from a file."""
+
+    neutral_params = BaseEncoder.neutral_params | {"table"}
+
+    def __init__(self, table):
+        self.table = table
+
+    def encode_batch(self, items):
+        numbers = np.load(self.table)
+        return np.array([[np.mean([numbers[ord(c) - 97] for c in item if c.isalpha()])] for item in items])
+
+    def weights_sources(self):
+        return [WeightsSource("LetterEncoder", "table", self.table, Path(self.table))]
+
+
 def test_what_only_pickle_reads_and_what_is_data_cannot_be_bundled(tmp_path):
     folder = tmp_path / "bert"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04" + bytes(20))
     with pytest.raises(PersistenceError, match=r"pytorch_model\.bin holds a pickle.*safetensors"):
-        pack_weights(Source("TextEncoder", "model", str(folder), folder), tmp_path)
+        pack_weights(WeightsSource("TextEncoder", "model", str(folder), folder), tmp_path)
     np.save(tmp_path / "vectors.npy", np.eye(6, dtype=np.float32))
     encoder = PrecomputedEncoder(tmp_path / "vectors.npy")
     model = make_fusion_pipeline([("v", encoder, "row")], FeatureFusionClassifier(LR))
@@ -271,7 +341,9 @@ def test_a_state_dict_is_bundled_as_safetensors(tmp_path):
 
     state = {"b.weight": torch.arange(6.0).reshape(2, 3).T, "a.count": torch.tensor(3)}
     torch.save(state, tmp_path / "net.pth")
-    source = Source("ImageEncoder", "weights", f"resnet18 {tmp_path / 'net.pth'}", tmp_path / "net.pth")
+    source = WeightsSource(
+        "ImageEncoder", "weights", f"resnet18 {tmp_path / 'net.pth'}", tmp_path / "net.pth", is_state_dict=True
+    )
     digest, members = pack_weights(source, tmp_path)
     ((name, file),) = members.items()
     assert name == f"weights/{digest}/net.safetensors"

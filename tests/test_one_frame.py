@@ -21,8 +21,9 @@ from ensemblefuse import (
     PrecomputedEncoder,
     make_fusion_pipeline,
 )
-from ensemblefuse import compose as compose_module
-from ensemblefuse.fusion._members import member_scores
+from ensemblefuse.compose import _modality_transformer as compose_module
+from ensemblefuse.fusion.members import member_scores
+from ensemblefuse.table import plain_missing
 
 N = 40
 
@@ -107,7 +108,7 @@ def assert_same(found, wanted):
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_modality(case, rows):
     encode, X = fitted(CASES[case])
-    X = compose_module._plain_missing(X)
+    X = plain_missing(X)
     try:
         wanted = ColumnTransformer.transform(encode, X.iloc[rows])
     except ValueError as error:

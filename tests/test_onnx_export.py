@@ -180,7 +180,7 @@ def assert_supported(model, works, tmp_path):
     if works:
         assert_same(model, tmp_path)
     else:
-        with pytest.raises(ValueError, match=r"export_onnx (cannot write|writes).*[Tt]ake"):
+        with pytest.raises(ValueError, match=r"export_onnx (cannot write|writes).*\bUse "):
             export_onnx(model, tmp_path / "model.onnx")
 
 
@@ -377,7 +377,7 @@ def test_nan_that_no_converter_sends_right_gives_no_answer(tmp_path):
     assert lost.any() and np.array_equal(np.isnan(got["probabilities"]).all(axis=1), lost)
     assert np.array_equal(got["label"] == "", lost)
     indicator = make_pipeline(sklearn.impute.SimpleImputer(add_indicator=True), LogisticRegression())
-    with pytest.raises(ValueError, match=r"SimpleImputer \(it is written where it fills NaN, without an indicator"):
+    with pytest.raises(ValueError, match=r"SimpleImputer \(it must fill NaN and add no indicator"):
         export_onnx(DecisionFusionClassifier(indicator, cv=3).fit(holes, Y), tmp_path / "model.onnx")
 
 
@@ -425,7 +425,7 @@ def test_errors_name_the_block_the_head_and_what_to_take(tmp_path):
         export_onnx(svc, tmp_path / "m.onnx")
     named = DecisionFusionClassifier(LogisticRegression(), cv=3, blocks={"label": [0, 1], "b": [2]})
     named.fit(X.iloc[:, :3].fillna(0).to_numpy(), Y)
-    with pytest.raises(ValueError, match=r"\['label'\] are names of the graph's outputs"):
+    with pytest.raises(ValueError, match=r"outputs have the names \['label'\]"):
         export_onnx(named, tmp_path / "m.onnx")
     with pytest.raises(TypeError, match="fusion estimator"):
         export_onnx(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), tmp_path / "m.onnx")

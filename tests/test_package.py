@@ -11,24 +11,25 @@ from pathlib import Path
 import pytest
 
 import ensemblefuse
+from ensemblefuse._public_names import PUBLIC
 
 ROOT = Path(ensemblefuse.__file__).parent
 
 FLOORS = {
-    0: ["exceptions", "_config", "_display", "_optional", "_threads"],
-    1: ["_fitting", "table", "blocks", "cache", "datasets"],
-    2: ["encoders", "features", "combine", "networks"],
-    3: ["fusion"],
-    4: ["_row_predictor", "compose", "deployment", "evaluation", "export", "inspection", "persistence", "testing"],
-    5: ["serving", "cli", "report", "_demo", "distributed", "__main__"],
+    0: [
+        *["exceptions", "_config", "_deprecation", "_optional", "_plain", "_public_names", "_threads", "_torch"],
+        "_writing",
+    ],
+    1: ["_fitting", "table", "column_kinds", "blocks", "cache", "datasets", "cells", "scoring"],
+    2: ["backbones", "features", "combine"],
+    3: ["encoders", "fusion"],
+    4: ["compose", "fitted", "modalities"],
+    5: ["deployment", "evaluation", "export", "inspection", "persistence", "testing"],
+    6: ["serving", "cli", "report", "__main__"],
 }
 FLOOR_OF = {module: floor for floor, modules in FLOORS.items() for module in modules}
-# Floor 2 holds rooms that do not know each other; combine and features are open to fusion alone.
-SEPARATE = {
-    "encoders": {"features", "combine"},
-    "features": {"encoders", "combine"},
-    "combine": {"encoders", "features"},
-}
+# Rooms that do not know each other, in either direction.
+SEPARATE = [{"encoders", "fusion"}, {"encoders", "features"}, {"encoders", "combine"}, {"combine", "features"}]
 
 
 def module_files():
@@ -64,15 +65,86 @@ def test_a_module_imports_only_from_lower_floors(path):
             continue
         assert other in FLOOR_OF, f"{path} imports {other}: import from the module, not from the package"
         below = FLOOR_OF[other] < FLOOR_OF[room]
-        neighbours = FLOOR_OF[other] == FLOOR_OF[room] and other not in SEPARATE.get(room, set())
+        assert {room, other} not in SEPARATE, f"{path} imports {other}"
+        neighbours = FLOOR_OF[other] == FLOOR_OF[room]
         assert below or neighbours, f"{path} (floor {FLOOR_OF[room]}) imports {other} (floor {FLOOR_OF[other]})"
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in module_files()}
+
+
+def imports_of(path, *, typing):
+    """Modules of the library that a file imports anywhere; `typing` says whether for annotations, too."""
+    tree = ast.parse(path.read_text())
+    annotations = [
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    ]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("ensemblefuse"):
+            continue
+        if node in annotations and not typing:
+            continue
+        for alias in node.names:
+            submodule = f"{node.module}.{alias.name}"
+            yield submodule if submodule in MODULES else node.module
+
+
+def circles(*, typing):
+    """Sets of modules that import one another; a package's ``__init__`` hands names on, and counts as none of them."""
+    ours = {name: path for name, path in MODULES.items() if path.name != "__init__.py"}
+    graph = {name: set(imports_of(path, typing=typing)) & ours.keys() for name, path in ours.items()}
+    reached = {name: set(targets) for name, targets in graph.items()}
+    while True:
+        more = {name: set().union(targets, *(reached[t] for t in targets)) for name, targets in reached.items()}
+        if more == reached:
+            break
+        reached = more
+    return {frozenset(o for o in reached[n] if n in reached[o]) for n in reached if n in reached[n]}
+
+
+def test_modules_import_one_another_in_a_circle_once_and_for_annotations_alone():
+    assert circles(typing=False) == set()
+    assert circles(typing=True) == {frozenset({"ensemblefuse.encoders._base", "ensemblefuse.encoders._flow"})}
+
+
+def test_no_room_imports_a_private_module_of_another():
+    """What other rooms take stands in a module whose name has no underscore."""
+    taken = {
+        (module_name(path), target)
+        for path in module_files()
+        for target in imports_of(path, typing=True)
+        if target.count(".") == 2 and target.rpartition(".")[2].startswith("_")
+        if target.split(".")[1] != room_of(path)
+    }
+    assert len(taken) == 0, sorted(taken)
+
+
+def test_no_room_imports_a_private_name_of_another():
+    taken = {
+        f"{module_name(path)}: {alias.name} of {node.module}"
+        for path in module_files()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ensemblefuse.")
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__") and node.module.count(".") > 0
+        if node.module.split(".")[1] != room_of(path)
+    }
+    assert not taken, sorted(taken)
 
 
 def test_every_public_name_is_there_and_documented():
     for name in ensemblefuse.__all__:
         value = getattr(ensemblefuse, name)
         assert value.__doc__, name
-        module = importlib.import_module(f"ensemblefuse.{ensemblefuse._PUBLIC[name]}")
+        module = importlib.import_module(f"ensemblefuse.{PUBLIC[name]}")
         assert name in module.__all__, f"{name} is not in {module.__name__}.__all__"
     assert set(ensemblefuse.__all__) <= set(dir(ensemblefuse))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

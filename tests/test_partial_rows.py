@@ -70,15 +70,27 @@ def test_rows_are_known_by_id_and_leave_by_it(parts, sent):
     assert not np.allclose(rows.predict_proba(["b"]), before)
     assert_array_equal(rows.pop(("a", 1))["text"], sent.at["row 3", "text"])
     for ask in (rows.pop, rows.missing, rows.complete, lambda id: rows.predict([id])):
-        with pytest.raises(KeyError, match=r"nothing of sample .*'a', 1.* is held"):
+        with pytest.raises(KeyError, match=r"the store has no vector of sample .*'a', 1"):
             ask(("a", 1))
+
+
+def test_its_repr_shows_which_modalities_wait_for_how_many_rows(parts, sent):
+    rows = PartialRows(parts.fusion, max_samples=5)
+    assert repr(rows) == "PartialRows(0 of at most 5 samples)"
+    for id, name in [("a", "text"), ("b", "sound"), ("c", "text"), ("c", "sound")]:
+        rows.add(id, name, sent.at["row 0", name])
+    shown = "PartialRows(3 of at most 5 samples; waiting for text in 1, sound in 1, tabular in 3)"
+    assert repr(rows) == shown
+    rows.pop("a"), rows.pop("b")
+    rows.add("c", "tabular", sent.at["row 0", "tabular"])
+    assert repr(rows) == "PartialRows(1 of at most 5 samples; all complete)"
 
 
 def test_a_full_store_says_so_or_says_what_it_dropped(parts, sent):
     vector = sent.at["row 0", "text"]
     rows = PartialRows(parts.fusion, max_samples=2)
     rows.add(1, "text", vector), rows.add(2, "text", vector)
-    with pytest.raises(RuntimeError, match="2 samples are held, and 3 is one more"):
+    with pytest.raises(RuntimeError, match="holds max_samples=2 samples and has no room for 3"):
         rows.add(3, "text", vector)
     assert rows.add(1, "sound", sent.at["row 0", "sound"]) == [] and 3 not in rows
     rows = PartialRows(parts.fusion, max_samples=2, on_full="drop_oldest")
@@ -120,7 +132,7 @@ def test_a_vector_that_holds_no_probabilities_spoils_no_other_sample():
     before = rows.predict_proba()
     good = [0.2, 0.3, 0.5]
     for bad in ([*good, 5.0, 5.0, 90.0], [-0.2, 0.7, 0.5, *good], [*good, 0.0, 0.0, 0.0]):
-        with pytest.raises(ValueError, match=r"'sound' of sample 'bad': 1 of 2 vectors hold no probabilities"):
+        with pytest.raises(ValueError, match=r"'sound' of sample 'bad': 1 of 2 vectors do not hold probabilities"):
             rows.add("bad", "sound", bad)
     for bad in ([np.inf, *good, *good][:6], [1e300, *good, *good][:6], good):
         with pytest.raises(ValueError, match="'sound' of sample 'bad': "):
@@ -149,7 +161,7 @@ def test_threads_add_and_ask_at_once(parts, sent):
 @pytest.mark.parametrize("vector", [[-0.2, 0.3, 0.9], [5.0, 5.0, 90.0], [0.0, 0.0, 0.0]])
 def test_numbers_that_are_no_probabilities_are_an_error(vector):
     head = SentPredictions(1, n_classes=3)
-    with pytest.raises(ValueError, match=r"1 of 2 vectors hold no probabilities.* the first has \["):
+    with pytest.raises(ValueError, match=r"1 of 2 vectors do not hold probabilities.* the first has \["):
         head.decision_function([[0.2, 0.3, 0.5, 0.0, 0.0, 1.0], [0.2, 0.3, 0.5, *vector]])
 
 

@@ -79,7 +79,7 @@ def test_the_contract_holds_for_a_file(table):
 def test_missing_cells_are_rows_of_nan_though_they_turn_row_numbers_into_floats(matrix):
     out = PrecomputedEncoder(matrix).fit_transform(pd.DataFrame({"row": [5, None, 0]}))
     assert_array_equal(out, np.stack([VECTORS[5], np.full(3, np.nan), VECTORS[0]]).astype(np.float32))
-    with pytest.warns(MissingModalityWarning, match="holds no value"):
+    with pytest.warns(MissingModalityWarning, match="has no value in any of"):
         empty = PrecomputedEncoder(matrix).fit_transform({"row": [None, None]})
     assert empty.shape == (2, 3) and np.isnan(empty).all()
 
@@ -112,7 +112,7 @@ def test_a_row_number_or_key_that_the_file_lacks_is_named(matrix, tmp_path):
         assert part in reason
     assert_array_equal(PrecomputedEncoder(path, key="id").fit_transform({"k": ["id4"]}), [[5, 6]])
     path = write(tmp_path / "late.parquet", id=NAMES, vector=[None, [1.0], [np.nan, 1.0], [1.0, 2.0], [3.0, 4.0], []])
-    with pytest.warns(MissingModalityWarning, match="holds no value"):
+    with pytest.warns(MissingModalityWarning, match="has no value in any of"):
         assert PrecomputedEncoder(path, key="id").fit_transform({"k": [None]}).shape == (1, 2)
     numbers = write(tmp_path / "numbers.parquet", id=[2**62, 7], vector=[[1.0], [2.0]])
     assert PrecomputedEncoder(numbers, key="id").fit_transform({"k": [7.0, 2**62]}).tolist() == [[2], [1]]
@@ -164,7 +164,7 @@ def test_damaged_files_are_refused(matrix, table, tmp_path):
             PrecomputedEncoder(bad, key="id" if content[:4] == b"PAR1" else None).fit({"row": [0]})
     with pytest.raises(FileNotFoundError, match="gone"):
         PrecomputedEncoder(tmp_path / "gone.npy").fit({"row": [0]})
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         PrecomputedEncoder(tmp_path).fit({"row": [0]})
     with pytest.raises(TypeError, match=r"got ndarray. Save a matrix with numpy.save"):
         PrecomputedEncoder(VECTORS).fit({"row": [0]})
@@ -173,12 +173,12 @@ def test_damaged_files_are_refused(matrix, table, tmp_path):
 @pytest.mark.parametrize(
     "params, message",
     [
-        ({}, "say by key="),
+        ({}, "name the column of its keys by key="),
         ({"key": "no"}, r"lacks the columns \['no'\]"),
         ({"key": "id", "columns": ["vector", "year"]}, "must name one column of lists"),
         ({"key": "id", "columns": "twice"}, "must name one column"),
         ({"key": "vector"}, "keys of type list"),
-        ({"key": "twice"}, r"has keys twice in 'twice': \['a'\]"),
+        ({"key": "twice"}, r"has repeated keys in 'twice': \['a'\]"),
         ({"key": "gaps"}, "has 1 empty keys of 6"),
     ],
     ids=str,
@@ -193,7 +193,7 @@ def test_a_wrong_choice_of_columns_says_what_there_is(tmp_path, params, message)
 def test_parameters_and_tables_that_do_not_go_together(matrix):
     with pytest.raises(ValueError, match="key and columns are for Parquet"):
         PrecomputedEncoder(matrix, key="id").fit({"row": [0]})
-    with pytest.raises(ValueError, match="key and columns go with source"):
+    with pytest.raises(ValueError, match="key and columns need source"):
         PrecomputedEncoder(key="id").fit({"c": [[1.0]]})
     with pytest.raises(ValueError, match=r"'n' holds single numbers.*pass source="):
         PrecomputedEncoder().fit({"n": [1, 2]})
@@ -229,7 +229,7 @@ def test_infer_modalities_tells_embeddings_from_series(capsys):
         "series": "TimeSeriesEncoder",
     }
     out = capsys.readouterr().out
-    assert "arrays of 20 numbers, each of norm 1" in out and "and the name says embedding" in out
+    assert "arrays of 20 numbers, each of norm 1" in out and "and the column's name says embedding" in out
     uneven = infer_modalities({"embedding": [[1.0, 2.0], [1.0]], "e": [[1.0], [1.0]]}, verbose=False)
     assert {type(encoder).__name__ for _, encoder, _ in uneven} == {"TimeSeriesEncoder"}
     declared = infer_modalities({"sensor": list(wide)}, kinds={"sensor": "embedding"}, verbose=False)

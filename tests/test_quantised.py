@@ -20,8 +20,8 @@ from ensemblefuse import (
     export_encoder_onnx,
     make_fusion_pipeline,
 )
-from ensemblefuse.encoders import _quantised
-from ensemblefuse.encoders._forward import BackendError
+from ensemblefuse.backbones import quantised as _quantised
+from ensemblefuse.backbones.forward import BackendError
 from ensemblefuse.testing import check_encoder
 
 TEXTS = ["a cat sleeps on the mat", "the kitten naps", "shares fell in London, which nobody had expected", "hello"]
@@ -209,11 +209,11 @@ class Wandering(torch.nn.Module):
 
 
 def test_what_has_no_file(tmp_path):
-    with pytest.raises(TypeError, match="writes the networks of ImageEncoder and TextEncoder; got WordVectorEncoder"):
+    with pytest.raises(TypeError, match="takes an ImageEncoder or a TextEncoder; got WordVectorEncoder"):
         export_encoder_onnx(WordVectorEncoder(), tmp_path / "a.onnx")
     with pytest.raises(ValueError, match=r"features='color'\) has no network"):
         export_encoder_onnx(ImageEncoder(features="color"), tmp_path / "a.onnx")
-    with pytest.raises(PersistenceError, match=r"differ from torch's by .* Nothing was written"):
+    with pytest.raises(PersistenceError, match=r"differ from those of torch by .* Nothing was written"):
         export_encoder_onnx(ImageEncoder(Wandering()), tmp_path / "a.onnx")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         export_encoder_onnx(ImageEncoder(), tmp_path)

@@ -21,9 +21,9 @@ from ensemblefuse import (
 from ensemblefuse.report import _figures, _write
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._headline import answer
-from ensemblefuse.report._made import fingerprint
 from ensemblefuse.report._page import table_html
-from ensemblefuse.report._results import missing_section
+from ensemblefuse.report._section_provenance import fingerprint
+from ensemblefuse.report._section_results import missing_section
 
 HEAD = LogisticRegression()
 SECTIONS = [
@@ -158,7 +158,7 @@ def test_the_answer_names_what_helps_and_what_does_not():
     model = DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y)
     evidence = Evidence(model, X, y, trained_on=True, groups=None, random_state=0)
     said = answer(evidence)
-    assert said.startswith("Image earns its keep: without it the log-loss rises by 0.") and "text" in said
+    assert said.startswith("Image improves the model: without it the log-loss rises by 0.") and "text" in said
     assert evidence.removal.loc["image", "low"] > 0 > evidence.removal.loc["text", "low"]
 
 
@@ -167,10 +167,10 @@ def test_the_answer_gives_no_modality_the_credit_of_the_joint_model():
     heads = {**dict.fromkeys(["image", "text", "audio"], HEAD), "joint": SVC(C=10)}
     model = DecisionFusionClassifier(heads, cv=3).fit(X, y)
     said = answer(Evidence(model, X, y, trained_on=True, groups=None, random_state=0))
-    assert "keep" not in said and "leave it out" not in said and "spared" not in said
+    assert "improve" not in said and "leave it out" not in said and "left out" not in said
     assert "The joint model over all of them lowers the log-loss by another 0." in said
     new = answer(Evidence(model, X[::2], y[::2], trained_on=False, groups=None, random_state=0))
-    assert re.match("(Image and text|Text and image) earn their keep", new)
+    assert re.match("(Image and text|Text and image) improve the model: without each in turn", new)
 
 
 def test_groups_make_the_intervals_wider(gaps, fitted):
@@ -272,7 +272,7 @@ def test_a_regression_shows_predicted_and_actual_and_says_why_not_calibration(ga
     report = write_report(model, X[100:], y[100:], tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     assert not report.errors and "Predicted and actual" in page.text
-    assert "Not shown: a regression gives numbers" in page.of["calibration"]
+    assert "Not shown: a regression predicts numbers" in page.of["calibration"]
     error = np.sqrt(np.mean((model.predict(X[100:]) - y[100:]) ** 2))
     assert f"RMSE{error:.3f}" in page.text
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ensemblefuse.evaluation._result import TableResult
 from ensemblefuse.inspection import ModelChecks, NearDuplicates
+from ensemblefuse.scoring.result import TableResult
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -29,8 +29,8 @@ from ensemblefuse import (
     robustness_curve,
 )
 from ensemblefuse.datasets import make_media
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
-from ensemblefuse.evaluation._subsets import row_values
+from ensemblefuse.scoring.bootstrap import interval, resampled_scores
+from ensemblefuse.scoring.metrics import row_values
 
 HEAD = LogisticRegression(max_iter=1000)
 COLOURS = ("red", "green", "blue", "yellow")
@@ -97,7 +97,7 @@ def test_the_table_has_a_row_for_each_point_and_starts_from_the_score_of_the_cle
     assert table.loc[table["corruption"] == "jpeg", "parameter"].tolist() == ["quality 25", "quality 7"]
     assert_allclose(table["difference"], table["score"] - curve.clean_score)
     assert (table["low"] <= table["score"]).all() and (table["score"] <= table["high"]).all()
-    assert curve.notes == ["Not corrupted, for lack of a corruption or of values: tabular."]
+    assert curve.notes == ["Not corrupted, without a corruption or without values: tabular."]
     assert "40 rows" in curve.caption and "tabular" in curve._repr_html_()
 
 
@@ -190,7 +190,7 @@ def test_missing_cells_stay_missing(media):
     curve = robustness_curve(model, new, truth, corruptions=own, severities=[1])
     assert_allclose(curve.table["difference"], 0, atol=1e-12)
     assert len(seen) == 20 + 30 + 40 and not any(cell is None for cell in seen)
-    assert curve.notes == ["Missing, and left so: image in 20 of 40 rows, text in 10 of 40 rows."]
+    assert curve.notes == ["Missing, and so not corrupted: image in 20 of 40 rows, text in 10 of 40 rows."]
     lost = {"image": {"lost": lambda cell, severity, rng: None}}
     hidden = model.predict_proba(new.assign(photo=None))
     found = robustness_curve(model, new, truth, corruptions=lost, severities=[1], metric="brier").table["score"]
@@ -204,7 +204,7 @@ def test_a_cell_that_was_taken_as_missing_stays_so(model, media):
     lenient = lenient.set_params(encode__image__on_error="missing").fit(media[0], media[1])
     with pytest.warns(MissingModalityWarning):
         curve = robustness_curve(lenient, X, y, corruptions={"image": ["jpeg"]}, severities=[1])
-    assert curve.notes == ["Missing, and left so: image in 1 of 40 rows."]
+    assert curve.notes == ["Missing, and so not corrupted: image in 1 of 40 rows."]
 
 
 @pytest.mark.parametrize("on_error", ["raise", "missing"])
@@ -302,8 +302,8 @@ def test_rows_weights_and_groups(model, media):
     ("change", "message"),
     [
         ({"corruptions": {"smell": ["jpeg"]}}, r"no modality \['smell'\]; it has \['image', 'text', 'tabular'\]"),
-        ({"corruptions": {"image": ["swapped_letters"]}}, "no corruption of MeanColour's cells; these are"),
-        ({"corruptions": {"image": ["blurr"]}}, "'blurr' is no corruption"),
+        ({"corruptions": {"image": ["swapped_letters"]}}, "not a corruption of MeanColour's cells; these are"),
+        ({"corruptions": {"image": ["blurr"]}}, "'blurr' is not a corruption"),
         ({"corruptions": {"image": "jpeg"}}, "must be a list of names and functions"),
         ({"corruptions": {"image": ["jpeg", "jpeg"]}}, "name each corruption once"),
         ({"corruptions": ["jpeg"]}, "corruptions must be a dict"),
@@ -325,7 +325,7 @@ def test_a_wrong_question_says_what_to_do(model, media, change, message):
 
 def test_a_model_of_blocks_has_no_cells_to_corrupt(blocks):
     X, y = blocks
-    with pytest.raises(TypeError, match="begins with its encoders, as make_fusion_pipeline makes"):
+    with pytest.raises(TypeError, match="begins with its encoders, as from make_fusion_pipeline"):
         robustness_curve(FeatureFusionClassifier(HEAD).fit(X, y), X, y)
 
 

@@ -31,7 +31,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.fusion import _jobs
-from ensemblefuse.fusion._stage import fit_stage, stage_step
+from ensemblefuse.fusion._sequential_stage import fit_stage, stage_step
 from ensemblefuse.testing import check_fusion
 
 TREES = XGBClassifier(n_estimators=20, max_depth=2)
@@ -271,7 +271,7 @@ def test_a_row_with_no_block_gets_the_prior():
 def test_a_block_that_no_row_holds_is_left_out_with_a_warning():
     X, y = make_blocks()
     X = drop_block(X, "audio", slice(None))
-    with pytest.warns(MissingModalityWarning, match=r"goes on without these blocks.*'audio': 0"):
+    with pytest.warns(MissingModalityWarning, match=r"leaves out these blocks.*'audio': 0"):
         model = SequentialFusionClassifier(order=["audio", "text", "image"]).fit(X, y)
     assert model.order_ == ["text", "image"] and len(model.stage_losses_) == 2
     with pytest.raises(ValueError, match="nothing to fit"):
@@ -462,7 +462,7 @@ def test_it_is_about_as_good_as_decision_level_fusion():
 @pytest.mark.parametrize(
     "fusion, message",
     [
-        (SequentialFusionClassifier({"text": SVC()}), "of 'text', SVC, cannot start from what .* or any regressor"),
+        (SequentialFusionClassifier({"text": SVC()}), "'text', SVC, cannot start from the result .* or any regressor"),
         (SequentialFusionClassifier(RandomForestClassifier()), "RandomForestClassifier, cannot start"),
         (SequentialFusionClassifier(LogisticRegressionCV()), "LogisticRegressionCV, cannot start"),
         (SequentialFusionClassifier(LogisticRegression(l1_ratio=0.5, solver="saga")), "must have an L2 penalty"),

@@ -205,12 +205,12 @@ def test_a_regression_has_numbers_and_no_probabilities():
 
 def test_conformal_fusions_add_sets_and_intervals_and_have_expected_scores():
     inner = DecisionFusionClassifier(LogisticRegression(), cv=3)
-    model = two_modalities(ConformalFusionClassifier(inner, alpha=0.2))
+    model = two_modalities(ConformalFusionClassifier(inner, confidence_level=0.8))
     with case.client_of(model) as client:
         sure, unknown = post(client, {"a": 3, "b": 3}, {}).json()["predictions"]
         assert sure["set"] == [True] and unknown["set"] == [False, True]
         assert sure["expected"]["n_rows"] == 60
-    model = two_modalities(ConformalFusionRegressor(DecisionFusionRegressor(Ridge(), cv=3), alpha=0.2))
+    model = two_modalities(ConformalFusionRegressor(DecisionFusionRegressor(Ridge(), cv=3), confidence_level=0.8))
     with case.client_of(model) as client:
         known, unknown = post(client, {"a": 1, "b": 1}, {}).json()["predictions"]
         X = pd.DataFrame({"a": [1.0], "b": [1.0]})
@@ -248,7 +248,9 @@ def test_what_is_no_fusion_pipeline_is_refused_before_anything_is_served(tmp_pat
         case.client_of(path).__enter__()
     edge = split_model(case.fit()[0]).edge
     path = save_model(edge["image"], tmp_path / "edge.fuse")
-    with pytest.raises(ValueError, match=r"holds an EdgePart .*`transform`\. Serve the fusion part of split_model"):
+    with pytest.raises(
+        ValueError, match=r"holds an EdgePart .*`transform` where the data are\. Serve the fusion part of split_model"
+    ):
         case.client_of(path).__enter__()
 
 

@@ -87,11 +87,11 @@ def test_lists_become_arrays():
         ("graph", {"edge_index": [[0], [1]], "x": [["/etc/passwd"]]}, "got a string in it"),
         ("graph", {"edge_index": [[0], [1]], "file": "/etc/passwd"}, "got a string under 'file'"),
         ("graph", "/etc/passwd", "or a file; got a string"),
-        ("image", [], "an empty list; use null"),
+        ("image", [], "the list is empty; use null"),
         ("image", {}, 'expected {"base64": "..."}; got an object'),
         ("image", {"base64": 3}, "'base64' must be a string; got a number"),
-        ("image", {"base64": "a b"}, "something else than base64"),
-        ("image", {"base64": "é"}, "something else than base64"),
+        ("image", {"base64": "a b"}, "not valid base64"),
+        ("image", {"base64": "é"}, "not valid base64"),
         ("image", {"base64": ""}, "the file is empty"),
         ("image", {"base64": "AAAA", "path": "x"}, "got an object with 'base64', 'path'"),
         ("audio", [case.in_base64(SOUND)], "expected one file; got a list of 1"),
@@ -185,7 +185,7 @@ def test_files_in_the_folder_are_read(folder, name):
 )
 def test_nothing_else_is_and_nothing_is_told_of_it(folder, name):
     got, reason = read("image", {"path": name}, folder=folder)
-    assert got is None and reason.startswith("there is no file") and "in the folder that is served" in reason
+    assert got is None and reason.startswith("there is no file") and "in the served folder" in reason
 
 
 def test_an_absolute_path_into_the_folder_is_refused_too(folder):
@@ -217,9 +217,10 @@ def test_pixels_are_counted_before_a_picture_is_decoded(monkeypatch):
     settings = ServerSettings(max_pixels=600)
     whole = case.in_base64(case.picture("red", size=(20, 20)))
     large = case.in_base64(case.picture("red", size=(100, 100)))
+    Image.init()  # loads Pillow's plugins, which are patched below
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     assert read("image", whole, settings=settings)[1] == ""
-    assert "a picture of 20 x 20 pixels; at most 200 are taken" in read("image", [whole] * 2, settings=settings)[1]
+    assert "a picture of 20 x 20 pixels; at most 200 are allowed" in read("image", [whole] * 2, settings=settings)[1]
     assert "a picture of 100 x 100 pixels; at most 600" in read("image", large, settings=settings)[1]
     assert "100 x 100" in read("video", large, settings=settings)[1]
 
@@ -231,20 +232,22 @@ def test_a_request_may_have_four_of_the_largest_cells():
     rows, faults = reader.read([cells] * 6, FileReader(None, None, 1000))
     assert [row is not None for row in rows] == [True] * 4 + [False] * 2
     assert [(fault.row, fault.field) for fault in faults] == [(4, "photo"), (4, "clip"), (5, "photo"), (5, "clip")]
-    assert faults[0].reason == "with it the request would have more than 1600 pixels; send it in another one"
+    assert faults[0].reason == "with it the request has more than 1600 pixels; send it in another request"
 
 
 def test_a_sound_of_many_channels_counts_as_longer():
     settings, buffer = ServerSettings(max_seconds=1), io.BytesIO()
     soundfile.write(buffer, np.zeros((48_000, 8), dtype=np.float32), 96_000, format="FLAC")
     reason = read("audio", case.in_base64(buffer.getvalue()), settings=settings)[1]
-    assert "a sound of 0 seconds, as much as 4 of stereo at 48 kHz; at most 1 are taken" in reason
+    assert "a sound of 0 seconds, as much as 4 of stereo at 48 kHz; at most 1 are allowed" in reason
 
 
 def test_seconds_of_a_sound_are_told_by_its_header():
     settings = ServerSettings(max_seconds=1)
     assert read("audio", case.in_base64(sound(0.9)), settings=settings)[1] == ""
-    assert "a sound of 2 seconds; at most 1 are taken" in read("audio", case.in_base64(sound(2)), settings=settings)[1]
+    assert (
+        "a sound of 2 seconds; at most 1 are allowed" in read("audio", case.in_base64(sound(2)), settings=settings)[1]
+    )
 
 
 def test_seconds_and_pixels_of_a_video_are_told_by_its_header():
@@ -277,7 +280,7 @@ def test_unknown_columns_are_named_and_long_names_are_cut():
     reader = RowReader({"c": Column("c", "text", ["m"])}, ServerSettings())
     rows, faults = reader.read([{"c": "x", "d": 1, "e" * 1000: 2}, {"c": "y"}], FileReader(None, None, 1))
     assert rows == [None, {"c": "y"}] and [fault.row for fault in faults] == [0, 0]
-    assert faults[0].field == "d" and faults[0].reason == "the model has no such column; it has ['c']"
+    assert faults[0].field == "d" and faults[0].reason == "the model has no column of this name; it has ['c']"
     assert len(faults[1].field) == 100
 
 
@@ -332,4 +335,4 @@ def test_graphs_and_series_reach_their_encoders():
 
 def test_base64_of_the_url_alphabet_is_no_guess():
     text = base64.urlsafe_b64encode(b"\xff\xfe\xfd" * 3).decode()
-    assert "something else than base64" in read("image", {"base64": text})[1]
+    assert "not valid base64" in read("image", {"base64": text})[1]

@@ -202,7 +202,7 @@ def test_an_empty_field_is_missing_and_the_score_is_that_of_such_rows(page, mode
     basis = page.text("#basis")
     assert "Used: image, text. Missing: audio, tabular." in basis
     assert f"the {scores['n_rows']:.0f} rows of fit that hold image, text" in basis
-    assert f"{percent(scores['accuracy'])} were answered rightly from these alone" in basis
+    assert f"{percent(scores['accuracy'])} were predicted correctly from these alone" in basis
     assert f"(log-loss {scores['log_loss']:.3f})" in basis
 
 
@@ -210,13 +210,13 @@ def test_a_corrupt_picture_is_told_at_its_field(page, row, tmp_path):
     corrupt = tmp_path / "corrupt.png"
     corrupt.write_bytes(b"no picture")
     page.fill(row | {"photo": corrupt})
-    page.wait("document.querySelector('.preview').innerText.includes('cannot show or play it')")
+    page.wait("document.querySelector('.preview').innerText.includes('cannot show or play the file')")
     page.click("predict")
     assert page.error_of("photo") and not page.error_of("clip")
     assert page.field("photo").get_attribute("aria-invalid") == "true"
     assert page.js("document.activeElement === arguments[0]", page.field("photo"))
-    assert page.text("#problem") == "Cannot be read: photo; the reason stands beside the field."
-    assert page.text("#said") == "Nothing is predicted yet."
+    assert page.text("#problem") == "Cannot be read: photo; the reason is shown at the field."
+    assert page.text("#said") == "No prediction yet."
     page.field("photo").send_keys(row["photo"])
     assert not page.error_of("photo")
     page.click("predict")
@@ -226,7 +226,7 @@ def test_a_corrupt_picture_is_told_at_its_field(page, row, tmp_path):
 def test_what_cannot_be_a_number_is_not_sent(page):
     page.fill({"price": "12,5", "title": "a red circle"})
     page.click("predict")
-    assert "“12,5” is no number" in page.error_of("price")
+    assert "“12,5” is not a number" in page.error_of("price")
     assert "POST" not in [method for method, _ in page.requests()]
 
 
@@ -311,10 +311,10 @@ def test_a_recording_is_sent_as_wav(page):
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (413, "The row is larger than the server takes. The server says: too much"),
+        (413, "The row is larger than the server allows. The server says: too much"),
         (503, "The server is busy or not ready; try again in 7 s. The server says: too much"),
-        (504, "The server took longer than it allows itself, and gave up. The server says: too much"),
-        (500, "The server answered with status 500, and nothing that this page can show. The server says: too much"),
+        (504, "The server exceeded its own time limit. The server says: too much"),
+        (500, "The server answered with status 500 and no message for this page. The server says: too much"),
     ],
 )
 def test_each_refusal_is_one_clear_line(page, status, said):
@@ -334,7 +334,7 @@ def test_a_file_beyond_the_limit_is_told_before_it_is_sent(page, tmp_path):
     large.write_bytes(bytes(page.js("model.limits.max_body") + 1))
     page.fill({"clip": large})
     page.click("predict")
-    assert page.error_of("clip") == "The files have 20.0 MB, and the server takes 20.0 MB a request."
+    assert page.error_of("clip") == "The files have 20.0 MB; the server allows 20.0 MB per request."
     assert "POST" not in [method for method, _ in page.requests()]
 
 
@@ -364,7 +364,7 @@ def test_numbers_are_predicted_from_lists_categories_and_other_cells(browser):
         page.fill({SIZE: X[SIZE][0], "note": X["note"][0], "waves": "[0.1, 0.2"})
         page.fill({"vector": json.dumps(X["vector"][0].tolist())})
         page.click("predict")
-        assert page.error_of("waves").startswith("This is no JSON")
+        assert page.error_of("waves").startswith("This is not JSON")
         page.field("waves").clear()
         page.fill({"waves": json.dumps(X["waves"][0].tolist())})
         page.click("predict")
@@ -382,10 +382,10 @@ def test_a_set_or_an_interval_without_a_promise_is_told(browser, regression):
     x = np.random.default_rng(0).normal(size=60)
     X, heads = pd.DataFrame({"a": x, "b": x}), {"cv": 3, "joint": False}
     if regression:
-        y, fusion = x, ConformalFusionRegressor(DecisionFusionRegressor(Ridge(), **heads), alpha=0.2)
+        y, fusion = x, ConformalFusionRegressor(DecisionFusionRegressor(Ridge(), **heads), confidence_level=0.8)
     else:
         inner = DecisionFusionClassifier(LogisticRegression(), **heads)
-        y, fusion = np.where(x > 0, "up", "down"), ConformalFusionClassifier(inner, alpha=0.2)
+        y, fusion = np.where(x > 0, "up", "down"), ConformalFusionClassifier(inner, confidence_level=0.8)
     modalities = [("one", "passthrough", ["a"]), ("two", "passthrough", ["b"])]
     model = make_fusion_pipeline(modalities, fusion).fit(X, y)
     with served(model) as url:
@@ -409,7 +409,7 @@ def test_a_server_that_is_gone_is_told(browser, model_file):
         page = Page(browser, url)
         page.fill({"title": "a red circle"})
     page.click("predict")
-    assert page.text("#problem") == "The server does not answer, or broke off. Is it still running?"
+    assert page.text("#problem") == "The server does not answer, or closed the connection. Is it still running?"
 
 
 def test_a_microphone_that_may_not_be_used_is_told(page):
@@ -425,7 +425,7 @@ def test_without_https_another_machine_cannot_record_and_is_told_so(browser, mod
         page = Page(browser, url.replace("127.0.0.1", "model.test"))
         page.js("document.getElementById('token')").send_keys(f"{TOKEN}\n")
         page.wait("!busy && fields.length")
-        assert "or over https only" in page.text(".zone:has(input[accept='audio/*'])")
+        assert "or over https." in page.text(".zone:has(input[accept='audio/*'])")
         assert not page.js(RECORD).is_enabled()
         page.fill({"title": "a red circle"})
         page.click("predict")

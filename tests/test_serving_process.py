@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_process(path, tmp_path):
 
 def _with_changed_example(path, target):
     """A sealed file whose model does not predict what the file says that it did."""
-    from ensemblefuse.persistence._archive import MANIFEST, write_archive
+    from ensemblefuse.persistence.archive import MANIFEST, write_archive
 
     with zipfile.ZipFile(path) as archive:
         manifest = json.loads(archive.read(MANIFEST))

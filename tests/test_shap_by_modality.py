@@ -132,7 +132,7 @@ def test_bars_of_different_units_say_so(three):
 @pytest.mark.parametrize("head", [SVC(kernel="linear"), NuSVC(kernel="linear")])
 def test_pairs_of_classes_do_not_pass_for_classes(three, head):
     X, y = three  # three classes make three pairs
-    with pytest.raises(TypeError, match=rf"{type(head).__name__} is fitted one class against one; take LinearSVC"):
+    with pytest.raises(TypeError, match=rf"{type(head).__name__} is fitted one-versus-one; use LinearSVC"):
         shap_by_modality(FeatureFusionClassifier(head).fit(X, y), X)
     two = y != "class 2"
     said = shap_by_modality(FeatureFusionClassifier(head).fit(X[two], y[two]), X[two])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from ensemblefuse.evaluation._subsets import all_subsets
+from ensemblefuse.fitted.subsets import all_subsets
 from ensemblefuse.inspection._shapley_weights import interactions_of, shapley_of, shapley_values
 
 # Accuracies with nothing, the one, the other, both; the values; the interaction.

@@ -79,7 +79,7 @@ def test_pictures_are_shown_as_thumbnails(tmp_path):
 @pytest.mark.parametrize(
     ("i", "change", "message"),
     [
-        ("r7", {}, r"row 'r7' has no 'text', so that nothing is like it there; it has \['tabular'\]"),
+        ("r7", {}, r"row 'r7' has no 'text', so no row can be similar to it there; it has \['tabular'\]"),
         ("r99", {}, "no row has the index label 'r99'"),
         ("r0", {"modality": "smell"}, r"no modality 'smell'; it has \['text', 'tabular'\]"),
         ("r0", {"n_neighbors": 0}, "n_neighbors must be an int of at least 1"),
@@ -108,7 +108,7 @@ def test_planted_copies_are_found_across_two_tables(model, table):
     assert set(pairs.index) == {("r3", 0), ("r5", 1)}
     assert pairs["exact"].to_dict() == {("r3", 0): True, ("r5", 1): False}
     assert pairs.loc[("r3", 0), "similarity"] == pytest.approx(1) and pairs.loc[("r5", 1), "similarity"] < 1
-    assert found.notes[0].startswith("'tabular' holds numbers or categories alone")
+    assert found.notes[0].startswith("'tabular' holds only numbers or categories")
 
 
 def test_clean_tables_have_none_and_within_a_table_a_pair_is_named_once(model, table):

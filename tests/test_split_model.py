@@ -206,7 +206,7 @@ def test_steps_between_encoders_and_fusion_stay_in_the_fusion_part():
     model.fit(X, y)
     parts = split_model(model)
     assert_allclose(parts.fusion.predict_proba(send(parts, X)), model.predict_proba(X), atol=1e-6)
-    with pytest.raises(TypeError, match="goes on with BlockPCA, DecisionFusionClassifier"):
+    with pytest.raises(TypeError, match="after its encoders, this pipeline has BlockPCA, DecisionFusionClassifier"):
         split_model(model, send="probabilities")
 
 
@@ -242,7 +242,7 @@ def test_the_command_predicts_from_a_file_of_vectors(tmp_path, capsys):
     said = pd.read_csv(tmp_path / "said.csv")
     columns = [f"proba_{label}" for label in model.classes_]
     assert_allclose(said[columns], model.predict_proba(X), atol=1e-6)
-    with pytest.raises(ValueError, match="EdgePart predicts nothing; leave it out"):
+    with pytest.raises(ValueError, match="EdgePart has no predict; leave example out"):
         save_model(parts.edge["text"], tmp_path / "edge.fuse", example=X[:2])
 
 
@@ -299,7 +299,7 @@ def test_a_recipe_tells_vectors_of_equal_length_apart():
         check_recipe(one.fusion, {"sound": again.edge["sound"].digest()})
     with pytest.raises(ValueError, match="takes the fusion part of split_model"):
         check_recipe(models[0], {})
-    with pytest.raises(ValueError, match=r"\['smell'\].*knows \['text', 'sound', 'tabular'\]"):
+    with pytest.raises(ValueError, match=r"\['smell'\].*has \['text', 'sound', 'tabular'\]"):
         check_recipe(one.fusion, {"smell": ""})
 
 
@@ -320,11 +320,11 @@ def test_what_cannot_be_split_says_why():
         split_model(fitted(decision()), send="all")
     with pytest.raises(TypeError, match="begins with a ModalityTransformer"):
         split_model(fitted(decision())[-1])
-    with pytest.raises(TypeError, match="goes on with FeatureFusionClassifier"):
+    with pytest.raises(TypeError, match="after its encoders, this pipeline has FeatureFusionClassifier"):
         split_model(fitted(FeatureFusionClassifier(LR)), send="probabilities")
-    with pytest.raises(TypeError, match="goes on with ConformalFusionClassifier"):
+    with pytest.raises(TypeError, match="after its encoders, this pipeline has ConformalFusionClassifier"):
         split_model(fitted(ConformalFusionClassifier(decision())), send="probabilities")
-    with pytest.raises(ValueError, match="CascadeFusionClassifier holds its encoders"):
+    with pytest.raises(ValueError, match="CascadeFusionClassifier holds its own encoders"):
         split_model(fitted(CascadeFusionClassifier(LR, cv=3)))
     with pytest.raises(ValueError, match=r"reads the columns \['price', 'weight'\]; X lacks \['weight'\]"):
         split_model(fitted(decision())).edge["tabular"].transform(X[["price"]])

@@ -20,7 +20,7 @@ from ensemblefuse import (
     compare_fusions,
     strategy_comparison,
 )
-from ensemblefuse.evaluation._strategies import _seconds_to_encode, _spread, pareto_front
+from ensemblefuse.evaluation._strategy_comparison import _seconds_to_encode, _spread, pareto_front
 
 HEAD = LogisticRegression()
 EARLY, LATE = FeatureFusionClassifier(HEAD), DecisionFusionClassifier(HEAD, joint=False, cv=2)
@@ -107,13 +107,16 @@ def test_a_modality_that_no_row_holds_costs_nothing_and_that_is_told():
     notes: list[str] = []
     X = pd.DataFrame({"title": pd.Series([None] * 4, dtype=object)})
     assert _seconds_to_encode(("title", FunctionEncoder(_slow), "title"), X, np.random.RandomState(0), notes) == 0
-    assert notes == ["No row holds 'title', so encoding it counts as nothing; pass costs={'title': seconds}."]
+    assert notes == ["No row holds 'title', so its cost is taken as 0; pass costs={'title': seconds}."]
 
 
 @pytest.mark.parametrize(
     ("costs", "message"),
     [
-        ({"smell": 1.0}, r"costs names \['smell'\], which are no modalities; there are \['image', 'text', 'audio'\]"),
+        (
+            {"smell": 1.0},
+            r"costs names \['smell'\], which are not modalities; the modalities are \['image', 'text', 'audio'\]",
+        ),
         ({"image": -1.0}, r"costs\['image'\] must be a number of at least 0; got -1.0"),
         ({"image": "dear"}, "got 'dear'"),
     ],
@@ -137,7 +140,7 @@ def test_the_picture_names_every_strategy_and_no_name_covers_another(result):
     boxes = [Text.get_window_extent(text) for text in alone.ax_.texts]  # without its line
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert ax.get_title() == "neg_log_loss over 3 folds, 90 rows"
-    assert str(result).splitlines()[0].endswith("; costs in milliseconds a row")
+    assert str(result).splitlines()[0].endswith("; costs in milliseconds per row")
     pyplot.close("all")
 
 

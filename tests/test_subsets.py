@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from conftest import make_blocks, make_puzzle
 from numpy.testing import assert_allclose
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -20,10 +21,12 @@ from ensemblefuse import (
     FusionSearchCV,
     MeanPool,
     make_fusion_pipeline,
+    modality_ablation,
     modality_shapley,
 )
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
+from ensemblefuse.scoring.metrics import row_values
 
 HEAD = LogisticRegression()
 
@@ -117,7 +120,7 @@ def test_a_missing_modality_takes_the_joint_member_with_it_as_it_does_in_use(puz
 
 def test_rows_of_fit_given_as_new_are_told(puzzle):
     X, y, X_new, y_new, model = puzzle
-    assert "the model knows them" in predict_subsets(model, [["image"]], X, y).notes[0]
+    assert "the model was fitted on them" in predict_subsets(model, [["image"]], X, y).notes[0]
     assert "X must be new" in predict_subsets(model, [["image"]], X_new, y_new).notes[0]
 
 
@@ -129,7 +132,7 @@ def test_class_weights_do_not_count_in_scores(gaps):
     own = np.where(y == "class 0", 2.0, 1.0)
     said = predict_subsets(DecisionFusionClassifier(HEAD, cv=3).fit(X, y, sample_weight=own), [["image"]])
     assert_allclose(said.sample_weight, own)
-    assert said.notes[0] == "Rows count with their sample_weight in fit."
+    assert said.notes[0] == "Rows are weighted with their sample_weight in fit."
 
 
 def test_a_refit_that_cannot_leave_a_modality_out_is_an_error(gaps):
@@ -167,7 +170,7 @@ def test_a_refit_of_a_pipeline_drops_the_encoder(gaps):
     said = predict_subsets(model, [["text"], ["tabular"]], df, y, method="refit", cv=2)
     right = row_values(said.predictions, said.y, "accuracy").mean(axis=1)
     assert right[0] == 1 and right[1] < 0.8  # the price is noise
-    assert ModelParts(model).columns == {"text": ["title"], "tabular": ["price"]}
+    assert FittedModel(model).columns == {"text": ["title"], "tabular": ["price"]}
 
 
 def test_blocks_of_an_array_are_refitted_by_name():
@@ -184,12 +187,12 @@ def test_blocks_of_an_array_are_refitted_by_name():
 def test_searches_and_wrappers_are_looked_into(gaps):
     X, y = gaps
     candidates = {"hybrid": DecisionFusionClassifier(HEAD, cv=3)}
-    assert ModelParts(FusionSearchCV(candidates, cv=3).fit(X, y)).has_ledger
-    assert ModelParts(ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3)).fit(X, y)).has_ledger
+    assert FittedModel(FusionSearchCV(candidates, cv=3).fit(X, y)).has_ledger
+    assert FittedModel(ConformalFusionClassifier(DecisionFusionClassifier(HEAD, cv=3)).fit(X, y)).has_ledger
     grid = GridSearchCV(DecisionFusionClassifier(HEAD, cv=3), {"joint": [False]}, cv=2).fit(X, y)
-    assert ModelParts(grid).names == ["image", "text", "audio"]
+    assert FittedModel(grid).names == ["image", "text", "audio"]
     with pytest.raises(TypeError, match=r"must be a fusion estimator.*LogisticRegression"):
-        ModelParts(LogisticRegression().fit(X.fillna(0), y))
+        FittedModel(LogisticRegression().fit(X.fillna(0), y))
 
 
 def test_rows_of_several_test_folds_have_the_mean(gaps):
@@ -239,7 +242,7 @@ def test_rows_without_a_label_are_named(fitted, gaps, lost):
     y[[3, 7]] = lost
     for given in (y, y.tolist(), pd.Series(y)):
         with pytest.raises(ValueError, match=r"y is missing in 2 of 120 rows \(positions \[3, 7\]\); leave these"):
-            ModelParts(fitted).encode_labels(given)
+            FittedModel(fitted).encode_labels(given)
 
 
 @pytest.mark.parametrize(
@@ -258,9 +261,9 @@ def test_a_target_of_regression_that_is_no_number_is_named(gaps, value, message)
 
 
 def test_a_target_of_several_columns_is_refused(fitted, gaps):
-    with pytest.raises(ValueError, match=r"y must hold one value a row; got shape \(120, 2\)"):
-        ModelParts(fitted).encode_labels(np.column_stack([gaps[1], gaps[1]]))
-    assert len(ModelParts(fitted).encode_labels(gaps[1][:, None])) == 120
+    with pytest.raises(ValueError, match=r"y must hold one value per row; got shape \(120, 2\)"):
+        FittedModel(fitted).encode_labels(np.column_stack([gaps[1], gaps[1]]))
+    assert len(FittedModel(fitted).encode_labels(gaps[1][:, None])) == 120
 
 
 def test_what_predictions_are_worth():
@@ -271,3 +274,20 @@ def test_what_predictions_are_worth():
     assert_allclose(row_values(np.array([1.0, 3.0]), np.array([1.0, 1.0]), "squared_error"), [0, -4])
     with pytest.raises(ValueError, match="metric must be one of"):
         row_values(P, y, "squared_error")
+
+
+def test_the_interval_of_the_joint_gain_draws_whole_groups():
+    """Rows that are copies of one another are no evidence of their own."""
+    X, y = make_puzzle(120)
+    X, y = pd.concat([X] * 4, ignore_index=True), np.tile(y, 4)
+    model = DecisionFusionClassifier(RandomForestClassifier(20, random_state=0), cv=3).fit(X, y)
+    rows, groups = modality_ablation(model).joint_gain, modality_ablation(model, groups=np.arange(480) % 120).joint_gain
+    assert rows[0] == groups[0]
+    assert groups[2] - groups[1] > 1.5 * (rows[2] - rows[1])
+
+
+def test_the_interval_of_the_joint_gain_has_the_level_that_is_asked_for():
+    X, y = make_puzzle(120)
+    model = DecisionFusionClassifier(RandomForestClassifier(20, random_state=0), cv=3).fit(X, y)
+    wide, narrow = (modality_ablation(model, confidence_level=level).joint_gain for level in (0.99, 0.5))
+    assert wide[0] == narrow[0] and wide[1] < narrow[1] < narrow[2] < wide[2]

@@ -6,7 +6,8 @@ import polars
 import pytest
 
 from ensemblefuse.blocks import find_blocks
-from ensemblefuse.table import column_kind, to_frame
+from ensemblefuse.column_kinds import column_kind
+from ensemblefuse.table import to_frame
 
 
 def test_a_frame_passes_the_door_uncopied():
@@ -77,9 +78,9 @@ def test_blocks_by_prefix_keep_the_order_of_first_appearance():
         (["a", "b"], {}, "must be a dict"),
         (["a", "b"], {"x": ["a"]}, r"leaves out 1 columns of X: \['b'\]"),
         (["a", "b"], {"x": ["a"], "y": ["a", "b"]}, r"several blocks: \['a'\]"),
-        (["a", "b"], {"x": ["a", "c"]}, "names 'c', which is no column"),
+        (["a", "b"], {"x": ["a", "c"]}, "names 'c', which is not a column"),
         (["a", "b"], {"x": ["a", "b"], "y": []}, "names no column"),
-        (range(2), {"x": [0, 5]}, "names 5, which is no column"),
+        (range(2), {"x": [0, 5]}, "names 5, which is not a column"),
     ],
 )
 def test_blocks_that_make_no_sense_are_refused_by_name(columns, blocks, message):

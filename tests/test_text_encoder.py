@@ -84,7 +84,7 @@ def by_hand(folder, texts):
 def test_the_packaged_model_gives_the_numbers_of_sentence_transformers():
     from sentence_transformers import SentenceTransformer
 
-    from ensemblefuse.encoders._weights import packaged_path
+    from ensemblefuse.backbones.weights import packaged_path
 
     texts = ["a cat", "kitten", "stocks fell", "A much longer sentence about the weather in the north of France."]
     vectors = TextEncoder(device="cpu").fit_transform({"title": texts})
@@ -206,7 +206,7 @@ def test_pooling_replaces_that_of_the_folder(bert_folder, cls_folder, pooling):
 def test_pooling_keeps_what_comes_after_it():
     from sentence_transformers import SentenceTransformer
 
-    from ensemblefuse.encoders._weights import packaged_path
+    from ensemblefuse.backbones.weights import packaged_path
 
     vectors = TextEncoder(pooling="cls", device="cpu").fit_transform({"title": TEXTS})
     library = SentenceTransformer(str(packaged_path("all-MiniLM-L6-v2", needed_by="test")), device="cpu")
@@ -515,7 +515,7 @@ ROWS = np.ones((3, 4))
     "content, message",
     [
         (b"999999999999 300\nred " + b"1 " * 300 + b"\n", "too few|holds 1 of the 999999999999 words"),
-        (b"3 99999999999\nred 1 2\n", "vectors of length 99999999999; from 1 to 65536"),
+        (b"3 99999999999\nred 1 2\n", "vectors of length 99999999999; lengths from 1 to 65536"),
         (b"3 0\nred 1 2\n", "vectors of length 0"),
         (binary_bytes("abc", ROWS, header="9223372036854775807 4\n"), "too few|holds 3 of the 9223372036854775807"),
         (binary_bytes("abc", ROWS, header="4 4\n"), "too few|holds 3 of the 4 words"),

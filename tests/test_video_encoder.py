@@ -32,7 +32,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
     save_model,
 )
-from ensemblefuse.encoders._video_cell import read_video
+from ensemblefuse.cells.video import read_video
 
 av = pytest.importorskip("av", reason="PyAV carries the video libraries; the extra 'video' brings it")
 
@@ -363,7 +363,7 @@ def test_whisper_hears_the_same_in_a_video_and_in_a_file():
 def test_a_long_sound_is_decoded_again_and_not_held_in_memory(monkeypatch):
     cell = film(grey_frames(5), "matroska", sound=tone(3))
     whole = SOUND.load(cell)
-    monkeypatch.setattr("ensemblefuse.encoders._sound_cell._IN_MEMORY", 1)
+    monkeypatch.setattr("ensemblefuse.cells.sound._IN_MEMORY", 1)
     streamed = SOUND.load(cell)
     assert streamed.samples is None and len(whole.samples) == 48_000
     assert_array_equal(np.concatenate(list(streamed.windows(7000))), whole.samples)
@@ -481,7 +481,7 @@ DAMAGE = """
 import os, pathlib, sys, threading, time
 import numpy as np
 from ensemblefuse import AudioEncoder, VideoSoundEncoder
-from ensemblefuse.encoders._video_cell import read_video
+from ensemblefuse.cells.video import read_video
 
 def megabytes():
     try:
@@ -528,7 +528,7 @@ def test_a_header_that_lies_allocates_nothing_and_takes_no_time():
         ]:
             at = lying.index(box) + offset
             lying[at : at + 4 * len(numbers)] = b"".join(number.to_bytes(4, "big") for number in numbers)
-        assert f"it says that it has {n_samples} samples" in reason(bytes(lying))
+        assert f"damaged: it declares {n_samples} samples" in reason(bytes(lying))
         lying = bytearray(whole)
         at = lying.index(b"stsz") + 12
         lying[at : at + 4] = n_samples.to_bytes(4, "big")
@@ -617,8 +617,8 @@ def test_sound_files_pictures_and_other_cells_are_bad_rows(tmp_path):
     assert "(n_frames, height, width, 3)" in reason(np.zeros((4, 4, 3), np.uint8))
     assert "(n_frames, height, width, 3)" in reason(np.zeros((0, 4, 4, 3), np.uint8))
     assert "floats must lie in [0, 1]" in reason(np.full((2, 4, 4, 3), 7.0))
-    assert "say no times" in reason(grey_frames(2), fps=1)
-    assert "frames a second must be above 0" in reason((grey_frames(2), -1.0))
+    assert "frames without times, which fps needs" in reason(grey_frames(2), fps=1)
+    assert "frames per second must be above 0" in reason((grey_frames(2), -1.0))
     assert "no such file" in reason(str(tmp_path / "gone.mp4"))
     assert "directory" in reason(tmp_path).lower()
 

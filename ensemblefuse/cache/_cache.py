@@ -1,4 +1,4 @@
-"""`EmbeddingCache`: what the encoders and users see."""
+"""`EmbeddingCache`, the public class of the cache, and `get_cache`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._config import get_config
-from ensemblefuse.cache._files import flush_file_digests
+from ensemblefuse._public_names import former_paths
 from ensemblefuse.cache._inspect import Inspection
 from ensemblefuse.cache._recipe import recipe_digest, write_recipe
 from ensemblefuse.cache._segment import FORMAT, KEY_SIZE, as_keys
 from ensemblefuse.cache._shelf import Shelf
 from ensemblefuse.cache._transfer import Transfer
 from ensemblefuse.cache._upkeep import Upkeep
+from ensemblefuse.cache.file_digests import flush_file_digests
 from ensemblefuse.exceptions import CacheWarning
 
 __all__ = ["EmbeddingCache", "get_cache"]
@@ -28,17 +29,17 @@ _NO_KEY = bytes(KEY_SIZE)
 
 
 class EmbeddingCache(Inspection, Upkeep, Transfer):
-    """Vectors by recipe and content, shared by threads and processes. Nothing is evicted unless `prune` is called.
+    """Vectors by recipe and content, shared by threads and processes. Only `prune`, `forget` and `clear` remove any.
 
     Parameters
     ----------
     folder : path
-        Where to keep it; made when something is first written.
+        Folder of the cache. It is created at the first write.
 
     Attributes
     ----------
     n_read, n_written : int
-        Rows served and rows stored by this object in this process.
+        Numbers of rows that this object has returned and stored in this process.
 
     Examples
     --------
@@ -67,32 +68,52 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
         name = recipe_digest(recipe)
         with self._lock:
             shelf = self._shelves.get(name)
-            if shelf is None or shelf.pid != os.getpid():  # a fork may not write into its parent's segment
+            if shelf is None or shelf.pid != os.getpid():  # a forked process must not write into its parent's segment
                 folder = self.folder / FORMAT / name
                 shelf = self._shelves[name] = Shelf(folder, lambda: write_recipe(folder, recipe))
             return shelf
 
+    def has_recipe(self, recipe: dict[str, Any]) -> bool:
+        """Return whether the cache has, or had, vectors of this recipe."""
+        return os.path.isdir(self.folder / FORMAT / recipe_digest(recipe))  # not Path.is_dir: a disk may fail
+
+    def recipe_of(self, encoder: Any) -> dict[str, Any] | None:
+        """Return the recipe under which the cache keeps an encoder's vectors; None if it cannot keep them.
+
+        Parameters
+        ----------
+        encoder : encoder
+            Its `recipe` names classes by public paths. If the cache only has a folder whose recipe has their former
+            paths, that recipe is returned, so that the folder stays in use.
+        """
+        recipe = encoder.recipe()
+        if recipe is None or self.has_recipe(recipe):
+            return recipe
+        with former_paths():
+            former = encoder.recipe()
+        return former if former is not None and self.has_recipe(former) else recipe
+
     # ------------------------------------------------------------------ reading and writing
 
     def get_many(self, recipe: dict[str, Any], keys: Sequence[bytes | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of `keys` under `recipe` as one matrix.
+        """Return the vectors of `keys` under `recipe` as one matrix.
 
-        Every vector is compared with its checksum; one that was damaged on disk counts as not found. A cache that
-        cannot be read is a `CacheWarning`, and nothing is found.
+        Every vector is compared with its checksum; one that was damaged on disk counts as not found. If the cache
+        cannot be read, there is a `CacheWarning`, and nothing is found.
 
         Parameters
         ----------
         recipe : dict
-            What made the vectors; JSON-serialisable.
+            What the vectors depend on; JSON-serialisable.
         keys : sequence of bytes or None, of length n_keys
-            Digests of contents, 16 bytes each, in any order, also repeatedly; None is never found.
+            Digests of contents, 16 bytes each, in any order; repeats are allowed. None is never found.
 
         Returns
         -------
         found : ndarray of shape (n_keys,), dtype bool
         vectors : ndarray of shape (n_keys, n_dims), dtype float32
-            A row of NaN where there is none; n_dims is 0 if nothing was found. The caller may write into it. If vectors
-            of several lengths are stored, those of the most frequent length among `keys` count as found.
+            A row of NaN for each key that was not found; n_dims is 0 if none was found. The caller may write into the
+            array. If vectors of several lengths are stored, only the most frequent length among `keys` counts as found.
 
         Examples
         --------
@@ -125,12 +146,12 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
         return found, vectors
 
     def get(self, recipe: dict[str, Any], keys: Sequence[bytes | None]) -> list[np.ndarray | None]:
-        """Vectors of `keys` under `recipe`, None where there is none. See `get_many`, which is faster.
+        """Return the vectors of `keys` under `recipe`, None for each that was not found. `get_many` is faster.
 
         Parameters
         ----------
         recipe : dict
-            What made the vectors; JSON-serialisable.
+            What the vectors depend on; JSON-serialisable.
         keys : sequence of bytes or None
             Digests of contents, 16 bytes each.
 
@@ -143,12 +164,12 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
         return [vector if is_there else None for vector, is_there in zip(vectors, found.tolist(), strict=True)]
 
     def put(self, recipe: dict[str, Any], keys: Sequence[bytes], vectors: np.ndarray) -> None:
-        """Store one vector a key. A failure to write is a warning, not an error: the vectors are at hand.
+        """Store one vector per key. A failure to write is a warning, not an error: the caller has the vectors.
 
         Parameters
         ----------
         recipe : dict
-            What made the vectors; JSON-serialisable.
+            What the vectors depend on; JSON-serialisable.
         keys : sequence of bytes
             Digests of contents, 16 bytes each.
         vectors : array of shape (n_keys, n_dims)
@@ -156,7 +177,9 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
         """
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(keys):
-            raise ValueError(f"put takes one vector a key; got {len(keys)} keys and an array of shape {vectors.shape}.")
+            raise ValueError(
+                f"put takes one vector per key; got {len(keys)} keys and an array of shape {vectors.shape}."
+            )
         if not vectors.size:
             return
         shelf, digests = self._shelf(recipe), as_keys(keys)
@@ -165,8 +188,8 @@ class EmbeddingCache(Inspection, Upkeep, Transfer):
                 shelf.append(digests, vectors)
         except OSError as error:
             warnings.warn(
-                f"The embedding cache in {self.folder} cannot be written ({error}); the results are right, but "
-                "are encoded again next time. Choose another folder with set_config(cache=...).",
+                f"The embedding cache in {self.folder} cannot be written ({error}); the results are correct, "
+                "but will be encoded again next time. Choose another folder with set_config(cache=...).",
                 CacheWarning,
                 stacklevel=3,
             )
@@ -180,7 +203,7 @@ _instances: weakref.WeakSet[EmbeddingCache] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:
-    """In the child of a fork: a lock that another thread of the parent held would never be released."""
+    """Make new locks in the child of a fork: one held by another thread of the parent would never be released."""
     for cache in list(_instances):
         cache._lock = threading.Lock()  # a shelf and its lock are renewed by `_shelf`
 
@@ -190,7 +213,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_cache() -> EmbeddingCache | None:
-    """The cache that `set_config` and ``ENSEMBLEFUSE_CACHE`` choose, one object a process and folder; None when off.
+    """Return the cache of `set_config` or ``ENSEMBLEFUSE_CACHE``, one object per process and folder; None if off.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where the row of a key is: sorted arrays, 40 bytes a row, in a few runs of falling length."""
+"""Index from keys to rows: sorted arrays, 40 bytes per row, in a few runs of falling length."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class _Rows(NamedTuple):
 class Index:
     """Places and checksums by key.
 
-    Rows are sorted when a key is asked for that does not follow the one before it as it was added: whoever reads
-    what one process wrote, in the same order, needs no sorting. A sorted run is merged into the one before it unless
-    that is more than twice as long, so that n additions cost n log(n) and a look-up visits log(n) runs.
+    Keys that are looked up in the order in which they were added need no sorting, as when a process reads what another
+    one wrote. Rows are sorted at the first key out of this order. A sorted run is merged with the one before it unless
+    that is more than twice as long. So n additions take n log(n) steps, and a look-up visits log(n) runs.
     """
 
     def __init__(self) -> None:
         self._new: list[_Rows] = []
-        # By hash; of equal ones the newest is last.
+        # Sorted by hash; of equal hashes the newest is last.
         self._runs: list[_Rows] = []
 
     def __len__(self) -> int:
         return sum(len(rows.places) for rows in self._runs + self._new)
 
     def keys(self) -> np.ndarray:
-        """All keys, of shape (n, 2); one that was added twice is there twice."""
+        """Return all keys, of shape (n, 2). A key that was added twice occurs twice."""
         return np.concatenate([np.empty((0, 2), dtype=np.uint64), *(rows.keys for rows in self._runs + self._new)])
 
     def add(self, keys: np.ndarray, places: np.ndarray, sums: np.ndarray) -> None:
@@ -48,7 +48,7 @@ class Index:
         self._new.append(_Rows(keys, places, sums, _hash(keys)))
 
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Place (-1 if there is none) and checksum of each key."""
+        """Return the place (-1 if not found) and checksum of each key."""
         places = np.full(len(keys), -1, dtype=np.int64)
         sums = np.zeros(len(keys), dtype=np.uint64)
         start = self._find_in_order(keys, places, sums)
@@ -63,11 +63,11 @@ class Index:
                     todo, at = todo[near], at[near]
                     equal = (run.keys[at] == keys[todo]).all(axis=1)
                     places[todo[equal]], sums[todo[equal]] = run.places[at[equal]], run.sums[at[equal]]
-                    todo, at = todo[~equal], at[~equal] - 1  # another key of the same hash stands before it
+                    todo, at = todo[~equal], at[~equal] - 1  # there may be another key with this hash before it
         return places, sums
 
     def _find_in_order(self, keys: np.ndarray, places: np.ndarray, sums: np.ndarray) -> int:
-        """Find the first keys as long as they stand in the order in which they were added; how many that are."""
+        """Find the first keys that occur in the order in which they were added. Return their number."""
         start = 0
         for rows in self._new:
             if start == len(keys):
@@ -92,7 +92,7 @@ class Index:
         self._new = []
 
     def drop(self, places: np.ndarray) -> None:
-        """Forget the rows at these places; older rows of the same keys come into view."""
+        """Remove the rows at these places. Older rows of the same keys can then be found."""
         if not len(places):
             return
         self._sort()

@@ -1,4 +1,4 @@
-"""What is in the cache, and whether it is right: `info`, `stats`, `verify`."""
+"""Methods of the cache that show and check its content: `info`, `stats`, `verify`."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ensemblefuse._config import config_context
-from ensemblefuse.cache._digest import cell_digest
 from ensemblefuse.cache._recipe import NAME, read_recipe
 from ensemblefuse.cache._segment import FILES, FORMAT, Segment, is_erased, segments_in
+from ensemblefuse.cache.cell_digests import cell_digest
 from ensemblefuse.table import is_missing, to_frame
 
 
 class Verification(NamedTuple):
-    """What `EmbeddingCache.verify` found."""
+    """The result of `EmbeddingCache.verify`."""
 
     n_good: int
-    """Records whose checksum is right."""
+    """Records with a correct checksum."""
     n_bad: int
-    """Records that were damaged on disk; they are never served."""
+    """Records that were damaged on disk; they are never returned."""
     n_compared: int = 0
     """Cells that were encoded again."""
     differing: tuple[tuple[int, float], ...] = ()
-    """Position in `cells` and relative distance, for each vector that is not the one stored."""
+    """Position in `cells` and relative distance, for each vector that differs from the stored one."""
 
 
 class Inspection:
-    """The part of `EmbeddingCache` that looks and changes nothing."""
+    """The part of `EmbeddingCache` that reads and changes nothing."""
 
     folder: Path
 
     def info(self) -> list[dict[str, Any]]:
-        """One dict a recipe, from the keys alone.
+        """Return one dict for each recipe. Only keys are read.
 
         Returns
         -------
@@ -58,7 +58,7 @@ class Inspection:
         return rows
 
     def stats(self, *, check: bool = False) -> dict[str, Any]:
-        """What the cache holds, in numbers.
+        """Return counts, sizes and times of the cache.
 
         Parameters
         ----------
@@ -68,10 +68,10 @@ class Inspection:
         Returns
         -------
         dict
-            ``n_recipes``, ``n_segments``, ``n_rows`` (vectors that can be served), ``n_superseded`` (records whose
-            key comes again later; either may be served), ``n_erased`` (by `forget`), ``n_damaged`` (None without
+            ``n_recipes``, ``n_segments``, ``n_rows`` (vectors that can be returned), ``n_superseded`` (records whose
+            key occurs again later; either may be returned), ``n_erased`` (by `forget`), ``n_damaged`` (None without
             `check`), ``n_bytes`` (all files), ``created`` and ``last_used`` (datetime, None if the cache is empty).
-            `prune` removes what is superseded, erased and damaged.
+            `prune` removes superseded, erased and damaged records.
         """
         counts = {"n_rows": 0, "n_superseded": 0, "n_erased": 0, "n_damaged": 0}
         folders = recipe_folders(self.folder)
@@ -101,19 +101,19 @@ class Inspection:
         sample: int | None = None,
         tolerance: float = 1e-3,
     ) -> Verification:
-        """Check every record's checksum; with an encoder, also encode cells again and compare.
+        """Check the checksum of every record. With an encoder, also encode cells again and compare.
 
         Parameters
         ----------
         encoder : encoder, optional
-            Which vectors to compare. It is cloned, and encodes without the cache.
+            The encoder whose vectors to compare. It is cloned, and encodes without the cache.
         cells : sequence, optional
-            Cells as the encoder takes them; those that are not in the cache are left out.
+            Cells for the encoder; those that are not in the cache are left out.
         sample : int, optional
-            How many of the cells to encode, drawn anew at each call; by default all that are in the cache.
+            Number of cells to encode, drawn at random in each call; by default all that are in the cache.
         tolerance : float
-            Largest distance of two vectors, as a share of the stored one's length, that counts as equal. Batches of
-            another size change an embedding by about 1e-6.
+            Largest distance of two vectors that count as equal, as a share of the stored one's length. Another batch
+            size changes an embedding by about 1e-6.
 
         Returns
         -------
@@ -125,12 +125,12 @@ class Inspection:
         ValueError
             If only one of `encoder` and `cells` is given, or the encoder's vectors are never cached.
         EncodingError
-            If a cell cannot be encoded any more.
+            If a cell can no longer be encoded.
         """
         if (encoder is None) != (cells is None):
-            raise ValueError("verify takes encoder and cells together: which vectors, and what they were made of.")
+            raise ValueError("verify needs both encoder and cells, or neither.")
         if sample is not None and (encoder is None or sample < 1):
-            raise ValueError(f"sample is a number of cells to encode again, at least 1, with an encoder; got {sample}.")
+            raise ValueError(f"sample must be at least 1, and needs an encoder; got {sample}.")
         good = bad = 0
         for folder in recipe_folders(self.folder):
             counts = _count(segments_in(folder), check=True)
@@ -138,7 +138,7 @@ class Inspection:
             bad += counts["n_damaged"]
         if encoder is None or cells is None:
             return Verification(good, bad)
-        # As the encoder sees them: in a table, lists may be arrays.
+        # Through a table, as in encoding: its cells may be other types, such as arrays for lists.
         table = to_frame({0: cells.to_list() if hasattr(cells, "to_list") else list(cells)})
         return Verification(good, bad, *self._compare(encoder, encoder.cells(table), sample, tolerance))
 
@@ -147,9 +147,9 @@ class Inspection:
     ) -> tuple[int, tuple[tuple[int, float], ...]]:
         from sklearn.base import clone
 
-        recipe = encoder.recipe()
+        recipe = self.recipe_of(encoder)  # type: ignore[attr-defined]
         if recipe is None:
-            raise ValueError(f"{type(encoder).__name__} cannot tell what its vectors depend on; they are never cached.")
+            raise ValueError(f"{type(encoder).__name__} has no recipe, so its vectors are never cached.")
         paths = encoder.strings_are_paths
         keys = [None if is_missing(cell) else cell_digest(cell, strings_are_paths=paths) for cell in cells]
         found, stored = type(self)(self.folder).get_many(recipe, keys)  # type: ignore[attr-defined,call-arg]
@@ -164,13 +164,13 @@ class Inspection:
             return len(rows), tuple((int(i), float("inf")) for i in rows)
         old = stored[rows].astype(np.float64)
         distances = np.linalg.norm(fresh - old, axis=1) / np.maximum(np.linalg.norm(old, axis=1), 1e-30)
-        # Not `> tolerance`: a row that became NaN differs.
+        # Not `> tolerance`, so that a row of NaN differs.
         differing = [(int(i), float(d)) for i, d in zip(rows, distances, strict=True) if not d <= tolerance]
         return len(rows), tuple(differing)
 
 
 def recipe_folders(folder: Path) -> list[Path]:
-    """Folders of recipes in a cache folder, by name."""
+    """Return the folders of recipes in a cache folder, sorted by name."""
     try:
         return sorted(path for path in (folder / FORMAT).iterdir() if path.is_dir() and path.name != FILES)
     except (FileNotFoundError, NotADirectoryError):
@@ -178,13 +178,13 @@ def recipe_folders(folder: Path) -> list[Path]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files of the cache."""
+    """Return the number of bytes of all files of the cache."""
     paths = (os.path.join(place, name) for place, _, names in os.walk(folder / FORMAT) for name in names)
     return sum(status.st_size for status in map(_status, paths) if status is not None)
 
 
 def _status(path: str | os.PathLike) -> os.stat_result | None:
-    """None for a file that another process deleted meanwhile."""
+    """Return the status of a file; None if another process has deleted it."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -192,7 +192,7 @@ def _status(path: str | os.PathLike) -> os.stat_result | None:
 
 
 def is_last(keys: np.ndarray) -> np.ndarray:
-    """Which keys, of shape (n, 2), do not come again further on."""
+    """Return a mask of the keys, of shape (n, 2), that do not occur again later."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     ordered = keys[order]
     last = np.ones(len(keys), dtype=bool)
@@ -209,7 +209,7 @@ def _count(segments: list[Segment], *, check: bool = False) -> dict[str, int]:
             else:
                 entries = segment.entries()
                 parts = [(entries, np.ones(len(entries), dtype=bool))]
-        except FileNotFoundError:  # pruned meanwhile
+        except FileNotFoundError:  # pruned by another process
             continue
         for entries, good in parts:
             erased = is_erased(entries)

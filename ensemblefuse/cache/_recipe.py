@@ -1,4 +1,4 @@
-"""``recipe.json``: what made the vectors of a folder."""
+"""Reading and writing of ``recipe.json``: what the vectors of a folder depend on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MAX_BYTES = 2**24
 
 
 def recipe_digest(recipe: dict[str, Any]) -> str:
-    """Digest of a recipe, independent of the order of its keys."""
+    """Return the digest of a recipe; it does not depend on the order of the keys."""
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
-    """Write a recipe unless it is there as it should be."""
+    """Write a recipe unless the file already has this content."""
     content = json.dumps(recipe, indent=1, sort_keys=True).encode()
     path = folder / NAME
     if path.exists() and path.read_bytes() == content:
@@ -33,7 +33,7 @@ def write_recipe(folder: Path, recipe: dict[str, Any]) -> None:
 
 
 def parse_recipe(content: bytes, name: str) -> dict[str, Any] | None:
-    """The recipe of a folder of this name, None if it is damaged or another's."""
+    """Return the recipe in `content`; None if it is damaged or its digest is not `name`."""
     try:
         recipe = json.loads(content)
         return recipe if isinstance(recipe, dict) and recipe_digest(recipe) == name else None
@@ -42,7 +42,7 @@ def parse_recipe(content: bytes, name: str) -> dict[str, Any] | None:
 
 
 def read_recipe(folder: Path) -> dict[str, Any] | None:
-    """As `parse_recipe`; None also where there is none."""
+    """Return the recipe of a folder; None if it is absent, damaged or that of another folder."""
     try:
         with open(folder / NAME, "rb") as file:
             return parse_recipe(file.read(MAX_BYTES), folder.name)

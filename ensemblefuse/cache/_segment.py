@@ -1,4 +1,4 @@
-"""One segment: a file of keys and a file of vectors, appended by one process, read by all."""
+"""Segments: each is a file of keys and a file of vectors, appended by one process and read by all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 FORMAT = "v2"
-# The folder of digests of files, beside those of recipes.
+# Name of the folder with digests of files, beside the folders of recipes.
 FILES = "files"
 KEY_SIZE = 16
 _MAGIC = b"EFKEYS\x02\x00"
@@ -26,7 +26,7 @@ _FOLD = np.uint64(29)
 
 @lru_cache(maxsize=16)
 def _weights(n: int) -> np.ndarray:
-    """Odd numbers of 64 bits that look random (splitmix64 of 1, 2, ...)."""
+    """Return odd pseudorandom numbers of 64 bits (splitmix64 of 1, 2, ...)."""
     x = np.arange(1, n + 1, dtype=np.uint64) * _ODD
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
@@ -34,11 +34,11 @@ def _weights(n: int) -> np.ndarray:
 
 
 def checksums(keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """One checksum of 64 bits a row, of key and vector, for all rows at once.
+    """Compute a 64-bit checksum of each row's key and vector, for all rows at once.
 
-    Words of 64 bits, each folded onto itself, times fixed odd numbers, summed. A change within one word always changes
-    the sum, because odd numbers have inverses; without the fold, the highest bits of two words would cancel out. Any
-    other damage goes unnoticed once in about 2**60.
+    Each word of 64 bits is folded (xor with itself shifted) and multiplied by a fixed odd number, and all are summed.
+    A change within one word always changes the sum, because odd numbers have inverses. Without the fold, the highest
+    bits of two words would cancel out. Any other damage is not detected in about one of 2**60 cases.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def checksums(keys: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     weights = _weights(words.shape[1] + 2)
     sums = np.einsum("ij,j->i", _folded(words), weights[2:])
     sums += np.einsum("ij,j->i", _folded(keys), weights[:2])
-    sums += np.array([n_dims], dtype=np.uint64) * _ODD  # of arrays, because those of scalars warn when they overflow
+    sums += np.array([n_dims], dtype=np.uint64) * _ODD  # an array, because scalars warn of overflow
     return sums
 
 
@@ -67,7 +67,7 @@ def _folded(words: np.ndarray) -> np.ndarray:
 
 
 def as_keys(keys: Any) -> np.ndarray:
-    """Digests of 16 bytes as an array of shape (n, 2), dtype uint64."""
+    """Return digests of 16 bytes as an array of shape (n, 2), dtype uint64."""
     joined = b"".join(keys)
     if len(joined) != KEY_SIZE * len(keys):
         raise ValueError(f"keys must have {KEY_SIZE} bytes each.")
@@ -75,7 +75,7 @@ def as_keys(keys: Any) -> np.ndarray:
 
 
 def header_of(n_dims: int) -> bytes:
-    """The first bytes of a file of keys."""
+    """Return the first bytes of a file of keys."""
     header = np.zeros(1, dtype=_HEADER)
     header["magic"], header["n_dims"] = np.void(_MAGIC), n_dims
     header["sum"] = (n_dims + 1) * int(_ODD) % 2**64
@@ -83,7 +83,7 @@ def header_of(n_dims: int) -> bytes:
 
 
 def read_header(file: BinaryIO) -> int | None:
-    """Length of a vector, or None if this is no file of keys."""
+    """Return the length of a vector; None if this is not a file of keys."""
     content = file.read(_HEADER.itemsize)
     if len(content) < _HEADER.itemsize or not content.startswith(_MAGIC):
         return None
@@ -92,84 +92,87 @@ def read_header(file: BinaryIO) -> int | None:
 
 
 class Segment(NamedTuple):
-    """A segment as it was when somebody looked."""
+    """The state of a segment when it was read."""
 
     keys_path: str
     n_dims: int
     n_rows: int
     n_bytes: int
     used: float
-    """When it was last written, or read (to the hour)."""
+    """Time of the last writing or reading (to the hour)."""
 
     @property
     def name(self) -> str:
+        """Return the name of the file of keys."""
         return os.path.basename(self.keys_path)
 
     @property
     def vectors_path(self) -> str:
+        """Return the path of the file of vectors."""
         return self.keys_path.removesuffix(".keys") + ".vectors"
 
     @property
     def row_bytes(self) -> int:
+        """Return the number of bytes of a vector."""
         return 4 * self.n_dims
 
     def entries(self, start: int = 0) -> np.ndarray:
-        """Keys and checksums from row `start` on; fewer than expected if the file was cut short."""
+        """Return keys and checksums from row `start` on; fewer than expected if the file was truncated."""
         with open(self.keys_path, "rb") as file:
             file.seek(_HEADER.itemsize + start * ENTRY.itemsize)
             content = file.read((self.n_rows - start) * ENTRY.itemsize)
         return np.frombuffer(content, dtype=ENTRY, count=len(content) // ENTRY.itemsize)
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """All rows, some at a time: entries, vectors, and which of them are as they were written."""
+        """Yield all rows in blocks: entries, vectors, and a mask of the undamaged rows."""
         with open(self.keys_path, "rb") as keys, open(self.vectors_path, "rb") as vectors:
             keys.seek(_HEADER.itemsize)
             yield from read_blocks(keys, vectors, self.n_dims, self.n_rows)
 
     def remove(self) -> bool:
-        """Delete both files, the keys first: nobody looks for vectors without keys."""
+        """Delete both files, first the keys, without which no vectors are read. Return whether the segment is gone."""
         try:
             os.unlink(self.keys_path)
         except FileNotFoundError:
             pass
-        except OSError:  # some systems keep a file that another process has open
+        except OSError:  # some systems do not delete a file that another process has open
             return False
         with contextlib.suppress(OSError):
             os.unlink(self.vectors_path)
         return True
 
     def sizes(self) -> tuple[int, int] | None:
-        """Bytes of both files, None if they were deleted."""
+        """Return the bytes of both files; None if they were deleted."""
         try:
             return os.stat(self.keys_path).st_size, os.stat(self.vectors_path).st_size
         except FileNotFoundError:
             return None
 
     def has_tail(self) -> bool:
-        """Whether there is more in the files than whole rows."""
+        """Return whether the files hold more than whole rows."""
         sizes = self.sizes()
         return sizes is not None and sum(sizes) != _HEADER.itemsize + self.n_rows * (ENTRY.itemsize + self.row_bytes)
 
     def has_grown(self) -> bool:
-        """Whether rows were appended since the segment was looked at."""
+        """Return whether rows have been appended since the segment was read."""
         with contextlib.suppress(OSError):
             now = look_at(self.keys_path)
             return now is not None and now.n_rows > self.n_rows
         return False
 
     def touch(self) -> None:
-        """Note that the segment was used."""
+        """Set the time of the last use to now."""
         with contextlib.suppress(OSError):
             os.utime(self.keys_path)
 
 
 def look_at(path: str) -> Segment | None:
-    """The segment of a file of keys, or None if it is none (yet).
+    """Return the segment of a file of keys; None if it has no whole row yet or is not such a file.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If the files cannot be read.
     """
     status = os.stat(path)
     n_rows = (status.st_size - _HEADER.itemsize) // ENTRY.itemsize
@@ -185,7 +188,7 @@ def look_at(path: str) -> Segment | None:
 
 
 def segments_in(folder: str | os.PathLike, *, strict: bool = False) -> list[Segment]:
-    """The segments of a folder by name; those that cannot be read are left out, or an `OSError` if `strict`."""
+    """Return the segments of a folder by name. One that cannot be read is left out, or an `OSError` if `strict`."""
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".keys"))
     except (FileNotFoundError, NotADirectoryError):
@@ -202,7 +205,7 @@ def segments_in(folder: str | os.PathLike, *, strict: bool = False) -> list[Segm
 def read_blocks(
     keys: Any, vectors: Any, n_dims: int, n_rows: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Entries, vectors, and which rows are good, from two open files that stand at the first row."""
+    """Yield entries, vectors and a mask of undamaged rows, from two open files at their first row."""
     step = max(1, BLOCK_BYTES // (4 * n_dims))
     for start in range(0, n_rows, step):
         wanted = min(step, n_rows - start)
@@ -218,12 +221,12 @@ def read_blocks(
 
 
 def is_erased(entries: np.ndarray) -> np.ndarray:
-    """Which rows were overwritten by `EmbeddingCache.forget`."""
+    """Return a mask of the rows that `EmbeddingCache.forget` has overwritten."""
     return (entries["sum"] == 0) & (entries["key"] == 0).all(axis=1)
 
 
 def erase(segment: Segment, rows: list[int]) -> None:
-    """Overwrite rows with zeros, vector first. A reader that comes by meets a wrong checksum."""
+    """Overwrite rows with zeros, the vectors first: a concurrent reader then finds a wrong checksum."""
     if not rows:
         return
     with open(segment.vectors_path, "r+b") as vectors, open(segment.keys_path, "r+b") as keys:
@@ -237,9 +240,9 @@ def erase(segment: Segment, rows: list[int]) -> None:
 
 
 class Writer:
-    """Appends rows to a new segment of its own. After any error it is of no more use: the files may be torn.
+    """Writer of a new segment. Do not use it after an error, because the files may be incomplete.
 
-    The files are open during a call alone, so that any number of recipes may be written and files deleted meanwhile.
+    The files are only open during a call. So any number of recipes can be written, and files can be deleted meanwhile.
     """
 
     def __init__(self, folder: str | os.PathLike, n_dims: int):
@@ -265,7 +268,7 @@ class Writer:
             yield files
 
     def append(self, keys: np.ndarray, vectors: np.ndarray) -> bool:
-        """Write rows; returns when the operating system holds them. False if the files are not as this left them."""
+        """Write rows to the operating system. Return False if something else has changed or deleted the files."""
         entries = np.empty(len(keys), dtype=ENTRY)
         entries["key"], entries["sum"] = keys, checksums(keys, vectors)
         sizes = [4 * self.n_dims * self.n_rows, _HEADER.itemsize + ENTRY.itemsize * self.n_rows]
@@ -275,7 +278,7 @@ class Writer:
                     return False
                 _write(files[0], vectors.view(np.uint8))
                 _write(files[1], entries.tobytes())
-        except FileNotFoundError:  # deleted: nobody would ever read what is appended
+        except FileNotFoundError:  # deleted: appended rows would never be read
             return False
         except BaseException:
             self.abandon()
@@ -284,7 +287,7 @@ class Writer:
         return True
 
     def abandon(self) -> None:
-        """Delete the files if they hold no row."""
+        """Delete the files if they have no row."""
         if self.n_rows == 0:
             for path in reversed(self._paths):
                 with contextlib.suppress(OSError):

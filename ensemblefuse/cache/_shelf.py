@@ -1,4 +1,4 @@
-"""The segments of one recipe, as this process sees them."""
+"""All segments of one recipe, as one process reads and writes them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import numpy as np
 from ensemblefuse.cache._index import Index
 from ensemblefuse.cache._segment import BLOCK_BYTES, Segment, Writer, checksums, look_at
 
-# A place is the number of a segment and of a row in it.
+# A place consists of the number of a segment and the number of a row in it.
 _ROW_BITS = 40
-# Rows that stand further apart than this are read one by one.
+# Rows with larger gaps between them are read one by one.
 _GAP_BYTES = 2**16
-# So often is a folder made anew that another process clears in the same instant.
+# Number of attempts to create a folder while another process clears the cache.
 _N_ATTEMPTS = 20
-# A segment is marked as used once an hour at most.
+# A segment is marked as used at most once in this number of seconds.
 USED_GRAIN = 3600.0
 
 
 class Shelf:
-    """Reads all segments of a folder, and writes one. Callers hold `lock`.
+    """Reader of all segments of a folder, and writer of one. Callers must hold `lock`.
 
     Parameters
     ----------
     folder : path
     before_writing : callable of no arguments, optional
-        Called when a new segment is opened.
+        Called before a new segment is created.
     """
 
     def __init__(self, folder: Path, before_writing: Callable[[], None] | None = None):
@@ -48,7 +48,7 @@ class Shelf:
         self._number: dict[str, int] = {}
 
     def refresh(self) -> None:
-        """Look at what was appended or deleted since the last look, by this process or by others."""
+        """Read which rows any process has appended or deleted since the last call."""
         try:
             names = [name for name in os.listdir(self.folder) if name.endswith(".keys")]
         except FileNotFoundError:
@@ -58,7 +58,7 @@ class Shelf:
         for name in names:
             try:
                 self._look(name)
-            except OSError:  # deleted since the folder was listed, or not ours to read
+            except OSError:  # deleted since the folder was listed, or not readable
                 continue
 
     def _look(self, name: str) -> None:
@@ -81,7 +81,7 @@ class Shelf:
     # ------------------------------------------------------------------ reading
 
     def read(self, keys: np.ndarray, has_key: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Which keys were found, and their vectors; see `EmbeddingCache.get_many`."""
+        """Return which keys were found, and their vectors; see `EmbeddingCache.get_many`."""
         found = np.zeros(len(keys), dtype=bool)
         out = np.empty((len(keys), 0), dtype=np.float32)
         todo = np.arange(len(keys)) if has_key is None else np.flatnonzero(has_key)
@@ -89,7 +89,7 @@ class Shelf:
         if (places < 0).any():
             self.refresh()
             places, sums = self.index.find(keys[todo])
-        # Each round reads what the one before could not: an older row for one that is damaged, or the row's new place.
+        # Each round reads what the one before could not: an older row instead of a damaged one, or a row's new place.
         for _ in range(8):
             there = places >= 0
             todo, places, sums = todo[there], places[there], sums[there]
@@ -118,7 +118,7 @@ class Shelf:
     def _read_places(
         self, places: np.ndarray, sums: np.ndarray, keys: np.ndarray, out: np.ndarray, targets: np.ndarray
     ) -> tuple[np.ndarray, bool]:
-        """Read rows at `places` into the rows `targets` of `out`: which are good, and whether a segment is gone."""
+        """Read the rows at `places` into `out[targets]`. Return a mask of good rows, and whether a segment is gone."""
         good = np.zeros(len(places), dtype=bool)
         is_gone = False
         in_order = bool((places[1:] >= places[:-1]).all())
@@ -135,7 +135,7 @@ class Shelf:
             except FileNotFoundError:
                 is_gone = True
                 continue
-            except OSError:  # the disk cannot read it: encoded again
+            except OSError:  # the disk cannot read it, so it is encoded again
                 continue
             if time.time() - segment.used > USED_GRAIN:
                 segment.touch()
@@ -145,25 +145,25 @@ class Shelf:
     # ------------------------------------------------------------------ writing
 
     def append(self, keys: np.ndarray, vectors: np.ndarray) -> None:
-        """Add rows to this process's segment, or to a new one if another process deleted it."""
-        writer, self._writer = self._writer, None  # after an error what comes next goes into a new segment
+        """Append rows to this process's segment, or to a new one if another process has deleted it."""
+        writer, self._writer = self._writer, None  # after an error, the next rows go to a new segment
         if writer is not None and writer.n_dims == vectors.shape[1] and writer.append(keys, vectors):
             self._writer = writer
             return
         for attempt in range(_N_ATTEMPTS):
             try:
                 writer = self._open(vectors.shape[1])
-            except (FileNotFoundError, FileExistsError):  # the folder was deleted after, or while, it was made
+            except (FileNotFoundError, FileExistsError):  # the folder was deleted during or after its creation
                 if attempt == _N_ATTEMPTS - 1:
                     raise
                 continue
             if writer.append(keys, vectors):
                 self._writer = writer
                 return
-        raise FileNotFoundError(f"{self.folder} is deleted again and again while it is written")
+        raise FileNotFoundError(f"{self.folder} was deleted repeatedly during writing")
 
     def _open(self, n_dims: int) -> Writer:
-        for folder in (*reversed(self.folder.parents[:2]), self.folder):  # the mode is the last one's alone
+        for folder in (*reversed(self.folder.parents[:2]), self.folder):  # mkdir gives the mode only to the last folder
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._before_writing is not None:
             self._before_writing()
@@ -171,7 +171,7 @@ class Shelf:
 
 
 def _empty(n_rows: int, n_dims: int) -> np.ndarray:
-    """An array that starts where a page of memory does, as the rows do in their file: that is read a third faster."""
+    """Return an array that begins at a page of memory, like the rows in their file. Reading is a third faster so."""
     n, page = n_rows * n_dims, 1024
     numbers = np.empty(n + page, dtype=np.float32)
     start = -(numbers.ctypes.data // 4) % page
@@ -186,7 +186,7 @@ def _most_frequent(numbers: np.ndarray) -> int:
 def _read_rows(
     segment: Segment, rows: np.ndarray, keys: np.ndarray, sums: np.ndarray, out: np.ndarray, targets: np.ndarray
 ) -> np.ndarray:
-    """Read ascending `rows` of a segment into the rows `targets` of `out`; tells which have the right checksum."""
+    """Read ascending `rows` of a segment into `out[targets]`. Return a mask of those with a correct checksum."""
     good = np.zeros(len(rows), dtype=bool)
     step = max(1, BLOCK_BYTES // segment.row_bytes)
     jumps = np.flatnonzero(np.diff(rows) > max(1, _GAP_BYTES // segment.row_bytes)) + 1
@@ -212,7 +212,7 @@ def _read_rows(
 
 
 def _fill(file, block: np.ndarray) -> None:
-    """Read into an array until it is full or the file ends; what is left over becomes zero and fails its checksum."""
+    """Read into an array until it is full or the file ends. The rest becomes zero and fails its checksum."""
     data = block.view(np.uint8).reshape(-1).data
     while data:
         n = file.readinto(data)

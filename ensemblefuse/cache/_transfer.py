@@ -1,4 +1,4 @@
-"""From one machine to another: `export` and `merge`. Only numbers and JSON are read, each record is checked."""
+"""Methods to copy a cache to another machine: `export` and `merge`. Only checked numbers and JSON are read."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ _LOCAL_HEADER = 30
 
 
 class Merged(NamedTuple):
-    """What `EmbeddingCache.merge` did."""
+    """The result of `EmbeddingCache.merge`."""
 
     n_added: int
     """Vectors that are new."""
     n_known: int
-    """Vectors that were there already."""
+    """Vectors that were in the cache already."""
     n_damaged: int
     """Records that were left out because they were damaged."""
 
 
 class _Part(NamedTuple):
-    """Keys and vectors of one segment somewhere: two files, and where in them the content stands."""
+    """Keys and vectors of a segment to merge: path, offset and size of each."""
 
     keys: tuple[Path, int, int]
     vectors: tuple[Path, int, int]
 
 
 class Transfer:
-    """The part of `EmbeddingCache` that writes and reads other places."""
+    """The part of `EmbeddingCache` that writes to and reads from other places."""
 
     folder: Path
     n_written: int
 
     def export(self, path: str | os.PathLike) -> int:
-        """Write all good vectors and their recipes into one file, which `merge` reads.
+        """Write all undamaged vectors and their recipes to one file, which `merge` reads.
 
         Parameters
         ----------
         path : path
-            The file, an uncompressed ZIP archive of the cache's own files; replaced if it is there. It holds no content
-            and no paths, as the cache does.
+            The file, which is replaced if it exists: an uncompressed ZIP archive of the cache's own files. Like the
+            cache, it holds no content and no paths.
 
         Returns
         -------
@@ -65,7 +65,7 @@ class Transfer:
         Raises
         ------
         OSError
-            If it cannot be written; what was there stays.
+            If it cannot be written. An existing file stays unchanged.
         """
         path = Path(path)
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
@@ -82,13 +82,13 @@ class Transfer:
     def merge(self, source: str | os.PathLike) -> Merged:
         """Add the vectors of another cache.
 
-        A checksum tells damage, not intent: whoever made the file chose its numbers.
+        Checksums detect damage, not manipulation: you must trust the author of the file to have stored true vectors.
 
         Parameters
         ----------
         source : path
-            The folder of another cache, or a file that `export` wrote. Nothing in it is run, and no name in it is
-            used as a path.
+            The folder of another cache, or a file that `export` wrote. No code in it is run, and no name in it is used
+            as a path.
 
         Returns
         -------
@@ -98,9 +98,9 @@ class Transfer:
         Raises
         ------
         FileNotFoundError
-            If there is no such file or folder.
+            If the file or folder does not exist.
         ValueError
-            If it is no cache.
+            If it is not a cache.
         """
         source = Path(source)
         parts = _parts_of_folder(source) if source.is_dir() else _parts_of_file(source)
@@ -145,12 +145,12 @@ def _export_recipe(archive: zipfile.ZipFile, folder: Path) -> int:
     return n_rows
 
 
-# ---------------------------------------------------------------------- what is read
+# ---------------------------------------------------------------------- reading
 
 
 def _parts_of_folder(source: Path) -> Iterator[tuple[dict[str, Any] | None, _Part]]:
     if not (source / FORMAT).is_dir():
-        raise ValueError(f"{source} is no folder of an embedding cache: it has no folder {FORMAT!r}.")
+        raise ValueError(f"{source} is not the folder of an embedding cache: it has no folder {FORMAT!r}.")
     for folder in recipe_folders(source):
         recipe = read_recipe(folder)
         for segment in segments_in(folder):
@@ -165,7 +165,7 @@ def _parts_of_file(source: Path) -> Iterator[tuple[dict[str, Any] | None, _Part]
         with zipfile.ZipFile(source) as archive:
             members = {info.filename: info for info in archive.infolist()}
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-        raise ValueError(f"{source} is no exported cache, or was cut short ({error}).") from error
+        raise ValueError(f"{source} is not an exported cache, or is truncated ({error}).") from error
     recipes: dict[str, dict[str, Any] | None] = {}
     segments = []
     for name, info in members.items():
@@ -178,15 +178,15 @@ def _parts_of_file(source: Path) -> Iterator[tuple[dict[str, Any] | None, _Part]
         elif (vectors := members.get(name.removesuffix(".keys") + ".vectors")) is not None:
             segments.append((match[1], _Part(_place(source, info), _place(source, vectors))))
     if not recipes and not segments:
-        raise ValueError(f"{source} is no exported cache: it holds no vectors.")
+        raise ValueError(f"{source} is not an exported cache: it holds no vectors.")
     for digest, part in segments:
         yield recipes.get(digest), part
 
 
 def _place(source: Path, info: zipfile.ZipInfo) -> tuple[Path, int, int]:
-    """Where the content of a member stands. It is read as it is: a wrong byte must cost its record alone."""
+    """Return the place of a member's content, which is read without `zipfile`: a wrong byte only affects its record."""
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-        raise ValueError(f"{source} is no exported cache: {info.filename!r} in it is compressed or encrypted.")
+        raise ValueError(f"{source} is not an exported cache: {info.filename!r} in it is compressed or encrypted.")
     with open(source, "rb") as file:
         file.seek(info.header_offset)
         header = file.read(_LOCAL_HEADER)
@@ -204,13 +204,13 @@ def _opened(place: tuple[Path, int, int]) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def _while_there(items: Iterator[Any]) -> Iterator[Any]:
-    """Items until a file turns out to have been pruned by another process."""
+    """Yield items until a file is missing because another process has pruned it."""
     with contextlib.suppress(FileNotFoundError):
         yield from items
 
 
 def _checked(part: _Part) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Keys and vectors of good records, some at a time, and how many were left out beside them."""
+    """Yield the keys and vectors of good records in blocks, with the number of damaged ones."""
     with _opened(part.keys) as (keys, keys_size), _opened(part.vectors) as (vectors, vectors_size):
         n_dims = read_header(keys)
         n_rows = max(0, keys_size - len(header_of(1))) // ENTRY.itemsize

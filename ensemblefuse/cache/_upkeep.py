@@ -1,4 +1,4 @@
-"""What makes the cache smaller: `prune`, `forget`, `clear`."""
+"""Methods of the cache that remove vectors: `prune`, `forget`, `clear`."""
 
 from __future__ import annotations
 
@@ -15,53 +15,54 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemblefuse.cache._digest import cell_digest
-from ensemblefuse.cache._files import DIGEST_SIZE, flush_file_digests, forget_file_digests, key_of_digest
 from ensemblefuse.cache._inspect import is_last, recipe_folders, size_of
 from ensemblefuse.cache._recipe import NAME
 from ensemblefuse.cache._segment import FILES, FORMAT, Segment, Writer, as_keys, erase, segments_in
+from ensemblefuse.cache.cell_digests import keys_of
+from ensemblefuse.cache.file_digests import DIGEST_SIZE, flush_file_digests, forget_file_digests, key_of_digest
 from ensemblefuse.exceptions import CacheWarning
 
 _DAY = 86400.0
-# Files without a segment may be those of a writer that has just begun.
+# Younger files without a segment may belong to a writer that has just begun.
 _STRAY_AGE = 3600.0
 _TRASH = ".trash-"
-# Segments of fewer bytes are joined: every process that wrote left one.
+# Segments of fewer bytes are joined: every process that writes leaves one.
 _SMALL = 2**20
 
 
 class Pruned(NamedTuple):
-    """What `EmbeddingCache.prune` removed."""
+    """The result of `EmbeddingCache.prune`."""
 
     n_rows: int
-    """Vectors that can no longer be served."""
+    """Vectors that can no longer be returned."""
     n_bytes: int
     """Bytes that were freed."""
 
 
 class Upkeep:
-    """The part of `EmbeddingCache` that removes. Readers and writers of other processes may go on meanwhile."""
+    """The part of `EmbeddingCache` that removes vectors. Other processes may read and write meanwhile."""
 
     folder: Path
 
     def prune(self, *, max_bytes: int | None = None, unused_days: float | None = None) -> Pruned:
-        """Remove what is damaged, superseded or erased; then, if asked to, what was not used for longest.
+        """Remove damaged, superseded and erased records. With a limit, also remove the least recently used ones.
 
-        A segment, that is what one process wrote for one recipe, counts as used when it was last written or read. Its
-        modification time says so, and is renewed once an hour at most. Small segments of a recipe are joined into one.
-        Vectors that another process appends to a segment in the instant it is removed are encoded again later.
+        A segment holds what one process wrote for one recipe. Its last use is its last writing or reading; the
+        modification time of its file stores it, and is updated at most once per hour. Small segments of a recipe are
+        joined to one. If another process appends vectors to a segment at the moment of its removal, they are encoded
+        again later.
 
         Parameters
         ----------
         max_bytes : int, optional
-            Remove segments, the least recently used first, until the cache is no larger.
+            Remove segments, the least recently used first, until the cache has at most this size.
         unused_days : float, optional
-            Remove segments that were not used for so many days.
+            Remove segments that were not used for this number of days.
 
         Returns
         -------
         Pruned
-            ``n_rows`` that were good and are gone, ``n_bytes`` that were freed.
+            ``n_rows``, the number of good vectors that were removed, and ``n_bytes``, the number of freed bytes.
 
         Raises
         ------
@@ -81,7 +82,7 @@ class Upkeep:
             for folder in folders:
                 try:
                     _compact(folder)
-                except FileNotFoundError:  # cleared meanwhile
+                except FileNotFoundError:  # cleared by another process
                     continue
                 except OSError as error:
                     warnings.warn(f"{folder} could not be compacted ({error}).", CacheWarning, stacklevel=2)
@@ -103,43 +104,42 @@ class Upkeep:
         return n_rows
 
     def forget(self, cells: Sequence[Any], *, encoder: Any = None) -> int:
-        """Overwrite the vectors of these contents on disk, of all recipes, older duplicates included.
+        """Overwrite the vectors of these contents on disk, for all recipes, with older duplicates.
 
-        The remembered digests of files with these contents are overwritten too. `prune` gives the space free, and
-        removes records so damaged that their key cannot be told. A list of pictures is a cell of its own: to forget
-        its vector, name the list.
+        Stored digests of files with these contents are overwritten too. `prune` frees the space, and removes records
+        whose key is damaged. A list of pictures is one cell: to forget its vector, pass the list.
 
         Parameters
         ----------
         cells : sequence
-            Texts, paths of files (which must still be there), bytes, arrays, images: as an encoder takes them.
+            Texts, paths of files (which must still exist), bytes, arrays, images: as an encoder takes them.
         encoder : encoder, optional
-            Says whether a str is a path or a text. Without one it is both, if there is such a file.
+            Determines whether a str is a path or a text. Without an encoder it is both, if such a file exists.
 
         Returns
         -------
         int
-            Number of records that were overwritten.
+            Number of overwritten records.
 
         Raises
         ------
         OSError
-            If a file is not there to tell its content, or the cache cannot be written.
+            If a file does not exist, so that its content is unknown, or if the cache cannot be written.
         """
         if isinstance(cells, (str, bytes, os.PathLike)):
             cells = [cells]
         return sum(self.forget_keys({key for cell in cells for key in keys_of(cell, encoder)}).values())
 
     def forget_keys(self, keys: Set[bytes]) -> Counter[bytes]:
-        """As `forget`, by keys as `cell_digest` makes them; records that were overwritten, by key."""
+        """Overwrite vectors as `forget` does, by keys from `cell_digest`. Return the number of records for each key."""
         erased: Counter[bytes] = Counter()
         if not keys:
             return erased
-        flush_file_digests()  # what is still to be written would be written after this
+        flush_file_digests()  # otherwise pending digests would be written after this
         with exclusive(self.folder):
             for folder in recipe_folders(self.folder):
                 for segment in segments_in(folder, strict=True):
-                    with contextlib.suppress(FileNotFoundError):  # cleared meanwhile
+                    with contextlib.suppress(FileNotFoundError):  # cleared by another process
                         erased.update(_erase_keys(segment, keys))
             for segment in segments_in(self.folder / FORMAT / FILES, strict=True):
                 with contextlib.suppress(FileNotFoundError):
@@ -147,7 +147,7 @@ class Upkeep:
         return erased
 
     def clear(self) -> None:
-        """Delete every vector, and what is remembered of files."""
+        """Delete all vectors and all stored digests of files."""
         forget_file_digests()
         with exclusive(self.folder):
             _discard(self.folder, self.folder / FORMAT)
@@ -155,12 +155,12 @@ class Upkeep:
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """One process at a time moves, erases or exports rows: a row that is moved could not be erased. Only on POSIX."""
+    """Lock the cache, so that one process at a time moves, erases or exports rows. Works only on POSIX."""
     try:
         import fcntl
 
         lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except (ImportError, FileNotFoundError, NotADirectoryError):  # nothing there to protect
+    except (ImportError, FileNotFoundError, NotADirectoryError):  # no lock on this system, or no folder to protect
         yield
         return
     try:
@@ -175,7 +175,7 @@ def _all_folders(folder: Path) -> list[Path]:
 
 
 def _remove(segments: list[Segment]) -> int:
-    """Delete segments; the number of rows that were in them. Digests of files are no rows."""
+    """Delete segments. Return the number of their rows; digests of files do not count as rows."""
     removed = [segment for segment in segments if segment.remove()]
     return sum(segment.n_rows for segment in removed if Path(segment.keys_path).parent.name != FILES)
 
@@ -184,7 +184,7 @@ def _remove(segments: list[Segment]) -> int:
 
 
 def live_rows(segments: list[Segment]) -> list[np.ndarray]:
-    """For each segment which rows are good and not superseded by a row further on."""
+    """Return for each segment a mask of the rows that are good and not superseded by a later row."""
     good, keys = [], [np.empty((0, 2), dtype=np.uint64)]
     for segment in segments:
         mask = np.zeros(segment.n_rows, dtype=bool)
@@ -204,7 +204,7 @@ def live_rows(segments: list[Segment]) -> list[np.ndarray]:
 
 
 def _compact(folder: Path) -> None:
-    """Rewrite the segments that hold dead rows, and those that are small, into one for each length of a vector."""
+    """Rewrite the segments with dead rows, and the small ones, to one segment for each length of vectors."""
     segments = sorted(segments_in(folder), key=lambda segment: segment.used)
     live = live_rows(segments)
     small = [segment.n_bytes < _SMALL for segment in segments]
@@ -217,7 +217,7 @@ def _compact(folder: Path) -> None:
 
 
 def _rewrite(folder: Path, parts: list[tuple[Segment, np.ndarray]]) -> None:
-    """Copy the live rows into a new segment, then delete the old ones; a crash between leaves both."""
+    """Copy the live rows to a new segment, then delete the old ones. A crash in between leaves both."""
     if any(live.any() for _, live in parts):
         writer = Writer(folder, parts[0][0].n_dims)
         try:
@@ -227,7 +227,7 @@ def _rewrite(folder: Path, parts: list[tuple[Segment, np.ndarray]]) -> None:
                     chosen = good & live[start : start + len(entries)]
                     start += len(entries)
                     if chosen.any() and not writer.append(entries["key"][chosen], rows[chosen]):
-                        raise FileNotFoundError(f"{writer.keys_path} was deleted while it was written")
+                        raise FileNotFoundError(f"{writer.keys_path} was deleted during writing")
         except BaseException:
             writer.n_rows = 0
             writer.abandon()
@@ -235,15 +235,15 @@ def _rewrite(folder: Path, parts: list[tuple[Segment, np.ndarray]]) -> None:
         with contextlib.suppress(OSError):
             os.utime(writer.keys_path, (parts[-1][0].used,) * 2)
     for segment, _ in parts:
-        if not segment.has_grown():  # by its writer, since it was copied: the next prune sees what is superseded
+        if not segment.has_grown():  # its writer has appended rows; the next prune removes the copied ones
             segment.remove()
 
 
 def _remove_strays(folder: Path) -> None:
-    """Delete what writers left that were stopped before their first row, and a folder without segments."""
+    """Delete files of writers that stopped before their first row, and a folder without segments."""
     try:
         segments = segments_in(folder, strict=True)
-    except OSError:  # what cannot be read now is no stray
+    except OSError:  # files that cannot be read now must stay
         return
     known = {path for segment in segments for path in (segment.keys_path, segment.vectors_path)}
     with contextlib.suppress(OSError):
@@ -258,10 +258,10 @@ def _remove_strays(folder: Path) -> None:
 
 
 def _discard(root: Path, folder: Path) -> None:
-    """Delete a folder: renamed first, so that no writer puts a segment beside what is left of its recipe."""
+    """Rename a folder, then delete it: no writer can then add a segment to a folder whose recipe is deleted."""
     try:
         os.rename(folder, root / f"{_TRASH}{secrets.token_hex(6)}")
-    except OSError:  # some systems rename no folder that has open files
+    except OSError:  # some systems do not rename a folder with open files
         shutil.rmtree(folder, ignore_errors=True)
     for trash in root.glob(f"{_TRASH}*"):
         shutil.rmtree(trash, ignore_errors=True)
@@ -270,22 +270,8 @@ def _discard(root: Path, folder: Path) -> None:
 # ---------------------------------------------------------------------- forgetting
 
 
-def keys_of(cell: Any, encoder: Any) -> Iterator[bytes]:
-    """Keys of a cell, in every way that encoders read it or in that of one."""
-    readings = (True, False) if encoder is None else (encoder.strings_are_paths,)
-    n_found = 0
-    for strings_are_paths in readings:
-        try:
-            yield cell_digest(cell, strings_are_paths=strings_are_paths)
-        except (OSError, ValueError):
-            if strings_are_paths is readings[-1] and n_found == 0:
-                raise
-            continue
-        n_found += 1
-
-
 def _erase_keys(segment: Segment, keys: Set[bytes]) -> list[bytes]:
-    """Overwrite the rows of these keys; the key of each row that was."""
+    """Overwrite the rows of these keys. Return the key of each overwritten row."""
     entries = segment.entries()
     near = np.flatnonzero(np.isin(entries["key"][:, 0], as_keys(list(keys))[:, 0]))
     rows = [row for row in near.tolist() if entries["key"][row].tobytes() in keys]

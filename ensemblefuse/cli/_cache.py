@@ -1,4 +1,4 @@
-"""``ensemblefuse cache``. Floor 5."""
+"""``ensemblefuse cache``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ensemblefuse.cache import EmbeddingCache, get_cache
-from ensemblefuse.cli._report import FAILED, CommandError, UsageError, print_columns
+from ensemblefuse.cli._messages import FAILED, CommandError, UsageError, print_columns
 from ensemblefuse.cli._tables import check_input, check_output
+from ensemblefuse.table import list_columns
 
 _WIDTH = 100
-_EXACT = 2**53  # from here on a float may stand for several whole numbers
+_EXACT = 2**53  # from here on, one float may stand for several whole numbers
 
 
 def cache(args: Namespace) -> int:
-    """``ensemblefuse cache``."""
+    """Run ``ensemblefuse cache`` and return the exit code."""
     found = get_cache()
     if found is None:
-        print("The cache is off: the environment variable ENSEMBLEFUSE_CACHE says so.")
+        print("The cache is off: the environment variable ENSEMBLEFUSE_CACHE turns it off.")
         return 0
     actions = {
         "info": _info,
@@ -62,7 +63,9 @@ def _size(n_bytes: int) -> str:
 def _verify(found: EmbeddingCache, args: Namespace) -> int:
     given = [option is not None for option in (args.sample, args.model, args.table)]
     if any(given) and not all(given):
-        raise UsageError("--sample, --model and --table go together: how many cells, encoded by what, and where from.")
+        raise UsageError(
+            "--sample, --model and --table go together: how many cells, whose encoders, and the table with the cells."
+        )
     n_good, n_bad = found.verify()[:2]
     print(f"{found.folder}: {n_good} vectors are good, {n_bad} are damaged.")
     if n_bad:
@@ -72,35 +75,25 @@ def _verify(found: EmbeddingCache, args: Namespace) -> int:
 
 
 def _compare(found: EmbeddingCache, args: Namespace) -> int:
-    """Encode cells of a table again with a model's encoders; the number of vectors that differ."""
-    from ensemblefuse.cli._tables import (
-        check_any_column,
-        columns_of,
-        model_modalities,
-        path_columns,
-        read_table,
-        resolve_paths,
-        steps,
-    )
-    from ensemblefuse.encoders import BaseEncoder
+    """Encode cells of a table again with a model's encoders; return the number of vectors that differ."""
+    from ensemblefuse.cli._tables import check_any_column, open_pipeline, read_table, resolve_paths
+    from ensemblefuse.modalities import columns_of
     from ensemblefuse.persistence import load_model
 
     path, table = check_input(args.model, "model"), read_table(args.table)
-    model = load_model(path, trusted=args.trusted)
-    modalities = model_modalities(model, args.model)
-    check_any_column(modalities, table.columns, args.table)
-    wanted = [column for column in columns_of(modalities) if column in table.columns]
-    X = resolve_paths(table[wanted], path_columns(modalities), Path(args.table).parent)
+    opened = open_pipeline(load_model(path, trusted=args.trusted), args.model)
+    check_any_column(opened.modalities, table.columns, args.table)
+    wanted = [column for column in columns_of(opened.modalities) if column in table.columns]
+    X = resolve_paths(table[wanted], opened.path_columns, Path(args.table).parent)
     n_differing = 0
-    for name, transformer, columns in model.named_steps["encode"].transformers:
-        encoder = steps(transformer)[0]
-        column = columns if isinstance(columns, str) else columns[0]
-        if not isinstance(encoder, BaseEncoder) or column not in X.columns:
+    for modality in opened.modalities:
+        name, column, *others = modality.name, *list_columns(modality.columns)
+        if not modality.encoders or column not in X.columns:
             continue
-        if not isinstance(columns, str) and len(columns) > 1:
-            print(f"{name}: left out, because its cells are made of several columns")
+        if others:
+            print(f"{name}: left out, because it reads several columns")
             continue
-        result = found.verify(encoder=encoder, cells=X[column].tolist(), sample=args.sample)
+        result = found.verify(encoder=modality.encoders[0], cells=X[column].tolist(), sample=args.sample)
         if not result.n_compared:
             print(f"warning: {name}: the cache holds no vector of these cells by this encoder.", file=sys.stderr)
         print(f"{name}: {result.n_compared} cells encoded again, {len(result.differing)} differ")
@@ -140,9 +133,9 @@ def _forget(found: EmbeddingCache, args: Namespace) -> int:
     if args.table is not None:
         return _forget_samples(found, args)
     if args.id or args.ids or args.models:
-        raise UsageError("--id, --ids and --models go with --table: which samples, and where they stand.")
+        raise UsageError("--id, --ids and --models need --table: the table with the samples.")
     if not args.path and not args.text:
-        raise UsageError("Name files, texts with --text, or samples with --table, whose vectors to remove.")
+        raise UsageError("Name what to remove: files, texts with --text, or samples with --table.")
     paths = [check_input(path, "file") for path in args.path]
     try:
         n_rows = found.forget([*paths, *args.text])
@@ -153,13 +146,13 @@ def _forget(found: EmbeddingCache, args: Namespace) -> int:
 
 
 def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
-    """Rows of a table; fails if a cell could not be read, since its vectors may be there still."""
+    """Remove the vectors of rows of a table; fail if a cell could not be read, because its vectors may remain."""
     from ensemblefuse.cli._tables import check_column, read_table, resolve_paths
+    from ensemblefuse.column_kinds import column_kind
     from ensemblefuse.deployment import forget
-    from ensemblefuse.table import column_kind
 
     if args.path or args.text:
-        raise UsageError("--table names its own cells; forget other files and texts in a command of their own.")
+        raise UsageError("--table does not go with files or --text; remove those with a second command.")
     if (args.ids or args.models) and args.id is None:
         raise UsageError("--ids and --models need --id: the column with the samples' ids.")
     table, ids = read_table(args.table), None
@@ -181,7 +174,7 @@ def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
 
 
 def _whole(ids: Any) -> Any:
-    """Whole numbers as such: pandas reads them as floats where a cell is empty."""
+    """Return whole numbers as integers: pandas reads them as floats if a cell is empty."""
     is_whole = ids.dtype.kind == "f" and ((ids.dropna() % 1 == 0) & (ids.dropna().abs() < _EXACT)).all()
     return ids.astype("Int64") if is_whole else ids
 

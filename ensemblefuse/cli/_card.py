@@ -1,4 +1,4 @@
-"""``ensemblefuse card``. Floor 5."""
+"""``ensemblefuse card``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from sklearn.base import is_classifier
 
 from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
-from ensemblefuse.cli._page import _features, _labels_of_model
-from ensemblefuse.cli._report import UsageError
+from ensemblefuse.cli._messages import UsageError
+from ensemblefuse.cli._report import _features, _labels_of_model
 from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
 
 _SUFFIXES = (".md", ".markdown")
 
 
 def card(args: Namespace) -> int:
-    """``ensemblefuse card``."""
+    """Run ``ensemblefuse card`` and return the exit code."""
     from ensemblefuse.report import model_card
 
     output = check_output(args.output, overwrite=args.overwrite)
     if output.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"{output} has the suffix {output.suffix!r}; the card is an .md file.")
+        raise UsageError(f"{output} has the suffix {output.suffix!r}; a card needs the suffix .md.")
     if (args.table is None) != (args.target is None):
         raise UsageError("DATA and --target go together: rows that are new to the model, and the column it predicts.")
     if args.groups and args.table is None:
@@ -47,7 +47,7 @@ def card(args: Namespace) -> int:
 
 
 def _rows(args: Namespace) -> dict[str, Any]:
-    """New rows, their target and their groups."""
+    """Return new rows, their target and their groups."""
     from ensemblefuse.persistence import load_model
 
     table = read_table(args.table)

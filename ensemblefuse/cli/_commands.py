@@ -1,4 +1,4 @@
-"""``ensemblefuse fit`` and ``evaluate``. Floor 5."""
+"""``ensemblefuse fit`` and ``evaluate``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 
-from ensemblefuse._row_predictor import set_on_error
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
-from ensemblefuse.cli._report import CommandError, UsageError
+from ensemblefuse.cli._messages import CommandError, UsageError
 from ensemblefuse.cli._tables import (
     check_column,
     check_finite,
     check_not_input,
     check_output,
-    columns_of,
-    path_columns,
     read_table,
     read_target,
     resolve_paths,
@@ -35,16 +32,17 @@ from ensemblefuse.fusion import (
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
+from ensemblefuse.modalities import columns_of, path_columns, set_on_error
 
 
 @dataclass
 class Problem:
-    """What a table and the options say: features, target, groups, and the modality of each column.
+    """The contents of a table and the options: features, target, groups, and the modality of each column.
 
     Attributes
     ----------
     X : DataFrame of shape (n_samples, n_columns)
-        The columns that the modalities name, paths resolved.
+        The columns that the modalities name, with paths resolved.
     y : array of shape (n_samples,)
     groups : array of shape (n_samples,), or None
     modalities : list of (name, encoder, columns)
@@ -65,7 +63,7 @@ def read_problem(args: Namespace) -> Problem:
     for column, _ in args.kind:
         check_column(table, column, "--kind")
         if column in (args.target, args.groups):
-            raise UsageError(f"--kind names the column {column!r}, which is the target or the groups, and no feature.")
+            raise UsageError(f"--kind names the column {column!r}, which is the target or the groups, not a feature.")
     if args.groups == args.target:
         raise UsageError(f"--groups and --target name the same column, {args.target!r}.")
     y = read_target(table, args.target, regression=args.regression)
@@ -73,7 +71,7 @@ def read_problem(args: Namespace) -> Problem:
     others = {args.target, args.groups, *args.drop}
     features = table[[column for column in table.columns if column not in others]]
     if not features.shape[1]:
-        raise CommandError(f"{args.table} has no column besides those that the options set apart.")
+        raise CommandError(f"{args.table} has no feature columns: the options name all of its columns.")
     modalities = _infer(features, {c: k for c, k in args.kind if c in features.columns}, quiet=args.quiet)
     set_on_error(modalities, args.on_error)
     check_finite(features[columns_of(modalities)], args.table)
@@ -114,7 +112,7 @@ def _summary(y: np.ndarray, *, regression: bool) -> str:
 
 
 def fit(args: Namespace) -> int:
-    """``ensemblefuse fit``."""
+    """Run ``ensemblefuse fit`` and return the exit code."""
     from ensemblefuse.persistence import save_model
 
     output = check_output(args.output, overwrite=args.overwrite)
@@ -150,7 +148,7 @@ def _fusion(args: Namespace) -> Any:
 
 
 def _own_scores(fusion: Any, y: np.ndarray) -> str:
-    """Scores of the out-of-fold predictions that decision-level fusion keeps."""
+    """Return the scores of the out-of-fold predictions that decision-level fusion keeps, as one line."""
     if hasattr(fusion, "oof_proba_"):
         rows = np.isfinite(fusion.oof_proba_).all(axis=1)
         proba, y = fusion.oof_proba_[rows].astype(float), y[rows]
@@ -171,7 +169,7 @@ def _own_scores(fusion: Any, y: np.ndarray) -> str:
 
 
 def evaluate(args: Namespace) -> int:
-    """``ensemblefuse evaluate``."""
+    """Run ``ensemblefuse evaluate`` and return the exit code."""
     output = check_output(args.csv) if args.csv else None
     if output is not None:
         check_not_input(output, args.table)

@@ -1,4 +1,4 @@
-"""``ensemblefuse demo``: from a real data set to predictions of rows that the model has not seen. Floor 5."""
+"""``ensemblefuse demo``: from a real data set to predictions for rows that the model has not seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sklearn.utils import Bunch
 from ensemblefuse import datasets
 from ensemblefuse._config import show_progress
 from ensemblefuse.cli._encoding import Encoded, encode_modalities, working_cache
-from ensemblefuse.cli._report import CommandError, UsageError, describe, print_columns
+from ensemblefuse.cli._messages import CommandError, UsageError, describe, print_columns
 from ensemblefuse.cli._tables import check_output, columns_of
 from ensemblefuse.encoders import AudioEncoder, ImageEncoder, TextEncoder
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
@@ -30,7 +30,7 @@ _N_HELD_OUT = 10
 
 
 def demo(args: Namespace) -> int:
-    """``ensemblefuse demo``."""
+    """Run ``ensemblefuse demo`` and return the exit code."""
     start = time.perf_counter()
     output = _check_model_output(args.output)
     _step(1, "Data")
@@ -55,7 +55,7 @@ def demo(args: Namespace) -> int:
         print(format_comparison(table))
         _print_verdict(table, time.perf_counter() - now)
 
-        _step(4, "Fit the best on all rows but those held out, and save it")
+        _step(4, "Fit the best on all rows except those held out, and save it")
         model, best = _fit_best(models, table, train, y, groups)
         _save(model, best, output, bunch, train)
 
@@ -72,7 +72,7 @@ def _step(number: int, what: str) -> None:
 
 
 def _check_model_output(path: str) -> Path:
-    """A new file, or one that an earlier run wrote: a second run replaces its own model and nothing else."""
+    """Return the path of a new file or of an earlier run's model; raise for any other file, to never replace it."""
     from ensemblefuse.persistence import inspect_model
 
     output = check_output(path)
@@ -80,7 +80,7 @@ def _check_model_output(path: str) -> Path:
         try:
             inspect_model(output)
         except PersistenceError as error:
-            raise UsageError(f"{path} is there already and is no model; name another file with --output.") from error
+            raise UsageError(f"{path} exists and is not a model; name another file with --output.") from error
     return output
 
 
@@ -109,7 +109,7 @@ def _print_data(bunch: Bunch) -> None:
 
 
 def _paragraphs(description: str) -> list[tuple[str, str]]:
-    """The parts of a ``DESCR`` that begin with a name, each as (name, text in one line)."""
+    """Return the parts of a ``DESCR`` that begin with a name, each as (name, text in one line)."""
     parts: list[tuple[str, str]] = []
     for line in description.splitlines():
         name, gap, rest = line.partition("  ")
@@ -121,16 +121,16 @@ def _paragraphs(description: str) -> list[tuple[str, str]]:
 
 
 def hold_out(y: np.ndarray, groups: np.ndarray, complete: np.ndarray, n_rows: int = _N_HELD_OUT) -> np.ndarray:
-    """Choose about `n_rows` rows, whole groups of them, of many classes; always the same ones.
+    """Choose about `n_rows` rows in whole groups, of many classes; always the same ones.
 
     Parameters
     ----------
     y : ndarray of shape (n_samples,)
     groups : ndarray of shape (n_samples,)
     complete : ndarray of shape (n_samples,), dtype bool
-        Rows with every modality; the first group chosen holds one.
+        Rows with every modality; the first chosen group holds one.
     n_rows : int
-        The size aimed at. One group is taken, even if it is larger.
+        The size to aim at. At least one group is chosen, even if it is larger.
 
     Returns
     -------
@@ -149,10 +149,10 @@ def hold_out(y: np.ndarray, groups: np.ndarray, complete: np.ndarray, n_rows: in
     members = {group: np.flatnonzero(codes == group) for group in order}
     whole = [group for group in order if complete[members[group]].any()] or list(order)
     first = next((group for group in whole if len(members[group]) <= n_rows), None)
-    if first is None:  # every group is large, as a voice in the digits is
+    if first is None:  # every group is large, such as a speaker in the digits
         first = min(whole, key=lambda group: len(members[group]))
     chosen, seen = list(members[first]), set(y[members[first]])
-    for new_class in (True, False):  # first one group a class, then whatever comes
+    for new_class in (True, False):  # first one group per class, then any group
         for group in order:
             rows = members[group]
             if group == first or len(chosen) + len(rows) > n_rows or rows[0] in chosen:
@@ -166,7 +166,7 @@ def hold_out(y: np.ndarray, groups: np.ndarray, complete: np.ndarray, n_rows: in
 
 
 def _modalities(bunch: Bunch) -> list[tuple[str, Any, Any]]:
-    """One encoder a modality, declared: nothing is guessed, and no path or index becomes a feature."""
+    """Return one encoder per modality, declared: nothing is guessed, and no path or index becomes a feature."""
     encoders = {
         "image": ImageEncoder(on_error="missing"),
         "text": TextEncoder(),
@@ -182,7 +182,7 @@ def _modalities(bunch: Bunch) -> list[tuple[str, Any, Any]]:
 def _encode(
     modalities: list[tuple[str, Any, Any]], X: pd.DataFrame
 ) -> tuple[list[tuple[str, Any, Any]], pd.DataFrame, dict[str, Encoded]]:
-    """Encode one modality after the other; one whose network is not at hand is left out, and the output says so."""
+    """Encode one modality after the other; leave out those whose network is not installed, and print a note."""
     kept: list[tuple[str, Any, Any]] = []
     took: dict[str, Encoded] = {}
     for modality in modalities:
@@ -252,8 +252,8 @@ def _predict(output: Path, X: pd.DataFrame, target: pd.Series, modalities: list[
     lines, right = _prediction_lines(model, X, target, modalities)
     print_columns([["row", "true", "predicted", "probability", "modalities"], *lines])
     print(
-        f"{right} of {len(X)} right. These rows are few, and rare classes are in them as often as common ones: judge "
-        "the model by the table above."
+        f"{right} of {len(X)} right. These rows are few, and rare classes are as frequent in them as common ones: "
+        "judge the model by the table above."
     )
     names = {name: columns for name, _, columns in modalities}
     gone = "text" if "text" in names and len(names) > 1 else modalities[-1][0]
@@ -262,18 +262,18 @@ def _predict(output: Path, X: pd.DataFrame, target: pd.Series, modalities: list[
     lacking = one.assign(**{c: pd.Series([None], index=one.index, dtype=object) for c in columns_of_one(names[gone])})
     print(f"\none of these rows with all its modalities, and with its {gone} set to None:")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the modality is missing is the point here
+        warnings.simplefilter("ignore")  # the modality is missing on purpose
         pair = [_prediction_lines(model, part, target.iloc[[row]], modalities)[0][0] for part in (one, lacking)]
     print_columns([["row", "true", "predicted", "probability", "modalities"], *pair])
 
 
 def columns_of_one(columns: str | list[str]) -> list[str]:
-    """The columns of one modality as a list."""
+    """Return the columns of one modality as a list."""
     return columns_of([("", None, columns)])
 
 
 def _shown_rows(y: np.ndarray) -> np.ndarray:
-    """Positions of at most `_N_HELD_OUT` rows, the classes in turn."""
+    """Return the positions of at most `_N_HELD_OUT` rows, chosen from the classes in turn."""
     rank = pd.Series(y).groupby(y).cumcount().to_numpy()
     return np.sort(np.argsort(rank, kind="stable")[:_N_HELD_OUT])
 

@@ -1,4 +1,4 @@
-"""Encode every modality once, before anything is fitted, and say what it took. Floor 5."""
+"""Encoding of every modality once, before anything is fitted, with a line of counts and time for each."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sklearn.base import clone
 
 from ensemblefuse._config import config_context
 from ensemblefuse.cache import get_cache
-from ensemblefuse.cli._tables import steps
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.table import is_missing
+from ensemblefuse.modalities import steps_of
+from ensemblefuse.table import is_missing, list_columns
 
 _HEADER = ("modality", "rows", "missing", "repeated", "in cache", "encoded now", "unreadable", "seconds")
 
 
 class Encoded(NamedTuple):
-    """What encoding one modality took."""
+    """Counts and time of encoding one modality."""
 
     n_rows: int
     n_missing: int
@@ -35,19 +35,19 @@ class Encoded(NamedTuple):
 
 @contextlib.contextmanager
 def working_cache() -> Iterator[str]:
-    """The user's cache, or where that is off a cache for this command alone; gives one sentence that says which."""
+    """Use the user's cache or, if that is off, a temporary one; yield a line that says which."""
     cache = get_cache()
     if cache is not None:
         yield f"cache: {cache.folder}"
         return
     with tempfile.TemporaryDirectory(prefix="ensemblefuse-") as folder, config_context(cache=folder):
-        yield "cache: off, so embeddings are kept for this run alone"
+        yield "cache: off, so embeddings are kept for this run only"
 
 
 def encode_modalities(
     modalities: Sequence[tuple[str, Any, Any]], X: pd.DataFrame, *, quiet: bool = False, header: bool = True
 ) -> tuple[pd.DataFrame, dict[str, Encoded]]:
-    """Fill the cache with the cells of every encoder, and print one line a modality.
+    """Fill the cache with the embeddings of all cells, and print one line per modality.
 
     Encoders are frozen and see one row at a time, so this may be done before any split.
 
@@ -66,13 +66,13 @@ def encode_modalities(
         Cells that could not be encoded (``on_error="missing"``) are None, so that no fold tries them again.
     took : dict of str to Encoded
     """
-    names = [name for name, encoder, _ in modalities if isinstance(steps(encoder)[0], BaseEncoder)]
+    names = [name for name, encoder, _ in modalities if isinstance(steps_of(encoder)[0], BaseEncoder)]
     width = max(map(len, [*names, _HEADER[0]]))
     took = {}
     if names and header and not quiet:
         print("  ".join([_HEADER[0].ljust(width), *_HEADER[1:]]))
     for name, encoder, columns in modalities:
-        encoder = steps(encoder)[0]
+        encoder = steps_of(encoder)[0]
         if not isinstance(encoder, BaseEncoder):
             continue
         X, took[name] = _encode(encoder, columns, X)
@@ -87,7 +87,7 @@ def _encode(encoder: BaseEncoder, columns: Any, X: pd.DataFrame) -> tuple[pd.Dat
     cache = get_cache()
     before = (cache.n_read, cache.n_written) if cache is not None else (0, 0)
     start = time.perf_counter()
-    part = X[[columns] if isinstance(columns, str) else list(columns)]
+    part = X[list_columns(columns)]
     bad = np.isnan(clone(encoder).fit_transform(part)).all(axis=1)
     seconds = time.perf_counter() - start
     n_read, n_written = (cache.n_read - before[0], cache.n_written - before[1]) if cache is not None else (0, 0)

@@ -1,4 +1,4 @@
-"""``ensemblefuse inspect``. Floor 5."""
+"""``ensemblefuse inspect``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDTH = 100
 
 
 def inspect(args: Namespace) -> int:
-    """``ensemblefuse inspect``."""
+    """Run ``ensemblefuse inspect`` and return the exit code."""
     from ensemblefuse.persistence import inspect_model
 
     manifest = inspect_model(check_input(args.model, "model"))
@@ -25,7 +25,7 @@ def inspect(args: Namespace) -> int:
 
 
 def _shortened(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest for a reader: one line a modality, and counts in place of long lists."""
+    """Return the manifest for a human reader: one line per modality, and counts instead of long lists."""
     fields = dict(manifest)
     if "modalities" in fields:
         fields["modalities"] = {m["name"]: _modality_line(m) for m in fields["modalities"]}
@@ -56,7 +56,7 @@ def _modality_line(modality: dict[str, Any]) -> str:
 
 
 def _print_fields(fields: Any, *, indent: int) -> None:
-    """Dicts and lists of dicts as indented lines; what fits into one line stays in one."""
+    """Print dicts and lists of dicts as indented lines; a value that fits into one line stays in one."""
     items = list(fields.items()) if isinstance(fields, dict) else [("-", value) for value in fields]
     for name, value in items:
         text = _short(value)

@@ -1,4 +1,4 @@
-"""The arguments of all commands, and what happens around a command: settings, warnings, errors, exit code. Floor 5."""
+"""The arguments of all commands, and the frame around a command: settings, warnings, errors, exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ensemblefuse import __version__
 from ensemblefuse._config import config_context
-from ensemblefuse.cli._report import FAILED, INTERRUPTED, WRONG_USAGE, CommandError, describe, install_warning_printer
+from ensemblefuse.cli._messages import FAILED, INTERRUPTED, WRONG_USAGE, CommandError, describe, install_warning_printer
 
 __all__ = ["main"]
 
@@ -24,14 +24,14 @@ _EXIT_CODES = """\
 exit codes:
   0    done
   1    the work failed: a file is damaged, cells cannot be encoded, a model cannot be read
-  2    the command line is wrong: an option, a file or a column that is not there
+  2    the command line is wrong: an option, a file or a column does not exist
   130  interrupted with Ctrl-C; serve ends with 0
 """
 
 _DESCRIPTION = """\
 Fuse images, texts, sounds and numbers into one model.
 
-A table (CSV, TSV or Parquet) has one row a sample. Its cells hold numbers, categories, texts, or paths of image and
+A table (CSV, TSV or Parquet) has one row per sample. Its cells hold numbers, categories, texts, or paths of image and
 sound files; relative paths start at the table's own folder. One column is the target.
 """
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments after the program's name; by default those of the process.
+        The arguments after the name of the program; by default those of the process.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = _parser().parse_args(argv)
-    except SystemExit as stop:  # argparse ends --help, --version and wrong usage so
+    except SystemExit as stop:  # argparse raises this for --help, --version and wrong usage
         return int(stop.code or 0)
     settings = {"progress": False} if args.quiet else {}
     with warnings.catch_warnings(), config_context(**settings):
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return int(code or 0)
         except KeyboardInterrupt:
-            if args.function == "serve":  # how a server is ended, be it still on its way to its port
+            if args.function == "serve":  # the normal way to stop a server, also before it listens
                 return 0
             print("interrupted; what was encoded so far stays in the cache.", file=sys.stderr)
             return INTERRUPTED
@@ -143,9 +143,9 @@ def _add_demo(commands) -> None:
         commands,
         "demo",
         "_demo:demo",
-        "fetch a real data set and go all the way, from files to predictions\n\n"
-        "Takes the pictures, texts and recordings of the Tux Paint stamps (161 MB, fetched once with apt-get), or\n"
-        "digits where these cannot be had. Encodes them, compares each modality alone with the fusions of all,\n"
+        "fetch a real data set and run the whole flow, from files to predictions\n\n"
+        "Uses the pictures, texts and recordings of the Tux Paint stamps (161 MB, fetched once with apt-get), or\n"
+        "digits if these cannot be fetched. Encodes them, compares each modality alone with the fusions of all,\n"
         "saves the best model, loads it and predicts rows that it has not seen. A second run encodes nothing.",
         "ensemblefuse demo --output demo_model.fuse",
     )
@@ -154,7 +154,7 @@ def _add_demo(commands) -> None:
         "--data",
         choices=("auto", "tux-paint", "digits"),
         default="auto",
-        help="auto takes the stamps, and the digits where the stamps cannot be fetched (default)",
+        help="auto uses the stamps, or the digits if the stamps cannot be fetched (default)",
     )
     _add_cv(command)
     _add_jobs(command)
@@ -176,9 +176,9 @@ def _add_fit(commands) -> None:
         "--strategy",
         choices=("hybrid", "decision", "feature"),
         default="hybrid",
-        help="decision: one estimator a modality, then combined; feature: one over all; hybrid: both (default)",
+        help="decision: one estimator per modality, then combined; feature: one over all; hybrid: both (default)",
     )
-    command.add_argument("--overwrite", action="store_true", help="replace MODEL.fuse if it is there")
+    command.add_argument("--overwrite", action="store_true", help="replace MODEL.fuse if it exists")
 
 
 def _add_evaluate(commands) -> None:
@@ -202,10 +202,10 @@ def _add_predict(commands) -> None:
         "predict the rows of a table with a saved model\n\n"
         "Adds the column 'prediction', 'proba_<class>' for each class, and 'error' to the columns of the table.\n"
         "A conformal model adds 'set' (a JSON list of classes), or 'lower' and 'upper', and 'calibrated': whether fit\n"
-        "has seen the row's combination of modalities; of others no coverage is promised.\n"
-        "Every row is kept: one with a cell that cannot be read has no prediction, and the reason in 'error'.\n"
+        "has seen the row's combination of modalities; for other combinations no coverage is promised.\n"
+        "Every row is kept: a row with a cell that cannot be read has no prediction, and the reason in 'error'.\n"
         "Columns of the model that the table lacks count as missing. The table is read and written in pieces, and\n"
-        "may be longer than the memory; --resume goes on with a run that was stopped.",
+        "may be larger than the memory; --resume continues a run that was stopped.",
         "ensemblefuse predict shop.fuse new.csv -o predictions.csv",
     )
     command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
@@ -217,12 +217,12 @@ def _add_predict(commands) -> None:
         "--on-error",
         choices=("keep", "missing", "raise"),
         help="a cell that cannot be read: keep the row without a prediction, take the cell as missing, or stop\n"
-        "(default: missing where the model was fitted so, else keep)",
+        "(default: missing if the model was fitted with it, else keep)",
     )
-    command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    command.add_argument("--restart", action="store_true", help="begin anew, whatever an earlier run has left")
+    command.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    command.add_argument("--restart", action="store_true", help="start again, and discard the rows of an earlier run")
     command.add_argument(
-        "--chunk-rows", type=_count, default=1000, metavar="N", help="rows read and written at once (%(default)s)"
+        "--chunk-rows", type=_count, default=1000, metavar="N", help="rows to read and write at once (%(default)s)"
     )
     _add_trusted(command)
 
@@ -231,27 +231,27 @@ def _add_report(commands) -> None:
     command = _command(
         commands,
         "report",
-        "_page:report",
+        "_report:report",
         "write one HTML page about a saved model\n\n"
-        "Which modality earns its keep, where the model fails, what happens when a modality is missing, single rows\n"
-        "explained. The rows of the table are taken to be new to the model; with --trained-on they are the rows of\n"
-        "fit, and the scores are those of the out-of-fold predictions that the model keeps.",
+        "Which modality improves the model, where the model fails, what happens when a modality is missing, and\n"
+        "explanations of single rows. The rows of the table are taken to be new to the model; with --trained-on they\n"
+        "are the rows of fit, and the scores are those of the out-of-fold predictions that the model keeps.",
         "ensemblefuse report shop.fuse test.csv --target category -o report.html",
     )
     command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
-    command.add_argument("table", metavar="DATA", help="a .csv, .tsv or .parquet file, one row a sample")
+    command.add_argument("table", metavar="DATA", help="a .csv, .tsv or .parquet file, one row per sample")
     command.add_argument("--target", required=True, metavar="COLUMN", help="the column that the model predicts")
     command.add_argument("-o", "--output", required=True, metavar="PAGE.html", help="the page to write")
-    command.add_argument("--overwrite", action="store_true", help="replace PAGE.html if it is there")
+    command.add_argument("--overwrite", action="store_true", help="replace PAGE.html if it exists")
     command.add_argument(
-        "--trained-on", action="store_true", help="the rows are those of fit, all of them and in their order"
+        "--trained-on", action="store_true", help="the rows are those of fit, all of them and in the same order"
     )
     command.add_argument(
-        "--groups", metavar="COLUMN", help="rows with one value here are drawn together when intervals are made"
+        "--groups", metavar="COLUMN", help="the bootstrap draws rows with the same value here together"
     )
     command.add_argument("--title", metavar="TEXT", help="the title of the page (the names of the two files)")
     command.add_argument("--rows", type=_number, default=5, metavar="N", help="rows to explain (%(default)s)")
-    command.add_argument("--seed", type=_number, default=0, metavar="N", help="seed of what is random (%(default)s)")
+    command.add_argument("--seed", type=_number, default=0, metavar="N", help="seed of all random draws (%(default)s)")
     _add_on_error(command, default=None)
     _add_trusted(command)
 
@@ -261,32 +261,32 @@ def _add_serve(commands) -> None:
         commands,
         "serve",
         "_serve:serve",
-        "answer rows with predictions over HTTP\n\n"
-        "POST /predict takes rows as JSON or as a form with files; GET /openapi.json says what the model's columns\n"
-        "hold, and / is a page to try it. Requests leave nothing on the disk, and nothing of them is logged but their\n"
-        "shape. Needs pip install 'ensemblefuse[serve]'.",
+        "serve predictions over HTTP\n\n"
+        "POST /predict takes rows as JSON or as a form with files; GET /openapi.json describes the model's columns,\n"
+        "and / is a page to try it. Requests leave nothing on the disk, and only their shape is logged, not their\n"
+        "content. Needs pip install 'ensemblefuse[serve]'.",
         "ensemblefuse serve shop.fuse --port 8000",
     )
     command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
-    command.add_argument("--host", default="127.0.0.1", help="the address; one that others reach needs a token")
-    command.add_argument("--port", type=_number, default=8000, metavar="N", help="0 takes a free one (%(default)s)")
+    command.add_argument("--host", default="127.0.0.1", help="the address; if others can reach it, it needs a token")
+    command.add_argument("--port", type=_number, default=8000, metavar="N", help="0 for any free port (%(default)s)")
     command.add_argument(
         "--token-file",
         metavar="FILE",
         help="a file that holds the token, at least 16 characters; or set ENSEMBLEFUSE_TOKEN (default: no token)",
     )
-    command.add_argument("--files", metavar="FOLDER", help="a folder whose files cells may name (default: none)")
+    command.add_argument("--files", metavar="FOLDER", help="a folder; cells may name its files (default: none)")
     size: dict[str, Any] = {"type": _bytes, "metavar": "SIZE"}
     number: dict[str, Any] = {"type": _count, "metavar": "N"}
     seconds: dict[str, Any] = {"type": _seconds, "metavar": "S"}
-    command.add_argument("--max-body", **size, default=20_000_000, help="of a request, such as 20MB (%(default)s)")
+    command.add_argument("--max-body", **size, default=20_000_000, help="size of a request, such as 20MB (%(default)s)")
     command.add_argument("--max-rows", **number, default=256, help="rows of a request (%(default)s)")
     command.add_argument(
         "--max-pixels", **number, default=50_000_000, help="pixels of all pictures in a cell (%(default)s)"
     )
-    command.add_argument("--max-seconds", **seconds, default=600.0, help="of a sound or a video (%(default)s)")
+    command.add_argument("--max-seconds", **seconds, default=600.0, help="length of a sound or video (%(default)s)")
     command.add_argument("--max-batch", **number, default=32, help="rows that the model sees at once (%(default)s)")
-    command.add_argument("--timeout", **seconds, default=30.0, help="from a request to its answer (%(default)s)")
+    command.add_argument("--timeout", **seconds, default=30.0, help="seconds from request to answer (%(default)s)")
     command.add_argument("--cache", action="store_true", help="keep the embeddings of requests in the user's cache")
     _add_trusted(command)
 
@@ -297,18 +297,18 @@ def _add_card(commands) -> None:
         "card",
         "_card:card",
         "write the model card of a saved model, in Markdown\n\n"
-        "What the model is, what it was fitted on, whose weights it reads and under which licence, how it scores,\n"
-        "what happens when a modality is missing, what it needs and what is not known. Without DATA the scores are\n"
-        "those of the out-of-fold predictions that the model keeps; with it, those of rows that are new to the model.",
+        "What the model is, what it was fitted on, which weights it reads and their licences, how it scores, what\n"
+        "happens when a modality is missing, what it needs and what is not known. Without DATA, the scores are those\n"
+        "of the out-of-fold predictions that the model keeps; with DATA, those of rows that are new to the model.",
         "ensemblefuse card shop.fuse test.csv --target category -o README.md",
     )
     command.add_argument("model", metavar="MODEL", help="a file written by 'ensemblefuse fit' or save_model")
     command.add_argument("table", metavar="DATA", nargs="?", help="a .csv, .tsv or .parquet file of new rows")
     command.add_argument("--target", metavar="COLUMN", help="the column of DATA that the model predicts")
     command.add_argument("-o", "--output", required=True, metavar="CARD.md", help="the card to write")
-    command.add_argument("--overwrite", action="store_true", help="replace CARD.md if it is there")
+    command.add_argument("--overwrite", action="store_true", help="replace CARD.md if it exists")
     command.add_argument(
-        "--groups", metavar="COLUMN", help="rows of DATA with one value here are drawn together for intervals"
+        "--groups", metavar="COLUMN", help="the bootstrap draws rows of DATA with the same value here together"
     )
     command.add_argument("--title", metavar="TEXT", help="the title (the name of the model file)")
     command.add_argument("--intended-use", metavar="TEXT", help="what the model is for, in Markdown")
@@ -337,13 +337,13 @@ def _add_cache(commands) -> None:
         commands,
         "cache",
         "_cache:cache",
-        "look after the cache of embeddings\n\n"
-        "The cache holds a vector for each cell that was encoded, so that none is encoded twice. The environment\n"
-        "variable ENSEMBLEFUSE_CACHE names its folder, or turns it off with the value 'off'. All but clear may run\n"
+        "manage the cache of embeddings\n\n"
+        "The cache holds a vector for each encoded cell, so that no cell is encoded twice. The environment variable\n"
+        "ENSEMBLEFUSE_CACHE names its folder, or turns it off with the value 'off'. All actions except clear may run\n"
         "while other processes use the cache.",
         "ensemblefuse cache info",
     )
-    common = _Parser(add_help=False)  # as those of the command, but without defaults of their own
+    common = _Parser(add_help=False)  # the same options as the command, but without their own defaults
     for flags, text in ((("-q", "--quiet"), "no notes"), (("--debug",), "show the traceback of an error")):
         common.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=text)
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
@@ -352,20 +352,20 @@ def _add_cache(commands) -> None:
         return actions.add_parser(name, help=summary, description=summary, parents=[common], allow_abbrev=False)
 
     add("info", "folder, encoders, vectors and size")
-    verify = add("verify", "compare checksums, and vectors with what a model's encoders make of cells today")
+    verify = add("verify", "compare checksums, and compare vectors with new ones by a model's encoders")
     verify.add_argument("--sample", type=_count, metavar="N", help="cells to encode again for each modality")
     verify.add_argument("--model", metavar="MODEL", help="the model file whose encoders to use")
     _add_trusted(verify)
     verify.add_argument("--table", metavar="TABLE", help="the table that holds the cells")
     export = add("export", "write all vectors into one file, to merge elsewhere")
     export.add_argument("path", metavar="FILE", help="the file to write")
-    export.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    export.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     merge = add("merge", "add the vectors of an exported file or of another cache folder")
     merge.add_argument("source", metavar="SOURCE", help="the file or folder")
-    prune = add("prune", "remove damaged and superseded records, and what was not used for longest")
-    prune.add_argument("--max-size", type=_bytes, metavar="SIZE", help="keep no more than this, such as 500MB or 2GB")
-    prune.add_argument("--unused-days", type=_days, metavar="N", help="remove what was not used for N days")
-    forget = add("forget", "remove the vectors of these files and texts, whatever encoder made them")
+    prune = add("prune", "remove damaged and superseded records, and the least recently used vectors")
+    prune.add_argument("--max-size", type=_bytes, metavar="SIZE", help="keep at most this size, such as 500MB or 2GB")
+    prune.add_argument("--unused-days", type=_days, metavar="N", help="remove vectors that were not used for N days")
+    forget = add("forget", "remove the vectors of these files and texts, by all encoders")
     forget.add_argument("path", nargs="*", metavar="FILE", help="files with the content to forget")
     forget.add_argument("--text", nargs="+", action="extend", default=[], metavar="TEXT", help="texts to forget")
     forget.add_argument("--table", metavar="TABLE", help="a table of samples; all its cells are forgotten")
@@ -377,17 +377,17 @@ def _add_cache(commands) -> None:
         action="extend",
         default=[],
         metavar="MODEL",
-        help="files of models, or folders with such; says which of them saw the samples",
+        help="model files, or folders with model files; prints which of them saw the samples",
     )
     clear = add("clear", "delete all vectors")
-    clear.add_argument("--yes", action="store_true", help="without asking")
+    clear.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 # ---------------------------------------------------------------------- options that commands share
 
 
 def _add_table(command: argparse.ArgumentParser) -> None:
-    command.add_argument("table", metavar="TABLE", help="a .csv, .tsv or .parquet file, one row a sample")
+    command.add_argument("table", metavar="TABLE", help="a .csv, .tsv or .parquet file, one row per sample")
     command.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
     command.add_argument(
         "--kind",
@@ -396,14 +396,16 @@ def _add_table(command: argparse.ArgumentParser) -> None:
         default=[],
         type=_kind,
         metavar="COLUMN=KIND",
-        help=f"what a column holds, where that cannot be told or is told wrongly: {', '.join(KINDS)}",
+        help=f"what a column holds, if the automatic choice fails or is wrong: {', '.join(KINDS)}",
     )
     command.add_argument(
-        "--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that are no features"
+        "--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that are not features"
     )
     command.add_argument("--regression", action="store_true", help="the target is a number, not a class")
     command.add_argument(
-        "--groups", metavar="COLUMN", help="rows with one value here stay on one side of every split; no feature"
+        "--groups",
+        metavar="COLUMN",
+        help="rows with the same value here stay on one side of every split; it is not a feature",
     )
     _add_on_error(command, default="raise")
     _add_jobs(command)
@@ -414,14 +416,14 @@ def _add_on_error(command: argparse.ArgumentParser, *, default: str | None) -> N
         "--on-error",
         choices=("raise", "missing"),
         default=default,
-        help="a cell that cannot be encoded: stop and list all of them, or take it as missing "
+        help="a cell that cannot be encoded: stop and list all such cells, or take the cell as missing "
         f"(default: {default or 'as in fit'})",
     )
 
 
 def _add_trusted(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--trusted", nargs="+", action="extend", default=[], metavar="TYPE", help="more types that the file may hold"
+        "--trusted", nargs="+", action="extend", default=[], metavar="TYPE", help="further types that the file may hold"
     )
 
 
@@ -491,7 +493,7 @@ def _seconds(text: str) -> float:
 
 
 def _bytes(text: str) -> int:
-    """A size such as 500MB; a number alone is in bytes."""
+    """Read a size such as 500MB; a number alone is in bytes."""
     units = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "b": 1, "": 1}
     number = text.lower().rstrip("bgkmt ")
     unit = text.lower()[len(number) :].strip()

@@ -1,4 +1,4 @@
-"""``ensemblefuse predict``: a table of any length, in bounded memory, every row kept. Floor 5."""
+"""``ensemblefuse predict``: predictions for a table of any length in bounded memory; every row is kept."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._row_predictor import Predicted, RowPredictor
+from ensemblefuse._plain import plain
 from ensemblefuse.cli._encoding import working_cache
-from ensemblefuse.cli._parts import ERROR, Parts, write_to_stdout
-from ensemblefuse.cli._report import CommandError, UsageError
-from ensemblefuse.cli._stream import TableStream
+from ensemblefuse.cli._messages import CommandError, UsageError
+from ensemblefuse.cli._resumable_output import ERROR, Parts, write_to_stdout
+from ensemblefuse.cli._table_stream import TableStream
 from ensemblefuse.cli._tables import (
     check_any_column,
     check_input,
     check_output,
     check_table_suffix,
-    model_modalities,
-    path_columns,
+    open_pipeline,
     resolve_paths,
 )
-from ensemblefuse.persistence._manifest import plain
+from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor
 
 
 def predict(args: Namespace) -> int:
-    """``ensemblefuse predict``."""
+    """Run ``ensemblefuse predict`` and return the exit code."""
     from ensemblefuse.persistence import load_model
 
     output = check_output(args.output) if args.output else None
     if output is not None:
         check_table_suffix(output)
     elif args.resume or args.restart:
-        raise UsageError("--resume and --restart need -o: what goes to standard output cannot be gone on with.")
+        raise UsageError("--resume and --restart need -o: a run that writes to standard output cannot be resumed.")
     path, source = check_input(args.model, "model"), check_input(args.table, "table")
     check_table_suffix(source)
     if output is not None and output.exists() and output.samefile(source):
@@ -54,7 +53,7 @@ def predict(args: Namespace) -> int:
             parts = Parts(output, {"model": path, "table": source}, settings)
             done = parts.begin(resume=args.resume, restart=args.restart)
             if done and not args.quiet:
-                print(f"{done} rows were predicted by an earlier run; going on from there", file=sys.stderr)
+                print(f"{done} rows were predicted by an earlier run; resuming from there", file=sys.stderr)
             typed = check_table_suffix(output) == "Parquet"
             parts.add(_predicted(stream.chunks(skip=done, typed=typed), predictor))
             predictor.n_rows, predictor.n_bad = predictor.n_rows + done, parts.n_bad
@@ -74,39 +73,39 @@ def _print_summary(predictor: Predictor, output: Path | None) -> None:
         print(f"wrote {output}: {predictor.n_rows} rows", file=sys.stderr)
     if predictor.n_bad:
         print(
-            f"warning: {predictor.n_bad} rows hold a cell that cannot be read; the column {ERROR!r} says which and why",
+            f"warning: {predictor.n_bad} rows hold a cell that cannot be read; the column {ERROR!r} has the reasons",
             file=sys.stderr,
         )
 
 
 class Predictor:
-    """Predictions for the rows of one chunk after the other, as columns.
+    """Callable that returns predictions as columns, for one chunk of rows after the other.
 
     Attributes
     ----------
     numbers : list of str
-        Columns that the model wants as numbers.
+        Columns that the model takes as numbers.
     n_rows, n_bad : int
-        Rows predicted so far, and those of them with a cell that could not be read.
+        Number of rows so far, and number of rows with a cell that could not be read.
     """
 
     def __init__(self, model: Any, args: Namespace, folder: Path):
-        self.model, self.table_name, self.folder = model, args.table, folder
-        self.modalities = model_modalities(model, args.model)
-        self._rows = RowPredictor(model, on_error=args.on_error, note=self._stop if args.on_error == "raise" else None)
+        self.opened, self.table_name, self.folder = open_pipeline(model, args.model), args.table, folder
+        note = self._stop if args.on_error == "raise" else None
+        self._rows = RowPredictor(self.opened, on_error=args.on_error, note=note)
         self.wanted, self.numbers = self._rows.wanted, self._rows.numbers
         self.n_rows = self.n_bad = 0
         self._labels = pd.Index([])
-        regions = ["set"] if hasattr(model[-1], "classes_") else ["lower", "upper"]
+        regions = ["set"] if hasattr(self.opened.fusion, "classes_") else ["lower", "upper"]
         self._region_columns = [*regions, "calibrated"] if self._rows.regions_of is not None else []
 
     def check_columns(self, columns: list[str]) -> None:
-        """Refuse a table without any column of the model, and one that has a column of the same name as a new one.
+        """Raise if a table has no column of the model, or has a column with the name of a new one.
 
-        A column of the model that the table lacks, but for another spelling, is told.
+        If the table lacks a column but has one of a similar name, print a warning.
         """
-        check_any_column(self.modalities, columns, self.table_name)
-        fusion = self.model[-1]
+        check_any_column(self.opened.modalities, columns, self.table_name)
+        fusion = self.opened.fusion
         labels = fusion.classes_ if hasattr(fusion, "predict_proba") else []
         new = ["prediction", *(f"proba_{label}" for label in labels), *self._region_columns, ERROR]
         taken = [c for c in new if c in columns]
@@ -117,30 +116,30 @@ class Predictor:
             for near in difflib.get_close_matches(column, spare, n=1):
                 print(
                     f"warning: {self.table_name} lacks the column {column!r}, which counts as missing; it has "
-                    f"{near!r}; rename that if it is meant",
+                    f"{near!r}; rename that column if it is the same",
                     file=sys.stderr,
                 )
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The new columns of a chunk: ``prediction``, ``proba_<class>``, those of a set or an interval, ``error``."""
+        """Return the new columns of a chunk: ``prediction``, ``proba_<class>``, sets or intervals, ``error``."""
         X = table[[column for column in self.wanted if column in table.columns]]
         self._labels = table.index
-        # Positions for labels: those of the table may repeat, and an error names rows by their labels.
-        X = resolve_paths(X, path_columns(self.modalities), self.folder).reset_index(drop=True)
+        # An error names rows by label, and labels of the table may repeat: use positions as labels.
+        X = resolve_paths(X, self.opened.path_columns, self.folder).reset_index(drop=True)
         said = self._rows(X)
         self.n_rows, self.n_bad = self.n_rows + len(X), self.n_bad + sum(map(bool, said.reasons))
         return self._columns(said)
 
     def _stop(self, i: int, field: str, reason: str) -> None:
         raise CommandError(
-            f"row {self._labels[i]!r}, column {field!r}: {reason}. Without --on-error raise such rows are kept and "
-            "told."
+            f"row {self._labels[i]!r}, column {field!r}: {reason}. Without --on-error raise, such rows are kept, with "
+            f"the reason in the column {ERROR!r}."
         )
 
     def _columns(self, said: Predicted) -> pd.DataFrame:
-        fusion, usable = self.model[-1], said.answered
+        fusion, usable = self.opened.fusion, said.answered
         new: dict[str, Any] = {}
-        # A row without a prediction has an empty cell; only then do integer labels need a type that can be empty.
+        # A row without a prediction has an empty cell. Only then do integer labels need a dtype with empty cells.
         new["prediction"] = pd.Series(_empty(getattr(fusion, "classes_", None), len(usable)))
         if said.prediction is not None:
             complete = usable.all()
@@ -158,11 +157,14 @@ class Predictor:
         return pd.DataFrame(new)
 
     def _regions(self, said: Predicted) -> dict[str, pd.Series]:
-        """``set``, a JSON list of labels, or ``lower`` and ``upper``; and ``calibrated``. Empty if not conformal."""
+        """Return the columns ``set`` (JSON lists of labels), or ``lower`` and ``upper``; and ``calibrated``.
+
+        Empty if the fusion is not conformal.
+        """
         if said.regions is None:
             given: dict[str, Any] = {}
         elif "set" in self._region_columns:
-            labels = plain(self.model[-1].classes_)
+            labels = plain(self.opened.fusion.classes_)
             sets = [[label for label, stays in zip(labels, region, strict=True) if stays] for region in said.regions]
             given = {"set": [json.dumps(labels, ensure_ascii=False) for labels in sets]}
         else:

@@ -1,121 +1,99 @@
-"""What the commands say besides their results: notes, warnings and errors, all on standard error. Floor 5."""
+"""``ensemblefuse report``."""
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
-import warnings
-from collections.abc import Iterable
+from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
-from ensemblefuse.exceptions import EncodingError, PersistenceError
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier
 
-FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+from ensemblefuse.cli._commands import read_groups
+from ensemblefuse.cli._encoding import working_cache
+from ensemblefuse.cli._messages import FAILED, CommandError, UsageError, describe, shown_list
+from ensemblefuse.cli._tables import (
+    as_numbers,
+    check_any_column,
+    check_column,
+    check_finite,
+    check_input,
+    check_output,
+    open_pipeline,
+    read_table,
+    read_target,
+    resolve_paths,
+)
+from ensemblefuse.modalities import columns_of, set_on_error
 
-# Classes whose text is written for the reader of a terminal as it stands; of all others the first line is shown.
-_EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
-
-
-class CommandError(Exception):
-    """The work failed, for a reason that the message gives in full. Exit code 1."""
-
-    code = FAILED
-
-
-class UsageError(CommandError):
-    """The command line names something that is not there or not allowed. Exit code 2."""
-
-    code = WRONG_USAGE
-
-
-def describe(error: BaseException) -> str:
-    """An exception as one sentence, or as the short list of an `EncodingError`.
-
-    Examples
-    --------
-    >>> from ensemblefuse.cli._report import describe
-    >>> describe(ValueError("C must be positive.\\nSee the guide."))
-    'C must be positive.'
-    >>> describe(KeyError("price"))
-    "KeyError: 'price' (run again with --debug for the traceback)"
-    """
-    text = str(error).strip()
-    if isinstance(error, EncodingError):
-        return text.replace('pass on_error="missing"', "pass --on-error missing").replace(" (see error.rows)", "")
-    if isinstance(error, PersistenceError):
-        return _as_options(text)
-    if isinstance(error, CommandError):
-        return text
-    first = text.splitlines()[0].strip() if text else ""
-    if isinstance(error, _EXPECTED) and first:
-        return first
-    return f"{type(error).__name__}{': ' + first if first else ''} (run again with --debug for the traceback)"
+_SUFFIXES = (".html", ".htm")
 
 
-def _as_options(text: str) -> str:
-    """What `load_model` asks to be passed, as a command takes it; no command opens a pickle."""
-    named = re.sub(r"pass trusted=\[(.*)\]", lambda found: f"pass --trusted {found[1].replace(', ', ' ')}", text)
-    return named.replace(
-        "Pass allow_pickle=True or use joblib.load only",
-        "Make it a model file in Python, save_model(load_model(old, allow_pickle=True), new), only",
-    )
+def report(args: Namespace) -> int:
+    """Run ``ensemblefuse report`` and return the exit code."""
+    from ensemblefuse.persistence import load_model
+    from ensemblefuse.report import write_report
+
+    output = _check_page(args)
+    path = check_input(args.model, "model")
+    table = read_table(args.table)
+    check_column(table, args.target, "--target")
+    groups = read_groups(table, args.groups)
+    model = load_model(path, trusted=args.trusted)
+    X = _features(model, table, args)
+    classify = is_classifier(model)
+    y = read_target(table, args.target, regression=not classify)
+    y = _labels_of_model(y, model, args) if classify else y
+    title = args.title or f"{path.name} on {Path(args.table).name}"
+    with working_cache() as where:
+        if not args.quiet:
+            print(where, flush=True)
+        written = write_report(
+            model,
+            X,
+            y,
+            output,
+            trained_on=args.trained_on,
+            title=title,
+            n_rows=args.rows,
+            groups=groups,
+            random_state=args.seed,
+        )
+    print(f"wrote {output} ({written.n_bytes / 1e6:.1f} MB, {len(written.sections)} sections)")
+    for name, error in written.errors.items():
+        print(f"error: the section {name!r} failed: {describe(error)}", file=sys.stderr)
+    return FAILED if written.errors else 0
 
 
-def one_line(text: str) -> str:
-    """A message and the list under it, in one line.
-
-    Examples
-    --------
-    >>> from ensemblefuse.cli._report import one_line
-    >>> one_line("2 cells are bad:\\n  row 1: no such file\\n  row 7: no such file")
-    '2 cells are bad: row 1: no such file; row 7: no such file'
-    """
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return " ".join([*lines[:1], "; ".join(lines[1:])]).strip()
+def _check_page(args: Namespace) -> Path:
+    output = check_output(args.output, overwrite=args.overwrite)
+    if output.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{output} has the suffix {output.suffix!r}; a report needs the suffix .html.")
+    return output
 
 
-def install_warning_printer() -> None:
-    """Show warnings as ``warning: ...``, each text once. Call inside `warnings.catch_warnings`."""
-    shown: set[str] = set()
-
-    def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
-        text = one_line(str(message))
-        if text not in shown:
-            shown.add(text)
-            print(f"warning: {text}", file=sys.stderr)
-
-    from ensemblefuse.exceptions import CacheWarning, MissingModalityWarning
-
-    warnings.showwarning = show
-    for category in (MissingModalityWarning, CacheWarning):
-        warnings.simplefilter("always", category)
+def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
+    """Return the columns of the table that the model reads, with paths resolved."""
+    opened = open_pipeline(model, args.model)
+    check_any_column(opened.modalities, table.columns, args.table)
+    if args.on_error is not None:
+        set_on_error(opened.modalities, args.on_error)
+    present = [column for column in columns_of(opened.modalities) if column in table.columns]
+    table = as_numbers(table[present], opened.number_columns, args.table)
+    check_finite(table, args.table)
+    return resolve_paths(table, opened.path_columns, Path(args.table).parent)
 
 
-def did_you_mean(name: str, names: Iterable[Any]) -> str:
-    """`` Did you mean 'x'?`` with a leading space, or nothing."""
-    near = difflib.get_close_matches(name, [str(other) for other in names], n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def shown_list(values: Iterable[Any], limit: int = 5) -> str:
-    """The first few values and how many more there are.
-
-    Examples
-    --------
-    >>> from ensemblefuse.cli._report import shown_list
-    >>> shown_list(range(8), limit=2)
-    '0, 1 and 6 more'
-    """
-    values = list(values)
-    text = ", ".join(repr(value) if isinstance(value, str) else str(value) for value in values[:limit])
-    return text if len(values) <= limit else f"{text} and {len(values) - limit} more"
-
-
-def print_columns(rows: list[list[str]], *, right: Iterable[int] = ()) -> None:
-    """Print rows of cells on standard output in aligned columns; those in `right` are aligned to the right."""
-    right = set(right)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        print("  ".join(cells).rstrip())
+def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:
+    """Return labels of the model's type: a CSV file has the number 3 for the label ``"3"``."""
+    known = {str(label): label for label in model.classes_.tolist()}
+    texts = [str(label) for label in y.tolist()]
+    unknown = sorted(set(texts) - set(known))
+    if unknown:
+        raise CommandError(
+            f"The target {args.target!r} holds {shown_list(unknown)}, which the model never saw; it knows "
+            f"{shown_list(known, limit=12)}."
+        )
+    return np.array([known[text] for text in texts])

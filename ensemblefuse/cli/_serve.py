@@ -1,4 +1,4 @@
-"""``ensemblefuse serve``. Floor 5."""
+"""``ensemblefuse serve``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from ensemblefuse.cli._report import UsageError
+from ensemblefuse.cli._messages import UsageError
 from ensemblefuse.cli._tables import check_input
 
-_TOKEN_VARIABLE = "ENSEMBLEFUSE_TOKEN"  # nosec B105: the name of a variable, no secret
+_TOKEN_VARIABLE = "ENSEMBLEFUSE_TOKEN"  # nosec B105: the name of a variable, not a secret
 
 
 def serve(args: Namespace) -> int:
-    """``ensemblefuse serve``."""
+    """Run ``ensemblefuse serve`` and return the exit code."""
     from ensemblefuse.serving import ServerSettings
     from ensemblefuse.serving import serve as run
 
@@ -30,11 +30,11 @@ def serve(args: Namespace) -> int:
 
 
 def _token(file: str | None) -> str | None:
-    """From a file or the environment: other users can read the command line of a process."""
+    """Read the token from a file or the environment: other users can see the command line of a process."""
     if file is None:
         return os.environ.get(_TOKEN_VARIABLE)
     try:
         return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise UsageError(f"The token file {file!r} cannot be read: {reason}.") from error

@@ -1,4 +1,4 @@
-"""Tables in files: reading, writing, and the paths of media files in their cells. Floor 5."""
+"""Reading and checking of tables in files, and the paths of media files in their cells."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
-from ensemblefuse._row_predictor import columns_of, fitted_modalities, steps
-from ensemblefuse.cli._report import CommandError, UsageError, did_you_mean, shown_list
+from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, shown_list
+from ensemblefuse.fitted.model import FittedModel, modalities_of
+from ensemblefuse.modalities import columns_of
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
 
 
 def check_table_suffix(path: Path) -> str:
-    """``"CSV"``, ``"TSV"`` or ``"Parquet"``."""
+    """Return ``"CSV"``, ``"TSV"`` or ``"Parquet"``; raise for other suffixes."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} has the suffix {path.suffix!r}; tables are {', '.join(SUFFIXES)}.")
     return SUFFIXES[path.suffix.lower()]
 
 
 def check_input(path: str, what: str) -> Path:
-    """The path of a file that is there."""
+    """Return the path of an existing file; raise if it does not exist."""
     place = Path(path)
     if place.is_file():
         return place
@@ -39,47 +39,47 @@ def check_input(path: str, what: str) -> Path:
 
 
 def check_output(path: str, *, overwrite: bool = True) -> Path:
-    """The path of a file that can be written; asked before the work, not after it."""
+    """Return the path of a file that can be written; raise before the work if it cannot."""
     place = Path(path)
     if not place.parent.is_dir():
         raise UsageError(f"There is no folder {str(place.parent)!r} to write {place.name!r} to.")
     if place.is_dir():
         raise UsageError(f"{path} is a folder; name a file to write.")
     if place.exists() and not overwrite:
-        raise UsageError(f"{path} is there already; pass --overwrite to replace it.")
+        raise UsageError(f"{path} already exists; pass --overwrite to replace it.")
     if place.exists():
         if not os.access(place, os.W_OK):
             raise UsageError(f"{path} cannot be written: permission denied.")
         return place
     try:
-        tempfile.TemporaryFile(dir=place.parent).close()  # what permissions say is not all: a file system may be full
+        tempfile.TemporaryFile(dir=place.parent).close()  # permissions are not enough: the file system may be full
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from error
     return place
 
 
 def check_not_input(output: Path, source: str) -> None:
-    """Refuse to write over the table that is read."""
+    """Raise `UsageError` if the output is the table to read."""
     if output.exists() and Path(source).exists() and output.samefile(source):
         raise UsageError(f"{output} is the table to read; name another file to write.")
 
 
 def reader_reason(error: BaseException) -> str:
-    """Why a table cannot be read, and what to do where that is known.
+    """Return why a table cannot be read, and what to do if that is known.
 
     Examples
     --------
     >>> from ensemblefuse.cli._tables import reader_reason
     >>> reader_reason(UnicodeDecodeError("utf-8", b"caf\\xe9", 3, 4, "invalid"))
-    'byte 0xe9 at position 3 is no UTF-8; save the table as UTF-8'
+    'byte 0xe9 at position 3 is not UTF-8; save the table as UTF-8'
     """
     if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.object[error.start]:#x} at position {error.start} is no UTF-8; save the table as UTF-8"
+        return f"byte {error.object[error.start]:#x} at position {error.start} is not UTF-8; save the table as UTF-8"
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def read_table(path: str) -> pd.DataFrame:
-    """Read a table; texts come as `object` cells with None where there is nothing."""
+    """Read a table; texts become `object` cells, with None for empty cells."""
     place = check_input(path, "table")
     kind = check_table_suffix(place)
     try:
@@ -87,7 +87,7 @@ def read_table(path: str) -> pd.DataFrame:
         if kind == "Parquet":
             table = pd.read_parquet(place)
         else:
-            # One pass over the file: read in chunks, a column could hold texts here and numbers there.
+            # low_memory=False: read in chunks, a column could hold texts in one place and numbers in another.
             table = pd.read_csv(place, sep="," if kind == "CSV" else "\t", encoding="utf-8-sig", low_memory=False)
     except (ValueError, OSError, ImportError, pd.errors.ParserError) as error:
         raise CommandError(f"{path} cannot be read as {kind}: {reader_reason(error)}.") from error
@@ -102,7 +102,7 @@ def read_table(path: str) -> pd.DataFrame:
 
 
 def _check_names(place: Path, kind: str) -> None:
-    """Refuse two columns of one name, of which pandas would rename the second, or read none."""
+    """Raise if two columns have the same name: pandas would rename the second one, or read none."""
     if kind == "Parquet":
         from pyarrow import parquet
 
@@ -111,11 +111,11 @@ def _check_names(place: Path, kind: str) -> None:
         options: dict[str, Any] = {"sep": "," if kind == "CSV" else "\t", "encoding": "utf-8-sig", "dtype": str}
         names = pd.Index(pd.read_csv(place, header=None, nrows=1, keep_default_na=False, **options).iloc[0])
     for name in names[names.duplicated() & (names != "")]:
-        raise CommandError(f"{place} has several columns of the name {name!r}.")
+        raise CommandError(f"{place} has several columns with the name {name!r}.")
 
 
 def check_column(table: pd.DataFrame, column: str, option: str) -> str:
-    """A column that an option names and the table has."""
+    """Return the column that an option names; raise if the table lacks it."""
     if column not in table.columns:
         raise UsageError(
             f"{option} names the column {column!r}, which the table lacks.{did_you_mean(column, table.columns)} "
@@ -125,7 +125,7 @@ def check_column(table: pd.DataFrame, column: str, option: str) -> str:
 
 
 def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
-    """The target as an array, or an error that names the rows without one."""
+    """Return the target as an array; raise if it is missing, with the rows, or not of a usable type."""
     cells = table[column]
     missing = table.index[cells.isna()]
     if len(missing):
@@ -143,12 +143,12 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
     numeric = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
     if regression and not numeric:
         raise CommandError(
-            f"The target {column!r} holds {shown_list(cells.head(1))}, no number; --regression needs numbers."
+            f"The target {column!r} holds {shown_list(cells.head(1))}, not a number; --regression needs numbers."
         )
     if not regression and pd.api.types.is_float_dtype(cells.dtype) and (cells % 1 != 0).any():
         raise CommandError(f"The target {column!r} holds numbers with decimals, not classes; pass --regression.")
     if not regression and cells.nunique() < 2:
-        raise CommandError(f"The target {column!r} holds one class only, {shown_list(cells.head(1))}, in all rows.")
+        raise CommandError(f"The target {column!r} holds only one class, {shown_list(cells.head(1))}, in all rows.")
     if regression:
         check_finite(table[[column]], f"The target {column!r}")
     return cells.to_numpy(dtype=float) if regression else cells.to_numpy()
@@ -158,7 +158,7 @@ _LABELS = (str, bool, int, float, np.generic, datetime.date)
 
 
 def check_finite(table: pd.DataFrame, what: str) -> None:
-    """Refuse infinite numbers, of which no estimator can learn."""
+    """Raise if the table holds infinite numbers: no estimator can learn from these."""
     for column in table.columns:
         cells = table[column]
         if pd.api.types.is_float_dtype(cells.dtype):
@@ -171,7 +171,7 @@ def check_finite(table: pd.DataFrame, what: str) -> None:
 
 
 def as_numbers(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.DataFrame:
-    """The table with columns that held numbers in fit as numbers; an error names the first cell that is none."""
+    """Return the table with the columns that held numbers in fit as numbers; raise at the first other cell."""
     new = {}
     for column in columns:
         if column not in table.columns or pd.api.types.is_numeric_dtype(table[column].dtype):
@@ -190,13 +190,8 @@ def as_numbers(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.Dat
 # ---------------------------------------------------------------------- modalities of a table
 
 
-def path_columns(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
-    """Columns whose texts are paths of files."""
-    return columns_of([m for m in modalities if any(getattr(step, "strings_are_paths", False) for step in steps(m[1]))])
-
-
 def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> pd.DataFrame:
-    """The table with the relative paths of `columns` taken from `folder` on."""
+    """Return the table with the relative paths in `columns` resolved from `folder`."""
     resolved = {}
     for column in columns:
         if column in table.columns:
@@ -205,15 +200,15 @@ def resolve_paths(table: pd.DataFrame, columns: Iterable[str], folder: Path) -> 
     return table.assign(**resolved)
 
 
-def model_modalities(model: Any, name: str) -> list[tuple[str, Any, Any]]:
-    """The modalities of a fitted model, with fitted encoders."""
-    if not isinstance(model, Pipeline) or "encode" not in model.named_steps:
-        raise CommandError(f"{name} holds a {type(model).__name__}, no model of make_fusion_pipeline.")
-    return fitted_modalities(model)
+def open_pipeline(model: Any, name: str) -> FittedModel:
+    """Open a fitted model that reads a raw table."""
+    if not modalities_of(model):
+        raise CommandError(f"{name} holds a {type(model).__name__}, not a model of make_fusion_pipeline.")
+    return FittedModel(model)
 
 
 def check_any_column(modalities: Iterable[tuple[str, Any, Any]], columns: Iterable[str], table: str) -> None:
-    """Refuse a table that has none of the columns of a model."""
+    """Raise if a table has none of the columns of a model."""
     wanted, columns = columns_of(modalities), list(columns)
     if not set(wanted) & set(columns):
         raise CommandError(

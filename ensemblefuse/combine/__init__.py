@@ -1,4 +1,4 @@
-"""Combiners: from the predictions of several members to one. Floor 2. Small objects, usable alone."""
+"""Combiners, which join the predictions of several members into one. They can be used on their own."""
 
 from ensemblefuse.combine._base import BasePool
 from ensemblefuse.combine._dempster_shafer_pool import DempsterShaferPool

@@ -1,25 +1,26 @@
-"""The contract of every combiner. Floor 2."""
+"""The base class of all combiners, and the array functions that they share."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse.combine.probabilities import log_probabilities
+
 __all__ = ["BasePool"]
 
 PROBABILITY_FLOOR = np.exp(-20.0)
-# Wide enough for float16, far too narrow for votes or decision values.
+# Sums of float16 probabilities pass this check. Votes and decision values do not.
 _SUM_TOLERANCE = 1e-2
 
 
 class BasePool(BaseEstimator):
     """Combine the predictions of several members, row by row.
 
-    A subclass gives ``_fit(P, y, mask, sample_weight)`` and ``_combine(P, mask)``. Where a row has no member at all the
-    result is the prior: the class frequencies seen in `fit`, or the mean of `y`.
+    The result for a row without any member is the prior: the class frequencies seen in `fit`, or the mean of `y`.
 
     Attributes
     ----------
@@ -27,9 +28,34 @@ class BasePool(BaseEstimator):
         Labels in the order of the last axis of `P`. Classification only.
     prior_ : ndarray of shape (n_classes,), or of shape (2,) with mean and variance of `y` in regression
     n_members_ : int
+
+    Notes
+    -----
+    A subclass defines two hooks. Both get arrays that are already checked:
+
+    - `P` is a float array of shape (n_members, n_samples, n_classes) with probabilities, or (n_members, n_samples) with
+      predicted values in regression. It is NaN where a member has no prediction.
+    - `mask` is a bool array of shape (n_members, n_samples). It is True where a member has a prediction.
+
+    ``_fit(P, y, mask, weight)`` learns from out-of-fold predictions and returns None. It gets only rows that have at
+    least one member and a weight above 0. `y` has shape (n_samples,) and holds positions on the last axis of `P`
+    (ints), or numbers in regression. `weight` has shape (n_samples,). `prior_`, `n_members_` and `classes_` are already
+    set.
+
+    ``_combine(P, mask)`` returns a float array of shape (n_samples, n_classes) whose rows sum to 1, or (n_samples,) in
+    regression. It may return any finite value for a row without a member: `pool` replaces it by the prior.
     """
 
-    def fit(self, P, y, mask=None, sample_weight=None, *, classes=None, patterns=None):
+    def fit(
+        self,
+        P: Any,
+        y: Any,
+        mask: Any = None,
+        sample_weight: Any = None,
+        *,
+        classes: Any = None,
+        patterns: Any = None,
+    ) -> Self:
         """Learn from out-of-fold predictions.
 
         Parameters
@@ -39,12 +65,12 @@ class BasePool(BaseEstimator):
         y : array of shape (n_samples,)
             Labels, or numbers in regression.
         mask : array of shape (n_members, n_samples), dtype bool, optional
-            Whether the member has a prediction. By default: where `P` is finite.
+            Whether the member has a prediction. By default, where `P` is not NaN.
         sample_weight : array of shape (n_samples,), optional
         classes : array of shape (n_classes,), optional
-            Labels in the order of the last axis of `P`, sorted; by default the distinct values of `y`.
+            Sorted labels, in the order of the last axis of `P`. By default, the distinct values of `y`.
         patterns : array of shape (n_patterns, n_members), dtype bool, optional
-            Sets of members that a row may have at prediction, for pools that prepare for them; by default all.
+            Sets of members that a row may have at prediction. By default, all sets. Only some pools use them.
 
         Returns
         -------
@@ -53,8 +79,8 @@ class BasePool(BaseEstimator):
         Raises
         ------
         ValueError
-            If the shapes disagree, `P` holds no probabilities, no row has a prediction, or `y` has other classes than
-            `P`.
+            If the shapes do not match, `P` does not hold probabilities, no row has a prediction, or the classes of `y`
+            do not match `P`.
         """
         P, mask = check_predictions(P, mask)
         y = np.asarray(y)
@@ -62,7 +88,7 @@ class BasePool(BaseEstimator):
             raise ValueError(f"y must have shape ({P.shape[1]},) as P has {P.shape[1]} rows; got {y.shape}.")
         weight = _row_weights(sample_weight, len(y))
         self.n_members_ = P.shape[0]
-        vars(self).pop("classes_", None)  # of an earlier fit
+        self.__dict__.pop("classes_", None)  # from an earlier fit
         if P.ndim == 3:
             y = self._read_classes(y, classes, P.shape[2])
             counts = np.bincount(y, weights=weight, minlength=P.shape[2])
@@ -70,7 +96,7 @@ class BasePool(BaseEstimator):
         else:
             mean = np.average(y, weights=weight)
             self.prior_ = np.array([mean, np.average((y - mean) ** 2, weights=weight)])
-        rows = mask.any(axis=0) & (weight > 0)  # a row with no member counts in the prior and teaches nothing else
+        rows = mask.any(axis=0) & (weight > 0)  # a row without a member counts only in the prior
         if not rows.any():
             raise ValueError(f"P holds no prediction in any of its {len(y)} rows; there is nothing to learn from.")
         self._possible = None if patterns is None else np.asarray(patterns, dtype=bool).reshape(-1, self.n_members_)
@@ -78,10 +104,10 @@ class BasePool(BaseEstimator):
         return self
 
     def _read_classes(self, y: np.ndarray, classes: Any, n_columns: int) -> np.ndarray:
-        """Learn ``classes_`` and return the labels as columns of `P`."""
+        """Set ``classes_`` and return the labels as positions on the last axis of `P`."""
         self.classes_ = np.unique(y) if classes is None else np.asarray(classes)
         if len(self.classes_) != n_columns:
-            raise ValueError(f"y holds {len(self.classes_)} classes, but P has {n_columns} columns a row.")
+            raise ValueError(f"y holds {len(self.classes_)} classes, but P has {n_columns} columns per row.")
         if n_columns < 2:
             raise ValueError(f"P needs a column for each of at least 2 classes; got {n_columns}.")
         codes = np.minimum(np.searchsorted(self.classes_, y), n_columns - 1)
@@ -90,8 +116,8 @@ class BasePool(BaseEstimator):
             raise ValueError(f"y holds labels that are not in classes: {np.unique(y[unknown]).tolist()[:5]}.")
         return codes
 
-    def combine(self, P, mask=None) -> np.ndarray:
-        """Combine new predictions.
+    def combine(self, P: Any, mask: Any = None) -> np.ndarray:
+        """Return the combined prediction of each row.
 
         Parameters
         ----------
@@ -104,12 +130,15 @@ class BasePool(BaseEstimator):
         """
         return self.shift(self.pool(P, mask))
 
-    def pool(self, P, mask=None) -> np.ndarray:
-        """Combine for the class frequencies in `fit`; a temperature goes between this and `shift`."""
+    def pool(self, P: Any, mask: Any = None) -> np.ndarray:
+        """Combine, for the class frequencies seen in `fit`.
+
+        A fusion estimator applies its temperature to the result, and then calls `shift`.
+        """
         P, mask = self._read_new(P, mask)
         fused = self._combine(P, mask)
         if P.ndim == 3:
-            fused = np.clip(fused, 0.0, 1.0)  # a sum of shares may be 1 and a rounding error
+            fused = np.clip(fused, 0.0, 1.0)  # rounding may give a little more than 1
         empty = ~mask.any(axis=0)
         if empty.any():
             fused[empty] = self.prior_ / self.prior_.sum() if P.ndim == 3 else self.prior_[0]
@@ -133,23 +162,25 @@ class BasePool(BaseEstimator):
             )
 
     def shift(self, fused: np.ndarray) -> np.ndarray:
-        """Carry fused predictions over to the class frequencies to expect, where the pool was given any."""
+        """Adapt fused predictions to the class frequencies expected at prediction, if the pool has any."""
         return fused
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether `fit` has already chosen how certain the fused probabilities are."""
+        """Whether `fit` already calibrates the fused probabilities, so that they need no temperature."""
         return False
 
     def _fit(self, P: np.ndarray, y: np.ndarray, mask: np.ndarray, weight: np.ndarray) -> None:
+        """Learn from out-of-fold predictions. See the notes of `BasePool` for the shapes."""
         raise NotImplementedError
 
     def _combine(self, P: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Return the combined predictions. See the notes of `BasePool` for the shapes."""
         raise NotImplementedError
 
 
 def check_predictions(P: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
-    """`P` as a float array with NaN where a member is absent, and the mask of its predictions."""
+    """Return `P` as a float array with NaN where a member is absent, and the mask of its predictions."""
     P = np.asarray(P, dtype=float)
     if P.ndim not in (2, 3):
         raise ValueError(
@@ -181,7 +212,7 @@ def _check_probabilities(P: np.ndarray, mask: np.ndarray) -> None:
         member, row = np.argwhere(wrong)[0]
         raise ValueError(
             f"P must hold probabilities that sum to 1 over the last axis; row {row} of member {member} is "
-            f"{P[member, row]}. Turn decision values into probabilities first, as with fit_temperature."
+            f"{P[member, row]}. Turn decision values into probabilities first, for example with fit_temperature."
         )
 
 
@@ -191,32 +222,33 @@ def _row_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
     weight = np.asarray(sample_weight, dtype=float)
     if weight.shape != (n_samples,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
         raise ValueError(
-            f"sample_weight must be {n_samples} numbers of at least 0, one a row and not all 0; got shape "
+            f"sample_weight must be {n_samples} numbers of at least 0, one per row and not all 0; got shape "
             f"{weight.shape}, smallest {weight.min(initial=np.inf)}, sum {weight.sum()}."
         )
     return weight
 
 
 def member_weights(weights: Any, n_members: int) -> np.ndarray:
-    """Weights given by the user, checked."""
+    """Return the weights given by the user as an array, after checking them."""
     try:
         array = np.asarray(weights, dtype=float)
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.shape != (n_members,) or not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f"weights must be {n_members} numbers of at least 0, one a member; got {weights!r}.")
+        raise ValueError(f"weights must be {n_members} numbers of at least 0, one per member; got {weights!r}.")
     return array
 
 
 def like(mask: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """The mask with as many axes as `P`."""
+    """Return the mask with as many axes as `P`."""
     return mask if P.ndim == 2 else mask[..., None]
 
 
 def present_shares(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Weights of the present members of each row, summing to 1; equal ones where all of these are 0.
+    """Return the weights of the members present in each row, scaled to sum to 1.
 
-    `weights` has shape (n_members,), or (n_members, n_samples) if they differ from row to row.
+    Where all present members of a row have weight 0, they get equal weights. `weights` has shape (n_members,), or
+    (n_members, n_samples) if they differ from row to row.
     """
     raw = mask * (weights[:, None] if weights.ndim == 1 else weights)
     raw = np.where(raw.sum(axis=0) > 0, raw, mask)
@@ -224,37 +256,19 @@ def present_shares(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def weighted_mean(P: np.ndarray, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of the members that a row has; `weights` as in `present_shares`."""
+    """Return the mean over the members present in each row; `weights` as in `present_shares`."""
     return np.einsum("mn,mn...->n...", present_shares(weights, mask), np.where(like(mask, P), P, 0.0))
 
 
 def accuracies(P: np.ndarray, y: np.ndarray, mask: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Accuracy of each member over the rows that it has; 0 if it has none."""
+    """Return the accuracy of each member over its rows; 0 for a member without rows."""
     right = (np.where(mask[..., None], P, -1.0).argmax(axis=2) == y) & mask
     return (right * weight).sum(axis=1) / np.maximum((mask * weight).sum(axis=1), np.finfo(float).tiny)
 
 
 def log_evidence(P: np.ndarray, mask: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """log p_m - log prior, 0 where the member is absent."""
+    """Return log p_m - log prior, and 0 where the member is absent.
+
+    Subtracting the prior makes 0 mean "no information", so that an absent member simply drops out of a sum.
+    """
     return np.where(mask[..., None], log_probabilities(P) - np.log(prior), 0.0)
-
-
-def log_probabilities(P: np.ndarray, floor: float = -20.0) -> np.ndarray:
-    """Logarithms, not below `floor`: trees give exact zeros."""
-    with np.errstate(divide="ignore"):
-        return np.maximum(np.log(P), floor)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis."""
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return scores / scores.sum(axis=-1, keepdims=True)
-
-
-def log_sum_exp(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis of finite scores: scipy's `logsumexp`, whose checks take longer than a small table."""
-    top = scores.max(axis=-1, keepdims=True)
-    highest = scores == top
-    count = highest.sum(axis=-1, dtype=float)
-    rest = np.where(highest, 0.0, np.exp(scores - top)).sum(axis=-1)
-    return np.log1p(rest / count) + np.log(count) + top[..., 0]

@@ -1,4 +1,4 @@
-"""Dempster's rule over discounted probabilities: a pool that tells ignorance and conflict apart. Floor 2."""
+"""Dempster's rule over discounted probabilities: a pool that distinguishes ignorance from conflict."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ class DempsterShaferPool(BasePool):
     .. math:: m(k) \propto m_1(k) m_2(k) + m_1(k) m_2(\Theta) + m_1(\Theta) m_2(k), \quad
               m(\Theta) \propto m_1(\Theta) m_2(\Theta),
 
-    and the pignistic probability shares the rest out: :math:`m(k) + m(\Theta) / K`. With reliability 1 it is the
-    normalised product; a member of reliability 0 counts for nothing, as an absent one does. Members that exclude
-    each other's classes wholly leave ignorance, that is equal probabilities.
+    and the pignistic probability divides the mass of the set equally: :math:`m(k) + m(\Theta) / K`. With reliability 1
+    the result is the normalised product. A member with reliability 0 is ignored, like an absent one. If the members
+    fully exclude each other's classes, the result is ignorance: equal probabilities.
 
-    Dempster's rule takes the members as independent and knows no prior. Its probabilities are to be calibrated
-    afterwards, which a fusion estimator does.
+    Dempster's rule assumes independent members and uses no prior. Its probabilities need calibration afterwards; a
+    fusion estimator does this.
 
     Parameters
     ----------
     reliability : "accuracy", float, or array of shape (n_members,)
         Alpha of all members, or of each, from 0 to 1. ``"accuracy"``: each member's accuracy on the predictions given
-        to `fit`, as the recognition rate in Xu, Krzyzak and Suen. Not corrected for chance: a member that guesses gives
-        nearly equal masses to all classes, which change little, and the correction discounts good members twice.
+        to `fit`, as the recognition rate in Xu, Krzyzak and Suen. It is not corrected for chance. A member that guesses
+        gives nearly equal masses to all classes, and these change little. A correction would discount good members
+        twice.
 
     Attributes
     ----------
@@ -63,8 +64,8 @@ class DempsterShaferPool(BasePool):
         else:
             self.reliability_ = _given(self.reliability, len(P))
 
-    def masses(self, P, mask=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What Dempster's rule gives, before ignorance is shared out.
+    def masses(self, P: Any, mask: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the masses of Dempster's rule, before ignorance is divided among the classes.
 
         Parameters
         ----------
@@ -76,13 +77,13 @@ class DempsterShaferPool(BasePool):
         masses : ndarray of shape (n_samples, n_classes)
             Mass of each single class.
         ignorance : ndarray of shape (n_samples,)
-            Mass of the set of all classes; it completes `masses` to 1. 1 in a row without members.
+            Mass of the set of all classes. Together with `masses` it sums to 1. It is 1 in a row without members.
         conflict : ndarray of shape (n_samples,)
-            Mass that the members gave to pairs of different classes, from 0 to 1, before it was scaled away.
+            Mass that the members gave to pairs of different classes, from 0 to 1. The rule removes it by scaling.
 
         Examples
         --------
-        Zadeh's case: two members that agree only in what both hardly believe.
+        Zadeh's case: the only class that both members allow is one that both think very unlikely.
 
         >>> import numpy as np
         >>> from ensemblefuse import DempsterShaferPool
@@ -99,6 +100,7 @@ class DempsterShaferPool(BasePool):
         return masses + ignorance[:, None] / P.shape[2]
 
     def _dempster(self, P, mask):
+        # The rule is associative, so members can be added one at a time: no sum over all subsets of classes is needed.
         _, n_samples, n_classes = P.shape
         masses, ignorance, agreement = np.zeros((n_samples, n_classes)), np.ones(n_samples), np.ones(n_samples)
         for p, present, alpha in zip(P, mask, self.reliability_, strict=True):
@@ -108,7 +110,7 @@ class DempsterShaferPool(BasePool):
             ignorance = ignorance * (1 - alpha)
             total = masses.sum(axis=1) + ignorance
             agreement = agreement * total
-            total = np.where(total > 0, total, 1.0)  # nothing left: it stays 0 to the end
+            total = np.where(total > 0, total, 1.0)  # full conflict: all masses stay 0 to the end
             masses, ignorance = masses / total[:, None], ignorance / total
         ignorance = np.where(agreement > 0, ignorance, 1.0)
         return masses, ignorance, np.clip(1 - agreement, 0.0, 1.0)

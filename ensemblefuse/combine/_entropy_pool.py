@@ -1,4 +1,4 @@
-"""The linear pool with weights that differ from row to row: a certain member counts more. Floor 2."""
+"""The linear pool with a weight for each row and member: a more certain member counts more."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["EntropyPool"]
 class EntropyPool(BasePool):
     r"""Mean of probabilities, weighted in each row by how certain each member is. Classification only.
 
-    The weight of a member in a row is :math:`1 - H(p_m) / \log K`, which is 0 for equal probabilities and 1 for a
-    certain prediction; the weights of the present members are scaled to sum to 1. Where all present members are
-    uniform they count alike. Nothing is learned but the class frequencies. A member that is certain and wrong
-    takes over, so this suits members that are calibrated, and blocks that are corrupted in some rows.
+    The weight of a member in a row is :math:`1 - H(p_m) / \log K`: 0 for equal probabilities, 1 for a certain
+    prediction. The weights of the present members are scaled to sum to 1. If all present members are uniform, they get
+    equal weights. Only the class frequencies are learned. A certain but wrong member dominates the mean. Use this pool
+    for calibrated members, and for blocks that are corrupted in some rows.
 
     References
     ----------
@@ -24,7 +24,7 @@ class EntropyPool(BasePool):
 
     Examples
     --------
-    The second member knows nothing, so the first decides:
+    The second member is uniform, so the first decides:
 
     >>> import numpy as np
     >>> from ensemblefuse import EntropyPool

@@ -1,4 +1,4 @@
-"""Greedy ensemble selection: members are added one by one, each as often as it helps. Floor 2."""
+"""Greedy ensemble selection: members are added one by one, as long as the loss falls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from numbers import Integral
 
 import numpy as np
 
-from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, log_evidence, log_sum_exp, softmax, weighted_mean
+from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, log_evidence, weighted_mean
+from ensemblefuse.combine.probabilities import log_sum_exp, softmax
 
 __all__ = ["GreedyPool"]
 
@@ -16,35 +17,35 @@ _DECIMALS = 6
 class GreedyPool(BasePool):
     """Greedy selection of members with replacement.
 
-    Every round adds the member with which the pool of all chosen so far has the least loss on the predictions given to
-    `fit`; the rounds up to the one of least loss are kept, and a member's weight is the share of them in which it
-    was chosen. The loss is the log-loss, or the squared error in regression. Losses are compared at 6 decimals (of the
-    variance of `y` in regression); among equal ones a member that has been chosen before goes first, so that few
-    members are used.
+    Each round adds one member: the one that gives the smallest loss on the predictions given to `fit`, together with
+    all members chosen so far. The rounds up to the smallest loss are kept. The weight of a member is the share of these
+    rounds in which it was chosen. The loss is the log-loss, or the squared error in regression. Losses are compared at
+    6 decimals (of the variance of `y` in regression). Among equal losses, a member chosen before is preferred, so that
+    few members are used.
 
-    It suits many models of the same data. Over one model a modality the selection in ``space="prob"`` keeps to the
-    strongest modality, because a mean cannot become more certain than its members; ``space="log"`` can.
+    The pool is meant for many models of the same data. With one model per modality, ``space="prob"`` usually selects
+    only the strongest modality, because a mean cannot be more certain than its members. ``space="log"`` can be.
 
     Parameters
     ----------
     n_rounds : int
     space : {"log", "prob"}
-        ``"log"``: mean of log-probabilities, the class prior standing in for absent members as in `LogPool`.
-        ``"prob"``: mean of probabilities, the weights of absent members going to those present as in `MeanPool`.
-        No meaning in regression, where the mean of the predicted values is taken.
+        ``"log"``: mean of log-probabilities. The class prior replaces absent members, as in `LogPool`.
+        ``"prob"``: mean of probabilities. Present members take over the weights of absent ones, as in `MeanPool`.
+        Ignored in regression, where the mean of the predicted values is used.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_members,)
-        They sum to 1, and are whole numbers times 1 / `size_`.
+        They sum to 1. Each is a multiple of 1 / `size_`.
     size_ : int
-        Rounds that are kept.
+        Number of rounds kept.
     loss_path_ : ndarray of shape (n_rounds,)
         Loss after each round.
 
     References
     ----------
-    Caruana et al., ICML 2004; for comparing at 6 decimals and for ties Erickson et al., AutoGluon-Tabular, 2020.
+    Caruana et al., ICML 2004; for the comparison at 6 decimals and for ties: Erickson et al., AutoGluon-Tabular, 2020.
 
     Examples
     --------
@@ -77,7 +78,7 @@ class GreedyPool(BasePool):
         self.weights_ = np.bincount(chosen[: self.size_], minlength=len(P)) / self.size_
 
     def _log_parts(self, P, y, mask, weight):
-        """Evidence of the members, and the log-loss of a sum of `size` of them."""
+        """Return the evidence of the members, and a function: the log-loss of a sum of `size` of them."""
         log_prior, truth = np.log(self.prior_), (np.arange(len(y)), y)
 
         def loss(total, size):
@@ -87,7 +88,10 @@ class GreedyPool(BasePool):
         return log_evidence(P, mask, self.prior_), loss
 
     def _mean_parts(self, P, y, mask, weight):
-        """Value and presence of the members, and the loss of a sum of these; rows without a chosen member as in fit."""
+        """Return value and presence of each member, and a function: the loss of a sum of these.
+
+        A row without any chosen member gets the mean of all its members, so that each round counts the same rows.
+        """
         value = P if P.ndim == 2 else np.take_along_axis(P, y[None, :, None], axis=2)[..., 0]
         value = np.where(mask, value, 0.0)
         otherwise = value.sum(axis=0) / mask.sum(axis=0)
@@ -107,7 +111,7 @@ class GreedyPool(BasePool):
 
 
 def _select(parts, loss, n_rounds, scale):
-    """Member chosen in each round, and the loss after it."""
+    """Return the member chosen in each round, and the loss after each round."""
     total, chosen, path = np.zeros(parts.shape[1:]), [], []
     for size in range(1, n_rounds + 1):
         losses = np.array([loss(total + part, size) for part in parts])

@@ -1,4 +1,4 @@
-"""The log-linear pool: a weighted geometric mean, in which the prior stands in for what is absent. Floor 2."""
+"""The log-linear pool: a weighted geometric mean, in which the prior replaces absent members."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.combine._base import BasePool, log_evidence, member_weights, softmax
-from ensemblefuse.combine._learn import learn_weights, weighted_evidence
+from ensemblefuse.combine._base import BasePool, log_evidence, member_weights
+from ensemblefuse.combine._log_loss_weights import learn_weights, weighted_evidence
+from ensemblefuse.combine.probabilities import softmax
 
 __all__ = ["LogPool", "shift_prior"]
 
-# Fewer rows say less about the weights of a pattern than all rows do.
+# A pattern with fewer rows has no weights of its own: the weights from all rows are better for it.
 _MIN_PATTERN_ROWS = 10
-# Up to so many sets each is learned; of more, those that fit saw and each member alone.
+# Up to this number of sets, each has weights of its own. Above it, only the sets seen in fit and each member alone.
 _MAX_PATTERNS = 31
-# What the other sets share is learned on all rows as so many of the sets would leave them.
+# The weights that the other sets share are learned on copies of all rows, reduced to this number of sampled sets.
 _SAMPLED_PATTERNS = 12
-# How far all weights grow or shrink together is one number, known better than each weight: it is shrunk so much less.
+# The common growth of all weights is one number, and the data determine it better than each weight. So its penalty is
+# multiplied by this factor.
 _SHARED = 0.2
-# Of up to so many members all subsets can be listed.
+# Up to this number of members, all subsets are listed.
 _MAX_LISTED = 10
 
 
@@ -30,38 +32,40 @@ class LogPool(BasePool):
 
     .. math:: p \propto \pi^{1-\sum_{m \in S} w_m} \prod_{m \in S} p_m^{w_m}
 
-    over the members :math:`S` that the row has. With all weights 1 it is the exact posterior if modalities are
-    independent given the class; with weights 1/M it is the geometric mean. Absent members drop out and the class
-    prior fills in, so that a row with less evidence gets a less certain prediction.
+    over the members :math:`S` present in the row. With all weights 1 it is the exact posterior if the modalities are
+    independent given the class. With weights 1/M it is the geometric mean. The class prior replaces absent members, so
+    a row with less evidence gets a less certain prediction.
 
-    In regression every member is read as a normal density around its prediction, with the variance of its
-    out-of-fold error; the product gives a mean weighted by precision, over the members that the row has.
+    In regression, every member counts as a normal density around its prediction, with the variance of its out-of-fold
+    error. The product of these densities gives a mean weighted by precision, over the members present in the row.
 
     Parameters
     ----------
     weights : "learned", "equal", or array of shape (n_members,)
-        ``"learned"``: non-negative, of least log-loss on the predictions given to `fit`; in regression 1/M, since the
-        precisions are learned. ``"equal"``: 1/M each, which suits members of about equal strength.
+        ``"learned"``: non-negative weights that minimise the log-loss on the predictions given to `fit`. In regression
+        they are 1/M, because there the precisions are learned. ``"equal"``: 1/M each, for members of about equal
+        strength.
     alpha : float
-        Penalty ``alpha / n * (||w - mean(w)||^2 + M / 5 * (mean(w) - 1/M)^2)`` on learned weights, n being the sum of
-        the sample weights. The mean, which acts as a temperature, is shrunk less than the differences.
+        Factor of the penalty ``alpha / n * (||w - mean(w)||^2 + M / 5 * (mean(w) - 1/M)^2)`` on learned weights. Here n
+        is the sum of the sample weights. The mean acts as a temperature, and is shrunk less than the differences.
     per_class : bool
-        Whether each class has weights of its own, and a bias that is shrunk to 0 likewise:
+        Whether each class has weights of its own, and a bias that is shrunk to 0:
         :math:`\log p_k = \log \pi_k + b_k + \sum_{m \in S} w_{mk} (\log p_{mk} - \log \pi_k)` up to a constant.
-        Learned weights only; classification only.
+        For learned weights and classification only.
     per_pattern : bool
-        Whether each set of present members has weights of its own, learned on all rows that hold at least these
-        members, with the others left out. These are all sets that may occur if they are at most 31, else those seen in
-        `fit` and each member alone. The other sets share weights that were learned on rows from which members had been
-        left out as in these sets, or in 12 drawn of more than 31; a set with fewer than 10 rows (counted by sample
-        weight) or with one class is one of them. It pays where members say the same: one of them alone must then count
-        for both. Learned weights only; classification only, since in regression the variances are the same in every
-        set. Goes with `per_class`.
+        Whether each set of present members has weights of its own. They are learned on all rows that hold at least
+        these members, with the other members left out. If at most 31 sets can occur, this holds for all of them;
+        otherwise for the sets seen in `fit` and for each member alone. A set with fewer than 10 rows (counted by sample
+        weight), or with one class only, has no weights of its own. All sets without their own weights share one vector
+        of weights. It is learned on all rows, reduced to each of the possible sets (to 12 random ones if there are more
+        than 31). `per_pattern` helps if members carry the same information: one of them alone must then count for both.
+        For learned weights and classification only, because in regression the variances are the same in every set. It
+        can be combined with `per_class`.
     smoothing : float
-        Share of the uniform distribution in the probabilities of each member, in fit and later: 0.01 bounds what one
-        member that is wrong and sure can do. Classification only.
+        Share of the uniform distribution in the probabilities of each member, in `fit` and at prediction. With 0.01,
+        one member that is certain and wrong has a bounded effect. Classification only.
     class_prior : array of shape (n_classes,) or dict of label to probability, optional
-        Class frequencies to expect at prediction, where they differ from those in `fit`.
+        Class frequencies to expect at prediction, if they differ from those in `fit`.
 
     Attributes
     ----------
@@ -69,21 +73,21 @@ class LogPool(BasePool):
     bias_ : ndarray of shape (n_classes,)
         0 without `per_class`. Classification only.
     patterns_ : ndarray of shape (n_patterns, n_members), dtype bool
-        Sets of present members that have weights of their own; none without `per_pattern`. Classification only.
+        Sets of present members that have weights of their own. Empty without `per_pattern`. Classification only.
     pattern_weights_ : ndarray of shape (n_patterns, n_members), or (n_patterns, n_members, n_classes)
         0 for members outside the set.
     pattern_bias_ : ndarray of shape (n_patterns, n_classes)
     other_weights_ : ndarray of shape (n_members,), or (n_members, n_classes) with `per_class`
-        Of the sets that have none of their own. Only with `per_pattern`.
+        Weights of the sets that have none of their own. Only with `per_pattern`.
     other_bias_ : ndarray of shape (n_classes,)
     variance_ : ndarray of shape (n_members,)
         Out-of-fold squared error of each member. Regression only.
 
     References
     ----------
-    Genest and Zidek, Statistical Science 1986; Ranjan and Gneiting, JRSS-B 2010; for non-negative weights Heskes,
-    NIPS 1998; for `per_pattern` Saar-Tsechansky and Provost, JMLR 2007, whose reduced models these are on the second
-    level; for `class_prior` Saerens, Latinne and Decaestecker, Neural Computation 2002.
+    Genest and Zidek, Statistical Science 1986; Ranjan and Gneiting, JRSS-B 2010; for non-negative weights: Heskes,
+    NIPS 1998; for `per_pattern`: the reduced models of Saar-Tsechansky and Provost, JMLR 2007, here on the second
+    level; for `class_prior`: Saerens, Latinne and Decaestecker, Neural Computation 2002.
 
     Examples
     --------
@@ -171,6 +175,7 @@ class LogPool(BasePool):
         self.pattern_bias_ = np.array(biases).reshape(-1, evidence.shape[2])
         self.other_weights_, self.other_bias_ = self.weights_, self.bias_
         if possible is None or len(patterns) < len(possible):
+            # Each row enters once per sampled set, with its weight divided among the copies: n in the penalty stays.
             kept = np.stack([mask & pattern[:, None] for pattern in _sample(possible, self.n_members_)], axis=1)
             reduced = np.where(kept[..., None], evidence[:, None], 0.0).reshape(len(mask), -1, evidence.shape[2])
             copies = kept.shape[1]
@@ -179,7 +184,7 @@ class LogPool(BasePool):
             self.other_weights_, self.other_bias_ = found
 
     def _weights_of(self, pattern):
-        """Weights and bias of one set of present members."""
+        """Return weights and bias of one set of present members."""
         for own in np.flatnonzero((self.patterns_ == pattern).all(axis=1)):
             return self.pattern_weights_[own], self.pattern_bias_[own]
         return self.other_weights_, self.other_bias_
@@ -203,17 +208,17 @@ class LogPool(BasePool):
                 scores[rows] = bias + weighted_evidence(evidence[:, rows], weights)
         return softmax(np.log(self.prior_) + scores)
 
-    def shift(self, fused):
-        """Probabilities for `class_prior`, if there is one; see `shift_prior`."""
+    def shift(self, fused: np.ndarray) -> np.ndarray:
+        """Adapt probabilities to `class_prior`, if it is given; see `shift_prior`."""
         return fused if self.class_prior is None else shift_prior(fused, self.prior_, self._new_prior())
 
     @property
-    def is_calibrated(self):
-        """True with learned weights: their sum is a temperature."""
+    def is_calibrated(self) -> bool:
+        """True with learned weights, because their sum acts as a temperature."""
         return isinstance(self.weights, str) and self.weights == "learned"
 
     def _combine_normal(self, P, mask):
-        # No prior here: a regressor's prediction is drawn towards the mean of y already, as far as its block is weak.
+        # Unlike in classification, no prior is added: a regressor on a weak block already predicts close to the mean.
         precision = np.where(mask, (self.weights_ / self.variance_)[:, None], 0.0)
         total = precision.sum(axis=0)
         fused = (precision * np.where(mask, P, 0.0)).sum(axis=0)
@@ -227,26 +232,26 @@ class LogPool(BasePool):
             prior = [prior[label] for label in self.classes_.tolist()]
         prior = np.asarray(prior, dtype=float)
         if not hasattr(self, "classes_") or prior.shape != self.prior_.shape or not (prior > 0).all():
-            raise ValueError(f"class_prior must hold one positive number a class; got {self.class_prior!r}.")
+            raise ValueError(f"class_prior must hold one positive number per class; got {self.class_prior!r}.")
         return prior / prior.sum()
 
 
 def _listed(possible, n_members):
-    """Sets that may occur, as rows of booleans; None if there are too many to list."""
+    """Return the sets that may occur, as rows of booleans; None if there are too many to list."""
     if possible is None and n_members <= _MAX_LISTED:
         possible = np.array(list(itertools.product([False, True], repeat=n_members)))
     return None if possible is None else possible[possible.any(axis=1)]
 
 
 def _candidates(possible, mask):
-    """Sets that get weights of their own."""
+    """Return the sets that may get weights of their own."""
     if possible is not None and len(possible) <= _MAX_PATTERNS:
         return possible
     return np.unique(np.vstack([mask.T, np.eye(len(mask), dtype=bool)]), axis=0)
 
 
 def _sample(possible, n_members):
-    """Some of the sets that may occur, the same in each fit."""
+    """Return a sample of the sets that may occur, the same in each fit."""
     rng = np.random.default_rng(0)
     if possible is None:
         return rng.random((_SAMPLED_PATTERNS, n_members)) < 0.5
@@ -255,14 +260,14 @@ def _sample(possible, n_members):
     return possible[rng.choice(len(possible), _SAMPLED_PATTERNS, replace=False)]
 
 
-def shift_prior(proba, prior, new_prior) -> np.ndarray:
-    """Probabilities for other class frequencies than those that a model was trained on.
+def shift_prior(proba: Any, prior: Any, new_prior: Any) -> np.ndarray:
+    """Adapt probabilities to class frequencies that differ from those in training.
 
     Parameters
     ----------
     proba : array of shape (n_samples, n_classes)
     prior, new_prior : array of shape (n_classes,)
-        Class frequencies in training, and those to expect.
+        Class frequencies in training, and at prediction.
 
     Returns
     -------

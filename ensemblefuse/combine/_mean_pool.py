@@ -1,19 +1,12 @@
-"""The linear pool: a weighted mean of probabilities or of predicted values. Floor 2."""
+"""The linear pool: a weighted mean of probabilities or of predicted values."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize
 
-from ensemblefuse.combine._base import (
-    PROBABILITY_FLOOR,
-    BasePool,
-    accuracies,
-    like,
-    member_weights,
-    softmax,
-    weighted_mean,
-)
+from ensemblefuse.combine._base import PROBABILITY_FLOOR, BasePool, accuracies, like, member_weights, weighted_mean
+from ensemblefuse.combine.probabilities import softmax
 
 __all__ = ["MeanPool"]
 
@@ -24,14 +17,14 @@ _PENALTY = 1e-7
 class MeanPool(BasePool):
     """Weighted mean of the members (soft voting).
 
-    A mean of calibrated probabilities is not certain enough (Ranjan and Gneiting, JRSS-B 2010); a fusion estimator
-    calibrates it afterwards. The weights of absent members go to those present, in proportion.
+    A mean of calibrated probabilities is not certain enough (Ranjan and Gneiting, JRSS-B 2010). A fusion estimator
+    calibrates it afterwards. The weights of absent members are divided among the present ones, in proportion.
 
     Parameters
     ----------
     weights : "equal", "accuracy", "learned", or array of shape (n_members,)
         ``"accuracy"``: each member's accuracy on the predictions given to `fit` (classification only).
-        ``"learned"``: on the simplex, of least log-loss, or of least squared error in regression.
+        ``"learned"``: weights on the simplex that minimise the log-loss, or the squared error in regression.
 
     Attributes
     ----------
@@ -40,7 +33,7 @@ class MeanPool(BasePool):
 
     References
     ----------
-    Kittler et al., TPAMI 1998; for learned weights Yao et al., Bayesian Analysis 2018, and Breiman, Machine Learning
+    Kittler et al., TPAMI 1998; for learned weights: Yao et al., Bayesian Analysis 2018, and Breiman, Machine Learning
     1996.
 
     Examples
@@ -81,17 +74,18 @@ class MeanPool(BasePool):
 
 
 def _learn(P, y, mask, weight):
-    """Weights on the simplex of least loss, as a softmax of free numbers.
+    """Learn the weights on the simplex with the smallest loss, as a softmax of free numbers.
 
-    Where rows have gaps the loss depends on the ratio of two weights however small both are, since they share the rows
-    that lack the others; so the search runs over logarithms, and a penalty too small to matter elsewhere picks
-    the most equal of weights that do as well.
+    If rows have gaps, the ratio of two weights matters even if both are tiny: it decides the rows that hold only these
+    two members. So the search runs over logarithms. A very small penalty selects the most equal weights among weights
+    with the same loss.
     """
     n_members = len(mask)
     weight = weight / weight.sum()
     filled = np.where(like(mask, P), P, 0.0)
     if P.ndim == 3:
-        filled = np.take_along_axis(filled, y[None, :, None], axis=2)[..., 0]  # the true class's probability
+        filled = np.take_along_axis(filled, y[None, :, None], axis=2)[..., 0]  # probability of the true class
+    # In regression the loss is divided by this, so that the tolerances do not depend on the unit of y.
     scale = np.average((y - filled.sum(axis=0) / mask.sum(axis=0)) ** 2, weights=weight) if P.ndim == 2 else 1.0
     scale = max(scale, np.finfo(float).tiny)
 

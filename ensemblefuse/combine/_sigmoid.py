@@ -1,23 +1,25 @@
-"""Sigmoid calibration (Platt scaling), one class against the rest. Floor 2."""
+"""Sigmoid calibration (Platt scaling), one class against the rest."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from ensemblefuse.combine._base import log_probabilities
+from ensemblefuse.combine.probabilities import log_probabilities
 
 __all__ = ["apply_sigmoid", "fit_sigmoid"]
 
 
-def fit_sigmoid(proba, y, sample_weight=None) -> np.ndarray:
-    """Slope and intercept of each class, for `apply_sigmoid`.
+def fit_sigmoid(proba: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
+    """Fit slope and intercept of each class, for `apply_sigmoid`.
 
-    For each class, a logistic regression without penalty of "this class" on its log-odds. The targets are Platt's,
-    (N+ + 1) / (N+ + 2) for the rows of the class and 1 / (N- + 2) for the others, with the sums of weights for
-    counts; they keep it finite where no row is wrong. A temperature has one parameter and this has two a class: it can
-    move classes that are too rare or too frequent, and needs more rows.
+    For each class, a logistic regression without penalty predicts "this class" from its log-odds. The targets are
+    Platt's: (N+ + 1) / (N+ + 2) for the rows of the class and 1 / (N- + 2) for the others. N+ and N- are sums of
+    weights. These targets keep the coefficients finite when no row is wrong. A temperature has one parameter, a sigmoid
+    has two per class. So it can correct classes that are predicted too rarely or too often, but it needs more rows.
 
     Parameters
     ----------
@@ -33,11 +35,11 @@ def fit_sigmoid(proba, y, sample_weight=None) -> np.ndarray:
 
     References
     ----------
-    Platt, Advances in Large Margin Classifiers 1999; for one class against the rest Zadrozny and Elkan, KDD 2002.
+    Platt, Advances in Large Margin Classifiers 1999; for one class against the rest: Zadrozny and Elkan, KDD 2002.
 
     Examples
     --------
-    A probability of .982 that is right in 8 of 10 rows is too certain:
+    A prediction with probability .982 is right in 8 of 10 rows, so it is too certain:
 
     >>> import numpy as np
     >>> from ensemblefuse.combine import apply_sigmoid, fit_sigmoid
@@ -56,8 +58,8 @@ def fit_sigmoid(proba, y, sample_weight=None) -> np.ndarray:
 def _platt(odds: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     n_positive, n_negative = weight[positive].sum(), weight[~positive].sum()
     target = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
-    # A target between 0 and 1 is a row of each kind, weighted.
-    size = np.abs(odds).max(initial=0) or 1.0  # the solver is slow where a slope and an intercept differ much in scale
+    # scikit-learn takes no target between 0 and 1: each row is given twice, with labels 1 and 0 and these weights.
+    size = np.abs(odds).max(initial=0) or 1.0  # the solver is slow if slope and intercept differ much in scale
     both = np.r_[odds, odds][:, None] / size
     labels = np.repeat([1, 0], len(odds))
     model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
@@ -65,14 +67,14 @@ def _platt(odds: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> tuple[
     return model.coef_[0, 0] / size, model.intercept_[0]
 
 
-def apply_sigmoid(proba, coefficients) -> np.ndarray:
-    """Calibrated probabilities: a sigmoid of each class's log-odds, scaled to sum to 1.
+def apply_sigmoid(proba: Any, coefficients: Any) -> np.ndarray:
+    """Return calibrated probabilities: a sigmoid of each class's log-odds, scaled to sum to 1.
 
     Parameters
     ----------
     proba : array of shape (n_samples, n_classes)
     coefficients : array of shape (n_classes, 2)
-        What `fit_sigmoid` gives.
+        The result of `fit_sigmoid`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Stacking: a second-level estimator reads the members' predictions. Floor 2."""
+"""Stacking: a second-level estimator on the members' predictions."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from ensemblefuse._fitting import fit_estimator
-from ensemblefuse.combine._base import BasePool, like, log_probabilities, softmax
-from ensemblefuse.combine._learn import learn_weights, weighted_evidence
+from ensemblefuse.combine._base import BasePool, like
+from ensemblefuse.combine._log_loss_weights import learn_weights, weighted_evidence
+from ensemblefuse.combine.probabilities import LOG_FLOOR, log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
 
 __all__ = ["StackingPool"]
 
-_LOG_FLOOR = -12.0
-# Of the default second level; the non-negative one has the same penalty, ||w||^2 / (2 C).
+# C of the default second level. The non-negative one has the same penalty, ||w||^2 / (2 C).
 _C = 0.1
 
 
 class StackingPool(BasePool):
     """A second-level estimator over the members' predictions.
 
-    An absent member is filled with the prior, or the mean of `y`. Rows that lack the same members are needed in `fit`
-    for the second level to know what that means; `combine` warns once of sets of absent members that `fit` never saw.
-    Give out-of-fold predictions to `fit`: a stacker that sees in-sample ones trusts the member that overfits most.
+    The prior, or the mean of `y` in regression, replaces an absent member. The second level can only learn the meaning
+    of such a gap if some rows in `fit` lack the same members. `combine` warns once about sets of absent members that
+    `fit` did not see. Give out-of-fold predictions to `fit`: on in-sample predictions, the second level trusts the
+    member that overfits most.
 
     Parameters
     ----------
     estimator : estimator, optional
-        By default ``LogisticRegression(C=0.1)``, and least squares with non-negative coefficients in regression. A
+        By default ``LogisticRegression(C=0.1)``, or least squares with non-negative coefficients in regression. A
         classifier needs ``predict_proba``.
     input : {"logproba", "proba"}
-        Whether the second level reads logarithms, not below -12, or probabilities. No meaning in regression.
+        Whether the second level gets logarithms (not below -12) or probabilities. Ignored in regression.
     nonnegative : bool
-        Multinomial logistic regression in which the score of a class reads that class's predictions alone, with
-        non-negative coefficients and the penalty of the default: fewer coefficients (one a member and class), none
-        of which holds a member's word against it. Needs ``estimator=None``. In regression the default is non-negative
-        as it is. `LogPool` with ``per_class=True`` differs in that its weights are shrunk to 1/M, not to 0, and so
-        needs fewer rows.
+        Use a multinomial logistic regression with non-negative coefficients and the default penalty, in which the score
+        of a class depends only on the predictions for that class. It has fewer coefficients (one per member and class),
+        and a higher prediction for a class never lowers its score. Needs ``estimator=None``. In regression, the default
+        is already non-negative. `LogPool` with ``per_class=True`` shrinks its weights to 1/M instead of 0, and so needs
+        fewer rows.
 
     Attributes
     ----------
     estimator_ : estimator
-        Fitted on coded labels. None where `coef_` is there.
+        Fitted on coded labels. None if `coef_` is set.
     known_ : ndarray of int
-        Columns of `P` whose classes had rows in `fit`; code i of `estimator_` is class ``known_[i]``.
+        Columns of `P` whose classes had rows in `fit`. Code i of `estimator_` is class ``known_[i]``.
     coef_ : ndarray of shape (n_members, n_known)
-        Of ``nonnegative=True`` in classification, for what is read less the same of the prior.
+        Coefficients of the inputs minus the same inputs of the prior. Only with ``nonnegative=True`` in classification.
     intercept_ : ndarray of shape (n_known,)
-        Likewise; added to the log of the prior.
+        Added to the log of the prior. Only with `coef_`.
     patterns_ : ndarray of shape (n_patterns, n_members), dtype bool
         Sets of present members in `fit`.
 
     References
     ----------
-    Wolpert, Neural Networks 1992; for a coefficient a class and member Ting and Witten, JAIR 1999; for non-negative
-    ones Breiman, Machine Learning 1996, and, in logistic regression, van Loon et al., Information Fusion 2020.
+    Wolpert, Neural Networks 1992; for one coefficient per class and member: Ting and Witten, JAIR 1999; for
+    non-negative coefficients: Breiman, Machine Learning 1996, and, in logistic regression, van Loon et al., Information
+    Fusion 2020.
 
     Examples
     --------
@@ -77,12 +79,12 @@ class StackingPool(BasePool):
             raise ValueError(f'input must be "logproba" or "proba"; got {self.input!r}.')
         if self.nonnegative and self.estimator is not None:
             raise ValueError(
-                "nonnegative=True brings a second level of its own; leave estimator=None, or use "
-                f"{type(self.estimator).__name__} without it."
+                "nonnegative=True has its own second level; use it with estimator=None, or use "
+                f"{type(self.estimator).__name__} without nonnegative=True."
             )
         self.patterns_ = np.unique(mask.T, axis=0)
         if P.ndim == 3:
-            # Labels as codes of the classes that are there: XGBoost takes no gaps.
+            # Codes of the classes present in y: XGBoost takes no codes with gaps.
             self.known_, y = np.unique(y, return_inverse=True)
         if P.ndim == 3 and self.nonnegative:
             self._fit_nonnegative(P, y, mask, weight)
@@ -128,30 +130,34 @@ class StackingPool(BasePool):
 
     def _warn_of_new_patterns(self, mask):
         patterns = np.unique(mask.T, axis=0)
-        gaps = patterns[patterns.any(axis=1) & ~patterns.all(axis=1)]  # no member: the prior; all: nothing is filled
+        # A row with no member gets the prior, and a row with all members has no gap: neither depends on the fill.
+        gaps = patterns[patterns.any(axis=1) & ~patterns.all(axis=1)]
         new = [p for p in gaps if not (self.patterns_ == p).all(axis=1).any()]
         if new:
             absent = [np.flatnonzero(~p).tolist() for p in new[:3]]
             what = "prior" if hasattr(self, "classes_") else "mean of y"
             warnings.warn(
-                f"StackingPool was fitted on no row that lacks the members {' or '.join(map(str, absent))} and no "
-                f"others; it fills the gap with the {what} and may be badly wrong. LogPool leaves absent members out "
-                "instead.",
+                f"StackingPool saw no row in fit that lacks the members {' or '.join(map(str, absent))} and no others. "
+                f"It fills the gap with the {what}, and its predictions may be badly wrong. LogPool leaves absent "
+                "members out instead.",
                 MissingModalityWarning,
                 stacklevel=4,
             )
 
     def _read(self, P, mask):
-        """What the second level reads, absent members filled, of the shape of `P`."""
+        """Return the inputs of the second level, with absent members filled, in the shape of `P`."""
         filled = np.where(like(mask, P), P, self.prior_ if P.ndim == 3 else self.prior_[0])
-        return log_probabilities(filled, _LOG_FLOOR) if P.ndim == 3 and self.input == "logproba" else filled
+        return log_probabilities(filled, LOG_FLOOR) if P.ndim == 3 and self.input == "logproba" else filled
 
     def _features(self, P, mask):
-        """(n_samples, n_members * n_classes), or (n_samples, n_members) in regression."""
+        """Return the inputs as a table (n_samples, n_members * n_classes), or (n_samples, n_members) in regression."""
         filled = self._read(P, mask)
         return filled.T if P.ndim == 2 else filled.transpose(1, 0, 2).reshape(P.shape[1], -1)
 
     def _evidence(self, P, mask):
-        """What is read less the same of the prior, of the known classes; 0 where the member is absent."""
+        """Return the inputs minus those of the prior, for the known classes; 0 where the member is absent.
+
+        With this difference, an absent member adds nothing, and a prediction above the prior raises the score.
+        """
         prior = self._read(self.prior_[None, None], np.ones((1, 1), dtype=bool))
         return (self._read(P, mask) - prior)[..., self.known_]

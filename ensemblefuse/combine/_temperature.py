@@ -1,19 +1,21 @@
-"""Temperature scaling: one number that makes probabilities as certain as they are right. Floor 2."""
+"""Temperature scaling: calibration of probabilities by one number."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ensemblefuse.combine._base import log_probabilities, softmax
+from ensemblefuse.combine.probabilities import log_probabilities, softmax
 
 __all__ = ["apply_temperature", "fit_temperature"]
 
 _LOG_RANGE = 6.0
 
 
-def fit_temperature(scores, y, sample_weight=None, *, smoothing=0.0) -> float:
-    """Temperature of least log-loss.
+def fit_temperature(scores: Any, y: Any, sample_weight: Any = None, *, smoothing: float = 0.0) -> float:
+    """Return the temperature with the smallest log-loss.
 
     Parameters
     ----------
@@ -23,8 +25,8 @@ def fit_temperature(scores, y, sample_weight=None, *, smoothing=0.0) -> float:
         Column of the true class.
     sample_weight : array of shape (n_samples,), optional
     smoothing : float
-        Share of each target that is spread over all classes. With 0 a sample without errors makes the temperature run
-        to its bound; Platt's 1 / (n_samples + 2) keeps it from that.
+        Share of each target that is divided equally among all classes. With 0, the temperature of a sample without
+        errors runs to its bound. Platt's 1 / (n_samples + 2) prevents this.
 
     Returns
     -------
@@ -33,11 +35,11 @@ def fit_temperature(scores, y, sample_weight=None, *, smoothing=0.0) -> float:
 
     References
     ----------
-    Guo et al., ICML 2017, eq. 9; for the smoothing Platt, Advances in Large Margin Classifiers 1999.
+    Guo et al., ICML 2017, eq. 9; for the smoothing: Platt, Advances in Large Margin Classifiers 1999.
 
     Examples
     --------
-    A margin of 4 that is right in 8 of 10 rows is too certain:
+    A margin of 4 is right in 8 of 10 rows, so it is too certain:
 
     >>> from ensemblefuse.combine import fit_temperature
     >>> round(fit_temperature([[4.0, 0.0]] * 10, [0] * 8 + [1] * 2), 4)
@@ -47,7 +49,7 @@ def fit_temperature(scores, y, sample_weight=None, *, smoothing=0.0) -> float:
     y = np.asarray(y)
     weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
     rows = np.arange(len(y))
-    # Centred and brought to unit size, so that decision values of any scale fall into the range that is searched.
+    # Centred and scaled to unit size, so that decision values of any scale fall into the search range.
     scores = scores - scores.max(axis=1, keepdims=True)
     size = np.average(-scores.min(axis=1), weights=weight) or 1.0
     scores = scores / size
@@ -61,8 +63,8 @@ def fit_temperature(scores, y, sample_weight=None, *, smoothing=0.0) -> float:
     return float(size * np.exp(best.x))
 
 
-def apply_temperature(proba, temperature: float) -> np.ndarray:
-    """Probabilities at another temperature: above 1 less certain, below 1 more.
+def apply_temperature(proba: Any, temperature: float) -> np.ndarray:
+    """Return the probabilities at another temperature: less certain above 1, more certain below 1.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Votes: each member counts with its first choice, or with its ranking. Floor 2."""
+"""Votes: each member counts by its first choice, or by its ranking."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import numpy as np
 from scipy.stats import rankdata
 
 from ensemblefuse.combine._base import BasePool
+from ensemblefuse.combine.probabilities import TIE_WEIGHT
 
 __all__ = ["VotePool"]
 
-# Less than one vote in all, so that the mean probability only decides between equal counts.
-_TIE_WEIGHT = 0.01
-
 
 class VotePool(BasePool):
-    """Majority vote or Borda count of the members that a row has. Classification only.
+    """Majority vote or Borda count of the members present in a row. Classification only.
 
-    The shares of the votes are returned as probabilities; they are coarse, and a fusion estimator calibrates them.
+    The shares of the votes are returned as probabilities. They are coarse; a fusion estimator calibrates them.
 
     Parameters
     ----------
     method : {"hard", "borda"}
-        ``"hard"``: one vote a member for its most probable class, shared out among equal ones; ties by the mean
-        probability.
+        ``"hard"``: one vote per member, for its most probable class. Equally probable classes share the vote. Ties
+        between counts are decided by the mean probability.
         ``"borda"``: 0 points for a member's last class, K - 1 for its first, means on ties.
 
     References
@@ -55,5 +53,5 @@ class VotePool(BasePool):
             first = (filled == filled.max(axis=2, keepdims=True)) & present
             points = (first / first.sum(axis=2, keepdims=True).clip(1)).sum(axis=0)
         mean = filled.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)[:, None]
-        points = points + _TIE_WEIGHT * mean
+        points = points + TIE_WEIGHT * mean
         return points / np.maximum(points.sum(axis=1, keepdims=True), np.finfo(float).tiny)

@@ -1,8 +1,7 @@
-"""Small real data sets: fetched as packages, made from installed packages, or drawn on the spot. Floor 1.
+"""Small data sets: downloaded as packages, made from installed packages, or drawn by a random generator.
 
-Nothing here comes with the library itself. Every function returns a `sklearn.utils.Bunch` with a ``frame``
-(one row per sample), ``target``, and ``DESCR`` (where the data come from, their licence, and what is
-missing).
+The library itself contains no data. Every function returns a `sklearn.utils.Bunch` with ``frame`` (one row per sample),
+``target``, and ``DESCR`` (the source of the data, their licence, and what is missing).
 """
 
 from ensemblefuse.datasets._av_digits import load_av_digits

@@ -1,4 +1,4 @@
-"""Download one Debian package with apt-get, without installing it and without being root. Floor 1."""
+"""Download of a Debian package with apt-get, without its installation and without root rights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ensemblefuse.datasets._base import DatasetUnavailableError, progress_bar
 
-# A slow line is fine, a silent one is not: the limit is on seconds without one new byte.
+# A slow connection is accepted, a stalled one is not: this limits the seconds without a new byte.
 _STALL_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _UPDATE_SECONDS = 300.0
@@ -25,7 +25,7 @@ _NO_NETWORK = re.compile(
 
 
 class PackageRecord(NamedTuple):
-    """What apt says of a package."""
+    """The record of a package in apt."""
 
     version: str
     size: int
@@ -33,7 +33,7 @@ class PackageRecord(NamedTuple):
 
 
 def download_package(package: str, folder: Path, *, progress: bool = True) -> tuple[Path, PackageRecord]:
-    """Fetch `package` into the empty folder `folder` and check its digest against apt's own record.
+    """Download `package` to the empty folder `folder`, and check its digest against apt's record.
 
     Returns
     -------
@@ -45,8 +45,7 @@ def download_package(package: str, folder: Path, *, progress: bool = True) -> tu
     Raises
     ------
     DatasetUnavailableError
-        If apt-get is missing, knows no such package, has no network, stalls, or gives a file of another
-        digest.
+        If apt-get is missing, does not know the package, has no network or stalls, or if the file has another digest.
     """
     if shutil.which("apt-get") is None:
         raise _unavailable(package, "apt-get is not on the PATH", "run this on Debian or a system derived from it")
@@ -55,9 +54,7 @@ def download_package(package: str, folder: Path, *, progress: bool = True) -> tu
         _update(package)
         record = package_record(package)
     if record is None:
-        raise _unavailable(
-            package, "apt-get knows no such package", "add a Debian archive that has it to apt's sources"
-        )
+        raise _unavailable(package, "apt-get does not know it", "add a Debian archive that has it to apt's sources")
     _download(package, folder, record.size, progress=progress)
     debs = sorted(folder.glob("*.deb"))
     if len(debs) != 1:
@@ -73,7 +70,7 @@ def download_package(package: str, folder: Path, *, progress: bool = True) -> tu
 
 
 def package_record(package: str) -> PackageRecord | None:
-    """What ``apt-cache show`` says of the version that apt-get would download; None where it knows none."""
+    """Return the record in ``apt-cache show`` of the version that apt-get would download; None if there is none."""
     # A virtual package, or one with no version to download, gives no SHA256 line.
     done = _run(["apt-cache", "show", "--no-all-versions", package], package, timeout=60.0)
     fields = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line and line[:1] != " ")
@@ -83,13 +80,13 @@ def package_record(package: str) -> PackageRecord | None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "LC_ALL": "C"}  # messages are read below, so they must not be translated
+    return {**os.environ, "LC_ALL": "C"}  # messages are parsed below, so they must not be translated
 
 
 def _run(command: Sequence[str], package: str, *, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -106,15 +103,15 @@ def _run(command: Sequence[str], package: str, *, timeout: float) -> subprocess.
 
 
 def _update(package: str) -> None:
-    """Refresh apt's lists; only called where apt does not know the package."""
+    """Update apt's lists. Only called if apt does not know the package."""
     done = _run(["apt-get", "-q", "-o", "Acquire::Retries=1", "update"], package, timeout=_UPDATE_SECONDS)
-    # With no network apt-get update ends with 0 and only warns, so its words are read as well.
+    # Without a network, apt-get update returns 0 and only warns, so its messages are read as well.
     if done.returncode or _is_no_network(done.stderr):
         raise _failed(package, done.stderr, "run 'apt-get update' as root and try again")
 
 
 def _download(package: str, folder: Path, size: int, *, progress: bool) -> None:
-    """Run apt-get download in `folder`, and watch the file grow."""
+    """Run apt-get download in `folder`, and watch the size of the file."""
     log = folder / "apt.log"
     command = f"apt-get -q -o Acquire::Retries=1 -o Acquire::http::Timeout=30 download {package}".split()
     with log.open("wb") as out:
@@ -130,7 +127,7 @@ def _download(package: str, folder: Path, size: int, *, progress: bool) -> None:
 
 
 def _watch(process: subprocess.Popen[bytes], folder: Path, size: int, package: str, *, progress: bool) -> None:
-    """Wait for apt-get to end; raise if it gets no new byte for too long."""
+    """Wait for apt-get to end. Raise an error if it receives no new byte for too long."""
     seen, last_growth = 0, time.monotonic()
     with progress_bar(size, f"Downloading {package}", progress=progress) as bar:
         while process.poll() is None:
@@ -150,7 +147,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, size: int, package: s
 def _bytes_there(folder: Path) -> int:
     total = 0
     for path in folder.glob("*.deb*"):
-        with contextlib.suppress(FileNotFoundError):  # apt-get renames a file that it gives up
+        with contextlib.suppress(FileNotFoundError):  # apt-get renames a file when its download fails
             total += path.stat().st_size
     return total
 
@@ -167,4 +164,4 @@ def _failed(package: str, log: str, remedy: str) -> DatasetUnavailableError:
 
 
 def _unavailable(package: str, why: str, remedy: str) -> DatasetUnavailableError:
-    return DatasetUnavailableError(f"The Debian package {package!r} could not be had, because {why}; {remedy}.")
+    return DatasetUnavailableError(f"The Debian package {package!r} could not be downloaded, because {why}; {remedy}.")

@@ -1,4 +1,4 @@
-"""Digits seen, spoken and hinted at: a set that needs no network. Floor 1."""
+"""Data set of handwritten digits with spoken names and hints in words. Needs no network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 _N_IMAGES = 1797
 _SNR_DB = (-6.0, 6.0)
 
-# Each hint is true of at least two digits, so that no text gives its digit away.
+# Each hint is true of at least two digits, so that no text determines its digit.
 _HINTS: dict[str, frozenset[int]] = {
     "an even number below six": frozenset({0, 2, 4}),
     "an even number above three": frozenset({4, 6, 8}),
@@ -57,17 +57,17 @@ image   8x8 grey PNG files of handwritten digits, unchanged (scikit-learn's load
         "Optical Recognition of Handwritten Digits", CC BY 4.0).
 text    An English hint that is true of two to four digits. GENERATED: drawn by rule from the label.
 {third}
-The parts of a row come from different sources and share nothing but the label: the set shows how the
-library works, and says nothing of how fusion does on real data.
+The parts of a row come from different sources and only share the label: the set shows how the library
+works, but not how well fusion works on real data.
 """
 _SPEECH_DESCR = """\
 speech  WAV files of the digit's English name. GENERATED: spoken by the synthesiser espeak-ng in {n_voices}
         voices at three speeds and three pitches, under white noise at a signal-to-noise ratio of {low:.0f}
-        to {high:.0f} dB. `groups` is the voice: split by it to test on voices never heard. None is missing.
+        to {high:.0f} dB. `groups` is the voice: split by it to test on unknown voices. No cell is missing.
 """
 _TABLE_DESCR = """\
-row_0 .. row_7  The ink in each row of the picture. They are computed from the image, and stand here in
-        place of speech, because {why}. `groups` gives each row its own group.
+row_0 .. row_7  The ink in each row of the picture. They are computed from the image, and replace speech
+        here, because {why}. `groups` gives each row its own group.
 """
 
 
@@ -80,14 +80,14 @@ def load_av_digits(
 ) -> Bunch:
     """Load handwritten digits with a spoken name and a hint in words. Needs no network.
 
-    The images are real; speech and text are generated from the label, as ``DESCR`` says. Media files are
-    written once to the data folder. Where the package espeakng-loader is not installed, eight numbers
-    computed from the image stand in for speech.
+    The images are real; speech and text are generated from the label, as ``DESCR`` states. Media files are
+    written once to the data folder. If the package espeakng-loader is not installed, eight numbers that are
+    computed from the image replace speech.
 
     Parameters
     ----------
     n_samples : int, default=600
-        Number of rows, 10 to 1797. The classes are balanced to within one row as far as the images go.
+        Number of rows, 10 to 1797. Class sizes differ by at most one row, as long as there are enough images.
     data_home : path-like, optional
         The folder for media files. By default the environment variable ``ENSEMBLEFUSE_DATA``, and without
         it the user's data folder.
@@ -95,7 +95,7 @@ def load_av_digits(
         Seed for the draw of images, voices, hints and noise. The rows of a smaller `n_samples` are the
         first rows of a larger one.
     progress : bool, default=True
-        Show a bar on stderr while speech is made.
+        Show a bar on stderr while speech is generated.
 
     Returns
     -------
@@ -113,12 +113,12 @@ def load_av_digits(
         missing : dict of str to int
             Column to the number of None cells: all zero.
         name, DESCR : str
-            Short name; what the data are, and which of them are generated.
+            Short name; a description of the data, and which of them are generated.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of range or of a wrong type.
+        If an argument is out of range or has a wrong type.
     """
     n_samples = check_int(n_samples, "n_samples", low=10, high=_N_IMAGES)
     random_state = check_int(random_state, "random_state", low=0)
@@ -154,12 +154,12 @@ def load_av_digits(
 
 
 def _generator(random_state: int, row: int, purpose: int) -> np.random.Generator:
-    """Random numbers of one row, whatever other rows are drawn."""
+    """Return a random generator for one row, independent of the other rows."""
     return np.random.default_rng([random_state, int(row), purpose])
 
 
 def _draw_rows(labels: np.ndarray, n_samples: int, random_state: int) -> np.ndarray:
-    """Positions of images, shuffled, the classes taken in turn so that any first part is balanced."""
+    """Return shuffled positions of images, with the classes in turn, so that any first part is balanced."""
     shuffled = np.random.default_rng(random_state).permutation(len(labels))
     rank = pd.Series(labels[shuffled]).groupby(labels[shuffled]).cumcount().to_numpy()
     return shuffled[np.argsort(rank, kind="stable")][:n_samples]
@@ -187,7 +187,7 @@ def _row_sums(images: np.ndarray, rows: np.ndarray, index: pd.Index) -> pd.DataF
 def _write_speech(
     rows: np.ndarray, labels: np.ndarray, folder: Path, random_state: int, *, progress: bool
 ) -> tuple[list[str], list[str]]:
-    """Paths of the noisy recordings, and their voices. What is there already is used as it is."""
+    """Return the paths of the noisy recordings, and their voices. Existing files are used."""
     start_speech()
     clean, noisy = folder / "clean", folder / f"speech-{random_state}"
     clean.mkdir(parents=True, exist_ok=True)
@@ -212,7 +212,7 @@ def _draw_utterance(digit: int, rng: np.random.Generator) -> Utterance:
 
 
 def _with_noise(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """White noise at a random signal-to-noise ratio, and the sum at a peak of 0.9."""
+    """Add white noise at a random signal-to-noise ratio, and scale the sum to a peak of 0.9."""
     snr = 10 ** (rng.uniform(*_SNR_DB) / 10)
     noise = rng.standard_normal(signal.shape) * np.sqrt(np.mean(signal**2) / snr)
     mixed = signal + noise

@@ -1,4 +1,4 @@
-"""What all loaders share: the data folder, the progress bar, argument checks, WAV files. Floor 1."""
+"""Shared functions of all loaders: data folder, progress bar, argument checks, WAV files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 
 class DatasetUnavailableError(RuntimeError):
-    """A data set could not be had: no package manager, no network, or a damaged download."""
+    """A data set is not available: no package manager, no network, or a damaged download."""
 
 
 def data_folder(data_home: str | os.PathLike[str] | None = None) -> Path:
-    """The folder that holds fetched data, made if need be.
+    """Return the folder of downloaded data; create it if it does not exist.
 
-    The argument wins over the environment variable ``ENSEMBLEFUSE_DATA``, which wins over the user's data
-    folder.
+    It is the argument if given, else the environment variable ``ENSEMBLEFUSE_DATA`` if set, else a folder in the user's
+    data folder.
     """
     if data_home is not None and not isinstance(data_home, (str, os.PathLike)):
         raise TypeError(f"data_home must be a path or None, got {data_home!r}.")
@@ -34,7 +34,7 @@ def data_folder(data_home: str | os.PathLike[str] | None = None) -> Path:
 
 
 def check_int(value: object, name: str, *, low: int, high: int | None = None) -> int:
-    """`value` as an int within [low, high], or an error that names both."""
+    """Return `value` as an int within [low, high]; raise an error that names both otherwise."""
     wanted = f"an integer of at least {low}" + (f" and at most {high}" if high is not None else "")
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be {wanted}, got {value!r}.")
@@ -45,12 +45,12 @@ def check_int(value: object, name: str, *, low: int, high: int | None = None) ->
 
 
 def progress_bar(total: int | None, what: str, *, progress: bool, unit: str = "B") -> tqdm:
-    """A bar on stderr; counts bytes unless another unit is named."""
+    """Return a progress bar on stderr. It counts bytes unless another unit is given."""
     return tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "B", disable=not progress, leave=False)
 
 
 def write_wav(path: Path, signal: np.ndarray, rate: int) -> None:
-    """Write mono 16-bit audio. `signal`: float array of shape (n_samples,), clipped to [-1, 1]."""
+    """Write mono 16-bit audio from a float array of shape (n_samples,), which is clipped to [-1, 1]."""
     samples = np.round(np.clip(signal, -1.0, 1.0) * 32767).astype("<i2")
     with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1)
@@ -60,16 +60,16 @@ def write_wav(path: Path, signal: np.ndarray, rate: int) -> None:
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
-    """Read what `write_wav` wrote: float array of shape (n_samples,) in [-1, 1], and the sampling rate."""
+    """Read a file of `write_wav`. Return a float array of shape (n_samples,) in [-1, 1], and the sampling rate."""
     with wave.open(str(path), "rb") as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
         return samples.astype(np.float64) / 32767, file.getframerate()
 
 
 class replacing:
-    """Give a temporary path beside `path`, and rename it to `path` if the block ends without an error.
+    """Context manager that gives a temporary path beside `path`, and renames it to `path` if there was no error.
 
-    A file under the final name is thus always whole, whatever stops the process.
+    So a file with the final name is always complete, even if the process is interrupted.
     """
 
     def __init__(self, path: Path):
@@ -87,8 +87,8 @@ class replacing:
 
 
 def object_frame(columns: Mapping[str, Sequence[Any]], index: pd.Index) -> pd.DataFrame:
-    """A table of raw cells that keeps None as None.
+    """Return a table of raw cells in which None stays None.
 
-    pandas 3 would make string columns of them, turn None into NaN, and hand sklearn an Arrow array.
+    pandas 3 would otherwise make string columns, replace None by NaN, and pass an Arrow array to scikit-learn.
     """
     return pd.DataFrame({name: pd.Series(list(cells), index=index, dtype=object) for name, cells in columns.items()})

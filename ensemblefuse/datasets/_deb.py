@@ -1,4 +1,4 @@
-"""Read a Debian package (.deb) without installing it: an ar archive around a compressed tar. Floor 1."""
+"""Reader of a Debian package (.deb) without its installation: an ar archive with a compressed tar."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def ar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     Raises
     ------
     ValueError
-        If `file` is no ar archive or ends early.
+        If `file` is not an ar archive or is truncated.
     """
     if file.read(len(_AR_MAGIC)) != _AR_MAGIC:
-        raise ValueError("it does not begin as an ar archive")
+        raise ValueError("it does not begin like an ar archive")
     while header := file.read(_AR_HEADER):
         if len(header) < _AR_HEADER or header[58:] != b"`\n":
             raise ValueError("a member header is broken")
@@ -39,7 +39,7 @@ def ar_members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
 
 
 class _Window(io.RawIOBase):
-    """The bytes [offset, offset + size) of a file as a stream that reports how far it was read."""
+    """The bytes [offset, offset + size) of a file, as a stream that reports how many bytes were read."""
 
     def __init__(self, file: IO[bytes], offset: int, size: int, advance: Callable[[int], Any]):
         self._file, self._left, self._advance = file, size, advance
@@ -58,7 +58,7 @@ class _Window(io.RawIOBase):
 
 @contextmanager
 def _open_data(deb: Path, *, progress: bool) -> Iterator[tarfile.TarFile]:
-    """The package's files as a tar stream."""
+    """Open the package's files as a tar stream."""
     with deb.open("rb") as file:
         found = [member for member in ar_members(file) if member[0].startswith("data.tar")]
         if not found:
@@ -80,7 +80,7 @@ def _open_data(deb: Path, *, progress: bool) -> Iterator[tarfile.TarFile]:
 
 @contextmanager
 def _open_zst(stream: IO[bytes], deb: Path) -> Iterator[IO[bytes]]:
-    """Decompress zstandard with whatever is there: Python 3.14 and later, a package, or dpkg-deb."""
+    """Decompress zstandard with Python 3.14 or later, a Python package or dpkg-deb, whichever is available."""
     for module, opener in (
         ("compression.zstd", lambda zstd: zstd.open(stream)),
         ("zstandard", lambda zstd: zstd.ZstdDecompressor().stream_reader(stream)),
@@ -94,8 +94,8 @@ def _open_zst(stream: IO[bytes], deb: Path) -> Iterator[IO[bytes]]:
         return
     if shutil.which("dpkg-deb") is None:
         raise DatasetUnavailableError(
-            f"{deb.name} could not be unpacked, because it is compressed with zstandard and nothing here "
-            "reads that; install the Python package 'zstandard'."
+            f"{deb.name} could not be unpacked, because it is compressed with zstandard and no program here "
+            "can read that; install the Python package 'zstandard'."
         )
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -103,14 +103,14 @@ def _open_zst(stream: IO[bytes], deb: Path) -> Iterator[IO[bytes]]:
 
 
 def unpack_deb(deb: Path, folder: Path, destination: Callable[[str], str | None], *, progress: bool = True) -> int:
-    """Write chosen regular files of a Debian package under `folder`. Links and devices are never made.
+    """Write chosen regular files of a Debian package to `folder`. Links and devices are never created.
 
     Parameters
     ----------
     deb : Path
         The package.
     folder : Path
-        Where the files go; made if need be.
+        Where the files are written. It is created if it does not exist.
     destination : callable
         Takes a file's path inside the package (``"usr/share/..."``) and returns its path under `folder`, or
         None to leave it out.
@@ -144,7 +144,7 @@ def _write_member(
         return 0
     parts = PurePosixPath(wanted).parts
     if not parts or ".." in parts or PurePosixPath(wanted).is_absolute():
-        raise ValueError(f"the file {member.name!r} would leave the folder")
+        raise ValueError(f"the file {member.name!r} would be written outside the folder")
     target = folder.joinpath(*parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     source = tar.extractfile(member)

@@ -1,4 +1,4 @@
-"""The data set of the demo: the best one that can be had here. Floor 1."""
+"""Data set of the demo: the best one that is available on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ensemblefuse.datasets._tux_paint import fetch_tux_paint
 
 
 def load_demo(progress: bool = True) -> Bunch:
-    """Load the Tux Paint stamps, or the digits where the stamps cannot be fetched.
+    """Load the Tux Paint stamps, or the digits if the stamps cannot be downloaded.
 
     Parameters
     ----------
@@ -20,8 +20,8 @@ def load_demo(progress: bool = True) -> Bunch:
     Returns
     -------
     Bunch
-        As `fetch_tux_paint` or `load_av_digits` returns it, with ``note`` (str): one sentence saying why
-        the digits serve, empty for the stamps.
+        Result of `fetch_tux_paint` or `load_av_digits`, with ``note`` (str): one sentence on why the digits
+        are used, empty for the stamps.
     """
     try:
         return Bunch(**fetch_tux_paint(progress=progress), note="")

@@ -1,4 +1,4 @@
-"""Small media files drawn on the spot, for tests and examples. Floor 1."""
+"""Small generated media files for tests and examples."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ All of it is GENERATED.
 
 photo   PNG and JPEG files of a coloured shape; about one in five is blurred.
 title   Names the colour, and in about two of three rows the shape.
-clip    WAV files of a tone in noise; the pitch tells the shape, with overlap.
-price   A number that tells the shape, with overlap.
-weight  A number that tells nothing.
+clip    WAV files of a tone in noise; the pitch depends on the shape, with overlap.
+price   A number that depends on the shape, with overlap.
+weight  A number that does not depend on the shape.
 """
 
 
@@ -40,17 +40,17 @@ def make_media(
 ) -> Bunch:
     """Make a small multimodal data set with real media files: pictures, titles, sounds and two numbers.
 
-    For tests and examples; nothing can be learnt from it about real data.
+    It is meant for tests and examples. Results on it say nothing about real data.
 
     Parameters
     ----------
     folder : path-like
-        Where the files go; made if need be. Files of the same names are overwritten.
+        Where the files are written. It is created if it does not exist. Files with the same names are overwritten.
     n_samples : int, default=12
-        Number of rows, at least 3. The three classes are balanced to within one row.
+        Number of rows, at least 3. The sizes of the three classes differ by at most one row.
     missing : float, default=0.0
-        Share of the ``photo``, ``title`` and ``clip`` cells set to None, 0 to 2/3: every row keeps at least
-        one of the three.
+        Share of the ``photo``, ``title`` and ``clip`` cells that are set to None, 0 to 2/3. Every row keeps at
+        least one of the three.
     random_state : int, default=0
         Seed. The same arguments give the same files and cells.
 
@@ -63,18 +63,18 @@ def make_media(
         target : Series of shape (n_samples,)
             The shape (str): ``"circle"``, ``"square"`` or ``"triangle"``.
         groups : Series of shape (n_samples,)
-            The row's own id: no two rows belong together.
+            The row's own id, because no rows belong together.
         modalities : dict
             Modality to column, or to a list of columns.
         missing : dict of str to int
             Column to the number of None cells.
         name, DESCR : str
-            Short name; what each column tells of the label.
+            Short name; how each column depends on the label.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of range or of a wrong type.
+        If an argument is out of range or has a wrong type.
 
     Examples
     --------
@@ -135,8 +135,8 @@ def _check_missing(value: object) -> float:
 
 
 def _hidden_cells(n_samples: int, missing: float, rng: np.random.Generator) -> np.ndarray:
-    """Bool array of shape (n_samples, 3) with exactly the share `missing` set, never a whole row."""
-    kept = rng.integers(len(_MEDIA), size=n_samples)  # one cell of each row is safe
+    """Return a bool array of shape (n_samples, 3) with exactly the share `missing` set, but no whole row."""
+    kept = rng.integers(len(_MEDIA), size=n_samples)  # one cell of each row is never hidden
     may_hide = np.flatnonzero(np.arange(len(_MEDIA)) != kept[:, None])
     hidden = np.zeros(n_samples * len(_MEDIA), dtype=bool)
     n_hidden = min(round(missing * hidden.size), may_hide.size)

@@ -1,4 +1,4 @@
-"""Spoken words from the espeak-ng library that the package espeakng-loader carries. Floor 1."""
+"""Spoken words from the espeak-ng library in the package espeakng-loader."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 
 from ensemblefuse.datasets._base import write_wav
 
-_RETRIEVAL = 1  # audio goes to the callback, not to a sound card
+_RETRIEVAL = 1  # audio is passed to the callback, not to a sound card
 _DONT_EXIT = 0x8000  # without this bit espeak-ng ends the whole process when it finds no data
 _RATE_PARAMETER, _PITCH_PARAMETER = 1, 3
 _CHARS_UTF8 = 1
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
-# One timbre per voice, so that a split by voice tests on speakers never heard. espeak-ng takes a wrong
-# variant name without a word and speaks with the plain voice: these were checked against the names in its
-# data folder.
+# One timbre per voice, so that a split by voice tests on unknown speakers. espeak-ng accepts a wrong variant
+# name without an error and uses the plain voice: these names were checked against those in its data folder.
 _FAMILIES = {"m": 8, "f": 5}
 _VARIANTS = (
     *(f"{family}{i + 1}" for family, count in _FAMILIES.items() for i in range(count)),
@@ -27,7 +26,7 @@ _VARIANTS = (
 )
 _ACCENTS = ("en-us", "en-gb-x-rp", "en-gb-scotland")
 VOICES = tuple(f"{_ACCENTS[i % len(_ACCENTS)]}+{variant}" for i, variant in enumerate(_VARIANTS))
-SPEEDS = (130, 165, 200)  # words a minute
+SPEEDS = (130, 165, 200)  # words per minute
 PITCHES = (30, 50, 70)  # 0 to 99
 
 
@@ -41,19 +40,20 @@ class Utterance(NamedTuple):
 
     @property
     def file_name(self) -> str:
+        """Return the name of its WAV file."""
         return f"{self.word}-{self.voice}-{self.speed}-{self.pitch}.wav"
 
 
 class SpeechUnavailableError(RuntimeError):
-    """espeak-ng is not there or does not start; the caller has another modality instead."""
+    """espeak-ng is not installed or does not start. The caller then uses another modality."""
 
 
-_lock = threading.Lock()  # espeak-ng is one machine with global state per process
+_lock = threading.Lock()  # espeak-ng has global state in a process
 _speaker: _Espeak | None = None
 
 
 class _Espeak:
-    """The C library, started once."""
+    """The C library, which is started once."""
 
     def __init__(self) -> None:
         try:
@@ -70,7 +70,7 @@ class _Espeak:
         if self.rate <= 0:
             raise SpeechUnavailableError(f"espeak-ng does not start (code {self.rate})")
         self._parts: list[np.ndarray] = []
-        # Kept on the instance: C holds the pointer, so Python must hold the object.
+        # Stored on the instance: C keeps the pointer, so Python must keep the object.
         self._callback = _CALLBACK(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -90,7 +90,7 @@ class _Espeak:
         return 0
 
     def say(self, utterance: Utterance) -> np.ndarray:
-        """Float array of shape (n_samples,) in [-1, 1]."""
+        """Return the samples of a spoken word: a float array of shape (n_samples,) in [-1, 1]."""
         self._parts.clear()
         content = utterance.word.encode() + b"\0"
         codes = [
@@ -98,7 +98,7 @@ class _Espeak:
             self._library.espeak_SetParameter(_RATE_PARAMETER, utterance.speed, 0),
             self._library.espeak_SetParameter(_PITCH_PARAMETER, utterance.pitch, 0),
         ]
-        if hasattr(self._library, "espeak_ng_SetRandSeed"):  # breath noise is random: the same file each time
+        if hasattr(self._library, "espeak_ng_SetRandSeed"):  # breath noise is random; make it the same each time
             self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         codes.append(self._library.espeak_Synth(content, len(content), 0, 1, 0, _CHARS_UTF8, None, None))
         self._library.espeak_Synchronize()
@@ -108,7 +108,7 @@ class _Espeak:
 
 
 def start_speech() -> None:
-    """Start espeak-ng if it is not running yet, or raise `SpeechUnavailableError`."""
+    """Start espeak-ng if it is not running yet; raise `SpeechUnavailableError` if this fails."""
     global _speaker
     with _lock:
         if _speaker is None:
@@ -116,7 +116,7 @@ def start_speech() -> None:
 
 
 def spoken(utterance: Utterance, folder: Path) -> Path:
-    """The WAV file of an utterance in `folder`, made if it is not there."""
+    """Return the WAV file of an utterance in `folder`; create it if it does not exist."""
     path = folder / utterance.file_name
     if not path.is_file():
         start_speech()

@@ -1,4 +1,4 @@
-"""The stamps of Tux Paint: a picture, an English sentence, and the same in spoken French. Floor 1."""
+"""Data set of the stamps of Tux Paint: a picture, an English sentence, and the same sentence in spoken French."""
 
 from __future__ import annotations
 
@@ -29,36 +29,35 @@ _LICENCE = "GPL-2; the file 'copyright' beside this one is the package's own not
 _DESCR = """Tux Paint stamps: {n_rows} pictures in {n_classes} classes, {n_groups} different texts
 
 Each row is one stamp of the drawing program Tux Paint: a picture, the English sentence shown with it, and
-the same sentence spoken in French. The class is the top folder under which the program files the stamp. The
-paths in `image` and `speech` name that folder, so they stand for the files' content and must never be read
-as text themselves.
+the same sentence spoken in French. The class is the stamp's top folder in the program. The paths in `image`
+and `speech` contain the name of this folder. So only use the files' content, and never read the paths as text.
 
-image   {n_image} PNG files. The other {no_image} stamps are drawn as SVG only, which nothing here turns
-        into pixels: their image is None, a modality that is missing by nature.
+image   {n_image} PNG files. The other {no_image} stamps exist only as SVG, which this library does not
+        rasterise: their image is None, a modality that is really missing.
 text    {n_rows} sentences. Some are shared by several stamps (a coin's two sides, one thing in two
-        colours): split by `groups`, or the same sentence stands on both sides of a split.
+        colours): split by `groups`, or the same sentence is on both sides of a split.
 speech  {n_speech} Ogg Vorbis files of about one second; {no_speech} stamps have none.
 
 Classes with fewer than {min_count} stamps are left out{left_out}.
 
 Source   Debian package tuxpaint-stamps-default {version}, fetched with apt-get and not installed.
 Licence  GPL-2. Copyright 2002-2022 Bill Kendrick and the contributors of Tux Paint. The files are read
-         from your data folder; they are no part of ensemblefuse.
+         from your data folder; they are not part of ensemblefuse.
 """
 
 
 def fetch_tux_paint(
     data_home: str | os.PathLike[str] | None = None, *, min_count: int = 20, progress: bool = True
 ) -> Bunch:
-    """Load the stamps of Tux Paint: image, English text and French speech, to be sorted into 11 classes.
+    """Load the stamps of Tux Paint: image, English text and French speech, in 11 classes.
 
     The first call downloads a Debian package of 161 MB with ``apt-get download`` and keeps the 60 MB that
-    are used; nothing is installed. Later calls read the data folder alone.
+    are used; nothing is installed. Later calls only read the data folder.
 
     Parameters
     ----------
     data_home : path-like, optional
-        The folder for fetched data. By default the environment variable ``ENSEMBLEFUSE_DATA``, and without
+        The folder for downloaded data. By default the environment variable ``ENSEMBLEFUSE_DATA``, and without
         it the user's data folder.
     min_count : int, default=20
         Leave out classes with fewer rows.
@@ -69,7 +68,7 @@ def fetch_tux_paint(
     -------
     Bunch
         frame : DataFrame of shape (n_samples, 3)
-            ``image`` (path of a PNG file, or None where the stamp is drawn as SVG only), ``text`` (str) and
+            ``image`` (path of a PNG file, or None if the stamp exists only as SVG), ``text`` (str) and
             ``speech`` (path of an Ogg file, or None). The index is the stamp's id, such as
             ``"animals/birds/blackbird"``.
         target : Series of shape (n_samples,)
@@ -81,14 +80,14 @@ def fetch_tux_paint(
         missing : dict of str to int
             Column to the number of None cells.
         name, DESCR : str
-            Short name; what the data are, their source and licence.
+            Short name; a description of the data, their source and licence.
 
     Raises
     ------
     DatasetUnavailableError
         If apt-get is missing, has no network or times out, or if the download is damaged.
     ValueError, TypeError
-        If `min_count` or `data_home` is no such thing, or no class has `min_count` rows.
+        If `min_count` or `data_home` has a wrong type or value, or no class has `min_count` rows.
     """
     min_count = check_int(min_count, "min_count", low=1)
     folder = _ensure_stamps(data_folder(data_home), progress=progress)
@@ -96,7 +95,7 @@ def fetch_tux_paint(
 
 
 def _ensure_stamps(home: Path, *, progress: bool) -> Path:
-    """The folder of unpacked stamps, fetched if it is not complete."""
+    """Return the folder of unpacked stamps; download it if it is not complete."""
     folder = home / _FOLDER
     if (folder / _MARKER).is_file():
         return folder
@@ -114,7 +113,7 @@ def _ensure_stamps(home: Path, *, progress: bool) -> Path:
 
 
 def _destination(path: str) -> str | None:
-    """Where a file of the package goes; None for other languages, sound effects and settings."""
+    """Return where to write a file of the package; None for other languages, sound effects and settings."""
     if path == _COPYRIGHT:
         return "copyright"
     if path.startswith(_STAMPS) and path.endswith((".png", ".svg", ".txt", _SPEECH_END)):
@@ -133,15 +132,15 @@ def _write_marker(folder: Path, record: PackageRecord) -> None:
 
 
 def _move_into_place(unpacked: Path, folder: Path) -> None:
-    """Rename, so that the folder is there whole or not at all."""
+    """Rename the unpacked folder, so that the final folder is either complete or absent."""
     if folder.exists() and not (folder / _MARKER).is_file():
-        shutil.rmtree(folder)  # someone removed the marker: what is left cannot be trusted
+        shutil.rmtree(folder)  # someone removed the marker, so the rest cannot be trusted
     try:
         unpacked.rename(folder)
     except OSError:
         if not (folder / _MARKER).is_file():
             raise
-        # Another process fetched the same package meanwhile; its copy is as good as ours.
+        # Another process has downloaded the same package; its copy is equivalent.
 
 
 def _read_stamps(folder: Path, min_count: int) -> Bunch:
@@ -187,7 +186,7 @@ def _read_stamps(folder: Path, min_count: int) -> Bunch:
 
 
 def _stems(files: set[str]) -> list[str]:
-    """Ids of the stamps: what has a picture and a text. ``*_mirror`` pictures have no text and are none."""
+    """Return the ids of the stamps, which have a picture and a text. ``*_mirror`` pictures have no text."""
     pictures = {str(PurePosixPath(name).with_suffix("")) for name in files if name.endswith((".png", ".svg"))}
     return sorted(stem for stem in pictures if f"{stem}.txt" in files)
 
@@ -204,5 +203,5 @@ def _read_row(stamps: Path, stem: str, exists: Callable[[str], bool]) -> tuple[s
 
 
 def _normalise(text: str) -> str:
-    """One spelling for texts that differ in case, punctuation or spaces only."""
+    """Return the same spelling for texts that only differ in case, punctuation or spaces."""
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))

@@ -1,4 +1,4 @@
-"""Models in parts: an edge box that encodes, a fusion box that decides, and what either keeps of a sample. Floor 4."""
+"""Models in parts (edge boxes that encode, another machine that decides), and privacy of the samples they process."""
 
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._forget import ForgetReport, forget

@@ -1,4 +1,4 @@
-"""What an edge box holds of a model: one modality's transformers, and its heads if they stand there. Floor 4."""
+"""The part of a model on an edge box: the transformers of one modality and, if wanted, its heads."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
+from ensemblefuse._public_names import former_paths
 from ensemblefuse.blocks import read_block
-from ensemblefuse.compose import _plain_missing
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.fusion._members import ask_member
-from ensemblefuse.table import to_frame
+from ensemblefuse.fusion.members import ask_member
+from ensemblefuse.table import plain_missing, to_frame
 
 __all__ = ["EdgePart"]
 
 
 class EdgePart(TransformerMixin, BaseEstimator):
-    """One modality of a fitted model: raw columns in, one vector a row out. `split_model` makes it, fitted.
+    """One modality of a fitted model: raw columns in, one vector per row out. `split_model` makes it, already fitted.
 
     Parameters
     ----------
@@ -31,18 +31,18 @@ class EdgePart(TransformerMixin, BaseEstimator):
     columns : str or list of str
         The raw columns that it reads.
     transformer : fitted transformer
-        Encoder and what stands after it; its output is the modality's block.
+        The encoder and the steps after it; the output is the block of the modality.
     heads : list of dict, optional
         Fitted members of decision-level fusion, each with ``estimators``, ``classes``, ``temperature``, ``by_value``.
-        None sends the block, else their predictions are sent.
+        With heads, `transform` returns their predictions; with None, the block.
     n_classes : int
-        0 in regression. With `heads`.
+        Number of classes of `heads`; 0 in regression.
     raw : bool
         Whether the heads take raw cells.
     partial : bool
         Whether the heads take a row that is partly NaN.
     states : list of str
-        Digests of the fitted steps that are no encoders, and of the heads.
+        Digests of the heads and of the fitted steps that are not encoders.
 
     See Also
     --------
@@ -83,30 +83,30 @@ class EdgePart(TransformerMixin, BaseEstimator):
         self.partial = partial
         self.states = states
 
-    def fit(self, X=None, y=None):
-        """Nothing: it was fitted with the model that it is a part of."""
+    def fit(self, X: Any = None, y: Any = None) -> EdgePart:
+        """Do nothing: this part was fitted together with its model."""
         return self
 
-    def transform(self, X) -> pd.DataFrame:
-        """What to send for these rows.
+    def transform(self, X: Any) -> pd.DataFrame:
+        """Return the vectors to send for these rows.
 
         Parameters
         ----------
         X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
-            At least the modality's columns.
+            At least the columns of the modality.
 
         Returns
         -------
         DataFrame of shape (n_samples, 1)
-            One column of the modality's name, with the index of X. A cell is an ndarray of dtype float32, or None in a
-            row that lacks the modality. With `heads` it holds the probabilities of each head in turn, or one number a
-            head in regression.
+            One column with the name of the modality, and the index of X. A cell is an ndarray of dtype float32, or None
+            if the row lacks the modality. With `heads` it holds the probabilities of each head in turn, or one number
+            per head in regression.
 
         Raises
         ------
         ValueError
-            If X lacks a column, a row of the block is partly NaN and no vector can stand for it, or a number of a
-            vector is too large for float32.
+            If X lacks a column, a row of the block is partly NaN and so has no vector, or a number of a vector is too
+            large for float32.
         EncodingError
             If a cell cannot be encoded.
         """
@@ -116,10 +116,10 @@ class EdgePart(TransformerMixin, BaseEstimator):
         if absent:
             raise ValueError(
                 f"The edge part of modality {self.name!r} reads the columns {wanted}; X lacks {absent} and has "
-                f"{list(frame.columns)}. A modality that a row lacks is a missing cell."
+                f"{list(frame.columns)}. If a row lacks the modality, leave its cells missing."
             )
-        block = self.transformer.transform(_plain_missing(frame[wanted])[self.columns])
-        # As the fusion reads a block, with the same errors.
+        block = self.transformer.transform(plain_missing(frame[wanted])[self.columns])
+        # Read the block as the fusion does, with the same errors.
         table = block if isinstance(block, pd.DataFrame) else pd.DataFrame(np.asarray(block))
         data, present = read_block(self.name, table, frame.index.tolist(), raw=self.raw, allow_partial=self.partial)
         cells = np.full(len(frame), None, dtype=object)
@@ -141,19 +141,19 @@ class EdgePart(TransformerMixin, BaseEstimator):
             row, place = large[0]
             raise ValueError(
                 f"Modality {self.name!r}: number {place} of the vector of row {labels[row]!r} is "
-                f"{float(values[row, place])!r}, too large for float32, in which vectors are sent (3.4e+38 at most). "
+                f"{float(values[row, place])!r}, too large for float32, the dtype of sent vectors (at most 3.4e+38). "
                 "Correct the cell, or scale the column and fit again."
             )
         return vectors
 
     def recipe(self) -> dict[str, Any]:
-        """All that a vector depends on besides the cell, as far as it can be told.
+        """Return everything that determines a vector besides the cell, as far as it is known.
 
         Returns
         -------
         dict
-            JSON-serialisable: the modality, recipes of its encoders as they are now (None of one that cannot tell its
-            own, such as a `FunctionEncoder` over an object), digests of all that was fitted.
+            JSON-serialisable: the modality, the current recipes of its encoders (None if an encoder has no recipe, such
+            as a `FunctionEncoder` over an object), digests of all fitted steps.
         """
         steps = [step for _, step in self.transformer.steps] if isinstance(self.transformer, Pipeline) else []
         encoders = [step for step in steps or [self.transformer] if isinstance(step, BaseEncoder)]
@@ -165,8 +165,10 @@ class EdgePart(TransformerMixin, BaseEstimator):
         }
 
     def digest(self) -> str:
-        """sha256 of the recipe in hex: what to send beside a vector, for `check_recipe`."""
-        return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()
+        """Return the sha256 of the recipe in hex, to send with a vector for `check_recipe`."""
+        # Use the paths of version 0.1.0, so that parts that it saved still match parts of later versions.
+        with former_paths():
+            return hashlib.sha256(json.dumps(self.recipe(), sort_keys=True).encode()).hexdigest()
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return True

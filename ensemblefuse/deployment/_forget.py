@@ -1,4 +1,4 @@
-"""Remove samples from the embedding cache, and say which saved models saw them. Floor 4."""
+"""Removal of samples from the embedding cache, and a report of the saved models that saw them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.cache import EmbeddingCache, get_cache
-from ensemblefuse.cache._upkeep import keys_of
-from ensemblefuse.encoders._base import rows_of_numbers
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.cache.cell_digests import keys_of
+from ensemblefuse.cells.numbers import rows_of_numbers
+from ensemblefuse.column_kinds import cell_kind
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.persistence import inspect_model, saw_samples
-from ensemblefuse.table import _cell_kind, is_missing, to_frame
+from ensemblefuse.scoring.result import TableResult
+from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["ForgetReport", "forget"]
 
@@ -26,18 +27,18 @@ _FILES = ("image", "audio", "video")
 
 
 class ForgetReport(TableResult):
-    """What `forget` removed, and what it could not.
+    """Report of what `forget` removed and what it could not remove.
 
     Attributes
     ----------
     table : DataFrame
-        A row a sample, by id: ``n_vectors`` (records of its cells that were overwritten), ``unread`` (columns whose
-        cell could not be read, so that its vectors may be there still), ``saw_it`` and ``cannot_tell`` (names of
-        models), as texts.
+        One row per sample, by id: ``n_vectors`` (overwritten records of its cells), ``unread`` (columns whose cell
+        could not be read, so its vectors may remain), ``saw_it`` (models that saw the sample) and ``cannot_tell``
+        (models for which this is unknown), all but the first as texts.
     models : DataFrame
-        A row a model file: ``n_seen`` (samples that it saw; missing if it cannot tell), ``reason`` (why it cannot).
+        One row per model file: ``n_seen`` (samples that it saw; missing if unknown), ``reason`` (why it is unknown).
     n_vectors : int
-        Records overwritten, each counted once.
+        Number of overwritten records, each counted once.
     caption, notes
         As in other results.
     """
@@ -56,26 +57,26 @@ def forget(
     sample_key: bytes | None = None,
     cache: EmbeddingCache | None = None,
 ) -> ForgetReport:
-    """Remove the vectors of these rows from the embedding cache, whatever encoder made them.
+    """Remove the vectors of these rows by all encoders from the embedding cache.
 
-    Vectors are overwritten on disk, also older duplicates, and the cache is pruned, so that no file of it holds them
-    any more. They are known by content: a sample with the same picture or text loses its vector, too, and is encoded
-    again when it is needed.
+    Vectors and their older duplicates are overwritten on disk, and the cache is pruned, so that no file of the cache
+    holds them any more. They are identified by content: a sample with the same picture or text loses its vector, too,
+    and is encoded again when it is needed.
 
     Parameters
     ----------
     X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
-        The rows to forget, with the cells as the encoders took them; files must still be there, because their content
-        is what they are known by. Forget first, delete then.
+        The rows to forget, with the cells as the encoders took them. Files must still exist, because they are
+        identified by their content: call `forget` first, and then delete the files.
     ids : sequence of str or int, of length n_samples, optional
-        As given to `save_model` as ``sample_ids``. Needed with `models`; by default the labels of the index name the
-        rows of the report.
+        The ids that `save_model` was given as ``sample_ids``. Needed with `models`; by default the report uses the
+        labels of the index.
     models : path or list of paths, optional
         Files of `save_model`, or folders with such files (``*.fuse``, at any depth).
     sample_key : bytes, optional
-        As given to `save_model`. With another key than a model was saved with, each answer is no.
+        The key that `save_model` was given. With a different key, no model seems to have seen a sample.
     cache : EmbeddingCache, optional
-        By default that of `get_cache`.
+        By default the cache of `get_cache`.
 
     Returns
     -------
@@ -84,9 +85,10 @@ def forget(
     Raises
     ------
     ValueError
-        If `ids` are not one a row, or missing with `models`; if a folder holds no model.
+        If the number of `ids` differs from that of rows, or `models` are given without `ids`. If a folder holds no
+        model.
     FileNotFoundError
-        If there is no such model.
+        If a model does not exist.
     OSError
         If the cache cannot be written.
 
@@ -96,13 +98,13 @@ def forget(
 
     Notes
     -----
-    A model cannot forget a sample: what it learned is in all its coefficients, and a model file may hold rows of
-    training as example, support vector or neighbour. It must be fitted again without the sample; the report says which
-    models must.
+    A model cannot forget a sample: all its coefficients depend on it, and a model file may hold training rows as
+    examples, support vectors or neighbours. The model must be fitted again without the sample; the report says which
+    models saw it.
 
-    Not reached: exported caches and other copies, snapshots and backups, blocks that a file system or a disk keeps of
-    files that were overwritten, vectors in the memory of running processes. Cells of several columns of numbers, as
-    `TimeSeriesEncoder` takes them, are known from the modalities of `models` alone.
+    Not reached: exported caches and other copies, snapshots and backups, blocks of overwritten files that a file system
+    or a disk keeps, vectors in the memory of running processes. Cells that consist of several columns of numbers, as in
+    `TimeSeriesEncoder`, can be identified only through the modalities of `models`.
 
     Examples
     --------
@@ -122,13 +124,13 @@ def forget(
         raise ValueError(f"ids has {len(names)} ids for the {len(frame)} rows of X.")
     paths = _model_files(models)
     if paths and ids is None:
-        raise ValueError("models are asked by the ids that save_model was given; pass ids=, one a row.")
+        raise ValueError("models are checked by the ids that save_model was given; pass ids=, one per row.")
     asked, seen = _ask(paths, names, sample_key)
     keys, unread = _keys(frame, _manifests(paths))
     found = get_cache() if cache is None else cache
     erased = found.forget_keys(set().union(*keys)) if found is not None and keys else {}
     if found is not None:
-        found.prune()  # what a crash has left of them, without a key
+        found.prune()  # also removes records that a crash has left without a key
     table = pd.DataFrame(
         {
             "n_vectors": [sum(erased.get(key, 0) for key in own) for own in keys],
@@ -152,13 +154,13 @@ def _model_files(models: Any) -> list[Path]:
         if not inside:
             raise ValueError(f"The folder {path} holds no *.fuse file; name the files of models.")
         if not inside[0].is_file():
-            raise FileNotFoundError(f"There is no model {str(inside[0])!r}.")
+            raise FileNotFoundError(f"The model {str(inside[0])!r} does not exist.")
         files += inside
     return list(dict.fromkeys(files))
 
 
 def _ask(paths: list[Path], names: list[Any], key: bytes | None) -> tuple[pd.DataFrame, dict[Path, np.ndarray]]:
-    """What each model says of the samples; those that cannot tell, with the reason."""
+    """Return for each model how many samples it saw or why that is unknown, and which samples it saw."""
     rows: list[tuple[int | None, str]] = []
     seen: dict[Path, np.ndarray] = {}
     for path in paths:
@@ -178,13 +180,13 @@ def _ask(paths: list[Path], names: list[Any], key: bytes | None) -> tuple[pd.Dat
 def _manifests(paths: list[Path]) -> list[dict[str, Any]]:
     found = []
     for path in paths:
-        with contextlib.suppress(PersistenceError):  # such a file cannot tell, as the report says
+        with contextlib.suppress(PersistenceError):  # the report lists such a file with the reason
             found.append(inspect_model(path))
     return found
 
 
 def _keys(frame: pd.DataFrame, manifests: list[dict[str, Any]]) -> tuple[list[set[bytes]], list[list[str]]]:
-    """Keys of each row's cells, and the columns whose cell could not be read."""
+    """Return the keys of each row's cells, and the columns whose cell could not be read."""
     keys: list[set[bytes]] = [set() for _ in range(len(frame))]
     unread: list[list[str]] = [[] for _ in range(len(frame))]
     files = {c for m in manifests for c, held in m.get("input", {}).items() if held.get("type") in _FILES}
@@ -207,14 +209,14 @@ def _keys(frame: pd.DataFrame, manifests: list[dict[str, Any]]) -> tuple[list[se
 
 
 def _twins(cell: Any) -> list[Any]:
-    """A whole number both ways: in a table with gaps it is a float, and was perhaps none when it was encoded."""
+    """Return a whole number as int and as float: a table with gaps has floats, but it may have been encoded as int."""
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return [cell, int(cell)]
     return [cell, float(cell)] if isinstance(cell, Integral) and not isinstance(cell, bool) else [cell]
 
 
 def _names_file(cell: str, known: bool) -> bool:
-    return known or _cell_kind(cell) in _FILES
+    return known or cell_kind(cell) in _FILES
 
 
 def _are_numbers(frame: pd.DataFrame, columns: tuple[str, ...]) -> bool:
@@ -224,13 +226,13 @@ def _are_numbers(frame: pd.DataFrame, columns: tuple[str, ...]) -> bool:
 def _notes(table: pd.DataFrame, models: pd.DataFrame, keys: list[set[bytes]]) -> list[str]:
     notes = ["Samples with the same content have lost their vectors, too; they are encoded again when needed."]
     if len(models):
-        notes.append("A model cannot forget: those that saw a sample must be fitted again without it.")
+        notes.append("A model cannot forget: models that saw a sample must be fitted again without it.")
     for path, reason in models.loc[models["reason"] != "", "reason"].items():
-        notes.append(f"{path} cannot tell: {reason}")
+        notes.append(f"{path} cannot be checked: {reason}")
     lost = table.index[table["unread"] != ""].tolist()
     if lost:
         notes.append(
-            f"Of {len(lost)} samples a cell could not be read, such as a file that is gone: {lost[:5]}. Its vectors, if"
-            " any, are in the cache still; clear removes all."
+            f"In {len(lost)} samples a cell could not be read, for example because a file was deleted: {lost[:5]}. Its "
+            "vectors, if any, remain in the cache; clear removes all vectors."
         )
     return notes

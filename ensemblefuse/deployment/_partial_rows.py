@@ -1,4 +1,4 @@
-"""Rows whose modalities arrive one after the other. Floor 4."""
+"""Store of rows whose modalities arrive one after the other."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _ON_FULL = ("raise", "drop_oldest")
 
 
 class PartialRows:
-    """Holds what has arrived of each sample, and predicts from it at any time.
+    """Store of samples whose modalities arrive one after the other; it can predict at any time.
 
-    A store in the memory of one process, which any thread may use. A sample without a modality is a row that lacks it:
-    the prediction is that of the model for such a row, and another one when more has arrived.
+    The store is in the memory of one process, and any thread may use it. A sample whose modality has not arrived is a
+    row that lacks it: the prediction is that of the model for such a row, and changes when more arrives.
 
     Parameters
     ----------
     fusion : Pipeline
         The fusion part of `split_model`.
     max_samples : int
-        How many samples are held.
+        Largest number of samples.
     on_full : {"raise", "drop_oldest"}
-        When one more arrives: an error, and nothing is stored; or the sample whose first piece came first is dropped,
-        and `add` returns its id.
+        What to do when one more sample arrives. ``"raise"``: raise an error and store nothing. ``"drop_oldest"``: drop
+        the sample whose first vector came first; `add` returns its id.
 
     Attributes
     ----------
     modalities : list of str
-        What a complete sample has.
+        Modalities of a complete sample.
     n_dropped : int
-        Samples that were dropped so far.
+        Number of samples that were dropped so far.
 
     Examples
     --------
@@ -61,6 +61,8 @@ class PartialRows:
     []
     >>> rows.predict().to_dict(), rows.missing("order 7")
     ({'order 7': 'cat'}, ['tabular'])
+    >>> rows
+    PartialRows(1 of at most 10000 samples; waiting for tabular in 1)
     >>> rows.add("order 7", "tabular", [9])
     []
     >>> rows.complete("order 7"), rows.predict_proba(["order 7"]).shape
@@ -71,7 +73,7 @@ class PartialRows:
         arrivals = fusion[0] if isinstance(fusion, Pipeline) else None
         encoders = arrivals.named_transformers_ if isinstance(arrivals, ModalityTransformer) else {}
         if not encoders or not all(isinstance(encoder, PrecomputedEncoder) for encoder in encoders.values()):
-            raise TypeError("PartialRows takes the fusion part of split_model, which reads one vector a modality.")
+            raise TypeError("PartialRows takes the fusion part of split_model, which reads one vector per modality.")
         if isinstance(max_samples, bool) or not isinstance(max_samples, (int, np.integer)) or max_samples < 1:
             raise ValueError(f"max_samples must be a whole number of at least 1; got {max_samples!r}.")
         if on_full not in _ON_FULL:
@@ -88,32 +90,32 @@ class PartialRows:
         self._lock = threading.Lock()
 
     def add(self, id: Hashable, modality: str, vector: Any, *, recipe: str | None = None) -> list[Hashable]:
-        """Store what has arrived. A modality that arrives again replaces what was there.
+        """Store the vector of a modality. A vector that arrives again replaces the earlier one.
 
         Parameters
         ----------
         id : hashable
-            Of the sample.
+            Id of the sample.
         modality : str
         vector : array of shape (n_dims,)
-            What `EdgePart.transform` gave.
+            A cell of the table that `EdgePart.transform` returned.
         recipe : str, optional
-            What `EdgePart.digest` gave; see `check_recipe`.
+            The result of `EdgePart.digest`; see `check_recipe`.
 
         Returns
         -------
         list
-            Id of the sample that was dropped for this one, mostly none.
+            Id of the sample that was dropped for this one; usually empty.
 
         Raises
         ------
         ValueError
-            If the modality is unknown, the vector has another length than in fit, holds NaN or infinity, or holds no
-            probabilities where heads stand on the edge, or the recipe differs.
+            If the modality is unknown or the recipe differs. If the vector has another length than in fit, or holds NaN
+            or infinity. If heads are on the edge and the vector does not hold probabilities.
         TypeError
-            If it is no vector of numbers.
+            If `vector` is not a vector of numbers.
         RuntimeError
-            If `max_samples` are held and ``on_full="raise"``.
+            If there are `max_samples` samples and ``on_full="raise"``.
         """
         if modality not in self._encoders:
             raise ValueError(f"modality must be one of {self.modalities}; got {modality!r}.")
@@ -125,8 +127,8 @@ class PartialRows:
             if id not in self._rows and len(self._rows) >= self.max_samples:
                 if self.on_full == "raise":
                     raise RuntimeError(
-                        f"{self.max_samples} samples are held, and {id!r} is one more. Take finished ones out with "
-                        'pop, pass a larger max_samples, or on_full="drop_oldest".'
+                        f"The store holds max_samples={self.max_samples} samples and has no room for {id!r}. Take "
+                        'finished ones out with pop, pass a larger max_samples, or on_full="drop_oldest".'
                     )
                 dropped.append(next(iter(self._rows)))
                 del self._rows[dropped[0]]
@@ -146,35 +148,35 @@ class PartialRows:
             raise kind(f"Modality {modality!r} of sample {id!r}: {str(error).rstrip('.')}.") from error
 
     def predict_proba(self, ids: Iterable[Hashable] | None = None) -> pd.DataFrame:
-        """Class probabilities from what has arrived so far.
+        """Return class probabilities from the vectors that have arrived so far.
 
         Parameters
         ----------
         ids : sequence, optional
-            By default all samples, in the order in which their first pieces came.
+            By default all samples, in the order in which their first vectors came.
 
         Returns
         -------
         DataFrame of shape (n_ids, n_classes)
-            A row a sample, a column a class.
+            One row per sample, one column per class.
 
         Raises
         ------
         KeyError
-            If nothing of a sample is held.
+            If the store has no vector of a sample.
         """
         table = self._table(ids)
         return pd.DataFrame(self._ask("predict_proba", table), index=table.index, columns=self.fusion.classes_)
 
     def predict(self, ids: Iterable[Hashable] | None = None) -> pd.Series:
-        """Labels, or numbers in regression, from what has arrived so far; see `predict_proba`."""
+        """Return labels, or numbers in regression, from the vectors that have arrived so far; see `predict_proba`."""
         table = self._table(ids)
         return pd.Series(self._ask("predict", table), index=table.index)
 
     def _ask(self, method: str, table: pd.DataFrame) -> np.ndarray:
         said = getattr(self.fusion, method)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MissingModalityWarning)  # that modalities are missing is the point here
+            warnings.simplefilter("ignore", MissingModalityWarning)  # missing modalities are expected here
             return said(table) if len(table) else said(_one_empty(self.modalities))[:0]
 
     def _table(self, ids: Iterable[Hashable] | None) -> pd.DataFrame:
@@ -189,20 +191,20 @@ class PartialRows:
         try:
             return self._rows[id]
         except KeyError:
-            raise KeyError(f"nothing of sample {id!r} is held") from None
+            raise KeyError(f"the store has no vector of sample {id!r}") from None
 
     def missing(self, id: Hashable) -> list[str]:
-        """Modalities of a sample that have not arrived; `KeyError` if none has."""
+        """Return the modalities of a sample that have not arrived; raise `KeyError` if none has arrived."""
         with self._lock:
             held = self._row(id)
             return [name for name in self.modalities if name not in held]
 
     def complete(self, id: Hashable) -> bool:
-        """Whether all modalities of a sample have arrived; `KeyError` if none has."""
+        """Return whether all modalities of a sample have arrived; raise `KeyError` if none has arrived."""
         return not self.missing(id)
 
     def pop(self, id: Hashable) -> dict[str, np.ndarray]:
-        """Take a sample out: its vectors by modality; `KeyError` if nothing of it is held."""
+        """Remove a sample and return its vectors by modality; raise `KeyError` if none has arrived."""
         with self._lock:
             self._row(id)
             return self._rows.pop(id)
@@ -212,6 +214,14 @@ class PartialRows:
 
     def __contains__(self, id: Hashable) -> bool:
         return id in self._rows
+
+    def __repr__(self) -> str:
+        with self._lock:
+            held = [set(row) for row in self._rows.values()]
+        absent = {name: sum(name not in row for row in held) for name in self.modalities}
+        waiting = ", ".join(f"{name} in {n}" for name, n in absent.items() if n)
+        state = f"; waiting for {waiting}" if waiting else "; all complete" if held else ""
+        return f"{type(self).__name__}({len(held)} of at most {self.max_samples} samples{state})"
 
 
 def _column(cells: list[Any], index: pd.Index) -> pd.Series:

@@ -1,4 +1,4 @@
-"""What a prediction gives away of a sample, in the unit of differential privacy. Floor 4."""
+"""Privacy loss of a sample, in the units of differential privacy."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._split import SplitModel, _modalities
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.features import EmbeddingNoise, PresentRows
+from ensemblefuse.fitted.model import FittedModel
 
 __all__ = ["privacy_spent"]
 
 
 def privacy_spent(model: Any, *, n_releases: int = 1) -> pd.DataFrame:
-    """Epsilon and delta that one sample spends when its modalities are released.
+    """Return the epsilon and delta that one sample spends when its modalities are released.
 
-    By basic composition (Dwork and Roth, 2014, Theorem 3.16) the numbers of all modalities, and of repeated releases,
-    add up. A modality without `EmbeddingNoise` has no bound: infinity, and so has the total.
+    By basic composition (Dwork and Roth, 2014, Theorem 3.16) the values of all modalities, and of repeated releases,
+    add up. A modality without `EmbeddingNoise` has no bound: its epsilon is infinite, and so is the total.
 
     Parameters
     ----------
     model : fitted Pipeline as `make_fusion_pipeline` makes, fitted search over these, SplitModel, or EdgePart
     n_releases : int
-        How often each modality of the sample is released: every `transform` or `predict` draws anew. Sending one
-        release twice is still one.
+        How often each modality of the sample is released: every `transform` or `predict` draws new noise. Sending the
+        same release twice counts once.
 
     Returns
     -------
     DataFrame
-        A row a modality and a last row ``"total"``; columns ``mechanism`` (``"none"`` without noise), ``epsilon`` and
-        ``delta``.
+        One row per modality and a last row ``"total"``; columns ``mechanism`` (``"none"`` without noise), ``epsilon``
+        and ``delta``.
 
     Raises
     ------
     TypeError
         If the model has no modalities.
     ValueError
-        If `n_releases` is no whole number of at least 1.
+        If `n_releases` is not a whole number of at least 1.
 
     Notes
     -----
-    The bound is of what leaves the noise, and of all that is computed from it. It is per sample: of a person with k
-    samples, k times as much is told. Whether a modality is missing is not protected.
+    The bound holds for the output of the noise step and for everything that is computed from it. It is per sample: for
+    a person with k samples, the loss is k times as large. Whether a modality is missing is not protected.
 
     Examples
     --------
@@ -79,17 +79,17 @@ def _transformers(model: Any) -> dict[str, Any]:
         return {model.name: model.transformer}
     if isinstance(model, SplitModel):
         return {name: part.transformer for name, part in model.edge.items()}
-    whole = ModelParts(model).model
+    whole = FittedModel(model).model
     if not isinstance(whole, Pipeline) or not isinstance(whole[0], ModalityTransformer):
         raise TypeError(
             "privacy_spent takes a fitted pipeline that begins with a ModalityTransformer, as make_fusion_pipeline "
-            f"makes it, or what split_model makes of it; got {type(whole).__name__}."
+            f"makes it, or a result of split_model; got {type(whole).__name__}."
         )
     return {name: transformer for name, (transformer, _) in _modalities(whole[0]).items()}
 
 
 def _noise_in(transformer: Any) -> EmbeddingNoise | None:
-    """The step that adds noise; of several in a row the one that lets the least through: the others only add to it."""
+    """Return the step that adds noise; of several steps the one with the strictest bound: others only add noise."""
     found: list[EmbeddingNoise] = []
     stack = [transformer]
     while stack:

@@ -1,4 +1,4 @@
-"""Decision-level fusion without heads: pool and calibration over predictions that were made elsewhere. Floor 4."""
+"""Decision-level fusion without heads: pool and calibration for predictions that were made on edge boxes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ensemblefuse.evaluation._subsets import default_metric, row_values
-from ensemblefuse.fusion._joint import JOINT
-from ensemblefuse.fusion._patterns import expected_scores, oof_predictions
+from ensemblefuse.fusion.joint import JOINT
+from ensemblefuse.fusion.patterns import expected_scores, oof_predictions
+from ensemblefuse.scoring.metrics import default_metric, row_values
 
 __all__ = ["SentPredictions"]
 
-# How far float32, or a few digits in a file, may take a sum of probabilities from 1.
+# Largest deviation of a sum of probabilities from 1, to allow for float32 or for few digits in a file.
 _SUM = 1e-2
 
 
@@ -25,7 +25,7 @@ class SentPredictions(BaseEstimator):
     Parameters
     ----------
     position : int
-        Which of the heads whose predictions stand side by side in the block.
+        Position of this head among those whose predictions are side by side in the block.
     n_classes : int
         0 in regression.
 
@@ -40,12 +40,12 @@ class SentPredictions(BaseEstimator):
         self.position = position
         self.n_classes = n_classes
 
-    def fit(self, X, y=None, sample_weight=None):
-        """Nothing: the heads stand elsewhere."""
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> SentPredictions:
+        """Do nothing: the heads are on the edge boxes."""
         return self
 
     def check(self, vector: np.ndarray) -> None:
-        """Refuse a vector of which a head's part, this one's or another's, holds no probabilities."""
+        """Raise `ValueError` if any head's part of a vector does not hold probabilities."""
         if self.n_classes:
             _check_probabilities(vector.reshape(-1, self.n_classes).astype(float))
 
@@ -56,16 +56,16 @@ class SentPredictions(BaseEstimator):
             _check_probabilities(own)
         return own
 
-    def decision_function(self, X) -> np.ndarray:
-        """Logarithms of the probabilities that were sent, of shape (n_samples, n_classes)."""
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logarithms of the probabilities that were sent, of shape (n_samples, n_classes)."""
         with np.errstate(divide="ignore"):
             return np.log(self._own(X))
 
-    def predict(self, X) -> np.ndarray:
-        """The codes of the most probable classes, or the numbers that were sent: shape (n_samples,)."""
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the codes of the most probable classes, or the numbers that were sent: shape (n_samples,)."""
         return self._own(X).argmax(axis=1) if self.n_classes else self._own(X)[:, 0]
 
-    def __sklearn_is_fitted__(self):
+    def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
@@ -73,13 +73,13 @@ def _check_probabilities(rows: np.ndarray) -> None:
     bad = np.flatnonzero((rows < 0).any(axis=1) | ~(np.abs(rows.sum(axis=1) - 1) < _SUM))
     if len(bad):
         raise ValueError(
-            f"{len(bad)} of {len(rows)} vectors hold no probabilities, which are 0 or more and sum to 1; the first has "
-            f"{rows[bad[0]].tolist()[:5]}. Send what the edge part of the same split_model gives."
+            f"{len(bad)} of {len(rows)} vectors do not hold probabilities, which are at least 0 and sum to 1; the "
+            f"first has {rows[bad[0]].tolist()[:5]}. Send vectors from the edge part of the same split_model."
         )
 
 
 def heads_of(core: Any, block: str) -> list[dict[str, Any]]:
-    """The fitted members of one block, as `ask_member` takes them."""
+    """Return the fitted members of one block, as `ask_member` takes them."""
     heads = []
     for m, (name, of) in enumerate(zip(core.member_names_, core.member_blocks_, strict=True)):
         if of == block:
@@ -96,18 +96,18 @@ def heads_of(core: Any, block: str) -> list[dict[str, Any]]:
 
 
 def without_heads(core: Any, widths: dict[str, int]) -> Any:
-    """A copy of a fitted decision-level fusion that reads its members' predictions from its blocks.
+    """Return a copy of a fitted decision-level fusion that reads its members' predictions from its blocks.
 
     Parameters
     ----------
     core : fitted DecisionFusionClassifier or DecisionFusionRegressor
     widths : dict of str to int
-        Columns of each block: heads times classes. In the order of ``core._used_blocks()``.
+        Number of columns of each block: heads times classes. In the order of ``core._used_blocks()``.
 
     Notes
     -----
-    A joint member cannot be had: it needs the blocks. It stays in the pool as a member that no row has, as the pool
-    meets rows of combinations in which it takes no part, and leaves the ledger too.
+    A joint member is not possible, because it needs the blocks. It stays in the pool as a member that is absent in
+    every row (the pool knows such rows from combinations without the joint member), and it is removed from the ledger.
     """
     n_classes = len(core.classes_) if core._classify else 0
     fusion = copy.copy(core)
@@ -133,7 +133,7 @@ def without_heads(core: Any, widths: dict[str, int]) -> Any:
 
 
 def _leave_out(fusion: Any, core: Any, joint: np.ndarray) -> None:
-    """Take the joint member out of the ledger, and say what that costs."""
+    """Remove the joint member from the ledger, and warn with the loss that this causes."""
     fusion.oof_predictions_ = core.oof_predictions_.copy()
     fusion.oof_predictions_[joint] = np.nan
     keep = np.ones_like(core._oof["present"])
@@ -146,9 +146,9 @@ def _leave_out(fusion: Any, core: Any, joint: np.ndarray) -> None:
     metric = default_metric(core._classify)
     losses = [_loss(predictions, core._oof, metric) for predictions in (with_it, without)]
     warnings.warn(
-        f"The member {JOINT!r} sees all modalities at once, so it cannot stand on an edge box and is left out: "
+        f"The member {JOINT!r} sees all modalities at once, so it cannot run on an edge box and is left out: "
         f"predictions are those of the model without it. Out of fold, {metric} is {losses[0]:.4g} with it and "
-        f"{losses[1]:.4g} without. Fit with joint=False, or send embeddings, to have what was fitted.",
+        f"{losses[1]:.4g} without. To get exactly the fitted model, fit with joint=False, or send embeddings.",
         UserWarning,
         stacklevel=5,
     )

@@ -1,4 +1,4 @@
-"""One fitted model as two: what encodes, on edge boxes, and what fuses, on another. Floor 4."""
+"""Splitting of a fitted model into edge parts that encode and a part that fuses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.deployment._edge import EdgePart
 from ensemblefuse.deployment._sent import heads_of, without_heads
 from ensemblefuse.encoders import BaseEncoder, PrecomputedEncoder
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
-from ensemblefuse.persistence._storable import parts_of
 
 __all__ = ["SplitModel", "check_recipe", "split_model"]
 
@@ -34,9 +34,9 @@ class SplitModel:
     Attributes
     ----------
     edge : dict of str to EdgePart
-        A modality's part. Each is saved by `save_model` and needs no other.
+        The part of each modality. `save_model` can save each part alone; a part does not need the others.
     fusion : Pipeline
-        An ordinary fitted pipeline over one column of vectors a modality.
+        An ordinary fitted pipeline that reads one column of vectors per modality.
     send : {"embeddings", "probabilities"}
     """
 
@@ -46,16 +46,16 @@ class SplitModel:
 
 
 def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
-    """Split a fitted model into an edge part for each modality and a fusion part that sees their vectors alone.
+    """Split a fitted model into an edge part for each modality and a fusion part that sees only their vectors.
 
     Parameters
     ----------
     model : fitted Pipeline as `make_fusion_pipeline` makes, or fitted search over these
-        Left as it is; the parts share its fitted encoders and heads.
+        It is not changed; the parts share its fitted encoders and heads.
     send : {"embeddings", "probabilities"}
-        What an edge part sends. ``"embeddings"``: the modality's block, after the steps that stand behind its encoder.
-        ``"probabilities"``: what the modality's fitted heads say of it, with their temperatures (in regression
-        numbers); decision-level fusion alone. The fusion part then holds the pool and its calibration and no head.
+        What an edge part sends. ``"embeddings"``: the block of the modality, after the steps that follow its encoder.
+        ``"probabilities"``: the predictions of the modality's fitted heads, with their temperatures (numbers in
+        regression); only for decision-level fusion. The fusion part then holds the pool and its calibration, no heads.
 
     Returns
     -------
@@ -65,19 +65,19 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
     Raises
     ------
     TypeError
-        If the model is no pipeline that begins with a `ModalityTransformer`; for ``"probabilities"``, if its fusion is
-        not decision-level.
+        If the model is not a pipeline that begins with a `ModalityTransformer`; for ``"probabilities"``, if its fusion
+        is not decision-level.
     ValueError
-        If a block holds raw cells, which are no vector (``"probabilities"`` takes them); if the fusion encodes for
-        itself; if columns pass as the remainder; for ``"probabilities"``, if blocks are no modalities, or one has no
-        member.
+        If a block holds raw cells, which are not vectors (``"probabilities"`` takes them); if the fusion encodes by
+        itself; if columns pass as the remainder. For ``"probabilities"``, if blocks are not modalities, or a modality
+        has no member.
 
     Warns
     -----
     UserWarning
         For ``"probabilities"``, if the model has a joint member. It needs all blocks at once and is left out; the
-        fusion part says what the model says of rows in which that member takes no part. The warning has the
-        out-of-fold loss with and without it.
+        fusion part predicts as the model does for rows without that member. The warning has the out-of-fold loss with
+        and without it.
 
     See Also
     --------
@@ -85,13 +85,13 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
 
     Notes
     -----
-    The fusion part gives what the whole model gives, for rows that lack any of the modalities, up to the rounding of
-    vectors to float32. It is saved, inspected, predicted with and explained as any model: a modality that has not
-    arrived is a missing cell. A vector of another length is an `EncodingError` that names the modality.
+    The fusion part predicts as the whole model does, also for rows that lack modalities, up to the rounding of vectors
+    to float32. You can save, inspect and explain it and predict with it as with any model: if a modality has not
+    arrived, its cell is missing. A vector of another length is an `EncodingError` that names the modality.
 
     Vectors are not private: inputs can be rebuilt from embeddings of images (Dosovitskiy and Brox, CVPR 2016) and of
-    texts (Morris et al., EMNLP 2023); `EmbeddingNoise` bounds what they tell. The fusion part keeps what the fusion
-    keeps of the training rows: their labels and out-of-fold predictions.
+    texts (Morris et al., EMNLP 2023); `EmbeddingNoise` bounds what they reveal. The fusion part still holds the labels
+    and out-of-fold predictions of the training rows.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
     """
     if send not in _SEND:
         raise ValueError(f"send must be one of {_SEND}; got {send!r}.")
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     encode = parts.model[0] if isinstance(parts.model, Pipeline) else None
     if not isinstance(encode, ModalityTransformer):
         raise TypeError(
@@ -118,32 +118,32 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
             + (f" of {type(encode).__name__}, ..." if encode is not None else ".")
         )
     if getattr(parts.core, "_encodes", False):
-        raise ValueError(f"{type(parts.core).__name__} holds its encoders itself, so that there is nothing to split.")
+        raise ValueError(f"{type(parts.core).__name__} holds its own encoders, so there is nothing to split.")
     rest = _modalities(encode).get("remainder")
     if rest is not None:
-        raise ValueError(f'The columns {rest[1]} pass as remainder="passthrough"; name a modality that has them.')
+        raise ValueError(f'The columns {rest[1]} pass as remainder="passthrough"; declare them as a modality.')
     return _send_embeddings(parts, encode) if send == "embeddings" else _send_probabilities(parts, encode)
 
 
 def check_recipe(fusion: Any, recipes: Mapping[str, str]) -> None:
-    """Refuse vectors that were made otherwise than those the fusion part was split for, also where the length agrees.
+    """Raise if vectors were made in another way than those that the fusion part expects, even if their length is right.
 
     Parameters
     ----------
     fusion : Pipeline
-        Of `split_model`, also saved and loaded.
+        The fusion part of `split_model`, also after saving and loading.
     recipes : dict of str to str
-        What `EdgePart.digest` gave where the vectors were made, for some or all modalities.
+        Results of `EdgePart.digest` from where the vectors were made, for some or all modalities.
 
     Raises
     ------
     ValueError
-        If a digest differs, with modality, found and wanted; if the fusion part does not know the modality.
+        If a digest differs; the message has the modality and both digests. If the fusion part lacks the modality.
 
     Notes
     -----
-    A digest tells of mistakes, such as the encoder of another release; who sends false vectors can send the right
-    digest with them.
+    A digest finds mistakes, such as an encoder of another release. It does not prevent forgery: someone who sends false
+    vectors can send the right digest with them.
 
     Examples
     --------
@@ -152,35 +152,35 @@ def check_recipe(fusion: Any, recipes: Mapping[str, str]) -> None:
     """
     wanted = getattr(fusion[0], "recipes_", None) if isinstance(fusion, Pipeline) else None
     if wanted is None:
-        raise ValueError("check_recipe takes the fusion part of split_model; this model knows no recipes.")
+        raise ValueError("check_recipe takes the fusion part of split_model; this model has no recipes.")
     unknown = sorted(set(recipes) - set(wanted))
     if unknown:
-        raise ValueError(f"recipes names the modalities {unknown}; the fusion part knows {list(wanted)}.")
+        raise ValueError(f"recipes names the modalities {unknown}; the fusion part has {list(wanted)}.")
     for name, found in recipes.items():
         if found != wanted[name]:
             raise ValueError(
                 f"Modality {name!r}: the vectors were made by the recipe {found!r}, and the fusion part was split for "
-                f"{wanted[name]!r}. Put the edge part of the same split_model where they are made."
+                f"{wanted[name]!r}. Make the vectors with the edge part of the same split_model."
             )
 
 
 def _modalities(encode: ModalityTransformer) -> dict[str, tuple[Any, Any]]:
-    """Fitted transformer and columns of each modality, in the order of the blocks."""
+    """Return the fitted transformer and the columns of each modality, in the order of the blocks."""
     found, table = {}, pd.DataFrame(columns=encode.feature_names_in_)
     for name, transformer, columns in encode.transformers_:
         if not isinstance(transformer, str):  # "drop"
-            if not isinstance(columns, str):  # a slice or a mask, too
+            if not isinstance(columns, str):  # also a slice or a mask
                 columns = table.columns[_get_column_indices(table, columns)].tolist()
             found[name] = (transformer, columns)
     return found
 
 
-def _send_embeddings(parts: ModelParts, encode: ModalityTransformer) -> SplitModel:
+def _send_embeddings(parts: FittedModel, encode: ModalityTransformer) -> SplitModel:
     raw = list(getattr(parts.core, "raw_blocks_", ()))
     if raw:
         raise ValueError(
-            f"The blocks {raw} hold raw cells, of which there is no vector to send. Give them an encoder, or pass "
-            'send="probabilities", which leaves their heads on the edge.'
+            f"The blocks {raw} hold raw cells, so there is no vector to send. Give them an encoder, or pass "
+            'send="probabilities", which puts their heads on the edge.'
         )
     edge, widths = {}, {}
     for name, (transformer, columns) in _modalities(encode).items():
@@ -193,19 +193,19 @@ def _send_embeddings(parts: ModelParts, encode: ModalityTransformer) -> SplitMod
     return SplitModel(edge, Pipeline([(parts.model.steps[0][0], arrivals), *steps]), "embeddings")
 
 
-def _send_probabilities(parts: ModelParts, encode: ModalityTransformer) -> SplitModel:
+def _send_probabilities(parts: FittedModel, encode: ModalityTransformer) -> SplitModel:
     core, modalities = parts.core, _modalities(encode)
     conformal = hasattr(parts.fusion, "fusion_")
     if not isinstance(core, (DecisionFusionClassifier, DecisionFusionRegressor)) or conformal or len(parts.model) > 2:
         steps = ", ".join(type(step).__name__ for _, step in parts.model.steps[1:])
         raise TypeError(
             'send="probabilities" takes a pipeline of encoders and decision-level fusion, whose members see one '
-            f'modality each; this one goes on with {steps}. Pass send="embeddings".'
+            f'modality each; after its encoders, this pipeline has {steps}. Pass send="embeddings".'
         )
     if core.blocks is not None or set(core.blocks_) - set(modalities):
         raise ValueError(
-            f'send="probabilities" needs one block a modality; the blocks are {list(core.blocks_)} and the modalities '
-            f'{list(modalities)}. Leave out blocks=, or pass send="embeddings".'
+            f'send="probabilities" needs one block per modality; the blocks are {list(core.blocks_)} and the '
+            f'modalities {list(modalities)}. Leave out blocks=, or pass send="embeddings".'
         )
     n_classes = len(core.classes_) if core._classify else 0
     edge, widths = {}, {}
@@ -213,7 +213,7 @@ def _send_probabilities(parts: ModelParts, encode: ModalityTransformer) -> Split
         heads = heads_of(core, name)
         if not heads:
             raise ValueError(
-                f"Modality {name!r} has no fitted member: its rows were too few or of one class. Leave it out with "
+                f"Modality {name!r} has no fitted member: it had too few rows, or only one class. Leave it out with "
                 f'estimators={{{name!r}: "drop"}}.'
             )
         transformer, columns = modalities[name]
@@ -234,7 +234,7 @@ def _send_probabilities(parts: ModelParts, encode: ModalityTransformer) -> Split
 
 
 def _arrivals(edge: Mapping[str, EdgePart], widths: Mapping[str, int]) -> ModalityTransformer:
-    """What reads the vectors that arrive, fitted on a row of zeros of the right lengths."""
+    """Return the step that reads arriving vectors, fitted on a row of zeros of the right lengths."""
     arrivals = ModalityTransformer([(name, PrecomputedEncoder(), name) for name in widths])
     arrivals.set_output(transform="pandas")
     cells = {name: pd.Series([np.zeros(width, dtype=np.float32)], dtype=object) for name, width in widths.items()}
@@ -244,7 +244,7 @@ def _arrivals(edge: Mapping[str, EdgePart], widths: Mapping[str, int]) -> Modali
 
 
 def _states(transformer: Any) -> list[str]:
-    """Digests of the fitted steps that are no encoders: those tell their recipe."""
+    """Return digests of the fitted steps that are not encoders: encoders have a recipe."""
     steps = [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]
     return [_state(step) for step in steps if not isinstance(step, BaseEncoder)]
 
@@ -252,12 +252,12 @@ def _states(transformer: Any) -> list[str]:
 def _state(part: Any) -> str:
     try:
         return str(joblib.hash(part, hash_name="sha1"))
-    except Exception:  # something in it cannot be pickled: then it is known by this split alone
+    except Exception:  # it cannot be pickled: use a random state, which only parts of this split share
         return secrets.token_hex(20)
 
 
 def _rename(steps: Any, new: Mapping[str, str]) -> None:
-    """Give fitted parts that remember names of encoded columns the names that these have now."""
+    """Replace the names of encoded columns that fitted parts remember with the new names."""
     for _, part in parts_of(steps):
         names = getattr(part, "feature_names_in_", None)
         if names is not None and all(name in new for name in names):

@@ -1,4 +1,4 @@
-"""Encoders: frozen networks and functions that turn one cell into one vector. Floor 2; never imports `fusion`."""
+"""Encoders: frozen networks and functions that map one cell to one vector. Never imports `fusion`."""
 
 from ensemblefuse.encoders._audio import AudioEncoder
 from ensemblefuse.encoders._base import BaseEncoder

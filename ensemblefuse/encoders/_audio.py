@@ -1,4 +1,4 @@
-"""Sounds to vectors with a frozen network, or with plain statistics. Floor 2; never imports `fusion`."""
+"""The encoder of sounds: a frozen network, or plain statistics. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._torch import resolve_device, shared_network
+from ensemblefuse.backbones.audio_transformers import build_audio_network, sampling_rate
+from ensemblefuse.backbones.audio_whisper import SAMPLE_RATE, build_whisper, embed_whisper
+from ensemblefuse.backbones.hub import find_model_folder
+from ensemblefuse.backbones.weights import WeightsSource, folder_digest, packaged_path
+from ensemblefuse.cells.sound import Sound, cell_size, read_sound
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._hub import find_model_folder
 from ensemblefuse.encoders._librosa_features import pooled_librosa_features
-from ensemblefuse.encoders._sound_cell import Sound, cell_size, read_sound
-from ensemblefuse.encoders._torch import resolve_device, shared_network
-from ensemblefuse.encoders._transformers_audio import build_audio_network, sampling_rate
-from ensemblefuse.encoders._weights import folder_digest, packaged_path
-from ensemblefuse.encoders._whisper import SAMPLE_RATE, build_whisper, embed_whisper
 from ensemblefuse.exceptions import BadRow
 
 __all__ = ["AudioEncoder"]
@@ -31,9 +31,9 @@ _NEEDED_BY = "AudioEncoder"
 _PACKAGED_AUDIO_MODELS = ("whisper-tiny.en",)
 _FEATURES = ("librosa",)
 _CTRANSLATE2 = "model.bin"
-# Rates of models that a `prepare` found: a short sound is read in less time than the model's folder.
+# Sampling rates by model, stored by `prepare`: reading the model's folder takes longer than reading a short sound.
 _rates: dict[Any, int] = {}
-# How many sounds were cut in the `_vectors` call that this thread is in.
+# Number of sounds that were cut in this thread's current call of `_vectors`.
 _call = threading.local()
 
 
@@ -41,38 +41,38 @@ class AudioEncoder(BaseEncoder):
     """Embed sounds with the encoder of a speech or sound network, or with librosa's statistics. Fitting trains nothing.
 
     The embedding is the mean and the standard deviation over time of the network's frames. Only a sound's own frames
-    are pooled, not those of what it is filled up with, so that it has one vector whatever else is in the batch. A
-    sound longer than the network's window is read in windows side by side, which are pooled together.
+    are pooled, not those of its padding, so that its vector does not depend on the other sounds of the batch. A sound
+    longer than the network's window is split into consecutive windows, which are pooled together.
 
     Parameters
     ----------
     model : str or path, default="whisper-tiny.en"
-        - ``"whisper-tiny.en"`` [1]_ (768 dimensions, MIT), which comes inside an installed package; or a folder of a
-          Whisper model that CTranslate2 has converted. A sound is filled up with silence to the next whole second;
-          a frame is 20 ms, a window 30 s.
+        - ``"whisper-tiny.en"`` [1]_ (768 dimensions, MIT), which is part of an installed package; or the folder of a
+          Whisper model that was converted for CTranslate2. A sound is padded with silence to the next whole second. A
+          frame is 20 ms, a window 30 s.
         - A folder of transformers with a preprocessor_config.json, or the name of one in the local Hugging Face cache:
           wav2vec 2.0 [2]_, HuBERT, WavLM, UniSpeech, data2vec or SEW (frames of 20 ms, windows of 30 s), Whisper (the
-          same, every window filled up to 30 s), AST [3]_ (a frame is a patch of the spectrogram, a window 10.24 s), or
-          CLAP [4]_ (windows of 10 s; not mean and deviation, but the projection into the space that sounds share with
-          texts, averaged over the windows by their samples and of length 1). The hub itself is never asked, and code
-          that comes with a model is not run.
+          same, with every window padded to 30 s), AST [3]_ (a frame is a patch of the spectrogram, a window 10.24 s),
+          or CLAP [4]_ (windows of 10 s). For CLAP the embedding is the projection into the space that sounds share with
+          texts, averaged over the windows with their samples as weights and scaled to length 1. The hub itself is
+          never contacted, and code that comes with a model is not run.
 
-        Not used, and not checked, when `features` is given.
+        Not used, and not checked, if `features` is given.
     features : {None, "librosa"}, default=None
-        ``"librosa"`` takes no network: the mean and standard deviation over time of MFCC, chroma, spectral contrast
-        and six measures of shape and loudness [5]_, 128 dimensions, in windows of five minutes. Weaker on speech, but
-        free of weights.
+        ``"librosa"`` uses no network: the embedding is the mean and standard deviation over time of MFCC, chroma,
+        spectral contrast and six measures of shape and loudness [5]_, 128 dimensions, in windows of five minutes. It is
+        weaker on speech, but needs no weights.
     max_seconds : float, optional
-        Of a longer sound, only the beginning counts, and one warning a call says how many of the newly encoded sounds
-        were cut. Without it all of a sound is read, up to 24 hours; a longer one is a bad row.
+        If a sound is longer, only its beginning is read, and one warning per call gives the number of newly encoded
+        sounds that were cut. By default sounds of up to 24 hours are read whole; a longer one is a bad row.
     device : str, default="auto"
-        ``"auto"`` takes CUDA where it is found, then (models of transformers) Apple's MPS, else the CPU; ``"cpu"``,
+        ``"auto"`` takes CUDA if available, then (for models of transformers) Apple's MPS, else the CPU. Or ``"cpu"``,
         ``"cuda"``, ``"cuda:1"``. Not part of the cache key; not used by `features`.
     batch_size : int, default=16
-        Sounds, or windows, that go through the network at once. Not part of the cache key.
+        Number of sounds, or windows, that go through the network at once. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a sound that cannot be read: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with sounds that cannot be read: raise one error that lists all of them, or return rows of NaN with
+        one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -84,23 +84,23 @@ class AudioEncoder(BaseEncoder):
     Raises
     ------
     ValueError
-        From `fit` and `transform`: unknown model or features (with near names), a folder that holds no model that
-        can be loaded, or not all of its weights, a device that is not there.
+        From `fit` and `transform`, if the model or the features are unknown (the message gives similar names), the
+        folder does not hold a model that can be loaded or lacks some of its weights, or the device does not exist.
     ImportError
-        From `fit` and `transform`: ctranslate2, or the package that carries the weights, is not installed.
+        From `fit` and `transform`, if ctranslate2 or the package with the weights is not installed.
 
     Notes
     -----
     A cell is a path (str or path-like) or the bytes of a WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF or NIST
-    SPHERE file, whatever its name; an array of float samples from -1 to 1, **taken at the model's own rate** (16 kHz,
-    for CLAP 48 kHz); or a tuple of such an array and its sampling rate in Hz, from 1 to 1 000 000. Channels are
-    averaged, and everything is brought to the model's rate. Silence is a sound. A file without samples, one that is cut
-    short, samples that are NaN or infinite, and what is no regular file are bad rows. An MP3 does not show that it is
-    cut short, nor does an OGG that ends between two of its pages: what is there counts.
+    SPHERE file with any name; an array of float samples from -1 to 1 **at the model's own rate** (16 kHz, for CLAP
+    48 kHz); or a tuple of such an array and its sampling rate in Hz, from 1 to 1 000 000. Channels are averaged, and
+    every sound is resampled to the model's rate. Silence is a valid sound. Bad rows are: a file without samples, a
+    truncated file, samples that are NaN or infinite, and anything that is not a regular file. Truncation cannot be
+    detected in an MP3, nor in an OGG that ends between two of its pages: the samples that are present are used.
 
     A sound of over five minutes is not held in memory: its file is decoded again while its windows go through the
-    network. Shorter ones are read up to two batches ahead, at 16 kHz 19 MB each at most. Nothing is allocated by what a
-    file's header promises.
+    network. Shorter sounds are read up to two batches ahead, each at most 19 MB at 16 kHz. Memory is never allocated
+    by the length in a file's header.
 
     References
     ----------
@@ -123,10 +123,10 @@ class AudioEncoder(BaseEncoder):
     ((3, 128), array([False,  True, False]))
     """
 
-    version: ClassVar[int] = 2  # 2: sounds of over five minutes have their librosa statistics taken in windows
+    version: ClassVar[int] = 2  # 2: librosa statistics of sounds of over five minutes are taken in windows
     strings_are_paths: ClassVar[bool] = True
     loads_in_threads: ClassVar[bool] = True
-    # `recipe` puts a digest there.
+    # `recipe` writes a digest instead.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model", "features"}
 
     def __init__(
@@ -161,7 +161,7 @@ class AudioEncoder(BaseEncoder):
         Raises
         ------
         OSError, ValueError, TypeError
-            If the cell is not a sound that can be read.
+            If the cell is not a readable sound.
         """
         return read_sound(cell, self._sample_rate(), self.max_seconds)
 
@@ -171,7 +171,7 @@ class AudioEncoder(BaseEncoder):
         Parameters
         ----------
         items : list of Sound
-            What `load` returned.
+            Results of `load`.
 
         Returns
         -------
@@ -187,7 +187,7 @@ class AudioEncoder(BaseEncoder):
         return vectors
 
     def sort_key(self, cell: Any) -> int:
-        """Bytes of a sound: sounds of like length share a batch.
+        """Return the size of a sound in bytes. Sounds of similar size share a batch.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class AudioEncoder(BaseEncoder):
         Returns
         -------
         int
-            0 for what is no sound.
+            0 if the cell is not a sound.
         """
         return cell_size(cell)
 
@@ -205,7 +205,7 @@ class AudioEncoder(BaseEncoder):
         return np.zeros(self._sample_rate(), dtype=np.float32)
 
     def prepare(self) -> None:
-        """Check the parameters and load the network, once a process for one model and device."""
+        """Check the parameters and load the network, once per process for each model and device."""
         self._check_params()
         if self.features is None:
             self._network()
@@ -213,12 +213,12 @@ class AudioEncoder(BaseEncoder):
             _rates[self.model] = self._sample_rate()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, length, and the model's name or digest, or the features' name.
+        """Return what the embeddings depend on: class, version, length, and the model's name or digest, or `features`.
 
         Returns
         -------
         dict
-            No path in it.
+            It contains no path.
         """
         self._check_params()
         recipe = super().recipe()
@@ -227,6 +227,16 @@ class AudioEncoder(BaseEncoder):
             seconds = None if self.max_seconds is None else float(self.max_seconds)
             recipe["params"] |= {"max_seconds": seconds, **chosen}
         return recipe
+
+    def weights_sources(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights_sources`."""
+        kind = type(self).__name__
+        if self.features is not None:
+            return []
+        if self.model in _PACKAGED_AUDIO_MODELS:
+            return [WeightsSource.packaged(kind, str(self.model))]
+        folder = Path(self.model).expanduser() if _is_converted(self.model) else _find_folder(self.model)
+        return [WeightsSource(kind, "model", os.fspath(self.model), folder)]
 
     def _check_params(self) -> None:
         self._batch_size()
@@ -271,7 +281,7 @@ class AudioEncoder(BaseEncoder):
         if _call.n_cut:
             warnings.warn(
                 f"{type(self).__name__} cut {_call.n_cut} sounds of column {column!r} at max_seconds="
-                f"{self.max_seconds}; what comes after does not count.",
+                f"{self.max_seconds}; the rest of them is ignored.",
                 UserWarning,
                 stacklevel=5,
             )
@@ -279,21 +289,21 @@ class AudioEncoder(BaseEncoder):
 
 
 def _model_token(model: Any) -> str:
-    """What stands for the model in the cache key: a packaged name, or a digest of its folder."""
+    """Return the model's token for the cache key: its packaged name, or a digest of its folder."""
     if isinstance(model, str) and model in _PACKAGED_AUDIO_MODELS:
         return model
     return folder_digest(Path(model).expanduser() if _is_converted(model) else _find_folder(model))
 
 
 def _is_converted(model: Any) -> bool:
-    """Whether a model is one for CTranslate2."""
+    """Return whether a model is in the format of CTranslate2."""
     if isinstance(model, str) and model in _PACKAGED_AUDIO_MODELS:
         return True
     return isinstance(model, (str, os.PathLike)) and (Path(model).expanduser() / _CTRANSLATE2).is_file()
 
 
 def _find_folder(model: Any) -> Path:
-    """The folder of a model of transformers."""
+    """Return the folder of a model of transformers."""
     return find_model_folder(
         model,
         needed_by=_NEEDED_BY,
@@ -304,7 +314,7 @@ def _find_folder(model: Any) -> Path:
 
 
 def _resolve_device(device: Any) -> tuple[str, int]:
-    """CTranslate2's name and number of a device."""
+    """Return CTranslate2's name and number of a device."""
     ctranslate2 = import_optional("ctranslate2", needed_by=_NEEDED_BY)
     n_cuda = ctranslate2.get_cuda_device_count()
     if device == "auto":

@@ -1,18 +1,20 @@
-"""The contract of every encoder: frozen, row by row, cached by content. Floor 2. Knows nothing of `y`."""
+"""The base class of all encoders: frozen, row by row, cached by content. Does not use `y`."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ensemblefuse.encoders._content import cell_digest, class_digest, value_token
+from ensemblefuse._public_names import public_path
+from ensemblefuse.backbones.weights import WeightsSource
+from ensemblefuse.cache.code_digests import cell_digest, class_digest, value_token
 from ensemblefuse.encoders._flow import encode_column
 from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
 from ensemblefuse.table import is_missing, to_frame
@@ -21,20 +23,26 @@ __all__ = ["BaseEncoder"]
 
 
 class BaseEncoder(TransformerMixin, BaseEstimator):
-    """Base of all encoders: turns the cells of one column into embeddings, and trains nothing.
+    """Base of all encoders: maps the cells of one column to embeddings, and trains nothing.
 
-    A subclass gives `encode_batch`, usually `load`, and stores its parameters in ``__init__``. The base class does the
-    rest: the table, missing cells, bad cells, batches, the cache, progress. Row i of the output depends on row i and
-    on the parameters alone, so embeddings may be shared by the folds of a cross-validation without leakage.
+    A subclass stores its parameters in ``__init__`` and defines `encode_batch`, which maps a list of n loaded items to
+    an array of shape (n, n_dims). Most subclasses also define `load`, which reads one cell into one item. These hooks
+    have a default and may be overridden: `prepare`, `example_cell`, `place`, `recipe`, `weights_sources`, `cells`.
+    A method ``sort_key(cell)`` is optional: cells are then encoded in falling order of its value, so that items of
+    similar size share a batch. The base class does the rest: the table, missing cells, bad cells, batches, the cache,
+    progress.
+
+    Row i of the output depends only on row i of the input and on the parameters. Embeddings may therefore be shared by
+    the folds of a cross-validation without leakage.
 
     Attributes
     ----------
     version : int
-        Class attribute. Raise it when the same cell and parameters begin to give another vector.
+        Class attribute. Raise it when the code begins to give another vector for the same cell and parameters.
     strings_are_paths : bool
-        Class attribute. Whether a str in a cell names a file (then its content, not its name, is the cache key).
+        Class attribute. Whether a str in a cell names a file. If so, the cache key is the file's content, not its name.
     neutral_params : frozenset of str
-        Class attribute. Parameters that do not change the value, and so are not part of the cache key.
+        Class attribute. Parameters that do not change the embedding, and so are not part of the cache key.
     loads_in_threads : bool
         Class attribute. Whether `load` may run in several threads at once, while the network is busy.
     n_dims_ : int
@@ -44,10 +52,10 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    The cache key of a class outside the library holds its class attributes, the code of its methods, and the global
-    values, classes and functions of its module that they use, followed through calls; not the code of imported modules.
-    A class attribute or global value that changes while encoding therefore makes a new key, and one whose content
-    cannot be told, such as a network, means that nothing is cached. Keep networks in attributes of the object or in
+    The cache key of a class outside the library covers its class attributes, the code of its methods, and the global
+    values, classes and functions of its module that they use, followed through calls. It does not cover the code of
+    imported modules. A class attribute or global value that changes during encoding therefore makes a new key. If its
+    content cannot be hashed, as with a network, nothing is cached. Keep networks in attributes of the object or in
     another module.
 
     Examples
@@ -68,10 +76,21 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
     loads_in_threads: ClassVar[bool] = False
     neutral_params: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "on_error"})
 
-    # ------------------------------------------------------------------ for subclasses
+    # ------------------------------------------------------------------ hooks for subclasses
 
     def load(self, cell: Any) -> Any:
-        """Turn one cell into what `encode_batch` takes. Raise any exception for a cell that cannot be read."""
+        """Read one cell into an item for `encode_batch`. By default the item is the cell itself.
+
+        Parameters
+        ----------
+        cell : object
+            A cell that is not missing.
+
+        Returns
+        -------
+        object
+            Of any type. Raise any exception for a cell that cannot be read: its row is then a bad row.
+        """
         return cell
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
@@ -80,27 +99,28 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         items : list
-            What `load` returned, at most `batch_size` of them.
+            Results of `load`, at most `batch_size` of them.
 
         Returns
         -------
         array of shape (len(items), n_dims)
+            One vector per item, in order. n_dims is the same in every call.
         """
         raise NotImplementedError(f"{type(self).__name__} must define encode_batch(items).")
 
     def prepare(self) -> None:
-        """Check parameters and load the network; called once before a call's cells are encoded."""
+        """Check parameters and load the network. Called once before the cells of a call are loaded and encoded."""
 
     def example_cell(self) -> Any:
-        """A cell that can always be encoded, or None. It tells the length of an embedding where a column is empty."""
+        """Return a cell that can always be encoded, or None. An empty column gets the length of its embedding."""
         return None
 
     def place(self) -> str:
-        """Where the network runs, for the line that announces the work: ``"cuda"``, or nothing."""
+        """Return the device of the network, such as ``"cuda"``, or ``""``; it is printed before the encoding."""
         return ""
 
     def recipe(self) -> dict[str, Any] | None:
-        """All that changes the value of an embedding besides the cell, or None if that cannot be told (no caching).
+        """Return all that an embedding depends on besides the cell; None if part of it cannot be hashed (no caching).
 
         Returns
         -------
@@ -110,7 +130,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         cls = type(self)
         params = {k: v for k, v in self.get_params(deep=False).items() if k not in self.neutral_params}
         recipe: dict[str, Any] = {
-            "class": f"{cls.__module__}.{cls.__qualname__}",
+            "class": public_path(cls),
             "version": cls.version,
             "params": {name: _param_token(name, value) for name, value in params.items()},
         }
@@ -120,19 +140,29 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
                 return None
         return None if any(token is _UNKNOWN for token in recipe["params"].values()) else recipe
 
+    def weights_sources(self) -> list[WeightsSource]:
+        """Return the files of weights that the encoder reads; none by default. `save_model` lists and bundles them.
+
+        Returns
+        -------
+        list of WeightsSource
+            Each names the parameter that holds the file or folder. After loading, it holds the bundled one instead.
+        """
+        return []
+
     def cells(self, X: pd.DataFrame) -> list[Any]:
-        """The cells to encode, one a row. The base class takes a table of one column."""
+        """Return the cells to encode, one per row. The base class takes a table of one column."""
         if X.shape[1] != 1:
             raise ValueError(
                 f"{type(self).__name__} takes one column; got {X.shape[1]}: {list(X.columns)}. "
-                "Declare one modality a column."
+                "Declare one modality for each column."
             )
         return X.iloc[:, 0].tolist()
 
-    # ------------------------------------------------------------------ scikit-learn's side
+    # ------------------------------------------------------------------ scikit-learn's interface
 
-    def fit(self, X, y=None):
-        """Check the column and learn the length of an embedding. Trains nothing.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the column and learn the length of an embedding. Nothing is trained.
 
         Parameters
         ----------
@@ -146,13 +176,13 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         EncodingError
-            If not one cell can be encoded.
+            If no cell can be encoded.
         """
         frame = self._check(X, reset=True)
         self.n_dims_ = self._learn_n_dims(frame)
         return self
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Embed the cells.
 
         Parameters
@@ -162,7 +192,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_dims_), dtype float32
-            A row of NaN where the cell is missing.
+            A row of NaN for a missing cell.
 
         Raises
         ------
@@ -172,7 +202,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         return self._embed(X)
 
     def _embed(self, X: Any) -> np.ndarray:
-        """What `transform` gives, whatever its output is set to."""
+        """Return the array of `transform`, without the container that ``set_output`` may ask for."""
         check_is_fitted(self, "n_dims_")
         frame = self._check(X, reset=False)
         vectors = self._encode(frame)
@@ -183,15 +213,15 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
             )
         return vectors if vectors.shape[1] else np.full((len(frame), self.n_dims_), np.nan, dtype=np.float32)
 
-    def fit_transform(self, X, y=None, **params) -> np.ndarray:
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
         """Fit and embed in one pass; see `fit` and `transform`."""
         frame = self._check(X, reset=True)
         vectors = self._encode(frame)
         self.n_dims_ = vectors.shape[1] or self._learn_n_dims(frame)
         return vectors if vectors.shape[1] else np.full((len(frame), self.n_dims_), np.nan, dtype=np.float32)
 
-    def get_feature_names_out(self, input_features=None) -> np.ndarray:
-        """Names of the output columns: ``"0"``, ``"1"``, ...; a pipeline puts the modality's name before them."""
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the output columns: ``"0"``, ``"1"``, ...; a pipeline puts the modality's name first."""
         check_is_fitted(self, "n_dims_")
         return np.array([str(i) for i in range(self.n_dims_)], dtype=object)
 
@@ -203,7 +233,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         tags.no_validation = True
         return tags
 
-    # ------------------------------------------------------------------ the flow
+    # ------------------------------------------------------------------ from a table to vectors
 
     def _check(self, X: Any, *, reset: bool) -> pd.DataFrame:
         on_error = getattr(self, "on_error", "raise")
@@ -219,7 +249,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         return frame
 
     def _learn_n_dims(self, frame: pd.DataFrame) -> int:
-        """Length of an embedding, from the first cells that can be encoded."""
+        """Return the length of an embedding, from the first cell that can be encoded."""
         column = str(frame.columns[0])
         present = [i for i, cell in enumerate(self.cells(frame)) if not is_missing(cell)]
         bad: list[BadRow] = []
@@ -233,11 +263,11 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         example = self.example_cell()
         if example is None:
             raise ValueError(
-                f"{type(self).__name__}: column {column!r} holds no value in {len(frame)} rows; nothing to fit."
+                f"{type(self).__name__}: column {column!r} has no value in any of {len(frame)} rows; nothing to fit."
             )
         warnings.warn(
-            f"{type(self).__name__}: column {column!r} holds no value in {len(frame)} rows; its modality is missing in "
-            "all of them.",
+            f"{type(self).__name__}: column {column!r} has no value in any of {len(frame)} rows; its modality is "
+            "missing in all of them.",
             MissingModalityWarning,
             stacklevel=4,
         )
@@ -260,7 +290,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         return vectors
 
     def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
-        """Embeddings of all rows (0 columns if there is none at all), and the rows that could not be encoded."""
+        """Return the embeddings of all rows (0 columns if no row has one), and the rows that could not be encoded."""
         cells = self.cells(frame)
         vectors, reasons = encode_column(self, cells, column)
         labels = frame.index
@@ -273,37 +303,11 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         return int(batch_size)
 
 
-def rows_of_numbers(X: pd.DataFrame, needed_by: str, cells: str) -> list[Any]:
-    """One array a row of a group of numeric columns, None for a row that is all NaN.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_columns)
-    needed_by : str
-        The class that the user called, for the message.
-    cells : str
-        What its one column may hold instead, for the message.
-
-    Raises
-    ------
-    ValueError
-        If some of the columns are not numeric.
-    """
-    other = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name].dtype)]
-    if other:
-        raise ValueError(
-            f"{needed_by} takes one column of {cells}, or a group of numeric columns; of {X.shape[1]} columns these "
-            f"are not numeric: {other}. Declare one modality a column of {cells}."
-        )
-    table = X.to_numpy(dtype=np.float64, na_value=np.nan)
-    return [None if np.isnan(row).all() else row for row in table]
-
-
 _UNKNOWN: Any = object()
 
 
 def _param_token(name: str, value: Any) -> Any:
-    """A parameter as it stands in the recipe; `_UNKNOWN` if nothing tells one value from another."""
+    """Return a parameter as it is written in the recipe; `_UNKNOWN` if its content cannot be hashed."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -322,7 +326,7 @@ def _param_token(name: str, value: Any) -> Any:
 
 
 def _path_token(path: Path) -> Any:
-    """By content: of a file, or of all files of a folder."""
+    """Return a token for the content of a file, or of all files in a folder."""
     try:
         if not path.is_dir():
             return cell_digest(path, strings_are_paths=True).hex()

@@ -1,6 +1,6 @@
-"""The way of one column through an encoder: digests, cache, loading ahead, batches, bad cells. Floor 2.
+"""Encoding of one column: digests, cache, loading ahead, batches, bad cells.
 
-Besides the table, the result and about 200 bytes a row, memory holds a few batches, however long the column is.
+Besides the table, the result and about 200 bytes per row, only a few batches are in memory, however long the column is.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
+from ensemblefuse._torch import n_threads
+from ensemblefuse.backbones.forward import BackendError
 from ensemblefuse.cache import EmbeddingCache, get_cache
-from ensemblefuse.encoders._content import cell_digest
-from ensemblefuse.encoders._forward import BackendError
-from ensemblefuse.encoders._torch import n_threads
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.cache.code_digests import cell_digest
+from ensemblefuse.exceptions import reason_of, short_repr
 from ensemblefuse.table import is_missing
 
 if TYPE_CHECKING:
@@ -28,39 +28,39 @@ if TYPE_CHECKING:
 
 __all__ = ["WrongShapeError", "encode_column"]
 
-# Errors of the machine, the installation or the encoder's code, not of a cell: they end the call.
+# Errors that are caused by the machine, the installation or the encoder's code, not by a cell: they end the call.
 _FATAL = (ImportError, MemoryError, NameError, NotImplementedError)
-# torch's and CUDA's own, which cannot be named without importing torch.
+# Errors of torch and CUDA, by name: the classes cannot be used without importing torch.
 _OUT_OF_MEMORY = "OutOfMemoryError"
 _FATAL_NAMES = frozenset({_OUT_OF_MEMORY, "AcceleratorError"})
-# Rows that are looked up in the cache, or loaded ahead of the network, at once.
+# Rows that are looked up in the cache at once, and batches that are loaded ahead of the network.
 _LOOKUP = 8192
 _BATCHES_AHEAD = 2
 _MOST_THREADS = 16
 
 
 class WrongShapeError(ValueError):
-    """The encoder's code is wrong, not a cell."""
+    """The encoder's code returned a wrong shape; no cell is to blame."""
 
 
 def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tuple[np.ndarray, dict[int, str]]:
-    """Embeddings of all cells, and why a cell has none.
+    """Return the embeddings of all cells, and for each bad cell the reason.
 
-    Equal contents are encoded once. What is done is in the cache when an error or an interrupt ends the call.
+    Equal contents are encoded once. If an error or an interrupt ends the call, finished batches are in the cache.
 
     Parameters
     ----------
     encoder : BaseEncoder
     cells : sequence of length n_samples
     column : str
-        For the progress bar.
+        Name of the column, for the progress bar.
 
     Returns
     -------
     vectors : ndarray of shape (n_samples, n_dims), dtype float32
-        NaN where the cell is missing or bad; no columns if no cell has an embedding.
+        A row of NaN for a missing or bad cell. Without columns if no cell has an embedding.
     reasons : dict of int to str
-        Of the bad cells, by position.
+        Reason for each bad cell, by its position.
     """
     run = _Run(encoder, cells)
     if run.keys:
@@ -71,7 +71,7 @@ def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tu
 
 
 class _Run:
-    """One call. Contents are numbered in the order in which they first occur."""
+    """The state of one call. Distinct contents are numbered in the order of their first rows."""
 
     def __init__(self, encoder: BaseEncoder, cells: Sequence[Any]):
         self.encoder = encoder
@@ -80,7 +80,7 @@ class _Run:
         self.out: np.ndarray | None = None
         self.keys, content_of = self._digest()
         known = np.flatnonzero(content_of >= 0)
-        # Rows of content k: rows[starts[k] : starts[k + 1]], the first of them first.
+        # The rows of content k are rows[starts[k] : starts[k + 1]], in ascending order.
         self.rows = known[np.argsort(content_of[known], kind="stable")]
         counts = np.bincount(content_of[known], minlength=len(self.keys))
         self.starts = np.concatenate([[0], counts.cumsum()])
@@ -89,7 +89,7 @@ class _Run:
         self.is_known = np.zeros(len(self.keys), dtype=bool)
 
     def _digest(self) -> tuple[list[bytes], np.ndarray]:
-        """Digests of the distinct contents, and which one each row has; -1 for what is missing or unreadable."""
+        """Return the digests of the distinct contents, and each row's content number; -1 if missing or unreadable."""
         place: dict[bytes, int] = {}
         content_of = np.full(len(self.cells), -1, dtype=np.int64)
         paths = self.encoder.strings_are_paths
@@ -108,26 +108,26 @@ class _Run:
         return list(place), content_of
 
     def look_up(self) -> None:
-        """Take what the cache holds."""
+        """Read all vectors that are in the cache."""
         self.cache = get_cache()
-        self.recipe = self.encoder.recipe() if self.cache is not None else None
+        self.recipe = self.cache.recipe_of(self.encoder) if self.cache is not None else None
         if self.cache is None or self.recipe is None:
             return
         for start in range(0, len(self.keys), _LOOKUP):
             found, vectors = self.cache.get_many(self.recipe, self.keys[start : start + _LOOKUP])
             if self.out is not None and vectors.shape[1] not in (0, self.out.shape[1]):
-                continue  # a merged cache may hold another length; the cells are encoded again
+                continue  # a merged cache may have vectors of another length; encode these cells again
             if found.any():
                 self._store(start + np.flatnonzero(found), vectors if found.all() else vectors[found])
 
     def encode(self, column: str) -> None:
-        """Load and embed the rest, batch by batch."""
+        """Load and embed the cells that are not in the cache, batch by batch."""
         todo = np.flatnonzero(~self.is_known).tolist()
         if not todo:
             return
         self.encoder.prepare()
         if (sort_key := getattr(self.encoder, "sort_key", None)) is not None:
-            # Items of like size share a batch; the largest come first, where a lack of memory shows at once.
+            # Items of similar size share a batch. The largest come first, so that a lack of memory shows at once.
             todo.sort(key=lambda content: sort_key(self._cell(content)), reverse=True)
         size = self.encoder._batch_size()
         progress = show_progress()
@@ -160,7 +160,7 @@ class _Run:
         return self.cells[self.rows[self.starts[content]]]
 
     def _load_ahead(self, todo: list[int], size: int) -> Iterator[tuple[int, Any, Exception | None]]:
-        """Loaded items in order, read by threads while the network is busy; or the error."""
+        """Yield each content with its loaded item or error, in order. Threads load ahead while the network is busy."""
         threads = min(_MOST_THREADS, n_threads()) if self.encoder.loads_in_threads else 1
         if threads < 2 or len(todo) < 2:
             yield from ((content, *self._load(content)) for content in todo)
@@ -188,7 +188,7 @@ class _Run:
             return None, error
 
     def _embed(self, loaded: list[tuple[int, Any]], size: int) -> int:
-        """Embed a batch, in parts where it must be. Returns the size of batch that the memory takes."""
+        """Embed a batch, in parts if necessary. Return the batch size for which the memory is sufficient."""
         while len(loaded) > size:
             part, loaded = loaded[:size], loaded[size:]
             size = self._embed(part, size)
@@ -198,15 +198,15 @@ class _Run:
         if vectors is not None:
             self._keep([content for content, _ in loaded], vectors)
         elif len(loaded) > 1:
-            half = len(loaded) // 2  # find the one that the network cannot take
+            half = len(loaded) // 2  # find the item that the network cannot embed
             for part in (loaded[:half], loaded[half:]):
                 self._embed(part, size)
         return size
 
     def _try(self, loaded: list[tuple[int, Any]]) -> tuple[np.ndarray | None, bool]:
-        """Vectors of a batch, None if there are none; and whether the memory was too small.
+        """Return the vectors of a batch, or None after an error; and whether the memory was too small.
 
-        What an attempt has allocated is free again when this returns: an exception holds it.
+        The memory of a failed attempt is free again after the return: until then the exception keeps it alive.
         """
         try:
             return checked_batch(self.encoder, [item for _, item in loaded]), False
@@ -226,15 +226,15 @@ class _Run:
         smaller = size // 2
         sys.modules["torch"].cuda.empty_cache() if "torch" in sys.modules else None
         warnings.warn(
-            f"{type(self.encoder).__name__}: the memory of the device does not hold a batch of {size}; it goes on with "
-            f"{smaller}. Pass batch_size={smaller} to save the attempt.",
+            f"{type(self.encoder).__name__}: the memory of the device is too small for a batch of {size}; encoding "
+            f"continues with {smaller}. Pass batch_size={smaller} to avoid the failed attempt.",
             UserWarning,
             stacklevel=2,
         )
         return smaller
 
     def _keep(self, contents: list[int], vectors: np.ndarray) -> None:
-        """Put the vectors where they belong: into the result and the cache."""
+        """Write the vectors to the result and to the cache."""
         finite = np.isfinite(vectors).all(axis=1)
         for i in np.flatnonzero(~finite):
             self._blame(contents[i], "its embedding holds NaN or infinite numbers")
@@ -253,7 +253,7 @@ class _Run:
             self.out = np.full((len(self.cells), vectors.shape[1]), np.nan, dtype=np.float32)
         if vectors.shape[1] != self.out.shape[1]:
             lengths = sorted({vectors.shape[1], self.out.shape[1]})
-            raise ValueError(f"{type(self.encoder).__name__} made embeddings of several lengths: {lengths}.")
+            raise ValueError(f"{type(self.encoder).__name__} returned embeddings of several lengths: {lengths}.")
         self.is_known[contents] = True
         counts = self.starts[contents + 1] - self.starts[contents]
         if counts.max() == 1:
@@ -268,7 +268,7 @@ class _Run:
         self.reasons.update(dict.fromkeys(rows.tolist(), reason))
 
     def _is_unchanged(self, content: int) -> bool:
-        """Whether a cell still has the content of its key: a file may have been written between digest and load."""
+        """Return whether a cell still has the content of its key. A file may change between digest and loading."""
         cell, paths = self._cell(content), self.encoder.strings_are_paths
         if isinstance(cell, (bytes, int, float)) or (isinstance(cell, str) and not paths):
             return True
@@ -279,7 +279,7 @@ class _Run:
 
 
 def checked_batch(encoder: BaseEncoder, items: list[Any]) -> np.ndarray:
-    """What `encode_batch` returns, if it is one vector an item."""
+    """Return the result of `encode_batch`; raise an error if it is not one vector per item."""
     with np.errstate(over="ignore"):
         vectors = np.asarray(encoder.encode_batch(items), dtype=np.float32)
     if vectors.ndim != 2 or len(vectors) != len(items) or vectors.shape[1] == 0:
@@ -288,11 +288,3 @@ def checked_batch(encoder: BaseEncoder, items: list[Any]) -> np.ndarray:
             f"{vectors.shape}."
         )
     return vectors
-
-
-def reason_of(error: Exception) -> str:
-    """One line on why a cell is bad."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

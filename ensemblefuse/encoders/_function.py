@@ -1,4 +1,4 @@
-"""Any function of one cell as an encoder. Floor 2; never imports `fusion`."""
+"""An encoder that calls a function of one cell. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.cache.code_digests import callable_name, callable_token
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._content import callable_name, callable_token
 
 __all__ = ["FunctionEncoder"]
 
@@ -17,27 +17,28 @@ _NEEDED_BY = "FunctionEncoder"
 
 
 class FunctionEncoder(BaseEncoder):
-    """Embed cells with your own function of one cell. Fitting trains nothing; the function must not learn either.
+    """Embed cells with your own function of one cell. Fitting trains nothing, and the function must not learn either.
 
-    The function sees one cell and no other row, so that its vectors may be shared by the folds of a
-    cross-validation. An exception that it raises makes the row a bad row, with the exception as the reason.
+    The function gets one cell and no other row, so the folds of a cross-validation may share its vectors. If it raises
+    an exception, the row is a bad row, and the exception is the reason.
 
     Parameters
     ----------
     func : callable
-        Takes a cell, returns a number or a vector of shape (n_dims,), the same length for every cell. It is never
-        given a missing cell.
+        Takes a cell and returns a number or a vector of shape (n_dims,), of the same length for every cell. It is not
+        called for missing cells.
     strings_are_paths : bool, default=False
-        Whether a str names a file. Then the file's content, not its name, is the cache key: `func` must read the
-        file and ignore what it is called.
+        Whether a str names a file. If so, the cache key is the file's content, not its name: `func` must read the file
+        and not depend on its name.
     version : int or str, optional
-        Part of the cache key: change it when `func` begins to give other values. A Python function needs none, unless
-        what it calls elsewhere changes; an object with ``__call__`` or a bound method is cached only with one.
+        Part of the cache key: change it when `func` begins to return other values. A Python function needs no version,
+        unless code that it calls in other modules changes. An object with ``__call__`` or a bound method is cached only
+        with a version.
     batch_size : int, default=32
-        Cells that are encoded between two writes to the cache. Not part of the cache key.
+        Number of cells that are encoded between two writes to the cache. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a cell for which `func` raises: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with cells for which `func` raises: raise one error that lists all of them, or return rows of NaN
+        with one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -49,18 +50,18 @@ class FunctionEncoder(BaseEncoder):
     Raises
     ------
     TypeError, ValueError
-        From `fit` and `transform`: `func` cannot be called, or `strings_are_paths` or `version` is of another type.
+        From `fit` and `transform`, if `func` cannot be called, or `strings_are_paths` or `version` has a wrong type.
 
     Notes
     -----
-    The cache key holds the function's own code, its default and enclosed values, and the global values, classes and
-    functions of its module that it uses, followed through calls. It does not hold the code of imported modules. A
-    function that uses something else, such as a network held in a global name, is not cached unless `version` is
-    given: `recipe` is then None.
+    The cache key covers the function's own code, its default and enclosed values, and the global values, classes and
+    functions of its module that it uses, followed through calls. It does not cover the code of imported modules. If
+    the function uses a value that cannot be hashed, such as a network in a global variable, `recipe` is None and
+    nothing is cached, unless `version` is given.
 
     See Also
     --------
-    BaseEncoder : For a function that is faster on a batch: define ``encode_batch``.
+    BaseEncoder : For a function that is faster on batches: define ``encode_batch``.
 
     Examples
     --------
@@ -73,7 +74,7 @@ class FunctionEncoder(BaseEncoder):
            [ 5.,  2.]], dtype=float32)
     """
 
-    # `recipe` puts a digest of the function and what it uses there.
+    # `recipe` writes a digest of the function instead.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"func"}
 
     def __init__(
@@ -86,14 +87,14 @@ class FunctionEncoder(BaseEncoder):
         on_error: str = "raise",
     ):
         self.func = func
-        # Class constants of the base class are parameters here; the base reads the first one from the instance.
+        # Two class attributes of the base class are parameters here; the base reads the first one from the instance.
         self.strings_are_paths = strings_are_paths  # type: ignore[misc]
         self.version = version  # type: ignore[misc,assignment]
         self.batch_size = batch_size
         self.on_error = on_error
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
-        """The cells to encode, one a row; the parameters are checked first, since they say how to read a str.
+        """Return the cells to encode, one per row. The parameters are checked first, since a str is read by them.
 
         Parameters
         ----------
@@ -107,7 +108,7 @@ class FunctionEncoder(BaseEncoder):
         return super().cells(X)
 
     def load(self, cell: Any) -> np.ndarray:
-        """Call the function.
+        """Call the function on one cell.
 
         Parameters
         ----------
@@ -120,7 +121,7 @@ class FunctionEncoder(BaseEncoder):
         Raises
         ------
         TypeError, ValueError
-            If the function returns neither a number nor a vector of numbers; else whatever it raises.
+            If the function returns neither a number nor a vector of numbers. Its own exceptions pass through.
         """
         value = self.func(cell)
         if value is None:
@@ -130,14 +131,14 @@ class FunctionEncoder(BaseEncoder):
                 vector = np.asarray(value, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"{callable_name(self.func)} returned a {type(value).__name__} that is no vector"
+                f"{callable_name(self.func)} returned a {type(value).__name__} that is not a vector"
             ) from error
         if vector.ndim > 1 or vector.size == 0:
             raise ValueError(f"{callable_name(self.func)} returned an array of shape {vector.shape}, not (n_dims,)")
         return vector.reshape(-1)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
-        """Stack what the function returned.
+        """Stack the vectors that the function returned.
 
         Parameters
         ----------
@@ -160,7 +161,7 @@ class FunctionEncoder(BaseEncoder):
             raise TypeError(f"{_NEEDED_BY}: version must be a whole number, a str or None; got {self.version!r}.")
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the vectors depend on besides the cell, or None if that cannot be told: then nothing is cached.
+        """Return what the vectors depend on besides the cell; None if part of it cannot be hashed (no caching).
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Graphs, and pictures as graphs, to vectors. Floor 2; never imports `fusion`."""
+"""The encoder of graphs, and of pictures as graphs. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._torch import resolve_device
+from ensemblefuse.backbones.image_module import frozen_copy, object_token
+from ensemblefuse.cells.graph import Graph, plain_graph, read_graph
+from ensemblefuse.cells.image import read_rgb
+from ensemblefuse.cells.superpixels import superpixel_graph
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._flow import WrongShapeError
-from ensemblefuse.encoders._graph_cell import Graph, plain_graph, read_graph
 from ensemblefuse.encoders._graph_features import graph_features
-from ensemblefuse.encoders._image_cell import read_rgb
-from ensemblefuse.encoders._image_module import frozen_copy, object_token
-from ensemblefuse.encoders._superpixels import superpixel_graph
-from ensemblefuse.encoders._torch import resolve_device
 
 __all__ = ["GraphEncoder"]
 
@@ -24,32 +24,33 @@ _POOLS = ("mean", "max", "sum")
 
 
 class GraphEncoder(BaseEncoder):
-    """Embed graphs, or pictures as graphs of superpixels. Without a network it needs no weights; it trains nothing.
+    """Embed graphs, or pictures as graphs of superpixels, with or without a network. Fitting trains nothing.
 
-    By default a graph is described by its size and its nodes: their features and log(1 + number of neighbours), as they
-    are and averaged over 1 to `n_hops` hops of neighbours as in SGC [1]_, each pooled by mean, standard deviation and
-    maximum. Edges count in both directions and as often as once.
+    By default there is no network, and no weights are needed. A graph is then described by its size and its nodes: the
+    node features and log(1 + number of neighbours), as they are and averaged over 1 to `n_hops` hops of neighbours as
+    in SGC [1]_. Each is pooled by mean, standard deviation and maximum. Edges count in both directions, and several
+    edges between the same nodes count once.
 
     Parameters
     ----------
     model : torch.nn.Module, optional
-        A trained network of yours, called as ``model(x, edge_index)`` with, by name, what its ``forward`` takes of
-        ``batch``, ``edge_weight`` and ``edge_attr``, as the networks of torch_geometric are. It returns a row for each
-        node, pooled by `pool`, or a row for each graph. If it takes no ``batch``, graphs go through it one by one. It
-        is copied: its mode and device stay as they are.
+        Your own trained network. It is called as ``model(x, edge_index)``, like the networks of torch_geometric. Of
+        ``batch``, ``edge_weight`` and ``edge_attr``, those that its ``forward`` takes are passed by name. It returns
+        one row for each node, which are pooled by `pool`, or one row for each graph. If it takes no ``batch``, graphs
+        go through it one by one. The encoder copies it: the original keeps its mode and device.
     n_hops : int, default=2
-        Hops of the features without a network.
+        Number of hops of the features without a network.
     pool : {"mean", "max", "sum"}, default="mean"
-        How the rows of a network's nodes become one.
+        How the rows of the nodes of a graph are combined to one.
     n_superpixels : int, default=75
-        Regions of a picture, about. Needs scikit-image.
+        Approximate number of regions of a picture. Pictures need scikit-image.
     device : str, default="auto"
-        For `model`. ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key.
+        Device of `model`. ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key.
     batch_size : int, default=32
-        Graphs that go through the network at once. Not part of the cache key.
+        Number of graphs that go through the network at once. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a cell that is no graph: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with cells that are not graphs: raise one error that lists all of them, or return rows of NaN with
+        one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -61,26 +62,27 @@ class GraphEncoder(BaseEncoder):
     Raises
     ------
     TypeError, ValueError
-        From `fit` and `transform`: a parameter out of its range, a network that returns something else, graphs with
-        different numbers of node features.
+        From `fit` and `transform`, if a parameter is out of its range, the network returns another shape, or graphs
+        have different numbers of node features.
     ImportError
-        From `fit` and `transform`: scikit-image is needed and not installed.
+        From `fit` and `transform`, if scikit-image is needed and not installed.
 
     Notes
     -----
-    A cell is a graph: a ``torch_geometric.data.Data``; a dict with ``edge_index`` of shape (2, n_edges) and ``x`` of
-    shape (n_nodes, n_features), or ``num_nodes`` where nodes have no features, and if wanted ``edge_weight`` (0 or
-    more) and ``edge_attr``; or a graph of networkx, with node features in the attribute ``x`` and edge weights in
-    ``weight``. Other fields, such as ``y`` and ``pos``, are not read; ``edge_attr`` is for networks only.
+    A cell is a graph or a picture. A graph is a ``torch_geometric.data.Data``, a dict, or a graph of networkx. A dict
+    has ``edge_index`` of shape (2, n_edges) and ``x`` of shape (n_nodes, n_features), or ``num_nodes`` if nodes have no
+    features; ``edge_weight`` (0 or more) and ``edge_attr`` are optional. A graph of networkx has node features in the
+    attribute ``x`` and edge weights in ``weight``. Other fields, such as ``y`` and ``pos``, are not read; ``edge_attr``
+    is for networks only.
 
-    Or it is a picture, as `ImageEncoder` takes them one a cell: brought to 256 pixels on the long side, cut into
-    regions of like colour by SLIC [2]_, which are the nodes. A node has nine features: mean and standard deviation of
-    red, green and blue, height and width of the centre, share of the area. Regions that share a side of a pixel have
-    an edge.
+    A picture is one that `ImageEncoder` takes as a cell. Its long side is reduced to at most 256 pixels, and SLIC [2]_
+    cuts it into regions of similar colour, which are the nodes. A node has nine features: mean and standard deviation
+    of red, green and blue, height and width of the centre, share of the area. Regions with adjacent pixels (above,
+    below or beside) are joined by an edge.
 
-    A network that takes ``batch`` must keep graphs apart: layers that mix nodes, such as norms of graphs, need it too.
-    A network is told from another by its tensors, classes and attributes; where these cannot be told, nothing is
-    cached.
+    A network that takes ``batch`` must keep graphs apart: pass ``batch`` to all layers that mix nodes, such as graph
+    normalisation. The cache key identifies a network by its tensors, classes and attributes. If one of them cannot be
+    hashed, nothing is cached.
 
     References
     ----------
@@ -99,7 +101,7 @@ class GraphEncoder(BaseEncoder):
 
     strings_are_paths: ClassVar[bool] = True
     loads_in_threads: ClassVar[bool] = True
-    # `recipe` puts in their place what they stand for.
+    # `recipe` writes the values that these stand for instead.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model", "n_hops", "pool"}
 
     def __init__(
@@ -122,11 +124,11 @@ class GraphEncoder(BaseEncoder):
         self.on_error = on_error
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
-        """The cells of the one column; graphs as dicts of arrays, whose content has a digest."""
+        """Return the cells of the one column, with graphs as dicts of arrays: a digest can be computed from these."""
         return [plain_graph(cell) for cell in super().cells(X)]
 
     def load(self, cell: Any) -> Graph:
-        """Check a graph, or make one of a picture.
+        """Check a graph, or convert a picture to one.
 
         Parameters
         ----------
@@ -139,7 +141,7 @@ class GraphEncoder(BaseEncoder):
         Raises
         ------
         OSError, TypeError, ValueError
-            If the cell is neither, or its parts do not fit each other.
+            If the cell is neither, or its parts do not match.
         """
         if not isinstance(cell, dict):
             try:
@@ -183,12 +185,12 @@ class GraphEncoder(BaseEncoder):
             frozen_copy(self.model, device, lambda copied: copied, fresh=True)
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, and the network with its pooling, or the number of hops.
+        """Return what the embeddings depend on: class, version, and the network with its pooling or the number of hops.
 
         Returns
         -------
         dict or None
-            None if nothing tells the network from another.
+            None if the network cannot be hashed.
         """
         self._check_params()
         recipe = super().recipe()
@@ -215,7 +217,7 @@ class GraphEncoder(BaseEncoder):
 
 
 def _run(network: Any, graphs: list[Graph], takes: set[str], pool: str, device: str) -> np.ndarray:
-    """The network on graphs that stand side by side without edges between them."""
+    """Return the pooled output of the network for several graphs, which are joined without edges between them."""
     import torch
 
     sizes = torch.tensor([graph.n_nodes for graph in graphs])

@@ -1,4 +1,4 @@
-"""Graphs to vectors without weights: features of nodes, averaged over neighbours, pooled. Floor 2. Uses no torch."""
+"""Features of graphs without weights: node features, averaged over neighbours and pooled. Uses no torch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from ensemblefuse.encoders._graph_cell import Graph
+from ensemblefuse.cells.graph import Graph
 
 __all__ = ["graph_features"]
 
 
 def graph_features(graph: Graph, n_hops: int) -> np.ndarray:
-    """Describe a graph by its size and by its nodes' features, as they are and after 1 to `n_hops` hops.
+    """Describe a graph by its size and by its nodes' features, before and after 1 to `n_hops` hops.
 
-    A node's features are those in `x` and log(1 + number of neighbours). A hop multiplies them with the adjacency
-    matrix that has ones on the diagonal and is divided by the square roots of both nodes' degrees, as in SGC. After
-    each hop count the mean, standard deviation and maximum over the nodes. Edges count in both directions; of edges
-    between the same nodes the one of largest weight counts; an edge from a node to itself is the one on the diagonal.
+    A node's features are its row of `x` and log(1 + number of neighbours). A hop multiplies them by the adjacency
+    matrix with ones on the diagonal, divided by the square roots of both nodes' degrees, as in SGC. After each number
+    of hops, the mean, standard deviation and maximum over the nodes are taken. Edges count in both directions. Of
+    several edges between the same nodes, only that with the largest weight counts. An edge from a node to itself is
+    replaced by the one on the diagonal.
 
     Parameters
     ----------
@@ -37,10 +38,10 @@ def graph_features(graph: Graph, n_hops: int) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from ensemblefuse.encoders._graph_cell import Graph
+    >>> from ensemblefuse.cells.graph import Graph
     >>> from ensemblefuse.encoders._graph_features import graph_features
     >>> pair = Graph(2, np.array([[0], [1]]), np.array([[1.0], [3.0]]))
-    >>> graph_features(pair, n_hops=1).round(2)  # a hop brings both nodes to 2
+    >>> graph_features(pair, n_hops=1).round(2)  # after one hop both nodes are 2
     array([2.  , 0.69, 1.  , 0.  , 3.  , 0.69, 2.  , 0.69, 0.  , 0.  , 2.  , 0.69, 1.1 , 0.69, 0.  ])
     """
     adjacency = _adjacency(graph)
@@ -50,7 +51,7 @@ def graph_features(graph: Graph, n_hops: int) -> np.ndarray:
         columns = np.concatenate([graph.x, columns], axis=1)
     scale = 1 / np.sqrt(1 + adjacency.sum(axis=1))
     pooled = []
-    with np.errstate(over="ignore", invalid="ignore"):  # an embedding that is not finite makes a bad row
+    with np.errstate(over="ignore", invalid="ignore"):  # an embedding that is not finite becomes a bad row
         for hop in range(n_hops + 1):
             if hop:
                 scaled = scale[:, None] * columns
@@ -62,7 +63,7 @@ def graph_features(graph: Graph, n_hops: int) -> np.ndarray:
 
 
 def _adjacency(graph: Graph) -> sparse.csr_array:
-    """Symmetric, without the diagonal, each edge once in each direction."""
+    """Return the symmetric adjacency matrix without its diagonal: each edge once in each direction."""
     source, target = graph.edge_index
     weight = np.ones(len(source)) if graph.edge_weight is None else graph.edge_weight
     source, target = np.concatenate([source, target]), np.concatenate([target, source])

@@ -1,4 +1,4 @@
-"""Pictures to vectors with a frozen network, or with classical features. Floor 2; never imports `fusion`."""
+"""The encoder of pictures: a frozen network, or classical features. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -11,102 +11,104 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageColor
 
-from ensemblefuse.encoders._backbones import list_backbones
+from ensemblefuse._torch import resolve_device
+from ensemblefuse.backbones.forward import BACKENDS, PRECISIONS, Forward, check_choice, resolve_precision
+from ensemblefuse.backbones.image_model import find_image_model
+from ensemblefuse.backbones.image_module import ModuleModel, object_token
+from ensemblefuse.backbones.image_network import OUTPUTS, ImageModel, ImageNetwork, Preparation, did_you_mean
+from ensemblefuse.backbones.image_torchvision import list_backbones
+from ensemblefuse.backbones.quantised import Int8Forward
+from ensemblefuse.backbones.weights import WeightsSource
+from ensemblefuse.cells.image import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._forward import BACKENDS, PRECISIONS, Forward, check_choice, resolve_precision
-from ensemblefuse.encoders._image_cell import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_features
-from ensemblefuse.encoders._image_model import find_image_model
-from ensemblefuse.encoders._image_module import ModuleModel, object_token
-from ensemblefuse.encoders._image_network import OUTPUTS, ImageModel, ImageNetwork, Preparation, did_you_mean
-from ensemblefuse.encoders._quantised import Int8Forward
-from ensemblefuse.encoders._torch import resolve_device
+from ensemblefuse.table import lists_again
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["ImageEncoder", "list_backbones"]
 
-# Pictures a batch where the user leaves it open. On a CPU more is not faster.
+# Pictures per batch for batch_size="auto". On a CPU, larger batches are not faster.
 _CPU_BATCH_SIZE = 32
 _GPU_BATCH_SIZE = 128
 _POOLS = ("mean", "max")
-# Errors of the machine, the installation or the code, not of one picture in a cell.
+# Errors that are caused by the machine, the installation or the code, not by one picture in a cell.
 _NOT_OF_THE_CELL = (ImportError, MemoryError, NameError, NotImplementedError)
 
 
 class ImageEncoder(BaseEncoder):
     """Embed images with a pretrained network, or with features that need no weights. Fitting trains nothing.
 
-    Pictures are read as a person would see them: turned upright by their EXIF record, transparent parts on a
-    background, 16 bits scaled to 8. Colour profiles are not applied. A cell may hold several pictures, whose vectors
-    are pooled to one.
+    Pictures are read as a viewer shows them: turned upright by their EXIF record, with transparent parts on a
+    background, and with 16 bits scaled to 8. Colour profiles are not applied. A cell may hold several pictures; their
+    vectors are pooled to one.
 
     Parameters
     ----------
     model : str, path or torch.nn.Module, default="efficientnet_lite0"
         - A name of `list_backbones`. The default, EfficientNet-Lite0 (Tan and Le, 2019 [1]_; trained on ImageNet,
-          Apache-2.0), comes inside an installed package; the others are torchvision's.
-        - ``"timm/<name>"``, any network of timm, such as ``"timm/deit_tiny_patch16_224"``; its weights are taken from
+          Apache-2.0), is part of an installed package; the others are torchvision's.
+        - ``"timm/<name>"``, any network of timm, such as ``"timm/deit_tiny_patch16_224"``. Its weights are taken from
           `weights` or from the local Hugging Face cache.
-        - A folder (str with a separator, or path) as transformers or timm save one: DeiT, ViT, DINOv2, CLIP and the
-          like, with the preprocessing that the folder names. Or ``"org/name"`` in the local Hugging Face cache.
-        - A `torch.nn.Module` of your own, from (n, 3, height, width) to (n, n_dims). It is copied and used in
-          ``eval()`` mode; tensors, attributes and code are its cache key, and where one of them cannot be told from
-          another, nothing is cached. The encoder's pickle then holds the whole network; `save_model` refuses it.
+        - A folder (str with a separator, or path) that transformers or timm saved: DeiT, ViT, DINOv2, CLIP and others,
+          with the folder's own preprocessing. Or ``"org/name"`` in the local Hugging Face cache.
+        - Your own `torch.nn.Module`, from (n, 3, height, width) to (n, n_dims). It is copied and used in ``eval()``
+          mode. Its cache key consists of its tensors, attributes and code; if one of them cannot be hashed, nothing is
+          cached. The encoder's pickle then holds the whole network, and `save_model` refuses it.
 
-        Nothing is downloaded but torchvision's own weights, and code that comes with a model is not run. Not used,
-        and not checked, when `features` is given.
+        Only torchvision's own weights are ever downloaded, and code that comes with a model is not run. Not used, and
+        not checked, if `features` is given.
     weights : str or path, default="DEFAULT"
-        A weights name of torchvision, such as ``"IMAGENET1K_V1"``: taken from torch hub's folder, or downloaded
-        into it. Or the path of a state dict (.pth, .pt, .safetensors) for a name of torchvision or timm, whatever its
-        number of classes; pictures are then prepared as for ``"DEFAULT"``.
+        The name of weights of torchvision, such as ``"IMAGENET1K_V1"``: they are taken from torch hub's folder, or
+        downloaded into it. Or the path of a state dict (.pth, .pt, .safetensors) for a network of torchvision or timm,
+        with any number of classes; pictures are then prepared as for ``"DEFAULT"``.
     output : {"pooled", "tokens", "cls"}, default="pooled"
-        ``"pooled"`` is what the network's classifier sees; of a folder of transformers, the projection into the space
-        that CLIP and its like share with texts, else the pooler's output, else (where the checkpoint holds no pooler)
-        the class token. ``"tokens"`` is the mean over the patch tokens of the last layer, without class, distillation
-        and register tokens; of a convolutional network, the mean over the positions of the last feature map.
-        ``"cls"`` is the class token of the last layer.
+        ``"pooled"`` is the input of the network's classifier. For a folder of transformers it is the projection into
+        the space that CLIP and similar networks share with texts; without one it is the pooler's output; without a
+        pooler in the checkpoint it is the class token. ``"tokens"`` is the mean over the patch tokens of the last
+        layer, without class, distillation and register tokens; for a convolutional network, the mean over the
+        positions of the last feature map. ``"cls"`` is the class token of the last layer.
     features : {None, "color", "hog", "lbp"}, default=None
-        Features without weights instead of a network, of the whole picture at 128 x 128 pixels: ``"color"``, 73
-        numbers, a histogram of the RGB cube in 4 x 4 x 4 cells and three moments a channel; ``"hog"``, 1764 numbers,
+        Features without weights instead of a network, from the whole picture at 128 x 128 pixels: ``"color"``, 73
+        numbers, a histogram of the RGB cube in 4 x 4 x 4 cells and three moments per channel; ``"hog"``, 1764 numbers,
         histograms of oriented gradients [2]_; ``"lbp"``, 54 numbers, local binary patterns at three radii [3]_. The
         last two need scikit-image.
     pool : {"mean", "max"}, default="mean"
-        How the vectors of several pictures in a cell become one, number by number.
+        How the vectors of several pictures in a cell are combined to one, number by number.
     preprocess : callable or None, default=None
-        From an RGB PIL image to a float32 tensor of shape (3, height, width), called from several threads. None
-        prepares pictures as the weights want it; for a module of your own as ImageNet's networks do: short side to
-        256, central 224 x 224, ImageNet's mean and standard deviation.
+        From an RGB PIL image to a float32 tensor of shape (3, height, width); it is called from several threads. None
+        prepares pictures as the weights require. For your own module it prepares them as for most ImageNet networks:
+        short side to 256, central 224 x 224, ImageNet's mean and standard deviation.
     background : str or tuple of 3 int, default="white"
-        Colour behind transparent parts: a name that Pillow knows, ``"#rrggbb"``, or red, green and blue up to 255.
+        Colour behind transparent parts: a colour name of Pillow, ``"#rrggbb"``, or red, green and blue up to 255.
     frame : int, default=0
-        Frame of an animation, or page of a TIFF; -1 is the last. A file that has it not is a bad row. PIL images and
-        arrays are taken as they stand.
+        Frame of an animation, or page of a TIFF; -1 is the last. A file without this frame is a bad row. For PIL images
+        and arrays it is ignored.
     max_pixels : int, default=178956970
-        A file with more pixels by its header is a bad row before it is decoded (the default is where Pillow refuses).
-        In an animation, all frames up to the one that is read count.
+        A file whose header gives more pixels is a bad row and is not decoded. The default is Pillow's own limit. In an
+        animation, all frames up to the one that is read count.
     device : str or list of str, default="auto"
         ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. A list such as ``["cuda:0", "cuda:1"]`` splits every
         batch between copies of the network. Not part of the cache key.
     backend : {"auto", "torch", "torch.compile", "onnxruntime", "openvino"}, default="auto"
-        What runs the network. ``"auto"`` is torch on a GPU. On a CPU it begins with torch; after 32 pictures ONNX
-        Runtime is tried and after 512 OpenVINO, where they are installed (``pip install "ensemblefuse[onnx]"``,
-        ``"ensemblefuse[openvino]"``), on a batch of yours, and the fastest goes on. A backend whose vectors differ
-        from torch's by more than 1e-4 of the largest number in them is not used, so it is not part of the cache key.
-        A module of your own stays in torch unless you name a backend: a translation records the way of one batch
-        through its code. In the child of a fork all networks do.
+        The library that runs the network. ``"auto"`` is torch on a GPU. On a CPU it begins with torch. If installed
+        (``pip install "ensemblefuse[onnx]"``, ``"ensemblefuse[openvino]"``), ONNX Runtime is tried after 32 pictures
+        and OpenVINO after 512, each on one of your batches; the fastest is used from then on. A backend is not used if
+        its vectors differ from torch's by more than 1e-4 of their largest number. So it is not part of the cache key.
+        Your own module stays in torch unless you name a backend, because a translation records the path of one batch
+        through its code. In the child of a fork, all networks stay in torch.
     precision : {"float32", "auto", "bfloat16", "float16", "int8"}, default="float32"
-        16 bits run by torch's autocast, and are part of the cache key. If vectors of noise differ from float32's by
-        over 2 % of the largest number in them, a warning says so and float32 is used. ``"auto"`` is float16 on CUDA and
-        float32 elsewhere, so that a CPU does not find what a GPU has cached. ``"int8"`` is for transformers on a CPU:
-        ONNX Runtime with weights of 8 bits, part of the cache key; pictures go through the network one by one.
+        The 16-bit precisions use torch's autocast, and are part of the cache key. If vectors of noise differ from those
+        in float32 by over 2 % of their largest number, float32 is used, with a warning. ``"auto"`` is float16 on CUDA
+        and float32 elsewhere: a CPU then does not use vectors that a GPU has cached. ``"int8"`` is for transformers on
+        a CPU: ONNX Runtime with 8-bit weights, part of the cache key. Pictures then go through the network one by one.
     batch_size : int or "auto", default="auto"
-        Pictures that go through the network at once; ``"auto"`` is 32 on a CPU and 128 on a GPU. Where the memory does
-        not hold them it is halved, with a warning. Not part of the cache key.
+        Number of pictures that go through the network at once; ``"auto"`` is 32 on a CPU and 128 on a GPU. If the
+        memory is too small, it is halved, with a warning. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a cell that cannot be read: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with cells that cannot be read: raise one error that lists all of them, or return rows of NaN with
+        one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -118,32 +120,32 @@ class ImageEncoder(BaseEncoder):
     Raises
     ------
     ValueError
-        From `fit` and `transform`: unknown model or weights, a device that is not there, a file of weights that is
-        damaged or belongs to another network.
+        From `fit` and `transform`, if the model or the weights are unknown, the device does not exist, or a file of
+        weights is damaged or belongs to another network.
     FileNotFoundError
-        From `fit` and `transform`: weights that are neither here nor can be downloaded.
+        From `fit` and `transform`, if the weights are not on this machine and cannot be downloaded.
     ImportError
-        From `fit` and `transform`: timm, transformers or scikit-image is needed and not installed.
+        From `fit` and `transform`, if timm, transformers or scikit-image is needed and not installed.
 
     See Also
     --------
-    list_backbones : The names that `model` takes.
+    list_backbones : The names of networks for `model`.
 
     Notes
     -----
     A cell is a path (str or path-like), the bytes of a file, a PIL image, or an array of shape (height, width),
     (height, width, 1), (height, width, 3) or (height, width, 4), of uint8, uint16 or floats in [0, 1]; or a list or
     tuple of these. An array and a file of the same pixels have the same embedding, but not the same cache key. One
-    unreadable picture makes its whole row bad, and is named by its number; so does None in a list. An empty list is
-    a bad row too: use None for a missing cell.
+    unreadable picture makes its whole row bad, and the reason gives its number; so does None in a list. An empty list
+    is a bad row too: use None for a missing cell.
 
-    Formats are told by content, not by name: AVIF, BMP, DDS, GIF, ICNS, ICO, JPEG, JPEG 2000, PCX, PNG, PPM, PSD
+    Formats are recognised by content, not by name: AVIF, BMP, DDS, GIF, ICNS, ICO, JPEG, JPEG 2000, PCX, PNG, PPM, PSD
     (flattened), QOI, SGI, TGA, TIFF, WebP, and HEIF if a plugin of Pillow is registered. Drawings (SVG, PDF, EPS)
     must be rasterised first. Files of 16-bit integers are taken as 0 to 65535, files of floats must lie in [0, 1].
 
-    A JPEG photo of four times the size that the preprocessing needs, or more, is decoded at a half, a quarter or an
-    eighth, which keeps twice that size at least. It depends on the file and the preprocessing alone; with a
-    `preprocess` of your own, files are decoded in full.
+    A JPEG photo of at least four times the size that the preprocessing needs is decoded at a half, a quarter or an
+    eighth of its size, so that at least twice the needed size remains. This depends only on the file and the
+    preprocessing. With your own `preprocess`, files are decoded in full.
 
     References
     ----------
@@ -169,7 +171,7 @@ class ImageEncoder(BaseEncoder):
     version: ClassVar[int] = 2
     strings_are_paths: ClassVar[bool] = True
     loads_in_threads: ClassVar[bool] = True
-    # `recipe` puts in their place what they stand for.
+    # `recipe` writes the values that these stand for instead.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
         *("model", "weights", "output", "features", "preprocess", "background", "backend")
     }
@@ -208,14 +210,14 @@ class ImageEncoder(BaseEncoder):
         self.on_error = on_error
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
-        """The cells of the one column; what polars and Parquet have for a list of names is made a list again.
+        """Return the cells of the one column. An array of names, as polars and Parquet give it, becomes a list.
 
         The digest of an array of names would be that of the names, not of the files.
         """
-        return [cell.tolist() if _is_list_in_array(cell) else cell for cell in super().cells(X)]
+        return lists_again(super().cells(X))
 
     def load(self, cell: Any) -> Any:
-        """Read the pictures of a cell and prepare them as the weights want it.
+        """Read the pictures of a cell and prepare them as the weights require.
 
         Parameters
         ----------
@@ -224,17 +226,17 @@ class ImageEncoder(BaseEncoder):
         Returns
         -------
         torch.Tensor of shape (3, height, width), dtype float32
-            On the CPU. With `features`, an ndarray of shape (n_dims,). A list of them, if the cell is a list.
+            On the CPU. With `features`, an ndarray of shape (n_dims,). If the cell is a list, a list of these.
 
         Raises
         ------
         OSError, ValueError, TypeError
-            If the cell is not a picture that can be read whole, or a list without or with such a one.
+            If a picture of the cell cannot be read whole, or the cell is an empty list.
         """
         if not isinstance(cell, (list, tuple)):
             return self._load_one(cell)
         if not len(cell):
-            raise ValueError("an empty list of pictures; use None where there is none")
+            raise ValueError("an empty list of pictures; use None for a missing cell")
         loaded = []
         for i, picture in enumerate(cell):
             try:
@@ -247,7 +249,7 @@ class ImageEncoder(BaseEncoder):
         return loaded
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
-        """Embed prepared pictures, and pool those of one cell.
+        """Embed prepared pictures, and pool the vectors of each cell.
 
         Parameters
         ----------
@@ -271,7 +273,7 @@ class ImageEncoder(BaseEncoder):
         return np.zeros((8, 8, 3), dtype=np.uint8)
 
     def prepare(self) -> None:
-        """Check the parameters and load the network, once a process for one file of weights and device."""
+        """Check the parameters and load the network, once per process for each file of weights and device."""
         self._check_params()
         if self.features is None:
             self._forward(self._network(fresh=True))
@@ -285,19 +287,19 @@ class ImageEncoder(BaseEncoder):
         return ", ".join(part for part in parts if part not in ("", "float32"))
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, and the network with its preprocessing, or the features.
+        """Return what the embeddings depend on: class, version, and the network with its preprocessing or the features.
 
         Returns
         -------
         dict or None
-            No path in it: the same weights in another place make the same embeddings. None if `model` or `preprocess`
-            is an object of the user's that nothing tells from another.
+            It contains no path: the same weights in another place make the same embeddings. None if `model` or
+            `preprocess` is the user's own object and cannot be hashed.
         """
         self._check_params()
         recipe = super().recipe()
         if recipe is None:
             return None
-        del recipe["params"]["precision"]  # what "auto" stands for comes below
+        del recipe["params"]["precision"]  # the value that "auto" stands for is added below
         recipe["params"]["background"] = list(_colour(self.background))
         if self.features is not None:
             recipe["params"]["features"] = self.features
@@ -313,6 +315,10 @@ class ImageEncoder(BaseEncoder):
         if (precision := resolve_precision(self.precision, device)) != "float32":
             recipe["params"]["precision"] = precision
         return recipe
+
+    def weights_sources(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights_sources`."""
+        return [] if self.features is not None else self._model().sources(type(self).__name__)
 
     def _check_params(self) -> None:
         if self.batch_size != "auto":
@@ -336,7 +342,7 @@ class ImageEncoder(BaseEncoder):
                 'ImageEncoder: precision="int8" runs by backend="onnxruntime" on device="cpu" only; got '
                 f"backend={self.backend!r}, device={self.device!r}."
             )
-        if self.device not in ("auto", "cpu"):  # these two always work; asking torch costs seconds of import
+        if self.device not in ("auto", "cpu"):  # these two always work, and importing torch takes seconds
             self._devices()
 
     def _model(self) -> ImageModel:
@@ -355,7 +361,7 @@ class ImageEncoder(BaseEncoder):
         return read_rgb(picture, background=colour, frame=self.frame, max_pixels=self.max_pixels, short_side=short_side)
 
     def _embed_all(self, pictures: list[torch.Tensor]) -> np.ndarray:
-        """Vectors of prepared pictures, whose number and shapes may be any."""
+        """Return the vectors of prepared pictures, of any number and shapes."""
         import torch
 
         network = self._network()
@@ -405,10 +411,6 @@ class ImageEncoder(BaseEncoder):
 
 def _file_token(recipe: dict[str, Any] | None) -> str | None:
     return None if recipe is None else json.dumps(recipe, sort_keys=True, default=str)
-
-
-def _is_list_in_array(cell: Any) -> bool:
-    return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT"
 
 
 def _checked_tensor(value: Any) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Pictures to vectors without weights: gradients, colours, textures. Floor 2. Uses no torch."""
+"""Features of pictures without weights: colours, gradients, textures. Uses no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ensemblefuse._optional import import_optional
 __all__ = ["IMAGE_FEATURES", "SIDE", "image_features"]
 
 IMAGE_FEATURES = ("color", "hog", "lbp")
-# Every picture is brought to this square, whatever its shape, so that vectors have one length.
+# Every picture is resized to a square of this side, so that all vectors have the same length.
 SIDE = 128
 _NEEDED_BY = "ImageEncoder"
 _COLOUR_BINS = 4
@@ -21,13 +21,12 @@ _RINGS = ((8, 1), (16, 2), (24, 3))  # points, radius
 
 
 def image_features(picture: Image.Image, name: str) -> np.ndarray:
-    """Describe a picture by numbers that need no training.
+    """Compute features of a picture that need no training.
 
     Parameters
     ----------
     picture : PIL.Image.Image
-        Mode RGB. It is brought to 128 x 128 pixels first (bilinear, over all pixels that fall together), whatever
-        its shape.
+        Mode RGB. It is first resized to 128 x 128 pixels (bilinear with antialiasing), whatever its shape.
     name : {"color", "hog", "lbp"}
         - ``"color"``, 73 numbers: the share of pixels in each of 4 x 4 x 4 cells of the RGB cube [1]_, then mean,
           standard deviation and cube root of the third central moment of red, green and blue in [0, 1] [2]_.

@@ -1,4 +1,4 @@
-"""Statistics of a sound that need no weights: timbre, pitch class, contrast, loudness. Floor 2."""
+"""Features of sounds without weights: statistics of timbre, pitch class, contrast and loudness."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.encoders._frame_pooling import pool_frames
-from ensemblefuse.encoders._sound_cell import Sound
+from ensemblefuse.backbones.frame_pooling import pool_frames
+from ensemblefuse.cells.sound import Sound
 
 __all__ = ["N_DIMS", "pooled_librosa_features"]
 
@@ -17,7 +17,7 @@ _HOP = 512
 _N_MFCC = 20
 _N_MELS = 64
 _N_CHROMA = 12
-_N_CONTRAST_BANDS = 5  # the highest octave from 200 Hz that 16 kHz holds: 200 * 2**5 = 6400 < 8000
+_N_CONTRAST_BANDS = 5  # octaves above 200 Hz that 16 kHz can represent: 200 * 2**5 = 6400 < 8000
 _N_SHAPE = 6
 _N_CURVES = 2 * _N_MFCC + _N_CHROMA + _N_CONTRAST_BANDS + 1 + _N_SHAPE
 N_DIMS = 2 * _N_CURVES
@@ -25,25 +25,25 @@ _WINDOW_SECONDS = 300
 
 
 def pooled_librosa_features(sounds: Sequence[Sound], sample_rate: int) -> np.ndarray:
-    """Mean and standard deviation over time of 64 curves of each sound.
+    """Compute the mean and standard deviation over time of 64 curves for each sound.
 
     The curves are 20 MFCC and their first differences (Davis and Mermelstein, 1980), 12 chroma (pitch classes),
     6 spectral contrasts (Jiang et al., 2002), and zero crossings, centroid, bandwidth, roll-off, flatness and
-    loudness (RMS), from frames of 64 ms every 32 ms at 16 kHz. A sound shorter than a frame is filled up with zeros;
-    one of over five minutes is taken in windows of five minutes, and all their frames are pooled.
+    loudness (RMS), from frames of 64 ms every 32 ms at 16 kHz. A sound shorter than a frame is padded with zeros. A
+    sound of over five minutes is split into windows of five minutes, and the frames of all windows are pooled.
 
     Parameters
     ----------
     sounds : sequence of Sound
     sample_rate : int
-        Theirs, in Hz, at least 12 800.
+        Their sampling rate in Hz, at least 12 800.
 
     Returns
     -------
     ndarray of shape (len(sounds), 128), dtype float32
         64 means, then 64 standard deviations. Finite, for silence too.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is no embedding, and the row is told so
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite embedding becomes a bad row
         return pool_frames(
             sounds,
             _WINDOW_SECONDS * sample_rate,
@@ -53,7 +53,7 @@ def pooled_librosa_features(sounds: Sequence[Sound], sample_rate: int) -> np.nda
 
 
 def librosa_curves(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The curves of one window, of shape (n_frames, 64)."""
+    """Return the curves of one window, of shape (n_frames, 64)."""
     librosa = import_optional("librosa", needed_by='AudioEncoder(features="librosa")')
     feature = librosa.feature
     if len(samples) < _N_FFT:
@@ -65,7 +65,7 @@ def librosa_curves(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     shape = {"sr": sample_rate, "n_fft": _N_FFT}
     curves = [
         mfcc,
-        feature.delta(mfcc, width=9, mode="nearest"),  # the mode that takes fewer than 9 windows
+        feature.delta(mfcc, width=9, mode="nearest"),  # a mode that works with fewer than 9 frames
         feature.chroma_stft(S=power, tuning=0.0, n_chroma=_N_CHROMA, **shape),
         feature.spectral_contrast(S=magnitude, n_bands=_N_CONTRAST_BANDS, **shape),
         _zero_crossing_rate(samples, magnitude.shape[1]),
@@ -81,7 +81,7 @@ def librosa_curves(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _zero_crossing_rate(samples: np.ndarray, n_frames: int) -> np.ndarray:
-    """Share of sign changes in each window. In numpy: librosa's compiles itself for seconds at the first call."""
+    """Return the share of sign changes in each window. librosa's own function takes seconds to compile at first."""
     changes = np.zeros(len(samples))
     changes[1:] = np.signbit(samples[1:]) != np.signbit(samples[:-1])
     changes = np.pad(changes, _N_FFT // 2)

@@ -1,4 +1,4 @@
-"""Embeddings that were computed elsewhere as a modality. Floor 2; never imports `fusion`."""
+"""The encoder of embeddings that were computed elsewhere. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._base import BaseEncoder, rows_of_numbers
+from ensemblefuse.backbones.weights import WeightsSource
+from ensemblefuse.cells.numbers import rows_of_numbers
+from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._vector_file import VectorFile, open_vectors, usual_length
+from ensemblefuse.exceptions import PersistenceError
 
 __all__ = ["PrecomputedEncoder"]
 
@@ -18,54 +21,54 @@ _NEEDED_BY = "PrecomputedEncoder"
 
 
 class PrecomputedEncoder(BaseEncoder):
-    """Take embeddings that are there already: in the cells, in columns of numbers, or in a file looked up by a key.
+    """Use embeddings that were computed before: from cells, from columns of numbers, or from a file by key.
 
-    Nothing is computed and nothing is cached: the cache would hold copies of what is stored already. A saved model
-    holds the path of the file, never the file.
+    Nothing is computed and nothing is cached: the cache would only hold copies. A saved model holds the path of the
+    file, never its content.
 
     Parameters
     ----------
     source : str or path, optional
-        Where the embeddings are. None: in the table itself, as one column of 1-D arrays or lists of one length, or
+        Where the embeddings are. None: in the table itself, as one column of 1-D arrays or lists of equal length, or
         as a group of numeric columns. An ``.npy`` file: a matrix of shape (n_rows, n_dims), mapped into memory; a cell
         is a row number from 0. A Parquet file: a cell is a key, and the vectors are held in memory as float32, once
-        a process.
+        per process.
     key : str, optional
-        Parquet: the column of the keys, whole numbers or text, each once.
+        For Parquet: the column of the keys, which are unique whole numbers or texts.
     columns : str or list of str, optional
-        Parquet: the column of lists, or the columns of numbers in order. None takes the one column of lists, else all
-        numeric columns but the key.
+        For Parquet: the column of lists, or the columns of numbers in order. None takes the only column of lists, else
+        all numeric columns except the key.
     batch_size : int, default=1024
-        Cells that are gathered at once. Changes no value.
+        Number of cells that are collected at once. It does not change the result.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a cell that has no embedding: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with cells that have no embedding: raise one error that lists all of them, or return rows of NaN with
+        one `MissingModalityWarning`.
 
     Attributes
     ----------
     n_dims_ : int
-        Length of an embedding: the file's, or the commonest of the cells in `fit`.
+        Length of an embedding: in the file, or the most frequent length of the cells in `fit`.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Raises
     ------
     FileNotFoundError
-        From `fit` and `transform`: there is no file `source`.
+        From `fit` and `transform`, if the file `source` does not exist.
     TypeError, ValueError
-        From `fit` and `transform`: the file is damaged, holds pickled objects, something else than numbers, or a key
-        twice; `key` or `columns` does not fit it.
+        From `fit` and `transform`, if the file is damaged, holds pickled objects, other values than numbers or a
+        repeated key, or if `key` or `columns` does not fit the file.
 
     Notes
     -----
-    A missing cell, or a row of numeric columns that is all NaN, is a row of NaN. These are bad cells: an unknown key or
-    row number, a vector of another length than `n_dims_`, a vector that holds NaN, or numbers that are infinite or not
-    held by float32, and a partly NaN row of numeric columns. A file is opened anew when its size, time or inode change;
-    exchange it by renaming, do not shorten it while it is in use. `source` of a fitted model may be set to another
-    place of the file.
+    A missing cell, or a row of numeric columns that is all NaN, gives a row of NaN. These are bad cells: an unknown key
+    or row number, a vector of another length than `n_dims_`, a vector with NaN, with infinite numbers or with numbers
+    too large for float32, and a row of numeric columns that is partly NaN. A file is opened again if its size, time or
+    inode changes. Replace it by renaming, and do not truncate it while it is in use. If the file moves, `source` of a
+    fitted model may be set to its new path.
 
-    The row rule is yours to keep: embeddings that were fitted on rows (a PCA, a fine-tuned network) carry what those
-    rows held into every fold.
+    The row rule cannot be checked here: embeddings that were fitted on rows (a PCA, a fine-tuned network) leak
+    information about those rows into every fold.
 
     Examples
     --------
@@ -88,7 +91,7 @@ class PrecomputedEncoder(BaseEncoder):
     >>> folder.cleanup()
     """
 
-    # The file's place changes no value. `set_params` reaches parameters named here in fitted models too.
+    # The path of the file does not change the embeddings. `set_params` may change neutral parameters of fitted models.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"source"}
 
     def __init__(
@@ -107,7 +110,7 @@ class PrecomputedEncoder(BaseEncoder):
         self.on_error = on_error
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
-        """The cells of one column, or the rows of a group of numeric columns.
+        """Return the cells of one column, or the rows of a group of numeric columns.
 
         Parameters
         ----------
@@ -121,7 +124,7 @@ class PrecomputedEncoder(BaseEncoder):
         Raises
         ------
         ValueError
-            If there are several columns and some are not numeric, or one column of numbers and no `source`.
+            If some of several columns are not numeric, or if a single column holds numbers and `source` is None.
         """
         if self.source is not None:
             return super().cells(X)
@@ -130,7 +133,7 @@ class PrecomputedEncoder(BaseEncoder):
         if X.shape[1] == 1:
             raise ValueError(
                 f"{_NEEDED_BY}: column {X.columns[0]!r} holds single numbers. If they are rows or keys of embeddings, "
-                'pass source=; a number that is a feature itself goes in a modality with "passthrough".'
+                'pass source=; if they are features themselves, declare the modality with "passthrough".'
             )
         return rows_of_numbers(X, _NEEDED_BY, "vectors")
 
@@ -165,7 +168,7 @@ class PrecomputedEncoder(BaseEncoder):
         return vector
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
-        """Stack embeddings.
+        """Stack embeddings to one array.
 
         Parameters
         ----------
@@ -177,8 +180,17 @@ class PrecomputedEncoder(BaseEncoder):
         """
         return np.stack(items)
 
+    def weights_sources(self) -> list[WeightsSource]:
+        """Refuse to bundle `source`, which holds embeddings of samples; see `BaseEncoder.weights_sources`."""
+        if self.source is None:
+            return []
+        raise PersistenceError(
+            f"{_NEEDED_BY}'s {os.fspath(self.source)!r} cannot be bundled: it holds embeddings of samples, not "
+            "weights. Pass bundle_weights=False, and keep the file where the model is used."
+        )
+
     def example_cell(self) -> Any:
-        """A key of the file; None without `source`."""
+        """Return the first usable key of the file; None without `source`."""
         return None if self.source is None else self._file().first_key()
 
     def prepare(self) -> None:
@@ -187,10 +199,10 @@ class PrecomputedEncoder(BaseEncoder):
         if self.source is not None:
             self._file()
         elif self.key is not None or self.columns is not None:
-            raise ValueError(f"{_NEEDED_BY}: key and columns go with source; got {self.key!r} and {self.columns!r}.")
+            raise ValueError(f"{_NEEDED_BY}: key and columns need source; got {self.key!r} and {self.columns!r}.")
 
     def recipe(self) -> None:
-        """None: what is stored already is not cached."""
+        """Return None: embeddings that are stored already are not cached."""
 
     def _file(self) -> VectorFile:
         return open_vectors(self.source, self.key, self.columns, needed_by=_NEEDED_BY)
@@ -214,7 +226,7 @@ def _as_vector(cell: Any) -> np.ndarray:
     array = np.asarray(cell)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"expected shape (n_dims,), got {array.shape}")
-    if array.dtype == object:  # None among numbers, which becomes NaN; anything else is no number
+    if array.dtype == object:  # None among numbers becomes NaN; anything else is not a number
         odd = next((v for v in array.tolist() if v is not None and not isinstance(v, (int, float, np.number))), None)
         if odd is not None:
             raise TypeError(f"expected a vector of numbers, got a {type(odd).__name__} in it")

@@ -1,4 +1,4 @@
-"""Random convolutional kernels (ROCKET), drawn from a seed and never fitted. Floor 2. Uses no torch."""
+"""Features of time series from random convolutional kernels (ROCKET), drawn from a seed. Uses no torch."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 
 __all__ = ["MOST_CHANNELS", "rocket_features"]
 
-# The weights of 1000 kernels then take 45 MB. More channels mostly are samples, in a transposed array.
+# With these, the weights of 1000 kernels take 45 MB. An array with more channels is most likely transposed.
 MOST_CHANNELS = 512
 _LENGTHS = (7, 9, 11)
 _WIDTH = max(_LENGTHS)
 _REACH = _WIDTH // 2
-_BLOCK = 4096  # samples that are convolved at once; it bounds the memory of an hour at 1 kHz
+_BLOCK = 4096  # samples that are convolved at once; bounds the memory for a long series, such as an hour at 1 kHz
 
 
 @dataclass(frozen=True, eq=False)
 class _Kernels:
-    weights: np.ndarray  # (n_kernels, n_channels, 11), shorter ones with zeros at both ends
+    weights: np.ndarray  # (n_kernels, n_channels, 11); shorter kernels are padded with zeros at both ends
     lengths: np.ndarray
     biases: np.ndarray
-    exponents: np.ndarray  # 0 to 1: from dilation 1 to that at which a kernel spans the series
+    exponents: np.ndarray  # 0 to 1: from dilation 1 to the dilation at which a kernel spans the series
     padded: np.ndarray
 
 
 @functools.lru_cache(maxsize=8)
 def _draw(n_kernels: int, n_channels: int, seed: int) -> _Kernels:
-    # RandomState's stream is frozen; that of default_rng may change with numpy, and embeddings are kept for years.
+    # RandomState's stream is frozen. That of default_rng may change with numpy, but cached embeddings stay for years.
     rng = np.random.RandomState(seed)
     lengths = rng.choice(_LENGTHS, n_kernels)
     biases = rng.uniform(-1, 1, n_kernels)
@@ -45,18 +45,18 @@ def _draw(n_kernels: int, n_channels: int, seed: int) -> _Kernels:
 
 
 def rocket_features(series: np.ndarray, *, n_kernels: int, seed: int) -> np.ndarray:
-    """Share of positive values, and maximum, of the convolutions of one series with random kernels.
+    """Compute the share of positive values and the maximum of one series' convolution with each random kernel.
 
-    Kernels are those of ROCKET: length 7, 9 or 11, normal weights of mean 0, bias uniform in [-1, 1], with or without
-    padding; of several channels, each kernel reads a random few. The dilation grows with the series: of kernel k it is
-    ``floor(((n_samples - 1) / (length - 1)) ** u)`` with u uniform in [0, 1], and at least 1. A kernel that is longer
-    than the series is always padded. Nothing depends on another series, and float64 sums are made series by series, so
-    that a value at the border of zero falls on the same side in every batch.
+    The kernels are ROCKET's: length 7, 9 or 11, normal weights of mean 0, bias uniform in [-1, 1], with or without
+    padding. If there are several channels, each kernel reads a few random ones. The dilation grows with the series: for
+    kernel k it is ``floor(((n_samples - 1) / (length - 1)) ** u)`` with u uniform in [0, 1], and at least 1. A kernel
+    that is longer than the series is always padded. The result does not depend on other series. Each series is summed
+    separately in float64, so that a value near zero has the same sign in every batch.
 
     Parameters
     ----------
     series : ndarray of shape (n_channels, n_samples), dtype float64
-        Of mean 0 and standard deviation 1.
+        Each channel has mean 0 and standard deviation 1.
     n_kernels : int
     seed : int
 
@@ -75,14 +75,14 @@ def rocket_features(series: np.ndarray, *, n_kernels: int, seed: int) -> np.ndar
     >>> import numpy as np
     >>> from ensemblefuse.encoders._rocket import rocket_features
     >>> features = rocket_features(np.zeros((1, 20)), n_kernels=50, seed=0)
-    >>> bool(np.array_equal(features[:50], features[50:] > 0))  # of nothing, a convolution is its bias
+    >>> bool(np.array_equal(features[:50], features[50:] > 0))  # the convolution of zeros is the bias
     True
     """
     kernels = _draw(n_kernels, len(series), seed)
     n_samples = series.shape[1]
     spans = np.maximum(n_samples - 1, 1) / (kernels.lengths - 1)
     dilations = np.maximum(spans**kernels.exponents, 1).astype(np.intp)
-    # Outputs left out at each end: where a kernel without padding would read beyond it.
+    # Outputs to leave out at each end: there, a kernel without padding would read beyond the series.
     margins = dilations * (kernels.lengths - 1) // 2
     margins[kernels.padded | (2 * margins >= n_samples)] = 0
     padded = np.pad(series, ((0, 0), (_REACH * dilations.max(), _REACH * dilations.max())))
@@ -98,7 +98,7 @@ def rocket_features(series: np.ndarray, *, n_kernels: int, seed: int) -> np.ndar
 def _pooled(
     series: np.ndarray, weights: np.ndarray, biases: np.ndarray, dilation: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of positive values and maximum of the convolutions of a series that is padded already."""
+    """Return the shares of positive values and the maxima of the convolutions of a padded series."""
     n_channels, n_samples = len(series), series.shape[1] - (_WIDTH - 1) * dilation
     windows = np.lib.stride_tricks.sliding_window_view(series, (_WIDTH - 1) * dilation + 1, axis=1)[:, :, ::dilation]
     flat = weights.reshape(len(weights), -1).T

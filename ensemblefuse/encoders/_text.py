@@ -1,4 +1,4 @@
-"""Texts to vectors with a frozen sentence encoder. Floor 2; never imports `fusion`."""
+"""The encoder of texts: a frozen sentence encoder. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._torch import resolve_device, shared_network
+from ensemblefuse.backbones.hub import find_model_folder
+from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
+from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
+from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, folder_digest, packaged_path
+from ensemblefuse.cells.text import checked_text
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._hub import find_model_folder
-from ensemblefuse.encoders._sentence_network import POOLINGS, SentenceNetwork
-from ensemblefuse.encoders._static_text import StaticNetwork, is_static_folder
-from ensemblefuse.encoders._torch import resolve_device, shared_network
-from ensemblefuse.encoders._weights import PACKAGED, folder_digest, packaged_path
 from ensemblefuse.exceptions import BadRow
 
 __all__ = ["TextEncoder"]
@@ -27,54 +28,54 @@ _PACKAGED_TEXT_MODELS = ("all-MiniLM-L6-v2",)
 _HUB_ORGANISATION = "sentence-transformers"
 _LONG_TEXTS = ("cut", "chunk")
 _PRECISIONS = ("float32", "int8")
-# Texts cut in the `_vectors` call that this thread is in, and where.
+# Texts that were cut in this thread's current call of `_vectors`, and the limit of tokens.
 _call = threading.local()
 
 
 class TextEncoder(BaseEncoder):
     """Embed texts with a pretrained sentence encoder. Fitting trains nothing, and nothing is downloaded.
 
-    The embedding is what the library of the model gives by its own ``encode``, in float32 (a model stored in half
-    precision is raised to float32 first).
+    The embedding is the result of ``encode`` of the model's own library, in float32 (a model that is stored in half
+    precision is converted to float32 first).
 
     Parameters
     ----------
     model : str or path, default="all-MiniLM-L6-v2"
-        - ``"all-MiniLM-L6-v2"`` [1]_ [2]_, 384 dimensions, Apache-2.0, English: it comes inside an installed package.
-        - A folder: of sentence-transformers; a plain Hugging Face model such as BERT, whose token vectors are then
-          pooled; or static embeddings of model2vec [3]_ (``pip install "ensemblefuse[model2vec]"``), hundreds of
-          times faster and blind to word order. A name that is packaged too is taken from the package; write
+        - ``"all-MiniLM-L6-v2"`` [1]_ [2]_, 384 dimensions, Apache-2.0, English: it is part of an installed package.
+        - A folder of sentence-transformers, of a plain Hugging Face model such as BERT (its token vectors are pooled),
+          or of static embeddings of model2vec [3]_ (``pip install "ensemblefuse[model2vec]"``; hundreds of times
+          faster, but they ignore word order). A name that is also packaged is taken from the package; write
           ``"./name"`` for the folder.
-        - A hub name such as ``"org/name"`` that is in the local Hugging Face cache; a name without an organisation is
-          also looked for under ``sentence-transformers/``. The hub itself is never asked.
+        - A hub name such as ``"org/name"`` that is in the local Hugging Face cache. A name without an organisation is
+          also looked up under ``sentence-transformers/``. The hub itself is never contacted.
 
         Code that comes with a model is not run.
     pooling : {None, "mean", "cls", "max"}, default=None
-        What becomes of the vectors of a text's tokens: their mean, the first one, or the greatest value in each
-        dimension. None is what the folder says, the mean if it says nothing.
+        How the vectors of a text's tokens are combined: their mean, the first one, or the maximum in each dimension.
+        None takes the folder's own setting, or the mean if it has none.
     long_texts : {"cut", "chunk"}, default="cut"
-        What to do with a text longer than the model reads (256 tokens for the default).
+        What to do with a text that is longer than the model reads (256 tokens for the default).
 
-        - ``"cut"``: its beginning alone counts, and one warning a call says how many of the newly encoded texts were
-          cut.
-        - ``"chunk"``: it is read in windows of as many tokens as the model reads. Each begins with the last eighth of
-          the one before (rounded down). The embedding is the mean of the windows' embeddings, weighted by their
-          tokens without those that mark the ends, and brought back to length 1 if the model's embeddings have it. For
-          static embeddings: the mean over all tokens.
+        - ``"cut"``: only its beginning is read, and one warning per call gives the number of newly encoded texts that
+          were cut.
+        - ``"chunk"``: it is read in windows of as many tokens as the model reads. Each window begins with the last
+          eighth of the one before (rounded down). The embedding is the mean of the windows' embeddings, weighted by
+          their numbers of tokens without special ones, and scaled to length 1 if the model's own embeddings are. For
+          static embeddings it is the mean over all tokens.
     device : str, default="auto"
         ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key. Static embeddings are
         averaged on the CPU.
     precision : {"float32", "int8"}, default="float32"
-        ``"int8"``: weights of 8 bits, by ONNX Runtime on the CPU (``pip install "ensemblefuse[onnx]"``), in a quarter
-        of the bytes and, for the default, a third to a half of the time; texts go through the network one by one. The
-        vectors differ from float32's (cosine 0.98 to 0.99 for the default), so it is part of the cache key. It is made
-        when it is first needed, in seconds, and kept in the user's cache folder, or in the one that the environment
-        variable ``ENSEMBLEFUSE_WEIGHTS`` names.
+        ``"int8"``: 8-bit weights, run by ONNX Runtime on the CPU (``pip install "ensemblefuse[onnx]"``), in a quarter
+        of the bytes and, for the default, a third to a half of the time. Texts go through the network one by one. The
+        vectors differ from float32's (cosine 0.98 to 0.99 for the default), so it is part of the cache key. The 8-bit
+        network is made in seconds when it is first needed. It is kept in the user's cache folder, or in the folder
+        that the environment variable ``ENSEMBLEFUSE_WEIGHTS`` names.
     batch_size : int, default=32
-        Texts, or windows, that go through the network at once. Not part of the cache key.
+        Number of texts, or windows, that go through the network at once. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a cell that is no text: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with cells that are not texts: raise one error that lists all of them, or return rows of NaN with
+        one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -86,20 +87,20 @@ class TextEncoder(BaseEncoder):
     Raises
     ------
     ValueError
-        From `fit` and `transform`: unknown model (with near names), a folder that holds no model that can be loaded,
-        a pooling or way with long texts that the model does not take, a device that is not there.
+        From `fit` and `transform`, if the model is unknown (the message gives similar names), the folder does not hold
+        a model that can be loaded, the model does not support `pooling` or `long_texts`, or the device does not exist.
     ImportError
-        From `fit` and `transform`: sentence-transformers or model2vec, or the package that carries the weights, is
+        From `fit` and `transform`, if sentence-transformers, model2vec or the package with the weights is needed and
         not installed.
 
     Notes
     -----
-    A cell is a str. An empty text, or one of white space alone, is a bad row: an embedding of nothing is the same
-    for every such row, and a model would learn from it that the text is missing. Use None for a missing text. So is a
-    text of which a static model knows no token.
+    A cell is a str. An empty text, or one of white space only, is a bad row: its embedding would be the same in every
+    such row, and a model would learn from it that the text is missing. Use None for a missing text. A text without any
+    token that a static model knows is a bad row too.
 
-    All new texts of a call are encoded in the order of their lengths, because a batch costs what its longest text
-    costs; the rows keep their order.
+    All new texts of a call are encoded in the order of their lengths, because the longest text determines the cost of a
+    batch. The rows of the output keep their order.
 
     References
     ----------
@@ -120,8 +121,8 @@ class TextEncoder(BaseEncoder):
     True
     """
 
-    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model"}  # `recipe` puts a digest there
-    precision: str = "float32"  # of encoders that were saved before this was a parameter
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model"}  # `recipe` writes a digest
+    precision: str = "float32"  # for encoders that were saved before this was a parameter
 
     def __init__(
         self,
@@ -152,14 +153,14 @@ class TextEncoder(BaseEncoder):
         Returns
         -------
         str
-            The text as it stands.
+            The text, unchanged.
 
         Raises
         ------
         TypeError
-            If the cell is no str.
+            If the cell is not a str.
         ValueError
-            If the text is empty, white space alone, or no valid Unicode.
+            If the text is empty, only white space, or not valid Unicode.
         """
         return checked_text(cell)
 
@@ -191,7 +192,7 @@ class TextEncoder(BaseEncoder):
         return out
 
     def sort_key(self, cell: Any) -> int:
-        """Length of a text: texts of like length share a batch.
+        """Return the length of a text. Texts of similar length share a batch.
 
         Parameters
         ----------
@@ -200,7 +201,7 @@ class TextEncoder(BaseEncoder):
         Returns
         -------
         int
-            0 for what is no text.
+            0 if the cell is not a text.
         """
         return len(cell) if isinstance(cell, str) else 0
 
@@ -209,26 +210,33 @@ class TextEncoder(BaseEncoder):
         return "a"
 
     def prepare(self) -> None:
-        """Check the parameters and load the network, once a process for one model, pooling and device."""
+        """Check the parameters and load the network, once per process for each model, pooling and device."""
         network = self._network()
         if self.long_texts == "chunk":
             network.check_windows()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, pooling, and the packaged name or the folder's digest.
+        """Return what the embeddings depend on: class, version, pooling, and the packaged name or the folder's digest.
 
         Returns
         -------
         dict
-            No path in it: the same model in another place makes the same embeddings.
+            It contains no path: the same model in another place makes the same embeddings.
         """
         self._check_params()
         recipe = super().recipe()
         if recipe is not None:
             recipe["params"]["model"] = _model_token(self.model)
-            if self.precision == "float32":  # the key of what was cached before this was a parameter
+            if self.precision == "float32":  # the same key as before this was a parameter
                 del recipe["params"]["precision"]
         return recipe
+
+    def weights_sources(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights_sources`."""
+        kind, token = type(self).__name__, _model_token(self.model)
+        if token in PACKAGED:
+            return [WeightsSource.packaged(kind, token)]
+        return [WeightsSource(kind, "model", os.fspath(self.model), _find_folder(self.model))]
 
     def _check_params(self) -> None:
         self._batch_size()
@@ -241,7 +249,7 @@ class TextEncoder(BaseEncoder):
                 raise ValueError(f"{_NEEDED_BY}: {name} must be one of {list(values)}; got {value!r}.{hint}")
         if self.precision == "int8" and self.device not in ("auto", "cpu"):
             raise ValueError(f'{_NEEDED_BY}: precision="int8" runs on device="cpu" only; got {self.device!r}.')
-        if self.device not in ("auto", "cpu"):  # these two always work; asking torch costs seconds of import
+        if self.device not in ("auto", "cpu"):  # these two always work, and importing torch takes seconds
             resolve_device(self.device, needed_by=_NEEDED_BY)
 
     def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
@@ -250,8 +258,8 @@ class TextEncoder(BaseEncoder):
         if n_cut := len(_call.cut):
             warnings.warn(
                 f"{type(self).__name__} cut {n_cut} texts of column {column!r} at the {_call.limit} tokens that the "
-                f'model {os.fspath(self.model)!r} reads; what comes after does not count. Pass long_texts="chunk" to '
-                "read all of them.",
+                f'model {os.fspath(self.model)!r} reads; the rest of them is ignored. Pass long_texts="chunk" to read '
+                "them whole.",
                 UserWarning,
                 stacklevel=5,
             )
@@ -263,13 +271,13 @@ class TextEncoder(BaseEncoder):
         if token not in PACKAGED and is_static_folder(folder := _find_folder(self.model)):
             if pooling is not None:
                 raise ValueError(
-                    f"{_NEEDED_BY}: the model {os.fspath(self.model)!r} does not take pooling={pooling!r}: it averages "
-                    "the vectors of tokens by nature. Pass pooling=None."
+                    f"{_NEEDED_BY}: the model {os.fspath(self.model)!r} does not take pooling={pooling!r}: it always "
+                    "averages the vectors of tokens. Pass pooling=None."
                 )
             if self.precision != "float32":
                 raise ValueError(
-                    f"{_NEEDED_BY}: the model {os.fspath(self.model)!r} takes no precision={self.precision!r}: it "
-                    'multiplies no matrices. Pass precision="float32".'
+                    f"{_NEEDED_BY}: the model {os.fspath(self.model)!r} does not take precision={self.precision!r}: it "
+                    'has no matrix products. Pass precision="float32".'
                 )
             return shared_network(("text", token), lambda: StaticNetwork(folder, needed_by=_NEEDED_BY))
         is_int8 = self.precision == "int8"
@@ -287,25 +295,15 @@ class TextEncoder(BaseEncoder):
         )
 
 
-def checked_text(cell: Any) -> str:
-    """`cell` if it is a text that holds something; `TypeError` or `ValueError` otherwise."""
-    if not isinstance(cell, str):
-        raise TypeError(f"expected text, got {type(cell).__name__}")
-    if not cell.strip():
-        raise ValueError("empty text")
-    cell.encode()  # a lone surrogate is refused here, before it costs the whole batch
-    return str(cell)
-
-
 def _model_token(model: Any) -> str:
-    """What stands for the model in the cache key: a packaged name, or a digest of its folder."""
+    """Return the model's token for the cache key: its packaged name, or a digest of its folder."""
     if isinstance(model, str) and model.removeprefix(f"{_HUB_ORGANISATION}/") in _PACKAGED_TEXT_MODELS:
         return model.removeprefix(f"{_HUB_ORGANISATION}/")
     return folder_digest(_find_folder(model))
 
 
 def _find_folder(model: Any) -> Path:
-    """The folder of a model that is not packaged."""
+    """Return the folder of a model that is not packaged."""
     return find_model_folder(
         model,
         needed_by=_NEEDED_BY,

@@ -1,4 +1,4 @@
-"""Time series to vectors: statistics and spectrum, or random kernels. Floor 2; never imports `fusion`."""
+"""The encoder of time series: statistics and spectrum, or random kernels. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._base import BaseEncoder, rows_of_numbers
+from ensemblefuse.cells.numbers import rows_of_numbers
+from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._rocket import MOST_CHANNELS, rocket_features
 
 __all__ = ["TimeSeriesEncoder"]
@@ -16,47 +17,49 @@ __all__ = ["TimeSeriesEncoder"]
 _NEEDED_BY = "TimeSeriesEncoder"
 _FEATURES = ("statistics", "rocket")
 _GAPS = ("refuse", "interpolate")
-# Parameters that change no value of the other features.
+# Parameters that only affect these features.
 _ONLY_FOR = {"statistics": ("sampling_rate", "n_bands"), "rocket": ("n_kernels", "random_state")}
-_SEGMENT = 1024  # samples of one spectrum; longer series average the spectra of half-overlapping segments
+_SEGMENT = 1024  # samples of one spectrum; for longer series, spectra of half-overlapping segments are averaged
 _FLOOR = 1e-10  # share of the power below which a band counts as empty
 
 
 class TimeSeriesEncoder(BaseEncoder):
     """Embed time series of any length by statistics and spectrum, or by random kernels. Fitting trains nothing.
 
-    With ``features="statistics"`` a channel gives ``16 + n_bands`` numbers: mean, standard deviation, minimum, maximum,
-    median, lower and upper quartile, skewness, excess kurtosis, slope per time unit, mean absolute change from sample
-    to sample, share of steps that cross the mean, autocorrelation at lag 1; then, from Welch's estimate of the spectrum
-    [1]_ about the mean, the share of power in each of `n_bands` equal bands (log10, not below -10), the spectral
-    centroid, the spectral entropy (0 to 1), and the dominant frequency. What is undefined for a constant series is 0;
-    its power counts as spread evenly over the bands.
+    With ``features="statistics"`` a channel gives ``16 + n_bands`` numbers. The first are mean, standard deviation,
+    minimum, maximum, median, lower and upper quartile, skewness, excess kurtosis, slope per time unit, mean absolute
+    change from sample to sample, share of steps that cross the mean, and autocorrelation at lag 1. The others come from
+    Welch's estimate of the spectrum [1]_ about the mean: the share of power in each of `n_bands` equal bands (log10,
+    not below -10), the spectral centroid, the spectral entropy (0 to 1), and the dominant frequency. For a constant
+    series, undefined values are 0, and the power counts as evenly distributed over the bands.
 
     With ``features="rocket"`` a series gives ``2 * n_kernels + 2 * n_channels`` numbers: the share of positive values
-    and the maximum of its convolutions with each of `n_kernels` random kernels [2]_, every channel brought to mean 0
-    and standard deviation 1 first (a constant one to 0), then the mean and standard deviation of each channel.
+    and the maximum of its convolution with each of `n_kernels` random kernels [2]_, then the mean and standard
+    deviation of each channel. For the convolutions, each channel is scaled to mean 0 and standard deviation 1 (a
+    constant one to 0).
 
     Parameters
     ----------
     features : {"statistics", "rocket"}, default="statistics"
-        What a series is described by. Random kernels tell shapes apart that have one spectrum; most classifiers want
-        them scaled, and with a penalty.
+        The features that describe a series. Random kernels can distinguish shapes that have the same spectrum. Most
+        classifiers need these features scaled, and a penalty.
     sampling_rate : float, default=1.0
-        Samples in a unit of time, the same for all series. Slope, centroid and dominant frequency are in its units.
+        Samples per unit of time, the same for all series. Slope, centroid and dominant frequency are in its units.
     n_bands : int, default=8
-        Bands between frequency 0 and half the sampling rate.
+        Number of bands between frequency 0 and half the sampling rate.
     n_kernels : int, default=1000
-        Random kernels. The paper takes 10000.
+        Number of random kernels. The paper uses 10000.
     random_state : int, default=0
         Seed of the kernels.
     gaps : {"refuse", "interpolate"}, default="refuse"
-        What NaN in a series means: a bad row, or numbers that lie on the line between their neighbours in the channel
-        (at its ends: equal to the nearest). A channel without any number, and an infinite one, is a bad row always.
+        What to do with NaN in a series: treat the row as bad, or interpolate linearly between the neighbours in the
+        channel (at its ends: repeat the nearest number). A channel without any number, or with infinite numbers,
+        always makes a bad row.
     batch_size : int, default=256
-        Series that are encoded between two writes to the cache. Not part of the cache key.
+        Number of series that are encoded between two writes to the cache. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a series that cannot be encoded: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with series that cannot be encoded: raise one error that lists all of them, or return rows of NaN
+        with one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -68,21 +71,21 @@ class TimeSeriesEncoder(BaseEncoder):
     Raises
     ------
     ValueError
-        From `fit` and `transform`: a parameter out of its range; several columns of which some are not numeric; rows
-        with different numbers of channels.
+        From `fit` and `transform`, if a parameter is out of its range, some of several columns are not numeric, or rows
+        have different numbers of channels.
 
     Notes
     -----
-    The table is either one column of series (1-D arrays or lists of any lengths; 2-D arrays of shape (n_channels,
-    n_samples), the same number of channels in each), or a group of numeric columns, in order: one series a row. A row
-    of the group that is all NaN is missing; a NaN among numbers makes a bad row unless `gaps` says otherwise, since a
-    guess in its place would be learnt from.
+    The table is either one column of series, or a group of numeric columns in order, with one series per row. The cells
+    of the one column are 1-D arrays or lists of any length, or 2-D arrays of shape (n_channels, n_samples) with the
+    same number of channels in each. A row of the group that is all NaN is missing. By default, a NaN among numbers
+    makes a bad row, because a model would learn from any number that is put in its place.
 
-    The kernels are ROCKET's and not its successor MiniRocket's [3]_, whose biases are quantiles of convolutions of
-    training rows: the embedding of a row would then depend on other rows. Taken from the row itself, the quantile would
-    be the share of positive values, whatever the series. ROCKET draws all from the seed. Its kernels are dilated up to
-    the length of the series; where lengths differ, a kernel is dilated in proportion to each. With several channels, a
-    kernel reads a random few of them, 11 at most; over 512 channels are refused.
+    The kernels are ROCKET's, not those of its successor MiniRocket [3]_. MiniRocket's biases are quantiles of
+    convolutions of training rows, so the embedding of a row would depend on other rows. With quantiles of the row
+    itself, the share of positive values would be the same for every series. ROCKET draws everything from the seed. Its
+    kernels are dilated up to the length of the series; if lengths differ, a kernel is dilated in proportion to each.
+    With several channels, a kernel reads a few random ones, at most 11. A series with over 512 channels is a bad row.
 
     References
     ----------
@@ -128,7 +131,7 @@ class TimeSeriesEncoder(BaseEncoder):
         self.on_error = on_error
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
-        """The series, one a row: the cells of one column, or the rows of a group of numeric columns.
+        """Return the series, one per row: the cells of one column, or the rows of a group of numeric columns.
 
         Parameters
         ----------
@@ -142,7 +145,7 @@ class TimeSeriesEncoder(BaseEncoder):
         Raises
         ------
         ValueError
-            If there are several columns and some are not numeric.
+            If some of several columns are not numeric.
         """
         if X.shape[1] == 1 and not pd.api.types.is_numeric_dtype(X.dtypes.iloc[0]):
             return super().cells(X)
@@ -162,7 +165,7 @@ class TimeSeriesEncoder(BaseEncoder):
         Raises
         ------
         TypeError, ValueError
-            If the cell is no series of finite numbers, or has no samples.
+            If the cell is not a series of finite numbers, or has no samples.
         """
         if not isinstance(cell, (np.ndarray, list, tuple)):
             raise TypeError(f"expected a series of numbers, got {type(cell).__name__}")
@@ -188,7 +191,7 @@ class TimeSeriesEncoder(BaseEncoder):
         return np.atleast_2d(array)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
-        """Describe series.
+        """Compute the features of series.
 
         Parameters
         ----------
@@ -205,7 +208,7 @@ class TimeSeriesEncoder(BaseEncoder):
         return np.stack(rows).astype(np.float32)
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, and the parameters of the chosen features.
+        """Return what the embeddings depend on: class, version, and the parameters of the chosen features.
 
         Returns
         -------
@@ -228,13 +231,13 @@ class TimeSeriesEncoder(BaseEncoder):
                 raise ValueError(f"{_NEEDED_BY}: {name} must be a whole number from {least} to {most}; got {value!r}.")
         recipe = super().recipe()
         if recipe is not None:
-            recipe["params"] |= {"sampling_rate": float(rate), "n_bands": int(n_bands)}  # 50 and 50.0 are one key
+            recipe["params"] |= {"sampling_rate": float(rate), "n_bands": int(n_bands)}  # 50 and 50.0 give the same key
             others = [name for kind, names in _ONLY_FOR.items() if kind != self.features for name in names]
             recipe["params"] = {name: value for name, value in recipe["params"].items() if name not in others}
         return recipe
 
     def _convolve(self, series: np.ndarray) -> np.ndarray:
-        """Random kernels over all channels, then mean and standard deviation of each."""
+        """Return the features of the random kernels, then the mean and standard deviation of each channel."""
         scale = np.max(np.abs(series), axis=1, keepdims=True)
         scaled = series / np.where(scale > 0, scale, 1)
         mean = scaled.mean(axis=1, keepdims=True)
@@ -248,10 +251,11 @@ class TimeSeriesEncoder(BaseEncoder):
         return np.concatenate([kernels, levels.ravel()])
 
     def _describe(self, series: np.ndarray) -> np.ndarray:
-        # Scaled by the largest value and put back at the end: squares of 1e200 would overflow.
+        """Return the statistics of one channel."""
+        # Divided by the largest value here, multiplied at the end: squares of 1e200 would overflow.
         scale = float(np.max(np.abs(series))) or 1.0
         scaled = series / scale
-        constant = bool(np.max(series) == np.min(series))  # its mean may differ from it in the last digit
+        constant = bool(np.max(series) == np.min(series))  # the computed mean may differ from it in the last digit
         centred = np.zeros_like(scaled) if constant else scaled - scaled.mean()
         deviation = float(np.sqrt(np.mean(centred**2)))
         standard = centred / deviation if deviation else centred
@@ -262,12 +266,12 @@ class TimeSeriesEncoder(BaseEncoder):
         shape = [np.mean(standard**3), np.mean(standard**4) - 3 if deviation else 0.0]
         order = [_crossings(standard), float((standard[1:] * standard[:-1]).sum() / len(standard))]
         slope = _slope(centred) * float(self.sampling_rate)
-        with np.errstate(over="ignore"):  # infinite in float32: the base class makes it a bad row
+        with np.errstate(over="ignore"):  # an overflow is infinite in float32, and the row a bad one
             parts = [np.multiply(in_units, scale), shape, [slope * scale, change * scale], order]
         return np.concatenate([*parts, self._spectrum(standard)])
 
     def _spectrum(self, standard: np.ndarray) -> np.ndarray:
-        """Band shares, centroid, entropy and dominant frequency of a series of mean 0 and deviation 1 (or all 0)."""
+        """Return band shares, centroid, entropy and dominant frequency of a standardised series (or one of zeros)."""
         nyquist = float(self.sampling_rate) / 2
         power = _welch(standard, at_least=8 * self.n_bands)
         total = power.sum()
@@ -284,7 +288,7 @@ class TimeSeriesEncoder(BaseEncoder):
 
 
 def _without_gaps(channels: np.ndarray) -> np.ndarray:
-    """Channels whose NaN are replaced along the line between their neighbours."""
+    """Return the channels with each NaN interpolated linearly between its neighbours."""
     filled = channels.copy()
     for channel in filled:
         known = ~np.isnan(channel)
@@ -294,29 +298,29 @@ def _without_gaps(channels: np.ndarray) -> np.ndarray:
 
 
 def _crossings(centred: np.ndarray) -> float:
-    """Share of steps from one side of zero to the other; a value of exactly 0 keeps the side before it."""
+    """Return the share of steps that change the side of zero. A value of exactly 0 has the side of the one before."""
     sides = np.sign(centred)
     sides = sides[sides != 0]
     return float((sides[1:] != sides[:-1]).sum() / (len(centred) - 1)) if len(centred) > 1 else 0.0
 
 
 def _slope(centred: np.ndarray) -> float:
-    """Least-squares slope per sample."""
+    """Return the least-squares slope per sample."""
     time = np.arange(len(centred)) - (len(centred) - 1) / 2
     return float(time @ centred / (time @ time)) if len(centred) > 1 else 0.0
 
 
 def _welch(series: np.ndarray, *, at_least: int) -> np.ndarray:
-    """Power at frequencies 0 to half the sampling rate, evenly spaced: averaged over Hann-windowed segments.
+    """Return the power at evenly spaced frequencies up to half the sampling rate, averaged over Hann windows.
 
-    In numpy: importing scipy.signal costs over a second. A series shorter than `at_least` samples is filled up with
-    zeros, so that every band holds a frequency.
+    This uses numpy, because the import of scipy.signal takes over a second. A series shorter than `at_least` samples is
+    padded with zeros, so that every band contains a frequency.
     """
     length = min(len(series), _SEGMENT)
     segments = np.lib.stride_tricks.sliding_window_view(series, length)[:: max(1, length // 2)]
-    window = np.hanning(length + 2)[1:-1]  # without its zeros: a series of 1 or 2 samples keeps its power
+    window = np.hanning(length + 2)[1:-1]  # without zeros at its ends: 1 or 2 samples keep their power
     n_fft = max(length + length % 2, at_least + at_least % 2)
     power = np.zeros(n_fft // 2 + 1)
-    for first in range(0, len(segments), 64):  # 64 segments at a time bound the memory of an hour at 1 kHz
+    for first in range(0, len(segments), 64):  # 64 at a time bound the memory of a long series
         power += (np.abs(np.fft.rfft(segments[first : first + 64] * window, n=n_fft, axis=1)) ** 2).sum(axis=0)
     return power / len(segments)

@@ -1,4 +1,4 @@
-"""Files of vectors that were computed elsewhere: a matrix in .npy, or a table in Parquet. Floor 2; reads no pickle."""
+"""Files of vectors that were computed elsewhere: a matrix in .npy, or a table in Parquet. Never reads a pickle."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+
+from ensemblefuse.table import list_columns
 
 __all__ = ["VectorFile", "open_vectors", "usual_length"]
 
@@ -30,26 +32,26 @@ class VectorFile:
 
     def __init__(self, name: str, matrix: np.ndarray, keys: pd.Index | None = None, lengths: np.ndarray | None = None):
         self._name = name
-        self._matrix = matrix  # one row a key that has a vector of the usual length
+        self._matrix = matrix  # one row for each key with a vector of the usual length
         self._keys = keys
-        self._lengths = lengths  # of all keys; -1 where the file holds no vector
+        self._lengths = lengths  # lengths of the vectors of all keys; -1 for a key without one
         self.n_dims = int(matrix.shape[1])
         self._place = None if lengths is None else np.cumsum(lengths == self.n_dims) - 1
 
     def first_key(self) -> Any:
-        """The first key that has a vector of finite numbers; None if there is none."""
+        """Return the first key that has a vector of finite numbers; None if there is none."""
         row = next((row for row, vector in enumerate(self._matrix) if np.isfinite(vector).all()), None)
         if row is None or self._keys is None:
             return row
         return self._keys[row if self._place is None else int(self._place.searchsorted(row))]
 
     def vector(self, cell: Any) -> np.ndarray:
-        """The vector of a row number or key, of shape (n_dims,).
+        """Return the vector of a row number or key, of shape (n_dims,).
 
         Raises
         ------
         TypeError, ValueError
-            If the cell is no key, or the file holds no vector of the usual length for it.
+            If the cell is not a key, or the file has no vector of the usual length for it.
         """
         if self._keys is None:
             row = _whole_number(cell)
@@ -76,13 +78,13 @@ class VectorFile:
 
 
 def open_vectors(source: Any, key: str | None, columns: Any, *, needed_by: str) -> VectorFile:
-    """Open a file, once a process as long as it stays as it is.
+    """Open a file. A process opens it again only if the file has changed.
 
     Parameters
     ----------
     source : str or path
-        A matrix of shape (n_rows, n_dims) in .npy, which is mapped into memory, not read; or a table in Parquet, of
-        which the key and the vectors are read, as float32.
+        A matrix of shape (n_rows, n_dims) in .npy, which is mapped into memory; or a table in Parquet, from which the
+        key and the vectors are read as float32.
     key : str or None
         Column of the keys in Parquet.
     columns : str, sequence of str or None
@@ -93,7 +95,7 @@ def open_vectors(source: Any, key: str | None, columns: Any, *, needed_by: str) 
     Raises
     ------
     FileNotFoundError, ValueError, TypeError
-        If there is no such file, or it holds something else.
+        If the file does not exist, or has other content.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(
@@ -106,7 +108,7 @@ def open_vectors(source: Any, key: str | None, columns: Any, *, needed_by: str) 
     except FileNotFoundError:
         raise FileNotFoundError(f"{needed_by}: there is no file {path!r}.") from None
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{needed_by}: {path!r} is no regular file.")
+        raise ValueError(f"{needed_by}: {path!r} is not a regular file.")
     wanted = columns if columns is None or isinstance(columns, str) else tuple(columns)
     facts = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
     return _open(path, facts, key, wanted, needed_by)
@@ -119,7 +121,7 @@ def _open(path: str, facts: tuple, key: str | None, columns: Any, needed_by: str
     where = f"{needed_by}: {Path(path).name}"
     if start == _NPY:
         if key is not None or columns is not None:
-            raise ValueError(f"{where} is a matrix, whose rows have numbers; key and columns are for Parquet.")
+            raise ValueError(f"{where} is a matrix, whose keys are row numbers; key and columns are for Parquet.")
         return VectorFile(Path(path).name, _mapped(path, where))
     if start[:4] == _PARQUET:
         return _ParquetTable(path, where).read(key, columns)
@@ -155,7 +157,7 @@ class _ParquetTable:
 
     def read(self, key: str | None, columns: Any) -> VectorFile:
         if key is None:
-            self._refuse(f"is a table; say by key= which of its columns holds the keys: {self._schema.names}")
+            self._refuse(f"is a table; name the column of its keys by key=, one of: {self._schema.names}")
         names = self._chosen(key, columns)
         try:
             table = self._file.read(columns=[key, *names])
@@ -175,8 +177,8 @@ class _ParquetTable:
         raise ValueError(f"{self._where} cannot be read: {str(error).splitlines()[0]}.") from error
 
     def _chosen(self, key: str, columns: Any) -> list[str]:
-        """Names of the columns that hold the vectors: one of lists, or some of numbers."""
-        wanted = [columns] if isinstance(columns, str) else None if columns is None else list(columns)
+        """Return the names of the columns that hold the vectors: one of lists, or several of numbers."""
+        wanted = None if columns is None else list_columns(columns)
         absent = [name for name in [key, *(wanted or [])] if name not in self._schema.names]
         if absent:
             self._refuse(f"lacks the columns {absent}; it has {self._schema.names}")
@@ -211,12 +213,12 @@ class _ParquetTable:
         if column.null_count or not len(column):
             self._refuse(f"has {column.null_count} empty keys of {len(column)} in {key!r}")
         keys = pd.Index(column.to_numpy() if not is_text else np.asarray(column.to_pylist(), dtype=object))
-        if not keys.is_unique:  # it also builds the index, before threads ask for it
-            self._refuse(f"has keys twice in {key!r}: {keys[keys.duplicated()].unique()[:5].tolist()}")
+        if not keys.is_unique:  # this also builds the index before several threads use it
+            self._refuse(f"has repeated keys in {key!r}: {keys[keys.duplicated()].unique()[:5].tolist()}")
         return keys
 
     def _lists(self, column: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of the usual length, and the length of each; -1 for null."""
+        """Return the vectors of the usual length, and the length of every row; -1 for null."""
         import pyarrow.compute as pc
 
         compute: Any = pc
@@ -230,7 +232,7 @@ class _ParquetTable:
 
 
 def usual_length(lengths: list[int]) -> int | None:
-    """The commonest length, the first of several; None if there is none."""
+    """Return the most frequent length, of several the first; None if the list is empty."""
     return Counter(lengths).most_common(1)[0][0] if lengths else None
 
 
@@ -239,7 +241,7 @@ def _is_list(pa: Any, kind: Any) -> bool:
 
 
 def _whole_number(cell: Any) -> int:
-    """A key as an int; whole floats too, since a column of ints with a gap is one of floats."""
+    """Return a key as an int. Whole floats are accepted: a column of ints with a missing cell has floats."""
     if isinstance(cell, (int, np.integer)) and not isinstance(cell, bool):
         return int(cell)
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():

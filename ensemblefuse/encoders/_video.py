@@ -1,4 +1,4 @@
-"""Videos to vectors: a frozen network on sampled frames, pooled. Floor 2; never imports `fusion`."""
+"""The encoder of videos by their pictures: sampled frames, pooled. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.backbones.weights import WeightsSource
+from ensemblefuse.cells.video import Video, read_video
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._flow import checked_batch
 from ensemblefuse.encoders._image import ImageEncoder
-from ensemblefuse.encoders._video_cell import Video, read_video
+from ensemblefuse.table import lists_again
 
 __all__ = ["VideoEncoder"]
 
 _NEEDED_BY = "VideoEncoder"
 _POOLS = ("mean", "max", "mean+std")
-# Prepared frames that wait for the network, of one video; those of a longer one are decoded when it takes them.
+# Largest number of frames of one video that are prepared ahead. If there are more, they are decoded when needed.
 _IN_MEMORY = 64
 
 
 class VideoEncoder(BaseEncoder):
     """Embed videos by their pictures: an image encoder on sampled frames, pooled. Fitting trains nothing.
 
-    The order of the frames does not count, and the sound is another modality: declare the column a second time with
+    The order of the frames does not matter. The sound is another modality: declare the column a second time with
     `VideoSoundEncoder`. Frames are upright, as a player shows them.
 
     Parameters
@@ -36,28 +38,29 @@ class VideoEncoder(BaseEncoder):
         Encoder of one frame, an array of shape (height, width, 3) of uint8. By default ``ImageEncoder()``; with
         ``frame_encoder=ImageEncoder("resnet50")`` its parameters are reached as ``frame_encoder__model``.
     n_frames : int, default=8
-        Frames of a video: it is cut into as many equal parts, of each the middle one. Of a video of `n` frames in the
-        order of time these are the numbers ``(2 * i + 1) * n // (2 * n_frames)``, for i from 0. A video of fewer
-        frames gives all of them. Not used if `fps` is given.
+        Number of frames to sample: the video is divided into this many equal parts, and the middle frame of each is
+        taken. For a video of `n` frames in the order of time these are the frames
+        ``(2 * i + 1) * n // (2 * n_frames)``, for i from 0. A video of fewer frames gives all of them. Not used if
+        `fps` is given.
     fps : float, optional
-        Moments a second instead: 0, 1 / fps, 2 / fps, ... seconds after the beginning of the first frame, before the
-        end of the last; of each the frame that is shown. A frame that is shown at several of them counts as often. A
-        frame that begins up to half a millisecond (and a tenth of 1 / fps) later counts as shown, because many files
-        keep times in whole milliseconds.
+        Sample by time instead: take the frames that are shown 0, 1 / fps, 2 / fps, ... seconds after the beginning of
+        the first frame, up to the end of the last one. A frame that is shown at several of these times has as much
+        weight. A frame counts as shown even if it begins up to half a millisecond (at most a tenth of 1 / fps) later,
+        because many files store times in whole milliseconds.
     pool : {"mean", "max", "mean+std"}, default="mean"
-        How the frames' vectors become one, number by number. ``"mean+std"`` gives twice as many: the means, then the
-        standard deviations.
+        How the frames' vectors are combined to one, number by number. ``"mean+std"`` gives twice as many numbers: the
+        means, then the standard deviations.
     max_pixels : int or None, default=3_000_000_000
-        A video is a bad row if more pixels than this must be decoded to reach its sampled frames, those on the way
-        from the last key frame included: by default 1400 frames of 1920 x 1080. Sampling by `n_frames` rarely needs
-        more, however long the video; sampling by `fps` decodes nearly all of it. None is for files that you trust.
-        A single frame may have 36 million pixels.
+        A video is a bad row if more pixels than this must be decoded to reach its sampled frames. The frames between
+        the last key frame and a sampled one count too. The default allows 1400 frames of 1920 x 1080. Sampling by
+        `n_frames` rarely needs more, even for long videos; sampling by `fps` decodes nearly the whole video. None is
+        for files that you trust. A single frame may have 36 million pixels.
     batch_size : int, default=4
-        Videos whose frames go to the frame encoder together; it has a batch size of its own. Not part of the cache
-        key.
+        Number of videos whose frames go to the frame encoder together. The frame encoder has its own batch size. Not
+        part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a video that cannot be read: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with videos that cannot be read: raise one error that lists all of them, or return rows of NaN with
+        one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -69,25 +72,27 @@ class VideoEncoder(BaseEncoder):
     Raises
     ------
     TypeError, ValueError
-        From `fit` and `transform`: a parameter of another type or out of its range; what the frame encoder raises.
+        From `fit` and `transform`, if a parameter has a wrong type or is out of its range. The frame encoder's own
+        errors pass through.
     ImportError
-        From `fit` and `transform`: a video file, and PyAV is not installed
+        From `fit` and `transform`, if a cell is a video file and PyAV is not installed
         (``pip install "ensemblefuse[video]"``).
 
     Notes
     -----
     A cell is a path (str or path-like) or the bytes of a file; an array of frames of shape (n_frames, height, width,
     3), uint8 or floats in [0, 1]; a list of frames, each an array, PIL image, path or the bytes of a picture; or a
-    tuple of such an array or list and its frames a second, which `fps` needs. Files are told by content: MP4 and MOV,
-    Matroska and WebM, AVI, MPEG, FLV, ASF, OGG and IVF through PyAV, which carries FFmpeg's libraries; animated GIF,
-    WebP and PNG through Pillow, without PyAV, up to 268 million pixels in all frames. A playlist opens no other file.
+    tuple of such an array or list and its number of frames per second, which `fps` needs. Files are recognised by
+    content: MP4 and MOV, Matroska and WebM, AVI, MPEG, FLV, ASF, OGG and IVF through PyAV, which includes FFmpeg's
+    libraries; animated GIF, WebP and PNG through Pillow, without PyAV, up to 268 million pixels in all frames. A
+    playlist cannot open other files.
 
-    A file is read twice and decoded in parts: the first pass takes the times of all frames and key frames, the second
-    decodes from the last key frame before a sampled one, or from an earlier one if the decoder does not give it. The
-    frames are those that decoding all of the file gives. What an edit of the file leaves out is not sampled. A file
-    that is cut short is a bad row where it says how long it should be (MP4, MOV, AVI, Matroska, WebM, animations); a
-    sampled frame that the decoder gives up is one too, while damage that the decoder conceals is not seen. Frames are
-    turned by multiples of 90 degrees, not mirrored; non-square pixels are taken as they are stored.
+    A file is read twice and decoded in parts. The first pass reads the times of all frames and key frames. The second
+    decodes from the last key frame before a sampled frame, or from an earlier key frame if the decoder does not return
+    it. The frames are the same as if the whole file was decoded. Frames that an edit list hides are not sampled. A
+    truncated file is a bad row if its header gives the full length (MP4, MOV, AVI, Matroska, WebM, animations). So is
+    a file with a sampled frame that cannot be decoded; damage that the decoder conceals is not detected. Frames are
+    turned by multiples of 90 degrees, not mirrored. Non-square pixels are used as they are stored.
 
     See Also
     --------
@@ -108,7 +113,7 @@ class VideoEncoder(BaseEncoder):
     """
 
     strings_are_paths: ClassVar[bool] = True
-    # `recipe` puts in their place what they stand for.
+    # `recipe` writes the values that these stand for instead.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
         *("frame_encoder", "n_frames", "fps", "max_pixels")
     }
@@ -134,30 +139,30 @@ class VideoEncoder(BaseEncoder):
 
     @property
     def loads_in_threads(self) -> bool:  # type: ignore[override]
-        """Whether the frame encoder allows it."""
+        """Return whether the frame encoder may load in threads."""
         return self._encoder().loads_in_threads
 
     def cells(self, X: pd.DataFrame) -> list[Any]:
-        """The cells of the one column; what polars and Parquet have for a list of frames is made a list again."""
-        return [cell.tolist() if _is_list_in_array(cell) else cell for cell in super().cells(X)]
+        """Return the cells of the one column. An array of names, as polars and Parquet give it, becomes a list."""
+        return lists_again(super().cells(X))
 
     def load(self, cell: Any) -> Any:
         """Sample the frames of one video, and prepare them as the frame encoder does.
 
         Parameters
         ----------
-        cell : str, path, bytes, array, list, or tuple of array or list and frames a second
+        cell : str, path, bytes, array, list, or tuple of array or list and frames per second
 
         Returns
         -------
         tuple of (weights, frames)
-            `weights` is an ndarray of shape (n_sampled,); `frames` a list of what the frame encoder's ``load``
-            returned, or the video itself if it has more than 64 of them.
+            `weights` is an ndarray of shape (n_sampled,). `frames` is a list of results of the frame encoder's
+            ``load``, or the `Video` itself if there are more than 64 frames.
 
         Raises
         ------
         OSError, ValueError, TypeError
-            If the cell is not a video that can be read.
+            If the cell is not a readable video.
         """
         video = read_video(cell, self.n_frames, self.fps, self.max_pixels, needed_by=_NEEDED_BY)
         many = len(video.weights) > _IN_MEMORY
@@ -169,7 +174,7 @@ class VideoEncoder(BaseEncoder):
         Parameters
         ----------
         items : list of tuple
-            What `load` returned.
+            Results of `load`.
 
         Returns
         -------
@@ -199,7 +204,7 @@ class VideoEncoder(BaseEncoder):
         self._encoder().prepare()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, how frames are sampled and pooled, the frame encoder's recipe.
+        """Return what the embeddings depend on: class, version, sampling and pooling, and the frame encoder's recipe.
 
         Returns
         -------
@@ -214,12 +219,16 @@ class VideoEncoder(BaseEncoder):
         recipe["params"] |= {**sampling, "frame_encoder": inner}
         return recipe
 
+    def weights_sources(self) -> list[WeightsSource]:
+        """Return the sources of the frame encoder; see `BaseEncoder.weights_sources`."""
+        return self._encoder().weights_sources()
+
     def _encoder(self) -> BaseEncoder:
         return ImageEncoder() if self.frame_encoder is None else self.frame_encoder
 
     def _prepared(self, video: Video) -> Iterator[Any]:
         encoder = self._encoder()
-        with contextlib.closing(video.decode()) as frames:  # an error must not leave the file open
+        with contextlib.closing(video.decode()) as frames:  # so that an error does not leave the file open
             for frame in frames:
                 yield encoder.load(frame)
 
@@ -244,10 +253,6 @@ class VideoEncoder(BaseEncoder):
             raise ValueError(f"{_NEEDED_BY}: fps must be None or a number above 0; got {fps!r}.")
         if self.pool not in _POOLS:
             raise ValueError(f"{_NEEDED_BY}: pool must be one of {list(_POOLS)}; got {self.pool!r}.")
-
-
-def _is_list_in_array(cell: Any) -> bool:
-    return isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT"
 
 
 def _check_whole(name: str, value: Any, also: str) -> None:

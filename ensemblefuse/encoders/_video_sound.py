@@ -1,4 +1,4 @@
-"""The sound of videos to vectors. Floor 2; never imports `fusion`."""
+"""The encoder of videos by their sound. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.backbones.weights import WeightsSource
+from ensemblefuse.cells.sound import Sound, SoundSource
+from ensemblefuse.cells.sound_file import RATES
+from ensemblefuse.cells.video_file import open_bytes, open_container, packets
 from ensemblefuse.encoders._audio import AudioEncoder
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._sound_cell import Sound, SoundSource
-from ensemblefuse.encoders._sound_file import RATES
-from ensemblefuse.encoders._video_file import open_bytes, open_container, packets
 from ensemblefuse.exceptions import BadRow, MissingModalityWarning
 
 __all__ = ["VideoSoundEncoder"]
 
 _NEEDED_BY = "VideoSoundEncoder"
 _MOST_SAMPLES = 2**28
-# Rows without sound, and sounds that were cut, in the `_encode` call that this thread is in.
+# Numbers of rows without sound and of sounds that were cut, in this thread's current call of `_encode`.
 _call = threading.local()
 
 
 class NoSoundError(ValueError):
-    """The video can be read, and has no sound."""
+    """The video can be read, but has no sound."""
 
 
 class VideoSoundEncoder(BaseEncoder):
     """Embed videos by their sound, with an audio encoder. Fitting trains nothing.
 
     A column of videos may be declared twice: ``("frames", VideoEncoder(), "clip")`` and
-    ``("sound", VideoSoundEncoder(), "clip")``. A video without a sound track lacks this modality: its row is NaN, as
-    for a missing cell, and one `MissingModalityWarning` a call says how many there are. A silent track is a sound.
+    ``("sound", VideoSoundEncoder(), "clip")``. In a video without a sound track this modality is missing: its row is
+    NaN, as for a missing cell, and one `MissingModalityWarning` per call gives the number of such rows. A silent track
+    is a valid sound.
 
     Parameters
     ----------
     audio_encoder : BaseEncoder, optional
-        An `AudioEncoder`, or an encoder of tuples of an array of shape (n_samples,), dtype float32, and its sampling
-        rate. By default ``AudioEncoder()``; with ``audio_encoder=AudioEncoder(features="librosa")`` its parameters are
-        reached as ``audio_encoder__features``.
+        An `AudioEncoder`, or another encoder that takes tuples of an array of shape (n_samples,), dtype float32, and
+        its sampling rate. By default ``AudioEncoder()``; with ``audio_encoder=AudioEncoder(features="librosa")`` its
+        parameters are reached as ``audio_encoder__features``.
     batch_size : int, default=16
-        Sounds that go to the audio encoder at once. Not part of the cache key.
+        Number of sounds that go to the audio encoder at once. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a video that cannot be read: one error that lists all of them, or a row of NaN and one
-        `MissingModalityWarning`.
+        What to do with videos that cannot be read: raise one error that lists all of them, or return rows of NaN with
+        one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -62,23 +64,22 @@ class VideoSoundEncoder(BaseEncoder):
     Raises
     ------
     TypeError, ValueError
-        From `fit` and `transform`: a parameter of another type; what the audio encoder raises.
+        From `fit` and `transform`, if a parameter has a wrong type. The audio encoder's own errors pass through.
     ImportError
-        From `fit` and `transform`: PyAV is not installed (``pip install "ensemblefuse[video]"``).
+        From `fit` and `transform`, if PyAV is not installed (``pip install "ensemblefuse[video]"``).
 
     Notes
     -----
-    A cell is the path (str or path-like) or the bytes of a video file that PyAV reads, or of a WAV or OGG file. The
-    first sound track counts, and has the embedding that `AudioEncoder` gives to a file of the same samples: of a track
-    of over five minutes the file is decoded again while its windows go through the network, and one of over 24 hours
-    is a bad row, unless ``max_seconds`` of the audio encoder says that the beginning is enough. An audio encoder of
-    another class is given all samples, averaged over the channels; more than 268 million, 93 minutes at 48 kHz, are a
-    bad row.
+    A cell is the path (str or path-like) or the bytes of a video file that PyAV reads, or of a WAV or OGG file. Only
+    the first sound track is used. It has the same embedding as `AudioEncoder` gives to a file of these samples. If a
+    track is longer than five minutes, the file is decoded again while its windows go through the network. A track of
+    over 24 hours is a bad row, unless the audio encoder has ``max_seconds``. An audio encoder of another class gets all
+    samples, averaged over the channels; more than 268 million, 93 minutes at 48 kHz, make a bad row.
 
     See Also
     --------
     VideoEncoder : The pictures of a video.
-    AudioEncoder : For files of sound alone.
+    AudioEncoder : For sound files.
 
     Examples
     --------
@@ -89,7 +90,7 @@ class VideoSoundEncoder(BaseEncoder):
     """
 
     strings_are_paths: ClassVar[bool] = True
-    # `recipe` puts the audio encoder's own there.
+    # `recipe` writes the audio encoder's own recipe instead.
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"audio_encoder"}
 
     def __init__(
@@ -105,7 +106,7 @@ class VideoSoundEncoder(BaseEncoder):
 
     @property
     def loads_in_threads(self) -> bool:  # type: ignore[override]
-        """Whether the audio encoder allows it."""
+        """Return whether the audio encoder may load in threads."""
         return self._encoder().loads_in_threads
 
     def load(self, cell: Any) -> Any:
@@ -118,12 +119,12 @@ class VideoSoundEncoder(BaseEncoder):
         Returns
         -------
         object
-            What the audio encoder's ``load`` returned.
+            Result of the audio encoder's ``load``.
 
         Raises
         ------
         OSError, ValueError, TypeError
-            If the cell is not a video that can be read.
+            If the cell is not a readable video.
         NoSoundError
             If it has no sound.
         """
@@ -136,7 +137,7 @@ class VideoSoundEncoder(BaseEncoder):
         Parameters
         ----------
         items : list
-            What `load` returned.
+            Results of `load`.
 
         Returns
         -------
@@ -147,7 +148,7 @@ class VideoSoundEncoder(BaseEncoder):
         return vectors
 
     def example_cell(self) -> Any:
-        """A second of silence; see `BaseEncoder.example_cell`."""
+        """Return a second of silence; see `BaseEncoder.example_cell`."""
         file = io.BytesIO()
         with wave.open(file, "wb") as writer:
             writer.setparams((1, 2, 16_000, 0, "NONE", ""))
@@ -164,7 +165,7 @@ class VideoSoundEncoder(BaseEncoder):
         self._encoder().prepare()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, and the audio encoder's recipe.
+        """Return what the embeddings depend on: class, version, and the audio encoder's recipe.
 
         Returns
         -------
@@ -177,6 +178,10 @@ class VideoSoundEncoder(BaseEncoder):
             return None
         recipe["params"] |= {"audio_encoder": inner}
         return recipe
+
+    def weights_sources(self) -> list[WeightsSource]:
+        """Return the sources of the audio encoder; see `BaseEncoder.weights_sources`."""
+        return self._encoder().weights_sources()
 
     def _encoder(self) -> BaseEncoder:
         return AudioEncoder() if self.audio_encoder is None else self.audio_encoder
@@ -200,7 +205,7 @@ class VideoSoundEncoder(BaseEncoder):
         if _call.n_cut:
             warnings.warn(
                 f"{type(self).__name__} cut {_call.n_cut} sounds of column {column!r} at max_seconds="
-                f"{self._encoder().max_seconds}; what comes after does not count.",  # type: ignore[attr-defined]
+                f"{self._encoder().max_seconds}; the rest of them is ignored.",  # type: ignore[attr-defined]
                 UserWarning,
                 stacklevel=3,
             )
@@ -228,12 +233,12 @@ class SoundTrack(SoundSource):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[float, Iterator[np.ndarray]]]:
-        """Sampling rate in Hz, and samples in blocks of shape (n, n_channels), dtype float32.
+        """Open the track. Yield its sampling rate in Hz, and its float32 samples in blocks of shape (n, n_channels).
 
         Raises
         ------
         TypeError, ValueError, OSError
-            If the cell is not a video that can be read.
+            If the cell is not a readable video.
         NoSoundError
             If it has no sound.
         """
@@ -245,36 +250,36 @@ class SoundTrack(SoundSource):
             if first is None:
                 raise ValueError("its sound track holds no samples")
             if not RATES[0] <= first.rate <= RATES[1]:
-                raise ValueError(f"its sampling rate is {first.rate} Hz; from 1 to 1 000 000 are read")
+                raise ValueError(f"its sampling rate is {first.rate} Hz; rates from 1 to 1 000 000 Hz can be read")
             yield float(first.rate), (_samples(frame, first) for frame in itertools.chain([first], frames))
 
     def read(self) -> tuple[np.ndarray, float]:
-        """All samples, channels averaged, of shape (n_samples,), and the rate. At most 2**28 of them."""
+        """Return the mean of the channels, of shape (n_samples,), and the sampling rate; at most 2**28 samples."""
         parts: list[np.ndarray] = []
         n_samples = 0
         with self.opened() as (rate, blocks):
             for block in blocks:
                 n_samples += len(block)
                 if n_samples > _MOST_SAMPLES:
-                    raise ValueError(f"its sound has more than {_MOST_SAMPLES} samples; only AudioEncoder reads longer")
+                    raise ValueError(f"its sound has more than {_MOST_SAMPLES} samples; only AudioEncoder can read it")
                 parts.append(block.mean(axis=1, dtype=np.float32))
         return np.concatenate(parts), rate
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """The frames of a stream that are not empty."""
+    """Yield the frames of a stream that are not empty."""
     for packet in packets(container, stream):
         yield from (frame for frame in stream.decode(packet) if frame.samples)
 
 
 def _samples(frame: Any, first: Any) -> np.ndarray:
-    """Samples of shape (n, n_channels), dtype float32, from -1 to 1. PyAV's own resampler would start threads."""
+    """Return float32 samples of shape (n, n_channels) from -1 to 1. PyAV's own resampler would start threads."""
     kind, rate = first.layout.name, first.rate
     if (frame.layout.name, frame.rate) != (kind, rate):
         raise ValueError(f"its sound changes from {kind} at {rate} Hz to {frame.layout.name} at {frame.rate} Hz")
     array = frame.to_ndarray()
     array = array.T if frame.format.is_planar else array.reshape(frame.samples, -1)
-    with np.errstate(over="ignore"):  # what overflows is infinite, and refused by the audio encoder
+    with np.errstate(over="ignore"):  # overflows are infinite, and refused by the audio encoder
         floats = array.astype(np.float32)
     if array.dtype.kind == "f":
         return floats

@@ -1,4 +1,4 @@
-"""Files of word vectors: GloVe's and word2vec's text formats, word2vec's binary one, plain or gzipped. Floor 2."""
+"""Reader of word vector files: text formats of GloVe and word2vec, word2vec's binary format, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pandas as pd
 __all__ = ["read_word_file"]
 
 _GZIP = b"\x1f\x8b"
-_FASTTEXT = b"\xba\x16\x4f\x2f"  # of fastText's own binary models
+_FASTTEXT = b"\xba\x16\x4f\x2f"  # first bytes of fastText's own binary models
 _MOST_DIMS = 2**16
 _LONGEST_LINE = 2**21  # bytes; 65 536 numbers of 32 characters
 _LONGEST_WORD = 2**16
@@ -28,14 +28,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_word_file(path: Path, *, needed_by: str) -> tuple[dict[str, int], np.ndarray]:
-    """Words and vectors of a file; of a word that occurs twice, the first vector counts.
+    """Read the words and vectors of a file. If a word occurs twice, its first vector is used.
 
-    Memory grows with what is read, never by what a first line promises.
+    Memory grows with the data that are read. It is never allocated by the counts in the first line.
 
     Parameters
     ----------
     path : Path
-        In GloVe's text format, word2vec's (which fastText's .vec files have too), or word2vec's binary format.
+        A file in GloVe's text format, word2vec's text format (also of fastText's .vec files), or word2vec's binary one.
     needed_by : str
         The class that the user called, for the messages.
 
@@ -48,7 +48,7 @@ def read_word_file(path: Path, *, needed_by: str) -> tuple[dict[str, int], np.nd
     Raises
     ------
     ValueError
-        If the file is in another format, is cut short, or does not hold what its first line promises.
+        If the file is in another format, is truncated, or does not match the counts in its first line.
     """
     return _WordFile(path, needed_by).read()
 
@@ -91,23 +91,23 @@ class _WordFile:
             return self._read_text(file, None)
         n_words, n_dims = (int(field) for field in promised)
         if not 1 <= n_dims <= _MOST_DIMS:
-            self._refuse(f"promises vectors of length {n_dims}; from 1 to {_MOST_DIMS} are read")
+            self._refuse(f"declares vectors of length {n_dims}; lengths from 1 to {_MOST_DIMS} can be read")
         start = file.tell()
         is_text = _is_text(file.readline(_LONGEST_LINE), n_dims)
         file.seek(start)
-        least = n_words * (2 * n_dims if is_text else 4 * n_dims + 2)  # bytes that so many words take
+        least = n_words * (2 * n_dims if is_text else 4 * n_dims + 2)  # bytes that this many words take
         if size is not None and start + least > size + 1:
-            self._refuse(f"promises {n_words} words of {n_dims} numbers, for which its {size} bytes are too few")
+            self._refuse(f"declares {n_words} words of {n_dims} numbers, but its {size} bytes are too few for them")
         if is_text:
             self._read_text(file, n_dims)
         else:
             self._read_binary(file, n_words, n_dims)
         if self._n_found != n_words:
-            self._refuse(f"holds {self._n_found} of the {n_words} words that its first line promises")
+            self._refuse(f"holds {self._n_found} of the {n_words} words that its first line declares")
         return n_dims
 
     def _keep(self, words: list[bytes], numbers: np.ndarray, where: str) -> None:
-        """Add words that are new; `where` says what part of the file this is."""
+        """Add the words that are new. `where` names the part of the file, for messages."""
         fresh = []
         for i, word in enumerate(words):
             try:
@@ -127,7 +127,7 @@ class _WordFile:
             if not line:
                 continue
             n_dims = n_dims or line.count(b" ")
-            # Some words of GloVe hold spaces, so the numbers are counted from the end.
+            # Some words of GloVe contain spaces, so the numbers are counted from the end of the line.
             word, *numbers = line.split(b" ", 1) if line.count(b" ") == n_dims else line.rsplit(b" ", n_dims)
             row = b" ".join(numbers)
             if not word or not numbers or row.count(b" ") != n_dims - 1:
@@ -192,9 +192,9 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _parse(rows: list[bytes], n_dims: int) -> np.ndarray | None:
-    """Numbers of lines, by a parser four times as fast as numpy's; None if it cannot."""
+    """Parse the numbers of lines with pandas, four times as fast as with numpy; return None if this fails."""
     try:
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused by the caller
+        with np.errstate(over="ignore"):  # overflows are infinite, and refused by the caller
             table = pd.read_csv(
                 io.BytesIO(b"\n".join(rows)),
                 sep=" ",
@@ -210,7 +210,7 @@ def _parse(rows: list[bytes], n_dims: int) -> np.ndarray | None:
 
 
 def _is_text(line: bytes, n_dims: int) -> bool:
-    """Whether a line is a word and `n_dims` numbers that float32 holds."""
+    """Return whether a line is a word and `n_dims` numbers within the range of float32."""
     fields = line.rstrip().rsplit(b" ", n_dims)
     try:
         return len(fields) == n_dims + 1 and all(abs(float(field)) <= _LARGEST for field in fields[1:])

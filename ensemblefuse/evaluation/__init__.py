@@ -1,21 +1,25 @@
-"""Scores of models side by side, and whether their differences mean anything. Floor 4."""
+"""Scores of models, comparisons of models, and tests of their differences."""
 
-from ensemblefuse.evaluation._ablation import ModalityAblation, ModalityAblationDisplay, modality_ablation
-from ensemblefuse.evaluation._comparison import FusionComparison, FusionComparisonDisplay
-from ensemblefuse.evaluation._evaluate import evaluate_model, evaluate_predictions
-from ensemblefuse.evaluation._evaluation import ModelEvaluation, ModelEvaluationDisplay
-from ensemblefuse.evaluation._fusions import compare_fusions
+from ensemblefuse.evaluation._compare_fusions import compare_fusions
+from ensemblefuse.evaluation._compare_models import compare_models, format_comparison, standard_strategies
+from ensemblefuse.evaluation._evaluate_model import evaluate_model, evaluate_predictions
+from ensemblefuse.evaluation._fusion_comparison import FusionComparison, FusionComparisonDisplay
 from ensemblefuse.evaluation._latency import prediction_latency
 from ensemblefuse.evaluation._latency_result import PredictionLatency, PredictionLatencyDisplay
 from ensemblefuse.evaluation._learning_curve import LearningCurve, LearningCurveDisplay, learning_curve
 from ensemblefuse.evaluation._metrics import expected_calibration_error
 from ensemblefuse.evaluation._missing_curve import missing_modality_curve, simulate_missing
 from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve, MissingModalityCurveDisplay
-from ensemblefuse.evaluation._models import compare_models, format_comparison, standard_strategies
-from ensemblefuse.evaluation._paired import bayesian_ttest, corrected_ttest
+from ensemblefuse.evaluation._modality_ablation import ModalityAblation, ModalityAblationDisplay, modality_ablation
+from ensemblefuse.evaluation._model_evaluation import ModelEvaluation, ModelEvaluationDisplay
+from ensemblefuse.evaluation._paired_tests import bayesian_ttest, corrected_ttest
 from ensemblefuse.evaluation._robustness import robustness_curve
-from ensemblefuse.evaluation._robustness_display import RobustnessCurve, RobustnessCurveDisplay
-from ensemblefuse.evaluation._strategies import StrategyComparison, StrategyComparisonDisplay, strategy_comparison
+from ensemblefuse.evaluation._robustness_result import RobustnessCurve, RobustnessCurveDisplay
+from ensemblefuse.evaluation._strategy_comparison import (
+    StrategyComparison,
+    StrategyComparisonDisplay,
+    strategy_comparison,
+)
 
 __all__ = [
     "FusionComparison",

@@ -1,4 +1,4 @@
-"""Pictures made worse. Floor 4. Each function takes an RGB picture, a level and a generator; gives an RGB picture."""
+"""Corruptions of pictures: each function takes an RGB picture, a level and a generator, and returns an RGB picture."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from PIL import Image, ImageFilter
 
 __all__ = ["SIDE", "add_noise", "blur", "compress", "shift_value"]
 
-# Levels are those of pictures of 224 pixels, which ImageNet-C has.
+# Levels hold for pictures of 224 pixels, as in ImageNet-C.
 SIDE = 224
 
 
 def blur(picture: Image.Image, sigma: float, rng: np.random.Generator) -> Image.Image:
-    """Gaussian blur: `sigma` in pixels of the picture at a short side of 224, whatever its own size."""
+    """Apply a Gaussian blur; `sigma` is in pixels of the picture scaled to a short side of 224."""
     return picture.filter(ImageFilter.GaussianBlur(sigma * min(picture.size) / SIDE))
 
 
 def add_noise(picture: Image.Image, sigma: float, rng: np.random.Generator) -> Image.Image:
-    """Gaussian noise of each channel, `sigma` as a share of the range from black to white, cut off at both.
+    """Add Gaussian noise to each channel, clipped to the range; `sigma` is a share of the range from black to white.
 
-    A grain covers as many pixels as one does of the picture at a short side of 224: noise of single pixels of a large
-    photo would be gone as soon as an encoder shrinks it.
+    One grain of noise is one pixel of the picture scaled to a short side of 224. An encoder shrinks a large photo, and
+    noise of single pixels would vanish.
     """
     width, height = picture.size
     grain = max(1, round(min(picture.size) / SIDE))
@@ -32,7 +32,7 @@ def add_noise(picture: Image.Image, sigma: float, rng: np.random.Generator) -> I
 
 
 def compress(picture: Image.Image, quality: float, rng: np.random.Generator) -> Image.Image:
-    """Written as JPEG of this quality (1 to 95, as Pillow counts it) at its own size, and read again."""
+    """Write the picture as JPEG of this quality (Pillow's scale, 1 to 95) at its own size, and read it again."""
     file = io.BytesIO()
     picture.save(file, format="JPEG", quality=int(quality))
     with Image.open(file) as read:
@@ -40,7 +40,7 @@ def compress(picture: Image.Image, quality: float, rng: np.random.Generator) -> 
 
 
 def shift_value(picture: Image.Image, shift: float, rng: np.random.Generator) -> Image.Image:
-    """`shift`, a share of the range, is added to each pixel's value in HSV; hue and saturation stay."""
+    """Add `shift`, a share of the range, to each pixel's value in HSV; keep hue and saturation."""
     pixels = np.asarray(picture, dtype=np.float32)
     value = pixels.max(axis=2, keepdims=True)
     new = np.clip(value + np.float32(255 * shift), 0, 255)

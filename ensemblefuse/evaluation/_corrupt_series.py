@@ -1,4 +1,4 @@
-"""Time series made worse. Floor 4. Each function takes values of shape (n_samples,) or (n_channels, n_samples)."""
+"""Corruptions of time series: each function takes values of shape (n_samples,) or (n_channels, n_samples)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ __all__ = ["add_relative_noise", "hold_values"]
 
 
 def add_relative_noise(values: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise whose standard deviation is this share of the channel's own. A constant channel stays constant."""
+    """Add Gaussian noise with this share of the channel's own standard deviation; a constant channel stays constant."""
     deviation = np.nanstd(values, axis=-1, keepdims=True)
     return values + share * deviation * rng.standard_normal(values.shape)
 
 
 def hold_values(values: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A gap: one stretch of this share of the samples, at least one, holds the value before it, in all channels.
+    """Replace one stretch of this share of the samples, at least one, by the value before it, in all channels.
 
-    A gap at the beginning holds the value after it. Held, because that is what a recorder writes while its sensor is
-    silent, and because NaN would be another thing to each encoder: a bad row, or a straight line.
+    A stretch at the beginning takes the value after it. A recorder also repeats the last value while its sensor is
+    silent. NaN would not do: one encoder refuses it as a bad row, another draws a straight line.
     """
     n_samples = values.shape[-1]
     held = values.copy()

@@ -1,4 +1,4 @@
-"""Sounds made worse. Floor 4. Each function takes samples, their rate in Hz, a level and a generator; gives samples."""
+"""Corruptions of sounds: each function takes samples, their rate in Hz, a level and a generator; returns samples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ CENTRE = 1000.0  # Hz
 
 
 def add_white_noise(samples: np.ndarray, rate: int, decibels: float, rng: np.random.Generator) -> np.ndarray:
-    """White noise at this ratio of the sound's mean power to the noise's, in dB. Silence stays silence.
+    """Add white noise at this signal-to-noise ratio of mean powers, in dB; silence stays silence.
 
-    The noise is scaled after it is drawn, so that the ratio is met in short sounds too. Nothing is clipped.
+    The noise is scaled after it is drawn, so the ratio is exact in short sounds too. Nothing is clipped.
     """
     noise = rng.standard_normal(len(samples), dtype=np.float32)
     wanted = _power(samples) / 10 ** (decibels / 10)
@@ -20,7 +20,7 @@ def add_white_noise(samples: np.ndarray, rate: int, decibels: float, rng: np.ran
 
 
 def stop_band(samples: np.ndarray, rate: int, octaves: float, rng: np.random.Generator) -> np.ndarray:
-    """All that lies within this many octaves around 1000 Hz is taken away, by zeros in the spectrum of the whole."""
+    """Remove a band of this many octaves around 1000 Hz, by zeros in the spectrum of the whole sound."""
     spectrum = np.fft.rfft(samples)
     frequencies = np.fft.rfftfreq(len(samples), 1 / rate)
     low, high = CENTRE / 2 ** (octaves / 2), CENTRE * 2 ** (octaves / 2)

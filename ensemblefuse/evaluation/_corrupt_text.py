@@ -1,4 +1,4 @@
-"""Texts made worse. Floor 4. Each function takes a text, a share and a generator, and gives a text."""
+"""Corruptions of texts: each function takes a text, a share and a generator, and returns a text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["drop_words", "replace_letters", "swap_letters"]
 
 
 def swap_letters(text: str, share: float, rng: np.random.Generator) -> str:
-    """Pairs of neighbouring letters of a word change places, until this share of all letters has moved.
+    """Swap pairs of neighbouring letters within words, until this share of all letters has moved.
 
-    At least one pair; no letter moves twice, and two equal letters are no pair. The length stays.
+    At least one pair is swapped. No letter moves twice, and two equal letters are not a pair. The length stays.
     """
     letters = list(text)
     pairs = [i for i in range(len(text) - 1) if text[i].isalpha() and text[i + 1].isalpha() and text[i] != text[i + 1]]
@@ -27,7 +27,7 @@ def swap_letters(text: str, share: float, rng: np.random.Generator) -> str:
 
 
 def replace_letters(text: str, share: float, rng: np.random.Generator) -> str:
-    """This share of all letters, at least one, becomes another letter from a to z. Length and case stay."""
+    """Replace this share of all letters, at least one, by another letter from a to z; keep length and case."""
     letters = list(text)
     places = [i for i, letter in enumerate(text) if letter.isalpha()]
     if not places:
@@ -40,9 +40,9 @@ def replace_letters(text: str, share: float, rng: np.random.Generator) -> str:
 
 
 def drop_words(text: str, share: float, rng: np.random.Generator) -> str:
-    """This share of the words is left out: at least one, and never the last that is left.
+    """Drop this share of the words, at least one, but never all of them.
 
-    Words are what white space parts; what remains is joined by single spaces.
+    Words are separated by white space; the remaining words are joined by single spaces.
     """
     words = text.split()
     if len(words) < 2:
@@ -53,5 +53,5 @@ def drop_words(text: str, share: float, rng: np.random.Generator) -> str:
 
 
 def _count(share: float, text: str) -> int:
-    """A share of the letters, at least 1."""
+    """Return the number of letters in this share of them, at least 1."""
     return max(1, round(share * sum(map(str.isalpha, text))))

@@ -1,4 +1,4 @@
-"""Cells made worse in five degrees of severity, each the same in every run. Floor 4."""
+"""Corruptions of cells in five degrees of severity, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ensemblefuse.cache.code_digests import cell_digest
+from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.encoders import (
     AudioEncoder,
     BaseEncoder,
@@ -17,8 +19,6 @@ from ensemblefuse.encoders import (
     TimeSeriesEncoder,
     WordVectorEncoder,
 )
-from ensemblefuse.encoders._content import cell_digest
-from ensemblefuse.encoders._image_cell import read_rgb
 from ensemblefuse.evaluation import _corrupt_image as image
 from ensemblefuse.evaluation import _corrupt_series as series
 from ensemblefuse.evaluation import _corrupt_sound as sound
@@ -38,19 +38,19 @@ _KINDS: tuple[tuple[type[BaseEncoder], str], ...] = (
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to make a cell worse.
+    """One way to corrupt a cell.
 
     Attributes
     ----------
     name : str
     function : callable
-        Of the library: takes a loaded cell (see `corrupt`), a level and a generator. Of the user: takes the cell as it
-        stands in the table, the severity and a generator.
-    kind : {"image", "text", "sound", "series"}, or None if it is the user's
+        A function of the library takes a loaded cell (see `corrupt`), a level and a generator. A function of the user
+        takes the cell as it is in the table, the severity and a generator.
+    kind : {"image", "text", "sound", "series"}, or None for a function of the user
     levels : tuple of 5 float
-        The level at the severities 1 to 5.
+        The level at each severity from 1 to 5.
     shown : str
-        A level with its unit, for `str.format`.
+        Format string for a level with its unit.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Corruption:
     shown: str = ""
 
     def parameter(self, severity: int) -> str:
-        """What a severity means, with its unit; nothing at 0 and for the user's own."""
+        """Return the level at a severity as text, with its unit; empty at severity 0 and for functions of the user."""
         if not self.levels or not severity:
             return ""
         return self.shown.format(self.levels[severity - 1])
@@ -85,36 +85,36 @@ CORRUPTIONS = {corruption.name: corruption for corruption in _ALL}
 
 
 def names_of_kind(kind: str | None) -> list[str]:
-    """Corruptions of the library for cells of a kind."""
+    """Return the names of the library's corruptions for cells of this kind."""
     return [corruption.name for corruption in _ALL if kind is not None and corruption.kind == kind]
 
 
 def kind_of_encoder(encoder: Any) -> str | None:
-    """What the cells of an encoder are, or None if the encoder does not say."""
+    """Return the kind of an encoder's cells, or None if the class of the encoder does not determine it."""
     return next((kind for cls, kind in _KINDS if isinstance(encoder, cls)), None)
 
 
 def corrupt(cell: Any, corruption: Corruption, severity: int, *, encoder: Any = None, random_state: int = 0) -> Any:
-    """A cell made worse, which the encoder that takes the cell takes too.
+    """Return the corrupted cell, in a form that the cell's encoder takes.
 
     Parameters
     ----------
     cell : object
-        As it stands in the table: a picture as `ImageEncoder` takes it, or a list of pictures; a str; a sound as
-        `AudioEncoder` takes it; a series, or the numbers of a row. Not missing.
+        As it is in the table: a picture as `ImageEncoder` takes it, or a list of pictures; a str; a sound as
+        `AudioEncoder` takes it; a series, or the numbers of a row. It must not be missing.
     corruption : Corruption
     severity : int
         From 0 to 5.
     encoder : encoder, optional
-        Reads pictures and sounds, with its own background, frame or rate.
+        It reads pictures and sounds, with its own background, frame or rate.
     random_state : int
-        The draws depend on it, on the corruption, the severity and the content of the cell, and on nothing else.
+        The random numbers depend only on it, the corruption, the severity and the content of the cell.
 
     Returns
     -------
     object
-        The cell itself at severity 0. A PIL image or a list of these; a str; mono samples at the encoder's rate,
-        float32; float64 values of the series' shape. What a function of the user returns.
+        At severity 0 the cell itself. Otherwise, by kind: a PIL image or a list of these; a str; mono samples at the
+        encoder's rate, float32; float64 values of the series' shape. Or what the user's function returns.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def _generator(cell: Any, name: str, severity: int, encoder: Any, random_state: 
 
 
 def _corrupt_image(function: Any, cell: Any, level: float, rng: np.random.Generator, encoder: Any) -> Any:
-    if isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT":  # a list, as Parquet has it
+    if isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype.kind in "OUT":  # a list read from Parquet
         cell = cell.tolist()
     if isinstance(cell, (list, tuple)):
         return [_corrupt_image(function, picture, level, rng, encoder) for picture in cell]
@@ -153,7 +153,7 @@ def _corrupt_text(function: Any, cell: Any, level: float, rng: np.random.Generat
 def _corrupt_sound(function: Any, cell: Any, level: float, rng: np.random.Generator, encoder: Any) -> np.ndarray:
     if not isinstance(encoder, AudioEncoder):
         raise TypeError(
-            "a sound is read at the rate of its AudioEncoder, which this modality has not; pass a function of your own"
+            "a sound is read at the rate of its AudioEncoder, but this modality has none; pass a function of your own"
         )
     rate = encoder._sample_rate()
     samples = np.concatenate(list(encoder.load(cell).windows(60 * rate)))

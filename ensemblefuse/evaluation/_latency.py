@@ -1,4 +1,4 @@
-"""How long a fitted model takes to predict, by modality and stage, and the memory that it takes. Floor 4."""
+"""Time of a fitted model's predictions by modality and stage, and the memory that they take."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from ensemblefuse.evaluation._latency_result import (
     TRANSFORM,
     WHOLE,
     PredictionLatency,
+    PredictionLatencyDisplay,
 )
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._members import take_rows
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fusion.members import take_rows
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.table import to_frame
 
 __all__ = ["prediction_latency"]
@@ -40,6 +42,7 @@ __all__ = ["prediction_latency"]
 Span = tuple[float, float]
 
 
+@drawn_by(PredictionLatencyDisplay)
 def prediction_latency(
     model: Any,
     X: Any,
@@ -48,24 +51,25 @@ def prediction_latency(
     n_repeats: int = 20,
     warm: bool = True,
 ) -> PredictionLatency:
-    """Measure how long predictions take, and which modality and stage the time goes to.
+    """Measure how long predictions take, and how the time divides among modalities and stages.
 
-    Calls are measured in this process with the cache off, and then as a whole with all embeddings in a cache of their
-    own, in a folder that is deleted; the user's cache is neither read nor written. Each call takes the next rows of
-    `X`, and starts anew at its end. Classifiers with probabilities are asked for these.
+    Calls are measured in this process with the cache off. Then whole calls are measured with all embeddings cached in
+    a temporary folder; the user's cache is neither read nor written. Each call takes the next rows of `X`, and after
+    the last row the first again. Classifiers predict probabilities if they can.
 
     Parameters
     ----------
     model : fitted pipeline that ends in a fusion estimator, or fitted fusion estimator
-        Of the latter, which takes encoded rows, the fusion alone is measured.
+        A bare fusion estimator takes encoded rows, so only the fusion is measured.
     X : DataFrame of n_samples rows
-        Cells such as those to come: equal cells of a batch are encoded once.
+        Rows such as the model will get in use. Equal cells of a batch are encoded once, so repeated cells would make
+        it look faster.
     batch_sizes : sequence of int
-        Rows of a call.
+        Numbers of rows in a call.
     n_repeats : int
-        Measured calls of each batch size.
+        Number of measured calls for each batch size.
     warm : bool
-        Whether a call of each batch size goes before those that are measured. The first call of all never counts.
+        Whether each batch size starts with a call that is not measured. The very first call is never counted.
 
     Returns
     -------
@@ -80,8 +84,9 @@ def prediction_latency(
 
     Notes
     -----
-    While it measures, methods of the model's encoders are wrapped; do not use the model in another thread. Times depend
-    on the machine and on what else it does. A file that was read before comes from the memory of the operating system.
+    Methods of the model's encoders are wrapped during the measurement; do not use the model in another thread. Times
+    depend on the machine and on its other load. The operating system keeps files in memory that were read before, so
+    reading them is faster than the first time.
 
     Examples
     --------
@@ -96,7 +101,7 @@ def prediction_latency(
     >>> result.table["stage"].tolist()
     ['load', 'encode', 'transform', 'transform', 'join', 'fuse', 'total', 'total, cached']
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     X = X if isinstance(X, np.ndarray) else to_frame(X)
     sizes = _check_sizes(batch_sizes, len(X), n_repeats)
     with config_context(progress=False), warnings.catch_warnings(), _Watch(parts) as watch:
@@ -110,10 +115,10 @@ def prediction_latency(
     calls = pd.DataFrame(records)
     memory = pd.DataFrame([size for _, size in found], index=pd.Index(sizes, name="batch_size"))
     table = _table(calls, sizes)
-    what = "nothing to encode" if table["stage"].iloc[-1] == TOTAL else "embeddings not cached, except where it says so"
+    what = "nothing to encode" if table["stage"].iloc[-1] == TOTAL else "embeddings not cached, except in total, cached"
     return PredictionLatency(
         table,
-        f"milliseconds of a call and of a row, {n_repeats} calls of each batch size; {what}",
+        f"milliseconds per call and per row, {n_repeats} calls of each batch size; {what}",
         _notes(watch, start, memory),
         calls=calls,
         start=start,
@@ -124,9 +129,9 @@ def prediction_latency(
 
 
 class _Watch:
-    """Times the stages of a call. Within the ``with`` block methods of encoders and modalities are wrapped."""
+    """Timer of the stages of a call; within its ``with`` block, methods of encoders and modalities are wrapped."""
 
-    def __init__(self, parts: ModelParts):
+    def __init__(self, parts: FittedModel):
         self.parts = parts
         self.encodes_itself = bool(getattr(parts.core, "encoders_", None))
         self.unions: list[ColumnTransformer] = []
@@ -144,9 +149,9 @@ class _Watch:
     def __enter__(self) -> _Watch:
         self._stack = contextlib.ExitStack()
         for union in self.unions:
-            self._stack.enter_context(_replaced(union, "n_jobs", None))  # workers would not report their times
+            self._stack.enter_context(_replaced(union, "n_jobs", None))  # times of worker processes would be lost
         for name, part in self.modalities.items():
-            # An encoder that is the modality itself is wrapped for the whole too, which is either of two methods.
+            # An encoder that is the whole modality is called by one of two methods; both are wrapped.
             for method in ("transform", "_embed") if isinstance(part, BaseEncoder) else ("transform",):
                 self._wrap(part, method, (name, WHOLE))
             for encoder in self.encoders.get(name, []):
@@ -170,7 +175,7 @@ class _Watch:
         self._stack.enter_context(_replaced(owner, method, timed))
 
     def call(self, rows: Any) -> dict[tuple[str, str], float]:
-        """Milliseconds of each modality and stage of one call."""
+        """Predict these rows, and return the milliseconds of each modality and stage."""
         self.spans.clear()
         begin = time.perf_counter()
         Z = self.parts.encode(rows)
@@ -202,7 +207,7 @@ class _Watch:
 
 
 def _encoders_in(part: Any, seen: set[int]) -> list[BaseEncoder]:
-    """Encoders that a fitted transformer holds, those within encoders included."""
+    """Return the encoders inside a fitted transformer, also those inside other encoders."""
     if id(part) in seen:
         return []
     seen.add(id(part))
@@ -220,7 +225,7 @@ def _encoders_in(part: Any, seen: set[int]) -> list[BaseEncoder]:
 
 @contextlib.contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An attribute of this one object, as long as the block runs."""
+    """Set an attribute of this one object for the duration of the ``with`` block."""
     own = vars(owner)
     before, had = own.get(name), name in own
     setattr(owner, name, value)
@@ -234,7 +239,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def _covered(spans: list[Span]) -> float:
-    """Seconds in which at least one of the spans ran; threads and nested calls overlap."""
+    """Return the seconds covered by at least one span; spans of threads and nested calls overlap."""
     total, until = 0.0, -np.inf
     for begin, end in sorted(spans):
         total += max(0.0, end - max(begin, until))
@@ -243,7 +248,7 @@ def _covered(spans: list[Span]) -> float:
 
 
 def _measure(call: Any, X: Any, size: int, n_repeats: int, warm: bool) -> tuple[list[dict], dict[str, float]]:
-    """A record for each stage of each call, and the memory that they took."""
+    """Call repeatedly; return a record for each stage of each call, and the memory that the calls took."""
     records = []
     before, tells = _status("VmRSS"), _reset_peak()
     for i in range(n_repeats + warm):
@@ -259,7 +264,7 @@ def _measure(call: Any, X: Any, size: int, n_repeats: int, warm: bool) -> tuple[
 
 
 def _with_cache(watch: _Watch, X: Any, sizes: list[int], n_repeats: int) -> list[dict]:
-    """Whole calls on rows that a cache of their own holds."""
+    """Measure whole calls on rows whose embeddings are in a temporary cache."""
     used = min(len(X), max(sizes) * n_repeats)
     with (
         tempfile.TemporaryDirectory(prefix="ensemblefuse-", ignore_cleanup_errors=True) as folder,
@@ -270,7 +275,7 @@ def _with_cache(watch: _Watch, X: Any, sizes: list[int], n_repeats: int) -> list
 
 
 def _status(field: str) -> float:
-    """MiB, as Linux tells it of this process; NaN elsewhere."""
+    """Return a field of ``/proc/self/status`` in MiB; NaN where the system is not Linux."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -280,7 +285,7 @@ def _status(field: str) -> float:
 
 
 def _reset_peak() -> bool:
-    """Make the peak of the resident size start anew from its size now (proc(5), clear_refs); False if that fails."""
+    """Reset the peak of the resident size to its present size (proc(5), clear_refs); return False if that fails."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -295,30 +300,30 @@ def _table(calls: pd.DataFrame, sizes: list[int]) -> pd.DataFrame:
     ).reset_index()
     for figure in ("mean", "p50", "p95"):
         table[f"row_{figure}"] = table[f"call_{figure}"] / table["batch_size"]
-    # Cached calls were measured last.
+    # Cached calls were measured last; sort each batch size's rows together.
     place = table["batch_size"].map({size: i for i, size in enumerate(sizes)})
     return table.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
 
 
 def _notes(watch: _Watch, start: float, memory: pd.DataFrame) -> list[str]:
     notes = [
-        f"The first call, of one row, took {start:.1f} ms and counts nowhere else; networks that the process held "
-        "already were not loaded for it."
+        f"The first call, of one row, took {start:.1f} ms and is not in the table; it did not load networks that were "
+        "in memory already."
     ]
     if watch.encodes_itself:
-        notes.append(f"{type(watch.parts.core).__name__} encodes for itself: only the whole call is measured.")
+        notes.append(f"{type(watch.parts.core).__name__} encodes by itself: only the whole call is measured.")
     elif watch.fusion_encodes:
-        notes.append(f"{FUSE} holds the encoders that are part of the fusion's own estimators.")
+        notes.append(f"{FUSE} includes the time of encoders inside the fusion's own estimators.")
     if any(union.n_jobs not in (None, 1) for union in watch.unions):
-        notes.append("The modalities were encoded one after the other, whatever n_jobs says.")
+        notes.append("The modalities were encoded one after the other; n_jobs was ignored.")
     if memory["peak"].notna().all():
         sizes = ", ".join(f"{row.peak:.0f} MiB (batches of {size})" for size, row in memory.iterrows())
         notes.append(
-            f"Largest resident size of this process, all that it held before included, memory of an accelerator not: "
+            f"Largest resident size of this process, with what it held before, without memory of an accelerator: "
             f"{sizes}."
         )
     else:
-        notes.append("Memory was not measured: the system does not let the process read and reset its peak.")
+        notes.append("Memory was not measured: on this system the process cannot read and reset its peak.")
     return notes
 
 
@@ -329,7 +334,7 @@ def _check_sizes(batch_sizes: Sequence[int], n_rows: int, n_repeats: int) -> lis
         raise ValueError(f"batch_sizes must be whole numbers of at least 1; got {bad or 'none'}.")
     if max(sizes) > n_rows:
         raise ValueError(
-            f"batch_sizes holds {max(sizes)}, but X has {n_rows} rows, and equal cells are encoded once; pass more "
+            f"batch_sizes holds {max(sizes)}, but X has {n_rows} rows, and repeated rows are encoded once; pass more "
             f"rows, or batch_sizes of at most {n_rows}."
         )
     if n_repeats < 1:

@@ -1,4 +1,4 @@
-"""The result of `prediction_latency`, and its picture. Floor 4."""
+"""Result of `prediction_latency`, and its picture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import BaseDisplay, colors_of
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.scoring.display import BaseDisplay, colors_of
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["PredictionLatency", "PredictionLatencyDisplay"]
 
@@ -30,26 +30,26 @@ class PredictionLatency(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a batch size, modality and stage, in milliseconds: ``call_mean``, ``call_p50``, ``call_p95`` of a call,
+        One row per batch size, modality and stage, in milliseconds: ``call_mean``, ``call_p50``, ``call_p95`` per call,
         and ``row_mean``, ``row_p50``, ``row_p95``, the same divided by the rows of a call. Stages of a modality:
 
-        - ``load``: its cells are read and decoded, as far as the network waits for it; threads load ahead.
-        - ``encode``: the network runs.
+        - ``load``: reading and decoding cells, as far as the network waits for it; threads load ahead.
+        - ``encode``: the network.
         - ``transform``: all else, such as digests of cells, and steps before or after the encoder.
 
-        Stages of the whole call, whose modality is ``"all"``: ``join`` (the blocks put side by side, and steps between
-        them and the fusion), ``fuse``, ``total``, and ``total, cached``: the whole call if all embeddings are in the
-        cache. In each call the stages before ``total`` sum up to it, and so do their means; quantiles do not.
+        Stages of the whole call, with the modality ``"all"``: ``join`` (joining the blocks, and steps between them and
+        the fusion), ``fuse``, ``total``, and ``total, cached``, the whole call with all embeddings in the cache. In
+        each call the stages before ``total`` sum to it, and so do their means; quantiles do not.
     caption : str
     notes : list of str
     calls : DataFrame
         Every measured call: ``batch_size``, ``call``, ``modality``, ``stage``, ``ms``.
     start : float
-        Milliseconds of the first call, of one row, which is in none of the figures above.
+        Milliseconds of the first call, of one row; it is not in the figures above.
     memory : DataFrame
-        Index `batch_size`, in MiB: ``peak``, the largest resident size of this process during the measured calls, and
-        ``rise``, that less its size before them. Network, table and all that the process held before are in ``peak``;
-        memory of an accelerator is in neither. NaN where the system does not tell.
+        In MiB, with the index `batch_size`: ``peak``, the largest resident size of this process during the measured
+        calls, and ``rise``, the peak minus the size before them. ``peak`` includes the network, the table and all that
+        the process held before; memory of an accelerator is in neither. NaN where the system does not report it.
     names : list of str
         Modalities.
     n_repeats : int
@@ -67,18 +67,18 @@ class PredictionLatency(TableResult):
         return PredictionLatencyDisplay
 
 
-# One hatch a stage; colours are those of the modalities.
+# One hatch per stage; a modality's colour is the same in all stages.
 _HATCHES = {LOAD: "///", ENCODE: "", TRANSFORM: "...", JOIN: "", FUSE: "///", TOTAL: ""}
 _GREYS = {JOIN: "0.85", FUSE: "0.7", TOTAL: "0.7"}
-# Parts below this share of every bar cannot be seen.
+# Parts below this share of every bar are too small to see and get no legend.
 _NAMED = 0.01
 
 
 class PredictionLatencyDisplay(BaseDisplay):
-    """Mean milliseconds a row, one bar a batch size: a colour for each modality, a hatch for each stage.
+    """Mean milliseconds per row, one bar per batch size: a colour for each modality, a hatch for each stage.
 
-    A diamond marks the whole call with all embeddings in the cache, a line the 95th percentile without. Parts under 1 %
-    of every bar are not in the legend.
+    A diamond marks the whole call with all embeddings in the cache, a vertical line the 95th percentile without cache.
+    Parts under 1 % of every bar are not in the legend.
 
     Parameters
     ----------
@@ -98,14 +98,8 @@ class PredictionLatencyDisplay(BaseDisplay):
     >>> model = DecisionFusionClassifier(LogisticRegression(), cv=2).fit(X, X["image__0"] > 1)
     >>> display = PredictionLatencyDisplay.from_estimator(model, X, n_repeats=2)
     >>> display.ax_.get_xlabel()
-    'milliseconds a row, mean of 2 calls'
+    'milliseconds per row, mean of 2 calls'
     """
-
-    @staticmethod
-    def _compute(model: Any, *args: Any, **params: Any) -> Any:
-        from ensemblefuse.evaluation._latency import prediction_latency  # it imports this module
-
-        return prediction_latency(model, *args, **params)
 
     def _figsize(self) -> tuple[float, float]:
         table = self.result.table
@@ -124,7 +118,7 @@ class PredictionLatencyDisplay(BaseDisplay):
         parts = {key: width for key, width in by_stage.items() if key[1] not in (TOTAL, CACHED)}
         left = np.zeros(len(sizes))
         for (name, stage), width in (parts or {(WHOLE, TOTAL): by_stage[WHOLE, TOTAL]}).items():
-            # By the stage: a modality may be called "all".
+            # Decided by the stage, not the name: a modality may be called "all".
             color = _GREYS[stage] if stage in _GREYS else colors[name]
             label = stage if stage in _GREYS else f"{name}: {stage}"
             label = label if (width >= _NAMED * by_stage[WHOLE, TOTAL]).any() else None
@@ -138,10 +132,10 @@ class PredictionLatencyDisplay(BaseDisplay):
             ax.plot(by_stage[WHOLE, CACHED], heights, label=CACHED, **style)
         ax.set(
             yticks=heights,
-            yticklabels=[f"{size} row{'s' if size > 1 else ''} a call" for size in sizes],
+            yticklabels=[f"{size} row{'s' if size > 1 else ''} per call" for size in sizes],
             ylim=(len(sizes) - 0.5, -0.5),
             xlim=(0, None),
-            xlabel=f"milliseconds a row, mean of {self.result.n_repeats} calls",
+            xlabel=f"milliseconds per row, mean of {self.result.n_repeats} calls",
             title="Time of a prediction by modality and stage",
         )
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")

@@ -1,4 +1,4 @@
-"""What more rows bring, and what they cost. Floor 4."""
+"""Score and cost of a fit for growing numbers of training rows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import get_config
-from ensemblefuse._display import MUTED, PALETTE, BaseDisplay, new_axes
+from ensemblefuse._fitting import with_groups
 from ensemblefuse._optional import import_optional
-from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.evaluation._inputs import kind_of_models, read_groups, read_y
-from ensemblefuse.evaluation._models import log_loss_of, with_groups
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.fusion._ledger import make_splits
+from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.evaluation._compare_models import log_loss_of
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by, new_axes
+from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
+from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import to_frame
 
 __all__ = ["LearningCurve", "LearningCurveDisplay", "learning_curve"]
@@ -33,20 +34,21 @@ class LearningCurve(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a size, with ``n_train`` as its index:
+        One row per size, with ``n_train`` as its index:
 
-        - ``score``, ``score_sd``: on the test rows; mean and standard deviation (divisor J - 1) over the folds; the
-          greater the better;
-        - ``in_sample_score``: on the very rows of the fit, too good; its distance to ``score`` tells how much the model
-          adapts to them;
+        - ``score``, ``score_sd``: on the test rows; mean and standard deviation (divisor J - 1) over the folds;
+          greater is better;
+        - ``in_sample_score``: on the rows of the fit itself, so too good; its distance to ``score`` shows how far the
+          model overfits;
         - ``fit_seconds``, ``fit_seconds_sd``: of one fit, with the embeddings in the cache.
     caption, notes
         As in all results.
     fold_scores, fold_seconds : DataFrame of shape (n_splits, n_sizes)
     cost_exponent : float
-        b of ``seconds = a n ** b``, the slope of the logarithms over all folds and sizes; NaN with one size.
+        b in ``seconds = a n ** b``, the slope of the logarithms over all folds and sizes; NaN with one size. It is too
+        small if the rows are few, because every fit has a fixed cost.
     cost_exponent_error : float
-        Its standard error. With few rows what every fit costs hides the growth.
+        Its standard error.
     scoring : str
     n_samples : int
     """
@@ -80,121 +82,11 @@ class LearningCurve(TableResult):
 
 
 def _power_law(sizes: Any, seconds: np.ndarray) -> tuple[float, float]:
-    """Exponent of the seconds, of shape (n_sizes, n_folds), and its standard error."""
+    """Fit a power law to seconds of shape (n_sizes, n_folds); return its exponent and the exponent's standard error."""
     if len(sizes) < 2 or not (seconds > 0).all():
         return np.nan, np.nan
     line = stats.linregress(np.log(np.repeat(sizes, seconds.shape[1])), np.log(seconds.ravel()))
     return float(line.slope), float(line.stderr)
-
-
-def learning_curve(
-    model: Any,
-    X: Any,
-    y: Any,
-    *,
-    train_sizes: Any = (0.1, 0.325, 0.55, 0.775, 1.0),
-    cv: Any = 5,
-    groups: Any = None,
-    scoring: Any = None,
-    n_jobs: int | None = None,
-    random_state: Any = 0,
-) -> LearningCurve:
-    """Cross-validate a model on growing parts of the training rows.
-
-    scikit-learn's function of the same name does the work; rows are encoded once before, so that the seconds are those
-    of the fits.
-
-    Parameters
-    ----------
-    model : estimator
-        Classifier or regressor; it is cloned. `groups` reaches a fusion estimator, bare or as the step ``fuse``, for
-        its inner splits too.
-    X : DataFrame (pandas or polars) or dict of columns, or array, of n_samples rows
-    y : array of shape (n_samples,)
-    train_sizes : array of shape (n_sizes,)
-        Shares of the smallest training part, or numbers of rows.
-    cv : int, splitter or iterable of (train, test)
-        A number is stratified in classification and keeps groups together if there are any.
-    groups : array of shape (n_samples,), optional
-    scoring : str or callable, optional
-        As in scikit-learn, the greater the better; by default ``"neg_log_loss"``, in regression
-        ``"neg_root_mean_squared_error"``.
-    n_jobs : int, optional
-        Jobs for folds and sizes, as in joblib. Fits that run side by side take longer each.
-    random_state : int, RandomState or None
-        Of the order in which training rows are added; each part holds the smaller ones.
-
-    Returns
-    -------
-    LearningCurve
-
-    Raises
-    ------
-    TypeError
-        If `model` is no classifier or regressor.
-    ValueError
-        If `y` is no target for it, or a size is above the rows of a training part.
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from ensemblefuse import FeatureFusionClassifier, learning_curve
-    >>> rng = np.random.default_rng(0)
-    >>> y = np.arange(120) % 2
-    >>> X = pd.DataFrame({"image__0": y + rng.normal(size=120), "text__0": y + rng.normal(size=120)})
-    >>> curve = learning_curve(FeatureFusionClassifier(LogisticRegression()), X, y, train_sizes=[10, 80], cv=3)
-    >>> bool(curve.table.loc[80, "score"] > curve.table.loc[10, "score"])
-    True
-    """
-    classify = kind_of_models({"model": model}, "model")
-    X = X if isinstance(X, np.ndarray) else to_frame(X)
-    y = read_y(y, len(X), classify=classify)
-    groups = read_groups(groups, len(X))
-    codes = np.unique(y, return_inverse=True)[1] if classify else y
-    # scikit-learn takes shares of the first training part; the smallest holds for all.
-    splits = sorted(make_splits(cv, codes, groups, classify=classify), key=lambda split: len(split[0]))
-    if scoring is None:
-        scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
-    notes = _encode_all(model, X, y)
-    routed, params = with_groups(model, groups)
-    sizes, in_sample, scores, seconds, _ = model_selection.learning_curve(
-        routed,
-        X,
-        y,
-        train_sizes=np.asarray(train_sizes),
-        cv=splits,
-        scoring=_neg_log_loss if classify and scoring == "neg_log_loss" else scoring,
-        n_jobs=n_jobs,
-        shuffle=True,
-        random_state=random_state,
-        error_score="raise",
-        return_times=True,
-        params=params,
-    )
-    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
-    return LearningCurve(sizes, scores, in_sample, seconds, name, len(X), notes)
-
-
-def _encode_all(model: Any, X: Any, y: np.ndarray) -> list[str]:
-    """Fill the cache; notes if seconds of encoding will be in those of the fits all the same."""
-    last = model[-1] if isinstance(model, Pipeline) else model
-    if getattr(last, "_encodes", False):
-        return [f"{type(last).__name__} encodes while it is fitted: the seconds hold what was not in the cache."]
-    if not isinstance(model, Pipeline):
-        return []
-    if get_config()["cache"] is None:
-        return ["The cache is off: the seconds of a fit hold those of encoding its rows."]
-    # Encoders see the raw rows, and nothing else is cached: later steps are those of the fits.
-    first = next((step for _, step in model.steps[:-1] if step not in (None, "passthrough")), None)
-    if isinstance(first, (ColumnTransformer, BaseEncoder)):
-        clone(first).fit_transform(X, y)
-    return []
-
-
-def _neg_log_loss(model: Any, X: Any, y: np.ndarray) -> float:
-    """scikit-learn's own fails where a training part lacks a class."""
-    return -log_loss_of(model.predict_proba(X), model.classes_, y)
 
 
 class LearningCurveDisplay(BaseDisplay):
@@ -221,15 +113,13 @@ class LearningCurveDisplay(BaseDisplay):
     ['training rows', 'training rows']
     """
 
-    _compute = staticmethod(learning_curve)
-
     def plot(self, *, ax: Any = None) -> Any:
         """Draw on a pair of axes, or on a new figure.
 
         Parameters
         ----------
         ax : pair of matplotlib Axes, optional
-            As ``pyplot.subplots(1, 2)`` makes them.
+            As ``pyplot.subplots(1, 2)`` returns them.
 
         Returns
         -------
@@ -240,7 +130,7 @@ class LearningCurveDisplay(BaseDisplay):
         ImportError
             If matplotlib is not installed.
         ValueError
-            If `ax` is no pair.
+            If `ax` is not a pair.
         """
         name = type(self).__name__
         if ax is None:
@@ -248,7 +138,7 @@ class LearningCurveDisplay(BaseDisplay):
             _, ax = pyplot.subplots(1, 2, figsize=(9.0, 3.8), layout="constrained")
         pair = np.ravel(np.asarray(ax, dtype=object))
         if len(pair) != 2:
-            raise ValueError(f"{name} has two panels; ax must be a pair of Axes, as pyplot.subplots(1, 2) makes them.")
+            raise ValueError(f"{name} has two panels; ax must be a pair of Axes, as from pyplot.subplots(1, 2).")
         for panel in pair:
             new_axes(panel, name)
         self._draw_scores(pair[0])
@@ -273,3 +163,114 @@ class LearningCurveDisplay(BaseDisplay):
         )
         ax.set(xlabel="training rows", ylabel="seconds of a fit", ylim=(0, None))
         ax.set_title("Training cost" + (f", growing as n^{b:.2f}" if np.isfinite(b) else ""), fontsize="medium")
+
+
+@drawn_by(LearningCurveDisplay)
+def learning_curve(
+    model: Any,
+    X: Any,
+    y: Any,
+    *,
+    train_sizes: Any = (0.1, 0.325, 0.55, 0.775, 1.0),
+    cv: Any = 5,
+    groups: Any = None,
+    scoring: Any = None,
+    n_jobs: int | None = None,
+    random_state: Any = 0,
+) -> LearningCurve:
+    """Cross-validate a model on growing parts of the training rows.
+
+    scikit-learn's function of the same name does the work. All rows are encoded before it, so the seconds are those of
+    the fits alone.
+
+    Parameters
+    ----------
+    model : estimator
+        Classifier or regressor; it is cloned. A fusion estimator, bare or as the step ``fuse``, uses `groups` for its
+        inner splits too.
+    X : DataFrame (pandas or polars) or dict of columns, or array, of n_samples rows
+    y : array of shape (n_samples,)
+    train_sizes : array of shape (n_sizes,)
+        Shares of the smallest training part, or numbers of rows.
+    cv : int, splitter or iterable of (train, test)
+        With a number, folds are stratified in classification, and groups stay together if there are any.
+    groups : array of shape (n_samples,), optional
+    scoring : str or callable, optional
+        As in scikit-learn; greater is better. By default ``"neg_log_loss"``, in regression
+        ``"neg_root_mean_squared_error"``.
+    n_jobs : int, optional
+        Jobs for folds and sizes, as in joblib. Each fit takes longer when several run at the same time.
+    random_state : int, RandomState or None
+        Seed of the order in which training rows are added; each part contains the smaller ones.
+
+    Returns
+    -------
+    LearningCurve
+
+    Raises
+    ------
+    TypeError
+        If `model` is neither a classifier nor a regressor.
+    ValueError
+        If `y` does not fit it, or a size is larger than a training part.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ensemblefuse import FeatureFusionClassifier, learning_curve
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(120) % 2
+    >>> X = pd.DataFrame({"image__0": y + rng.normal(size=120), "text__0": y + rng.normal(size=120)})
+    >>> curve = learning_curve(FeatureFusionClassifier(LogisticRegression()), X, y, train_sizes=[10, 80], cv=3)
+    >>> bool(curve.table.loc[80, "score"] > curve.table.loc[10, "score"])
+    True
+    """
+    classify = kind_of_models({"model": model}, "model")
+    X = X if isinstance(X, np.ndarray) else to_frame(X)
+    y = read_y(y, len(X), classify=classify)
+    groups = read_groups(groups, len(X))
+    codes = np.unique(y, return_inverse=True)[1] if classify else y
+    # scikit-learn takes shares of the first training part; put the smallest first, so that no part is too small.
+    splits = sorted(make_splits(cv, codes, groups, classify=classify), key=lambda split: len(split[0]))
+    if scoring is None:
+        scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
+    notes = _encode_all(model, X, y)
+    routed, params = with_groups(model, groups)
+    sizes, in_sample, scores, seconds, _ = model_selection.learning_curve(
+        routed,
+        X,
+        y,
+        train_sizes=np.asarray(train_sizes),
+        cv=splits,
+        scoring=_neg_log_loss if classify and scoring == "neg_log_loss" else scoring,
+        n_jobs=n_jobs,
+        shuffle=True,
+        random_state=random_state,
+        error_score="raise",
+        return_times=True,
+        params=params,
+    )
+    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
+    return LearningCurve(sizes, scores, in_sample, seconds, name, len(X), notes)
+
+
+def _encode_all(model: Any, X: Any, y: np.ndarray) -> list[str]:
+    """Fill the cache; return a note if the seconds of the fits will include encoding nevertheless."""
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if getattr(last, "_encodes", False):
+        return [f"{type(last).__name__} encodes while it is fitted: the seconds include what was not in the cache."]
+    if not isinstance(model, Pipeline):
+        return []
+    if get_config()["cache"] is None:
+        return ["The cache is off: the seconds of a fit include those of encoding its rows."]
+    # Only encoders use the cache, and they are in the first step; later steps belong to the fits.
+    first = next((step for _, step in model.steps[:-1] if step not in (None, "passthrough")), None)
+    if isinstance(first, (ColumnTransformer, BaseEncoder)):
+        clone(first).fit_transform(X, y)
+    return []
+
+
+def _neg_log_loss(model: Any, X: Any, y: np.ndarray) -> float:
+    """Score by log-loss; scikit-learn's own scorer fails where a training part lacks a class."""
+    return -log_loss_of(model.predict_proba(X), model.classes_, y)

@@ -1,4 +1,4 @@
-"""Scores of predictions under many weightings of the rows at once, which is what a bootstrap asks for. Floor 4."""
+"""Scores of predictions, for many weightings of the rows at once, as a bootstrap needs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from scipy.sparse import csr_array
 __all__ = ["CLASS_METRICS", "class_rates", "classification_scores", "expected_calibration_error", "regression_scores"]
 
 CLASS_METRICS = ("recall", "precision", "f1")
-# scikit-learn's log-loss clips probabilities here too.
+# Probabilities are clipped at this distance from 0 and 1, as in scikit-learn's log-loss.
 _EPSILON = np.finfo(np.float64).eps
 _BINS = 15
 
 
 def classification_scores(proba: np.ndarray, y: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of probabilities, as scikit-learn has them with ``zero_division=0``.
+    """Compute the scores of probabilities, as in scikit-learn with ``zero_division=0``.
 
     Parameters
     ----------
@@ -29,14 +29,16 @@ def classification_scores(proba: np.ndarray, y: np.ndarray, weight: np.ndarray) 
     Returns
     -------
     dict of str to ndarray of shape (n_draws,)
-        NaN where a score is not defined: a draw of no weight; ROC AUC where a class is absent.
+        NaN where a score is not defined: a draw whose weights are all 0; ROC AUC where a class is absent.
     """
     truth = proba[np.arange(len(y)), y]
     right, true, said = _counts(proba, y, weight)
+    # Squared distance to the one-hot true class: sum over k of (p_k - [k = y])^2 = sum of p_k^2 - 2 p_y + 1.
     distances = (proba**2).sum(axis=1) - 2 * truth + 1
     values = np.column_stack([-np.log(np.clip(truth, _EPSILON, 1 - _EPSILON)), distances])
     with np.errstate(invalid="ignore", divide="ignore"):
         total = weight.sum(axis=0)
+        # One matrix product gives the weighted means of all draws, where a loop would take one pass per draw.
         log_loss, brier = values.T @ weight / total
         rates = {name: np.where((true + said) > 0, rate, np.nan) for name, rate in _rates(right, true, said).items()}
         accuracy, balanced = right.sum(axis=0) / total, _mean(np.where(true > 0, right / true, np.nan))
@@ -52,7 +54,7 @@ def classification_scores(proba: np.ndarray, y: np.ndarray, weight: np.ndarray) 
 
 
 def class_rates(proba: np.ndarray, y: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
-    """Recall, precision and F1 of each class, of shape (n_classes, n_draws); NaN where a class has no row."""
+    """Compute recall, precision and F1 of each class, of shape (n_classes, n_draws); NaN for a class without rows."""
     right, true, said = _counts(proba, y, weight)
     return {name: np.where(true > 0, rate, np.nan) for name, rate in _rates(right, true, said).items()}
 
@@ -63,33 +65,39 @@ def _rates(right: np.ndarray, true: np.ndarray, said: np.ndarray) -> dict[str, n
 
 
 def _counts(proba: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight of the rows of each class that are right, that are of it, and that are said to be of it."""
+    """Sum the weights, by class, of the correctly predicted rows, of the true rows, and of the predicted rows."""
     said, n_classes = proba.argmax(axis=1), proba.shape[1]
     hits = said == y
     return _sums(y[hits], weight[hits], n_classes), _sums(y, weight, n_classes), _sums(said, weight, n_classes)
 
 
 def _sums(codes: np.ndarray, weight: np.ndarray, n_codes: int) -> np.ndarray:
-    """Sum of the weight of the rows of each code: shape (n_codes, n_draws)."""
+    """Sum the weights of the rows of each code: shape (n_codes, n_draws)."""
+    # A sparse 0/1 matrix of codes by rows: its product with the weights sums them, for all draws at once.
     member = csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_codes, len(codes)))
     return member @ weight
 
 
 def _mean(rates: np.ndarray) -> np.ndarray:
-    """Mean over the classes that are defined; NaN where none is."""
+    """Compute the mean over the classes whose rate is defined; NaN where none is."""
     known = np.isfinite(rates)
     count = known.sum(axis=0)
     return np.where(count > 0, np.where(known, rates, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def _roc_auc(proba: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve, each class against the rest; of two classes the second."""
+    """Compute the area under the ROC curve: the mean over each class against the rest, or of the second of two."""
     classes = [1] if proba.shape[1] == 2 else range(proba.shape[1])
     return np.mean([_area(proba[:, k], y == k, weight) for k in classes], axis=0)
 
 
 def _area(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted share of pairs of a positive and a negative row that are in order; ties count half."""
+    """Compute the weighted share of (positive, negative) pairs whose positive scores higher; ties count half.
+
+    This share equals the area under the ROC curve. With negatives sorted by score and their weights cumulated in
+    `below`, ``below[first]`` is the weight strictly below a positive, and ``below[last]`` adds that of ties. Half the
+    sum of the two thus counts ties half, without a curve per draw.
+    """
     rest = np.flatnonzero(~positive)
     rest = rest[np.argsort(score[rest], kind="stable")]
     below = np.zeros((len(rest) + 1, weight.shape[1]))
@@ -102,7 +110,7 @@ def _area(score: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> np.nda
 
 
 def regression_scores(predicted: np.ndarray, y: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
-    """R2, mean absolute error, root of the mean squared error.
+    """Compute R2, the mean absolute error and the root of the mean squared error.
 
     Parameters
     ----------
@@ -115,12 +123,13 @@ def regression_scores(predicted: np.ndarray, y: np.ndarray, weight: np.ndarray) 
         R2 is NaN where all targets of a draw are equal.
     """
     error = predicted - y
-    centred = y - y.mean()  # sums of squares of large numbers would lose the small spread
+    centred = y - y.mean()  # in sums of squares of large numbers, rounding would hide a small spread
     with np.errstate(invalid="ignore", divide="ignore"):
         squares, absolute, first, second = (
             np.column_stack([error**2, np.abs(error), centred, centred**2]).T @ weight / weight.sum(axis=0)
         )
-        spread = second - first**2
+        spread = second - first**2  # variance of y in each draw
+        # A spread within rounding error of 0 counts as 0: R2 is then undefined.
         spread = np.where(spread > 1e-12 * second + (1e-12 * np.abs(y).max(initial=0)) ** 2, spread, np.nan)
         return {"r2": 1 - squares / spread, "mae": absolute, "rmse": np.sqrt(squares)}
 
@@ -137,16 +146,16 @@ def expected_calibration_error(
     sample_weight: Any = None,
     labels: Any = None,
 ) -> float:
-    """By how much the probability of the predicted class differs from how often that class is right, on average.
+    """Compute the mean gap between the probability of the predicted class and the accuracy of the prediction.
 
-    Rows are put into bins by the probability of their most probable class; the error is the sum over the bins of
-    their share of the rows times ``|accuracy - mean probability|``.
+    Rows are put into bins by the probability of their most probable class. The error is the sum over the bins of
+    ``share of the rows * |accuracy - mean probability|``.
 
     Parameters
     ----------
     y_true : array of shape (n_samples,)
     proba : array of shape (n_samples, n_classes)
-        Or of shape (n_samples,): of the second of two classes.
+        Or of shape (n_samples,): probabilities of the second of two classes.
     n_bins : int
     strategy : {"uniform", "quantile"}
         Bins of equal width from 0 to 1, or of equal weight. A probability on an edge belongs to the lower bin.
@@ -162,11 +171,11 @@ def expected_calibration_error(
     Raises
     ------
     ValueError
-        If `strategy` is another one, `n_bins` is below 1, or the columns do not fit the classes.
+        If `strategy` is unknown, `n_bins` is below 1, or the columns do not fit the classes.
 
     Notes
     -----
-    It depends on the bins, and is biased upwards: a model that is calibrated has some error in every bin of few rows.
+    The error depends on the bins and is biased upwards: in a bin of few rows even a calibrated model has some error.
 
     References
     ----------
@@ -188,8 +197,8 @@ def expected_calibration_error(
     classes = np.unique(y) if labels is None else np.asarray(labels)
     if P.shape != (len(y), len(classes)):
         raise ValueError(
-            f"proba has shape {P.shape} for {len(y)} labels of {len(classes)} classes; pass labels=, the class of each "
-            "column, where y_true lacks some."
+            f"proba has shape {P.shape} for {len(y)} labels of {len(classes)} classes; if y_true lacks some classes, "
+            "pass labels=, the class of each column."
         )
     unknown = sorted(set(y.tolist()) - set(classes.tolist()), key=str)
     if unknown:
@@ -212,6 +221,7 @@ def _quantiles(values: np.ndarray, weight: np.ndarray, shares: np.ndarray) -> np
 
 def _calibration_error(proba: np.ndarray, y: np.ndarray, weight: np.ndarray, edges: np.ndarray) -> np.ndarray:
     confidence = proba.max(axis=1)
+    # share of a bin * |accuracy - mean confidence| = |weighted sum of (right - confidence) in the bin| / total weight
     gap = (proba.argmax(axis=1) == y) - confidence
     bins = np.searchsorted(edges[1:-1], confidence, side="left")
     with np.errstate(invalid="ignore", divide="ignore"):

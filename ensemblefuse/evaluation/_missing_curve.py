@@ -1,4 +1,4 @@
-"""How a fitted model fares when modalities go missing, at random, by value, or column by column. Floor 4."""
+"""Scores of a fitted model when modalities go missing: at random, by value, or one whole modality."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
-from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._scores import mean_scores, read_metric, score_name
-from ensemblefuse.evaluation._subsets import all_subsets, predict_subsets, row_values
+from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve, MissingModalityCurveDisplay
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
+from ensemblefuse.scoring.bootstrap import Resampling
+from ensemblefuse.scoring.display import drawn_by
+from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
 
 __all__ = ["missing_modality_curve", "simulate_missing"]
@@ -32,41 +33,41 @@ def simulate_missing(
     values: Any = None,
     random_state: Any = 0,
 ) -> np.ndarray:
-    """Draw which modalities each row still holds after a share of them went missing.
+    """Draw which modalities each row still holds after a share of them goes missing.
 
     Parameters
     ----------
     present : array of shape (n_modalities, n_rows), dtype bool
         Which modalities each row holds before.
     rate : float from 0 to 1
-        Mean share of the rows that hold a modality which lose it.
+        Of the rows that hold a modality, the mean share that lose it.
     mechanism : {"random", "by_value", "column"}
-        ``"random"``: each modality of each row goes with probability `rate`, whatever else goes; a row may lose all.
-        ``"by_value"``: the same with a probability that rises with the rank of the row's value, from 0 to at most 1,
-        and whose mean is `rate`; rows of equal value have equal probabilities. ``"column"``: a modality goes from
-        ``round(rate * n)`` of the n rows that hold it, drawn without replacement; at rate 1 the whole column is gone.
+        ``"random"``: each row loses each modality with probability `rate`, independently; a row may lose all.
+        ``"by_value"``: the same, but the probability rises with the rank of the row's value, from 0 to at most 1, with
+        mean `rate`; rows of equal value have equal probabilities. ``"column"``: exactly ``round(rate * n)`` of the n
+        rows that hold a modality lose it, drawn without replacement; at rate 1 all rows lose it.
     modalities : sequence of int, optional
-        Positions of the modalities that may go; by default all.
+        Positions of the modalities that may go missing; by default all.
     values : array of shape (n_rows,), optional
         For ``"by_value"``.
     random_state : int, RandomState or None
-        With the same int, what goes at one rate is also gone at every higher rate.
+        With the same int, what is missing at one rate is also missing at every higher rate.
 
     Returns
     -------
     ndarray of shape (n_modalities, n_rows), dtype bool
-        True where a row holds the modality still.
+        True where a row still holds the modality.
 
     Raises
     ------
     ValueError
-        If a parameter is none of those above, or `values` are missing where they are needed.
+        If a parameter has none of the values above, or `values` are needed and not given.
 
     Notes
     -----
     "random" is missing completely at random; "by_value" is missing not at random where the model does not see the
     value (Rubin, Biometrika 63, 1976). The probability of rank share r is ``r ** (1 / rate - 1)``, whose mean over r
-    from 0 to 1 is `rate`; each row has the mean over its n-th of the ranks.
+    from 0 to 1 is `rate`. Each of the n rows has the mean of this function over an interval of length 1 / n.
 
     Examples
     --------
@@ -98,10 +99,11 @@ def simulate_missing(
 
 
 def _chances(values: np.ndarray, rate: float) -> np.ndarray:
-    """Probabilities that rise with the rank and whose mean is the rate."""
+    """Return probabilities of loss that rise with the rank of the value and have the mean `rate`."""
     n = len(values)
     if rate in (0, 1) or n == 0:
         return np.full(n, float(rate))
+    # The integral of r ** (1 / rate - 1) from 0 to r is rate * r ** (1 / rate); n times its increments are the means.
     up_to = (np.arange(n + 1) / n) ** (1 / rate)
     by_rank = n * rate * np.diff(up_to)
     chances = np.empty(n)
@@ -110,6 +112,7 @@ def _chances(values: np.ndarray, rate: float) -> np.ndarray:
     return (np.bincount(tie, weights=chances) / np.bincount(tie))[tie]
 
 
+@drawn_by(MissingModalityCurveDisplay)
 def missing_modality_curve(
     model: Any,
     X: Any = None,
@@ -127,36 +130,36 @@ def missing_modality_curve(
 ) -> MissingModalityCurve:
     """Score a fitted model on rows that lose their modalities at rising rates.
 
-    Nothing is fitted, and `X` is encoded once: the model's values for every row and every subset of its modalities are
-    computed first, and each draw picks from them. What is drawn at one rate is also gone at every higher rate. A
-    cascade, which encodes for itself, is handed raw cells, and encodes again those that are not in the cache.
+    Nothing is fitted, and `X` is encoded once. The score of each row is computed once for each subset of modalities
+    that occurs, and each draw picks from these. What is missing at one rate is also missing at every higher rate. A
+    cascade encodes by itself: it gets raw cells, and encodes those again that are not in the cache.
 
     Parameters
     ----------
     model : fitted pipeline that ends in a fusion estimator, or fitted fusion estimator
     X : DataFrame of n_samples rows, optional
-        Rows that the model was not fitted on. Without it decision-level fusion is scored on its out-of-fold predictions
-        of the rows of fit.
+        Rows that the model was not fitted on. Without `X`, decision-level fusion is scored on its out-of-fold
+        predictions for the rows of fit.
     y : array of shape (n_samples,), optional
     rates : sequence of float from 0 to 1
     mechanisms : sequence of {"random", "by_value", "column"}
-        See `simulate_missing`. ``"random"`` and ``"by_value"`` take from all `modalities`, each by a draw of its own;
-        ``"column"`` takes from one of them alone, which gives a curve for each.
+        See `simulate_missing`. With ``"random"`` and ``"by_value"`` all `modalities` may go missing, each by a draw of
+        its own. With ``"column"`` only one goes missing at a time, which gives one curve per modality.
     modalities : sequence of str, optional
-        Those that may go, at most 8; by default all. The others stay.
+        Those that may go missing, at most 8; by default all. The others stay.
     metric : str, optional
         As in `modality_ablation`.
     values : array of shape (n_samples,), optional
-        For ``"by_value"``: rows of large values lose their modalities first. By default 1 less the largest probability
-        that the model gives when it sees everything, and in regression its prediction. Without `X`: one value for each
-        row of fit.
+        For ``"by_value"``: rows of large values lose their modalities first. By default 1 minus the largest class
+        probability that the model gives with all modalities; in regression its prediction. Without `X`: one value for
+        each row of fit.
     groups : array of shape (n_samples,), optional
-        Rows of one group are drawn together for the intervals. Without `X`: of the rows of fit.
+        Rows of one group are drawn together for the intervals. Without `X`: groups of the rows of fit.
     n_repeats : int
-        Draws of each mechanism and rate.
+        Number of draws for each mechanism and rate.
     confidence_level : float
     random_state : int, RandomState or None
-        Of the draws, and of the 1000 resamples of rows, or of groups, for the intervals.
+        Seed of the draws, and of the 1000 resamples of rows, or of groups, for the intervals.
 
     Returns
     -------
@@ -165,7 +168,7 @@ def missing_modality_curve(
     Raises
     ------
     ValueError
-        If a parameter is none of those above, or the model keeps no ledger and `X` and `y` are not given.
+        If a parameter has none of the values above, or the model keeps no ledger and `X` and `y` are not given.
     TypeError
         If the model does not end in a fusion estimator.
 
@@ -183,7 +186,7 @@ def missing_modality_curve(
     >>> image["score"].is_monotonic_decreasing, result.best_single
     (True, 'image')
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     metric = read_metric(metric, parts.classify)
     rates, mechanisms = _check_rates(rates), _check_mechanisms(mechanisms)
     if n_repeats < 1:
@@ -212,17 +215,17 @@ def missing_modality_curve(
                 empty = float(np.mean([~kept.any(axis=0) for kept in draws]))
                 records.append({"mechanism": mechanism, "modality": label, "rate": rate, "share_empty": empty})
     worth = np.column_stack(columns)
-    low, high = interval(resampled_scores(worth, _RESAMPLES, rng, known.sample_weight, units), confidence_level)
+    low, high = Resampling(_RESAMPLES, confidence_level, rng, units, known.sample_weight).interval(worth)
     table = pd.DataFrame(records).assign(score=mean_scores(worth, known.sample_weight), low=low, high=high)
     table = table[["mechanism", "modality", "rate", "score", "low", "high", "share_empty"]]
     n_rows = len(known.rows)
     source = "out of fold, from the model's ledger" if X is None else "modalities hidden from the fitted model"
     return MissingModalityCurve(
         table,
-        f"{score_name(metric)} (the greater the better) on {n_rows} rows, {source}; mean of {n_repeats} draws, "
+        f"{METRICS[metric].scorer} (greater is better) on {n_rows} rows, {source}; mean of {n_repeats} draws, "
         f"{confidence_level:.0%} intervals over {'rows' if groups is None else 'groups of rows'}",
         [*known.notes, *_notes(table, parts.classify, given)],
-        metric=score_name(metric),
+        metric=METRICS[metric].scorer,
         method="ledger" if X is None else "predict",
         prior_score=known.score([]),
         single_scores={name: known.score([name]) for name in parts.names},
@@ -233,9 +236,9 @@ def missing_modality_curve(
 
 
 class _Values:
-    """What the model's predictions are worth, for each row and subset of the modalities; each subset asked once."""
+    """Score of each row with each subset of the modalities; each subset is predicted once, when it is needed."""
 
-    def __init__(self, parts: ModelParts, X: Any, y: Any, metric: str):
+    def __init__(self, parts: FittedModel, X: Any, y: Any, metric: str):
         if (X is None) != (y is None):
             raise ValueError("X and y belong together: give both, or neither for the out-of-fold predictions of fit.")
         self.parts, self.metric = parts, metric
@@ -254,7 +257,7 @@ class _Values:
         self.found = {frozenset(parts.names): row_values(self.whole, whole.y, metric)}
 
     def read_groups(self, groups: Any) -> np.ndarray:
-        """Groups of the scored rows."""
+        """Return the groups of the scored rows."""
         if np.shape(groups) != (self.n_samples,):
             rows = "rows of fit" if self.method == "ledger" else "rows of X"
             raise ValueError(
@@ -277,7 +280,7 @@ class _Values:
         return float(mean_scores(self.of(subset)[:, None], self.sample_weight)[0])
 
     def pick(self, kept: np.ndarray) -> np.ndarray:
-        """Values of rows that hold what is kept."""
+        """Return the score of each row with the modalities that it still holds."""
         patterns, pattern_of = np.unique(kept, axis=1, return_inverse=True)
         pattern_of = pattern_of.reshape(-1)
         picked = np.empty(kept.shape[1])
@@ -287,7 +290,7 @@ class _Values:
         return picked
 
     def unsure(self) -> np.ndarray:
-        """What rows are ranked by if the user gives no values."""
+        """Return the default values, by which ``"by_value"`` ranks the rows."""
         return 1 - self.whole.max(axis=-1) if self.parts.classify else self.whole
 
 
@@ -297,11 +300,11 @@ def _notes(table: pd.DataFrame, classify: bool, given: bool) -> list[str]:
     if worst["share_empty"] > 0:
         answer = "the class frequencies" if classify else "the mean"
         notes.append(
-            f"Rows that lose every modality are answered with {answer}: up to {worst['share_empty']:.0%} of the rows "
+            f"Rows that lose every modality are predicted by {answer}: up to {worst['share_empty']:.0%} of the rows "
             f"({worst['mechanism']}, rate {worst['rate']:g})."
         )
     if "by_value" in set(table["mechanism"]):
-        least = "of which the model is least sure when it sees everything" if classify else "of large predictions"
+        least = "of which the model is least sure with all modalities" if classify else "of large predictions"
         notes.append(f"by_value: rows {'of large values' if given else least} lose their modalities first.")
     return notes
 
@@ -318,7 +321,7 @@ def _check_mechanisms(mechanisms: Sequence[str]) -> list[str]:
     given = [mechanisms] if isinstance(mechanisms, str) else list(mechanisms)
     unknown = [name for name in given if name not in MECHANISMS]
     if unknown or not given:
-        raise ValueError(f"mechanisms must be of {MECHANISMS}; got {unknown or 'none'}.")
+        raise ValueError(f"mechanisms must be among {MECHANISMS}; got {unknown or 'none'}.")
     return given
 
 
@@ -327,15 +330,15 @@ def _check_modalities(modalities: Sequence[str] | None, names: list[str]) -> lis
     unknown = [name for name in given if name not in names]
     if unknown or not given:
         raise ValueError(f"the model has no modality {unknown or 'in an empty list'}; it has {names}.")
-    all_subsets(given)  # refuses more than 8, of which there would be too many
+    all_subsets(given)  # raises an error for more than 8 modalities: they have too many subsets
     return given
 
 
 def _read_values(values: Any, n_rows: int) -> np.ndarray:
     if values is None:
-        raise ValueError('mechanism="by_value" needs values, one a row: rows of large values lose modalities first.')
+        raise ValueError('mechanism="by_value" needs values, one per row: rows of large values lose modalities first.')
     numbers = np.asarray(values, dtype=float)
     if numbers.shape != (n_rows,) or not np.isfinite(numbers).all():
         what = f"shape {numbers.shape}" if numbers.shape != (n_rows,) else "NaN or infinite ones among them"
-        raise ValueError(f"values must hold {n_rows} finite numbers, one a row; got {what}.")
+        raise ValueError(f"values must hold {n_rows} finite numbers, one per row; got {what}.")
     return numbers

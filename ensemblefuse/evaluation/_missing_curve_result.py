@@ -1,42 +1,42 @@
-"""The result of `missing_modality_curve`, and its picture. Floor 4."""
+"""Result of `missing_modality_curve`, and its picture."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ensemblefuse._display import MARKERS, MUTED, BaseDisplay, colors_of
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.scoring.display import MARKERS, MUTED, BaseDisplay, colors_of
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["MissingModalityCurve", "MissingModalityCurveDisplay"]
 
-# More bands than these lie on one another in the picture; the table has them all.
+# More bands than these would cover one another in the picture; the table holds all intervals.
 _BANDS = 3
 
 
 class MissingModalityCurve(TableResult):
-    """Scores of a model over the share of rows that lose modalities. Made by `missing_modality_curve`.
+    """Scores of a model for rising shares of rows that lose modalities. Made by `missing_modality_curve`.
 
     Attributes
     ----------
     table : DataFrame
-        One row a mechanism, modality and rate:
+        One row per mechanism, modality and rate:
 
-        - ``mechanism``, ``modality``, ``rate``. By ``"column"`` the modality that is named goes; by the others each of
-          them may go, and ``modality`` is ``"any"``.
-        - ``score``, ``low``, ``high``: mean over rows and draws, the greater the better, and its interval over rows, or
-          over groups of them.
-        - ``share_empty``: share of the rows that hold no modality any more, mean over the draws.
+        - ``mechanism``, ``modality``, ``rate``. With ``"column"`` the named modality goes missing; with the others
+          every modality may, and ``modality`` is ``"any"``.
+        - ``score``, ``low``, ``high``: mean over rows and draws (greater is better), and its interval over rows, or
+          over groups of rows.
+        - ``share_empty``: share of the rows that have lost all modalities, mean over the draws.
     caption : str
     notes : list of str
     metric : str
         Scikit-learn's name of the score.
     method : {"ledger", "predict"}
     prior_score : float
-        Of answering without any modality.
+        Score of predicting without any modality.
     single_scores : dict of str to float
-        Of each modality alone, on the same rows.
+        Score of each modality alone, on the same rows.
     best_single : str
-        Modality of the best of them.
+        Modality with the best of these scores.
     names : list of str
         All modalities.
     n_rows : int
@@ -61,10 +61,10 @@ class MissingModalityCurve(TableResult):
 
 
 class MissingModalityCurveDisplay(BaseDisplay):
-    """Score over the share of rows that lose a modality, one line a mechanism and modality.
+    """Score against the share of rows that lose a modality, one line per mechanism and modality.
 
-    Bands are intervals over rows; single modalities have them where there are at most 3. Horizontal
-    lines: the best modality alone, and answers without any.
+    Bands are intervals over rows; curves of single modalities have bands only if the model has at most 3 modalities.
+    Horizontal lines: the best modality alone, and predictions without any modality.
 
     Parameters
     ----------
@@ -86,12 +86,6 @@ class MissingModalityCurveDisplay(BaseDisplay):
     >>> display.ax_.get_title()
     'Missing modalities, 40 rows'
     """
-
-    @staticmethod
-    def _compute(model: Any, *args: Any, **params: Any) -> Any:
-        from ensemblefuse.evaluation._missing_curve import missing_modality_curve  # it imports this module
-
-        return missing_modality_curve(model, *args, **params)
 
     def _figsize(self) -> tuple[float, float]:
         return 6.2 + 0.08 * max(map(len, self.result.names)), 4.2
@@ -116,7 +110,7 @@ class MissingModalityCurveDisplay(BaseDisplay):
         ax.axhline(result.prior_score, color=MUTED, linestyle=":", zorder=0, label="no modality")
         ax.set(
             xlabel="share of rows that lose it",
-            ylabel=f"{result.metric} (the greater the better)",
+            ylabel=f"{result.metric} (greater is better)",
             title=f"Missing modalities, {result.n_rows} rows",
         )
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

@@ -1,4 +1,4 @@
-"""Rows encoded once, of which one modality's block can be encoded anew. Floor 4."""
+"""Rows that were encoded once, with one modality encoded again after corruption."""
 
 from __future__ import annotations
 
@@ -11,53 +11,52 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import config_context
-from ensemblefuse.compose import _plain_missing
+from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.encoders._flow import reason_of
 from ensemblefuse.evaluation._corruptions import Corruption, corrupt, kind_of_encoder
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.exceptions import BadRow, EncodingError, format_bad_rows, short_repr
+from ensemblefuse.exceptions import BadRow, EncodingError, format_bad_rows, reason_of, short_repr
 from ensemblefuse.features import PresentRows
-from ensemblefuse.features._present_rows import missing_rows
-from ensemblefuse.table import column_kind, is_missing
+from ensemblefuse.features.present_rows import missing_rows
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.table import is_missing, plain_missing
 
 __all__ = ["EncodedRows"]
 
-# Decoded pictures and sounds are large: as many are held as go through the network at once.
+# Decoded pictures and sounds are large: only as many are held as go through the network at once.
 _LARGE = ("image", "sound")
 
 
 class EncodedRows:
-    """Raw rows and their blocks.
+    """Raw rows and their encoded blocks.
 
     Parameters
     ----------
-    parts : ModelParts
-        Of a pipeline whose first step holds the encoders.
+    parts : FittedModel
+        Its model must be a pipeline with the encoders in the first step.
     X : DataFrame of shape (n_samples, n_columns)
 
     Attributes
     ----------
     names : list of str
-        Modalities that can be encoded anew.
+        Modalities that can be encoded again.
     encoders : dict of str to encoder or other fitted transformer
     present : dict of str to ndarray of shape (n_samples,), dtype bool
-        Rows whose cell was encoded.
+        Rows with a cell of the modality that was encoded.
     blocks : DataFrame of shape (n_samples, n_features)
-        What the first step makes of the rows.
+        Output of the first step.
 
     Raises
     ------
     TypeError
-        If the model takes blocks, not raw rows.
+        If the model takes blocks instead of raw rows.
     """
 
-    def __init__(self, parts: ModelParts, X: pd.DataFrame):
+    def __init__(self, parts: FittedModel, X: pd.DataFrame):
         first = parts.model[0] if isinstance(parts.model, Pipeline) else None
         if not isinstance(first, ColumnTransformer):
             raise TypeError(
-                "model must be a pipeline that begins with its encoders, as make_fusion_pipeline makes: raw cells are "
-                f"corrupted, and {type(parts.model).__name__} is given blocks of numbers."
+                "model must be a pipeline that begins with its encoders, as from make_fusion_pipeline: raw cells are "
+                f"corrupted, but {type(parts.model).__name__} takes blocks of numbers."
             )
         self.X = X
         self.blocks = pd.DataFrame(first.transform(X))
@@ -66,22 +65,22 @@ class EncodedRows:
         self._places = first.output_indices_
         self._columns = parts.columns
         self.names = list(parts.columns)
-        own = getattr(parts.core, "encoders_", {})  # of a fusion that encodes for itself, as a cascade does
+        own = getattr(parts.core, "encoders_", {})  # a fusion that encodes by itself, such as a cascade
         self.encoders = {name: _innermost(own.get(name, self._fitted[name][0])) for name in self.names}
         self.present = {name: ~_missing(self.blocks.iloc[:, self._places[name]]) for name in self.names}
 
     def finish(self, blocks: pd.DataFrame) -> Any:
-        """What the fusion sees of blocks: other steps may stand between."""
+        """Return the fusion's input for these blocks: there may be other steps between."""
         return blocks if self._later is None else self._later.transform(blocks)
 
     def notes(self, names: list[str]) -> list[str]:
-        """In how many rows these modalities are missing, and so were not corrupted."""
+        """Return a note on the rows that lack these modalities, and so were not corrupted."""
         lost = {name: int((~self.present[name]).sum()) for name in names}
         facts = ", ".join(f"{name} in {n} of {len(self.X)} rows" for name, n in lost.items() if n)
-        return [f"Missing, and left so: {facts}."] if facts else []
+        return [f"Missing, and so not corrupted: {facts}."] if facts else []
 
     def holds_texts(self, name: str) -> bool:
-        """Whether a modality is one column of texts, by its encoder or by its cells."""
+        """Return whether a modality is one column of texts, judged by its encoder and its cells."""
         encoder, columns = self.encoders[name], self._columns[name]
         if len(columns) > 1 or columns[0] not in self.X or getattr(encoder, "strings_are_paths", False):
             return False
@@ -92,18 +91,18 @@ class EncodedRows:
         return column_kind(cells)[0] == "text"
 
     def corrupted(self, name: str, corruption: Corruption, severity: int, random_state: int) -> pd.DataFrame:
-        """Blocks in which one modality's is that of its corrupted cells.
+        """Return the blocks, with the block of one modality encoded from its corrupted cells.
 
         Raises
         ------
         ValueError
-            If a cell cannot be corrupted, or not be encoded any more; the message names corruption, row and column.
+            If a cell cannot be corrupted or cannot be encoded afterwards; the message names corruption, row and column.
         """
         place, encoder = self._places[name], self.encoders[name]
         n = len(self.X)
         large = kind_of_encoder(encoder) in _LARGE
         size = encoder._batch_size() if large else max(n, 1)
-        with config_context(progress=False):  # one bar for the whole, not one a chunk
+        with config_context(progress=False):  # the caller shows one progress bar; no bar per chunk
             parts = [
                 self._chunk(name, corruption, severity, random_state, np.arange(start, min(start + size, n)))
                 for start in range(0, n, size)
@@ -115,7 +114,7 @@ class EncodedRows:
         return pd.concat(sides, axis=1)
 
     def _chunk(self, name: str, corruption: Corruption, severity: int, seed: int, rows: np.ndarray) -> pd.DataFrame:
-        """Block of some rows with corrupted cells."""
+        """Corrupt the cells of some rows, and return their block."""
         fitted, columns = self._fitted[name]
         encoder, present = self.encoders[name], self.present[name][rows]
         label, column = self.X.index[rows], ", ".join(self._columns[name])
@@ -135,14 +134,14 @@ class EncodedRows:
                 bad.append(BadRow(label[i], column, short_repr(cells[i]), reason_of(error)))
         self._refuse(bad, name, corruption, severity, "could not be corrupted")
         try:
-            made = fitted.transform(_plain_missing(_frame(new, part))[columns])
+            made = fitted.transform(plain_missing(_frame(new, part))[columns])
         except EncodingError as error:
-            self._refuse(error.rows, name, corruption, severity, "could not be encoded after it")
+            self._refuse(error.rows, name, corruption, severity, "could not be encoded afterwards")
         made = made.toarray() if sparse.issparse(made) else made
         made = made if isinstance(made, pd.DataFrame) else pd.DataFrame(np.asarray(made))
         lost = np.flatnonzero(_missing(made) & np.array([not _is_lost(cell) for cell in new], dtype=bool))
-        unread = [BadRow(label[i], column, short_repr(new[i]), "the encoder takes it as missing") for i in lost]
-        self._refuse(unread, name, corruption, severity, "could not be encoded after it")
+        unread = [BadRow(label[i], column, short_repr(new[i]), "the encoder treats it as missing") for i in lost]
+        self._refuse(unread, name, corruption, severity, "could not be encoded afterwards")
         return made
 
     def _refuse(self, bad: list[BadRow], name: str, corruption: Corruption, severity: int, what: str) -> None:
@@ -154,17 +153,17 @@ class EncodedRows:
 
 
 def _cells(part: pd.DataFrame) -> list[Any]:
-    """Cells of one column; of several, or of numbers, an array a row."""
+    """Return the cells of one column; for several columns, or one of numbers, an array per row."""
     if _is_numeric(part):
         return list(part.to_numpy(dtype=np.float64, na_value=np.nan))
     return list(part.to_numpy(dtype=object)) if _is_group(part) else part.iloc[:, 0].tolist()
 
 
 def _frame(cells: list[Any], part: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a modality with these cells, None for those that are missing."""
+    """Put cells back into the columns of a modality; None is a missing cell."""
     if not _is_group(part):
         column = np.empty(len(cells), dtype=object)
-        for i, cell in enumerate(cells):  # one by one: numpy would spread arrays
+        for i, cell in enumerate(cells):  # one by one: numpy would unpack arrays
             column[i] = cell
         return pd.DataFrame({part.columns[0]: pd.Series(column, index=part.index, dtype=object)})
     lost = [np.nan if _is_numeric(part) else None] * part.shape[1]
@@ -173,12 +172,12 @@ def _frame(cells: list[Any], part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_group(part: pd.DataFrame) -> bool:
-    """Whether a row of these columns is one cell."""
+    """Return whether all values of a row together are one cell."""
     return part.shape[1] > 1 or _is_numeric(part)
 
 
 def _innermost(fitted: Any) -> Any:
-    """The encoder in a pipeline, or the transformer itself."""
+    """Return the encoder inside a pipeline, or the transformer itself."""
     while True:
         if isinstance(fitted, PresentRows):
             fitted = fitted.transformer_
@@ -197,7 +196,7 @@ def _is_lost(cell: Any) -> bool:
 
 
 def _missing(block: pd.DataFrame) -> np.ndarray:
-    """Rows of a block that hold nothing; an embedding by numpy, since cell by cell it takes long."""
+    """Return which rows of a block are missing; numbers are checked by numpy, because cell by cell is slow."""
     if all(isinstance(dtype, np.dtype) and dtype.kind in "fiub" for dtype in block.dtypes):
         return np.isnan(block.to_numpy(dtype=float)).all(axis=1)
     return missing_rows(block)

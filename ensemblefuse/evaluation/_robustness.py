@@ -1,4 +1,4 @@
-"""How a fitted model's score falls as one modality at a time is made worse. Floor 4."""
+"""Scores of a fitted model while one modality at a time is corrupted."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, resample_weights, resampled_scores
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption, kind_of_encoder, names_of_kind
-from ensemblefuse.evaluation._inputs import read_groups, read_weight
-from ensemblefuse.evaluation._parts import ModelParts
 from ensemblefuse.evaluation._reencoding import EncodedRows
-from ensemblefuse.evaluation._robustness_display import RobustnessCurve
-from ensemblefuse.evaluation._scores import mean_scores, read_metric
-from ensemblefuse.evaluation._subsets import row_values
+from ensemblefuse.evaluation._robustness_result import RobustnessCurve, RobustnessCurveDisplay
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.scoring.bootstrap import Resampling, interval
+from ensemblefuse.scoring.display import drawn_by
+from ensemblefuse.scoring.inputs import read_groups, read_weight
+from ensemblefuse.scoring.metrics import mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
 
 __all__ = ["robustness_curve"]
 
 
+@drawn_by(RobustnessCurveDisplay)
 def robustness_curve(
     model: Any,
     X: Any,
@@ -40,43 +41,45 @@ def robustness_curve(
     confidence_level: float = 0.95,
     random_state: int = 0,
 ) -> RobustnessCurve:
-    """Score a fitted model while the raw cells of one modality at a time are corrupted, the others left as they are.
+    """Score a fitted model while the raw cells of one modality at a time are corrupted.
 
-    Nothing is fitted. The rows are encoded once; for each corruption and severity the cells of one modality are
-    corrupted and encoded, and the blocks of the others are taken from that one encoding. A corrupted cell depends on
-    `random_state`, the corruption, the severity and its own content, so that a second call finds all embeddings in the
-    cache, whatever the order of the rows.
+    Nothing is fitted. The rows are encoded once. For each corruption and severity, the cells of one modality are
+    corrupted and encoded again; the other modalities keep their blocks. A corrupted cell depends only on
+    `random_state`, the corruption, the severity and its own content. A second call therefore finds all embeddings in
+    the cache, in any order of the rows.
 
     Parameters
     ----------
     model : fitted Pipeline of encoders and a fusion estimator, or fitted search over such
-        As `make_fusion_pipeline` makes.
+        As from `make_fusion_pipeline`.
     X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
-        Raw rows that the model was not fitted on: on rows of fit the clean score is too good, and so the fall too deep.
+        Raw rows that the model was not fitted on. On rows of fit the clean score is too good, so the fall looks too
+        large.
     y : array of shape (n_samples,)
     corruptions : dict of str to list or dict, optional
         For each modality a list of names (see Notes) and functions, or a dict of names and functions. A function takes
-        ``(cell, severity, rng)`` and returns a cell that the modality's encoder takes, or None, which makes it missing;
-        `rng` is a `numpy.random.Generator`. Where a modality has several columns, or one of numbers, a cell is the
-        array of the row's values. By default all of the library's that fit the modality's encoder.
+        ``(cell, severity, rng)`` and returns a cell that the modality's encoder takes, or None for a missing cell;
+        `rng` is a `numpy.random.Generator`. If a modality has several columns, or one of numbers, a cell is the array
+        of the row's values. By default all corruptions of the library that fit the modality's encoder.
     severities : sequence of int, default=(1, 3, 5)
-        From 0, which leaves the cell as it is, to 5.
+        From 0 to 5; 0 leaves the cell as it is.
     modalities : list of str, optional
-        Which are corrupted, one at a time. By default those that `corruptions` names, else all that have a corruption.
+        Modalities to corrupt, one at a time. By default those in `corruptions`, else all that have a corruption.
     metric : str, optional
         ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
-        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``. The
-        figures are the greater the better: losses have a minus.
+        (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``.
+        Greater is better for all of them: losses are negative.
     sample_weight : array of shape (n_samples,), optional
     groups : array of shape (n_samples,), optional
         Rows of one group are resampled together.
     n_rows : int, optional
-        Score a random part of the rows, where encoding takes long.
+        Number of rows, drawn at random, to score; by default all. For encoders that take long.
     n_resamples : int, default=1000
-        Of the bootstrap over rows. The same resamples serve the clean and all corrupted scores.
+        Number of bootstrap resamples of the rows; the same for the clean score and all corrupted ones.
     confidence_level : float, default=0.95
     random_state : int, default=0
-        Seed of corruptions, choice of rows, and resamples. Not None: the corrupted cells would be new in every call.
+        Seed of corruptions, choice of rows, and resamples. None is not allowed: each call would encode new corrupted
+        cells.
 
     Returns
     -------
@@ -86,12 +89,12 @@ def robustness_curve(
     ------
     TypeError, ValueError
         If the model has no encoders, a modality or corruption is unknown or does not fit, a severity is not a whole
-        number from 0 to 5, or a corrupted cell cannot be encoded: the message names corruption, row and column.
+        number from 0 to 5, or a corrupted cell cannot be encoded; the message names corruption, row and column.
 
     Notes
     -----
-    Cells that are missing stay missing, and so do those that the encoder took as missing by ``on_error="missing"``.
-    The levels of blur, Gaussian noise, JPEG and brightness are those of ImageNet-C [1]_; the others are chosen here.
+    Missing cells stay missing. So do those that the encoder treats as missing because of ``on_error="missing"``. The
+    levels of blur, Gaussian noise, JPEG and brightness are those of ImageNet-C [1]_; the others are chosen here.
 
     ================  ===========================================================  =========================
     name              what                                                         severities 1 to 5
@@ -105,13 +108,14 @@ def robustness_curve(
     replaced_letters  share of letters replaced by others from a to z              .02, .05, .1, .2, .3
     dropped_words     share of words left out; one is always left                  .1, .2, .3, .4, .5
     white_noise       ratio of the sound's power to the noise's, in dB             30, 20, 10, 5, 0
-    band_stop         octaves around 1000 Hz that are taken away                   .5, 1, 2, 3, 4
+    band_stop         octaves around 1000 Hz that are removed                      .5, 1, 2, 3, 4
     relative_noise    sigma of Gaussian noise, in the channel's own deviations     .1, .2, .4, .7, 1
     gap               share of samples in one stretch that holds the last value    .1, .2, .3, .4, .5
     ================  ===========================================================  =========================
 
-    Pictures fit `ImageEncoder`, texts `TextEncoder`, `WordVectorEncoder`, and any encoder or vectorizer of a column of
-    texts, sounds `AudioEncoder`, series `TimeSeriesEncoder`. A share of a short text counts as one letter or word.
+    Corruptions of pictures fit `ImageEncoder`; of texts `TextEncoder`, `WordVectorEncoder`, and any encoder or
+    vectorizer of a column of texts; of sounds `AudioEncoder`; of series `TimeSeriesEncoder`. In a short text, a share
+    is at least one letter or word.
 
     References
     ----------
@@ -134,7 +138,7 @@ def robustness_curve(
     >>> curve.clean_score, curve.table["score"].tolist(), curve.table["difference"].tolist()
     (1.0, [0.5], [-0.5])
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     metric = read_metric(metric, parts.classify)
     seed = _check_seed(random_state)
     severities = _check_severities(severities)
@@ -146,7 +150,8 @@ def robustness_curve(
     if taken is not None:
         X, codes = X.iloc[taken], codes[taken]
         weight, groups = (None if values is None else values[taken] for values in (weight, groups))
-    interval(resample_weights(1, n_resamples), confidence_level)  # refuses wrong ones before anything is encoded
+    resampling = Resampling(n_resamples, confidence_level, seed, groups, weight)
+    resampling.check()
     rows = EncodedRows(parts, X)
     plan, notes = _plan(rows, corruptions, modalities)
     clean = row_values(parts.predict(rows.finish(rows.blocks)), codes, metric)
@@ -159,9 +164,9 @@ def robustness_curve(
         parameter = one.parameter(severity)
         found.append({"modality": name, "corruption": one.name, "severity": severity, "parameter": parameter})
     worth = np.column_stack([clean, *values])
-    samples = resampled_scores(worth, n_resamples, seed, weight, groups)
+    samples = resampling.means(worth)
     scores, spans = mean_scores(worth, weight), interval(samples, confidence_level)
-    falls = interval(samples - samples[:, :1], confidence_level)  # of the same rows in both scores
+    falls = interval(samples - samples[:, :1], confidence_level)  # both scores use the same rows
     table = pd.DataFrame(found)
     table["score"], table["low"], table["high"] = scores[1:], spans[0][1:], spans[1][1:]
     table["difference"] = scores[1:] - scores[0]
@@ -174,15 +179,15 @@ def robustness_curve(
         n_samples=len(codes),
         confidence_level=confidence_level,
         names=parts.names,
-        notes=notes + rows.notes(list(plan)) + lone_unit_note(len(codes), weight, groups),
+        notes=notes + rows.notes(list(plan)) + resampling.notes(len(codes)),
     )
 
 
-# ---------------------------------------------------------------------- which corruptions
+# ---------------------------------------------------------------------- choice of corruptions
 
 
 def _plan(rows: EncodedRows, corruptions: Any, modalities: Any) -> tuple[dict[str, list[Corruption]], list[str]]:
-    """Corruptions of each modality, and a note on those that have none."""
+    """Return the corruptions of each modality, and a note on the modalities without any."""
     if corruptions is not None and not isinstance(corruptions, Mapping):
         raise TypeError(
             'corruptions must be a dict such as {"image": ["jpeg"]} or {"image": {"mirror": function}}; got '
@@ -216,7 +221,7 @@ def _plan(rows: EncodedRows, corruptions: Any, modalities: Any) -> tuple[dict[st
             f"no modality of {rows.names} has a default corruption; name some, as in "
             f'corruptions={{{rows.names[0]!r}: {{"mine": lambda cell, severity, rng: ...}}}}.'
         )
-    return plan, [f"Not corrupted, for lack of a corruption or of values: {', '.join(without)}."] if without else []
+    return plan, [f"Not corrupted, without a corruption or without values: {', '.join(without)}."] if without else []
 
 
 def _defaults(rows: EncodedRows, name: str) -> list[str]:
@@ -224,7 +229,7 @@ def _defaults(rows: EncodedRows, name: str) -> list[str]:
 
 
 def _read(some: Any, modality: str, rows: EncodedRows) -> list[Corruption]:
-    """What the user gave for one modality."""
+    """Return the corruptions that the user gave for one modality."""
     if isinstance(some, Mapping):
         named: list[tuple[str, Any]] = list(some.items())
     elif isinstance(some, Sequence) and not isinstance(some, str):
@@ -248,7 +253,7 @@ def _one(name: str, value: Any, modality: str, encoder: Any) -> Corruption:
     fitting = names_of_kind(kind) if kind else list(CORRUPTIONS)
     if found is None or found.name not in fitting:
         raise ValueError(
-            f"corruptions[{modality!r}]: {value!r} is no corruption of {type(encoder).__name__}'s cells; these are: "
+            f"corruptions[{modality!r}]: {value!r} is not a corruption of {type(encoder).__name__}'s cells; these are: "
             f"{fitting}. Or pass a function (cell, severity, rng)."
         )
     return found
@@ -274,7 +279,7 @@ def _check_seed(random_state: Any) -> int:
     return int(random_state)
 
 
-def _check_y(parts: ModelParts, X: pd.DataFrame, y: Any) -> np.ndarray:
+def _check_y(parts: FittedModel, X: pd.DataFrame, y: Any) -> np.ndarray:
     if len(np.asarray(y)) != len(X):
         raise ValueError(f"X has {len(X)} rows and y {len(np.asarray(y))}.")
     return parts.encode_labels(y)

@@ -1,4 +1,4 @@
-"""What rows are cut by, and what is given for each of them: columns, sets of modalities. Floor 4."""
+"""Slices of rows by the values of columns, or by the modalities that they hold."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ensemblefuse.table import is_missing
 
 __all__ = ["name_patterns", "read_by", "read_column"]
 
-_MOST_VALUES = 100  # of a column to slice by: more are no slices, but numbers that should be binned
+_MOST_VALUES = 100  # of a column to slice by: a column with more values should be binned first
 
 
 def read_by(by: Any, frame: pd.DataFrame | None, n: int) -> dict[str, pd.Categorical]:
-    """Values of each column that cuts the rows."""
+    """Return, for each column in `by`, the slice of each row."""
     if by is None:
         return {}
     if isinstance(by, Mapping):
@@ -24,16 +24,16 @@ def read_by(by: Any, frame: pd.DataFrame | None, n: int) -> dict[str, pd.Categor
     elif isinstance(by, str) or (isinstance(by, Sequence) and all(isinstance(name, str) for name in by)):
         names = [by] if isinstance(by, str) else list(by)
         if frame is None:
-            raise ValueError(f"by={by!r} names columns of X, and there is none; pass by={{{names[0]!r}: values}}.")
+            raise ValueError(f"by={by!r} names columns of X, but X is not given; pass by={{{names[0]!r}: values}}.")
         absent = [name for name in names if name not in frame.columns]
         if absent:
             raise ValueError(f"by names columns that X lacks: {absent}; X has {list(frame.columns)}.")
         given = {name: frame[name] for name in names}
     else:
-        raise TypeError(f"by must be a column's name, a list of names, or a dict of values; got {type(by).__name__}.")
+        raise TypeError(f"by must be a column name, a list of names, or a dict of values; got {type(by).__name__}.")
     taken = sorted({"all", "class", "modalities"} & set(given))
     if taken:
-        raise ValueError(f"by names {taken}, which are slices already; give them as a dict under other names.")
+        raise ValueError(f"by names {taken}, which are slices already; pass a dict of values under other names.")
     return {name: _read_cells(name, column.tolist()) for name, column in given.items()}
 
 
@@ -42,17 +42,17 @@ def _read_cells(name: str, cells: list[Any]) -> pd.Categorical:
     try:
         order = sorted(set(values), key=lambda value: (value == "missing", str(type(value)), value))
     except TypeError:
-        raise TypeError(f"by={name!r} holds {type(values[0]).__name__}; rows are cut by texts or numbers.") from None
+        raise TypeError(f"by={name!r} holds {type(values[0]).__name__}; it must hold texts or numbers.") from None
     if len(order) > _MOST_VALUES:
         raise ValueError(
-            f"by={name!r} holds {len(order)} values, more than {_MOST_VALUES}; put them into bins first, as pandas.cut "
-            "does."
+            f"by={name!r} holds {len(order)} values, more than {_MOST_VALUES}; put them into bins first, for example "
+            "with pandas.cut."
         )
     return _cut(values, order)
 
 
 def name_patterns(present: np.ndarray, names: list[str]) -> pd.Categorical:
-    """What each row holds, named and ordered as in ``expected_scores_``."""
+    """Return the set of modalities of each row, named and ordered as in ``expected_scores_``."""
     patterns = sorted(set(map(tuple, present.T.tolist())), key=lambda p: (-sum(p), [not there for there in p]))
     nothing = "none" if "none" not in names else "no modality"
     held = {p: " + ".join(n for n, there in zip(names, p, strict=True) if there) or nothing for p in patterns}
@@ -69,5 +69,5 @@ def read_column(column: Any, what: str, n: int) -> Any:
         return None
     column = np.asarray(column)
     if column.shape != (n,):
-        raise ValueError(f"{what} must hold one value a row, {n} of them; got shape {column.shape}.")
+        raise ValueError(f"{what} must hold one value per row, {n} of them; got shape {column.shape}.")
     return column

@@ -1,4 +1,4 @@
-"""Models in the form of ONNX, which runs without Python. Floor 4."""
+"""Export of models to ONNX, which runs without Python."""
 
 from ensemblefuse.export._encoder import export_encoder_onnx
 from ensemblefuse.export._export import export_onnx

@@ -1,4 +1,4 @@
-"""The network of an encoder as one ONNX file. Floor 4."""
+"""Export of the network of an encoder to one ONNX file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._writing import check_place, write_atomically
+from ensemblefuse.backbones.forward import SAME, differ_by, onnx_session, quiet_translation, to_onnx
+from ensemblefuse.backbones.quantised import int8_onnx
+from ensemblefuse.backbones.text_transformers import SentenceNetwork
+from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.encoders import ImageEncoder, TextEncoder
-from ensemblefuse.encoders._forward import _SAME, _differ_by, onnx_session, quiet_translation, to_onnx
-from ensemblefuse.encoders._quantised import int8_onnx
-from ensemblefuse.encoders._sentence_network import SentenceNetwork
-from ensemblefuse.encoders._weights import PACKAGED
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.export._export import write_atomically
-from ensemblefuse.persistence._archive import check_place
 
 __all__ = ["export_encoder_onnx"]
 
@@ -24,33 +23,33 @@ _NEEDED_BY = "export_encoder_onnx"
 
 
 def export_encoder_onnx(encoder: Any, path: str | Path) -> Path:
-    """Write the network of an encoder as ONNX: from what is prepared to the embedding, for any number of rows.
+    """Write the network of an encoder as ONNX: from prepared inputs to embeddings, for any number of rows.
 
-    What comes before (decoding and resizing a picture, splitting a text into tokens) is not in the graph; the file's
-    metadata says what it is. Before a file is written ONNX Runtime runs it: of float32 its vectors must be torch's, to
-    1e-4 of the largest number in them.
+    The preparation (decoding and resizing a picture, splitting a text into tokens) is not in the graph; the metadata of
+    the file describes it. ONNX Runtime runs the graph before the file is written: in float32, its vectors must equal
+    those of torch to 1e-4 of the largest number in them.
 
     Parameters
     ----------
     encoder : ImageEncoder or TextEncoder
-        Fitted or not. With ``precision="int8"`` the file has weights of 8 bits, and rows must be run one by one for the
-        encoder's vectors: beside others, or beside padding, a row has another one. Other precisions give float32.
+        Fitted or not. With ``precision="int8"`` the file has weights of 8 bits. Then run rows one by one to get the
+        vectors of the encoder: in a batch or with padding, a row gets another vector. Other precisions give float32.
     path : str or Path
-        A file of this name is replaced, when the whole new one is there.
+        An existing file is replaced once the new one is complete.
 
     Returns
     -------
     Path
-        Where the file is.
+        The file that was written.
 
     Raises
     ------
     TypeError
-        If it is another encoder.
+        If `encoder` is of another class.
     ValueError
-        If it has no network, or the network has no form in ONNX.
+        If the encoder has no network, or its network cannot be written as ONNX.
     PersistenceError
-        If ONNX Runtime gives other vectors than torch; nothing is written.
+        If the vectors of ONNX Runtime differ from those of torch; nothing is written.
     ImportError
         If onnx or onnxruntime is not installed.
 
@@ -60,13 +59,13 @@ def export_encoder_onnx(encoder: Any, path: str | Path) -> Path:
 
     Notes
     -----
-    Of an `ImageEncoder`: input ``pixels`` of shape (n, 3, height, width), float32, as ``encoder.load(cell)`` prepares
-    them; the height and width are those of the preparation. Of a `TextEncoder`: what the tokenizer gives
-    (``input_ids``, ``attention_mask`` and, for BERT and its like, ``token_type_ids``), each of shape (n, n_tokens),
-    int64. The output is ``embedding``, of shape (n, n_dims), float32.
+    For an `ImageEncoder`, the input is ``pixels`` of shape (n, 3, height, width), float32, as ``encoder.load(cell)``
+    prepares them; height and width are those of the preparation. For a `TextEncoder`, the inputs are the results of the
+    tokenizer (``input_ids``, ``attention_mask`` and, for BERT and similar networks, ``token_type_ids``), each of shape
+    (n, n_tokens), int64. The output is ``embedding``, of shape (n, n_dims), float32.
 
     Metadata: ``ensemblefuse`` (the version), ``encoder`` (the class), ``recipe`` (JSON: parameters, preprocessing, and
-    the model with its digest, as in the key of the cache), ``precision`` and, of packaged weights, ``weights`` and
+    the model with its digest, as in the key of the cache), ``precision`` and, for packaged weights, ``weights`` and
     ``licence``.
 
     Examples
@@ -90,13 +89,13 @@ def export_encoder_onnx(encoder: Any, path: str | Path) -> Path:
     elif isinstance(encoder, TextEncoder):
         data, inputs, expected = _text(encoder)
     else:
-        raise TypeError(f"{_NEEDED_BY} writes the networks of ImageEncoder and TextEncoder; got {encoder!r}.")
+        raise TypeError(f"{_NEEDED_BY} takes an ImageEncoder or a TextEncoder; got {encoder!r}.")
     is_int8 = encoder.precision == "int8"
-    difference = _differ_by(onnx_session(data).run(None, inputs)[0], expected)
-    if not difference <= _SAME:
+    difference = differ_by(onnx_session(data).run(None, inputs)[0], expected)
+    if not difference <= SAME:
         raise PersistenceError(
-            f"{_NEEDED_BY}: ONNX Runtime gives vectors that differ from torch's by {difference:.1e} of the largest "
-            f"number in them, which is over {_SAME:.0e}. Nothing was written."
+            f"{_NEEDED_BY}: the vectors of ONNX Runtime differ from those of torch by {difference:.1e} of the largest "
+            f"number in them, which is more than {SAME:.0e}. Nothing was written."
         )
     model = onnx.load_from_string(int8_onnx(data, needed_by=_NEEDED_BY) if is_int8 else data)
     onnx.helper.set_model_props(model, _notes(encoder, "int8" if is_int8 else "float32"))
@@ -104,7 +103,7 @@ def export_encoder_onnx(encoder: Any, path: str | Path) -> Path:
 
 
 def _image(encoder: ImageEncoder) -> tuple[bytes, dict[str, Any], np.ndarray]:
-    """The graph, an input for it, and what torch makes of that."""
+    """Return the graph, an input for it, and the output of torch for that input."""
     import torch
 
     if encoder.features is not None:
@@ -144,7 +143,7 @@ def _untranslated(kind: str, model: Any, error: Exception) -> ValueError:
     first = (str(error).strip().splitlines() or [""])[0]
     shown = model if isinstance(model, str) else type(model).__name__
     return ValueError(
-        f"{_NEEDED_BY}: the network of {kind}(model={shown!r}) has no form in ONNX ({type(error).__name__}: {first})."
+        f"{_NEEDED_BY}: the network of {kind}(model={shown!r}) has no ONNX form ({type(error).__name__}: {first})."
     )
 
 

@@ -1,10 +1,9 @@
-"""A fitted fusion estimator as one ONNX file. Floor 4."""
+"""Export of a fitted fusion estimator to one ONNX file."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,56 +13,55 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse._writing import check_place, write_atomically
 from ensemblefuse.exceptions import MissingModalityWarning, PersistenceError
 from ensemblefuse.export._fusions import FUSIONS, Rows, UnsupportedMember, fuse
 from ensemblefuse.export._graph import DOUBLE, FLOAT, INT64, STRING, Graph, Value, where
 from ensemblefuse.export._heads import UnsupportedError
 from ensemblefuse.export._support import _FAILS
-from ensemblefuse.fusion._base import BaseFusion
-from ensemblefuse.persistence._archive import check_place
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fusion.base import BaseFusion
 
-__all__ = ["export_onnx", "write_atomically"]
+__all__ = ["export_onnx"]
 
 _NEEDED_BY = "export_onnx"
 _LABEL, _PROBABILITIES, _PREDICTION = "label", "probabilities", "prediction"
-# All sets of up to five modalities; of more, each alone, all but each, and all.
+# For up to five modalities all sets are checked; for more, each alone, all but each, and all.
 _ALL_PATTERNS = 5
-# The label of a row that the library refuses.
+# The label of a row for which the library raises an error.
 _NO_NUMBER = np.iinfo(np.int64).min
 
 
 def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance: float = 1e-4) -> Path:
     """Write the fusion of a fitted model as ONNX: blocks of numbers in, predictions out, without Python.
 
-    The graph holds the fusion estimator, with its members, pool and calibration; what stands before it in a pipeline
-    (encoders, the transformers of single modalities) is not in it. Networks are written by `export_encoder_onnx`.
+    The graph holds the fusion estimator with its members, pool and calibration. The steps before it in a pipeline
+    (encoders, transformers of single modalities) are not in it; `export_encoder_onnx` writes networks.
 
     Parameters
     ----------
     model : fitted fusion estimator, fitted pipeline that ends in one, or fitted search over these
-        `onnx_support` says which fusions, pools and heads are written.
+        `onnx_support` lists the supported fusions, pools and heads.
     path : str or Path
-        A file of this name is replaced, when the whole new one is there.
+        An existing file is replaced once the new one is complete.
     example : DataFrame or ndarray of shape (n_samples, n_features), optional
-        Rows as the fusion estimator takes them: of a pipeline ``model[:-1].transform(X)``. ONNX Runtime predicts them
-        before the file is written, each with every set of its modalities (of more than five: each alone, all but each,
-        and all), and so does the model. Take some hundreds of real ones.
+        Rows as the fusion estimator takes them: for a pipeline, ``model[:-1].transform(X)``. Before the file is
+        written, ONNX Runtime and the model predict each row with every set of its modalities (with more than five
+        modalities: each alone, all but each, and all). Use some hundreds of real rows.
     tolerance : float
-        The largest difference that is allowed between the two: of a probability, or in regression of a prediction, as
-        a share of 1 and the largest of the predictions. Labels must be equal where the two highest probabilities
-        differ by more than it.
+        The largest allowed difference between the two, of a probability or of a prediction in regression, relative to
+        1 or to the largest prediction. Labels must be equal if the two highest probabilities differ by more than this.
 
     Returns
     -------
     Path
-        Where the file is.
+        The file that was written.
 
     Raises
     ------
     ValueError
-        If a part of the model has no form in ONNX, named with its block and with what to take instead; if `example` is
-        not what the fusion estimator takes.
+        If a part of the model cannot be written as ONNX; the message has its block and an alternative. If the fusion
+        estimator does not take `example`.
     PersistenceError
         If a prediction for the example differs by more than `tolerance`; nothing is written.
     ImportError
@@ -75,25 +73,25 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
 
     Notes
     -----
-    Inputs: one a modality, of its name, of shape (n, width), dtype float32, in the columns' order in fit. A missing
-    modality is a row of NaN in its input, as in the library. Outputs, in classification: ``label`` of shape (n,), int64
-    for labels that are integers or booleans, double for floats, string for str; ``probabilities`` of shape (n,
-    n_classes), float32, in the order of ``classes_``. In regression ``prediction`` of shape (n,), float32.
+    Inputs: one per modality, with its name, of shape (n, width), dtype float32, with columns in the order of fit. A
+    missing modality is a row of NaN in its input, as in the library. Outputs in classification: ``label`` of shape
+    (n,), int64 for labels that are integers or booleans, double for floats, string for str; ``probabilities`` of shape
+    (n, n_classes), float32, in the order of ``classes_``. Output in regression: ``prediction`` of shape (n,), float32.
 
-    A graph raises no errors. In a row that the library refuses (partly NaN where the estimator takes no NaN, or
-    infinite) the numbers are NaN and the label is the empty string, NaN, or the lowest int64; also where NaN reaches
-    trees that stand inside another estimator, such as a BaggingClassifier, of which ONNX does not know where it goes.
+    A graph raises no errors. If the library would raise one for a row (infinite, or partly NaN and the estimator takes
+    no NaN), the numbers are NaN and the label is the empty string, NaN, or the lowest int64. The same happens if NaN
+    reaches trees inside another estimator, such as a BaggingClassifier: ONNX does not know their branch for NaN.
 
-    The inputs and what skl2onnx converts are float32; what the library writes itself (scalers, linear decision values,
-    support vector machines, discriminant analyses, pools, calibration) is computed in float64. Over all of
-    `onnx_support` the largest difference of a probability was 2e-6 (SGDClassifier(loss="log_loss")), and 1e-7 with the
-    default heads. A tree asks whether a number is at most a threshold. The thresholds are rounded so that the answer
-    is the same for each float32; but the model computes what its scalers give in the type of the table that it reads,
-    float32 or float64, and in the last digit this may decide otherwise for a number that is a threshold itself, and
-    then the prediction changes by as much as that tree has to say.
+    The inputs and the parts that skl2onnx converts are float32. The parts that the library writes itself (scalers,
+    linear decision values, support vector machines, discriminant analyses, pools, calibration) are computed in float64.
+    Over all of `onnx_support` the largest difference of a probability was 2e-6 (SGDClassifier(loss="log_loss")), and
+    1e-7 with the default heads. A tree checks whether a number is at most a threshold. The thresholds are rounded so
+    that the result is the same for each float32. But the scalers of a model compute in the dtype of its table, float32
+    or float64. If a scaled number equals a threshold, the last digit may decide differently, and the prediction changes
+    by the weight of that tree.
 
-    The file's metadata has ``ensemblefuse`` (the version), ``model``, ``classes`` and ``blocks`` (columns of each) as
-    JSON, and with an example ``largest_difference``.
+    The metadata of the file has ``ensemblefuse`` (the version), ``model``, ``classes`` and ``blocks`` (columns of each)
+    as JSON, and with an example ``largest_difference``.
 
     Examples
     --------
@@ -111,7 +109,7 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
     ['cat']
     """
     path = check_place(path, "write the graph")
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     fusion = parts.core
     _check_fusion(fusion)
     data = _write(fusion, {})
@@ -121,31 +119,20 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
     return write_atomically(path, data)
 
 
-def write_atomically(path: Path, data: bytes) -> Path:
-    """The old file or the new one, whatever happens, never a part of one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.write_bytes(data)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return path
-
-
 def _check_fusion(fusion: BaseFusion) -> None:
     if type(fusion) not in FUSIONS:
         raise ValueError(
             f"{_NEEDED_BY} writes {', '.join(kind.__name__ for kind in FUSIONS)}; got {type(fusion).__name__}"
-            + (f". Take {other}." if (other := _FAILS["fusion"].get(type(fusion).__name__)) else ".")
+            + (f". Use {other}." if (other := _FAILS["fusion"].get(type(fusion).__name__)) else ".")
         )
     if fusion.raw_blocks_:
         raise ValueError(
-            f"{_NEEDED_BY}: the blocks {fusion.raw_blocks_} hold raw cells, and a graph takes numbers. Encode them "
+            f"{_NEEDED_BY}: the blocks {fusion.raw_blocks_} hold raw cells, but a graph takes numbers. Encode them "
             "first, as make_fusion_pipeline does."
         )
     taken = sorted({_LABEL, _PROBABILITIES, _PREDICTION} & set(map(str, fusion.blocks_)))
     if taken:
-        raise ValueError(f"{_NEEDED_BY}: {taken} are names of the graph's outputs; rename these blocks and fit again.")
+        raise ValueError(f"{_NEEDED_BY}: outputs have the names {taken}; rename these blocks and fit again.")
 
 
 def _write(fusion: Any, notes: dict[str, str]) -> bytes:
@@ -160,8 +147,8 @@ def _write(fusion: Any, notes: dict[str, str]) -> bytes:
         value, code = fuse(g, fusion, rows)
     except UnsupportedError as error:
         whose = "" if isinstance(error, UnsupportedMember) else f"{type(fusion).__name__}: "
-        raise ValueError(f"{_NEEDED_BY} cannot write {whose}{error}; onnx_support() lists what it writes.") from error
-    refused = refused | value.op("IsNaN").any()  # also what a part of the graph has no answer for
+        raise ValueError(f"{_NEEDED_BY} cannot write {whose}{error}; onnx_support() lists what works.") from error
+    refused = refused | value.op("IsNaN").any()  # also rows for which a part of the graph has no result
     value = where(refused, np.nan, value).op("Cast", to=FLOAT)
     outputs: dict[str, tuple[Value, int, list[Any]]]
     if code is None:
@@ -179,7 +166,7 @@ def _write(fusion: Any, notes: dict[str, str]) -> bytes:
 def _refused(
     fusion: Any, inputs: Mapping[str, Value], lost: Mapping[str, Value], present: Mapping[str, Value]
 ) -> Value:
-    """Rows for which the library raises an error."""
+    """Return which rows the library raises an error for."""
     fills = getattr(fusion, "missing", None) == "native" or getattr(fusion, "imputer", None) is not None
     takers = fusion._partial_blocks() if hasattr(fusion, "_partial_blocks") else set(inputs) if fills else set()
     reasons = []
@@ -196,7 +183,7 @@ def _refused(
 
 
 def _labels(classes: np.ndarray) -> tuple[np.ndarray, int]:
-    """The labels and, last, what a row gets that has none; and the type of their output."""
+    """Return the labels, followed by the label of refused rows, and the type of the output."""
     if classes.dtype.kind in "iub" and int(classes.max()) <= np.iinfo(np.int64).max:
         return np.append(classes.astype(np.int64), _NO_NUMBER), INT64
     if classes.dtype.kind == "f":
@@ -228,11 +215,11 @@ def _notes(fusion: Any) -> dict[str, str]:
 
 
 def _check(data: bytes, fusion: Any, example: Any, tolerance: float) -> float:
-    """The largest difference of a prediction for the example, its modalities hidden in turn; an error over it."""
+    """Return the largest difference of a prediction for the example, with modalities hidden; raise if too large."""
     if not (np.ndim(tolerance) == 0 and 0 < tolerance < np.inf):
         raise ValueError(f"{_NEEDED_BY}: tolerance must be a number above 0; got {tolerance!r}.")
     runtime = import_optional("onnxruntime", extra="onnx", needed_by=f"{_NEEDED_BY} with an example")
-    parts = ModelParts(fusion)
+    parts = FittedModel(fusion)
     try:
         session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -241,7 +228,7 @@ def _check(data: bytes, fusion: Any, example: Any, tolerance: float) -> float:
         blocks = fusion._read(example, reset=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{_NEEDED_BY}: example must be rows as the fusion takes them, of a pipeline "
+            f"{_NEEDED_BY}: example must be rows as the fusion takes them, for a pipeline "
             f"model[:-1].transform(X): {error}"
         ) from error
     largest = 0.0
@@ -264,7 +251,7 @@ def _patterns(n_blocks: int) -> np.ndarray:
 
 
 def _hidden(blocks: Any, keep: np.ndarray) -> dict[Any, np.ndarray]:
-    """Each block of the example, as float64 numbers that float32 holds."""
+    """Return each block of the example as float64 numbers that float32 represents exactly."""
     rows = {}
     for name, there in zip(blocks.names, keep, strict=True):
         part = np.asarray(blocks.data[name], dtype=np.float32)
@@ -313,6 +300,6 @@ def _compare_labels(
     if len(wrong):
         row = int(wrong[0])
         raise PersistenceError(
-            f"{_NEEDED_BY}: with {', '.join(shown)} the graph says {labels[row]!r} and the model {said[row]!r} in row "
-            f"{row} of the example. Nothing was written."
+            f"{_NEEDED_BY}: with {', '.join(shown)} the graph predicts {labels[row]!r} and the model {said[row]!r} in "
+            f"row {row} of the example. Nothing was written."
         )

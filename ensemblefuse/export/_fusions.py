@@ -1,4 +1,4 @@
-"""Fitted fusion estimators as parts of an ONNX graph: members, pool, calibration. Floor 4."""
+"""Fitted fusion estimators as parts of an ONNX graph: members, pool, calibration."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ensemblefuse.fusion import (
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.fusion._members import gives_probabilities
-from ensemblefuse.fusion._reduced import _JOIN
+from ensemblefuse.fusion.members import gives_probabilities
+from ensemblefuse.fusion.patterns import JOIN
 
 __all__ = ["FUSIONS", "Rows", "fuse"]
 
-# The lowest score that a class can have of which a member knows nothing.
+# The lowest possible score; classes that a member does not know get it.
 _ABSENT = -20.0
 
 
 @dataclass
 class Rows:
-    """Blocks as values of a graph.
+    """Blocks of rows as values of a graph.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Rows:
     widths: dict[str, int]
 
     def side_by_side(self, g: Graph, names: list[str]) -> tuple[Value, int]:
-        """NaN where a block is missing."""
+        """Return the blocks side by side and their width; missing blocks are NaN."""
         parts = [where(self.present[name], self.data[name], np.nan) for name in names]
         return g.concat(parts), sum(self.widths[name] for name in names)
 
@@ -63,7 +63,7 @@ class Rows:
 
 
 def fuse(g: Graph, fusion: Any, rows: Rows) -> tuple[Value, Value | None]:
-    """Probabilities of shape (n, n_classes), or numbers of shape (n, 1), and the column of the label.
+    """Return probabilities of shape (n, n_classes) or numbers of shape (n, 1), and the column of the label.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def _decision(g: Graph, fusion: Any, rows: Rows) -> tuple[Value, Value | None]:
         if fusion._is_joint(block):
             x, width = rows.side_by_side(g, fusion._joint_blocks())
             mask = _joint_mask(g, fusion, rows)
-            # Rows in which it takes no part: a number is as good as another.
+            # Any number will do in rows without this member.
             x = where(mask, x, 0.0)
         else:
             x, width, mask = rows.data[block], rows.widths[block], rows.present[block]
@@ -104,7 +104,7 @@ def _decision(g: Graph, fusion: Any, rows: Rows) -> tuple[Value, Value | None]:
 
 
 class UnsupportedMember(UnsupportedError):
-    """An `UnsupportedError` that knows whose estimator it is."""
+    """An `UnsupportedError` that names the member."""
 
     def __init__(self, member: str, error: UnsupportedError):
         ValueError.__init__(self, f"the estimator of {member!r}: {error}")
@@ -118,7 +118,7 @@ def _joint_mask(g: Graph, fusion: Any, rows: Rows) -> Value:
 
 
 def _member(g: Graph, fusion: Any, m: int, x: Value, width: int) -> Value:
-    """As `_ask`: of fold models the mean of their scores."""
+    """Return the scores of a member; for models of folds the mean of their scores, as in `_ask`."""
     name = fusion.member_names_[m]
     fitted, classes = fusion.estimators_[name], fusion.member_classes_[name]
     if fusion.refit:
@@ -130,7 +130,7 @@ def _member(g: Graph, fusion: Any, m: int, x: Value, width: int) -> Value:
 
 
 def _scores(g: Graph, estimator: Any, classes: Any, x: Value, width: int, n_classes: int, by_value: bool) -> Value:
-    """As `member_scores`."""
+    """Return the scores of an estimator, as `member_scores` does."""
     estimator = unwrapped(estimator)
     if type(estimator) in FUSIONS:
         value, _ = fuse(g, estimator, _rows_of(g, estimator, x))
@@ -153,7 +153,7 @@ def _scores(g: Graph, estimator: Any, classes: Any, x: Value, width: int, n_clas
 
 
 def _spread(g: Graph, local: Value, absent: Value | None, known: np.ndarray, n_classes: int) -> Value:
-    """Scores of the classes that an estimator knows, in their columns."""
+    """Return the scores of the classes that an estimator knows, in their columns."""
     if np.array_equal(known, np.arange(n_classes)):
         return local
     if absent is None:
@@ -164,7 +164,7 @@ def _spread(g: Graph, local: Value, absent: Value | None, known: np.ndarray, n_c
 
 
 def _rows_of(g: Graph, fusion: Any, x: Value) -> Rows:
-    """The blocks of a fusion estimator that is itself a member."""
+    """Return the blocks of a fusion estimator that is itself a member."""
     data, present, widths = {}, {}, {}
     for name, columns in fusion.blocks_.items():
         part = x.columns(columns)
@@ -233,10 +233,10 @@ def _classified(g: Graph, fusion: Any, x: Value, width: int, some: Value, prior:
 
 
 def _reduced(g: Graph, fusion: Any, rows: Rows, names: list[str]) -> tuple[Value, Value | None]:
-    """Each row by the model of most of its blocks, the first in order where several have as many."""
+    """Predict each row with the model that uses most of its blocks; of several such models, the first one."""
     prior = np.asarray(fusion.prior_, dtype=float).reshape(1, -1)
     out = rows.any(names).number() * 0.0 + prior
-    models = [(part.split(_JOIN), model) for part, model in fusion.reduced_.items()]
+    models = [(part.split(JOIN), model) for part, model in fusion.reduced_.items()]
     for part, model in reversed(sorted(models, key=lambda pair: -len(pair[0]))):
         usable = rows.present[part[0]]
         for name in part[1:]:

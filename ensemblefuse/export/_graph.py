@@ -1,4 +1,4 @@
-"""A graph of ONNX that is written like numpy. Floor 4."""
+"""Builder of ONNX graphs with the notation of numpy."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ensemblefuse._optional import import_optional
 
 __all__ = ["DOUBLE", "FLOAT", "INT64", "STRING", "TREES", "Graph", "Value", "where"]
 
-# Numbers of onnx.TensorProto, which is not imported before it is needed.
+# Constants of onnx.TensorProto, which is imported only when needed.
 FLOAT, INT64, STRING, DOUBLE = 1, 7, 8, 11
 
-# ReduceMax takes its axes as an input since 18; every release of ONNX Runtime since 1.14 runs it.
+# ReduceMax takes its axes as an input since opset 18; every release of ONNX Runtime since 1.14 supports it.
 _OPSET = {"": 18, "ai.onnx.ml": 3}
 _IR_VERSION = 8
-# Of scikit-learn's, which take NaN since 1.3 to 1.6.
+# Trees of scikit-learn that take NaN; they do so since versions 1.3 to 1.6.
 TREES = (BaseDecisionTree, BaseForest)
 _OF_A_CLASSIFIER = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
 
 
 class Value:
-    """The output of a node. Numbers and arrays beside it become constants: of float64, but for arrays of integers."""
+    """The output of a node. Numbers and arrays in an operation become constants: int64 if int arrays, else float64."""
 
     def __init__(self, graph: Graph, name: str):
         self.graph, self.name = graph, name
@@ -87,11 +87,11 @@ class Value:
         return self.op("ReduceMin", np.array([axis]), keepdims=1)
 
     def any(self) -> Value:
-        """Whether any number of a row is true: shape (n, 1)."""
+        """Return whether any number of a row is true: shape (n, 1)."""
         return self.number().sum() > 0.0
 
     def number(self) -> Value:
-        """Booleans, integers or float32 as float64."""
+        """Return booleans, integers or float32 as float64."""
         return self.op("Cast", to=DOUBLE)
 
     def columns(self, positions: Any) -> Value:
@@ -117,15 +117,15 @@ class Graph:
 
     def _name(self) -> str:
         self._count += 1
-        return f"ensemblefuse__{self._count}"  # of no input: names of blocks read from columns end before "__"
+        return f"ensemblefuse__{self._count}"  # not the name of an input: block names from columns contain no "__"
 
     def input(self, name: str, width: int) -> Value:
-        """A table of float32 with any number of rows, as float64."""
+        """Add an input, a float32 table with any number of rows, and return it as float64."""
         self._inputs.append(self._onnx.helper.make_tensor_value_info(name, FLOAT, ["n", width]))
         return Value(self, name).number()
 
     def constant(self, value: Any) -> Value:
-        """Numbers as float64; integers of an array stay integers."""
+        """Add a constant: numbers become float64, arrays of integers stay integers."""
         array = np.asarray(value)
         if array.dtype.kind == "f" or isinstance(value, int):
             array = array.astype(float)
@@ -134,7 +134,7 @@ class Graph:
         return Value(self, name)
 
     def op(self, kind: str, *inputs: Any, **attributes: Any) -> Value:
-        """One node of the standard operators."""
+        """Add one node of a standard operator."""
         names = [value.name if isinstance(value, Value) else self.constant(value).name for value in inputs]
         out = self._name()
         self._nodes.append(self._onnx.helper.make_node(kind, names, [out], **attributes))
@@ -144,14 +144,14 @@ class Graph:
         return values[0] if len(values) == 1 else self.op("Concat", *values, axis=axis)
 
     def embed(self, estimator: Any, x: Value, width: int, **options: Any) -> list[Value]:
-        """The outputs of an estimator that skl2onnx or onnxmltools converts; it computes in float32.
+        """Return the outputs of an estimator that skl2onnx or onnxmltools converts; it computes in float32.
 
-        Trees, and forests of them, send NaN where scikit-learn's do, which skl2onnx does not write.
+        Trees and forests send NaN into the same branch as scikit-learn does; skl2onnx alone does not.
 
         Raises
         ------
         Exception
-            Whatever these raise for an estimator that they do not convert.
+            Any error of these packages for an estimator that they do not convert.
         """
         skl2onnx = import_optional("skl2onnx", extra="onnx", needed_by=self.needed_by)
         if any(base.__module__.split(".")[0] == "xgboost" for base in type(estimator).__mro__):
@@ -185,13 +185,13 @@ class Graph:
                     attribute.CopyFrom(self._onnx.helper.make_attribute(name, left.astype(int).tolist()))
 
     def _at_this_opset(self, model: Any) -> Any:
-        """A converter names the oldest opset that has its operators; some of them have changed since."""
+        """Convert a model to this opset: a converter uses the oldest opset of its operators, some of which changed."""
         versions = {entry.domain: entry.version for entry in model.opset_import}
         schema = self._onnx.defs.get_schema
         for node in model.graph.node:
             old, new = versions[node.domain], _OPSET[node.domain]
             if schema(node.op_type, old, node.domain) is None:
-                raise ValueError(f"{node.op_type} is no operator of ONNX")
+                raise ValueError(f"{node.op_type} is not an operator of ONNX")
             if schema(node.op_type, old, node.domain).since_version != (
                 schema(node.op_type, new, node.domain).since_version
             ):
@@ -199,7 +199,7 @@ class Graph:
         return model
 
     def finish(self, outputs: dict[str, tuple[Value, int, list[Any]]], notes: dict[str, str]) -> bytes:
-        """The model as bytes.
+        """Return the model as bytes.
 
         Parameters
         ----------
@@ -222,7 +222,7 @@ def where(condition: Value, a: Any, b: Any) -> Value:
 
 
 def _register_xgboost(needed_by: str) -> None:
-    """Teach skl2onnx XGBoost's estimators, so that they may also stand inside scikit-learn's."""
+    """Register XGBoost's estimators with skl2onnx, so that they may also be inside estimators of scikit-learn."""
     import_optional("onnxmltools", extra="onnx", needed_by=needed_by)
     import xgboost
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost

@@ -1,4 +1,4 @@
-"""Fitted estimators and transformers as parts of an ONNX graph. Floor 4."""
+"""Fitted estimators and transformers as parts of an ONNX graph: heads of members and the steps before them."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ from ensemblefuse.features import BlockNystroem, BlockPCA, BlockScaler
 __all__ = ["UnsupportedError", "codes", "decision_values", "prediction", "probabilities", "transform"]
 
 _INSTEAD = {False: ["LogisticRegression", "RandomForestClassifier"], True: ["Ridge", "RandomForestRegressor"]}
-# What the converters write without an error, and wrongly.
+# Estimators that the converters write wrongly, without an error.
 _WRONG = {
-    "XGBRFClassifier": "onnxmltools gives other probabilities",
+    "XGBRFClassifier": "onnxmltools writes other probabilities",
     "GaussianProcessRegressor": "float32 has too few digits for its kernel",
 }
 
 
 class UnsupportedError(ValueError):
-    """A part of a model that cannot be written as ONNX."""
+    """Raised for a part of a model that cannot be written as ONNX."""
 
     def __init__(self, part: Any, why: str, instead: list[str] | None = None):
         kind = type(part)
         known = next((other for some in _FAILS.values() for name, other in some.items() if name == kind.__name__), None)
         others = instead or ([known] if known else _INSTEAD[is_regressor(part)])
-        super().__init__(f"{kind.__name__} ({why}). Take instead, for example, {', '.join(others)}")
+        super().__init__(f"{kind.__name__} ({why}). Use instead, for example, {', '.join(others)}")
 
 
 def unwrapped(estimator: Any) -> Any:
-    """What a search has chosen."""
+    """Return the estimator that a search has chosen; any other estimator unchanged."""
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
     return estimator
 
 
 def probabilities(g: Graph, estimator: Any, x: Value, width: int) -> Value:
-    """``estimator.predict_proba``: shape (n, n_classes)."""
+    """Return ``estimator.predict_proba``: shape (n, n_classes)."""
     estimator, x, width = _last(g, estimator, x, width)
     if isinstance(estimator, VotingClassifier):
         return _vote(g, estimator, x, width)
-    if isinstance(estimator, LinearDiscriminantAnalysis):  # of two classes skl2onnx squares the odds
+    if isinstance(estimator, LinearDiscriminantAnalysis):  # for two classes skl2onnx squares the odds
         return decision_values(g, estimator, x, width).softmax()
     if isinstance(estimator, KNeighborsClassifier) and estimator.weights != "uniform":
-        raise UnsupportedError(estimator, f"weights={estimator.weights!r} hangs on distances that float32 has not")
+        raise UnsupportedError(estimator, f"weights={estimator.weights!r} needs distances that float32 lacks")
     proba = _numbers(g, estimator, x, width, 1, zipmap=False)
-    return proba.op("Clip", np.array(0.0), np.array(1.0))  # one less a sum of float32 may be negative
+    return proba.op("Clip", np.array(0.0), np.array(1.0))  # 1 minus a sum of float32 may be negative
 
 
 def _vote(g: Graph, estimator: Any, x: Value, width: int) -> Value:
-    """The mean of the parts' probabilities, which skl2onnx does not convert."""
+    """Return the mean of the parts' probabilities; skl2onnx does not convert this."""
     parts = [probabilities(g, part, x, width) for part in estimator.estimators_]
     weights = np.ones(len(parts)) if estimator.weights is None else estimator._weights_not_none
     out = parts[0] * float(weights[0])
@@ -73,7 +73,7 @@ def _vote(g: Graph, estimator: Any, x: Value, width: int) -> Value:
 
 
 def codes(g: Graph, estimator: Any, x: Value, width: int) -> Value:
-    """``estimator.predict`` of a classifier fitted on whole numbers: shape (n,)."""
+    """Return ``estimator.predict`` of a classifier fitted on whole numbers: shape (n,)."""
     estimator, x, width = _last(g, estimator, x, width)
     if isinstance(estimator, (VotingClassifier, LinearDiscriminantAnalysis)):
         return probabilities(g, estimator, x, width).op("ArgMax", axis=1, keepdims=0)
@@ -81,12 +81,12 @@ def codes(g: Graph, estimator: Any, x: Value, width: int) -> Value:
 
 
 def prediction(g: Graph, estimator: Any, x: Value, width: int) -> Value:
-    """``estimator.predict`` of a regressor: shape (n, 1)."""
+    """Return ``estimator.predict`` of a regressor: shape (n, 1)."""
     estimator, x, width = _last(g, estimator, x, width)
     if isinstance(estimator, TransformedTargetRegressor):
         scaler = estimator.transformer_
         if type(scaler) is not StandardScaler:
-            raise UnsupportedError(estimator, "its targets are transformed by something else than a StandardScaler")
+            raise UnsupportedError(estimator, "only a StandardScaler may transform its targets")
         scale = 1.0 if scaler.scale_ is None else scaler.scale_
         mean = 0.0 if scaler.mean_ is None else scaler.mean_
         return prediction(g, estimator.regressor_, x, width) * scale + mean
@@ -96,7 +96,7 @@ def prediction(g: Graph, estimator: Any, x: Value, width: int) -> Value:
 
 
 def decision_values(g: Graph, estimator: Any, x: Value, width: int) -> Value:
-    """``estimator.decision_function``: shape (n, n_classes); of two classes minus and plus a half of it."""
+    """Return ``estimator.decision_function``: shape (n, n_classes); for two classes minus and plus a half of it."""
     estimator, x, width = _last(g, estimator, x, width)
     n_classes = len(estimator.classes_)
     values = _decisions(g, estimator, x, width)
@@ -106,7 +106,7 @@ def decision_values(g: Graph, estimator: Any, x: Value, width: int) -> Value:
 
 
 def _decisions(g: Graph, estimator: Any, x: Value, width: int) -> Value:
-    """One column for two classes."""
+    """Return ``estimator.decision_function`` with one column for two classes."""
     if isinstance(estimator, LinearClassifierMixin):
         return x @ np.asarray(estimator.coef_).reshape(-1, width).T + np.asarray(estimator.intercept_).reshape(1, -1)
     if isinstance(estimator, (SVC, NuSVC)) and len(estimator.classes_) == 2:
@@ -129,7 +129,7 @@ def _one_vs_rest(g: Graph, estimator: Any, x: Value, width: int) -> Value:
 
 
 def _machines(g: Graph, machines: list[Any], x: Value) -> Value:
-    """Decision values of support vector machines of one kernel, which share the rows that any of them supports."""
+    """Return the decision values of support vector machines with the same kernel; they share all support vectors."""
     first = machines[0]
     vectors, place = np.unique(np.vstack([m.support_vectors_ for m in machines]), axis=0, return_inverse=True)
     weights = np.zeros((len(vectors), len(machines)))
@@ -156,7 +156,7 @@ def _kernel(machine: Any, x: Value, vectors: np.ndarray) -> Value:
 
 
 def _distances(x: Value, rows: np.ndarray) -> Value:
-    """Squared distances to each of `rows`."""
+    """Return the squared distances to each of `rows`."""
     squares = (x * x).sum() + (rows**2).sum(axis=1)[None]
     return (squares - (x @ rows.T) * 2.0).at_least(0.0)
 
@@ -165,7 +165,7 @@ def _distances(x: Value, rows: np.ndarray) -> Value:
 
 
 def transform(g: Graph, step: Any, x: Value, width: int) -> tuple[Value, int]:
-    """``step.transform``, and how many columns that gives."""
+    """Return ``step.transform`` and its number of columns."""
     if step is None or isinstance(step, str):  # "passthrough"
         return x, width
     if isinstance(step, Pipeline):
@@ -178,22 +178,22 @@ def transform(g: Graph, step: Any, x: Value, width: int) -> tuple[Value, int]:
         return _scaled(g, step, x, width), width
     if isinstance(step, SimpleImputer):
         if step.add_indicator or not is_scalar_nan(step.missing_values):
-            raise UnsupportedError(step, "it is written where it fills NaN, without an indicator", ["SimpleImputer()"])
-        if step.keep_empty_features or not np.isnan(step.statistics_).any():  # else it drops columns
+            raise UnsupportedError(step, "it must fill NaN and add no indicator", ["SimpleImputer()"])
+        if step.keep_empty_features or not np.isnan(step.statistics_).any():  # otherwise it drops columns
             return where(x.op("IsNaN"), np.asarray(step.statistics_, dtype=float)[None], x), width
     if isinstance(step, (BlockPCA, BlockNystroem)):
         parts = [_components(g, step, name, x.columns(columns)) for name, columns in step.blocks_.items()]
         return g.concat([part for part, _ in parts]), sum(size for _, size in parts)
     if not hasattr(step, "transform") or is_classifier(step):
-        raise UnsupportedError(step, "it is no transformer that skl2onnx converts", ["StandardScaler", "PCA"])
+        raise UnsupportedError(step, "skl2onnx does not convert it", ["StandardScaler", "PCA"])
     out = _embedded(g, step, x, width)[0].number()
-    if isinstance(step, PowerTransformer):  # scikit-learn's keeps NaN
+    if isinstance(step, PowerTransformer):  # that of scikit-learn keeps NaN
         out = where(x.op("IsNaN"), np.nan, out)
     return out, np.asarray(step.transform(np.zeros((1, width)))).shape[1]
 
 
 def _standardised(scaler: StandardScaler, x: Value) -> Value:
-    """In float64, as scikit-learn does it: a tree asks whether what comes of it is above a number of its own kind."""
+    """Scale in float64, as scikit-learn does: a tree compares the result with a threshold of the same origin."""
     if scaler.with_mean:
         x = x - np.asarray(scaler.mean_)[None]
     return x / np.asarray(scaler.scale_)[None] if scaler.with_std else x
@@ -218,7 +218,7 @@ def _unit_length(g: Graph, scaler: BlockScaler, z: Value, width: int) -> Value:
 
 
 def _components(g: Graph, step: BlockPCA | BlockNystroem, name: str, x: Value) -> tuple[Value, int]:
-    """One block's; a row of NaN stays one."""
+    """Return the components of one block; a row of NaN stays NaN."""
     known = step.pcas_ if isinstance(step, BlockPCA) else step.nystroems_
     if name not in known:
         return x.columns([0]) * np.nan, 1
@@ -231,7 +231,7 @@ def _components(g: Graph, step: BlockPCA | BlockNystroem, name: str, x: Value) -
     if part.kernel != "rbf":
         raise UnsupportedError(step, f"its kernel is {part.kernel!r}")
     kernel = (_distances(x, np.asarray(part.components_)) * -float(part.gamma)).exp()
-    lost = x.op("IsNaN").any()  # Max is not bound to keep NaN
+    lost = x.op("IsNaN").any()  # Max need not keep NaN
     return where(lost, np.nan, kernel @ part.normalization_.T * step.scale_[name]), len(part.components_)
 
 
@@ -239,7 +239,7 @@ def _components(g: Graph, step: BlockPCA | BlockNystroem, name: str, x: Value) -
 
 
 def _last(g: Graph, estimator: Any, x: Value, width: int) -> tuple[Any, Value, int]:
-    """The last step of a pipeline, and what the others make of x."""
+    """Return the last step of a pipeline, and the output of the others for x."""
     estimator = unwrapped(estimator)
     while isinstance(estimator, Pipeline):
         for _, step in estimator.steps[:-1]:
@@ -249,9 +249,9 @@ def _last(g: Graph, estimator: Any, x: Value, width: int) -> tuple[Any, Value, i
 
 
 def _numbers(g: Graph, estimator: Any, x: Value, width: int, place: int, **options: Any) -> Value:
-    """One output; NaN for rows with NaN of which the converters would send down the wrong branch of a tree."""
+    """Return one output; NaN for rows whose NaN the converters would send into the wrong branch of a tree."""
     out = _embedded(g, estimator, x, width, **options)[place].number()
-    if isinstance(estimator, TREES):  # `Graph.embed` mends these
+    if isinstance(estimator, TREES):  # `Graph.embed` corrects these
         return out
     inner = [*estimator.get_params(deep=True).values(), getattr(estimator, "estimator_", None)]
     holds_trees = any(isinstance(part, TREES) for part in inner)

@@ -1,4 +1,4 @@
-"""The formulas of `ensemblefuse.combine`, as ONNX. Floor 4."""
+"""The formulas of `ensemblefuse.combine`, as ONNX."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from ensemblefuse.combine import (
     StackingPool,
     VotePool,
 )
-from ensemblefuse.combine._stacking_pool import _LOG_FLOOR
-from ensemblefuse.combine._vote_pool import _TIE_WEIGHT
+from ensemblefuse.combine.probabilities import LOG_FLOOR, TIE_WEIGHT
 from ensemblefuse.export._graph import Graph, Value, where
 from ensemblefuse.export._heads import UnsupportedError, prediction, probabilities
 
@@ -28,14 +27,14 @@ _TINY = np.finfo(float).tiny
 
 
 def pool(g: Graph, fitted: BasePool, P: list[Value], masks: list[Value]) -> Value:
-    """What ``fitted.pool(P, mask)`` gives: (n, n_classes), or (n, 1) in regression.
+    """Return ``fitted.pool(P, mask)``: shape (n, n_classes), or (n, 1) in regression.
 
     Parameters
     ----------
     g : Graph
     fitted : fitted pool
     P : list of Value of shape (n, n_classes), or (n, 1) in regression
-        One a member; any numbers where it is absent.
+        One per member; any numbers in rows without it.
     masks : list of Value of shape (n, 1), dtype bool
     """
     formula = POOLS.get(type(fitted))
@@ -68,7 +67,7 @@ def total(values: list[Value]) -> Value:
 
 
 def matches(masks: Value, patterns: np.ndarray) -> Value:
-    """Which of `patterns`, of shape (n_patterns, n_masks), a row has: (n, n_patterns), dtype bool."""
+    """Return which of `patterns`, of shape (n_patterns, n_masks), a row has: (n, n_patterns), dtype bool."""
     signs = np.where(patterns, 1.0, -1.0).T
     return (masks.number() @ signs).equals(patterns.sum(axis=1).astype(float)[None])
 
@@ -78,7 +77,7 @@ def _log_evidence(p: Value, mask: Value, prior: np.ndarray) -> Value:
 
 
 def _weighted_mean(P: list[Value], masks: list[Value], raw: list[Value]) -> Value:
-    """Mean of the present members; `raw` has their weights, of shape (n, 1), 0 where they are absent."""
+    """Return the mean of the present members; `raw` has their weights, of shape (n, 1), 0 for absent ones."""
     usable = total(raw) > 0
     shares = [where(usable, weight, mask.number()) for weight, mask in zip(raw, masks, strict=True)]
     mass = total(shares).at_least(_TINY)
@@ -107,12 +106,12 @@ def _log(g: Graph, fitted: Any, P: list[Value], masks: list[Value]) -> Value:
 
 
 def _row(weight: Any) -> np.ndarray:
-    """The weight of one member, a number or one a class, beside (n, n_classes)."""
+    """Return the weight of one member, a number or one per class, in a shape that fits (n, n_classes)."""
     return np.atleast_1d(np.asarray(weight))[None]
 
 
 def _by_pattern(g: Graph, fitted: Any, evidence: list[Value], masks: list[Value]) -> Value:
-    """Weights looked up in a table by which members the row has: the last line is for sets without their own."""
+    """Weigh evidence by a table with one line per set of present members; the last line is for all other sets."""
     match = matches(g.concat(masks), fitted.patterns_) if len(fitted.patterns_) else None
     n_members = len(evidence)
 
@@ -157,12 +156,12 @@ def _vote(g: Graph, fitted: Any, P: list[Value], masks: list[Value]) -> Value:
         points.append(where(mask, count, 0))
     there = total([mask.number() for mask in masks]).at_least(1)
     mean = total([where(mask, p, 0) for p, mask in zip(P, masks, strict=True)]) / there
-    counts = total(points) + mean * _TIE_WEIGHT
+    counts = total(points) + mean * TIE_WEIGHT
     return counts / counts.sum().at_least(_TINY)
 
 
 def _ranks(p: Value) -> Value:
-    """Points of each class: one for each class below it, a half for each beside it."""
+    """Return the points of each class: one for each class below it, a half for each equal one."""
     mine, others = p.op("Unsqueeze", np.array([2])), p.op("Unsqueeze", np.array([1]))
     below, beside = (mine > others).number(), mine.equals(others).number()
     points = (below + beside * 0.5).sum(axis=2)
@@ -204,14 +203,14 @@ def _stacking(g: Graph, fitted: Any, P: list[Value], masks: list[Value]) -> Valu
     logs = classify and fitted.input == "logproba"
 
     def read(p: Value) -> Value:
-        return log_floor(p, _LOG_FLOOR) if logs else p
+        return log_floor(p, LOG_FLOOR) if logs else p
 
     filled = [read(where(mask, p, prior)) for p, mask in zip(P, masks, strict=True)]
     if not classify:
         return prediction(g, fitted.estimator_, g.concat(filled), len(P))
     n_classes, known = len(fitted.classes_), np.asarray(fitted.known_)
     if fitted.estimator_ is None:
-        centre = np.maximum(np.log(fitted.prior_), _LOG_FLOOR) if logs else fitted.prior_
+        centre = np.maximum(np.log(fitted.prior_), LOG_FLOOR) if logs else fitted.prior_
         centre = centre[None]
         scores = [
             (value - centre).columns(known) * np.asarray(w)[None] for value, w in zip(filled, fitted.coef_, strict=True)

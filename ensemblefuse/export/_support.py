@@ -1,4 +1,4 @@
-"""What has a form in ONNX, and what has none. Floor 4."""
+"""Table of the classes that can be written as ONNX, and of those that cannot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 __all__ = ["onnx_support"]
 
-# Each line is tried by tests/test_onnx_export.py.
+# tests/test_onnx_export.py tries each line.
 _WORKS = {
     "fusion": [
         *("DecisionFusionClassifier", "DecisionFusionRegressor", "FeatureFusionClassifier", "FeatureFusionRegressor"),
@@ -68,17 +68,17 @@ _FAILS = {
 
 
 def onnx_support() -> pd.DataFrame:
-    """What `export_onnx` writes, and what it does not.
+    """Return a table of the classes that `export_onnx` can write, and of those that it cannot.
 
-    A table of what has been tried: heads as the estimator of each block and as the joint member, transformers in a
-    pipeline before a head (those of blocks as ``transformer=`` of feature-level fusion). A class that is not named may
-    work, if skl2onnx converts it; pass an ``example``.
+    All classes in it have been tried: heads as the estimator of each block and as the joint member, transformers in a
+    pipeline before a head (transformers of blocks as ``transformer=`` of feature-level fusion). Other classes may work
+    if skl2onnx converts them; pass an ``example``.
 
     Returns
     -------
     DataFrame
-        One row a class, sorted: ``kind`` ("fusion", "pool", "transformer", "classifier" or "regressor"), ``name``,
-        ``works`` (bool) and ``note`` (with which parameters, or what to take instead).
+        One row per class, sorted: ``kind`` ("fusion", "pool", "transformer", "classifier" or "regressor"), ``name``,
+        ``works`` (bool) and ``note`` (with which parameters, or what to use instead).
 
     See Also
     --------
@@ -89,9 +89,9 @@ def onnx_support() -> pd.DataFrame:
     >>> from ensemblefuse import onnx_support
     >>> table = onnx_support().set_index("name")
     >>> bool(table.loc["LogPool", "works"]), table.loc["HistGradientBoostingClassifier", "note"]
-    (True, 'take XGBClassifier')
+    (True, 'use XGBClassifier')
     """
     rows = [(kind, name, True, _NOTES.get(name, "")) for kind, names in _WORKS.items() for name in names]
-    rows += [(kind, name, False, f"take {other}") for kind, some in _FAILS.items() for name, other in some.items()]
+    rows += [(kind, name, False, f"use {other}") for kind, some in _FAILS.items() for name, other in some.items()]
     table = pd.DataFrame(rows, columns=["kind", "name", "works", "note"])
     return table.sort_values(["kind", "name"], ignore_index=True)

@@ -1,8 +1,9 @@
-"""An RBF kernel of each block as columns that a linear estimator takes. Floor 2."""
+"""RBF kernels of blocks, approximated by columns for a linear estimator."""
 
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -24,27 +25,28 @@ _SAMPLE = 500
 
 
 class BlockNystroem(BlockTransformer):
-    """Nyström features of an RBF kernel of each block; side by side they stand for the average of the kernels.
+    """Nyström features of an RBF kernel of each block. Side by side, they approximate the average of the kernels.
 
-    Nyström features have a length of at most 1, for which the usual penalties of linear estimators are far too strong.
-    Here those of each block are multiplied by a factor that brings their total variance to the mean number of output
-    columns a block, as ``BlockScaler("equal")`` does. A kernel divided by its trace is thus what each block brings, and
-    `C` keeps the meaning that it has for standardised columns. Put a linear estimator directly behind: standardising
-    the columns once more would change the kernel. Bring columns of unlike units to one scale before.
+    Nyström features have a length of at most 1. The usual penalties of linear estimators are far too strong for them.
+    So the features of each block are multiplied by a factor: their total variance becomes the mean number of output
+    columns per block, as with ``BlockScaler("equal")``. Each block then contributes its kernel divided by its trace,
+    and `C` means the same as for standardised columns. Put a linear estimator directly after this transformer: another
+    standardisation of the columns would change the kernel. Scale columns with different units before it.
 
-    A row in which a block is missing stays NaN in that block's features.
+    In a row without the block, the features of the block are NaN.
 
     Parameters
     ----------
     n_components : int or dict of str to int
-        Rows that span the features, never more than are present; in a dict, 300 for blocks that are not named.
+        Number of rows that span the features, at most the number of present rows. Blocks that a dict does not name get
+        300.
     gamma : "median", float or dict of str to these
-        ``exp(-gamma * squared distance)``. ``"median"``: 1 / median squared distance between present rows, measured
-        on 500 of them, drawn at random, where there are more. In a dict, ``"median"`` for blocks that are not named.
+        Parameter of the kernel ``exp(-gamma * squared distance)``. ``"median"``: 1 / median squared distance between
+        present rows, or between 500 random ones if there are more. Blocks that a dict does not name get ``"median"``.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names. See `find_blocks`.
+        Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
     random_state : int, RandomState or None
-        For the choice of rows.
+        Seed for the choice of rows.
 
     Attributes
     ----------
@@ -53,14 +55,14 @@ class BlockNystroem(BlockTransformer):
     scale_ : dict of str to float
         Factor of each block.
     nystroems_ : dict of str to Nystroem
-        Of every block that is present in at least 2 rows. Any other block gives one column of NaN.
+        One for each block that is present in at least 2 rows. Every other block gives one column of NaN.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Raises
     ------
     ValueError
-        If a row of a block is partly NaN, or no block is present in 2 rows.
+        If a row of a block is partly NaN, or if no block is present in 2 rows.
 
     References
     ----------
@@ -83,8 +85,8 @@ class BlockNystroem(BlockTransformer):
         self.blocks = blocks
         self.random_state = random_state
 
-    def fit(self, X, y=None):
-        """Choose the rows and the width of the kernel, and learn the factors.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Choose the rows and the width of the kernels, and learn the factors.
 
         Parameters
         ----------
@@ -100,7 +102,7 @@ class BlockNystroem(BlockTransformer):
         gammas = block_values(self.gamma, blocks.names, "gamma", "median")
         for name in blocks.names:
             _check(counts[name], gammas[name])
-        # One seed for all blocks: their order is of no effect.
+        # One seed for all blocks, so that their order has no effect.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.nystroems_, self.gamma_, spreads = {}, {}, {}
         for name, rows in rows_to_learn_from(self, blocks).items():
@@ -110,12 +112,12 @@ class BlockNystroem(BlockTransformer):
             self.nystroems_[name] = Nystroem(gamma=gamma, n_components=count, random_state=seed).fit(rows)
             spreads[name] = self.nystroems_[name].transform(rows).var(axis=0, dtype=np.float64).sum()
         width = np.mean([nystroem.n_components for nystroem in self.nystroems_.values()])
-        # Rows that are all alike have features without variance, only rounding errors: these are not blown up.
+        # If all rows are the same, the only variance is rounding error, and it must not be scaled up.
         self.scale_ = {name: float(np.sqrt(width / v)) if v > 1e-8 else 1.0 for name, v in spreads.items()}
         return self
 
-    def transform(self, X) -> np.ndarray:
-        """Features of new rows.
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the features of new rows.
 
         Parameters
         ----------
@@ -126,13 +128,7 @@ class BlockNystroem(BlockTransformer):
         ndarray of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        blocks = self._read(X, reset=False)
-        return np.hstack(
-            [
-                self._features(name, part, there)
-                for (name, part), there in zip(blocks.data.items(), blocks.present, strict=True)
-            ]
-        )
+        return self._map_blocks(X, self._features)
 
     def _features(self, name: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
         if name not in self.nystroems_ or not there.any():
@@ -150,7 +146,7 @@ def _median_gamma(rows: np.ndarray, seed: int) -> float:
     if len(rows) > _SAMPLE:
         rows = rows[np.random.default_rng(seed).choice(len(rows), _SAMPLE, replace=False)]
     distances = pdist(rows, "sqeuclidean")
-    # Over half of the pairs may be alike, as in one-hot columns: then the mean; all of them: any gamma will do.
+    # With one-hot columns, over half of the distances may be 0: then use the mean. If all are 0, any gamma will do.
     typical = np.median(distances) or distances.mean() or 1.0
     return float(1 / typical)
 

@@ -1,8 +1,9 @@
-"""Principal components of each block. Floor 2."""
+"""Principal components of each block."""
 
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -25,30 +26,30 @@ _DEFAULT = 0.95
 class BlockPCA(BlockTransformer):
     """Principal components of each block, learned on the rows in which it is present.
 
-    A row in which a block is missing stays NaN in that block's components. Columns are centred, not scaled.
+    In a row without the block, the components of the block are NaN. Columns are centred, but not scaled.
 
     Parameters
     ----------
     n_components : int, float, None or dict of str to these
-        A whole number of components, never more than the block has present rows or columns; or the share of variance
-        to keep, between 0 and 1; or None for all. In a dict, blocks that are not named keep 0.95 of their variance.
+        A whole number of components, limited by the block's present rows and columns; or the share of variance to keep,
+        between 0 and 1; or None for all. Blocks that a dict does not name keep 0.95 of their variance.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names. See `find_blocks`.
+        Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
     random_state : int, RandomState or None
-        For the randomised solver, which `PCA` takes for few components of a large block.
+        Seed for the randomised solver. `PCA` uses it to find few components of a large block.
 
     Attributes
     ----------
     blocks_ : dict of str to ndarray of int
     pcas_ : dict of str to PCA
-        Of every block that is present in at least 2 rows. Any other block gives one column of NaN.
+        One for each block that is present in at least 2 rows. Every other block gives one column of NaN.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Raises
     ------
     ValueError
-        If a row of a block is partly NaN, or no block is present in 2 rows.
+        If a row of a block is partly NaN, or if no block is present in 2 rows.
 
     Examples
     --------
@@ -67,7 +68,7 @@ class BlockPCA(BlockTransformer):
         self.blocks = blocks
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the components.
 
         Parameters
@@ -83,17 +84,17 @@ class BlockPCA(BlockTransformer):
         wanted = block_values(self.n_components, blocks.names, "n_components", _DEFAULT)
         for value in wanted.values():
             _check_count(value)
-        # One seed for all blocks: their order is of no effect.
+        # One seed for all blocks, so that their order has no effect.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.pcas_ = {}
         for name, rows in rows_to_learn_from(self, blocks).items():
             count = min(wanted[name], *rows.shape) if isinstance(wanted[name], Integral) else wanted[name]
-            with np.errstate(invalid="ignore"):  # a constant block has no variance to share
+            with np.errstate(invalid="ignore"):  # a constant block has variance 0, and PCA divides by it
                 self.pcas_[name] = PCA(count, random_state=seed).fit(rows)
         return self
 
-    def transform(self, X) -> np.ndarray:
-        """Components of new rows.
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the components of new rows.
 
         Parameters
         ----------
@@ -104,13 +105,7 @@ class BlockPCA(BlockTransformer):
         ndarray of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        blocks = self._read(X, reset=False)
-        return np.hstack(
-            [
-                self._components(name, part, there)
-                for (name, part), there in zip(blocks.data.items(), blocks.present, strict=True)
-            ]
-        )
+        return self._map_blocks(X, self._components)
 
     def _components(self, name: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
         if name not in self.pcas_ or not there.any():

@@ -1,8 +1,9 @@
-"""Bring blocks of different width and scale to a common footing. Floor 2."""
+"""Scaling of blocks with different widths and units, so that they become comparable."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -16,38 +17,38 @@ from ensemblefuse.blocks import find_blocks
 __all__ = ["BlockScaler"]
 
 _METHODS = ("equal", "mfa", "frobenius", "unit", None)
-# A column is constant if its standard deviation is below this share of its mean: what is left are rounding errors of
-# values that were computed in this precision. float64 has half of its digits, because the values may come from float32.
+# A column counts as constant if its standard deviation is below this share of its mean: such a spread may be rounding
+# error. The bound for float64 is half of its digits, because the values may have been computed in float32.
 _CONSTANT = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-8}
 _BATCH = 128
 
 
 class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Standardise each column, then scale each block so that no modality wins by being wide.
+    """Standardise each column, then scale each block so that no modality dominates because it has many columns.
 
-    NaN is left where it is, and does not count in the statistics. A column whose standard deviation is below 1e-8 of
-    its mean (1e-6 in float32) is constant but for rounding errors: it is centred, not scaled, so that new rows that
-    differ in it by a little more are not blown up. A column around 0 cannot be told from one in small units, and is
-    scaled.
+    NaN stays NaN and is ignored in the statistics. A column counts as constant if its standard deviation is below 1e-8
+    of its mean (1e-6 in float32). It is centred but not scaled, because scaling would enlarge small differences in new
+    rows too much. A column with a mean near 0 is always scaled: it may just be in small units.
 
     Parameters
     ----------
     method : {"equal", "mfa", "frobenius", "unit", None}
-        ``"equal"``: every block gets the same total variance, the mean number of columns a block.
-        ``"mfa"``: divide by the block's first singular value. ``"frobenius"``: by its Frobenius norm.
-        ``"unit"``: every row of a block gets length 1. None: standardise only. A row that is partly NaN counts in these
-        with the cells that it has.
+        ``"equal"``: every block gets the same total variance, the mean number of columns per block.
+        ``"mfa"``: divide by the block's first singular value. ``"frobenius"``: divide by its Frobenius norm.
+        ``"unit"``: every row of a block gets length 1. None: only standardise. A row that is partly NaN counts with its
+        other cells.
     weights : dict of str to float, optional
-        Weight of each block, 1 where not named; a linear kernel then sees the weighted sum of the blocks' kernels.
+        Weight of each block; 1 for blocks that are not named. A linear kernel of the result is the weighted sum of the
+        blocks' kernels.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names. See `find_blocks`.
+        Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
 
     Attributes
     ----------
     blocks_ : dict of str to ndarray of int
     scaler_ : StandardScaler
     scale_ : dict of str to float
-        Factor of each block; with ``"unit"`` rows are brought to length 1 before it.
+        Factor of each block. With ``"unit"``, it is applied after the rows are scaled to length 1.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -69,8 +70,8 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.weights = weights
         self.blocks = blocks
 
-    def fit(self, X, y=None, sample_weight=None):
-        """Learn means, scales and the blocks.
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Find the blocks, and learn means and scales.
 
         Parameters
         ----------
@@ -88,10 +89,10 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.blocks_ = find_blocks(getattr(self, "feature_names_in_", range(X.shape[1])), self.blocks)
         weights = self._block_weights()
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        with np.errstate(invalid="ignore", divide="ignore"):  # a block that no row holds has no mean
+        with np.errstate(invalid="ignore", divide="ignore"):  # a block without any present row has no mean
             self.scaler_ = StandardScaler().fit(X, sample_weight=weight)
             self.scaler_.scale_[np.sqrt(self.scaler_.var_) <= _CONSTANT[X.dtype] * np.abs(self.scaler_.mean_)] = 1.0
-        mean_width = np.mean([len(columns) for columns in self.blocks_.values()])
+        mean_width = float(np.mean([len(columns) for columns in self.blocks_.values()]))
         self.scale_ = {
             name: float(np.sqrt(weights[name]) * self._factor(X, columns, weight, mean_width))
             for name, columns in self.blocks_.items()
@@ -125,7 +126,7 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         norm = np.linalg.norm(Z) if self.method == "frobenius" else np.linalg.norm(Z, 2) / np.sqrt(rows.sum())
         return float(1 / norm) if norm > 0 else 1.0
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Scale new rows.
 
         Parameters
@@ -148,7 +149,7 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return Z
 
     def _to_unit_length(self, Z: np.ndarray) -> None:
-        """In place, and in batches, so that a table takes no more memory than its own."""
+        """Scale the rows of each block to length 1, in place and in batches to save memory."""
         for batch in gen_batches(len(Z), _BATCH):
             for columns in self.blocks_.values():
                 norm = np.sqrt(np.nansum(Z[batch, columns] ** 2, axis=1, keepdims=True))
@@ -162,8 +163,9 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 def _is_own(array: np.ndarray, X) -> bool:
-    """Whether an array was made from X by copying, so that it may be written to."""
+    """Return whether an array is a copy of X, so that it may be overwritten."""
     if isinstance(X, pd.DataFrame):
-        # All columns of a frame lie in one array, of which the first tells, or were gathered from several.
+        # If the frame keeps its columns in one array, its first column shows whether memory is shared. If it has
+        # several arrays, pandas has copied.
         return array.flags.writeable and not np.may_share_memory(array, X.iloc[:, 0].to_numpy())
     return array is not X and array.base is None

@@ -1,10 +1,10 @@
-"""All blocks in one space: weighted sums of modalities, and retrieval from one by another. Floor 2."""
+"""Projection of all blocks into one space: weighted sums of modalities, and retrieval across modalities."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -26,32 +26,32 @@ _METHODS = (*_CANONICAL, "pls", "pca")
 class CommonSpaceProjector(BlockTransformer):
     """Project every block into one space, and sum the projections: ``sum_m a_m Z_m`` with ``Z_m = (X_m - mean) W_m``.
 
-    It is for alignment and for retrieval across modalities. For accuracy, concatenation (`FeatureFusionClassifier`) or
-    `DecisionFusionClassifier` is the better choice: what blocks have in common is not what tells classes apart.
+    Use it for alignment and for retrieval across modalities. For accuracy, concatenation (`FeatureFusionClassifier`) or
+    `DecisionFusionClassifier` is better: what blocks have in common is not what distinguishes classes.
 
-    ``"gcca"``, ``"mcca"`` and ``"cca"`` learn from the rows that hold all blocks; ``"pls"`` and ``"pca"`` learn each
-    block from the rows that hold it. In `transform` any blocks may be missing: those present are summed, divided by
-    the sum of their weights; a row without a block (of weight above 0) is NaN.
+    ``"gcca"``, ``"mcca"`` and ``"cca"`` learn from the rows that hold all blocks. ``"pls"`` and ``"pca"`` learn each
+    block from the rows that hold it. In `transform`, any blocks may be missing: the present ones are summed and divided
+    by the sum of their weights. A row without any block (of weight above 0) is NaN.
 
     Parameters
     ----------
     n_components : int
-        Size of the common space; at most what the blocks allow: the width of the widest (``"gcca"``, ``"mcca"``) or
-        narrowest block, and the number of rows - 1.
+        Size of the common space. It is limited by the width of the widest block (``"gcca"``, ``"mcca"``) or of the
+        narrowest block (other methods), and by the number of rows - 1.
     method : {"gcca", "mcca", "cca", "pls", "pca"}
         ``"gcca"``: the scores that all blocks together predict best (MAXVAR). ``"mcca"``: the largest sum of
-        covariances between blocks (SUMCOR). ``"cca"``: classical, of two blocks. ``"pls"``: directions that go with
-        `y`; it learns from `y`, and so belongs inside the fold, in a `Pipeline`. ``"pca"``: each block's own principal
-        components, whose numbers have no meaning across blocks; use it with ``combine="concat"``.
+        covariances between blocks (SUMCOR). ``"cca"``: classical, for two blocks. ``"pls"``: directions that covary
+        with `y`. This method learns from `y`, so put it in a `Pipeline` that is fitted in each fold. ``"pca"``: each
+        block's own principal components. Their order is not comparable between blocks, so use ``combine="concat"``.
     reg : float
-        Ridge of the canonical methods, as a share of the mean variance of a block's columns.
+        Ridge penalty of the canonical methods, as a share of the mean variance of a block's columns.
     combine : {"sum", "concat"}
-        ``"concat"`` leaves the projections side by side, as blocks of their old names.
+        ``"concat"`` puts the projections side by side, as blocks with their old names.
     weights : dict of str to float, "learned" or None
-        Weights of the sum, 1 for blocks that a dict does not name; they are divided by their total. ``"learned"``: the
-        alignment of each block's linear kernel with that of `y`, which must then be given. None: equal.
+        Weights of the sum; 1 for blocks that a dict does not name. They are divided by their total. ``"learned"``: the
+        alignment of each block's linear kernel with the kernel of `y`; this needs `y`. None: equal weights.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names. See `find_blocks`.
+        Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
 
     Attributes
     ----------
@@ -61,16 +61,16 @@ class CommonSpaceProjector(BlockTransformer):
     weights_ : dict of str to float
         Their sum is 1.
     correlations_ : ndarray of shape (n_components_,)
-        Correlation between the blocks' projections of the rows of fit that hold all blocks, the mean of all pairs: the
-        canonical correlations if there are two blocks and `reg` is 0. Too high unless there are many more rows than
-        columns. 1 for one block; NaN where fewer than 2 rows hold all blocks.
+        Correlation between the blocks' projections, as the mean over all pairs of blocks. It is computed on the rows of
+        fit that hold all blocks. With two blocks and ``reg=0`` these are the canonical correlations. They are too high
+        unless there are many more rows than columns. 1 for one block; NaN if fewer than 2 rows hold all blocks.
     n_components_ : int
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Notes
     -----
-    `y` counts as numbers where it holds floats that are not all whole, and as labels elsewhere.
+    `y` counts as numbers if it holds floats that are not all whole. Otherwise it counts as labels.
 
     References
     ----------
@@ -102,14 +102,14 @@ class CommonSpaceProjector(BlockTransformer):
         self.weights = weights
         self.blocks = blocks
 
-    def fit(self, X, y=None, sample_weight=None):
-        """Learn the projections, and the weights of the sum.
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the projections and the weights of the sum.
 
         Parameters
         ----------
         X : DataFrame or array of shape (n_samples, n_features)
         y : array of shape (n_samples,), optional
-            Labels or numbers; needed by ``method="pls"`` and ``weights="learned"``, ignored elsewhere.
+            Labels or numbers. Needed for ``method="pls"`` and ``weights="learned"``, otherwise ignored.
         sample_weight : array of shape (n_samples,), optional
 
         Returns
@@ -119,7 +119,7 @@ class CommonSpaceProjector(BlockTransformer):
         Raises
         ------
         ValueError
-            If too few rows hold the blocks, a row of a block is partly NaN, or ``"cca"`` does not get two blocks.
+            If too few rows hold the blocks, if a row of a block is partly NaN, or if ``"cca"`` does not get two blocks.
         """
         self._check_params()
         blocks = self._read(X, reset=True)
@@ -143,7 +143,7 @@ class CommonSpaceProjector(BlockTransformer):
         if self.combine not in ("sum", "concat"):
             raise ValueError(f'combine must be "sum" or "concat"; got {self.combine!r}.')
         if self.combine == "concat" and self.weights is not None:
-            raise ValueError('weights are those of combine="sum"; with "concat" give them to a BlockScaler behind it.')
+            raise ValueError('weights are for combine="sum" only; with "concat", give them to a BlockScaler after it.')
         if not isinstance(self.n_components, Integral) or isinstance(self.n_components, bool) or self.n_components < 1:
             raise ValueError(f"n_components must be a whole number from 1; got {self.n_components!r}.")
         if not isinstance(self.reg, (int, float, np.number)) or not np.isfinite(self.reg) or self.reg < 0:
@@ -153,7 +153,7 @@ class CommonSpaceProjector(BlockTransformer):
         return self.method == "pls" or (isinstance(self.weights, str) and self.weights == "learned")
 
     def _read_target(self, y: Any, n_samples: int) -> np.ndarray | None:
-        """Labels as one-hot columns, numbers as one column; None if nothing learns from them."""
+        """Return labels as one-hot columns, or numbers as one column. Return None if `y` is not used."""
         if not self._needs_y():
             return None
         if y is None:
@@ -168,7 +168,11 @@ class CommonSpaceProjector(BlockTransformer):
         return LabelBinarizer().fit_transform(y).astype(float)
 
     def _centre(self, blocks: Blocks, target: np.ndarray | None, weight: np.ndarray):
-        """Rows to learn from, of each block and of the target, less their mean, times the root of their weight."""
+        """Return the rows to learn from, for each block and for the target.
+
+        They are centred and multiplied by the square root of their weight. Plain sums of squares then are weighted
+        sums, so that the methods need no weights.
+        """
         used = blocks.present & (weight > 0)
         if self.method in _CANONICAL:
             used = np.broadcast_to(used.all(axis=0), used.shape)
@@ -184,14 +188,16 @@ class CommonSpaceProjector(BlockTransformer):
             if target is not None:
                 targets[name] = (target[rows] - np.average(target[rows], axis=0, weights=w)) * root
                 if not np.ptp(target[rows], axis=0).any():
-                    raise ValueError(f"y holds one value only in the rows with block {name!r}; it teaches nothing.")
+                    raise ValueError(
+                        f"y holds only one value in the rows with block {name!r}; nothing can be learned from them."
+                    )
         return parts, targets
 
     def _refuse_few(self, blocks: Blocks, used: np.ndarray) -> None:
         counts = dict(zip(blocks.names, blocks.present.sum(axis=1).tolist(), strict=True))
         if self.method in _CANONICAL:
             reason = f"learns from rows that hold all blocks, and X has {used[0].sum()} of them"
-            cure = 'Leave out the rarest block, or use method="pca" or "pls", which take each block alone.'
+            cure = 'Leave out the rarest block, or use method="pca" or "pls", which use each block alone.'
         else:
             reason, cure = "needs every block in at least 2 rows", "Leave out the rarest block."
         raise ValueError(
@@ -211,7 +217,9 @@ class CommonSpaceProjector(BlockTransformer):
         self.n_components_ = min(W.shape[1] for W in found.values())
         if not self.n_components_:
             flat = [name for name, part in parts.items() if not part.any()]
-            raise ValueError(f"method={self.method!r} finds no direction: the blocks {flat} are constant in its rows.")
+            raise ValueError(
+                f"method={self.method!r} finds no direction: the blocks {flat} are constant in the rows that it uses."
+            )
         self.projections_ = {name: W[:, : self.n_components_] for name, W in found.items()}
 
     def _learn_weights(self, parts: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> dict[str, float]:
@@ -240,16 +248,16 @@ class CommonSpaceProjector(BlockTransformer):
         scores -= np.average(scores, axis=1, weights=weight[rows])[:, None]
         scores *= np.sqrt(weight[rows])[:, None]
         lengths = np.linalg.norm(scores, axis=1, keepdims=True)
-        scores /= np.where(lengths > 0, lengths, 1.0)  # a block may have no part in a direction
-        # The squared length of a sum of unit vectors is their number plus twice the sum of all pairs' products.
+        scores /= np.where(lengths > 0, lengths, 1.0)  # the scores of a block may all be 0 in a direction
+        # The squared length of a sum of unit vectors is their number plus twice the sum of the products of all pairs.
         pairs = len(scores) * (len(scores) - 1)
         return ((scores.sum(axis=0) ** 2).sum(axis=0) - (scores**2).sum(axis=(0, 1))) / pairs
 
     def _project(self, name: str, part: np.ndarray) -> np.ndarray:
         return (part - self.means_[name]) @ self.projections_[name]
 
-    def transform(self, X) -> np.ndarray:
-        """The blocks of new rows in the common space.
+    def transform(self, X: Any) -> np.ndarray:
+        """Project new rows into the common space.
 
         Parameters
         ----------
@@ -271,19 +279,19 @@ class CommonSpaceProjector(BlockTransformer):
             share[there] += self.weights_[name]
         return np.divide(total, share, out=np.full_like(total, np.nan), where=share > 0).astype(dtype, copy=False)
 
-    def transform_block(self, X, block) -> np.ndarray:
-        """Rows of one modality alone in the common space, without its weight.
+    def transform_block(self, X: Any, block: str) -> np.ndarray:
+        """Project rows of a single modality into the common space, without its weight.
 
         Parameters
         ----------
         X : DataFrame or array of shape (n_samples, n_columns)
-            The columns of that block alone, in the order of fit.
+            Only the columns of that block, in the order of fit.
         block : str
 
         Returns
         -------
         ndarray of shape (n_samples, n_components_)
-            NaN where the row is.
+            NaN where the row is NaN.
         """
         check_is_fitted(self)
         if block not in self.blocks_:
@@ -304,11 +312,12 @@ class CommonSpaceProjector(BlockTransformer):
         names = getattr(self, "feature_names_in_", None)
         return None if names is None else names[self.blocks_[block]].tolist()
 
-    def similarity(self, A, B, *, block_a, block_b) -> np.ndarray:
-        """How well each row of one modality goes with each row of another: the score of canonical similarity analysis.
+    def similarity(self, A: Any, B: Any, *, block_a: str, block_b: str) -> np.ndarray:
+        """Compute how well each row of one modality matches each row of another.
 
-        ``sum_i r_i a_i b_i / (|a| |b|)``, a cosine in the common space that counts coordinate i by its correlation
-        ``r_i`` (`correlations_`, at least 0). Scores of a row may be ranked; they are no probabilities.
+        This is the score of canonical similarity analysis, ``sum_i r_i a_i b_i / (|a| |b|)``: a cosine in the common
+        space, with coordinate i weighted by its correlation ``r_i`` (`correlations_`, at least 0). The scores of a row
+        can be ranked; they are not probabilities.
 
         Parameters
         ----------
@@ -338,6 +347,9 @@ class CommonSpaceProjector(BlockTransformer):
 
 
 def _alignment(Z: np.ndarray, target: np.ndarray) -> float:
-    """Centred alignment of the kernels ZZ' and YY', from centred columns; between 0 and 1."""
+    """Compute the centred alignment of the kernels ZZ' and YY' from centred columns. It lies between 0 and 1.
+
+    The norm of ZZ' equals that of Z'Z, so the large kernel matrices are never built.
+    """
     norms = np.linalg.norm(Z.T @ Z) * np.linalg.norm(target.T @ target)
     return float(np.linalg.norm(Z.T @ target) ** 2 / norms) if norms > 0 else 0.0

@@ -1,9 +1,10 @@
-"""Fill a missing modality from those that are there. Floor 2."""
+"""Imputation of a missing modality from the present ones."""
 
 from __future__ import annotations
 
 import warnings
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from scipy.linalg import pinvh
@@ -27,52 +28,52 @@ _BATCH = 512
 
 
 class CrossModalImputer(BlockTransformer):
-    """Fill a block that is missing in a row from the blocks that the row holds. What is there is not changed.
+    """Fill a block that is missing in a row from the blocks that the row holds. Present blocks are not changed.
 
-    Each block is standardised and, if wider than `n_components`, reduced to that many principal components; what is
-    filled in is brought back to the columns of the block. All strategies work for combinations of blocks that never
-    occurred in fit. A row without any block gets the means.
+    Each block is standardised. A block wider than `n_components` is reduced to that many principal components. The
+    filled values are transformed back to the columns of the block. All strategies also work for combinations of blocks
+    that did not occur in fit. A row without any block gets the means.
 
     Parameters
     ----------
     strategy : {"gaussian", "ridge", "knn", "mean"}
         ``"gaussian"``: the conditional mean under one Ledoit-Wolf covariance of all blocks, learned on the rows that
-        hold all of them. ``"ridge"``: one ridge regression a block, on all others with their gaps at the mean, learned
-        on the rows that hold the block; its penalty has the least leave-one-out error. ``"knn"``: the mean of the
-        nearest rows of fit that hold the block, by the distance in the blocks that both rows hold. ``"mean"``: the
-        mean of the rows that hold it.
+        hold all of them. ``"ridge"``: one ridge regression per block on all other blocks, with their gaps at the mean.
+        It is learned on the rows that hold the block, with the penalty of the smallest leave-one-out error. ``"knn"``:
+        the mean of the nearest rows of fit that hold the block. The distance uses the blocks that both rows hold.
+        ``"mean"``: the mean of the rows that hold the block.
     add_indicator : bool
-        Add a column ``block__missing`` for each block, 1 where it was missing; it belongs to the block by its name.
+        Add a column ``block__missing`` for each block, 1 where it was missing. By its name it belongs to the block.
     n_components : int
-        Principal components to which wider blocks are reduced.
+        Number of principal components to which wider blocks are reduced.
     n_neighbors : int
-        For ``"knn"``.
+        Number of nearest rows, for ``"knn"``.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names. See `find_blocks`.
+        Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
     random_state : int, RandomState or None
-        For the randomised solver, which `PCA` takes for few components of a large block.
+        Seed for the randomised solver. `PCA` uses it to find few components of a large block.
 
     Attributes
     ----------
     blocks_ : dict of str to ndarray of int
     known_blocks_ : list of str
-        Blocks that some row in fit holds. Others are filled with 0, and say nothing about the rest.
+        Blocks that are present in some row of fit. Other blocks are filled with 0, and are not used to fill the rest.
     scalers_ : dict of str to StandardScaler
     pcas_ : dict of str to PCA
-        Of the blocks that are wider than `n_components`.
+        One for each block wider than `n_components`.
     covariance_ : LedoitWolf or None
-        With ``"gaussian"``; None where fewer than 2 rows hold all known blocks, or only one block is known.
+        With ``"gaussian"``. None if fewer than 2 rows hold all known blocks, or if only one block is known.
     ridges_ : dict of str to RidgeCV
         With ``"ridge"``.
     rows_ : ndarray of shape (n_samples, n_scores)
-        With ``"knn"``: the rows of fit, standardised and reduced, NaN where missing.
+        With ``"knn"``: the rows of fit, standardised and reduced; NaN where missing.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Raises
     ------
     ValueError
-        If a row of a block is partly NaN, or no row holds any block.
+        If a row of a block is partly NaN, or if no row holds any block.
 
     References
     ----------
@@ -108,8 +109,8 @@ class CrossModalImputer(BlockTransformer):
         self.blocks = blocks
         self.random_state = random_state
 
-    def fit(self, X, y=None):
-        """Learn how the blocks go together.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn how the blocks depend on each other.
 
         Parameters
         ----------
@@ -141,7 +142,7 @@ class CrossModalImputer(BlockTransformer):
                 raise ValueError(f"{name} must be a whole number from 1; got {value!r}.")
 
     def _learn_scores(self, blocks: Blocks) -> None:
-        """Means, scales and components of every block that some row holds."""
+        """Learn means, scales and components of every block that is present in some row."""
         there = dict(zip(blocks.names, blocks.present, strict=True))
         self.known_blocks_ = [name for name in blocks.names if there[name].any()]
         unknown = [name for name in blocks.names if name not in self.known_blocks_]
@@ -153,7 +154,7 @@ class CrossModalImputer(BlockTransformer):
                 MissingModalityWarning,
                 stacklevel=3,
             )
-        # One seed for all blocks: their order is of no effect.
+        # One seed for all blocks, so that their order has no effect.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self.scalers_, self.pcas_, self._spans = {}, {}, {}
         start = 0
@@ -168,7 +169,7 @@ class CrossModalImputer(BlockTransformer):
             start = stop
 
     def _scores(self, blocks: Blocks) -> np.ndarray:
-        """Known blocks side by side, standardised and reduced; NaN where missing."""
+        """Return the known blocks side by side, standardised and reduced; NaN where missing."""
         parts = []
         for name, there in zip(blocks.names, blocks.present, strict=True):
             if name not in self.known_blocks_:
@@ -182,7 +183,7 @@ class CrossModalImputer(BlockTransformer):
         return np.hstack(parts)
 
     def _restore(self, name: str, scores: np.ndarray) -> np.ndarray:
-        """Columns of a block from its scores."""
+        """Compute the columns of a block from its scores."""
         values = self.pcas_[name].inverse_transform(scores) if name in self.pcas_ else scores
         return self.scalers_[name].inverse_transform(values)
 
@@ -197,8 +198,8 @@ class CrossModalImputer(BlockTransformer):
         if len(complete) < 2:
             warnings.warn(
                 f"{type(self).__name__}: {len(complete)} of {len(scores)} rows hold all blocks {self.known_blocks_}, "
-                'too few for a covariance; gaps are filled with means. strategy="ridge" or "knn" learns from rows with '
-                "gaps.",
+                'too few for a covariance, so gaps are filled with means. strategy="ridge" and "knn" also learn from '
+                "rows with gaps.",
                 MissingModalityWarning,
                 stacklevel=3,
             )
@@ -215,7 +216,7 @@ class CrossModalImputer(BlockTransformer):
                 others = np.delete(filled, span, axis=1)[there]
                 self.ridges_[name] = RidgeCV(_ALPHAS).fit(others, scores[there, span])
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Fill the gaps of new rows.
 
         Parameters
@@ -224,7 +225,7 @@ class CrossModalImputer(BlockTransformer):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), with the columns of ``add_indicator`` behind them
+        ndarray of shape (n_samples, n_features), followed by the columns of ``add_indicator``
         """
         check_is_fitted(self)
         blocks = self._read(X, reset=False)
@@ -244,7 +245,7 @@ class CrossModalImputer(BlockTransformer):
         return out
 
     def _fill(self, scores: np.ndarray) -> np.ndarray:
-        """Scores without NaN, filled pattern by pattern."""
+        """Fill the NaN in the scores, one pattern of missing blocks at a time."""
         gone = np.column_stack([np.isnan(scores[:, self._span(name).start]) for name in self.known_blocks_])
         filled = np.nan_to_num(scores, nan=0.0)  # 0 is the mean
         if self.strategy == "mean":
@@ -267,20 +268,20 @@ class CrossModalImputer(BlockTransformer):
         for name in lost:
             missing[self._span(name)] = True
         cov, mean = self.covariance_.covariance_, self.covariance_.location_
-        # A constant column may leave the covariance of the present part singular: the pseudo-inverse passes over it.
+        # A constant column can make the covariance of the present part singular. The pseudo-inverse ignores it.
         coef = pinvh(cov[np.ix_(~missing, ~missing)]) @ cov[np.ix_(~missing, missing)]
         known = filled[np.ix_(rows, ~missing)] - mean[~missing]
         filled[np.ix_(rows, missing)] = mean[missing] + known @ coef
 
     def _fill_ridge(self, filled: np.ndarray, rows: np.ndarray, lost: list[str]) -> None:
-        given = filled[rows]  # a copy: what one block is filled with does not reach the next
+        given = filled[rows]  # a copy, so that the filled values of one block are not used to fill the next
         for name in lost:
             if name in self.ridges_:
                 others = np.delete(given, self._span(name), axis=1)
                 filled[rows, self._span(name)] = self.ridges_[name].predict(others).reshape(len(rows), -1)
 
     def _fill_knn(self, filled: np.ndarray, scores: np.ndarray, rows: np.ndarray, lost: list[str]) -> None:
-        # Blocks count alike in the distance, whatever their width.
+        # All blocks have the same weight in the distance, whatever their width.
         size = np.concatenate([np.full(stop - start, np.sqrt(stop - start)) for start, stop in self._spans.values()])
         for name in lost:
             donors = self.rows_[~np.isnan(self.rows_[:, self._span(name).start])]
@@ -290,7 +291,7 @@ class CrossModalImputer(BlockTransformer):
                 filled[rows[batch], self._span(name)] = self._mean_of_nearest(distance, values)
 
     def _mean_of_nearest(self, distance: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Mean of the nearest donors; 0 where a row has no block in common with any."""
+        """Return the mean of the nearest donors; 0 if a row has no block in common with any donor."""
         order = np.argsort(distance, axis=1, kind="stable")[:, : self.n_neighbors]  # NaN comes last
         usable = ~np.isnan(np.take_along_axis(distance, order, axis=1))
         total = (values[order] * usable[..., None]).sum(axis=1)

@@ -1,7 +1,7 @@
-"""Directions of blocks that go together: generalised and classical canonical correlation, PLS. Floor 2.
+"""Directions of blocks that vary together: generalised and classical canonical correlation, PLS.
 
-Each function takes the blocks as centred rows, already multiplied by the square root of their weight, and gives one
-matrix a block, with at most `count` columns. See `CommonSpaceProjector`.
+Each function takes the blocks as centred rows, already multiplied by the square root of their weight. It returns one
+matrix per block, with at most `count` columns. See `CommonSpaceProjector`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _Parts = dict[str, np.ndarray]
 
 
 def canonical_directions(parts: _Parts, count: int, method: str, reg: float, size: float) -> _Parts:
-    """GCCA, MCCA or, of two blocks, CCA, out of one thin decomposition of each block.
+    """Compute GCCA, MCCA or (for two blocks) CCA from one thin decomposition of each block.
 
-    With ``X_m = U S V'`` and ``B_m = U S / sqrt(S^2 + rho)``, the left singular vectors G of ``[B_1 ... B_M]`` are the
-    common scores of GCCA, its right ones whitened the directions of MCCA, and the singular vectors of ``B_1' B_2``
-    those of CCA.
+    Let ``X_m = U S V'`` and ``B_m = U S / sqrt(S^2 + rho)``. The left singular vectors G of ``[B_1 ... B_M]`` are the
+    common scores of GCCA. Its right singular vectors, whitened, are the directions of MCCA. The singular vectors of
+    ``B_1' B_2`` give the directions of CCA.
     """
     whiten, white = {}, {}
     for name, X in parts.items():
@@ -41,24 +41,25 @@ def canonical_directions(parts: _Parts, count: int, method: str, reg: float, siz
             ends = np.cumsum([B.shape[1] for B in white.values()])[:-1]
             turns = {n: v * np.sqrt(len(parts)) for n, v in zip(parts, np.split(vectors, ends), strict=True)}
     found = {name: whiten[name] @ turns[name] * np.sqrt(size) for name in parts}
-    signs = _signs(np.vstack(list(found.values())))  # one for all blocks: their scores go together
+    signs = _signs(np.vstack(list(found.values())))  # the same for all blocks, so that correlations stay positive
     return {name: W * signs for name, W in found.items()}
 
 
 def principal_directions(parts: _Parts, count: int) -> _Parts:
-    """The first principal axes of each block, with the signs of scikit-learn's PCA."""
+    """Compute the first principal axes of each block, with the signs of scikit-learn's PCA."""
     axes = {name: _thin(X)[1][:, ::-1][:, :count] for name, X in parts.items()}
     return {name: V * _signs(V) for name, V in axes.items()}
 
 
 def partial_least_squares(parts: _Parts, targets: _Parts, count: int) -> _Parts:
-    """Directions of each block that go with the target, positive where its largest loading is."""
+    """Compute directions of each block that vary with the target, with a positive largest loading of the target."""
     out = {}
     for name, X in parts.items():
-        # Weighted rows have no plain mean of 0; beside their mirror image they have, and PLSRegression takes none off.
+        # PLSRegression subtracts the plain mean, but only the weighted mean of these rows is 0. Together with their
+        # mirror images, their plain mean is 0, so that nothing is subtracted.
         rows, target = np.vstack([X, -X]), np.vstack([targets[name], -targets[name]])
         with warnings.catch_warnings():
-            # Once the target is explained the directions that follow are 0: as many as asked for, without a message.
+            # Once the target is fully explained, all further directions are 0. This needs no warning.
             warnings.filterwarnings("ignore", "y residual is constant", UserWarning)
             model = PLSRegression(count, scale=False).fit(rows, target)
         loadings = model.y_loadings_
@@ -67,7 +68,7 @@ def partial_least_squares(parts: _Parts, targets: _Parts, count: int) -> _Parts:
 
 
 def _thin(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Singular values and right singular vectors of rank, through the smaller of X'X and XX'."""
+    """Return the nonzero singular values and their right singular vectors, from the smaller of X'X and XX'."""
     tall = X.shape[0] >= X.shape[1]
     squares, vectors = eigh(X.T @ X if tall else X @ X.T)
     there = squares > squares[-1] * len(squares) * np.finfo(float).eps
@@ -77,7 +78,7 @@ def _thin(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _leading(B: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Right and left singular vectors of the first few singular values above 0, in falling order."""
+    """Return right and left singular vectors of the first `count` singular values above 0, in descending order."""
     tall = B.shape[0] >= B.shape[1]
     gram = B.T @ B if tall else B @ B.T
     if not len(gram):
@@ -90,5 +91,5 @@ def _leading(B: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _signs(columns: np.ndarray) -> np.ndarray:
-    """Signs that make the largest entry of each column positive, whatever the order of the blocks."""
+    """Return signs that make the largest entry of each column positive, whatever the order of the blocks."""
     return np.where(columns[abs(columns).argmax(axis=0), np.arange(columns.shape[1])] < 0, -1.0, 1.0)

@@ -1,9 +1,9 @@
-"""Noise on embeddings with a stated bound on what they tell: local differential privacy. Floor 2."""
+"""Noise on embeddings, with a bound on the information that they reveal: local differential privacy."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import brentq
@@ -15,64 +15,64 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 __all__ = ["EmbeddingNoise", "gaussian_sigma"]
 
 _MECHANISMS = ("laplace", "gaussian")
-# Of a clipped row: floating-point sums of a row's numbers must not come out above the clip.
+# Rows are clipped to this share of the clip, so that rounding in a floating-point sum cannot exceed the clip.
 _INSIDE = 1 - 1e-9
 _SHOWN = 5
 
 
 class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    r"""Clip each row to a norm and add noise, so that a row tells little of what it was made of.
+    r"""Clip each row to a norm and add noise, so that a row reveals little about its source.
 
     Each row is released with local differential privacy: for any two inputs :math:`x, x'` and any set S of outputs,
 
     .. math:: P(M(x) \in S) \le e^\varepsilon P(M(x') \in S) + \delta
 
-    Two clipped rows are at most :math:`2 c` apart, c being `clip`. ``"laplace"`` clips the sum of magnitudes and adds
+    Let c be `clip`. Two clipped rows are at most :math:`2 c` apart. ``"laplace"`` clips the sum of magnitudes and adds
     Laplace noise of scale :math:`2 c / \varepsilon` to each number [1]_, with :math:`\delta = 0`. ``"gaussian"`` clips
-    the Euclidean norm and adds normal noise of the least standard deviation for which [2]_
+    the Euclidean norm and adds normal noise with the smallest standard deviation for which [2]_
 
     .. math:: \Phi\left(\frac{c}{\sigma} - \frac{\varepsilon \sigma}{2 c}\right)
               - e^\varepsilon \Phi\left(-\frac{c}{\sigma} - \frac{\varepsilon \sigma}{2 c}\right) \le \delta
 
-    It stands behind an encoder: ``make_pipeline(ImageEncoder(), EmbeddingNoise("gaussian", epsilon=8, delta=1e-5))``.
+    Put it after an encoder: ``make_pipeline(ImageEncoder(), EmbeddingNoise("gaussian", epsilon=8, delta=1e-5))``.
 
     Parameters
     ----------
     mechanism : {"laplace", "gaussian"}
     epsilon : float
-        Above 0. Of one release of one row.
+        Above 0. It holds for one release of one row.
     delta : float, optional
-        Between 0 and 1; ``"gaussian"`` needs it, ``"laplace"`` has none.
+        Between 0 and 1. ``"gaussian"`` needs it, ``"laplace"`` has none.
     clip : float
-        Largest norm of a row. Choose it without looking at the rows to protect: a bound learned from them tells of
-        them.
+        Largest norm of a row. Choose it without looking at the rows to protect: a bound learned from these rows reveals
+        information about them.
     random_state : int, RandomState or None
-        None draws from the operating system's generator. Anything else can be repeated, and so taken off again by
-        who knows it: for tests alone.
+        None draws from the operating system's generator. Use anything else in tests only: whoever knows the seed can
+        repeat the noise and subtract it.
 
     Attributes
     ----------
     scale_ : float
-        Scale of the Laplace noise, or standard deviation of the normal one.
+        Scale of the Laplace noise, or standard deviation of the normal noise.
     epsilon_, delta_ : float
-        Spent at each release of a row. `transform` of the same row, once more, is one more release; releases of one
-        sample add up (`privacy_spent`).
+        Spent at each release of a row. Each further `transform` of the same row is one more release. The releases of
+        one sample add up (`privacy_spent`).
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Raises
     ------
     ValueError
-        From `fit`: a parameter is out of its range. From `fit` and `transform`: a row is partly NaN, or infinite.
+        In `fit`, if a parameter is out of its range. In `fit` and `transform`, if a row is partly NaN, or infinite.
 
     Notes
     -----
     The bound holds for real numbers. Floating-point numbers leave traces of the input in the last bits of the output
-    [3]_; draws are sums of several, which makes them harder to follow [4]_ and rules nothing out. Against an adversary
-    who reads the last bits this is no protection.
+    [3]_. Each draw is a sum of several numbers, which makes such traces harder to use [4]_ but not impossible. This is
+    no protection against an adversary who reads the last bits.
 
-    A row that is missing stays NaN: whether a modality is there is not protected. Nor are labels, other columns, or
-    the rest of the model. The cache keeps the vectors without noise, since the encoder stands before it.
+    A missing row stays NaN: whether a modality is present is not protected. Labels, other columns and the rest of the
+    model are not protected either. The cache keeps the vectors without noise, because it stores the encoder's output.
 
     References
     ----------
@@ -106,8 +106,8 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.clip = clip
         self.random_state = random_state
 
-    def fit(self, X, y=None):
-        """Choose the scale of the noise, from the parameters alone.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Choose the scale of the noise from the parameters. Nothing is learned from the rows.
 
         Parameters
         ----------
@@ -127,8 +127,8 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.scale_ = gaussian_sigma(self.epsilon_, self.delta_, 2 * float(self.clip))
         return self
 
-    def transform(self, X) -> np.ndarray:
-        """Release the rows: clip them and add noise drawn anew.
+    def transform(self, X: Any) -> np.ndarray:
+        """Release the rows: clip them and add new noise.
 
         Parameters
         ----------
@@ -137,7 +137,7 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features), dtype of X if that is float32, else float64
-            Rows that are wholly NaN stay so.
+            Rows that are NaN in all columns stay NaN.
         """
         check_is_fitted(self, "scale_")
         X = self._read(X, reset=False)
@@ -146,7 +146,7 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _clipped(self, X: np.ndarray) -> np.ndarray:
         X = X.astype(np.float64)
-        with np.errstate(over="ignore"):  # of numbers whose squares overflow, the row becomes 0
+        with np.errstate(over="ignore"):  # if the squares of a row overflow, the row becomes 0
             norm = np.linalg.norm(X, ord=1 if self.mechanism == "laplace" else 2, axis=1, keepdims=True)
         limit = self.clip * _INSIDE
         return X * (limit / np.maximum(norm, limit))
@@ -174,7 +174,7 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             shown = [i if labels is None else labels[i] for i in odd[:_SHOWN].tolist()]
             raise ValueError(
                 f"EmbeddingNoise: Input X contains NaN beside numbers, or infinity, in {len(odd)} rows: {shown}. A "
-                "missing modality is NaN in all its columns; fill single gaps before."
+                "missing modality is NaN in all its columns; fill single gaps before this step."
             )
         return array
 
@@ -186,10 +186,10 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
-    """Least standard deviation of normal noise for a query of this L2 sensitivity.
+    """Compute the smallest standard deviation of normal noise for a query with this L2 sensitivity.
 
-    Balle and Wang (ICML 2018), Theorem 8, solved for sigma by Brent's method on its logarithm. What rounding may take
-    from delta is added before, so that the noise is never too little.
+    Theorem 8 of Balle and Wang (ICML 2018) is solved for sigma by Brent's method, on its logarithm. The computed delta
+    includes an upper bound of its rounding error, so that the noise is never too small.
 
     Examples
     --------
@@ -211,7 +211,7 @@ def gaussian_sigma(epsilon: float, delta: float, sensitivity: float) -> float:
 
 
 def _log_delta(sigma: float, epsilon: float, sensitivity: float) -> float:
-    """Logarithm of the delta of normal noise, by the same theorem; rounded up."""
+    """Compute the logarithm of the delta of normal noise by the same theorem, rounded up."""
     a, b = sensitivity / (2 * sigma), epsilon * sigma / sensitivity
     own, other = log_ndtr(a - b), log_ndtr(-a - b)
     rounding = 1e-14 * (1 + epsilon - own - other)
@@ -219,7 +219,7 @@ def _log_delta(sigma: float, epsilon: float, sensitivity: float) -> float:
 
 
 def _draw(mechanism: str, shape: tuple[int, ...], random_state: Any) -> np.ndarray:
-    """Standard draws, each from several uniform ones (Holohan and Braghin 2021)."""
+    """Draw standard noise, each number from several uniform draws (Holohan and Braghin 2021)."""
     if random_state is None:
         uniform = _uniform
     else:
@@ -232,7 +232,10 @@ def _draw(mechanism: str, shape: tuple[int, ...], random_state: Any) -> np.ndarr
 
 
 def _uniform(shape: tuple[int, ...]) -> np.ndarray:
-    """Between 0 and 1, both excluded, from the operating system's generator: 52 bits and an exact half."""
+    """Draw numbers between 0 and 1, both excluded, from the operating system's generator: 52 bits plus one half.
+
+    The half keeps 0 out, and with 52 bits the sum is exact, so that no draw is rounded to 1.
+    """
     n = int(np.prod(shape))
     bits = np.frombuffer(os.urandom(8 * n), dtype=np.uint64) >> np.uint64(12)
     return ((bits + 0.5) * 2.0**-52).reshape(shape)

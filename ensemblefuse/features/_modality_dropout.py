@@ -1,8 +1,9 @@
-"""More training rows, with modalities left out. Floor 2."""
+"""Additional training rows with some modalities left out."""
 
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,33 +12,33 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from ensemblefuse.blocks import find_blocks, is_raw
-from ensemblefuse.features._present_rows import missing_rows
+from ensemblefuse.features.present_rows import missing_rows
 
 __all__ = ["ModalityDropout"]
 
 
 class ModalityDropout(BaseEstimator):
-    """Add copies of the training rows from which blocks are left out at random, so that a model learns to do without.
+    """Add copies of the training rows with random blocks left out, so that a model learns to predict without them.
 
-    It protects up to the rate of missing blocks that it is given, not beyond; and it costs a little where nothing is
+    It helps up to the rate of missing blocks used in training, not above it. It costs a little accuracy if nothing is
     missing. Use it on training rows only.
 
     Parameters
     ----------
     rate : float
-        Probability, from 0 to below 1, with which each present block of a copy is dropped. A copy that would lose all
-        its blocks keeps one of them, drawn at random.
+        Probability of dropping each present block of a copy: at least 0 and below 1. A copy that would lose all its
+        blocks keeps one of them, drawn at random.
     n_copies : int
-        Copies of each row beside the row itself.
+        Copies of each row, in addition to the row itself.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names. See `find_blocks`.
+        Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
     random_state : int, RandomState or None
 
     Attributes
     ----------
     blocks_ : dict of str to ndarray of int
     sample_indices_ : ndarray of shape (n_samples * (1 + n_copies),)
-        The row that each row of the output comes from; ``groups[sample_indices_]`` are its groups.
+        For each output row, the position of its source row. ``groups[sample_indices_]`` gives the groups of the output.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -62,8 +63,8 @@ class ModalityDropout(BaseEstimator):
         self.blocks = blocks
         self.random_state = random_state
 
-    def fit_resample(self, X, y, sample_weight=None):
-        """The rows, then their copies with blocks left out.
+    def fit_resample(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, np.ndarray]:
+        """Return the rows, followed by their copies with blocks left out.
 
         Parameters
         ----------
@@ -75,10 +76,10 @@ class ModalityDropout(BaseEstimator):
         Returns
         -------
         X : DataFrame or ndarray of shape (n_samples * (1 + n_copies), n_features)
-            As X was given; dropped blocks are NaN. Rows of a DataFrame keep the index label of their original.
+            Same type as the input; dropped blocks are NaN. Rows of a DataFrame keep the index label of their original.
         y : array or Series of shape (n_samples * (1 + n_copies),)
         sample_weight : ndarray of shape (n_samples * (1 + n_copies),)
-            A row and its copies have the original's weight (1 by default) together.
+            A row and its copies together have the weight of the original row (1 by default).
         """
         self._check_params()
         check_consistent_length(X, y)
@@ -99,7 +100,7 @@ class ModalityDropout(BaseEstimator):
         return self._join(parts, X), _take(y, rows), weight[rows] / (1 + self.n_copies)
 
     def _join(self, parts: list, X):
-        """The blocks in the columns, and of the type, that X has."""
+        """Join the blocks into a table with the type and the columns of X."""
         if isinstance(X, np.ndarray):
             out = np.empty((len(parts[0]), X.shape[1]), dtype=X.dtype)
             for part, columns in zip(parts, self.blocks_.values(), strict=True):
@@ -120,9 +121,9 @@ class ModalityDropout(BaseEstimator):
             raise ValueError(f"n_copies must be a whole number from 0; got {self.n_copies!r}.")
 
     def _draw(self, present: np.ndarray, rng) -> np.ndarray:
-        """Blocks to drop from one copy of each row, as booleans of shape (n_samples, n_blocks)."""
+        """Draw the blocks to drop from one copy of each row, as booleans of shape (n_samples, n_blocks)."""
         dropped = present & (rng.uniform(size=present.shape) < self.rate)
-        # The present block with the highest draw stays, so that each is as likely to stay as the others.
+        # The present block with the highest draw stays, so that all present blocks are equally likely to stay.
         kept = np.where(present, rng.uniform(size=present.shape), -1.0).argmax(axis=1)
         bare = np.flatnonzero((dropped == present).all(axis=1))
         dropped[bare, kept[bare]] = False
@@ -130,7 +131,7 @@ class ModalityDropout(BaseEstimator):
 
 
 def _numbers(part: pd.DataFrame):
-    """An array if the block holds numbers, the frame itself if it holds raw cells."""
+    """Return an array if the block holds numbers, or the frame itself if it holds raw cells."""
     if is_raw(part):
         return part
     dtype = np.float32 if set(part.dtypes) == {np.dtype(np.float32)} else np.float64

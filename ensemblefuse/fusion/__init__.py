@@ -1,4 +1,4 @@
-"""Fusion estimators: learn from X and y, and see named blocks. Floor 3; knows no files and no encoders."""
+"""Fusion estimators, which learn from X, y and named blocks. No files and no encoders here."""
 
 from ensemblefuse.fusion._cascade import CascadeFusionClassifier
 from ensemblefuse.fusion._conformal import ConformalFusionClassifier, ConformalFusionRegressor

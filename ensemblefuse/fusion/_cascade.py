@@ -1,9 +1,9 @@
-"""Cascade: look at cheap blocks first, and at the next only where they leave doubt. Floor 3."""
+"""Cascade: use cheap blocks first, and the next ones only for rows that are still uncertain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -11,49 +11,51 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import BasePool, apply_temperature
-from ensemblefuse.combine._base import log_probabilities, softmax
-from ensemblefuse.fusion._base import check_estimator_kind, read_labels, warn_unweighted
-from ensemblefuse.fusion._cross_fit import cross_fit, default_combiner
+from ensemblefuse.combine.probabilities import log_probabilities, softmax
+from ensemblefuse.fusion._cross_fitted_pools import cross_fit, default_combiner
+from ensemblefuse.fusion._default_heads import default_search
 from ensemblefuse.fusion._encoding import EncodingFusion
-from ensemblefuse.fusion._heads import default_search
-from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits, member_scores, smooth_temperature
-from ensemblefuse.fusion._members import Member
-from ensemblefuse.fusion._per_block import is_number
+from ensemblefuse.fusion._oof_ledger import Entry, Ledger, member_scores, smooth_temperature
+from ensemblefuse.fusion._per_block_base import is_number
+from ensemblefuse.fusion.base import check_estimator_kind, read_labels, warn_unweighted
+from ensemblefuse.fusion.members import Member
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["CascadeFusionClassifier"]
 
 
 class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
-    r"""Early exit by cost: blocks are looked at one after the other, until the classes are told apart.
+    r"""Early exit by cost: blocks are used one after another, until the prediction is certain enough.
 
-    The members are those of decision-level fusion. Stage s pools the first s of them, and a row stops at the first
-    stage whose largest probability is at least `threshold_`. With `encoders` the blocks of later stages are encoded for
-    those rows only that get there, which is where a cascade saves time.
+    The members are those of decision-level fusion. Stage s pools the first s members. A row stops at the first stage
+    whose largest probability is at least `threshold_`. With `encoders`, the block of a later stage is encoded only for
+    the rows that reach this stage. This is how a cascade saves time.
 
     .. math:: \tau = \min \{ t : a(t) \ge a(\infty) - \delta \}
 
-    where :math:`a(t)` is the out-of-fold accuracy with threshold t, :math:`a(\infty)` that of looking at all blocks,
-    and :math:`\delta` the tolerance; :math:`\tau` is infinite if no threshold does it, and then no row stops early. The
-    expected cost is the mean over rows of the costs of the blocks that are looked at.
+    Here :math:`a(t)` is the out-of-fold accuracy with threshold t, :math:`a(\infty)` the accuracy with all blocks, and
+    :math:`\delta` the tolerance. If no threshold is sufficient, :math:`\tau` is infinite and no row stops early. The
+    expected cost of a row is the sum of the costs of the blocks used, averaged over the rows.
 
     Parameters
     ----------
     estimators : classifier or dict of str to classifier, optional
-        One for all blocks, or one a block; the default is that of `DecisionFusionClassifier`. There is no member over
-        several blocks.
+        One for all blocks, or one per block. The default is that of `DecisionFusionClassifier`. There is no joint
+        member.
     costs : dict of str to float, optional
-        What it costs to look at a block, in any unit; 1 for those that are not named.
+        Cost of using each block, in any unit; 1 for blocks that are not named.
     order : "auto" or list of str
-        Blocks in the order of their stages; ``"auto"`` puts the cheap ones first, and of those that cost the same the
-        one of least out-of-fold log-loss.
+        Blocks in the order of their stages. ``"auto"`` puts cheap blocks first. Among blocks of equal cost, the one
+        with the smaller out-of-fold log-loss is first.
     tolerance : float
-        Accuracy that may be given up, as a share of the rows.
+        Accuracy that may be lost, as a share of the rows.
     encoders : dict of str to transformer, optional
-        Frozen transformers that see one row at a time, for blocks of raw cells. They are fitted on all rows that hold
-        the block, without labels. A block of one column reaches one whose tags say that it takes no table (encoders,
-        `TfidfVectorizer`) as a Series, any other as a DataFrame; a prefix ``block__`` of its columns is taken off.
+        Frozen transformers for blocks of raw cells, which treat each row independently. They are fitted on all rows
+        that hold the block, without labels. A block of one column is passed as a Series if the tags of the transformer
+        say that it takes no table (encoders, `TfidfVectorizer`), otherwise as a DataFrame. The prefix ``block__`` is
+        removed from the column names.
     combiner : pool, optional
-        Fitted again for each stage; by default ``LogPool(per_pattern=True, smoothing=0.01)``.
+        Fitted anew for each stage; by default ``LogPool(per_pattern=True, smoothing=0.01)``.
     cv, n_jobs, blocks
         As in `DecisionFusionClassifier`.
 
@@ -63,43 +65,44 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
     blocks_ : dict of str to ndarray of int
         Positions of each block's columns.
     order_ : list of str
-        Blocks in the order of their stages. One that could not be fitted is left out, with a warning.
+        Blocks in the order of their stages. A block that could not be fitted is left out, with a warning.
     costs_ : dict of str to float
-        In that order.
+        Costs in this order.
     encoders_ : dict of str to transformer
     estimators_ : dict of str to classifier
         Fitted on all rows that hold the block, on coded labels.
     member_classes_ : dict of str to ndarray of int
-        Codes of the classes that each of them was fitted on.
-    member_temperatures_, temperatures_ : ndarray of shape (n_stages,)
-        Of members without probabilities, and of the fused probabilities of stages whose pool has not chosen its own
-        certainty; else 1.0.
+        Codes of the classes in the training rows of each estimator.
+    member_temperatures_ : ndarray of shape (n_stages,)
+        Temperatures of the members; 1.0 for members with probabilities.
+    temperatures_ : ndarray of shape (n_stages,)
+        Temperatures of the fused probabilities of each stage; 1.0 if the pool is already calibrated.
     combiners_ : list of pool
-        One a stage, over the members up to it.
+        One per stage, over the members up to this stage.
     combiner_ : pool
-        The last of them; its `shift` is the one that predictions of all stages have, and out-of-fold ones have not.
+        The last of them. Its `shift` is applied to the predictions of all stages, but not to out-of-fold predictions.
     threshold_ : float
         The same in all stages; infinite if no row stops early.
     expected_cost_ : float
-        Weighted mean cost a row, out of fold.
+        Weighted mean of the cost of a row, out of fold.
     stage_accuracy_ : ndarray of shape (n_stages,)
-        Out-of-fold accuracy if all rows stopped there. A row that lacks all blocks up to the stage gets the class
-        frequencies; one that holds some and has no out-of-fold probability from them is left out. NaN if all are.
+        Out-of-fold accuracy if all rows stopped at this stage. A row without any block up to the stage gets the class
+        frequencies. A row that holds some of them, but has no out-of-fold probability, is left out. NaN if all are.
     stage_counts_ : ndarray of shape (n_stages,)
-        Rows in fit that stop at each stage, out of fold.
+        Number of rows in fit that stop at each stage, out of fold.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
-        Out-of-fold probabilities of the stage at which the row stops, the pools fitted without the fold. NaN in rows
-        that hold a block and are in no test fold.
+        Out-of-fold probabilities of the stage at which the row stops. The pools are fitted without the fold. NaN in
+        rows that hold a block and are in no test fold.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Notes
     -----
-    A row that lacks the block of a stage passes it by, at no cost. A row with no block gets the class frequencies.
+    A row without the block of a stage skips this stage, at no cost. A row without any block gets the class frequencies.
 
-    `make_fusion_pipeline` hands raw cells and encoders to a fusion whose class says ``_encodes = True``, as this one
-    does. Their parameters are then reached as ``fuse__encoders__<modality>__<parameter>``. In a fitted model those that
-    an encoder names in `neutral_params` (``device``, ``batch_size``, ``on_error``) take effect at once.
+    `make_fusion_pipeline` passes raw cells and encoders to a fusion whose class has ``_encodes = True``, as here. The
+    parameters of the encoders then have the names ``fuse__encoders__<modality>__<parameter>``. In a fitted model, the
+    parameters that an encoder lists in `neutral_params` (``device``, ``batch_size``, ``on_error``) take effect at once.
 
     References
     ----------
@@ -141,14 +144,17 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
 
     # ------------------------------------------------------------------ fit
 
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Encode, fit all members in all folds, then a pool a stage and the threshold, then all members on all rows.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Encode the blocks, and fit members, pools and threshold.
+
+        The members are fitted in all folds. Their out-of-fold predictions serve to fit one pool per stage and to choose
+        the threshold. The members that predict new rows are fitted on all rows.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_features)
             Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns. A
-            block may hold raw cells if it has an encoder, or an estimator that takes them.
+            block may hold raw cells if it has an encoder, or an estimator for raw cells.
         y : array of shape (n_samples,)
         sample_weight : array of shape (n_samples,), optional
         groups : array of shape (n_samples,), optional
@@ -208,7 +214,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
         if not isinstance(getattr(self.combiner, "weights", ""), str):
             raise ValueError(
-                f"combiner is fitted again over the members of each stage and cannot have fixed weights; got "
+                f"combiner is fitted anew for the members of each stage, so it cannot have fixed weights; got "
                 f"{self.combiner!r}."
             )
         if not isinstance(self.costs, (Mapping, type(None))):
@@ -228,7 +234,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         return float(cost)
 
     def _fit_pools(self, P: np.ndarray, ledger: Ledger) -> np.ndarray:
-        """A pool a stage; what the stages say out of fold, of shape (n_stages, n_samples, n_classes)."""
+        """Fit one pool per stage. Return out-of-fold probabilities of shape (n_stages, n_samples, n_classes)."""
         fused = np.full(P.shape, np.nan)
         combiner = default_combiner(classify=True) if self.combiner is None else self.combiner
         self.combiners_ = []
@@ -245,17 +251,17 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         return fused
 
     def _choose_threshold(self, fused: np.ndarray, mask: np.ndarray, present: np.ndarray, ledger: Ledger) -> None:
-        """The threshold, and what the cascade costs and gets with it, on rows with out-of-fold predictions."""
+        """Choose the threshold, and measure cost and accuracy with it on rows with out-of-fold predictions."""
         y, weight = ledger.y, ledger.sample_weight
         prior = self.combiner_.prior_
         fused[~np.logical_or.accumulate(present, axis=0)] = prior / prior.sum()
         rows = np.flatnonzero(np.isfinite(fused[-1]).all(axis=1))
-        told, here = fused[:, rows], present[:, rows]
+        proba, here = fused[:, rows], present[:, rows]
         weight = np.ones(len(rows)) if weight is None else weight[rows]
-        known = np.isfinite(told).all(axis=2)
-        correct = np.where(known, np.nan_to_num(told).argmax(axis=2) == y[rows], 0.0)
-        # A row that lacks the block of a stage has nothing new to decide on there.
-        sure = np.where((mask[:, rows] & known)[:-1], np.nan_to_num(told[:-1]).max(axis=2), -np.inf)
+        known = np.isfinite(proba).all(axis=2)
+        correct = np.where(known, np.nan_to_num(proba).argmax(axis=2) == y[rows], 0.0)
+        # A row without the block of a stage gets no new information there, so it does not stop there.
+        sure = np.where((mask[:, rows] & known)[:-1], np.nan_to_num(proba[:-1]).max(axis=2), -np.inf)
         counted = known * weight
         total = counted.sum(axis=1)
         self.stage_accuracy_ = np.where(
@@ -268,16 +274,16 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         spent = np.array(list(self.costs_.values())) @ (reached & here)
         self.expected_cost_ = float(np.average(spent, weights=weight))
         self.oof_proba_ = np.full(fused.shape[1:], np.nan, dtype=np.float32)
-        self.oof_proba_[rows] = told[stops, np.arange(len(rows))]
+        self.oof_proba_[rows] = proba[stops, np.arange(len(rows))]
 
     # ------------------------------------------------------------------ predict
 
     @property
-    def combiner_(self):
+    def combiner_(self) -> BasePool:
         return self.combiners_[-1]
 
     def _run(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities, and the stage at which each row stops."""
+        """Return probabilities, and the stage at which each row stops."""
         check_is_fitted(self, "threshold_")
         blocks = self._read_cells(X)
         n_stages, n = len(self.order_), len(blocks)
@@ -313,8 +319,8 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
             fused[some] = apply_temperature(fused[some], self.temperatures_[s])
         return fused
 
-    def predict_proba(self, X):
-        """Class probabilities of the stage at which each row stops.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the class probabilities, at the stage where each row stops.
 
         Parameters
         ----------
@@ -323,12 +329,12 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            The class frequencies for a row with no block at all.
+            A row without any block gets the class frequencies.
         """
         return self._run(X)[0]
 
-    def predict(self, X):
-        """Most probable class of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
@@ -341,8 +347,8 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         codes = self._run(X)[0].argmax(axis=1)
         return self.classes_[codes]
 
-    def predict_stage(self, X):
-        """Stage at which each row stops.
+    def predict_stage(self, X: Any) -> np.ndarray:
+        """Return the stage at which each row stops.
 
         Parameters
         ----------
@@ -351,18 +357,19 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         Returns
         -------
         ndarray of shape (n_samples,), dtype int
-            1 for the first block of `order_`; the number of stages where no stage was sure; 0 for a row with no block.
+            1 for the first block of `order_`. The number of stages if no earlier stage was certain enough. 0 for a row
+            without any block.
         """
         return self._run(X)[1]
 
 
 def smallest_threshold(sure: np.ndarray, correct: np.ndarray, weight: np.ndarray, tolerance: float) -> float:
-    """Smallest threshold that keeps the accuracy of the last stage, less the tolerance.
+    """Find the smallest threshold that keeps the accuracy of the last stage, minus the tolerance.
 
     Parameters
     ----------
     sure : ndarray of shape (n_stages - 1, n_samples)
-        Largest probability of each stage but the last; -inf where the row has nothing to decide on.
+        Largest probability of each stage except the last; -inf where the row cannot stop.
     correct : ndarray of shape (n_stages, n_samples)
         1.0 where the stage is right.
     weight : ndarray of shape (n_samples,)
@@ -371,12 +378,13 @@ def smallest_threshold(sure: np.ndarray, correct: np.ndarray, weight: np.ndarray
     Returns
     -------
     float
-        Infinite if there is none.
+        Infinite if there is no such threshold.
     """
     if not len(sure):
         return np.inf
-    # A row stops at stage s for thresholds in (largest of the stages before s, largest up to s]: going down from
-    # infinity, its outcome changes from that of stage s + 1 to that of stage s where the threshold meets the latter.
+    # Let m(s) be the maximum of `sure` over the stages up to s. A row stops at stage s for thresholds in
+    # (m(s - 1), m(s)]. So when the threshold falls to m(s), the result of the row changes from that of stage s + 1 to
+    # that of stage s. One sort of all these values gives the accuracy at every threshold.
     turn = np.maximum.accumulate(sure, axis=0).ravel()
     change = ((correct[:-1] - correct[1:]) * weight).ravel()
     falling = np.argsort(-turn, kind="stable")
@@ -384,6 +392,6 @@ def smallest_threshold(sure: np.ndarray, correct: np.ndarray, weight: np.ndarray
     if not len(falling):
         return np.inf
     turn, lost = turn[falling], np.cumsum(change[falling]) / weight.sum()
-    ends = np.flatnonzero(np.append(turn[1:] != turn[:-1], True))  # all rows that turn at one value turn together
+    ends = np.flatnonzero(np.append(turn[1:] != turn[:-1], True))  # rows with the same value change together
     kept = turn[ends][lost[ends] >= -tolerance - 1e-9]
     return float(kept.min()) if len(kept) else np.inf

@@ -1,31 +1,35 @@
-"""Conformal fusion: sets of classes and intervals that hold the truth at a chosen rate. Floor 3."""
+"""Conformal fusion: sets of classes, and intervals, that contain the true value at a chosen rate."""
 
 from __future__ import annotations
+
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ensemblefuse.fusion._base import read_labels, read_numbers
-from ensemblefuse.fusion._conformal_base import BaseConformalFusion, label_scores
+from ensemblefuse._deprecation import renamed_parameter
+from ensemblefuse.fusion._conformal_quantiles import ALPHA_REMOVAL, BaseConformalFusion, complement, label_scores
+from ensemblefuse.fusion.base import read_labels, read_numbers
 
 __all__ = ["ConformalFusionClassifier", "ConformalFusionRegressor"]
 
-# Out-of-fold probabilities are float32; without room for their rounding a score that equals the quantile may miss it.
+# Out-of-fold probabilities are float32. Without this tolerance, rounding could put a score just above its own quantile.
 _ROUNDING = 1e-6
 
 
 class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
-    """Sets of classes that hold the true one with probability 1 - alpha, around any fusion classifier.
+    """Sets of classes that contain the true class with probability `confidence_level`, for any fusion classifier.
 
-    Out-of-fold probabilities of the fusion say how badly the true class fits in a row that was not trained on. A class
-    is in the set of a new row if it fits no worse than the ceil((n + 1) (1 - alpha))-th best of the n true classes.
+    Each row of `fit` has a score: how badly its true class fits, by the out-of-fold probabilities of the fusion. A
+    class is in the set of a new row if its score is at most the k-th smallest of the n scores, where k is
+    (n + 1) `confidence_level`, rounded up.
 
-    The scores come from models of the folds and the sets from the model that was fitted on all rows, so no theorem for
-    finite samples holds (CV+, which keeps the models of the folds, promises 1 - 2 alpha). It is for new rows drawn like
-    those in `fit`; with `sample_weight`, for the population that the weights describe, a new row having their mean
-    weight.
+    The scores come from the models of the folds, but the sets come from the model fitted on all rows. So no theorem for
+    finite samples holds. (CV+ keeps the models of the folds, and guarantees 2 `confidence_level` - 1.) The rate is for
+    new rows from the same distribution as the rows in `fit`. With `sample_weight`, it is for the population that the
+    weights describe, and a new row counts with their mean weight.
 
     Inside a pipeline: ``pipe[-1].predict_set(pipe[:-1].transform(X))``.
 
@@ -33,23 +37,26 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     ----------
     fusion : classifier, optional
         `DecisionFusionClassifier` by default. It must have ``predict_proba``.
-    alpha : float
-        Share of rows whose true class may be missed.
+    confidence_level : float
+        Share of rows whose set must hold the true class.
     method : {"lac", "aps"}
-        Score of a class of probability p: 1 - p (least ambiguous sets), or the sum of all higher probabilities plus
-        u p, with u uniform in the row (adaptive sets: larger on average, with more even coverage of easy and hard
-        rows).
+        Score of a class with probability p. ``"lac"``: 1 - p (least ambiguous sets). ``"aps"``: the sum of all higher
+        probabilities plus u p, with one uniform u per row. These adaptive sets are larger on average, but their
+        coverage of easy and hard rows is more even.
     per_pattern : bool
-        Whether each combination of present blocks has a quantile of its own, if it has at least 10 / alpha rows with
-        out-of-fold predictions. The others share one, of their rows together or, if these too are fewer, the larger of
-        it and that of all rows: it promises coverage on average over these patterns only.
+        Whether each combination of present blocks with at least 10 / (1 - `confidence_level`) out-of-fold predictions
+        has a quantile of its own. The other combinations share the quantile of all their rows together. If these rows
+        are also fewer than that, the larger of this quantile and that of all rows is used. Coverage then holds only on
+        average over the other combinations.
     cv : int, splitter or iterable of (train, test)
-        As in `DecisionFusionClassifier`. Of the default fusion, and of one that has no ``oof_proba_``; a fusion that
-        has it makes it with its own ``cv``.
+        As in `DecisionFusionClassifier`. It is used for the default fusion, and for a fusion without ``oof_proba_``. A
+        fusion with ``oof_proba_`` uses its own ``cv``.
     random_state : int, RandomState or None
-        Of u in APS. A fitted estimator gives the same sets for the same table every time.
+        Seed for u in APS. A fitted estimator always gives the same sets for the same table.
     blocks : dict, optional
-        Columns of each block, if `fusion` has no ``blocks`` set.
+        Columns of each block, if `fusion` does not have ``blocks`` set.
+    alpha : float
+        Deprecated: 1 - `confidence_level`.
 
     Attributes
     ----------
@@ -57,23 +64,25 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     fusion_ : classifier
         Fitted on all rows.
     quantile_ : float
-        Of the scores of all calibration rows; infinite if these are too few for `alpha`, so that all classes are in.
+        Quantile of the scores of all calibration rows. If these are too few for `confidence_level`, it is infinite, and
+        the sets contain all classes.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
-        The combinations of present blocks among the calibration rows.
+        Combinations of present blocks among the calibration rows.
     own_quantile_ : ndarray of shape (n_patterns,), dtype bool
         Whether the pattern has a quantile of its own.
     pattern_quantiles_ : ndarray of shape (n_patterns,)
-        The quantile that is used for each.
+        Quantile used for each pattern.
     calibration_scores_, calibration_weights_, calibration_patterns_ : ndarray of shape (n_calibration,)
-        Score of the true class, weight, and row of `patterns_`, for the rows with an out-of-fold prediction and any
-        block.
+        Score of the true class, weight, and row of `patterns_`, for each row with an out-of-fold prediction and at
+        least one block.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
     Notes
     -----
-    MAPIE 1.6 gives the same sets where it applies (the tests compare them). It refuses APS with two classes, raises
-    where the rows are too few for `alpha` instead of returning all classes, and has no weighted quantiles.
+    MAPIE 1.6 gives the same sets in the cases that it covers (the tests compare them). It refuses APS with two classes,
+    raises an error instead of returning all classes if the rows are too few for `confidence_level`, and has no weighted
+    quantiles.
 
     References
     ----------
@@ -87,7 +96,7 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
     >>> y = np.repeat(["cat", "dog"], 30)
     >>> image = np.r_[np.linspace(0, 6, 30), np.linspace(5, 11, 30)]
     >>> X = pd.DataFrame({"image__0": image, "text__0": image % 1})
-    >>> model = ConformalFusionClassifier(alpha=0.05).fit(X, y)
+    >>> model = ConformalFusionClassifier(confidence_level=0.95).fit(X, y)
     >>> new = pd.DataFrame({"image__0": [0.0, 5.5, 11.0], "text__0": [0.5, 0.5, 0.5]})
     >>> model.predict_set(new)
     array([[ True, False],
@@ -97,16 +106,28 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
 
     _classify = True
 
-    def __init__(self, fusion=None, *, alpha=0.1, method="lac", per_pattern=True, cv=5, random_state=None, blocks=None):
+    def __init__(
+        self,
+        fusion=None,
+        *,
+        confidence_level=0.9,
+        method="lac",
+        per_pattern=True,
+        cv=5,
+        random_state=None,
+        blocks=None,
+        alpha="deprecated",
+    ):
         self.fusion = fusion
-        self.alpha = alpha
+        self.confidence_level = confidence_level
         self.method = method
         self.per_pattern = per_pattern
         self.cv = cv
         self.random_state = random_state
         self.blocks = blocks
+        self.alpha = alpha
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the fusion, and learn the quantiles from its out-of-fold probabilities.
 
         Parameters
@@ -135,13 +156,16 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         return self.classes_[codes]
 
     def _predict_all(self, fitted, X):
-        """Probabilities of all classes; 0 for one that was absent from the fold."""
+        """Return the probabilities of all classes; 0 for a class that was absent from the fold."""
         proba = np.zeros((_num_samples(X), len(self.classes_)))
         proba[:, np.searchsorted(self.classes_, fitted.classes_)] = fitted.predict_proba(X)
         return proba
 
     def _shift(self, predicted):
-        """To the class frequencies to expect, as the fusion's predictions are, where its combiner was given any."""
+        """Adapt predictions to the expected class frequencies, if the fusion's combiner has any.
+
+        The fusion does the same with its predictions for new rows, so that both are comparable.
+        """
         shift = getattr(getattr(self.fusion_, "combiner_", None), "shift", None)
         rows = np.isfinite(predicted).all(axis=1)
         if shift is not None and rows.any():
@@ -155,8 +179,8 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         scores = label_scores(predicted, self.method, self._uniform(len(y), 0))
         return scores[np.arange(len(y)), np.searchsorted(self.classes_, y)]
 
-    def predict_proba(self, X):
-        """Class probabilities of the fitted fusion.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the class probabilities with the fitted fusion.
 
         Parameters
         ----------
@@ -169,55 +193,56 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         check_is_fitted(self, "quantile_")
         return self._predict_all(self.fusion_, X)
 
-    def predict_set(self, X, alpha=None):
-        """The classes that fit.
+    @renamed_parameter("alpha", "confidence_level", removal=ALPHA_REMOVAL, convert=complement)
+    def predict_set(self, X: Any, *, confidence_level: float | None = None) -> np.ndarray:
+        """Predict the set of classes of each row.
 
-        A set may be empty: no class fits as well as the true ones did in fit. A row with no block at all, and every
-        row where the calibration rows are too few for `alpha`, has all classes.
+        A set may be empty: then no class fits as well as the true classes did in `fit`. A set contains all classes if
+        the row has no block, or if the calibration rows are too few for `confidence_level`.
 
         Parameters
         ----------
         X : DataFrame or array of shape (n_samples, n_features)
-        alpha : float, optional
-            Another rate than in `fit`; the sets grow as it falls.
+        confidence_level : float, optional
+            Another level than in `fit`. A higher level gives larger sets.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), dtype bool
-            Column k says whether ``classes_[k]`` is in the set.
+            Column k is True if ``classes_[k]`` is in the set.
 
         Warns
         -----
         MissingModalityWarning
             If a row holds a combination of blocks that no calibration row held.
         """
-        quantiles = self._row_quantiles(X, alpha)
+        quantiles = self._row_quantiles(X, confidence_level)
         scores = label_scores(self.predict_proba(X), self.method, self._uniform(len(quantiles), 1))
         return scores <= quantiles[:, None] + _ROUNDING
 
 
 class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
-    """Intervals that hold the true value with probability 1 - alpha, around any fusion regressor.
+    """Intervals that contain the true value with probability `confidence_level`, for any fusion regressor.
 
-    The half width is the ceil((n + 1) (1 - alpha))-th smallest of the n absolute out-of-fold residuals. What
-    `ConformalFusionClassifier` says about coverage, weights and pipelines holds here too.
+    The half width is the k-th smallest of the n absolute out-of-fold residuals, where k is (n + 1) `confidence_level`,
+    rounded up. Coverage, weights and pipelines are as in `ConformalFusionClassifier`.
 
     Parameters
     ----------
     fusion : regressor, optional
         `DecisionFusionRegressor` by default.
-    alpha, per_pattern, blocks
+    confidence_level, per_pattern, blocks, alpha
         As in `ConformalFusionClassifier`.
     cv : int, splitter or iterable of (train, test)
-        Of the default fusion, and of one that has no ``oof_fused_``.
+        Used for the default fusion, and for a fusion without ``oof_fused_``.
 
     Attributes
     ----------
     fusion_ : regressor
         Fitted on all rows.
     quantile_ : float
-        Of the absolute residuals of all calibration rows, in the unit of `y`; infinite if these are too few for
-        `alpha`.
+        Quantile of the absolute residuals of all calibration rows, in the unit of `y`; infinite if these rows are too
+        few for `confidence_level`.
     patterns_, own_quantile_, pattern_quantiles_, calibration_scores_, calibration_weights_, calibration_patterns_
         As in `ConformalFusionClassifier`.
     n_features_in_, feature_names_in_
@@ -240,14 +265,15 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
 
     _classify = False
 
-    def __init__(self, fusion=None, *, alpha=0.1, per_pattern=True, cv=5, blocks=None):
+    def __init__(self, fusion=None, *, confidence_level=0.9, per_pattern=True, cv=5, blocks=None, alpha="deprecated"):
         self.fusion = fusion
-        self.alpha = alpha
+        self.confidence_level = confidence_level
         self.per_pattern = per_pattern
         self.cv = cv
         self.blocks = blocks
+        self.alpha = alpha
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the fusion, and learn the quantiles from its out-of-fold predictions.
 
         Parameters
@@ -275,26 +301,27 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
     def _true_scores(self, predicted, y):
         return np.abs(y - predicted)
 
-    def predict_interval(self, X, alpha=None):
-        """Interval of each row, symmetric around its prediction.
+    @renamed_parameter("alpha", "confidence_level", removal=ALPHA_REMOVAL, convert=complement)
+    def predict_interval(self, X: Any, *, confidence_level: float | None = None) -> np.ndarray:
+        """Predict an interval for each row, symmetric around its prediction.
 
         Parameters
         ----------
         X : DataFrame or array of shape (n_samples, n_features)
-        alpha : float, optional
-            Another rate than in `fit`.
+        confidence_level : float, optional
+            Another level than in `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, 2)
-            Lower and upper end; infinite for a row with no block at all, and where the calibration rows are too few for
-            `alpha`.
+            Lower and upper end. Infinite for a row without any block, and if the calibration rows are too few for
+            `confidence_level`.
 
         Warns
         -----
         MissingModalityWarning
             If a row holds a combination of blocks that no calibration row held.
         """
-        half = self._row_quantiles(X, alpha)
+        half = self._row_quantiles(X, confidence_level)
         middle = self.predict(X)
         return np.column_stack([middle - half, middle + half])

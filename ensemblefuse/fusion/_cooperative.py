@@ -1,4 +1,4 @@
-"""Cooperative learning: one linear model over all blocks, whose blocks are asked to agree. Floor 3."""
+"""Cooperative learning: one linear model over all blocks, with a penalty on their disagreement."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.features import BlockScaler
-from ensemblefuse.fusion._agreement import Design, logistic, penalised_least_squares
-from ensemblefuse.fusion._base import warn_new_patterns
-from ensemblefuse.fusion._candidates import read_candidates
-from ensemblefuse.fusion._members import member_scores
-from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._cooperative_algebra import Design, logistic, penalised_least_squares
+from ensemblefuse.fusion._one_model_base import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._parameter_choice import read_candidates
+from ensemblefuse.fusion.base import warn_new_patterns
+from ensemblefuse.fusion.members import member_scores
 
 __all__ = ["CooperativeClassifier", "CooperativeRegressor"]
 
@@ -32,12 +32,12 @@ class _Cooperative(OneModelFusion):
         self._candidates()
 
     def _candidates(self) -> list[tuple[float, float]]:
-        """All pairs of rho and alpha."""
+        """Return all pairs of rho and alpha."""
         alphas = read_candidates("alpha", self.alpha, zero=not self._classify)
         return [(rho, alpha) for rho in read_candidates("rho", self.rho, zero=True) for alpha in alphas]
 
     def _spans(self) -> dict[str, np.ndarray]:
-        """Positions of each block's columns when the blocks stand side by side."""
+        """Return the positions of each block's columns in the table of all blocks side by side."""
         edges = np.cumsum([0, *(len(columns) for columns in self.blocks_.values())])
         return {name: np.arange(a, b) for name, (a, b) in zip(self.blocks_, pairwise(edges), strict=True)}
 
@@ -47,7 +47,7 @@ class _Cooperative(OneModelFusion):
         return scaler, Design([scaled[:, columns] for columns in self._spans().values()], present, weight)
 
     def _rows(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scaled rows, the coefficients of their columns, and which rows hold no block that fit has seen."""
+        """Return the scaled rows, the coefficients of their columns, and the rows without any block seen in fit."""
         check_is_fitted(self, "scaler_")
         blocks = self._read(X, reset=False, allow_partial=frozenset())
         warn_new_patterns(self, blocks)
@@ -63,57 +63,58 @@ def _table(blocks: Blocks) -> np.ndarray:
 
 
 def _scaled(scaler: BlockScaler, table: np.ndarray) -> np.ndarray:
-    # The mean is 0 after scaling: there a missing block, and one that no row held in fit, has its part.
+    # After scaling, the mean is 0. It replaces a missing block, and a block that no row held in fit.
     return np.nan_to_num(scaler.transform(table), copy=False, nan=0.0)
 
 
 class CooperativeRegressor(OneModelRegressor, _Cooperative):
     """Cooperative learning: linear regression on all blocks with a penalty on their disagreement.
 
-    The blocks are scaled and centred. Over the blocks' coefficients beta_m it minimises ::
+    The blocks are scaled and centred. The coefficients beta_m of the blocks minimise ::
 
         1/2 |y - b - sum_m X_m beta_m|^2 + rho/2 sum_{m<l} |X_m beta_m - X_l beta_l|^2
             + alpha (l1_ratio |beta|_1 + (1 - l1_ratio)/2 |beta|^2)
 
-    ``rho = 0`` is feature-level fusion. At ``rho = 1`` and ``alpha = 0`` each block has 1 / n_blocks of the
-    coefficients that it has alone: the mean of the blocks' own models. A missing block has the part 0, the mean, and
-    the row drops out of the agreement of its pairs. Rows without any block, and rows of weight 0, are left out of the
-    fit.
+    ``rho = 0`` is feature-level fusion. With ``rho = 1`` and ``alpha = 0``, each block has 1 / n_blocks of the
+    coefficients that it would have alone, so the model is the mean of the blocks' own models. A missing block
+    contributes 0, the mean, and its row is left out of the agreement terms of this block. Rows without any block, and
+    rows with weight 0, are left out of the fit.
 
     Parameters
     ----------
     rho : float or sequence of float
         Weight of the agreement, at least 0.
     alpha : float or sequence of float
-        Penalty, at least 0; in the scale of scikit-learn's `Ridge`, n_samples times that of its `ElasticNet`. Of
-        sequences the pair with `rho` of least out-of-fold squared error is taken.
+        Penalty, at least 0. Its scale is that of scikit-learn's `Ridge`: n_samples times the scale of `ElasticNet`. If
+        `rho` or `alpha` is a sequence, the pair with the smallest out-of-fold squared error is chosen.
     l1_ratio : float
-        Share of the absolute values in the penalty, from 0 (ridge, solved in closed form) to 1 (lasso).
+        Share of the L1 norm in the penalty, from 0 (ridge, solved in closed form) to 1 (lasso).
     scaling : {"equal", "mfa", "frobenius", None}
-        As in `BlockScaler`, which is fitted anew in each fold. It matters to the penalty alone.
+        As in `BlockScaler`. It is fitted anew in each fold, and matters only for the penalty.
     cv : int, splitter or iterable of (train, test)
         As in `DecisionFusionRegressor`.
     n_jobs : int, optional
-        Jobs for the folds, as in joblib.
+        Number of parallel jobs for the folds, as in joblib.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names before ``"__"``.
+        Columns of each block; by default, given by the prefix of their names before ``"__"``.
 
     Attributes
     ----------
     rho_, alpha_ : float
     coef_ : dict of str to ndarray of shape (n_columns,)
-        Of the scaled columns of each block.
+        Coefficients of the scaled columns of each block.
     intercept_ : float
     scaler_ : BlockScaler
-        Of the blocks side by side.
+        Fitted on the blocks side by side.
     blocks_ : dict of str to ndarray of int
         Positions of each block's columns.
     prior_ : float
-        Mean of `y`; the prediction for a row with no block at all.
+        Mean of `y`. This is the prediction for a row without any block.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
-        The combinations of present blocks seen in fit.
+        Combinations of present blocks seen in fit.
     oof_fused_ : ndarray of shape (n_samples,)
-        Out-of-fold predictions at `rho_` and `alpha_`. NaN in rows of no test fold, of weight 0 and without any block.
+        Out-of-fold predictions with `rho_` and `alpha_`. NaN in rows in no test fold, with weight 0, or without any
+        block.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -178,18 +179,18 @@ class CooperativeRegressor(OneModelRegressor, _Cooperative):
 class CooperativeClassifier(OneModelClassifier, _Cooperative):
     """Cooperative learning: logistic regression on all blocks with a penalty on their disagreement.
 
-    As `CooperativeRegressor` with the sum of -log p for its loss; the blocks' parts of the logits are asked to agree,
-    in every class. The penalties are one quadratic form, in whose coordinates the problem is plain logistic regression,
-    so that the solution is exact. Probabilities have a temperature that is fitted on out-of-fold logits. Missing
-    blocks: as there.
+    Like `CooperativeRegressor`, but with the sum of -log p as its loss. The agreement is between the blocks' parts of
+    the logits, in every class. Both penalties form one quadratic form. After a change of coordinates, the problem is
+    plain logistic regression, so the solution is exact. The temperature of the probabilities is fitted on out-of-fold
+    logits. Missing blocks are treated as in `CooperativeRegressor`.
 
     Parameters
     ----------
     rho : float or sequence of float
         Weight of the agreement, at least 0.
     alpha : float or sequence of float
-        Ridge penalty ``alpha / 2 |beta|^2``, above 0; 1 / C of scikit-learn's `LogisticRegression`. Of sequences the
-        pair with `rho` of least out-of-fold log-loss is taken.
+        Ridge penalty ``alpha / 2 |beta|^2``, above 0. It equals 1 / C of scikit-learn's `LogisticRegression`. If `rho`
+        or `alpha` is a sequence, the pair with the smallest out-of-fold log-loss is chosen.
     scaling, cv, n_jobs, blocks
         As in `CooperativeRegressor`.
 
@@ -198,22 +199,22 @@ class CooperativeClassifier(OneModelClassifier, _Cooperative):
     classes_ : ndarray of shape (n_classes,)
     rho_, alpha_, temperature_ : float
     coef_ : dict of str to ndarray of shape (n_outputs, n_columns)
-        Of the scaled columns of each block; one output for two classes, else one a class.
+        Coefficients of the scaled columns of each block. One output for two classes, otherwise one per class.
     intercept_ : ndarray of shape (n_outputs,)
     known_ : ndarray of int
         Classes that have rows to fit on, in the order of the outputs.
     prior_ : ndarray of shape (n_classes,)
-        Class frequencies; the prediction for a row with no block at all.
+        Class frequencies. These are the prediction for a row without any block.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
-        Out-of-fold probabilities at `rho_` and `alpha_`, at the temperature that was fitted on them. NaN in rows of no
-        test fold, of weight 0 and without any block.
+        Out-of-fold probabilities with `rho_` and `alpha_`, at the temperature fitted on them. NaN in rows in no test
+        fold, with weight 0, or without any block.
     scaler_, blocks_, patterns_, n_features_in_, feature_names_in_
         As in `CooperativeRegressor`.
 
     References
     ----------
-    Ding, Li, Narasimhan and Tibshirani, Cooperative learning for multiview analysis, PNAS 2022 (with a likelihood for
-    the squared error).
+    Ding, Li, Narasimhan and Tibshirani, Cooperative learning for multiview analysis, PNAS 2022 (here with a likelihood
+    instead of the squared error).
 
     Examples
     --------
@@ -265,7 +266,7 @@ class CooperativeClassifier(OneModelClassifier, _Cooperative):
 
 
 def _logits(coefficients, intercept, known: np.ndarray, rows: np.ndarray, n_classes: int) -> np.ndarray:
-    """What a logistic regression with these coefficients, fitted on the classes in `known`, says as a member."""
+    """Return the scores of a logistic regression with these coefficients, fitted on the classes in `known`."""
     model = LogisticRegression()
     model.coef_, model.intercept_, model.classes_ = coefficients, intercept, np.arange(len(known))
     return member_scores(model, known, rows, n_classes, by_value=True)

@@ -1,9 +1,9 @@
-"""Decision-level (late) fusion: one estimator a block, and a combiner over their out-of-fold predictions. Floor 3."""
+"""Decision-level (late) fusion: one estimator per block, and a combiner of their out-of-fold predictions."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,25 +19,19 @@ from ensemblefuse.combine import (
     fit_sigmoid,
 )
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._base import (
+from ensemblefuse.fusion._cross_fitted_pools import cross_fit, default_combiner
+from ensemblefuse.fusion._default_heads import default_search
+from ensemblefuse.fusion._estimators import EstimatorsFusion
+from ensemblefuse.fusion._oof_ledger import Entry, Ledger, NothingToFitError, smooth_temperature
+from ensemblefuse.fusion.base import (
     read_labels,
     read_numbers,
     warn_unweighted,
 )
-from ensemblefuse.fusion._cross_fit import cross_fit, default_combiner
-from ensemblefuse.fusion._estimators import EstimatorsFusion
-from ensemblefuse.fusion._heads import default_search
-from ensemblefuse.fusion._joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
-from ensemblefuse.fusion._ledger import (
-    Entry,
-    Ledger,
-    NothingToFitError,
-    make_splits,
-    mean_over_folds,
-    smooth_temperature,
-)
-from ensemblefuse.fusion._members import Member, ask_member
-from ensemblefuse.fusion._patterns import expected_scores, list_patterns, possible_members
+from ensemblefuse.fusion.joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
+from ensemblefuse.fusion.members import Member, ask_member
+from ensemblefuse.fusion.patterns import expected_scores, list_patterns, possible_members
+from ensemblefuse.fusion.splits import make_splits, mean_over_folds
 
 __all__ = ["DecisionFusionClassifier", "DecisionFusionRegressor"]
 
@@ -45,6 +39,21 @@ _MISSING = ("present", "impute", "dropout", "reduced")
 
 
 class _DecisionFusion(EstimatorsFusion):
+    """The common part of the classifier and the regressor of decision-level fusion.
+
+    A subclass sets ``_classify`` and defines these hooks. Let n be n_samples, and let predictions have shape
+    (n_samples, n_classes), or (n_samples,) in regression:
+
+    - ``_read_target(y, n)`` returns the checked target, of shape (n,): class codes, or numbers;
+    - ``_row_weights(sample_weight, blocks, y)`` returns the weights of the fits, of shape (n,), or None;
+    - ``_learn_certainty(fused, ledger)`` gets fused out-of-fold predictions (NaN in rows without any). It fits the
+      calibration and sets ``oof_proba_`` or ``oof_fused_``;
+    - ``_certainty_without(fused, train, test, ledger)`` returns a calibration fitted on `train` (positions) without the
+      rows of `test`, or None in regression;
+    - ``_fuse(P, mask)`` combines the members' predictions for new rows. `P` has shape (n_members, n_samples, n_classes)
+      or (n_members, n_samples), `mask` (n_members, n_samples). It returns predictions.
+    """
+
     # ------------------------------------------------------------------ fit
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
@@ -62,7 +71,7 @@ class _DecisionFusion(EstimatorsFusion):
         self._fit_members(blocks, ledger)
 
     def _fit_members(self, blocks: Blocks, ledger: Ledger) -> None:
-        """Fit members and combiner from blocks that were read; a search shares one ledger between its candidates."""
+        """Fit members and combiner on blocks that are already read. The candidates of a search share one ledger."""
         members, entries = self._enter(blocks, ledger)
         if self.refit:
             ledger.refit(entries)
@@ -70,12 +79,15 @@ class _DecisionFusion(EstimatorsFusion):
         self._fit_combiner(entries, ledger, blocks)
 
     def _predict_oof(self, blocks: Blocks, ledger: Ledger) -> np.ndarray:
-        """Fused out-of-fold predictions, combiner and calibration fitted without the fold; nothing is refitted."""
+        """Return fused out-of-fold predictions, without a fit of the members on all rows.
+
+        Combiner and calibration are fitted without the fold, too.
+        """
         entries = [entry for entry in self._enter(blocks, ledger)[1] if np.isfinite(entry.loss)]
         if not entries:
             raise NothingToFitError(
-                f"{type(self).__name__} has no member with out-of-fold predictions: every block is missing, or holds "
-                "one class only, in the rows of each fold."
+                f"{type(self).__name__} has no member with out-of-fold predictions: in each fold, every block is "
+                "missing, or its rows are all of one class."
             )
         P = np.stack([entry.predictions for entry in entries])
         fused, _, self.combiner_ = cross_fit(self._pool(), P, ledger)
@@ -83,7 +95,7 @@ class _DecisionFusion(EstimatorsFusion):
         return self.oof_proba_.astype(float) if self._classify else fused
 
     def _enter(self, blocks: Blocks, ledger: Ledger) -> tuple[list[Member], list[Entry]]:
-        """Members, and their out-of-fold predictions; another candidate's member may have made these."""
+        """Return the members and their entries in the ledger. Another candidate may already have made an entry."""
         self._check_params()
         self._check_partial(blocks, self._partial_blocks())
         members = self._members(blocks, ledger)
@@ -97,7 +109,7 @@ class _DecisionFusion(EstimatorsFusion):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
 
     def _members(self, blocks: Blocks, ledger: Ledger) -> list[Member]:
-        """One member a head, of each block and of all together."""
+        """Return one member per head: of each block, and of all blocks together."""
         members = []
         weighted = ledger.sample_weight is not None
         for name in self._used_blocks():
@@ -121,36 +133,36 @@ class _DecisionFusion(EstimatorsFusion):
         return [name for name in self._used_blocks() if name not in self.raw_blocks_]
 
     def _joint_rows(self, blocks: Blocks) -> np.ndarray:
-        """Rows in which the joint member takes part: of known patterns, or all that hold anything."""
+        """Return the rows in which the joint member takes part: rows with a known pattern, or rows with any block."""
         numeric = self._joint_blocks()
         if self.missing == "present":
             return rows_of_patterns(blocks, numeric, self.joint_patterns_)
         return np.asarray(blocks.present[[blocks.names.index(name) for name in numeric]].any(axis=0))
 
     def _is_joint(self, block: str) -> bool:
-        """Whether a member's block is all blocks; without a joint member a block may have its name."""
+        """Return whether this is the block of the joint member. Without a joint member, a block may have its name."""
         return block == JOINT and JOINT not in self.blocks_
 
     def _joint_takes(self, names: set[str]) -> bool:
-        """Whether the joint member takes part in rows that hold just these blocks."""
+        """Return whether the joint member takes part in rows that hold exactly these blocks."""
         if self.missing != "present":
             return True
         pattern = np.array([name in names for name in self._joint_blocks()])
         return bool((self.joint_patterns_ == pattern).all(axis=1).any())
 
     def _keep_fitted(self, members: list[Member], entries: list[Entry]) -> list[Entry]:
-        """Store what was fitted; entries of the members that could be."""
+        """Store the fitted members. Return the entries of the members that could be fitted."""
         pairs = list(zip(members, entries, strict=True))
         kept = [(member, entry) for member, entry in pairs if entry.deployed(self.refit)]
         lost = {m.name: int(m.present.sum()) for m, entry in pairs if not entry.deployed(self.refit)}
         if not kept:
             raise ValueError(
-                f"{type(self).__name__} has nothing to fit: every block is missing, or holds one class only, in all "
-                f"{len(members[0].present)} rows."
+                f"{type(self).__name__} has nothing to fit: every block is missing in all {len(members[0].present)} "
+                "rows, or its rows are all of one class."
             )
         if lost:
             warnings.warn(
-                f"{type(self).__name__} goes on without these members, whose rows are too few or of one class "
+                f"{type(self).__name__} leaves out these members, because their rows are too few or of one class "
                 f"(member: rows): {lost}.",
                 MissingModalityWarning,
                 stacklevel=5,
@@ -186,7 +198,7 @@ class _DecisionFusion(EstimatorsFusion):
 
     @property
     def expected_scores_(self) -> pd.DataFrame:
-        """What to expect of rows that hold only some blocks, measured out of fold."""
+        """Scores to expect for rows that hold only some blocks, measured out of fold."""
         check_is_fitted(self, "combiner_")
         names = [
             " + ".join(n for n, there in zip(self._used_blocks(), p, strict=True) if there) for p in self.patterns_
@@ -198,9 +210,9 @@ class _DecisionFusion(EstimatorsFusion):
     # ------------------------------------------------------------------ predict
 
     def _outputs(self, X: Any, joint_rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions of all members for new rows, and which members each row has.
+        """Return the predictions of all members for new rows, and the members present in each row.
 
-        `joint_rows` says in which rows the joint member takes part, by default those of patterns that it knows.
+        The joint member takes part in `joint_rows`; by default, in the rows with a pattern that it knows.
         """
         check_is_fitted(self, "combiner_")
         blocks = self._read(X, reset=False)
@@ -221,7 +233,10 @@ class _DecisionFusion(EstimatorsFusion):
         return P, mask
 
     def _ask(self, m: int, rows: Any, n_classes: int) -> np.ndarray:
-        """Predictions of one member; of fold models the mean, of log-probabilities in classification."""
+        """Return the predictions of one member.
+
+        With one model per fold, this is the mean of their predictions (of log-probabilities in classification).
+        """
         name = self.member_names_[m]
         estimators: Any = self.estimators_[name]
         classes: Any = self.member_classes_[name]
@@ -231,44 +246,46 @@ class _DecisionFusion(EstimatorsFusion):
 
 
 class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
-    """Decision-level (late) fusion: one classifier a block, whose probabilities a combiner joins.
+    """Decision-level (late) fusion: one classifier per block, and a combiner of their probabilities.
 
-    The combiner, the temperatures and everything else of the second level are learned from out-of-fold predictions,
-    made with splits that all members share. A missing block drops out of its row and the class frequencies fill in.
+    The combiner, the temperatures and everything else in the second level are learned from out-of-fold predictions. All
+    members share the same splits. A missing block is left out of its row, and the class frequencies take its place.
 
     Parameters
     ----------
     estimators : classifier, list of them, or dict of str to one of these, optional
-        For all blocks, or a block; of a list each is a member of its own, and ``"drop"`` leaves the block out. A
-        block that is not named, and ``None``, means the default: the one of least out-of-fold loss among standardised
-        logistic regressions of several penalties and, where they cost little, a one-vs-rest SVM with an RBF kernel and
-        a shrunken discriminant analysis. The key ``"joint"`` names the estimator over all blocks, which may be a
-        feature-level fusion. Classifiers without ``predict_proba`` will do: their decision values get a temperature.
+        One for all blocks, or one per block. Each estimator in a list is a member of its own. ``"drop"`` leaves the
+        block out. A block that is not named, or has ``None``, gets the default. The default is the candidate with the
+        smallest out-of-fold loss: standardised logistic regressions with several penalties and, if they cost little,
+        one-vs-rest SVMs with an RBF kernel and a discriminant analysis with shrinkage. The key ``"joint"`` names the
+        estimator over all blocks. It may be a feature-level fusion. Classifiers without ``predict_proba`` are accepted:
+        their decision values get a temperature.
     combiner : pool, optional
         ``LogPool(per_pattern=True, smoothing=0.01)`` by default. Voting: `VotePool`, `MeanPool`; selection:
         `GreedyPool`; stacking: `StackingPool`; belief functions: `DempsterShaferPool`.
     joint : bool
         Whether a classifier over all blocks of numbers side by side is one more member (hybrid fusion).
     missing : {"present", "impute", "dropout", "reduced"}
-        How the joint member meets missing blocks. ``"present"``: it takes part in rows that hold every block, and in
-        rows that lack some if at least 10 rows in fit lacked the same and two blocks are left; the gap is filled with
-        the mean. Otherwise it takes part in all rows, in the way that `FeatureFusionClassifier` describes. The members
-        of single blocks take part where their block is present.
+        How the joint member treats missing blocks. ``"present"``: it takes part in rows that hold every block. It also
+        takes part in rows that hold at least two blocks, if at least 10 rows in fit lacked the same blocks; the gap is
+        filled with the mean. With the other values it takes part in all rows, as described in
+        `FeatureFusionClassifier`. The members of single blocks take part if their block is present.
     cv : int, splitter or iterable of (train, test)
-        Splits for the out-of-fold predictions. A number is lowered to the size of the largest class and to the number
-        of groups.
+        Splits for the out-of-fold predictions. A number of folds is limited by the size of the largest class and by the
+        number of groups.
     calibration : {"temperature", "sigmoid", None}
-        What is fitted out of fold to the fused probabilities. A pool that has chosen its own certainty, as `LogPool`
-        with learned weights has, gets no temperature.
+        Calibration of the fused probabilities, fitted out of fold. A pool that is already calibrated, such as `LogPool`
+        with learned weights, gets no temperature.
     refit : bool
-        Whether each member is fitted once more, on all rows. If not, the models of the folds are kept and the mean of
-        their log-probabilities is taken: no further fit, and `cv` times the work at prediction.
+        Whether each member is fitted once more, on all rows. If False, the models of the folds are kept, and the mean
+        of their log-probabilities is used. This saves a fit, but prediction takes `cv` times the work.
     class_weight : "balanced" or dict of label to weight, optional
         Multiplied with `sample_weight`.
     n_jobs : int, optional
-        Jobs for fits of members and folds, as in joblib; workers are started when there is enough to do.
+        Number of parallel jobs for the fits of members and folds, as in joblib. Workers are only started for enough
+        work.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names before ``"__"``.
+        Columns of each block; by default, given by the prefix of their names before ``"__"``.
 
     Attributes
     ----------
@@ -276,27 +293,28 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
     blocks_ : dict of str to ndarray of int
         Positions of each block's columns.
     member_names_ : list of str
-        Blocks in order, then ``"joint"``; ``"<block>/<head>"`` where a block has several.
+        Blocks in order, then ``"joint"``. The names are ``"<block>/<head>"`` if a block has several heads.
     joint_patterns_ : ndarray of shape (n_patterns, n_numeric_blocks), dtype bool
-        Combinations of present blocks in which the joint member takes part. Only with a joint member.
+        Combinations of present blocks with which the joint member takes part. Only with a joint member.
     member_blocks_ : list of str
         Block of each member.
     estimators_ : dict of str to classifier, or to list of classifiers without `refit`
         Fitted on all rows that hold the block, on coded labels.
     combiner_ : pool
     temperature_ : float
-        Of the fused probabilities; 1.0 without this calibration.
+        Temperature of the fused probabilities; 1.0 without this calibration.
     member_temperatures_ : ndarray of shape (n_members,)
-        1.0 for members that give probabilities.
+        1.0 for members with probabilities.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
-        Combinations of present blocks: all of up to five blocks; of more, those seen in fit, each alone, and all.
+        Combinations of present blocks. With up to five blocks, these are all combinations. With more, they are the
+        combinations seen in fit, each block alone, and all blocks.
     expected_scores_ : DataFrame
-        Rows, log-loss and accuracy of each of `patterns_`, out of fold.
+        Number of rows, log-loss and accuracy of each of `patterns_`, out of fold.
     oof_predictions_ : ndarray of shape (n_members, n_samples, n_classes), dtype float32
-        The ledger; NaN where a member has no out-of-fold prediction.
+        The ledger: out-of-fold predictions. NaN where a member has none.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
-        Fused out-of-fold probabilities, combiner and calibration fitted without the fold; for the class frequencies in
-        fit, whatever the combiner's `class_prior`. NaN in rows of no test fold.
+        Fused out-of-fold probabilities. Combiner and calibration are fitted without the fold. They are for the class
+        frequencies in fit, also if the combiner has a `class_prior`. NaN in rows in no test fold.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -343,14 +361,14 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit all members in all folds, then the combiner, then all members on all rows.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_features)
             Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns. A
-            block may hold raw cells (texts, paths) if its estimator takes them.
+            block may hold raw cells (texts, paths) if its estimator accepts them.
         y : array of shape (n_samples,)
         sample_weight : array of shape (n_samples,), optional
         groups : array of shape (n_samples,), optional
@@ -385,12 +403,12 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         self.oof_proba_ = mean_over_folds(filled, len(ledger.y), ledger.n_classes).astype(np.float32)
 
     def _certainty_without(self, fused, train, test, ledger):
-        """The calibration, fitted without the rows of a test part."""
+        """Fit the calibration without the rows of a test fold."""
         rows = np.flatnonzero(np.isfinite(fused).all(axis=1))
         return self._fit_calibration(fused, np.setdiff1d(np.intersect1d(train, rows), test), ledger)
 
     def _fit_calibration(self, fused, rows, ledger):
-        """A temperature, as an array of shape (1,), or the coefficients of sigmoids."""
+        """Fit a temperature (an array of shape (1,)) or sigmoids (coefficients of shape (n_classes, 2))."""
         y, weight = ledger.y[rows], None if ledger.sample_weight is None else ledger.sample_weight[rows]
         idle = not len(rows) or (weight is not None and not weight.sum() > 0)
         if self.calibration == "sigmoid" and not idle:
@@ -405,8 +423,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
             return apply_sigmoid(fused, calibration)
         return fused if calibration[0] == 1 else apply_temperature(fused, float(calibration[0]))
 
-    def predict_proba(self, X):
-        """Fused class probabilities.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the fused class probabilities.
 
         Parameters
         ----------
@@ -415,20 +433,20 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            The class frequencies for a row with no block at all.
+            A row without any block gets the class frequencies.
         """
         return self._fuse(*self._outputs(X))
 
     def _fuse(self, P, mask):
-        """What the combiner makes of the members' predictions for new rows."""
+        """Combine the members' predictions for new rows."""
         fused = self.combiner_.pool(P, mask)
         some = mask.any(axis=0)
         if some.any():
             fused[some] = self._calibrate(fused[some])
         return self.combiner_.shift(fused)
 
-    def predict(self, X):
-        """Most probable class of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
@@ -443,13 +461,14 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
 
 
 class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
-    """Decision-level (late) fusion: one regressor a block, whose predictions a combiner joins.
+    """Decision-level (late) fusion: one regressor per block, and a combiner of their predictions.
 
     Parameters
     ----------
     estimators : regressor, list of them, or dict of str to one of these, optional
-        As in `DecisionFusionClassifier`. The default is standardised ridge regression with its penalty chosen by
-        leave-one-out error or, where it costs little and has less out-of-fold error, support vector regression.
+        As in `DecisionFusionClassifier`. The default is standardised ridge regression, with its penalty chosen by
+        leave-one-out error. If it costs little, support vector regression is tried too, and used if its out-of-fold
+        error is smaller.
     combiner : pool, optional
         `LogPool` (default: weights by out-of-fold precision), `MeanPool`, `GreedyPool` or `StackingPool`.
     joint, missing, cv, refit, n_jobs, blocks
@@ -460,11 +479,11 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
     blocks_, member_names_, member_blocks_, estimators_, combiner_, patterns_, n_features_in_, feature_names_in_
         As in `DecisionFusionClassifier`.
     expected_scores_ : DataFrame
-        Rows, root mean squared error and R2 of each of `patterns_`, out of fold.
+        Number of rows, root mean squared error and R2 of each of `patterns_`, out of fold.
     oof_predictions_ : ndarray of shape (n_members, n_samples)
-        The ledger; NaN where a member has no out-of-fold prediction.
+        The ledger: out-of-fold predictions. NaN where a member has none.
     oof_fused_ : ndarray of shape (n_samples,)
-        Fused out-of-fold predictions, the combiner fitted without the fold.
+        Fused out-of-fold predictions. The combiner is fitted without the fold.
 
     Examples
     --------
@@ -498,7 +517,7 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit all members in all folds, then the combiner, then all members on all rows.
 
         Parameters
@@ -526,10 +545,10 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         self.oof_fused_ = fused
 
     def _certainty_without(self, fused, train, test, ledger):
-        return None  # numbers have no temperature
+        return None  # in regression there is no calibration
 
-    def predict(self, X):
-        """Fused prediction of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the fused value of each row.
 
         Parameters
         ----------
@@ -538,10 +557,10 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         Returns
         -------
         ndarray of shape (n_samples,)
-            The mean of `y` for a row with no block at all.
+            A row without any block gets the mean of `y`.
         """
         return self._fuse(*self._outputs(X))
 
     def _fuse(self, P, mask):
-        """What the combiner makes of the members' predictions for new rows."""
+        """Combine the members' predictions for new rows."""
         return self.combiner_.combine(P, mask)

@@ -1,4 +1,4 @@
-"""The part of a fusion in scikit-learn's HTML diagram of a pipeline. Floor 3."""
+"""The boxes of a fusion in scikit-learn's HTML diagram of a pipeline."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _LISTED = 100
 
 @dataclass
 class Diagram:
-    """What scikit-learn reads of the answer of ``_sk_visual_block_``.
+    """The attributes that scikit-learn reads from the result of ``_sk_visual_block_``.
 
     Attributes
     ----------
     kind : {"serial", "parallel", "single"}
-    estimators : list of estimators, diagrams or strings; or one, of kind ``"single"``
+    estimators : list of estimators, diagrams or strings; one of them if the kind is ``"single"``
     names : list of str, or str
-        What stands before ``":"`` is the part's name in paths of parameters.
+        The text before ``":"`` is the name of the part in the names of parameters.
     name_details : list of str, or str
-        Shown on a click.
+        Shown after a click.
     """
 
     kind: str
@@ -41,7 +41,9 @@ class Diagram:
 
 
 def fusion_diagram(fusion: Any) -> Diagram:
-    """Blocks or members side by side, and after them what joins these; of a fusion that is not fitted, what was given.
+    """Build the diagram: blocks or members side by side, followed by their combiner or estimator.
+
+    Before fit, it shows the parts given by the user.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def fusion_diagram(fusion: Any) -> Diagram:
         return _fitted(fusion)
     given = getattr(fusion, "estimators", None)
     if isinstance(given, Mapping) and given:
-        return _in_order([("estimators: one a block", _side_by_side(given))], fusion)
+        return _in_order([("estimators: one per block", _side_by_side(given))], fusion)
     params = fusion.get_params(deep=False)
     parts = {name: part for name, part in params.items() if hasattr(part, "fit") and hasattr(part, "get_params")}
     if parts:
@@ -68,22 +70,22 @@ def _fitted(fusion: Any) -> Diagram:
     members = getattr(fusion, "estimators_", None)
     if not isinstance(members, Mapping) or not members:
         blocks = Diagram("parallel", *_blocks(fusion, list(fusion.blocks_)))
-        steps = [("blocks: what they hold", blocks)]
+        steps = [("blocks: their contents", blocks)]
         if hasattr(getattr(fusion, "estimator_", None), "fit"):
             steps.append((f"estimator: {type(fusion.estimator_).__name__}", fusion.estimator_))
         return _in_order(steps)
     block_of: dict[str, Any] = dict(zip(members, getattr(fusion, "member_blocks_", members), strict=False))
     labels, details = zip(*[_label(fusion, name, block_of[name]) for name in members], strict=True)
-    # Models of folds differ in their rows alone: one is shown, and their number.
+    # The models of the folds differ only in their training rows, so one of them is shown, with their number.
     shown = [part[0] if isinstance(part, list) else part for part in members.values()]
     counts = [f" ({len(part)} models)" if isinstance(part, list) else "" for part in members.values()]
     names = [f"{label}{count}" for label, count in zip(labels, counts, strict=True)]
     parallel = Diagram("parallel", shown, names, list(details))
-    return _in_order([("estimators: one a member", parallel)], fusion)
+    return _in_order([("estimators: one per member", parallel)], fusion)
 
 
 def _in_order(steps: list[tuple[str, Any]], fusion: Any = None) -> Diagram:
-    """Steps one under the other, the combiner last."""
+    """Put the steps one below another, with the combiner last."""
     combiner = getattr(fusion, "combiner_", getattr(fusion, "combiner", None))
     if combiner is not None:
         steps = [*steps, (f"combiner: {type(combiner).__name__}", combiner)]
@@ -105,7 +107,7 @@ def _class_of(part: Any) -> str:
 
 
 def _box(part: Any) -> Any:
-    """What stands in the box of a block: an estimator, several heads side by side, or a word."""
+    """Return the content of a block's box: an estimator, several heads side by side, or a word."""
     if part is None:
         return "default"
     if isinstance(part, list):
@@ -120,7 +122,7 @@ def _blocks(fusion: Any, names: list[str]) -> tuple[list[str], list[str], list[s
 
 
 def _label(fusion: Any, name: str, block: str) -> tuple[str, str]:
-    """What a block or member is called, with its columns, and the list of these."""
+    """Return the label of a block or member (with its columns), and the text with the list of columns."""
     positions = fusion.blocks_.get(block)
     if positions is None:
         return f"{name}: all blocks", f"all blocks of numbers: {list(fusion.blocks_)}"

@@ -1,4 +1,4 @@
-"""A fusion that encodes for itself: raw cells, and a frozen transformer a block. Floor 3; knows no encoder."""
+"""The base class of fusions that encode raw cells themselves, by one frozen transformer per block."""
 
 from __future__ import annotations
 
@@ -8,25 +8,32 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 
 from ensemblefuse.blocks import SEPARATOR, Blocks, read_block
-from ensemblefuse.features import PresentRows
-from ensemblefuse.fusion._members import take_rows
-from ensemblefuse.fusion._per_block import PerBlockFusion
+from ensemblefuse.features.present_rows import takes_sequence
+from ensemblefuse.fusion._per_block_base import PerBlockFusion
+from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.table import to_frame
 
 __all__ = ["EncodingFusion"]
 
 
 class EncodingFusion(PerBlockFusion):
-    """Takes ``encoders``, a dict of block to transformer, or None.
+    """Base class of fusions with a parameter ``encoders``: a dict of block to transformer, or None.
+
+    There are no hooks to define. A subclass calls, in this order:
+
+    - ``_check_encoders()``, after ``_read`` has found the blocks;
+    - ``_read_cells(X)``, which returns the `Blocks` with raw cells;
+    - in `fit`, ``_encode_all(X, blocks)``: it fits the encoders and returns `Blocks` with an array of shape
+      (n_samples, n_columns) for each encoded block;
+    - at prediction, ``_encode_some(X, blocks, name, rows)``: it returns the encoded data of one block and their rows,
+      for the positions `rows` only.
 
     Attributes
     ----------
     _encodes : bool
-        Class attribute, True. `make_fusion_pipeline` hands raw cells and encoders to a fusion that has it.
+        Class attribute, True. `make_fusion_pipeline` passes raw cells and encoders to a fusion with this attribute.
     encoders_ : dict of str to transformer
         Fitted on all rows that hold the block.
     """
@@ -56,15 +63,16 @@ class EncodingFusion(PerBlockFusion):
         return self._read(X, reset=False, allow_partial=self._partial_blocks() | frozenset(self.encoders or ()))
 
     def _cells(self, X: Any, blocks: Blocks, name: str) -> Any:
-        """A block as its encoder takes it."""
+        """Return a block in the form that its encoder takes: a Series or a DataFrame, without the name's prefix."""
         if not hasattr(X, "columns"):
             return blocks.data[name]
         part = to_frame(X).iloc[:, self.blocks_[name]]
         prefix = f"{name}{SEPARATOR}"
         part = part.rename(columns={c: c.removeprefix(prefix) for c in part.columns if isinstance(c, str)})
-        return part.iloc[:, 0] if part.shape[1] == 1 and _takes_sequence(self.encoders_[name]) else part
+        return part.iloc[:, 0] if part.shape[1] == 1 and takes_sequence(self.encoders_[name]) else part
 
     def _encode_all(self, X: Any, blocks: Blocks) -> Blocks:
+        """Fit the encoders, each on the rows that hold its block. Return all blocks, encoded."""
         data, present = dict(blocks.data), blocks.present.copy()
         self.encoders_ = {}
         for m, name in enumerate(blocks.names):
@@ -80,7 +88,10 @@ class EncodingFusion(PerBlockFusion):
         return Blocks(data, present, blocks.labels)
 
     def _encode_some(self, X: Any, blocks: Blocks, name: str, rows: np.ndarray) -> tuple[Any, np.ndarray]:
-        """Data of some rows of a block, and those of the rows that hold it: a cell that cannot be read may be none."""
+        """Return the data of some rows of a block, and the rows among these that hold it.
+
+        Rows may be lost here: an encoder may count an unreadable cell as missing.
+        """
         if name not in self.encoders_:
             return take_rows(blocks.data[name], rows), rows
         values = self.encoders_[name].transform(take_rows(self._cells(X, blocks, name), rows))
@@ -92,22 +103,12 @@ class EncodingFusion(PerBlockFusion):
         return read_block(name, table, labels, raw=False, allow_partial=name in self._partial_blocks())
 
 
-def _takes_sequence(encoder: Any) -> bool:
-    """Whether a transformer wants a column rather than a table."""
-    while isinstance(encoder, (Pipeline, PresentRows)):
-        if isinstance(encoder, PresentRows):
-            encoder = encoder.transformer
-        else:
-            encoder = next((s for _, s in encoder.steps if s is not None and not isinstance(s, str)), None)
-    return encoder is not None and not get_tags(encoder).input_tags.two_d_array
-
-
 def _spread(name: str, values: Any, rows: np.ndarray, n_samples: int) -> np.ndarray:
-    """An encoder's output in its rows, NaN in the others."""
+    """Return a table with an encoder's output in its rows, and NaN in the other rows."""
     values = values.toarray() if sparse.issparse(values) else np.asarray(values)
     if values.ndim != 2 or len(values) != len(rows) or values.dtype.kind not in "fiub":
         raise ValueError(
-            f"The encoder of {name!r} must give a table of numbers of {len(rows)} rows; got an array of shape "
+            f"The encoder of {name!r} must give a table of numbers with {len(rows)} rows; got an array of shape "
             f"{values.shape} and dtype {values.dtype}."
         )
     dtype = values.dtype if values.dtype.kind == "f" else np.float64

@@ -1,13 +1,13 @@
-"""The estimators of decision-level fusion: several a block, "drop", and those of the joint member. Floor 3."""
+"""The parameter `estimators` of decision-level fusion: several per block, "drop", and those of the joint member."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ensemblefuse.fusion._base import check_estimator_kind, takes_nan
-from ensemblefuse.fusion._joint import JOINT
-from ensemblefuse.fusion._per_block import PerBlockFusion, name_heads
+from ensemblefuse.fusion._per_block_base import PerBlockFusion, name_heads
+from ensemblefuse.fusion.base import check_estimator_kind, takes_nan
+from ensemblefuse.fusion.joint import JOINT
 
 __all__ = ["EstimatorsFusion"]
 
@@ -15,10 +15,14 @@ DROP = "drop"
 
 
 class EstimatorsFusion(PerBlockFusion):
-    """Takes ``estimators``: one for all blocks, a list, or a dict of block, or ``"joint"``, to one of these."""
+    """Base class of fusions with a parameter ``estimators`` that may hold several estimators per block.
+
+    ``estimators`` is one for all blocks, a list, or a dict with one of these for each block and for ``"joint"``. A
+    subclass has a parameter ``joint`` and the class attribute ``_classify``.
+    """
 
     def _heads_of(self, name: str) -> list[tuple[str, Any]]:
-        """Member name and estimator of each head; None for the default."""
+        """Return member name and estimator of each head of a block; the estimator is None for the default."""
         given = self._given(name)
         if isinstance(given, str) and given == DROP:
             return []
@@ -30,7 +34,7 @@ class EstimatorsFusion(PerBlockFusion):
         return [name for name in self.blocks_ if self._heads_of(name)]
 
     def _partial_blocks(self) -> frozenset[str]:
-        """Blocks all of whose estimators take NaN beside numbers."""
+        """Return the blocks whose estimators all accept NaN beside numbers."""
         takers = []
         for name in self.blocks_:
             heads = [estimator for _, estimator in self._heads_of(name)]
@@ -45,7 +49,7 @@ class EstimatorsFusion(PerBlockFusion):
             self._require_blocks({k: v for k, v in self.estimators.items() if k != JOINT}, "estimators")
         for name in [*self.blocks_, JOINT]:
             if isinstance(self._given(name), list) and not self._given(name):
-                raise ValueError(f"estimators holds an empty list for {name!r}; name an estimator, or 'drop'.")
+                raise ValueError(f"estimators holds an empty list for {name!r}; give an estimator, or 'drop'.")
             for _, estimator in self._heads_of(name):
                 if estimator is not None:
                     check_estimator_kind(self, name, estimator, classify=self._classify)
@@ -54,6 +58,6 @@ class EstimatorsFusion(PerBlockFusion):
         bare = [name for name in self.raw_blocks_ for _, estimator in self._heads_of(name) if estimator is None]
         if bare:
             raise ValueError(
-                f"The blocks {bare} hold raw cells and have no estimator. Name one that takes them, as in "
+                f"The blocks {bare} hold raw cells and have no estimator. Give one that accepts raw cells, as in "
                 f"estimators={{{bare[0]!r}: make_pipeline(TfidfVectorizer(), LogisticRegression())}}, or encode them."
             )

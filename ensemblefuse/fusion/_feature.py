@@ -1,8 +1,8 @@
-"""Feature-level (early) fusion: one estimator over all blocks, brought to a common footing. Floor 3."""
+"""Feature-level (early) fusion: one estimator over all blocks, after scaling them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -11,9 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse._fitting import fit_estimator, weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine._base import softmax
+from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.features import ModalityDropout
-from ensemblefuse.fusion._base import (
+from ensemblefuse.fusion._block_preparation import make_preparation
+from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search
+from ensemblefuse.fusion._oof_ledger import Entry, Ledger
+from ensemblefuse.fusion._parameter_choice import fold_positions
+from ensemblefuse.fusion._reduced_models import fit_reduced, predict_reduced
+from ensemblefuse.fusion.base import (
     BaseFusion,
     check_estimator_kind,
     final_has,
@@ -23,12 +28,8 @@ from ensemblefuse.fusion._base import (
     warn_new_patterns,
     warn_unweighted,
 )
-from ensemblefuse.fusion._candidates import fold_positions
-from ensemblefuse.fusion._heads import HeadSearch, default_head, default_search
-from ensemblefuse.fusion._ledger import Entry, Ledger, make_splits
-from ensemblefuse.fusion._members import Member, fit_preparation, member_scores
-from ensemblefuse.fusion._preparation import make_preparation
-from ensemblefuse.fusion._reduced import fit_reduced, predict_reduced
+from ensemblefuse.fusion.members import Member, fit_preparation, member_scores
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["FeatureFusionClassifier", "FeatureFusionRegressor"]
 
@@ -74,7 +75,7 @@ class _FeatureFusion(BaseFusion):
         if self.missing == "dropout":
             dropout = ModalityDropout(blocks=spans, random_state=self.random_state)
             table, y, weight = dropout.fit_resample(table, y, weight)
-            # The copies of a row stay on its side of every inner split.
+            # All copies of a row are on the same side of every inner split as the row itself.
             side = lambda rows: np.flatnonzero(np.isin(dropout.sample_indices_, rows))
             splits = None if splits is None else [(side(train), side(test)) for train, test in splits]
         prepare = self._preparation(spans)
@@ -100,7 +101,7 @@ class _FeatureFusion(BaseFusion):
     # ------------------------------------------------------------------ on the ledger of a search
 
     def _enter(self, blocks: Blocks, ledger: Ledger) -> tuple[list[Member], list[Entry]]:
-        """Out-of-fold predictions of the one member that feature-level fusion is."""
+        """Return the only member of feature-level fusion, and its entry in the ledger."""
         self._check_read(blocks)
         names = blocks.names
         table, spans, there = blocks.side_by_side(names), blocks.spans(names), np.asarray(blocks.present.any(axis=0))
@@ -125,7 +126,7 @@ class _FeatureFusion(BaseFusion):
         self._take(entry)
 
     def _take(self, entry: Entry) -> None:
-        """The chosen head of an entry that was fitted on all rows."""
+        """Take over the chosen head of an entry, fitted on all rows."""
         (fit,) = entry.deployed(refit=True)
         fitted = fit.estimators[0]
         self.prepare_, self.estimator_ = fitted[:-1], fitted[-1]
@@ -135,11 +136,11 @@ class _FeatureFusion(BaseFusion):
             self.temperature_ = entry.temperature
 
     def _can_be_tuned(self, y: np.ndarray) -> bool:
-        """Whether two folds can be made that hold two classes each."""
+        """Return whether there can be two folds with two classes each."""
         return len(y) > 3 and (not self._classify or np.sort(np.bincount(y, minlength=2))[-2] > 1)
 
     def _fit_default(self, prepare, table, spans, y, weight, splits) -> None:
-        """Choose the default head by its out-of-fold loss, and fit it on all rows."""
+        """Choose the default head by out-of-fold loss, and fit it on all rows."""
         labels = self.classes_[self.known_].tolist() if self._classify else []
         width = table.shape[1] / len(spans)
         search = default_search(width, table.shape, len(labels), weighted=weight is not None, prepare=prepare)
@@ -168,7 +169,7 @@ class _FeatureFusion(BaseFusion):
             self._check_partial(blocks, frozenset())
         if self.missing == "native" and not takes_nan(self._estimator()):
             raise ValueError(
-                f'missing="native" needs an estimator that takes NaN; {type(self._estimator()).__name__} does not. '
+                f'missing="native" needs an estimator that accepts NaN; {type(self._estimator()).__name__} does not. '
                 'Use missing="impute".'
             )
         if self.missing == "raise" and not blocks.present.all():
@@ -186,12 +187,13 @@ class _FeatureFusion(BaseFusion):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # A block that is NaN throughout is always taken; NaN beside numbers only by an estimator that takes it.
+        # A row that is NaN in all columns of a block is always accepted; NaN beside numbers only if the estimator
+        # accepts it.
         tags.input_tags.allow_nan = self.missing == "native"
         return tags
 
     def _rows(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Prepared table, and the rows in which no block is present."""
+        """Return the prepared table, and the rows in which no block is present."""
         check_is_fitted(self, "prior_")
         blocks = self._read_blocks(X, reset=False)
         if self.missing in ("impute", "native") and self.imputer is None:
@@ -205,32 +207,32 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     Parameters
     ----------
     estimator : classifier, optional
-        By default the one of least out-of-fold loss among logistic regressions of several penalties and, where they
-        cost little, a one-vs-rest SVM with an RBF kernel and a shrunken discriminant analysis.
+        The default is the candidate with the smallest out-of-fold loss: logistic regressions with several penalties
+        and, if they cost little, one-vs-rest SVMs with an RBF kernel and a discriminant analysis with shrinkage.
     scaling : {"equal", "mfa", "frobenius", "unit", None}
         See `BlockScaler`. ``"equal"`` gives every block the same total variance.
     weights : dict of str to float, optional
-        Weight of each block, 1 where not named.
+        Weight of each block; 1 for blocks that are not named.
     transformer : transformer, optional
-        Of the scaled blocks, fitted with the labels: `CommonSpaceProjector`, `BlockPCA`, `BlockNystroem`, or any of
-        scikit-learn's. It is told the columns of the blocks if it has a parameter `blocks`.
+        Applied to the scaled blocks, and fitted with the labels: `CommonSpaceProjector`, `BlockPCA`, `BlockNystroem`,
+        or any transformer of scikit-learn. Its parameter `blocks`, if it has one, is set to the columns of the blocks.
     missing : {"impute", "dropout", "reduced", "native", "raise"}
-        A missing block. ``"impute"``: filled by `imputer`. ``"dropout"``: so too, and the estimator is also trained on
-        copies of the rows from which blocks were left out (see `ModalityDropout`). ``"reduced"``: one model for each
-        combination of blocks, fitted on all rows that hold them (Saar-Tsechansky and Provost, JMLR 2007).
-        ``"native"``: left to an estimator that takes NaN. ``"raise"``: an error.
+        Treatment of a missing block. ``"impute"``: filled by `imputer`. ``"dropout"``: also filled; the estimator is
+        additionally trained on copies of the rows with blocks left out (see `ModalityDropout`). ``"reduced"``: one
+        model for each combination of blocks, fitted on all rows that hold these blocks (Saar-Tsechansky and Provost,
+        JMLR 2007). ``"native"``: left as NaN, for an estimator that accepts NaN. ``"raise"``: raise an error.
     imputer : transformer, optional
-        Such as `CrossModalImputer`; by default the mean of each column.
+        For example `CrossModalImputer`. By default, the mean of each column.
     cv : int, splitter or iterable of (train, test)
         Splits for the choice of the default estimator.
     class_weight : "balanced" or dict of label to weight, optional
         Multiplied with `sample_weight`.
     random_state : int, RandomState or None
-        For ``missing="dropout"``.
+        Seed for ``missing="dropout"``.
     n_jobs : int, optional
-        Jobs for the choice of the default estimator.
+        Number of parallel jobs for the choice of the default estimator.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names before ``"__"``.
+        Columns of each block; by default, given by the prefix of their names before ``"__"``.
 
     Attributes
     ----------
@@ -242,16 +244,16 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     estimator_ : classifier
         Fitted on coded labels. Not with ``missing="reduced"``.
     reduced_ : dict of str to FeatureFusionClassifier
-        The model of each combination of blocks, under their names joined by ``" + "``. Only with
+        The model of each combination of blocks. A key is the names of the blocks, joined by ``" + "``. Only with
         ``missing="reduced"``.
     temperature_ : float
-        Of the decision values of the default estimator.
+        Temperature of the decision values of the default estimator.
     known_ : ndarray of int
-        Classes that have rows with any block; code i of `estimator_` is class ``known_[i]``.
+        Classes that have rows with any block. Code i of `estimator_` is class ``known_[i]``.
     prior_ : ndarray of shape (n_classes,)
-        Class frequencies; the prediction for a row with no block at all.
+        Class frequencies. These are the prediction for a row without any block.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
-        The combinations of present blocks seen in fit.
+        Combinations of present blocks seen in fit.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -293,7 +295,7 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Scale the blocks and fit the estimator on all of them.
 
         Parameters
@@ -320,21 +322,21 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
 
     def _check_rows(self, y, weight):
         if weight is not None and len(np.unique(y[weight > 0])) < 2:
-            raise ValueError("after leaving out rows of sample_weight 0, y holds one class only.")
+            raise ValueError("after leaving out rows with sample_weight 0, y holds only one class.")
 
     def _known_target(self, y):
-        """Codes of the classes that have rows with any block: XGBoost takes no gaps."""
+        """Return codes of the classes that have rows with any block, because XGBoost takes no codes with gaps."""
         self.known_, y = np.unique(y, return_inverse=True)
         if len(self.known_) < 2:
-            raise ValueError("the rows that hold any block are of one class; there is nothing to fit.")
+            raise ValueError("the rows that hold any block are all of one class; there is nothing to fit.")
         return y
 
     def _learn_prior(self, y, weight):
         self.prior_ = np.bincount(y, weights=weight, minlength=len(self.classes_)).astype(float)
         self.prior_ /= self.prior_.sum()
 
-    def predict(self, X):
-        """Most probable class of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
@@ -352,8 +354,8 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         return self.classes_[codes]
 
     @final_has("predict_proba")
-    def predict_proba(self, X):
-        """Class probabilities; there if the estimator has them.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the class probabilities. Available if the estimator has them.
 
         Parameters
         ----------
@@ -378,8 +380,8 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         return softmax(member_scores(self.estimator_, known, table, len(known), by_value=True) / self.temperature_)
 
     @final_has("decision_function")
-    def decision_function(self, X):
-        """Decision values; there if the estimator has them.
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the decision values. Available if the estimator has them.
 
         Parameters
         ----------
@@ -399,8 +401,8 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
     Parameters
     ----------
     estimator : regressor, optional
-        By default ridge regression with its penalty chosen by leave-one-out error or, where it costs little and has
-        less out-of-fold error, support vector regression.
+        The default is ridge regression, with its penalty chosen by leave-one-out error. If it costs little, support
+        vector regression is tried too, and used if its out-of-fold error is smaller.
     scaling, weights, transformer, missing, imputer, cv, random_state, n_jobs, blocks
         As in `FeatureFusionClassifier`.
 
@@ -409,7 +411,7 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
     blocks_, prepare_, estimator_, reduced_, patterns_, n_features_in_, feature_names_in_
         As in `FeatureFusionClassifier`.
     prior_ : float
-        Mean of `y`; the prediction for a row with no block at all.
+        Mean of `y`. This is the prediction for a row without any block.
 
     Examples
     --------
@@ -447,7 +449,7 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Scale the blocks and fit the estimator on all of them.
 
         Parameters
@@ -480,8 +482,8 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
     def _learn_prior(self, y, weight):
         self.prior_ = float(np.average(y, weights=weight))
 
-    def predict(self, X):
-        """Predicted value of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the value of each row.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Kernel fusion: one kernel a block, their sum or product, one kernel machine. Floor 3."""
+"""Kernel fusion: one kernel per block, their sum or product, and one kernel machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._base import warn_new_patterns
-from ensemblefuse.fusion._candidates import read_candidates
-from ensemblefuse.fusion._kernels import BlockKernel, centred_alignment
-from ensemblefuse.fusion._members import member_scores
-from ensemblefuse.fusion._one_model import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._block_kernels import BlockKernel, centred_alignment
+from ensemblefuse.fusion._one_model_base import OneModelClassifier, OneModelFusion, OneModelRegressor
+from ensemblefuse.fusion._parameter_choice import read_candidates
+from ensemblefuse.fusion.base import warn_new_patterns
+from ensemblefuse.fusion.members import member_scores
 
 __all__ = ["KernelFusionClassifier", "KernelFusionRegressor"]
 
-# A Gram matrix of 10 000 rows takes 0.8 GB; the folds hold parts of it at the same time.
+# A Gram matrix of 10 000 rows takes 0.8 GB, and the folds hold parts of it at the same time.
 _MAX_ROWS = 10_000
-# New rows whose kernels with the training rows are held at the same time.
+# Number of new rows in one batch. The kernels of a batch with all training rows are in memory together.
 _BATCH = 1000
 
 
@@ -32,10 +32,10 @@ class _KernelFusion(OneModelFusion):
     _needs_numbers = "computes kernels of numbers"
 
     def _prepare(self, blocks: Blocks, used: np.ndarray, weight: np.ndarray) -> list[np.ndarray]:
-        """One Gram matrix a block, of all rows.
+        """Compute one Gram matrix per block, of all rows.
 
-        Scales, gamma and the place of absent blocks are learned from all rows of X, and from no label, so that the
-        folds may share them.
+        Scales, gamma and the position of absent blocks are learned from all rows of X, but from no label. So the folds
+        can share them.
         """
         kernels, grams = {}, []
         for m, (name, data) in enumerate(blocks.data.items()):
@@ -45,7 +45,7 @@ class _KernelFusion(OneModelFusion):
         self.kernels_ = {name: dict(vars(kernel)) for name, kernel in kernels.items()}
         if self.kernel == "rbf":
             self.gamma_ = {name: kernel.factor for name, kernel in kernels.items()}
-        if self.weights != "cka":  # no weight to be learned in the folds: one matrix is enough
+        if self.weights != "cka":  # the folds learn no weights, so one joined matrix is enough
             grams = [_join(grams, self._given_weights(), self.combine, self.kernel)]
         return grams
 
@@ -59,7 +59,7 @@ class _KernelFusion(OneModelFusion):
             raise ValueError(f'weights must be "equal", "cka" or a dict of block name to number; got {self.weights!r}.')
         if self.combine == "product" and not (named and self.weights == "equal"):
             raise ValueError(
-                'weights are those of a sum; with combine="product" use weights="equal" and give each block its gamma.'
+                'weights are for a sum only; with combine="product", use weights="equal" and give each block its gamma.'
             )
 
         if isinstance(self.gamma, Mapping):
@@ -94,7 +94,7 @@ class _KernelFusion(OneModelFusion):
         return np.full(len(self.blocks_), 1 / len(self.blocks_) if self.combine == "sum" else 1.0)
 
     def _train_kernel(self, grams, y, weight, train) -> tuple[np.ndarray, np.ndarray]:
-        """Weights, and the joined kernel of all rows with the rows in ``train``."""
+        """Return the weights, and the joined kernel of all rows with the rows in ``train``."""
         if self.weights != "cka":
             return self._given_weights(), grams[0][:, train]
         square = np.ix_(train, train)
@@ -102,7 +102,7 @@ class _KernelFusion(OneModelFusion):
         present = [np.asarray(kernel["present"])[train] for kernel in self.kernels_.values()]
         weights = np.zeros(len(grams))
         for m, (K, there) in enumerate(zip(grams, present, strict=True)):
-            if there.any():  # among the rows that hold it, so that a rare block is not taken for a weak one
+            if there.any():  # only among the rows that hold the block, so that a rare block does not look weak
                 pairs = np.ix_(there, there)
                 weights[m] = centred_alignment(K[square][pairs], target[pairs], weight[train][there])
         weights = np.maximum(weights, 0.0)
@@ -110,13 +110,13 @@ class _KernelFusion(OneModelFusion):
         return weights, _join([K[:, train] for K in grams], weights, "sum", self.kernel)
 
     def _train_last(self, grams: list[np.ndarray], y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """The joined kernel of all rows; keeps its weights."""
+        """Return the joined kernel of all rows, and store its weights."""
         weights, K = self._train_kernel(grams, y, weight, np.arange(len(y)))
         self.weights_ = dict(zip(self.blocks_, weights.tolist(), strict=True))
         return K
 
     def _scores(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """What the machine says, batch by batch, and the rows that hold no block that it knows."""
+        """Return the scores of the machine, computed batch by batch, and the rows without any block seen in fit."""
         check_is_fitted(self, "kernels_")
         blocks = self._read(X, reset=False, allow_partial=frozenset())
         warn_new_patterns(self, blocks)
@@ -138,7 +138,8 @@ def _join(grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: st
         for w, K in zip(weights[1:], grams[1:], strict=True):
             joined += w * K
         return joined
-    # A product of bare linear kernels would hold the interactions alone, and nothing at all where a block is absent.
+    # A product of plain linear kernels would contain only interactions, and would be 0 where a block is absent. With
+    # 1 + K, it also contains each block alone.
     factors = grams if kernel == "rbf" else [1 + K for K in grams]
     joined = factors[0].copy()
     for K in factors[1:]:
@@ -147,43 +148,44 @@ def _join(grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: st
 
 
 class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
-    """Kernel fusion: one kernel a block, their sum or product, and a support vector machine a class.
+    """Kernel fusion: one kernel per block, their sum or product, and one support vector machine per class.
 
-    Each block is standardised and has a kernel of its own. Decision values of one-vs-rest machines on the joined kernel
-    become probabilities by a temperature that is fitted on out-of-fold decision values. A sum sees each block apart;
-    a product also sees what only blocks together tell, as an exclusive or.
+    Each block is standardised and has a kernel of its own. One-vs-rest machines on the joined kernel give decision
+    values. A temperature, fitted on out-of-fold decision values, turns them into probabilities. A sum uses each block
+    separately. A product can also learn interactions of blocks, such as an exclusive or.
 
-    In the feature space of its kernel an absent block stands at the mean of the training rows that hold it: its kernel
-    with any row is the mean over these rows. In a sum it so contributes nothing, and the joined kernel stays positive
-    semi-definite. Rows without any block, and rows of weight 0, are left out of the fit.
+    An absent block is represented by the mean of the training rows that hold it, in the feature space of its kernel:
+    its kernel with any row is the mean over these rows. So it contributes nothing to a sum, and the joined kernel stays
+    positive semi-definite. Rows without any block, and rows with weight 0, are left out of the fit.
 
-    Fit holds Gram matrices of n_samples x n_samples numbers (0.8 GB at 10 000 rows, one a block with
-    ``weights="cka"``) and refuses more than 10 000 rows; for these take `BlockNystroem` and a linear classifier. A
-    block has one Gram matrix, shared by all folds, classes and values of `C`: standardisation and `gamma` are learned
+    In fit, Gram matrices of n_samples x n_samples numbers are in memory (0.8 GB at 10 000 rows; one per block with
+    ``weights="cka"``). More than 10 000 rows are refused; use `BlockNystroem` and a linear classifier for them. All
+    folds, classes and values of `C` share one Gram matrix per block, because standardisation and `gamma` are learned
     from all rows of `X` and from no label.
 
     Parameters
     ----------
     C : float or sequence of float
-        Of the support vector machines; the value of least out-of-fold log-loss is taken from a sequence.
+        Parameter of the support vector machines. From a sequence, the value with the smallest out-of-fold log-loss is
+        chosen.
     kernel : {"rbf", "linear"}
         ``exp(-gamma |x - x'|^2)``, or ``<x, x'>`` divided by the mean squared length of the block's rows.
     gamma : {"median"}, float or dict of str to these
-        Of the RBF kernel, for all blocks or a block; ``"median"`` is 1 / median squared distance between different
-        training rows of the block (of 2 000 rows, where there are more). The linear kernel has none.
+        Parameter of the RBF kernel, for all blocks or for each block. ``"median"`` is 1 / median squared distance
+        between different training rows of the block (of 2 000 rows, if there are more). Ignored by the linear kernel.
     combine : {"sum", "product"}
-        Weighted sum of the kernels; or their product, for RBF kernels the RBF kernel of the scaled blocks side by side,
-        for linear ones ``prod (1 + K)``.
+        Weighted sum of the kernels, or their product. The product of RBF kernels is the RBF kernel of the scaled blocks
+        side by side. For linear kernels it is ``prod (1 + K)``.
     weights : {"equal", "cka"} or dict of str to float
-        Of the sum. ``"equal"``: 1 / n_blocks. ``"cka"``: proportional to the centred alignment of the block's kernel
-        with the labels, among the rows that hold the block; learned in each fold without the fold. A dict is taken as
-        it is, 1 where a block is not named. A product takes ``"equal"`` only.
+        Weights of the sum. ``"equal"``: 1 / n_blocks. ``"cka"``: proportional to the centred alignment of the block's
+        kernel with the labels, among the rows that hold the block; learned anew for each fold, without its rows. A dict
+        is used as it is, with 1 for blocks that are not named. A product allows ``"equal"`` only.
     cv : int, splitter or iterable of (train, test)
         As in `DecisionFusionClassifier`.
     n_jobs : int, optional
-        Threads for the folds.
+        Number of threads for the folds.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names before ``"__"``.
+        Columns of each block; by default, given by the prefix of their names before ``"__"``.
 
     Attributes
     ----------
@@ -197,18 +199,18 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
         1 for every block in a product.
     temperature_ : float
     estimator_ : OneVsRestClassifier
-        Of ``SVC(kernel="precomputed")``, fitted on the Gram matrix and coded labels.
+        Machines ``SVC(kernel="precomputed")``, fitted on the Gram matrix and coded labels.
     known_ : ndarray of int
-        Classes that have rows to fit on; code i of `estimator_` is class ``known_[i]``.
+        Classes that have rows to fit on. Code i of `estimator_` is class ``known_[i]``.
     kernels_ : dict of str to dict
-        What the kernel of each block needs for new rows, the standardised training rows among it.
+        State of each block's kernel that is needed for new rows, including the standardised training rows.
     prior_ : ndarray of shape (n_classes,)
-        Class frequencies; the prediction for a row with no block at all.
+        Class frequencies. These are the prediction for a row without any block.
     patterns_ : ndarray of shape (n_patterns, n_blocks), dtype bool
-        The combinations of present blocks seen in fit.
+        Combinations of present blocks seen in fit.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
-        Out-of-fold probabilities at `C_`, at the temperature that was fitted on them. NaN in rows of no test fold, of
-        weight 0 and without any block.
+        Out-of-fold probabilities with `C_`, at the temperature fitted on them. NaN in rows in no test fold, with weight
+        0, or without any block.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -276,41 +278,41 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
 
 
 def _fit_machine(K: np.ndarray, y: np.ndarray, weight: np.ndarray, C: float) -> tuple[Any, np.ndarray]:
-    """One-vs-rest machines and the codes of the classes that they know."""
+    """Fit one-vs-rest machines. Return them, and the codes of the classes in their rows."""
     classes, local = np.unique(y, return_inverse=True)
     machine, _ = fit_estimator(OneVsRestClassifier(SVC(C=C, kernel="precomputed")), K, local, weight)
     return machine, classes
 
 
 class KernelFusionRegressor(OneModelRegressor, _KernelFusion):
-    """Kernel fusion: one kernel a block, their sum or product, and kernel ridge regression with an intercept.
+    """Kernel fusion: one kernel per block, their sum or product, and kernel ridge regression with an intercept.
 
-    Kernels, absent blocks, and the limit of 10 000 rows: as in `KernelFusionClassifier`. The joined kernel is centred,
-    so that the intercept is not penalised.
+    Kernels, absent blocks and the limit of 10 000 rows are as in `KernelFusionClassifier`. The joined kernel is
+    centred, so that the intercept is not penalised.
 
     Parameters
     ----------
     alpha : float or sequence of float
-        Penalty, above 0; the value of least out-of-fold squared error is taken from a sequence.
+        Penalty, above 0. From a sequence, the value with the smallest out-of-fold squared error is chosen.
     kernel, gamma, combine, weights, cv, n_jobs, blocks
-        As in `KernelFusionClassifier`; ``weights="cka"`` aligns with the centred products of `y`.
+        As in `KernelFusionClassifier`. ``weights="cka"`` uses the alignment with the products of centred values of `y`.
 
     Attributes
     ----------
     alpha_ : float
     dual_coef_ : ndarray of shape (n_fit,)
-        Coefficients of the rows that were fitted on, of sum 0.
+        Coefficients of the rows used in the fit. Their sum is 0.
     intercept_ : float
     blocks_, gamma_, weights_, kernels_, patterns_, n_features_in_, feature_names_in_
         As in `KernelFusionClassifier`.
     prior_ : float
-        Mean of `y`; the prediction for a row with no block at all.
+        Mean of `y`. This is the prediction for a row without any block.
     oof_fused_ : ndarray of shape (n_samples,)
-        Out-of-fold predictions at `alpha_`. NaN in rows of no test fold, of weight 0 and without any block.
+        Out-of-fold predictions with `alpha_`. NaN in rows in no test fold, with weight 0, or without any block.
 
     References
     ----------
-    Saunders, Gammerman and Vovk, ICML 1998 (kernel ridge regression); for the rest `KernelFusionClassifier`.
+    Saunders, Gammerman and Vovk, ICML 1998 (kernel ridge regression); for the rest see `KernelFusionClassifier`.
 
     Examples
     --------
@@ -368,9 +370,9 @@ class KernelFusionRegressor(OneModelRegressor, _KernelFusion):
 def _kernel_ridge(
     K: np.ndarray, y: np.ndarray, weight: np.ndarray, alphas: list[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Dual coefficients, of shape (n_samples, n_alphas), and intercepts.
+    """Compute dual coefficients, of shape (n_samples, n_alphas), and intercepts.
 
-    Minimises ``sum w (y - f - b)^2 + alpha |f|^2``. The coefficients sum to 0, so that predictions take kernels that
+    They minimise ``sum w (y - f - b)^2 + alpha |f|^2``. The coefficients sum to 0. So predictions can use kernels that
     are not centred.
     """
     share = weight / weight.sum()

@@ -1,11 +1,11 @@
-"""The choice of a strategy: candidates scored on one ledger, by cross-validation of the second level. Floor 3."""
+"""The choice of a strategy: candidates scored on one ledger, by cross-validation of the second level."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
 from time import time
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._base import BaseFusion, read_labels, read_numbers
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._ledger import Ledger, NothingToFitError, OutOfTimeError, make_splits
+from ensemblefuse.fusion._oof_ledger import Ledger, NothingToFitError, OutOfTimeError
 from ensemblefuse.fusion._search_runs import (
     DECISION,
     Run,
@@ -31,6 +30,8 @@ from ensemblefuse.fusion._search_runs import (
     shares_ledger,
     summarise,
 )
+from ensemblefuse.fusion.base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["FusionSearchCV"]
 
@@ -38,57 +39,58 @@ ALONE = " alone"
 
 
 class FusionSearchCV(BaseFusion):
-    """Fit many fusion strategies at the cost of their distinct members, and keep the one of the best score.
+    """Fit many fusion strategies at the cost of their distinct members, and keep the one with the best score.
 
-    All candidates share one ledger: an estimator that several of them put on the same block is fitted once in each
-    fold. What stands above the ledger (combiner, calibration) is scored by cross-validation over the same folds, fitted
-    without the fold that it is scored on. A candidate that cannot share is cross-validated as a whole. Every block
-    alone is a candidate too.
+    All candidates share one ledger. So if several candidates use the same estimator on the same block, it is fitted
+    only once in each fold. The second level (combiner, calibration) is scored by cross-validation over the same folds,
+    fitted without the fold to score. A candidate that cannot share the ledger is cross-validated as a whole. Every
+    block alone is also a candidate.
 
     Parameters
     ----------
     candidates : dict of str to estimator, optional
-        From simple to complex. Their own `cv` serves inside only where they cannot share. By default decision level
+        From simple to complex. Their own `cv` is only used if they cannot share the ledger. By default: decision level
         with five combiners, without and with the joint member, and feature level.
     kind : {"classifier", "regressor"}
-        Of the candidates.
+        Kind of the candidates.
     scoring : str or callable, optional
-        As in scikit-learn, the greater the better; by default ``"neg_log_loss"``, in regression
-        ``"neg_root_mean_squared_error"``.
+        As in scikit-learn: greater is better. By default ``"neg_log_loss"``, or ``"neg_root_mean_squared_error"`` in
+        regression.
     cv : int, splitter or iterable of (train, test)
         Splits of the ledger, as in `DecisionFusionClassifier`.
     rule : {"best", "1se"}
-        The best mean score; or the first candidate within one standard error of it.
+        ``"best"``: the candidate with the best mean score. ``"1se"``: the first candidate within one standard error of
+        the best score.
     time_limit : float, optional
-        Seconds after which no further fit of a fold is started; the best of the candidates that are done is kept. The
-        first candidate is always finished, and the fit of the chosen one on all rows comes on top.
+        Seconds after which no new fit of a fold is started. The best of the finished candidates is kept. The first
+        candidate is always finished. The fit of the chosen one on all rows is not included.
     refit : {"best", "all"}
-        Whether the chosen candidate, or every one, is fitted on all rows.
+        Whether the chosen candidate or every candidate is fitted on all rows.
     n_jobs : int, optional
-        Jobs for fits of members and folds, as in joblib.
+        Number of parallel jobs for the fits of members and folds, as in joblib.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names before ``"__"``.
+        Columns of each block; by default, given by the prefix of their names before ``"__"``.
 
     Attributes
     ----------
     results_ : DataFrame
-        A row a strategy, the best first: ``mean_score``, ``standard_error`` over the folds, ``rank``, ``seconds`` of
-        the fits in the folds that it needs, those shared with others included, and ``n_members``.
+        One row per strategy, the best first: ``mean_score``, ``standard_error`` over the folds, ``rank``, ``seconds``
+        of the fits in the folds (including those shared with other strategies), and ``n_members``.
     best_strategy_ : str
     best_estimator_ : estimator
         The chosen candidate, fitted on all rows.
     estimators_ : dict of str to estimator
-        All fitted candidates; only the chosen one with ``refit="best"``.
+        All candidates fitted on all rows. With ``refit="best"``, only the chosen one.
     fold_scores_ : dict of str to ndarray of shape (n_splits,)
     unfinished_ : list of str
-        Candidates that `time_limit` left out.
+        Candidates left out because of `time_limit`.
     classes_ : ndarray of shape (n_classes,)
         Classification only.
 
     Notes
     -----
-    The score of the chosen candidate is that of the best of several, so it is optimistic: cross-validate the search
-    itself, or see `compare_fusions`.
+    The score of the chosen candidate is the best of several scores, so it is optimistic. For a fair score,
+    cross-validate the search itself, or see `compare_fusions`.
 
     References
     ----------
@@ -144,7 +146,7 @@ class FusionSearchCV(BaseFusion):
 
     # ------------------------------------------------------------------ fit
 
-    def fit(self, X, y, sample_weight=None, groups=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Score all candidates and fit the chosen one on all rows.
 
         Parameters
@@ -165,15 +167,15 @@ class FusionSearchCV(BaseFusion):
         self._check_params()
         blocks = self._read(X, reset=True)
         if self._classify and y is not None and str(type_of_target(y)).startswith("continuous"):
-            raise ValueError("Unknown label type: continuous. For numbers use FusionSearchCV(kind='regressor').")
+            raise ValueError("Unknown label type: continuous. For numbers, use FusionSearchCV(kind='regressor').")
         codes = read_labels(self, y, len(blocks)) if self._classify else read_numbers(self, y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
         groups = self._read_groups(groups, len(blocks))
         splits = make_splits(self.cv, codes, groups, classify=self._classify)
         if np.unique(np.concatenate([test for _, test in splits]), return_counts=True)[1].max() > 1:
             raise ValueError(
-                f"cv={self.cv!r} tests rows more than once; FusionSearchCV keeps one prediction a row. For repeated "
-                "cross-validation see compare_fusions."
+                f"cv={self.cv!r} tests rows more than once, but FusionSearchCV keeps one prediction per row. For "
+                "repeated cross-validation, see compare_fusions."
             )
         labels = self.classes_.tolist() if self._classify else []
         candidates = self._strategies()
@@ -220,11 +222,11 @@ class FusionSearchCV(BaseFusion):
         ]
         if wrong:
             raise ValueError(
-                f"FusionSearchCV(kind={self.kind!r}) needs a {self.kind} as each candidate; not so: {wrong}."
+                f"FusionSearchCV(kind={self.kind!r}) needs a {self.kind} as each candidate; these are not: {wrong}."
             )
 
     def _strategies(self) -> dict[str, Any]:
-        """Each block alone, then the candidates."""
+        """Return a strategy for each block alone, followed by the candidates."""
         given = default_candidates(self._classify) if self.candidates is None else dict(self.candidates)
         decision = DecisionFusionClassifier if self._classify else DecisionFusionRegressor
         alone = {}
@@ -235,7 +237,7 @@ class FusionSearchCV(BaseFusion):
                 alone[f"{block}{ALONE}"] = decision({**others, block: estimator}, joint=False)
         taken = sorted(set(alone) & set(given))
         if taken:
-            raise ValueError(f"candidates names {taken}, which are the names of single blocks; rename them.")
+            raise ValueError(f"candidates uses {taken}, the names of strategies of single blocks; rename them.")
         return {**alone, **given}
 
     def _score_all(
@@ -264,7 +266,8 @@ class FusionSearchCV(BaseFusion):
         self.unfinished_ = [name for name in candidates if name not in runs and name not in hopeless]
         if hopeless:
             warnings.warn(
-                f"FusionSearchCV leaves out {hopeless}: in every fold the block is missing, or holds one class only.",
+                f"FusionSearchCV leaves out {hopeless}: in every fold, the block is missing or its rows are of one "
+                "class.",
                 MissingModalityWarning,
                 stacklevel=3,
             )
@@ -278,7 +281,7 @@ class FusionSearchCV(BaseFusion):
         return runs
 
     def _adopt(self, candidate: Any) -> Any:
-        """A clone that knows the blocks and the classes."""
+        """Return a clone that has the blocks and the classes of the search."""
         candidate = clone(candidate)
         if not shares_ledger(candidate):
             if self.blocks is not None and "blocks" in candidate.get_params() and candidate.blocks is None:
@@ -303,7 +306,7 @@ class FusionSearchCV(BaseFusion):
 
     @property
     def results_(self) -> pd.DataFrame:
-        """A row a strategy, the best first."""
+        """One row per strategy, the best first."""
         check_is_fitted(self, "best_strategy_")
         names = pd.Index(list(self.fold_scores_), name="strategy")
         table = pd.DataFrame(
@@ -314,8 +317,8 @@ class FusionSearchCV(BaseFusion):
 
     # ------------------------------------------------------------------ predict
 
-    def predict(self, X):
-        """Predictions of the chosen strategy.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict with the chosen strategy.
 
         Parameters
         ----------
@@ -329,8 +332,8 @@ class FusionSearchCV(BaseFusion):
         return self.best_estimator_.predict(X)
 
     @available_if(lambda self: self._classify and self._best_has("predict_proba"))
-    def predict_proba(self, X):
-        """Class probabilities by the chosen strategy.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the class probabilities with the chosen strategy.
 
         Parameters
         ----------
@@ -346,8 +349,8 @@ class FusionSearchCV(BaseFusion):
     def _best_has(self, method: str) -> bool:
         return hasattr(getattr(self, "best_estimator_", DecisionFusionClassifier()), method)
 
-    def predict_all(self, X):
-        """Predictions of every fitted candidate: probabilities where it has them, else classes or numbers.
+    def predict_all(self, X: Any) -> dict[str, np.ndarray]:
+        """Predict with every fitted candidate: probabilities if it has them, otherwise classes or numbers.
 
         Parameters
         ----------
@@ -356,7 +359,7 @@ class FusionSearchCV(BaseFusion):
         Returns
         -------
         dict of str to ndarray
-            Of all candidates with ``refit="all"``, else of the chosen one.
+            Predictions of all candidates with ``refit="all"``, otherwise of the chosen one.
         """
         check_is_fitted(self, "best_estimator_")
         return {
@@ -364,8 +367,8 @@ class FusionSearchCV(BaseFusion):
             for name, model in self.estimators_.items()
         }
 
-    def score(self, X, y, sample_weight=None):
-        """Score of the chosen strategy by `scoring`; without one accuracy, in regression R2.
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Compute the score of the chosen strategy by `scoring`. The default is accuracy, or R2 in regression.
 
         Parameters
         ----------
@@ -383,7 +386,7 @@ class FusionSearchCV(BaseFusion):
 
 
 def default_candidates(classify: bool) -> dict[str, Any]:
-    """Strategies over the default members, from simple to complex."""
+    """Return strategies over the default members, from simple to complex."""
     decision = DecisionFusionClassifier if classify else DecisionFusionRegressor
     feature = FeatureFusionClassifier if classify else FeatureFusionRegressor
     pools = {

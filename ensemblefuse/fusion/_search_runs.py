@@ -1,10 +1,10 @@
-"""Candidates of a search: which share the ledger, what they predict out of fold, and how that is scored. Floor 3."""
+"""Candidates of a search: sharing of the ledger, out-of-fold predictions, and their scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -12,10 +12,10 @@ from sklearn.metrics import check_scoring
 
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._base import BaseFusion
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
-from ensemblefuse.fusion._ledger import Ledger, Member
+from ensemblefuse.fusion._oof_ledger import Ledger, Member
+from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.table import to_frame
 
 __all__ = ["Run", "SearchTable", "estimator_of", "make_scorer", "scoring_name", "shares_ledger", "summarise"]
@@ -25,7 +25,7 @@ FEATURE = (FeatureFusionClassifier, FeatureFusionRegressor)
 
 
 class SearchTable:
-    """What candidates are fitted on: X as given, and its blocks."""
+    """The data for the candidates: X as given, and its blocks."""
 
     def __init__(self, X: Any, blocks: Blocks):
         self.X = to_frame(X) if isinstance(X, Mapping) or hasattr(X, "columns") else np.asarray(X)
@@ -33,7 +33,7 @@ class SearchTable:
 
 
 class Run:
-    """One candidate on its way through the search."""
+    """One candidate in the search, with its scores."""
 
     def __init__(self, candidate: Any, shares: bool):
         self.candidate = candidate
@@ -43,6 +43,7 @@ class Run:
         self.n_members = 1
 
     def score(self, table: SearchTable, ledger: Ledger, scorer: Any) -> None:
+        """Score the candidate in each fold of the ledger, and store the scores."""
         predictions = self._predictions(table, ledger)
         labels = np.array(ledger.labels) if ledger.n_classes else None
         weight = ledger.sample_weight
@@ -57,11 +58,14 @@ class Run:
                 else np.nan
             )
         self.scores = np.array(scores)
-        # With weights a fold counts by the weight of its rows, without them every fold the same.
+        # With weights, a fold counts by the weight of its rows. Without weights, all folds count the same.
         self.mass = np.array([1.0 if weight is None else weight[test].sum() for _, test in ledger.splits])
 
     def _predictions(self, table: SearchTable, ledger: Ledger) -> np.ndarray:
-        """Out of fold, with second levels fitted without the fold; the prior where a row has no block."""
+        """Return out-of-fold predictions, with the second level also fitted without the fold.
+
+        A row without any block gets the prior.
+        """
         start = perf_counter()
         before = sum(entry.seconds for entry in ledger.entries.values())
         if self.shares:
@@ -77,7 +81,7 @@ class Run:
         return _with_prior(predictions, table.blocks, ledger)
 
     def fit(self, table: SearchTable, ledger: Ledger, y: Any, sample_weight: Any) -> Any:
-        """The candidate fitted on all rows, with what the ledger holds where it can."""
+        """Fit the candidate on all rows, with results from the ledger if it shares it."""
         if self.shares:
             self.candidate._fit_members(table.blocks, ledger)
             return self.candidate
@@ -87,7 +91,7 @@ class Run:
 
 
 def shares_ledger(candidate: Any) -> bool:
-    """Whether a candidate can take its members from the shared ledger."""
+    """Return whether a candidate can take its members from the shared ledger."""
     if getattr(candidate, "class_weight", None) is not None or getattr(candidate, "blocks", None) is not None:
         return False
     if type(candidate) in FEATURE:
@@ -113,7 +117,7 @@ def _with_prior(predictions: np.ndarray, blocks: Blocks, ledger: Ledger) -> np.n
 
 
 def estimator_of(block: str, candidates: Any) -> Any:
-    """The first estimator that a candidate names for this block, other than the default."""
+    """Return the first estimator other than the default that a candidate names for this block."""
     for candidate in candidates:
         if type(candidate) in DECISION:
             given = candidate._given(block)
@@ -123,7 +127,7 @@ def estimator_of(block: str, candidates: Any) -> Any:
 
 
 def summarise(scores: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
-    """Mean of the folds, and its standard error."""
+    """Return the mean over the folds, and its standard error."""
     known = np.isfinite(scores)
     if not known.any():
         return np.nan, np.nan
@@ -134,7 +138,7 @@ def summarise(scores: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
 
 
 class _FixedClassifier(ClassifierMixin, BaseEstimator):
-    """Says what it is given, so that scikit-learn's scorers can score predictions."""
+    """A classifier that returns its input as probabilities, so that scikit-learn's scorers can score predictions."""
 
     def __init__(self, classes):
         self.classes = classes
@@ -143,32 +147,33 @@ class _FixedClassifier(ClassifierMixin, BaseEstimator):
     def classes_(self):
         return self.classes
 
-    def fit(self, X, y):
+    def fit(self, X: Any, y: Any) -> Self:
         return self
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         return X
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         return self.classes[X.argmax(axis=1)]
 
 
 class _FixedRegressor(RegressorMixin, BaseEstimator):
-    def fit(self, X, y):
+    def fit(self, X: Any, y: Any) -> Self:
         return self
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         return X
 
 
 def scoring_name(scoring: Any, classify: bool) -> Any:
+    """Return `scoring`, or the name of the default score if it is None."""
     if scoring is not None:
         return scoring
     return "neg_log_loss" if classify else "neg_root_mean_squared_error"
 
 
 def make_scorer(scoring: Any, classify: bool) -> Any:
-    """A function of (predictions, codes or numbers, labels, weight)."""
+    """Return a scoring function of (predictions, codes or numbers, labels, weight)."""
     name = scoring_name(scoring, classify)
 
     def by_log_loss(proba, y, labels, weight):
@@ -180,5 +185,5 @@ def make_scorer(scoring: Any, classify: bool) -> Any:
         weights = {} if weight is None else {"sample_weight": weight}
         return float(check_scoring(model, name)(model, predictions, y if labels is None else labels[y], **weights))
 
-    # scikit-learn's own refuses a fold that lacks a class.
+    # scikit-learn's own log-loss refuses a fold that lacks a class.
     return by_log_loss if name == "neg_log_loss" else by_scorer

@@ -1,10 +1,10 @@
-"""Sequential fusion: each block learns what the blocks before it left over. Floor 3."""
+"""Sequential fusion: each block learns what the blocks before it did not explain."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import softmax
@@ -14,13 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse._fitting import weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
-from ensemblefuse.fusion._heads import default_head
+from ensemblefuse.fusion._default_heads import default_head
 from ensemblefuse.fusion._jobs import run_jobs
-from ensemblefuse.fusion._ledger import make_splits
-from ensemblefuse.fusion._members import take_rows
-from ensemblefuse.fusion._per_block import PerBlockFusion, is_number
-from ensemblefuse.fusion._stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
+from ensemblefuse.fusion._per_block_base import PerBlockFusion, is_number
+from ensemblefuse.fusion._sequential_stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
+from ensemblefuse.fusion.base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
+from ensemblefuse.fusion.members import take_rows
+from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["SequentialFusionClassifier", "SequentialFusionRegressor"]
 
@@ -29,17 +29,30 @@ _PRIOR_FLOOR = np.exp(-20.0)
 
 @dataclass
 class _Stage:
-    """One block learned on top of a margin."""
+    """One block, learned on top of a margin."""
 
     name: str
     estimator: Any  # fitted on all rows; None if there was nothing to fit
     classes: np.ndarray
     weighted: bool
-    size: float  # what its steps are multiplied with
-    margin: np.ndarray  # out of fold, with this block
+    size: float  # factor of its steps
+    margin: np.ndarray  # out of fold, after adding this block
 
 
 class _SequentialFusion(PerBlockFusion):
+    """The common part of the classifier and the regressor of sequential fusion.
+
+    A subclass sets ``_classify`` and defines these hooks. A margin has shape (n_samples, n_classes), or (n_samples, 1)
+    in regression:
+
+    - ``_read_target(y, n_samples)`` returns the checked target, of shape (n_samples,): class codes, or numbers;
+    - ``_check_estimator(name)`` raises an error if the estimator of a block cannot be a stage;
+    - ``_learn_prior(y, weight)`` sets ``prior_``;
+    - ``_start(n_samples)`` returns the margin before the first stage;
+    - ``_loss(margin, y, weight)`` returns the mean loss of a margin, as a float;
+    - ``_learn_fused(margin)`` gets the last out-of-fold margin and sets ``oof_proba_`` or ``oof_fused_``.
+    """
+
     _classify: bool
     prior_: Any
 
@@ -51,14 +64,14 @@ class _SequentialFusion(PerBlockFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def fit(self, X, y, sample_weight=None, groups=None):
-        """Fit block after block, each on top of the out-of-fold margin of those before it.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Fit one block after another, each on top of the out-of-fold margin of the blocks before it.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_features)
             Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns. A
-            block may hold raw cells (texts, paths) if its estimator takes them.
+            block may hold raw cells (texts, paths) if its estimator accepts them.
         y : array of shape (n_samples,)
         sample_weight : array of shape (n_samples,), optional
         groups : array of shape (n_samples,), optional
@@ -94,7 +107,7 @@ class _SequentialFusion(PerBlockFusion):
         stages: list[_Stage] = []
         lost = {}
         for name in order:
-            # The first one starts from the prior, as did all of those that were compared.
+            # The first stage starts from the prior, as in the comparison above, so it needs no new fit.
             again = bool(stages) or name not in first
             stage = self._stage(name, blocks, y, weight, splits, margin) if again else first[name]
             if stage.estimator is None:
@@ -121,7 +134,7 @@ class _SequentialFusion(PerBlockFusion):
             estimator = default_head(data.shape[1], classify=self._classify)
         usable = present & np.isfinite(margin).all(axis=1)
         if weight is not None:
-            usable &= weight > 0  # not left to the estimator, which may take no weights
+            usable &= weight > 0  # such rows are dropped here, because the estimator may take no weights
         everything = np.arange(len(y))
         folds = [(train[usable[train]], test[present[test]]) for train, test in splits]
         folds.append((everything[usable], everything[:0]))
@@ -139,28 +152,28 @@ class _SequentialFusion(PerBlockFusion):
             )
             for train, test in folds
         ]
-        results = run_jobs(_fit_one, jobs, self.n_jobs)
+        results = list(run_jobs(_fit_one, jobs, self.n_jobs))
         step, count = np.zeros_like(margin), np.zeros(len(y))
         for (_, test), result in zip(folds, results, strict=True):
             if result.step is not None:
                 step[test] += result.step
                 count[test] += 1
         step /= np.maximum(count, 1)[:, None]
-        step[present & (count == 0)] = np.nan  # nobody knows what the block would say out of fold
+        step[present & (count == 0)] = np.nan  # these rows have the block, but no out-of-fold step
         fitted = results[-1]
         size = self._size(fitted.estimator, margin, step, y, weight, usable & (count > 0))
         after = margin + size * step
         return _Stage(name, fitted.estimator, fitted.classes, fitted.weighted, size, after)
 
     def _size(self, fitted, margin, step, y, weight, rows) -> float:
-        """The learning rate, times a line search where the stage was fitted on the gradient."""
+        """Return the learning rate, times the result of a line search if the stage was fitted on the gradient."""
         if not isinstance(fitted, list) or not rows.any():
             return float(self.learning_rate)
         row_weight = np.ones(rows.sum()) if weight is None else weight[rows]
         return float(self.learning_rate) * step_size(margin[rows], step[rows], y[rows], row_weight)
 
     def _margins(self, X: Any) -> Iterator[np.ndarray]:
-        """Margins of new rows after each stage."""
+        """Yield the margins of new rows after each stage."""
         check_is_fitted(self, "order_")
         blocks = self._read(X, reset=False, allow_partial=self._partial_blocks())
         margin = self._start(len(blocks))
@@ -179,7 +192,7 @@ class _SequentialFusion(PerBlockFusion):
 
 
 def _known(margin: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-    """Rows that count in the loss of a margin."""
+    """Return the rows that count in the loss of a margin."""
     finite = np.isfinite(margin).all(axis=1)
     return finite if weight is None else finite & (weight > 0)
 
@@ -193,7 +206,7 @@ class _Fit:
 
 
 def _fit_one(name, estimator, X, y, weight, margin, X_test, classify) -> _Fit:
-    """Fit one stage on one training set and tell its step for one test set, on one BLAS thread."""
+    """Fit one stage on one training set and compute its step for one test set, with one BLAS thread."""
     classes, local = np.unique(y, return_inverse=True) if classify else (np.empty(0, dtype=int), y)
     if len(y) == 0 or (classify and len(classes) < 2):
         return _Fit(None, classes, True, None)
@@ -210,60 +223,62 @@ def _fit_one(name, estimator, X, y, weight, margin, X_test, classify) -> _Fit:
 
 
 class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
-    r"""Sequential fusion: one block after the other, each learning what those before it left over.
+    r"""Sequential fusion: one block after another, each learning what the blocks before it did not explain.
 
     .. math:: F_0 = \log \pi, \qquad F_t = F_{t-1} + \nu f_t(x_{m_t}), \qquad p = \mathrm{softmax}(F_T)
 
-    Stage t is fitted to minimise the log-loss of :math:`\mathrm{softmax}(F_{t-1} + f_t)`, where :math:`F_{t-1}` is out
-    of fold: a stage that knows its training rows by heart does not make later ones believe that nothing is left to
-    learn. A block that is missing in a row adds 0 there. It is stage-wise additive modelling with one stage a block;
-    decision-level fusion is the better default where blocks are of about equal strength.
+    Stage t is fitted to minimise the log-loss of :math:`\mathrm{softmax}(F_{t-1} + f_t)`. Here :math:`F_{t-1}` is out
+    of fold. So if a stage overfits its training rows, later stages still see the errors that remain on new rows. A
+    block that is missing in a row adds 0 to this row. This is stage-wise additive modelling with one stage per block.
+    If the blocks are of about equal strength, decision-level fusion is the better default.
 
     Parameters
     ----------
     estimators : estimator or dict of str to estimator, optional
-        One for all blocks, or one a block; a block that is not named, and ``None``, means the default: standardised
-        logistic regression with ``C = min(1, 30 / n_columns)``. Alone or as the last step of a pipeline:
+        One for all blocks, or one per block. A block that is not named, or has ``None``, gets the default: standardised
+        logistic regression with ``C = min(1, 30 / n_columns)``. These are allowed, alone or as the last step of a
+        pipeline:
 
-        - `sklearn.linear_model.LogisticRegression` with an L2 penalty or none: its objective is minimised with the
-          margin as an offset, by L-BFGS; `solver` is not used;
+        - `sklearn.linear_model.LogisticRegression` with an L2 penalty or none: its objective is minimised by L-BFGS,
+          with the margin as an offset; `solver` is not used;
         - `xgboost.XGBClassifier`: it starts from the margin (``base_margin``);
-        - any regressor: one a class, on the gradient :math:`y_k - p_k`; how often their step is added is chosen by
-          out-of-fold log-loss (Friedman 2001, algorithm 1 with one iteration a block).
+        - any regressor: one per class, on the gradient :math:`y_k - p_k`. The factor of their step is chosen by
+          out-of-fold log-loss (Friedman 2001, algorithm 1 with one iteration per block).
     order : "auto" or list of str
-        Blocks in the order of their stages; ``"auto"`` begins with the one that alone has the least out-of-fold
-        log-loss over all rows.
+        Blocks in the order of their stages. ``"auto"`` sorts the blocks by the out-of-fold log-loss over all rows that
+        each of them reaches alone, the smallest first.
     learning_rate : float
         :math:`\nu`, above 0 and at most 1.
     cv : int, splitter or iterable of (train, test)
-        Splits for the out-of-fold margins, the same in all stages. A number is lowered to the size of the largest class
-        and to the number of groups.
+        Splits for the out-of-fold margins, the same in all stages. A number of folds is limited by the size of the
+        largest class and by the number of groups.
     n_jobs : int, optional
-        Jobs for the fits of one stage, as in joblib.
+        Number of parallel jobs for the fits of one stage, as in joblib.
     blocks : dict, optional
-        Columns of each block; by default the prefix of their names before ``"__"``.
+        Columns of each block; by default, given by the prefix of their names before ``"__"``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     prior_ : ndarray of shape (n_classes,)
-        Weighted class frequencies, the prediction for a row with no block at all.
+        Weighted class frequencies. These are the prediction for a row without any block.
     blocks_ : dict of str to ndarray of int
         Positions of each block's columns.
     order_ : list of str
-        Blocks in the order of their stages. One that could not be fitted is left out, with a warning.
-    estimators_ : dict of str to estimator, or to list of one regressor a class
-        Fitted on all rows that hold the block, on coded labels. Of two classes the second has a regressor. The decision
-        values of a logistic regression are what it adds to the margin.
+        Blocks in the order of their stages. A block that could not be fitted is left out, with a warning.
+    estimators_ : dict of str to estimator, or to list of one regressor per class
+        Fitted on all rows that hold the block, on coded labels. With two classes, only the second has a regressor. The
+        decision values of a logistic regression are its contribution to the margin.
     stage_classes_ : dict of str to ndarray of int
         Codes of the classes that each stage was fitted on.
     step_sizes_ : ndarray of shape (n_stages,)
-        What the steps are multiplied with: `learning_rate`, times the line search where a stage is of regressors.
+        Factors of the steps: `learning_rate`, times the result of the line search if the stage consists of regressors.
     stage_losses_ : ndarray of shape (n_stages,)
         Out-of-fold log-loss after each stage, in nats.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
-        Out-of-fold probabilities of the last stage. NaN in rows that hold a block and are in no test fold, or whose
-        fold had fewer than two classes of it to learn from; such rows take no part in the stages after it.
+        Out-of-fold probabilities of the last stage. NaN in rows that hold a block, but have no out-of-fold step for it:
+        they are in no test fold, or the training rows of their fold hold fewer than two classes. These rows are left
+        out of the following stages.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -309,8 +324,8 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
     def _learn_fused(self, margin):
         self.oof_proba_ = softmax(margin, axis=1).astype(np.float32)
 
-    def staged_predict_proba(self, X):
-        """Class probabilities after each stage.
+    def staged_predict_proba(self, X: Any) -> Iterator[np.ndarray]:
+        """Predict the class probabilities after each stage.
 
         Parameters
         ----------
@@ -323,8 +338,8 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
         for margin in self._margins(X):
             yield softmax(margin, axis=1)
 
-    def staged_predict(self, X):
-        """Most probable class after each stage.
+    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+        """Predict the most probable class after each stage.
 
         Parameters
         ----------
@@ -337,8 +352,8 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
         for margin in self._margins(X):
             yield self.classes_[margin.argmax(axis=1)]
 
-    def predict_proba(self, X):
-        """Class probabilities after the last stage.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the class probabilities, after the last stage.
 
         Parameters
         ----------
@@ -347,12 +362,12 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            The class frequencies for a row with no block at all.
+            A row without any block gets the class frequencies.
         """
         return softmax(self._last_margin(X), axis=1)
 
-    def predict(self, X):
-        """Most probable class of each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
@@ -367,29 +382,29 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
 
 
 class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
-    """Sequential fusion: one block after the other, each fitted to the residual of those before it.
+    """Sequential fusion: one block after another, each fitted to the residual of the blocks before it.
 
-    The residual of a training row is out of fold. A block that is missing in a row adds 0 there.
+    The residual of a training row is out of fold. A block that is missing in a row adds 0 to this row.
 
     Parameters
     ----------
     estimators : regressor or dict of str to regressor, optional
-        One for all blocks, or one a block; the default is standardised ridge regression with its penalty chosen by
+        One for all blocks, or one per block. The default is standardised ridge regression, with its penalty chosen by
         leave-one-out error.
     order : "auto" or list of str
-        Blocks in the order of their stages; ``"auto"`` begins with the one that alone has the least out-of-fold squared
-        error over all rows.
+        Blocks in the order of their stages. ``"auto"`` sorts the blocks by the out-of-fold squared error over all rows
+        that each of them reaches alone, the smallest first.
     learning_rate, cv, n_jobs, blocks
         As in `SequentialFusionClassifier`.
 
     Attributes
     ----------
     prior_ : float
-        Weighted mean of `y`, the prediction for a row with no block at all.
+        Weighted mean of `y`. This is the prediction for a row without any block.
     blocks_, order_, estimators_, n_features_in_, feature_names_in_
         As in `SequentialFusionClassifier`.
     step_sizes_ : ndarray of shape (n_stages,)
-        `learning_rate`, once a stage.
+        `learning_rate`, once per stage.
     stage_losses_ : ndarray of shape (n_stages,)
         Out-of-fold mean squared error after each stage.
     oof_fused_ : ndarray of shape (n_samples,)
@@ -430,8 +445,8 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
     def _learn_fused(self, margin):
         self.oof_fused_ = margin[:, 0]
 
-    def staged_predict(self, X):
-        """Predicted value after each stage.
+    def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
+        """Predict the value after each stage.
 
         Parameters
         ----------
@@ -444,8 +459,8 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
         for margin in self._margins(X):
             yield margin[:, 0]
 
-    def predict(self, X):
-        """Predicted value of each row after the last stage.
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the value of each row, after the last stage.
 
         Parameters
         ----------
@@ -454,6 +469,6 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
         Returns
         -------
         ndarray of shape (n_samples,)
-            The mean of `y` for a row with no block at all.
+            A row without any block gets the mean of `y`.
         """
         return self._last_margin(X)[:, 0]

@@ -1,4 +1,4 @@
-"""Bars of modalities with their intervals. Floor 4."""
+"""Bar charts of modalities with intervals."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse._display import colors_of
+from ensemblefuse.scoring.display import colors_of
 
 __all__ = ["bars_size", "draw_bars"]
 
 
 def bars_size(n_rows: int) -> tuple[float, float]:
-    """Inches of a figure with so many bars."""
+    """Return width and height, in inches, of a figure with this many bars."""
     return 6.8, 1.5 + 0.42 * n_rows
 
 
 def draw_bars(ax: Any, table: pd.DataFrame, names: Sequence[str], value: str) -> np.ndarray:
-    """Horizontal bars, the first row of the table on top, a modality in the colour that it has everywhere.
+    """Draw horizontal bars, the first row of the table on top; each modality has its usual colour.
 
     Parameters
     ----------
     ax : matplotlib Axes
     table : DataFrame
-        One row a modality, with the column `value`, and ``low`` and ``high`` if there are intervals.
+        One row per modality, with the column `value`, and ``low`` and ``high`` if there are intervals.
     names : list of str
-        All modalities in the order of the model, which gives them their colours.
+        All modalities in the order of the model; the order determines their colours.
     value : str
 
     Returns
     -------
     ndarray of shape (n_rows,)
-        Height of each bar.
+        Vertical position of each bar.
     """
     heights, colors = np.arange(len(table)), colors_of(names)
     length = table[value].to_numpy()

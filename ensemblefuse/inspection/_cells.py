@@ -1,4 +1,4 @@
-"""Cells for people: a thumbnail of a picture, the beginning of anything else. Floor 4."""
+"""Cells shown to people: a thumbnail of a picture, the beginning of anything else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.table import IMAGE_SUFFIXES
+from ensemblefuse.column_kinds import IMAGE_SUFFIXES
 
 __all__ = ["cell_html", "cell_text"]
 
@@ -20,7 +20,7 @@ _PIXELS = 96
 
 
 def cell_text(cell: Any) -> str:
-    """A cell as a short text."""
+    """Return a cell as a short text."""
     if isinstance(cell, np.ndarray):
         return f"array {cell.shape} {cell.dtype}"
     if isinstance(cell, (float, np.floating)):
@@ -30,7 +30,7 @@ def cell_text(cell: Any) -> str:
 
 
 def cell_html(cell: Any) -> str:
-    """A cell as HTML: a picture as a thumbnail inside the page, all else as escaped text."""
+    """Return a cell as HTML: a picture as a thumbnail inside the page, all else as escaped text."""
     picture = _picture(cell)
     if picture is None:
         return html.escape(cell_text(cell))
@@ -43,7 +43,7 @@ def cell_html(cell: Any) -> str:
 
 
 def _picture(cell: Any) -> Any:
-    """A copy of the picture that a cell is or names; None if there is none that can be shown."""
+    """Return a copy of the picture in a cell, or in the file that it names; None if no picture can be shown."""
     from PIL import Image
 
     if isinstance(cell, Image.Image):

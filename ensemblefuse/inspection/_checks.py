@@ -1,4 +1,4 @@
-"""Checks of a fitted fusion model and the tables that it was fitted and scored on. Floor 4."""
+"""Checks of a fitted fusion model and of the tables for its fit and its score."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation._inputs import read_groups
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.inspection._checks_data import CheckData, Finding, ModelChecks, NotRun
 from ensemblefuse.inspection._checks_leak import check_label_leak
 from ensemblefuse.inspection._checks_presence import check_empty_modality, check_missingness
 from ensemblefuse.inspection._checks_rows import check_copies_across, check_copies_within
 from ensemblefuse.inspection._checks_worth import check_fusion_gain, check_useless_modality
-from ensemblefuse.inspection._findings import CheckData, Finding, ModelChecks, NotRun
+from ensemblefuse.scoring.inputs import read_groups
 from ensemblefuse.table import to_frame
 
 __all__ = ["CHECKS", "ModelCheck", "model_checks"]
@@ -22,7 +22,7 @@ __all__ = ["CHECKS", "ModelCheck", "model_checks"]
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """One check: a function of `CheckData` that returns severity, explanation, advice and rows, or raises `NotRun`."""
+    """One check: its function takes `CheckData`; it returns severity, explanation, advice, rows, or raises `NotRun`."""
 
     code: str
     title: str
@@ -30,7 +30,7 @@ class ModelCheck:
     function: Callable[[CheckData], tuple[str, str, str, list]]
 
     def run(self, data: CheckData) -> Finding:
-        """The finding; a check that lacks what it needs says so."""
+        """Run the check and return its finding; if something is lacking, the finding is ``"not run"`` and says why."""
         try:
             severity, explanation, advice, rows = self.function(data)
         except NotRun as reason:
@@ -40,9 +40,9 @@ class ModelCheck:
 
 CHECKS = (
     ModelCheck("EF001", "Copies across train and test", "issue", check_copies_across),
-    ModelCheck("EF002", "Missingness tells the label", "issue", check_missingness),
-    ModelCheck("EF003", "Modality of no use", "tip", check_useless_modality),
-    ModelCheck("EF004", "Label given away", "issue", check_label_leak),
+    ModelCheck("EF002", "Missingness predicts the label", "issue", check_missingness),
+    ModelCheck("EF003", "Useless modality", "tip", check_useless_modality),
+    ModelCheck("EF004", "Label leak", "issue", check_label_leak),
     ModelCheck("EF005", "Empty or constant modality", "issue", check_empty_modality),
     ModelCheck("EF006", "Copies in several groups", "issue", check_copies_within),
     ModelCheck("EF007", "Fusion no better than one modality", "tip", check_fusion_gain),
@@ -59,7 +59,7 @@ def model_checks(
     groups: Any = None,
     random_state: Any = 0,
 ) -> ModelChecks:
-    """Look for what makes the score of a fused model too good, and for modalities that are of no use.
+    """Look for causes of a score that is too good, and for useless modalities.
 
     Parameters
     ----------
@@ -68,31 +68,31 @@ def model_checks(
     X : DataFrame of n_samples rows, optional
         The rows of fit.
     y : array of shape (n_samples,), optional
-        With a name (a Series), it is looked for among the columns.
+        If it is a Series with a name, check EF004 looks for this name among the columns.
     X_test, y_test : optional
         Rows that the model was not fitted on.
     groups : array of shape (n_samples,), optional
-        Those that were given to fit.
+        The groups that were given to fit.
     random_state : int, RandomState or None
-        For permutations and resamples.
+        Seed of permutations and resamples.
 
     Returns
     -------
     ModelChecks
-        One finding a check; ``"not run"`` says what a check lacked. No fusion is fitted: single columns are looked at
-        with small trees, everything else with embeddings and predictions that are there.
+        One finding per check; a finding ``"not run"`` says what was lacking. No fusion is fitted: checks use small
+        trees for single columns, and existing embeddings and predictions for everything else.
 
-        EF001: rows of `X_test` whose content, or nearly whose embedding, is in `X`. EF002: the label can be told from
-        which modalities are missing (permutation test, and cross-validation). EF003: a modality whose worth alone, and
-        on top of the others, is not shown to be over 0. EF004: a modality, column or a few words give the label
-        (skill of 0.99 or more, the others 0.9 or less), or a column has the target's name. EF005: a modality that is
-        missing in over 95 % of rows, or constant. EF006: copies within `X`, in several groups or without groups.
-        EF007: the fusion is not shown to be better than its best modality.
+        EF001: rows of `X_test` with the same content as a row of `X`, or nearly the same embedding. EF002: the pattern
+        of missing modalities predicts the label (permutation test and cross-validation). EF003: a modality with no
+        demonstrated gain, neither alone nor on top of the others. EF004: a modality, a column or a few words nearly
+        determine the label (skill of 0.99 or more, all others 0.9 or less), or a column has the target's name. EF005: a
+        modality that is missing in over 95 % of rows, or constant. EF006: copies within `X`, in several groups or
+        without groups. EF007: the fusion is not demonstrably better than its best modality.
 
     Raises
     ------
     ValueError
-        If lengths differ, or a label is none of the model's classes.
+        If lengths differ, or a label is not one of the model's classes.
 
     Examples
     --------
@@ -113,8 +113,8 @@ def model_checks(
 
 
 def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, random_state=0) -> CheckData:
-    """The arguments of `model_checks`, read and compared."""
-    parts = ModelParts(model)
+    """Read the arguments of `model_checks`, and check that they agree."""
+    parts = FittedModel(model)
     X, y_codes = _read(parts, X, y, "X", "y")
     X_test, test_codes = _read(parts, X_test, y_test, "X_test", "y_test")
     if groups is not None:
@@ -127,13 +127,13 @@ def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, 
     if y_codes is not None and parts.has_ledger and not np.allclose(y_codes, parts.core._oof["y"]):
         differ = np.flatnonzero(~np.isclose(y_codes, parts.core._oof["y"]))
         raise ValueError(
-            f"y differs from the target in fit in {len(differ)} of {len(y_codes)} rows, the first at position "
-            f"{differ[0]}; X and y are the rows of fit in their order. Give other rows as X_test and y_test."
+            f"y differs from the target in fit in {len(differ)} of {len(y_codes)} rows, first at position {differ[0]}; "
+            "X and y must be the rows of fit in the same order. Give other rows as X_test and y_test."
         )
     return CheckData(parts, X, y_codes, X_test, test_codes, getattr(y, "name", None), groups, random_state)
 
 
-def _read(parts: ModelParts, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Any, np.ndarray | None]:
+def _read(parts: FittedModel, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Any, np.ndarray | None]:
     if X is None:
         if y is not None:
             raise ValueError(f"{y_name} is given without {x_name}.")

@@ -1,4 +1,4 @@
-"""Check of columns, words and modalities that give the label away. Floor 4."""
+"""Check for columns, words and modalities that leak the label."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from ensemblefuse.fusion._ledger import make_splits
-from ensemblefuse.inspection._findings import CheckData, NotRun
-from ensemblefuse.inspection._rows import reads_files
-from ensemblefuse.table import column_kind, is_missing
+from ensemblefuse.column_kinds import column_kind
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.inspection._checks_data import CheckData, NotRun
+from ensemblefuse.table import is_missing
 
 __all__ = ["check_label_leak"]
 
@@ -30,9 +30,10 @@ Answer = tuple[str, str, str, list]
 
 
 def check_label_leak(data: CheckData) -> Answer:
-    """Whether one modality, column or handful of words nearly gives the label, far above all others.
+    """Check whether one modality, column or handful of words predicts the label nearly perfectly, unlike all others.
 
-    The skill of a prediction is 0 for the largest class (the mean), and 1 if all is right (R2 in regression).
+    The skill of a prediction is 0 for always the largest class (in regression the mean), and 1 if every row is right.
+    In regression it is R2.
     """
     if data.X is None and not data.parts.has_ledger and data.X_test is None:
         raise NotRun("needs X and y, the rows of fit.")
@@ -48,19 +49,19 @@ def check_label_leak(data: CheckData) -> Answer:
     if high and ordinary is not None and ordinary <= _ORDINARY:
         shown = ", ".join(f"{what} {skill:.3f}" for what, skill in high.items())
         said.append(
-            f"alone they have a cross-validated skill of {shown} of at most 1; the best of the others {ordinary:.3f}"
+            f"alone, the cross-validated skill (at most 1) is {shown}; the best of the others has {ordinary:.3f}"
         )
     if said:
-        advice = "Make sure that it is known before the label is; if it is made from the label, leave it out."
+        advice = "Make sure that it is known before the label is known; if it was derived from the label, leave it out."
         return "issue", f"{'; '.join(said)}.", advice, []
     if high and ordinary is None:
-        advice = "If the task is not that easy, all of them were made with the label."
-        return "tip", f"All of {list(high)} nearly give the label alone.", advice, []
+        advice = "If the task is not that easy, they were all derived from the label."
+        return "tip", f"Each of {list(high)} alone predicts the label nearly perfectly.", advice, []
     best = max(skills, key=lambda what: skills[what], default=None)
     told = (
         f"{best} has the greatest skill alone, {skills[best]:.3f} of at most 1" if best else "no column could be scored"
     )
-    unseen = "" if data.X is not None and data.y is not None else " Without X and y single columns were not looked at."
+    unseen = "" if data.X is not None and data.y is not None else " Without X and y, single columns were not checked."
     return "ok", f"{told}.{unseen}", "", []
 
 
@@ -88,8 +89,8 @@ def _skills_of_columns(data: CheckData) -> dict[str, float]:
     skills = {}
     for name in data.parts.names:
         cells = data.rows.cells(name)
-        if (name not in data.parts.columns and cells.shape[1] > _MOST_COLUMNS) or reads_files(data.parts, name):
-            continue  # embeddings, and files: what they say is the modality's own skill
+        if (name not in data.parts.columns and cells.shape[1] > _MOST_COLUMNS) or data.parts.reads_files(name):
+            continue  # embeddings and files are covered by the skill of the modality
         for column in cells.columns:
             there = np.array([not is_missing(cell) for cell in cells[column].tolist()])
             features, model = _features(cells[column][there], data)
@@ -102,7 +103,7 @@ def _skills_of_columns(data: CheckData) -> dict[str, float]:
 
 
 def _features(cells: pd.Series, data: CheckData) -> tuple[Any, Any]:
-    """What a small tree reads of a column, and the tree; None for cells that no tree reads."""
+    """Return features of a column and a small tree for them; (None, None) for cells that a tree cannot use."""
     kind = column_kind(cells)[0]
     kinds = {type(cell) for cell in cells.tolist()}
     n_classes = 0 if data.parts.classes is None else len(data.parts.classes)
@@ -129,7 +130,10 @@ def _cross_validated_skill(features: Any, y: np.ndarray, model: Any, groups: Any
 
 
 def _skill(said: np.ndarray, y: np.ndarray) -> float:
-    """0 for the largest class, or the mean; 1 if all is right; NaN where all labels are one."""
+    """Return the skill of predictions: 0 for the largest class or the mean, 1 if all are right.
+
+    It is NaN if all labels are equal.
+    """
     if y.dtype.kind == "f":
         spread = ((y - y.mean()) ** 2).sum()
         return float(1 - ((said - y) ** 2).sum() / spread) if spread > 0 else float("nan")

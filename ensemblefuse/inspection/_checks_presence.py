@@ -1,13 +1,13 @@
-"""Checks of modalities that are missing, or always the same. Floor 4."""
+"""Checks for modalities that are missing or constant."""
 
 from __future__ import annotations
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
-from ensemblefuse.fusion._ledger import make_splits
-from ensemblefuse.inspection._findings import CheckData, NotRun
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.inspection._checks_data import CheckData, NotRun
+from ensemblefuse.scoring.bootstrap import Resampling
 
 __all__ = ["check_empty_modality", "check_missingness"]
 
@@ -21,38 +21,39 @@ Answer = tuple[str, str, str, list]
 
 
 def check_missingness(data: CheckData) -> Answer:
-    """Whether the pattern of missing modalities alone tells the label.
+    """Check whether the pattern of missing modalities alone predicts the label.
 
-    One permutation test of all modalities together, and cross-validated predictions from the pattern that beat those
-    from the class frequencies; both must hold. Single modalities are named by permutation tests with Holm's correction.
+    Two conditions must hold. A permutation test of all modalities together is significant, and cross-validated
+    predictions from the pattern beat those from the class frequencies. Permutation tests with Holm's correction then
+    name single modalities.
     """
     present, y = data.presence
     names, n = data.parts.names, len(y)
     pattern = np.unique(present.T, axis=0, return_inverse=True)[1].reshape(-1)
     if not pattern.any():
-        return "ok", f"The same modalities are there in all {n} rows.", "", []
+        return "ok", f"All {n} rows hold the same modalities.", "", []
     if n < _FEWEST_ROWS:
         raise NotRun(f"{n} rows are too few; {_FEWEST_ROWS} are needed.")
     rng = check_random_state(data.random_state)
     p_value = _permutation_p(pattern, y, rng)
     gain, low, high, right, most = _cross_validated(data, pattern, y)
-    unit = "nats a row" if data.parts.classify else "squared error a row"
+    unit = "nats per row" if data.parts.classify else "squared error per row"
     figures = (
-        f"p = {p_value:.3f} by {_PERMUTATIONS} permutations; cross-validated gain over knowing nothing {gain:.3f} "
+        f"p = {p_value:.3f} by {_PERMUTATIONS} permutations; cross-validated gain over the baseline {gain:.3f} "
         f"{unit} (95 % interval {low:.3f} to {high:.3f})"
     )
     if data.parts.classify:
         figures += f", accuracy {right:.1%} against {most:.1%} for the largest class"
     if p_value > _LEVEL or not low > 0:
-        return "ok", f"Which modalities are missing does not tell the label: {figures}.", "", []
+        return "ok", f"Missing modalities do not predict the label: {figures}.", "", []
     single = [_permutation_p(there.astype(int), y, rng) for there in present]
     told = [name for name, p in zip(names, _holm(np.array(single)), strict=True) if p <= 5 * _LEVEL]
-    named = f" Most of it by {told}." if told else " No single modality tells it, their combination does."
+    named = f" Mainly {told}." if told else " No single modality predicts it, only their combination."
     advice = (
-        "Find out why they are missing, and whether they will be in the same way where the model is used; if not, "
-        "leave out such rows or columns, or train with gaps made at random (ModalityDropout)."
+        "Find out why they are missing, and whether they will be missing in the same way when the model is used; if "
+        "not, leave out such rows or columns, or train with gaps made at random (ModalityDropout)."
     )
-    return "issue", f"Which modalities are missing tells the label: {figures}.{named}", advice, []
+    return "issue", f"Missing modalities predict the label: {figures}.{named}", advice, []
 
 
 def _permutation_p(pattern: np.ndarray, y: np.ndarray, rng: np.random.RandomState) -> float:
@@ -64,7 +65,7 @@ def _permutation_p(pattern: np.ndarray, y: np.ndarray, rng: np.random.RandomStat
 
 
 def _dependence(pattern: np.ndarray, y: np.ndarray) -> float:
-    """Mutual information of pattern and class, in nats; in regression the variance between patterns."""
+    """Compute the mutual information of pattern and class, in nats; in regression the variance between patterns."""
     if y.dtype.kind == "f":
         counts = np.bincount(pattern)
         means = np.bincount(pattern, weights=y) / np.maximum(counts, 1)
@@ -77,23 +78,27 @@ def _dependence(pattern: np.ndarray, y: np.ndarray) -> float:
 
 
 def _cross_validated(data: CheckData, pattern: np.ndarray, y: np.ndarray) -> tuple[float, ...]:
-    """Gain of predicting from the pattern: mean, ends of its interval, accuracy, part of the largest class."""
+    """Return the gain of predicting from the pattern, its interval (2 ends), accuracy, share of the largest class."""
     groups = data.groups if data.groups is not None and len(data.groups) == len(y) else None
     if groups is not None and len(np.unique(groups)) < 2:
-        raise NotRun("needs 2 groups or more: one cannot be split.")
+        raise NotRun("needs 2 groups or more: one group cannot be split.")
     splits = make_splits(5, y, groups, classify=data.parts.classify)
     gain, right = np.full(len(y), np.nan), np.full(len(y), np.nan)
     for train, test in splits:
         gain[test], right[test] = _gain_of_pattern(pattern, y, train, test, data.parts.classify)
     rows = np.isfinite(gain)
     groups = None if groups is None else groups[rows]
-    low, high = interval(resampled_scores(gain[rows, None], _RESAMPLES, data.random_state, groups=groups))
+    low, high = Resampling(_RESAMPLES, seed=data.random_state, groups=groups).interval(gain[rows, None])
     most = float(np.max(np.bincount(y))) / len(y) if data.parts.classify else np.nan
     return float(gain[rows].mean()), float(low[0]), float(high[0]), float(right[rows].mean()), most
 
 
 def _gain_of_pattern(pattern, y, train, test, classify) -> tuple[np.ndarray, np.ndarray]:
-    """What the pattern is worth beyond the training rows' mean, and whether its most frequent class is right."""
+    """Compute, for each test row, the gain of the pattern over the training prior, and whether its class is right.
+
+    The prior is the class frequencies, in regression the mean. Each pattern is smoothed with one pseudo-row of it, so
+    that a rare pattern has no extreme probability.
+    """
     n_patterns = pattern.max() + 1
     counts = np.bincount(pattern[train], minlength=n_patterns)
     if not classify:
@@ -109,7 +114,7 @@ def _gain_of_pattern(pattern, y, train, test, classify) -> tuple[np.ndarray, np.
 
 
 def _holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment (Scandinavian Journal of Statistics, 1979)."""
+    """Adjust p-values by Holm's step-down method (Scandinavian Journal of Statistics, 1979)."""
     order = np.argsort(p_values, kind="stable")
     steps = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
     adjusted = np.empty_like(p_values)
@@ -118,7 +123,7 @@ def _holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def check_empty_modality(data: CheckData) -> Answer:
-    """Modalities that are missing nearly everywhere, or the same in all rows."""
+    """Check for modalities that are missing nearly everywhere, or the same in all rows."""
     names = data.parts.names
     if data.X is None and not data.parts.has_ledger:
         raise NotRun("needs X, the rows of fit.")
@@ -126,14 +131,14 @@ def check_empty_modality(data: CheckData) -> Answer:
     shares = dict(zip(names, present.mean(axis=1).tolist(), strict=True))
     rare = {name: share for name, share in shares.items() if share < _NEARLY_MISSING}
     constant = [name for name in names if data.X is not None and _is_constant(data, name)]
-    said = [f"{name!r} is there in {share:.1%} of {present.shape[1]} rows" for name, share in rare.items()]
+    said = [f"{name!r} is present in {share:.1%} of {present.shape[1]} rows" for name, share in rare.items()]
     said += [f"{name!r} is the same in all rows that have it" for name in constant]
     if said:
-        advice = 'Look at its columns and encoder, or leave it out: ("name", "drop", columns).'
+        advice = 'Check its columns and encoder, or leave it out: ("name", "drop", columns).'
         return "issue", f"{'; '.join(said)}.", advice, []
     least = min(shares, key=lambda name: shares[name])
-    unseen = "" if data.X is not None else " Without X nothing is known of constant ones."
-    return "ok", f"Each is there in {shares[least]:.1%} of the rows or more ({least!r} the least).{unseen}", "", []
+    unseen = "" if data.X is not None else " Without X, constant modalities were not looked for."
+    return "ok", f"Each modality is present in {shares[least]:.1%} of the rows or more ({least!r}).{unseen}", "", []
 
 
 def _is_constant(data: CheckData, name: str) -> bool:

@@ -1,10 +1,10 @@
-"""Checks of what modalities, and their fusion, are worth. Floor 4."""
+"""Checks of the gain from modalities and from their fusion."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ensemblefuse.inspection._findings import CheckData, NotRun
+from ensemblefuse.inspection._checks_data import CheckData, NotRun
 
 __all__ = ["check_fusion_gain", "check_useless_modality"]
 
@@ -14,7 +14,7 @@ _ROUNDING = 1e-9
 
 
 def check_useless_modality(data: CheckData) -> Answer:
-    """Modalities without which the model is as good, and which alone are worth nothing."""
+    """Check for modalities with no demonstrated gain, neither alone nor on top of the others."""
     names = data.parts.names
     if len(names) < 2:
         raise NotRun("the model has one modality.")
@@ -28,22 +28,22 @@ def check_useless_modality(data: CheckData) -> Answer:
             found.append(name)
     said = f"{'; '.join(shown)} ({data.unit}, 95 % interval; {data.source})."
     if not found:
-        return "ok", f"Each modality is worth something. {said}", "", []
+        return "ok", f"Each modality helps, alone or on top of the others. {said}", "", []
     joint = data.said.joint_gain
     if joint is not None and joint[1] > _ROUNDING:
         raise NotRun(
-            f"needs fits: the joint member, which is left out of these figures, adds {_figures(joint)} {data.unit} and "
-            f"may need {found}; modality_ablation(method='refit') tells."
+            f"needs fits: the joint member is not in these figures; it adds {_figures(joint)} {data.unit} and may need "
+            f"{found}. To see whether it does, use modality_ablation(method='refit')."
         )
     advice = (
-        f"Try the model without {found}; it costs encoding, and the scores do not show what for. An interval that "
-        "holds 0 is no proof of worthlessness where rows are few."
+        f"Try the model without {found}: encoding costs time, and the scores show no gain from it. With few rows, an "
+        "interval that contains 0 does not prove that a modality is useless."
     )
-    return "tip", f"Nothing shows that {found} help. {said}", advice, []
+    return "tip", f"No evidence that {found} help. {said}", advice, []
 
 
 def check_fusion_gain(data: CheckData) -> Answer:
-    """Whether the fusion is better than its best modality alone."""
+    """Check whether the fusion is better than its best modality alone."""
     names = data.parts.names
     if len(names) < 2:
         raise NotRun("the model has one modality.")
@@ -51,11 +51,11 @@ def check_fusion_gain(data: CheckData) -> Answer:
     scores = {name: float(np.average(data.values([name]), weights=weight)) for name in names}
     best = max(scores, key=lambda name: scores[name])
     gain = data.gain(data.deployed, data.values([best]))
-    said = f"{_figures(gain)} over {best!r}, the best one alone ({data.unit}, 95 % interval; {data.source})"
+    said = f"{_figures(gain)} over {best!r}, the best single modality ({data.unit}, 95 % interval; {data.source})"
     if gain[1] > _ROUNDING:
         return "ok", f"The fusion gains {said}.", "", []
     advice = f"Use {best!r} alone, which is simpler, or try other strategies (FusionSearchCV, compare_fusions)."
-    return "tip", f"Nothing shows that the fusion gains anything: {said}.", advice, []
+    return "tip", f"No evidence that the fusion gains anything: {said}.", advice, []
 
 
 def _figures(gain: tuple[float, float, float]) -> str:

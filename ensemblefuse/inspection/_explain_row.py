@@ -1,4 +1,4 @@
-"""Why a fitted model says what it says of one row: the share of each modality, and what counts inside each. Floor 4."""
+"""Explanation of one prediction: the share of each modality, and the effects of parts inside each modality."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import all_subsets
-from ensemblefuse.inspection._row_explanation import RowExplanation
+from ensemblefuse.fitted.modality_rows import row_position
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.subsets import all_subsets
+from ensemblefuse.inspection._explain_within import METHODS, Settings, explain_inside
+from ensemblefuse.inspection._row_explanation import RowExplanation, RowExplanationDisplay
 from ensemblefuse.inspection._row_model import RowModel
-from ensemblefuse.inspection._rows import row_position
 from ensemblefuse.inspection._shapley_weights import shapley_of
-from ensemblefuse.inspection._within import METHODS, Settings, explain_inside
+from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.table import to_frame
 
 __all__ = ["explain_row"]
 
 
+@drawn_by(RowExplanationDisplay)
 def explain_row(
     model: Any,
     X: Any,
@@ -34,47 +36,47 @@ def explain_row(
     n_samples: int = 500,
     random_state: int = 0,
 ) -> RowExplanation:
-    r"""Why a fitted model says what it says of one row.
+    r"""Explain a fitted model's prediction for one row.
 
-    The value of a subset S of the row's modalities is the log-odds of the target class when the fitted model sees these
-    alone, :math:`v(S) = \log p_S - \log(1 - p_S)`; in regression the prediction. The share of a modality is its Shapley
-    value [1]_, over all subsets:
+    The value of a subset S of the row's modalities is the log-odds of the target class when the fitted model sees only
+    these, :math:`v(S) = \log p_S - \log(1 - p_S)`; in regression the prediction. The share of a modality is its Shapley
+    value [1]_ over all subsets:
 
     .. math:: \phi_m = \sum_{S \not\ni m} \frac{|S|! (M - |S| - 1)!}{M!} [v(S \cup m) - v(S)]
 
-    so that the shares and the base :math:`v(\emptyset)` add up to the log-odds of the prediction. Inside a modality,
-    parts of the raw cell are taken away, and what is left is encoded and predicted, the other modalities as they are.
+    so the shares and the base :math:`v(\emptyset)` add up to the log-odds of the prediction. To explain the inside of a
+    modality, parts of its raw cell are removed; the rest is encoded and predicted with the other modalities unchanged.
 
     Parameters
     ----------
     model : fitted Pipeline that ends in a fusion estimator, fitted fusion estimator, or fitted search over these
     X : DataFrame (pandas or polars) or dict of columns; for a bare fusion, its blocks as a DataFrame or ndarray
-        Nothing is scored, so the row may be one of fit: the explanation is of the model, not of how good it is.
+        The row may be one of fit: nothing is scored, and the explanation is of the model, not of its quality.
     i : label
-        Index label of the row, exactly as ``X.loc`` takes it. Polars frames, dicts and arrays have the labels
-        0 to n - 1.
+        Index label of the row, as ``X.loc`` takes it. Polars frames, dicts and arrays have the labels 0 to n - 1.
     target : label, optional
         Class whose log-odds are explained; by default the predicted one.
     within : bool or list of str
-        Modalities that are explained inside; True for all that can be. Of one that cannot be, ``parts`` says why;
-        if it is named here, that is an error.
+        Modalities whose inside is explained; True for all where it is possible. For the others ``parts`` holds the
+        reason; if such a modality is named here, an error is raised.
     method : {"occlusion", "gradcam", "lime", "shap"}
-        - ``"occlusion"`` [2]_: one part at a time is taken away; its effect is the drop of the value. Any head.
-        - ``"gradcam"`` [3]_: of pictures, the last feature map of the network, weighed by the slope of the value in it;
-          the other modalities are explained by occlusion. It needs a network of convolutions in an `ImageEncoder`, and
-          heads with a slope: no trees. One pass through the network; it tells where, not what speaks against.
+        - ``"occlusion"`` [2]_: one part at a time is removed; its effect is the drop of the value. For any head.
+        - ``"gradcam"`` [3]_: for pictures, the last feature map of the network, weighted by the gradient of the value;
+          the other modalities are explained by occlusion. It needs a convolutional network in an `ImageEncoder`, and
+          heads with a gradient, so not trees. It takes one pass through the network. It shows only the places that
+          support the target, not those against it.
         - ``"lime"`` [4]_: a local linear model of the value over `n_samples` random choices of parts. It needs lime.
         - ``"shap"`` [5]_: Shapley values of the parts, from about `n_samples` evaluations. It needs shap.
     background : DataFrame (pandas or polars) or dict of columns, optional
-        Where the values come from that stand in for a column that is taken away: the median of numbers, the most
-        frequent value of others. By default `X`. The rows of fit are best; there must be at least two rows.
+        Rows that provide the replacement for a removed column: the median for numbers, else the most frequent value.
+        By default `X`. The rows of fit are best; at least two rows are needed.
     grid : int
-        Cells along each side of the grid that is laid over a picture; a sound has as many bands and windows, a series
-        up to three times as many windows.
+        Number of cells along each side of the grid over a picture. A sound has the same number of bands and of windows,
+        a series up to three times as many windows.
     n_samples : int
-        Evaluations for ``"lime"`` and ``"shap"``.
+        Number of evaluations for ``"lime"`` and ``"shap"``.
     random_state : int
-        For ``"lime"`` and ``"shap"``.
+        Seed for ``"lime"`` and ``"shap"``.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def explain_row(
     Raises
     ------
     ValueError
-        If no row, or several, have the label; if the model never saw the target; if the row holds more than 8
+        If the label matches no row or several; if the model never saw the target; if the row holds more than 8
         modalities; if a modality named in `within` cannot be explained.
     EncodingError
         If a cell of the row cannot be encoded, as from ``model.predict``.
@@ -94,13 +96,13 @@ def explain_row(
 
     Notes
     -----
-    A missing modality has the share 0. Hiding a modality is what the model does about a missing one; a model that was
-    fitted on no row without it may fill the gap badly, and its shares then tell of that too. All subsets are predicted
-    in one batch, and nothing is fitted.
+    A missing modality has the share 0. A hidden modality is treated as a missing one. If the model was not fitted on
+    rows without this modality, it may fill the gap badly, and that shows in the shares. All subsets are predicted in
+    one batch, and nothing is fitted.
 
-    A picture's cell is filled with the picture's mean colour; a word is deleted; a band of frequencies in a window of
-    time is set to 0 in the short-time Fourier transform; a window of a series is set to its mean; a column is replaced
-    as `background` says. Nothing of this enters the cache.
+    How a part is removed: a grid cell of a picture is filled with the picture's mean colour; a word is deleted; a band
+    of frequencies in a window of time is set to 0 in the short-time Fourier transform; a window of a series is set to
+    the mean of the series; a column takes its value from `background`. Nothing of this enters the cache.
 
     References
     ----------
@@ -125,7 +127,7 @@ def explain_row(
     >>> explanation.parts["text"].effects["token"].tolist()
     ['hot', 'dog', '!']
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}; got {method!r}.")
     wanted = _wanted(within, parts)
@@ -143,8 +145,8 @@ def explain_row(
     }
     if method == "gradcam" and not any(part.method == "gradcam" for part in inside.values()):
         raise ValueError(
-            'method="gradcam" explains pictures in an ImageEncoder, and of this row the modalities to explain hold '
-            'none. Take method="occlusion".'
+            'method="gradcam" explains pictures in an ImageEncoder, and the modalities to explain in this row hold '
+            'none. Use method="occlusion".'
         )
     return RowExplanation(
         label=i,
@@ -160,7 +162,7 @@ def explain_row(
     )
 
 
-def _wanted(within: bool | Sequence[str], parts: ModelParts) -> list[str]:
+def _wanted(within: bool | Sequence[str], parts: FittedModel) -> list[str]:
     if isinstance(within, bool):
         return parts.names if within else []
     if isinstance(within, str):
@@ -172,20 +174,20 @@ def _wanted(within: bool | Sequence[str], parts: ModelParts) -> list[str]:
 
 
 def _row(X: Any, i: Any) -> Any:
-    """The one row of this label."""
+    """Return the row with this label, as a table of one row."""
     position = row_position(pd.RangeIndex(len(X)) if isinstance(X, np.ndarray) else X.index, i)
     return X[[position]] if isinstance(X, np.ndarray) else X.iloc[[position]]
 
 
-def _code(parts: ModelParts, target: Any, prediction: np.ndarray) -> int | None:
+def _code(parts: FittedModel, target: Any, prediction: np.ndarray) -> int | None:
     if parts.classes is None:
         if target is not None:
-            raise ValueError(f"target names a class, and the model is a regressor; got {target!r}. Leave it out.")
+            raise ValueError(f"target names a class, but the model is a regressor; got {target!r}. Leave it out.")
         return None
     return int(np.argmax(prediction)) if target is None else int(parts.encode_labels([target])[0])
 
 
-def _prediction(parts: ModelParts, said: Any) -> Any:
+def _prediction(parts: FittedModel, said: Any) -> Any:
     if parts.classes is None:
         return float(said)
     return pd.Series(said, index=pd.Index(parts.classes.tolist(), name="class"), name="probability")

@@ -1,4 +1,4 @@
-"""Rows that are there twice, or nearly: across train and test, or within a table. Floor 4."""
+"""Duplicate and nearly duplicate rows: across train and test, or within a table."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
-from ensemblefuse.inspection._rows import ModalityRows, check_modality
+from ensemblefuse.fitted.modality_rows import ModalityRows
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["NearDuplicates", "duplicate_pairs", "find_near_duplicates"]
 
-# In fewer dimensions rows are near each other by chance: of 10 000 normal rows in 16 dimensions about one pair in
-# two million has a correlation over 0.95.
+# In fewer dimensions rows are near each other by chance. In 16 dimensions, about one pair in two million of 10 000
+# normal rows has a correlation over 0.95.
 _FEWEST_DIMENSIONS = 16
 _CHUNK = 1024
-# More pairs than that a row: the modality tells too few rows apart for its pairs to say anything.
+# With more pairs per row than this, a modality distinguishes too few rows for its pairs to mean anything.
 _MOST_PAIRS = 50
 
 
@@ -27,9 +27,9 @@ class NearDuplicates(TableResult):
     Attributes
     ----------
     table : DataFrame
-        One row a pair and modality. ``modality``; ``row`` and ``other``: index labels, the other of `X_test` if there
-        is one; ``row_position`` and ``other_position``; ``similarity``: correlation of the embeddings about their
-        mean, 1 for equal ones, NaN where equality alone was asked; ``exact``: whether the content is the same.
+        One row per pair and modality. ``modality``; ``row`` and ``other``: index labels, where ``other`` is in `X_test`
+        if that is given; ``row_position`` and ``other_position``; ``similarity``: correlation of the embeddings about
+        their mean, 1 for equal ones, NaN if only equality was checked; ``exact``: whether the content is the same.
     caption, notes
         As in `TableResult`.
     """
@@ -38,31 +38,31 @@ class NearDuplicates(TableResult):
 def find_near_duplicates(
     model: Any, X: Any, X_test: Any = None, *, modality: str | None = None, threshold: float = 0.95
 ) -> NearDuplicates:
-    """Pairs of rows of `X` and `X_test`, or of `X` alone, whose content is equal or whose embeddings nearly are.
+    """Find pairs of rows in `X` and `X_test`, or within `X`, with equal content or nearly equal embeddings.
 
     Parameters
     ----------
     model : fitted model
         A pipeline that ends in a fusion estimator, a fusion estimator, or a search over these.
     X : DataFrame of n_samples rows
-        Such as the rows of fit.
+        For example the rows of fit.
     X_test : DataFrame of n_test rows, optional
     modality : str, optional
-        By default all but those that hold numbers, categories or counts alone, whose rows may be equal by chance.
+        By default all except those that hold only numbers, categories or counts: their rows may be equal by chance.
     threshold : float
-        Least correlation of two embeddings, each column less its mean over `X`, from 0 to 1. Blocks of fewer than 16
-        columns are looked at for equal content alone.
+        Least correlation of two embeddings, from 0 to 1, after subtracting each column's mean over `X`. Blocks of fewer
+        than 16 columns are checked only for equal content.
 
     Returns
     -------
     NearDuplicates
-        Notes name the modalities that were left out, and why. Equal content is found by digests of cells, of files by
-        what they hold: the same picture under two names is one content.
+        Its notes name the modalities that were left out, with the reason. Equal content is found by digests of cells;
+        the digest of a file is that of its content, so the same picture under two names is equal.
 
     Raises
     ------
     ValueError
-        If the modality that is named has more than 50 pairs a row: raise the threshold.
+        If the named modality has more than 50 pairs per row; raise the threshold.
 
     Notes
     -----
@@ -81,9 +81,9 @@ def find_near_duplicates(
       modality  row  other  exact
     0     text    1      0   True
     """
-    parts = ModelParts(model)
+    parts = FittedModel(model)
     if modality is not None:
-        check_modality(parts, modality)
+        parts.check_modality(modality)
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be over 0 and at most 1; got {threshold!r}.")
     rows = ModalityRows(parts, X)
@@ -96,12 +96,12 @@ def find_near_duplicates(
 def duplicate_pairs(
     rows: ModalityRows, others: ModalityRows | None, modalities: list[str] | None, threshold: float
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The table of `find_near_duplicates`, and its notes."""
+    """Return the table of `find_near_duplicates`, and its notes."""
     tables, notes = [], []
     for name in modalities or rows.parts.names:
         if modalities is None and rows.may_repeat(name):
             notes.append(
-                f"{name!r} holds numbers or categories alone, whose rows may be equal by chance; name it to look at it."
+                f"{name!r} holds only numbers or categories, and its rows may be equal by chance; name it to check it."
             )
             continue
         pairs, note = _pairs(rows, others, name, threshold, named=modalities is not None)
@@ -121,7 +121,7 @@ def duplicate_pairs(
 def _pairs(
     rows: ModalityRows, others: ModalityRows | None, name: str, threshold: float, *, named: bool
 ) -> tuple[pd.DataFrame, str]:
-    """Pairs of one modality by position, and a note about it."""
+    """Return the pairs of one modality, by position, and a note about it."""
     second = rows if others is None else others
     most = _MOST_PAIRS * max(len(rows), len(second))
     left, right = rows.digests(name), second.digests(name) if others is not None else None
@@ -132,20 +132,20 @@ def _pairs(
     if wide and exact is not None:
         near = _near_pairs(rows, second, name, threshold, most, within=others is None)
     if exact is None or near is None:
-        what = f"{name!r} has more than {most} pairs of nearly equal rows and tells too few rows apart"
+        what = f"{name!r} has more than {most} pairs of nearly equal rows, so it distinguishes too few rows"
         if named:
-            raise ValueError(f"{what}; raise the threshold, now {threshold}, or take fewer rows.")
+            raise ValueError(f"{what}; raise the threshold, now {threshold}, or pass fewer rows.")
         return pd.DataFrame(), f"{what}; it is left out."
     both = sorted({*near, *exact})
     table = pd.DataFrame(both, columns=["row_position", "other_position"], dtype=int)
     table.insert(0, "modality", name)
     table["similarity"] = [near.get(pair, 1.0 if wide else np.nan) for pair in both]
     table["exact"] = [pair in exact for pair in both]
-    return table, "" if wide else f"{name!r} has no 16 columns; its rows were looked at for equal content alone."
+    return table, "" if wide else f"{name!r} has fewer than 16 columns; only equal content was looked for."
 
 
 def _equal_pairs(left: list[bytes | None], right: list[bytes | None] | None, most: int) -> set[tuple[int, int]] | None:
-    """Pairs of equal digests; None if there are more than `most`."""
+    """Return the pairs of equal digests; None if there are more than `most`."""
     place: dict[bytes, list[int]] = {}
     for i, digest in enumerate(left):
         if digest is not None:
@@ -162,13 +162,13 @@ def _equal_pairs(left: list[bytes | None], right: list[bytes | None] | None, mos
 def _near_pairs(
     rows: ModalityRows, second: ModalityRows, name: str, threshold: float, most: int, *, within: bool
 ) -> dict[tuple[int, int], float] | None:
-    """Correlation of the pairs that reach the threshold; None if there are more than `most`."""
+    """Return the correlation of each pair that reaches the threshold; None if there are more than `most` pairs."""
     a, b = rows.block(name), second.block(name)
     assert a is not None and b is not None
     here, there = np.flatnonzero(rows.present[name]), np.flatnonzero(second.present[name])
     if not len(here):
         return {}
-    # A gap beside numbers, which only some estimators take, counts as the column's mean.
+    # NaN in single columns, which some estimators accept, counts as the column's mean.
     with np.errstate(invalid="ignore"):
         mean = np.nan_to_num(np.nansum(a[here], axis=0) / np.isfinite(a[here]).sum(axis=0))
     left, right = _unit(a[here] - mean), _unit(b[there] - mean)

@@ -1,4 +1,4 @@
-"""Columns of a table, to be replaced by what is usual. Floor 4."""
+"""Parts of a table: columns, replaced by usual values."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.inspection._part import CannotExplain, PartExplanation, unit_of
+from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, unit_of
 from ensemblefuse.inspection._row_model import RowModel
 
 __all__ = ["ColumnParts"]
 
 
 class ColumnParts:
-    """The columns of a modality. What was learned from the rows of fit is gone, so the usual values come from others.
+    """The columns of a modality; a removed column gets its usual value, computed from the background rows.
 
-    The median stands in for a number, the most frequent value for anything else.
+    The usual value is the median for numbers, and the most frequent value for anything else. The model itself does not
+    keep the rows of fit, so other rows must provide it.
     """
 
     n_at_once = 1024
@@ -30,13 +31,13 @@ class ColumnParts:
             raise CannotExplain(f"background lacks its columns {absent[:5]}")
         if len(known) < 2:
             raise CannotExplain(
-                "the values that stand in for its columns come from other rows, and X has one; pass background=, such "
+                "the values that replace its columns come from other rows, but X has only one; pass background=, such "
                 "as the rows of fit"
             )
         self.usual = {column: _usual(column, known[column]) for column in cells.columns}
 
     def cells(self, keep: np.ndarray) -> pd.DataFrame:
-        """The row with the usual value in the columns that are not kept."""
+        """Return the row with usual values in the columns that are not kept."""
         columns = {}
         for column, kept in zip(self.row.columns, keep.T, strict=True):
             own, usual = self.row[column].iloc[0], self.usual[column]
@@ -47,9 +48,9 @@ class ColumnParts:
         return pd.DataFrame(columns)
 
     def explanation(self, effects: np.ndarray, method: str) -> PartExplanation:
-        """The columns with their effects."""
+        """Return the columns with their effects."""
         index = pd.Index(self.row.columns, name="column")
-        note = "A column that is taken away holds the median of other rows, or their most frequent value."
+        note = "A removed column is replaced by the median, or the most frequent value, of other rows."
         shown = pd.Series(self.row.iloc[0].tolist(), index=index, dtype=object)
         return PartExplanation(
             "columns", method, pd.Series(effects, index=index), shown, unit=unit_of(method, self.is_class), note=note
@@ -65,4 +66,4 @@ def _usual(column: Any, cells: pd.Series) -> Any:
     try:
         return cells.mode().iloc[0]
     except TypeError:
-        raise CannotExplain(f"column {column!r} holds values that have no most frequent one") from None
+        raise CannotExplain(f"the most frequent value of column {column!r} cannot be determined") from None

@@ -1,4 +1,4 @@
-"""Cells of a grid over a picture, to be filled with its mean colour. Floor 4."""
+"""Parts of a picture: cells of a grid, filled with the mean colour."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.encoders import ImageEncoder
-from ensemblefuse.encoders._image_cell import read_rgb
-from ensemblefuse.inspection._part import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._part_explanation import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 
 __all__ = ["ImageParts"]
@@ -19,8 +19,8 @@ __all__ = ["ImageParts"]
 class ImageParts:
     """The cells of a grid over a picture.
 
-    `ImageEncoder` gets arrays of 8 bits in place of what the cell holds, other encoders what they had: arrays of the
-    same dtype and shape, or PIL images.
+    `ImageEncoder` gets arrays of 8 bits instead of the cell. Other encoders get the type of the cell: an array of the
+    same dtype and shape, or a PIL image.
     """
 
     def __init__(self, row: RowModel, name: str, cells: pd.DataFrame, settings: Any):
@@ -37,7 +37,7 @@ class ImageParts:
 
     def _read(self) -> np.ndarray:
         if isinstance(self.cell, (list, tuple)):
-            raise CannotExplain(f"its cell holds {len(self.cell)} pictures; one is explained")
+            raise CannotExplain(f"its cell holds {len(self.cell)} pictures; only a single picture can be explained")
         if isinstance(self.encoder, ImageEncoder):
             return np.asarray(self.encoder._read(self.cell, None))
         if isinstance(self.cell, np.ndarray):
@@ -45,12 +45,12 @@ class ImageParts:
         if isinstance(self.cell, Image.Image):
             return np.asarray(read_rgb(self.cell))
         raise CannotExplain(
-            f"{type(self.encoder).__name__} reads a {type(self.cell).__name__}, and a picture with parts taken away is "
-            "an array; explained are ImageEncoder, and encoders whose cells are arrays or PIL images"
+            f"{type(self.encoder).__name__} reads a {type(self.cell).__name__}, but a picture with parts removed is an "
+            "array; this works for ImageEncoder, and for encoders whose cells are arrays or PIL images"
         )
 
     def cells(self, keep: np.ndarray) -> pd.DataFrame:
-        """The picture with the mean colour in the cells that are not kept."""
+        """Return the picture with the mean colour in the grid cells that are not kept."""
         mean = self.pixels.mean(axis=(0, 1)).astype(self.pixels.dtype)
         made = []
         for kept in keep:
@@ -62,13 +62,13 @@ class ImageParts:
         return cell_table(self.column, made)
 
     def picture(self) -> np.ndarray | None:
-        """The picture to look at; None if it is no picture to the eye, such as an array of other numbers."""
+        """Return the picture to show; None if it cannot be shown, such as an array of other numbers."""
         try:
             return np.asarray(read_rgb(self.pixels))
         except (TypeError, ValueError):
             return None
 
     def explanation(self, effects: np.ndarray, method: str) -> PartExplanation:
-        """The grid with its effects."""
+        """Return the grid with its effects."""
         unit = unit_of(method, self.is_class)
         return PartExplanation("image", method, effects.reshape(self.shape), self.picture(), unit=unit)

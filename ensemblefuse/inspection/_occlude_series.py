@@ -1,4 +1,4 @@
-"""Windows of a series, to be set to its mean. Floor 4."""
+"""Parts of a series: windows, set to the mean of the series."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.inspection._part import CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel
 
 __all__ = ["SeriesParts"]
 
 
 class SeriesParts:
-    """Windows of a series, of one length, over all channels."""
+    """Windows of equal length of a series, over all channels."""
 
     n_at_once = 1024
 
@@ -31,7 +31,7 @@ class SeriesParts:
         self.n_parts, self.is_class = len(self.edges) - 1, row.code is not None
 
     def cells(self, keep: np.ndarray) -> pd.DataFrame:
-        """The series with its mean in the windows that are not kept."""
+        """Return the series with its mean in the windows that are not kept."""
         mean = np.nanmean(self.values, axis=-1, keepdims=True)
         stays = np.repeat(keep, np.diff(self.edges), axis=1)  # of each sample
         made = [np.where(row, self.values, mean) for row in stays]
@@ -40,7 +40,7 @@ class SeriesParts:
         return cell_table(self.table.columns[0], made)
 
     def explanation(self, effects: np.ndarray, method: str) -> PartExplanation:
-        """The windows with their effects."""
+        """Return the windows with their effects."""
         index = pd.Index(self.edges[:-1], name="first sample")
         return PartExplanation(
             "series",

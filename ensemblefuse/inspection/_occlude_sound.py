@@ -1,4 +1,4 @@
-"""Bands of frequency in windows of time, to be silenced. Floor 4."""
+"""Parts of a sound: bands of frequency in windows of time, which are silenced."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import signal
 
+from ensemblefuse.cells.sound import read_sound
 from ensemblefuse.encoders import AudioEncoder
-from ensemblefuse.encoders._sound_cell import read_sound
-from ensemblefuse.inspection._part import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._part_explanation import MOST_BYTES, CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel, first_encoder
 
 __all__ = ["SoundParts"]
@@ -20,9 +20,10 @@ _LEAST = 64  # samples
 
 
 class SoundParts:
-    """Bands of one width in mel, in windows of one length, of the short-time Fourier transform of a sound.
+    """Bands of equal width in mel, in windows of equal length, of the short-time Fourier transform of a sound.
 
-    `AudioEncoder` gets what it reads of the cell, mono at its own rate; other encoders arrays of the shape they had.
+    `AudioEncoder` gets the sound as it reads it, mono and at its own rate. Other encoders get arrays of the cell's
+    shape.
     """
 
     def __init__(self, row: RowModel, name: str, cells: pd.DataFrame, settings: Any):
@@ -30,7 +31,7 @@ class SoundParts:
         self.samples, self.rate = self._read(first_encoder(row.transformer(name)))
         n = self.samples.shape[0]
         if n < _LEAST:
-            raise CannotExplain(f"a sound of {n} samples is too short for windows of frequencies")
+            raise CannotExplain(f"a sound of {n} samples is too short for a short-time Fourier transform")
         hop = int(np.clip(_HOP_SECONDS * self.rate, 8, n // 8))
         self._stft = signal.ShortTimeFFT(signal.windows.hann(2 * hop, sym=False), hop, self.rate)
         self._spectrum = self._stft.stft(self.samples.reshape(n, -1).T)
@@ -47,17 +48,17 @@ class SoundParts:
         if isinstance(encoder, AudioEncoder):
             sound = read_sound(self.cell, encoder._sample_rate(), encoder.max_seconds)
             if sound.samples is None:
-                raise CannotExplain("a sound of over five minutes; pass max_seconds= to its encoder")
+                raise CannotExplain("the sound is longer than five minutes; pass max_seconds= to its encoder")
             return sound.samples, float(encoder._sample_rate())
         if isinstance(self.cell, tuple):
             return np.asarray(self.cell[0]), float(self.cell[1])
         raise CannotExplain(
-            f"{type(encoder).__name__} reads a {type(self.cell).__name__}, and a sound with parts taken away is an "
-            "array and its rate; explained are AudioEncoder, and encoders whose cells are (array, rate)"
+            f"{type(encoder).__name__} reads a {type(self.cell).__name__}, but a sound with parts removed is an array "
+            "and its rate; this works for AudioEncoder, and for encoders whose cells are (array, rate)"
         )
 
     def cells(self, keep: np.ndarray) -> pd.DataFrame:
-        """The sound without the bands and windows that are not kept."""
+        """Return the sound without the bands and windows that are not kept."""
         return cell_table(self.column, [(self._only(kept), self.rate) for kept in keep])
 
     def _only(self, kept: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ class SoundParts:
         return np.real(made).T.reshape(self.samples.shape).astype(self.samples.dtype)
 
     def explanation(self, effects: np.ndarray, method: str) -> PartExplanation:
-        """The bands and windows with their effects."""
+        """Return the bands and windows with their effects."""
         return PartExplanation(
             "sound",
             method,
@@ -79,6 +80,6 @@ class SoundParts:
 
 
 def _mel_edges(highest: float, n_bands: int) -> np.ndarray:
-    """Edges in Hz of bands of one width in mel (O'Shaughnessy 1987)."""
+    """Return the edges, in Hz, of bands of equal width in mel (O'Shaughnessy 1987)."""
     mel = np.linspace(0, 2595 * np.log10(1 + highest / 700), n_bands + 1)
     return 700 * (10 ** (mel / 2595) - 1)

@@ -1,4 +1,4 @@
-"""Words of a text, to be deleted. Floor 4."""
+"""Parts of a text: words, which are deleted."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.inspection._part import CannotExplain, PartExplanation, cell_table, unit_of
+from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, cell_table, unit_of
 from ensemblefuse.inspection._row_model import RowModel
 
 __all__ = ["TextParts", "find_words"]
 
-_MOST = 200  # parts; in longer texts neighbouring words make one
+_MOST = 200  # parts; in longer texts several neighbouring words form one part
 _ALONE = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))  # kana and Han: no spaces between
 
 
 class TextParts:
-    """The words of a text. Where none is left, the modality is missing: an empty text is none."""
+    """The words of a text; without any word left, the cell is missing, as an empty text is."""
 
     n_at_once = 1024
 
@@ -33,11 +33,11 @@ class TextParts:
         self.note = f"{len(words)} words in {self.n_parts} groups of up to {size}." if size > 1 else ""
 
     def cells(self, keep: np.ndarray) -> pd.DataFrame:
-        """The text without the words that are not kept."""
+        """Return the text without the words that are not kept."""
         return cell_table(self.column, [self._without(kept) for kept in keep])
 
     def _without(self, kept: np.ndarray) -> str | None:
-        """Without some words; of the white space on both sides of one that goes, only that on its left stays."""
+        """Delete the words that are not kept, each with the white space on its right if there is some on its left."""
         left, start = "", 0
         for (first, last), stays in zip(self.spans, kept, strict=True):
             if not stays:
@@ -47,7 +47,7 @@ class TextParts:
         return left if left.strip() else None
 
     def explanation(self, effects: np.ndarray, method: str) -> PartExplanation:
-        """The words with their effects."""
+        """Return the words with their effects."""
         rows = [(self.text[a:b], a, b, effect) for (a, b), effect in zip(self.spans, effects, strict=True)]
         table = pd.DataFrame(rows, columns=["token", "start", "end", "effect"])
         return PartExplanation("text", method, table, self.text, unit=unit_of(method, self.is_class), note=self.note)
@@ -58,7 +58,7 @@ def _joined(left: str, right: str) -> str:
 
 
 def find_words(text: str) -> list[tuple[int, int]]:
-    """Start and end of each word: runs between white space, signs apart, and single characters of Han and kana.
+    """Find start and end of each word; a punctuation sign, or a character of Han or kana, is a word of its own.
 
     Examples
     --------

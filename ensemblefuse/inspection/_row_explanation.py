@@ -1,13 +1,13 @@
-"""Why a model says what it says of one row: the result and its picture. Floor 4."""
+"""Result of `explain_row`, and its picture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._part_explanation import PartExplanation
 from ensemblefuse.inspection._row_html import row_html
 from ensemblefuse.inspection._row_plot import draw_row
 
@@ -16,26 +16,26 @@ __all__ = ["RowExplanation", "RowExplanationDisplay"]
 
 @dataclass
 class RowExplanation:
-    """Why a model says what it says of one row. Made by `explain_row`.
+    """Explanation of a model's prediction for one row. Made by `explain_row`.
 
     Attributes
     ----------
     label : object
         Index label of the row.
     shares : Series
-        Of each modality, in log-odds of the target, or in units of the prediction in regression; 0 for a missing one.
-        Together with ``base`` they add up to ``value``.
+        Share of each modality, in log-odds of the target, or in regression in units of the prediction; 0 for a missing
+        modality. Together with ``base`` they add up to ``value``.
     missing : list of str
         Modalities that the row lacks.
     base : float
-        With no modality: log-odds of the target, or the prediction in regression.
+        Log-odds of the target without any modality, or in regression the prediction.
     value : float
         The same with all modalities that the row holds.
-    prediction : Series of probabilities, one a class; float in regression
+    prediction : Series of probabilities, one per class; float in regression
     target : label or None
         The class that is explained; None in regression.
     parts : dict of str to PartExplanation
-        What counts inside each modality that is there and was asked for.
+        Explanation of the inside of each present modality that `within` asked for.
     """
 
     label: Any
@@ -49,7 +49,7 @@ class RowExplanation:
 
     @property
     def title(self) -> str:
-        """What is explained, in a line."""
+        """One line that says what is explained."""
         if self.target is None:
             return f"Row {self.label!r}: {self.prediction:.4g} predicted"
         said, best = float(self.prediction[self.target]), self.prediction.idxmax()
@@ -58,11 +58,11 @@ class RowExplanation:
 
     @property
     def unit(self) -> str:
-        """Of the shares, the base and the value."""
+        """Unit of the shares, the base and the value."""
         return "units of the prediction" if self.target is None else f"log-odds of {self.target!r}"
 
     def plot(self) -> RowExplanationDisplay:
-        """Draw the shares, and what counts inside each modality.
+        """Draw the shares, and the explanation of the inside of each modality.
 
         Returns
         -------
@@ -85,7 +85,7 @@ class RowExplanation:
 
 
 class RowExplanationDisplay:
-    """The shares of the modalities as bars, and a panel for each modality that is explained inside.
+    """Shares of the modalities as bars, and a panel for each modality whose inside is explained.
 
     Parameters
     ----------
@@ -94,9 +94,11 @@ class RowExplanationDisplay:
     Attributes
     ----------
     axes_ : list of matplotlib Axes
-        Of the shares, then of each modality.
+        First the axes of the shares, then those of each modality.
     figure_ : matplotlib Figure
     """
+
+    _compute: ClassVar[Any]
 
     def __init__(self, explanation: RowExplanation):
         self.explanation = explanation
@@ -115,9 +117,7 @@ class RowExplanationDisplay:
         -------
         RowExplanationDisplay
         """
-        from ensemblefuse.inspection._explain_row import explain_row
-
-        return cls(explain_row(estimator, X, i, **params)).plot()
+        return cls(cls._compute(estimator, X, i, **params)).plot()
 
     def plot(self) -> RowExplanationDisplay:
         """Draw on a new figure, as tall as the panels need.
@@ -134,3 +134,8 @@ class RowExplanationDisplay:
         self.figure_, self.axes_ = draw_row(self.explanation)
         self.ax_ = self.axes_[0]
         return self
+
+    def __repr__(self) -> str:
+        panels = ["shares", *self.explanation.parts]
+        drawn = "drawn" if hasattr(self, "figure_") else "not drawn yet"
+        return f"<{type(self).__name__} of {self.explanation.title!r}: {', '.join(panels)}; {drawn}>"

@@ -1,4 +1,4 @@
-"""One explained row as HTML that refers to nothing outside. Floor 4."""
+"""Explanation of one row as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ensemblefuse._display import colors_of
-from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._part_explanation import PartExplanation
+from ensemblefuse.scoring.display import colors_of
 
 __all__ = ["row_html"]
 
@@ -22,7 +22,7 @@ _FOR, _AGAINST = np.array([178, 24, 43]), np.array([33, 102, 172])  # the ends o
 
 
 def row_html(explanation: Any) -> str:
-    """The shares as bars, then each modality."""
+    """Return an explanation as HTML: the shares as bars, then each modality."""
     colors = colors_of(list(explanation.shares.index))
     bars = [("nothing known", explanation.base, "#999999", "")]
     for name, share in explanation.shares.items():
@@ -46,7 +46,7 @@ def _part_html(name: str, part: PartExplanation, color: str) -> str:
 
 
 def _bars(bars: list[tuple[Any, float, str, str]]) -> str:
-    """Name, width, colour and remark of each, to the left and right of a line at 0."""
+    """Return bars to the left and right of a line at 0, from the name, width, colour and remark of each."""
     most = max((abs(width) for _, width, _, _ in bars), default=0) or 1.0
     rows = []
     for name, width, color, remark in bars:
@@ -93,7 +93,7 @@ def _sound_html(part: PartExplanation) -> str:
     mono = samples if samples.ndim == 1 else samples.mean(axis=1)
     hz, seconds = part.edges
     width, height = 480, 200
-    # Rows of the picture are equal steps in Hz, low at the bottom; those of the effects are steps in mel.
+    # Rows of the picture are equal steps in Hz, low at the bottom; rows of the effects are equal steps in mel.
     of_row = np.clip(np.searchsorted(hz, (np.arange(height) + 0.5) / height * hz[-1]) - 1, 0, len(hz) - 2)[::-1]
     of_column = np.arange(width) * len(part.effects[0]) // width
     picture = Image.fromarray(_spectrogram(mono)).resize((width, height)).convert("RGB")
@@ -109,7 +109,7 @@ def _sound_html(part: PartExplanation) -> str:
 
 
 def _series_html(part: PartExplanation) -> str:
-    """The windows as shades behind the lines, as SVG within the page."""
+    """Return an SVG of the series, with the effects of the windows as shades behind its lines."""
     (edges,) = part.edges
     most, n = _largest(part.effects), part.shown.shape[1]
     low, high = float(np.nanmin(part.shown)), float(np.nanmax(part.shown))
@@ -144,7 +144,7 @@ def _columns_html(part: PartExplanation) -> str:
 
 
 def _overlaid(picture: Image.Image, effects: np.ndarray) -> Image.Image:
-    """A picture in grey under red for the target and blue against it, the stronger the less grey."""
+    """Lay effects over a grey picture: red supports the target, blue is against it; a strong effect hides the grey."""
     grey = np.asarray(picture.convert("L").convert("RGB"), dtype=float)
     rows = np.arange(grey.shape[0]) * effects.shape[0] // grey.shape[0]
     columns = np.arange(grey.shape[1]) * effects.shape[1] // grey.shape[1]
@@ -155,7 +155,7 @@ def _overlaid(picture: Image.Image, effects: np.ndarray) -> Image.Image:
 
 
 def _fitted(picture: Image.Image) -> Image.Image:
-    """The longer side at 320 pixels."""
+    """Scale a picture so that its longer side has 320 pixels."""
     scale = _SIDE / max(picture.size)
     width, height = (max(1, round(scale * side)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
@@ -172,7 +172,7 @@ def _image_tag(picture: Image.Image, what: str) -> str:
 
 
 def _spectrogram(samples: np.ndarray) -> np.ndarray:
-    """Loudness in grey over 80 dB, the high frequencies on top: shape (n_frequencies, n_times), dtype uint8."""
+    """Return loudness as grey over 80 dB, high frequencies on top: shape (n_frequencies, n_times), dtype uint8."""
     length = min(512, len(samples))
     frames = np.lib.stride_tricks.sliding_window_view(samples, length)[:: max(1, length // 2)]
     power = np.abs(np.fft.rfft(frames * np.hanning(length), axis=1)) ** 2
@@ -181,7 +181,7 @@ def _spectrogram(samples: np.ndarray) -> np.ndarray:
 
 
 def _wav(samples: np.ndarray, rate: float) -> tuple[str, str]:
-    """The beginning of a sound as a small file, and what was left out in words."""
+    """Return the beginning of a sound as a small file, and a text that says what was left out."""
     import wave
 
     from scipy.signal import resample_poly
@@ -197,7 +197,7 @@ def _wav(samples: np.ndarray, rate: float) -> tuple[str, str]:
         out.setsampwidth(2)
         out.setframerate(round(at))
         out.writeframes((32767 * kept / loudest).astype("<i2").tobytes())
-    words = f"heard at {at:.0f} samples a second" + (
+    words = f"played at {at:.0f} samples per second" + (
         f", the first {len(kept) / at:.1f} of {len(small) / at:.1f} s" if len(kept) < len(small) else ""
     )
     return base64.b64encode(file.getvalue()).decode(), words

@@ -1,4 +1,4 @@
-"""One row of a fitted model: what the model says when parts of the row are replaced. Floor 4."""
+"""One row and a fitted model, which predicts the row with some of its parts replaced."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import config_context
-from ensemblefuse.compose import ModalityTransformer, _plain_missing
+from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.evaluation._parts import ModelParts, replace_columns
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import PresentRows
+from ensemblefuse.fitted.model import FittedModel, replace_columns
+from ensemblefuse.table import plain_missing
 
 __all__ = ["RowModel", "first_encoder", "log_odds"]
 
@@ -24,7 +25,7 @@ _LEAST = float(np.finfo(float).eps)
 
 
 def log_odds(probabilities: np.ndarray, code: int) -> np.ndarray:
-    """Log-odds of one class; probabilities count as at least 2.2e-16, so that they stay within 36 of 0."""
+    """Compute the log-odds of one class; probabilities are clipped at 2.2e-16, so log-odds stay within 36 of 0."""
     own = probabilities[:, code]
     other = np.delete(probabilities, code, axis=1).sum(axis=1)
     return np.log(np.maximum(own, _LEAST)) - np.log(np.maximum(other, _LEAST))
@@ -35,27 +36,27 @@ class RowModel:
 
     Parameters
     ----------
-    parts : ModelParts
+    parts : FittedModel
     row : DataFrame of one row, or ndarray of shape (1, n_features)
-        As the model takes it.
+        The row as the model takes it.
 
     Attributes
     ----------
     Z : DataFrame or ndarray of one row
-        As the fusion takes it.
+        The row as the fusion takes it.
     present : ndarray of shape (n_modalities,), dtype bool
     prediction : ndarray of shape (n_classes,), or float in regression
     code : int or None
-        Of the class whose log-odds are the value; None in regression. `explain_row` sets it.
+        Code of the class whose log-odds are the value; None in regression. `explain_row` sets it.
     """
 
-    def __init__(self, parts: ModelParts, row: Any):
+    def __init__(self, parts: FittedModel, row: Any):
         self.parts = parts
         self.row = row
         steps = parts.model.steps if isinstance(parts.model, Pipeline) else []
         self._at = next((k for k, (_, step) in enumerate(steps) if isinstance(step, ColumnTransformer)), None)
         self._later = steps[self._at + 1 : -1] if self._at is not None else []
-        # What the encoders give, kept so that other modalities are not encoded again when one is replaced.
+        # Output of the encoders; kept, so that replacing one modality does not encode the others again.
         self._encoded = parts.encode(row) if self._at is None else Pipeline(steps[: self._at + 1]).transform(row)
         self.Z = Pipeline(self._later).transform(self._encoded) if self._later else self._encoded
         self.present = parts.present(self.Z)[:, 0]
@@ -63,14 +64,14 @@ class RowModel:
         self.code: int | None = None
 
     def value(self, Z: Any) -> np.ndarray:
-        """Log-odds of the target class, or the prediction in regression: shape (n_samples,)."""
+        """Return the log-odds of the target class, or in regression the prediction: shape (n_samples,)."""
         return self._scale(self.parts.predict(Z))
 
     def _scale(self, said: np.ndarray) -> np.ndarray:
         return said if self.code is None else log_odds(said, self.code)
 
     def of_subsets(self, subsets: list[tuple[str, ...]]) -> np.ndarray:
-        """The value with each subset of the modalities, all in one batch."""
+        """Return the value with each subset of the modalities, all in one batch."""
         keep = np.array([[name in subset for subset in subsets] for name in self.parts.names])
         rows = [0] * len(subsets)
         return self._scale(
@@ -81,23 +82,23 @@ class RowModel:
 
     @property
     def step(self) -> ColumnTransformer | None:
-        """The step that encodes, if the model is a pipeline with one."""
+        """The encoding step; None if the model is not a pipeline with one."""
         return None if self._at is None else self.parts.model.steps[self._at][1]
 
     def transformer(self, name: str) -> Any:
-        """What encodes a modality, fitted; None where its columns reach the fusion as they are."""
+        """Return the fitted transformer of a modality; None if its columns reach the fusion unchanged."""
         own = getattr(self.parts.core, "encoders_", {}).get(name)
         return own if own is not None or self.step is None else self.step.named_transformers_.get(name)
 
     def cells(self, name: str) -> pd.DataFrame:
-        """The raw cells of a modality: a table of one row. Of a bare fusion the columns of its block."""
+        """Return the raw cells of a modality as a table of one row; for a bare fusion, the columns of its block."""
         if self.step is None:
             frame = self.row if isinstance(self.row, pd.DataFrame) else pd.DataFrame(self.row)
             return frame.iloc[:, self.parts.core.blocks_[name]]
         return self._raw()[self.parts.columns[name]]
 
     def of_cells(self, name: str, table: pd.DataFrame) -> np.ndarray:
-        """The value with other raw cells of one modality; the embeddings of the others are reused.
+        """Return the value with other raw cells of one modality; the embeddings of the others are reused.
 
         Parameters
         ----------
@@ -109,17 +110,17 @@ class RowModel:
         ndarray of shape (n,)
         """
         with config_context(cache=None, progress=False), warnings.catch_warnings():
-            # Nobody will ask for these embeddings again; and what is missing now was made so.
+            # No cache: these embeddings are not needed again. No warnings: cells are missing here on purpose.
             warnings.simplefilter("ignore", MissingModalityWarning)
             if self.step is None:
                 return self.value(self._with_columns(self.Z, self.parts.core.blocks_[name], table))
             columns = next(columns for key, _, columns in self.step.transformers_ if key == name)
-            given = _plain_missing(table)
+            given = plain_missing(table)
             given = given[columns] if isinstance(columns, str) else given
             return self.of_block(name, self.step.named_transformers_[name].transform(given))
 
     def of_vectors(self, name: str, vectors: Any) -> np.ndarray:
-        """The value with other embeddings of one modality, as its encoder gives them: shape (n,)."""
+        """Return the value with other embeddings of one modality, as its encoder returns them: shape (n,)."""
         chain = self.transformer(name)
         later = [step for _, step in chain.steps[1:]] if isinstance(chain, Pipeline) else []
         if later and hasattr(later[0], "feature_names_in_"):
@@ -129,7 +130,7 @@ class RowModel:
         return self.of_block(name, vectors)
 
     def of_block(self, name: str, block: Any) -> np.ndarray:
-        """The value with another block of one modality, as the encoding step gives it: shape (n,)."""
+        """Return the value with another block of one modality, as the encoding step returns it: shape (n,)."""
         assert self.step is not None
         block = block.toarray() if sparse.issparse(block) else block
         where = np.arange(self._encoded.shape[1])[self.step.output_indices_[name]]
@@ -137,17 +138,17 @@ class RowModel:
         return self.value(Pipeline(self._later).transform(Z) if self._later else Z)
 
     def _raw(self) -> pd.DataFrame:
-        """The row as the encoding step takes it."""
+        """Return the row as the encoding step takes it."""
         row = Pipeline(self.parts.model.steps[: self._at]).transform(self.row) if self._at else self.row
         if not isinstance(self.step, ModalityTransformer):
             return row
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)
-            return _plain_missing(self.step._complete(row))
+            return plain_missing(self.step._complete(row))
 
     @staticmethod
     def _with_columns(row: Any, where: np.ndarray, block: Any) -> Any:
-        """As many copies of an encoded row as the block has rows, with the block in place of these columns."""
+        """Repeat an encoded row for each row of the block, and put the block into these columns."""
         if isinstance(row, np.ndarray):
             table = np.repeat(np.asarray(row, dtype=float), len(block), axis=0)
             table[:, where] = np.asarray(block)
@@ -157,7 +158,7 @@ class RowModel:
 
 
 def first_encoder(transformer: Any) -> BaseEncoder | None:
-    """The encoder in a modality's transformer; in a pipeline its first step."""
+    """Return the encoder in a modality's transformer, which is the first step of a pipeline; None if there is none."""
     while isinstance(transformer, (Pipeline, PresentRows)):
         if isinstance(transformer, PresentRows):
             transformer = getattr(transformer, "transformer_", transformer.transformer)

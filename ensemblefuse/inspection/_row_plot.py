@@ -1,4 +1,4 @@
-"""The picture of one explained row. Floor 4."""
+"""Picture of the explanation of one row."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse._display import MUTED, colors_of
 from ensemblefuse._optional import import_optional
-from ensemblefuse.inspection._part import PartExplanation
+from ensemblefuse.inspection._part_explanation import PartExplanation
+from ensemblefuse.scoring.display import MUTED, colors_of
 
 __all__ = ["draw_row"]
 
 _WIDTH = 8.0  # inches
-_MAP = "RdBu_r"  # tells apart for colour-blind eyes: red speaks for the target, blue against
+_MAP = "RdBu_r"  # also clear to colour-blind eyes: red supports the target, blue is against it
 _MOST_BARS = 15
-_CHARACTERS = 56  # that a line of text holds
+_CHARACTERS = 56  # in a line of text
 _CHARACTER_WIDTH, _LINE_HEIGHT = 6.0, 18  # points, of the monospace font at 9 points, rounded up to pixels
 
 
 def draw_row(explanation: Any) -> tuple[Any, list[Any]]:
-    """A figure of the shares and of one panel a modality, from top to bottom."""
+    """Draw the shares and one panel per modality, from top to bottom; return the figure and its axes."""
     pyplot = import_optional("matplotlib.pyplot", package="matplotlib", needed_by="RowExplanationDisplay")
     panels = {name: part for name, part in explanation.parts.items() if part.kind != "none"}
     heights = [0.9 + 0.34 * (len(explanation.shares) + 2), *(_height(part) for part in panels.values())]
@@ -154,7 +154,7 @@ def _draw_text(ax: Any, part: PartExplanation) -> None:
         for word in line:
             shade = shades(0.5 + 0.5 * effects[k] / most)
             dark = 0.3 * shade[0] + 0.59 * shade[1] + 0.11 * shade[2] < 0.5
-            # In points, since the width of a character is known in points alone.
+            # In points, because the width of a character is known only in points.
             ax.annotate(
                 word,
                 (0, 1),
@@ -173,7 +173,7 @@ def _draw_text(ax: Any, part: PartExplanation) -> None:
 
 
 def _lines(words: Any) -> list[list[str]]:
-    """Words in lines that the panel holds; a word that is longer than a line is shortened."""
+    """Break words into lines that fit the panel; a word longer than a line is shortened."""
     lines: list[list[str]] = [[]]
     length = 0
     for word in words:

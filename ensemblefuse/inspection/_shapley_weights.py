@@ -1,4 +1,8 @@
-"""Shapley values and interaction indices of a few players, exactly. Floor 4."""
+"""Exact Shapley values and interaction indices for a few players.
+
+Both are linear in the worths of the subsets. Each function builds the matrix of weights and applies it, so it works row
+by row too.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation._subsets import all_subsets
+from ensemblefuse.fitted.subsets import all_subsets
 
 __all__ = ["interactions_of", "shapley_of", "shapley_values"]
 
 
 def shapley_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Shapley value of each player, from what every subset of them is worth (Shapley, 1953).
+    """Compute the Shapley value of each player from the worth of every subset of players (Shapley, 1953).
 
     Parameters
     ----------
@@ -32,7 +36,8 @@ def shapley_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     weights = np.empty((n, len(subsets)))
     for i, name in enumerate(names):
         for j, subset in enumerate(subsets):
-            # |S|! (n - |S| - 1)! / n! of the set S without the player, which is 1 / (n * binomial(n - 1, |S|))
+            # With S the set without the player: |S|! (n - |S| - 1)! / n! = 1 / (n * binomial(n - 1, |S|)). The value
+            # averages v(S and player) - v(S), so subsets with the player count positive, the others negative.
             weights[i, j] = (
                 1 / (n * comb(n - 1, len(subset) - 1)) if name in subset else -1 / (n * comb(n - 1, len(subset)))
             )
@@ -40,7 +45,7 @@ def shapley_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 
 def interactions_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Shapley interaction index of each pair of players (Grabisch and Roubens, 1999, equation 4).
+    """Compute the Shapley interaction index of each pair of players (Grabisch and Roubens, 1999, equation 4).
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def interactions_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     -------
     ndarray of shape (n_pairs, ...)
         In the order of ``itertools.combinations(names, 2)``: what a pair is worth together beyond what its two players
-        are worth one by one, averaged over the sets that they may join.
+        are worth separately, averaged over the sets that they may join.
     """
     n, subsets = len(names), all_subsets(names)
     pairs = list(combinations(names, 2))
@@ -61,23 +66,24 @@ def interactions_of(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     for i, pair in enumerate(pairs):
         for j, subset in enumerate(subsets):
             inside = len(set(pair) & set(subset))
-            # |S|! (n - |S| - 2)! / (n - 1)! of the set S without the pair
+            # With S the set without the pair: |S|! (n - |S| - 2)! / (n - 1)! = 1 / ((n - 1) * binomial(n - 2, |S|)).
+            # The sign is as in v(S and both) - v(S and one) - v(S and other) + v(S): minus for exactly one of the pair.
             weights[i, j] = (-1) ** inside / ((n - 1) * comb(n - 2, len(subset) - inside))
     return np.tensordot(weights, values, axes=1)
 
 
 def shapley_values(worth: Mapping[Collection[str], float]) -> dict[str, float]:
-    """Shapley value of each player of a game that is given as a dict.
+    """Compute the Shapley value of each player of a game that is given as a dict.
 
     Parameters
     ----------
     worth : dict of frozenset (or tuple) of str to float
-        What every subset of the players is worth, the empty one too; up to 8 players.
+        Worth of every subset of the players, including the empty one; up to 8 players.
 
     Returns
     -------
     dict of str to float
-        In the order of the names.
+        Sorted by name.
 
     Raises
     ------
@@ -86,7 +92,7 @@ def shapley_values(worth: Mapping[Collection[str], float]) -> dict[str, float]:
 
     Examples
     --------
-    Two copies of one thing share what it is worth:
+    Two copies of the same modality share its worth:
 
     >>> from ensemblefuse.inspection._shapley_weights import shapley_values
     >>> shapley_values({(): 0.5, ("image",): 1.0, ("text",): 1.0, ("image", "text"): 1.0})

@@ -1,4 +1,4 @@
-"""Rows that are like a row in one modality. Floor 4."""
+"""Rows similar to a given row in one modality."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._result import TableResult
+from ensemblefuse.fitted.modality_rows import ModalityRows, row_position
+from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.inspection._cells import cell_html, cell_text
-from ensemblefuse.inspection._rows import ModalityRows, check_modality, row_position
+from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["SimilarRows", "find_similar"]
 
@@ -20,15 +20,15 @@ _MOST_COLUMNS = 8
 
 
 class SimilarRows(TableResult):
-    """The rows nearest to one row, and their cells.
+    """Rows nearest to one row, with their cells.
 
     Attributes
     ----------
     table : DataFrame
-        Index: labels of the rows, the nearest first. Columns: ``similarity`` (of metric ``"cosine"``, from -1 to 1) or
-        ``distance`` (of another metric), ``position`` (in the table that was searched), and the modality's cells.
+        Index: labels of the rows, the nearest first. Columns: ``similarity`` (for the metric ``"cosine"``, from -1 to
+        1) or ``distance`` (for other metrics), ``position`` (in the searched table), and the modality's cells.
     query : DataFrame of one row
-        The cells of the row that was asked for.
+        The cells of the given row.
     caption, notes
         As in `TableResult`.
     """
@@ -63,33 +63,33 @@ class SimilarRows(TableResult):
 def find_similar(
     model: Any, X: Any, i: Any, *, modality: str, among: Any = None, n_neighbors: int = 5, metric: str = "cosine"
 ) -> SimilarRows:
-    """Rows nearest to row `i` in the embeddings of one modality.
+    """Find the rows nearest to row `i` in the embeddings of one modality.
 
     Parameters
     ----------
     model : fitted model
         A pipeline that ends in a fusion estimator, a fusion estimator, or a search over these.
     X : DataFrame of n_samples rows
-        What the model predicts from.
+        Rows as the model takes them.
     i : label
         Index label of the row, as in ``X.loc``; its position if `X` is an array.
     modality : str
     among : DataFrame, optional
         The rows to search, such as those of fit. By default the other rows of `X`.
     n_neighbors : int
-        At most so many rows are found.
+        Greatest number of rows to return.
     metric : str
-        Any that `sklearn.neighbors.NearestNeighbors` takes by name.
+        Name of any metric of `sklearn.neighbors.NearestNeighbors`.
 
     Returns
     -------
     SimilarRows
-        Rows without the modality are never found; a note counts them.
+        Rows without the modality are never found; a note gives their number.
 
     Raises
     ------
     ValueError
-        If no row, or more than one, has the label `i`, the row has no such modality, or the model sees it as raw cells.
+        If the label `i` matches no row or several, the row lacks the modality, or the model takes it as raw cells.
 
     Examples
     --------
@@ -104,15 +104,15 @@ def find_similar(
     >>> found.table["title"].tolist()
     ['dodo', 'a dog']
     """
-    parts = ModelParts(model)
-    check_modality(parts, modality)
+    parts = FittedModel(model)
+    parts.check_modality(modality)
     rows = ModalityRows(parts, X)
     i = row_position(pd.Index(rows.labels), i)
     if not isinstance(n_neighbors, (int, np.integer)) or n_neighbors < 1:
         raise ValueError(f"n_neighbors must be an int of at least 1; got {n_neighbors!r}.")
     if not rows.present[modality][i]:
         raise ValueError(
-            f"row {rows.labels[i]!r} has no {modality!r}, so that nothing is like it there; it has "
+            f"row {rows.labels[i]!r} has no {modality!r}, so no row can be similar to it there; it has "
             f"{[name for name in parts.names if rows.present[name][i]]}."
         )
     searched = rows if among is None else ModalityRows(parts, among)
@@ -138,7 +138,7 @@ def find_similar(
 
 
 def _shown(rows: ModalityRows, modality: str) -> pd.DataFrame:
-    """The modality's cells under names that are none of the result's own; no embedding, which nobody reads."""
+    """Return the modality's cells, renamed where a name is a column of the result; no columns for an embedding."""
     cells = rows.cells(modality)
     cells = cells.iloc[:, : cells.shape[1] if modality in rows.parts.columns or cells.shape[1] <= _MOST_COLUMNS else 0]
     return cells.rename(columns={name: f"{name} (cell)" for name in ("similarity", "distance", "position")})
@@ -148,7 +148,7 @@ def _numbers(rows: ModalityRows, modality: str) -> np.ndarray:
     block = rows.block(modality)
     if block is None:
         raise ValueError(
-            f"the model sees {modality!r} as raw cells, which have no distances; encode it before the fusion."
+            f"the model takes {modality!r} as raw cells, which have no distances; encode it before the fusion."
         )
     partly = np.flatnonzero(np.isnan(block).any(axis=1) & rows.present[modality])
     if len(partly):

@@ -1,4 +1,4 @@
-"""The checks of `model_checks` as checks that skore runs. Floor 4."""
+"""Checks of `model_checks` in the form that skore runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse.inspection._checks import CHECKS, ModelCheck, check_data
-from ensemblefuse.inspection._findings import CheckData
+from ensemblefuse.inspection._checks_data import CheckData
 
 __all__ = ["skore_checks"]
 
@@ -15,13 +15,13 @@ _SHOWN = 5
 
 
 def skore_checks() -> list[Any]:
-    """The checks of `model_checks`, for a report of skore.
+    """Return the checks of `model_checks` for a report of skore.
 
     Returns
     -------
     list of skore.Check
-        With the codes EF001 to EF007, for an ``EstimatorReport`` on a fusion pipeline or a fusion estimator. What a
-        check lacks is shown under "Not Applicable".
+        With the codes EF001 to EF007, for an ``EstimatorReport`` on a fusion pipeline or a fusion estimator. A check
+        that cannot run is shown under "Not Applicable", with the reason.
 
     Raises
     ------
@@ -30,14 +30,14 @@ def skore_checks() -> list[Any]:
 
     Notes
     -----
-    skore's reports take fusion pipelines as they are: with skore 0.28 ``report.metrics``, their displays,
+    skore's reports work with fusion pipelines: in skore 0.28 ``report.metrics``, their displays,
     ``report.inspection.permutation_importance`` (by column of the raw table) and skore's own checks run on them. A
-    report fits a clone of the model if it gets `X_train` and `y_train`, and only then its checks see the rows of fit.
-    skore knows no groups at this place; `model_checks` takes them.
+    report fits a clone of the model if it gets `X_train` and `y_train`; only then do its checks see the rows of fit.
+    skore passes no groups to its checks; `model_checks` takes them.
 
-    Importing skore imports skrub, which makes a folder ``skrub_data`` in the user's home unless the environment
-    variable ``SKB_DATA_DIRECTORY`` names another, and turns on matplotlib's interactive mode. The example is therefore
-    not run with the docstrings; the tests run its lines in a folder of their own::
+    Importing skore imports skrub and turns on matplotlib's interactive mode. skrub makes a folder ``skrub_data`` in the
+    user's home, unless the environment variable ``SKB_DATA_DIRECTORY`` names another. Therefore the example is not run
+    as a doctest; the tests run its lines in a separate folder::
 
         from skore import EstimatorReport
 
@@ -54,7 +54,7 @@ def skore_checks() -> list[Any]:
 
 
 class _Shared:
-    """What the checks of one report share, so that rows are encoded once."""
+    """Data that the checks of one report share, so that rows are encoded once."""
 
     def __init__(self) -> None:
         self._report: Any = None
@@ -81,17 +81,17 @@ class _SkoreCheck:
         self.code, self.title, self.severity = check.code, check.title, check.worst
 
     def check_function(self, report: Any) -> str | None:
-        """What skore shows; None for nothing found."""
+        """Run the check, and return the text that skore shows; None if nothing was found."""
         try:
             data = self._shared.data(report)
-        except TypeError as error:  # of a model that is no fusion
+        except TypeError as error:  # the model is not a fusion
             raise self._not_applicable(str(error)) from error
         finding = self._check.run(data)
         if finding.severity == "not run":
             raise self._not_applicable(finding.explanation)
         if finding.severity == "ok":
             return None
-        self.severity = finding.severity  # skore reads it after this call; one check knows issues and tips
+        self.severity = finding.severity  # skore reads it after this call; the same check may give an issue or a tip
         rows = f" Rows: {', '.join(map(str, finding.rows[:_SHOWN]))}" if finding.rows else ""
         more = f" and {len(finding.rows) - _SHOWN} more." if len(finding.rows) > _SHOWN else "." if rows else ""
         return f"{finding.explanation} {finding.advice}{rows}{more}"

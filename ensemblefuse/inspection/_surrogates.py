@@ -1,4 +1,4 @@
-"""LIME and SHAP over the parts of one cell; their libraries compute, the model answers. Floor 4."""
+"""LIME and SHAP over the parts of one cell, by their libraries."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _NEEDED_BY = "explain_row"
 
 
 def by_lime(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: int, seed: int) -> np.ndarray:
-    """Weights of a local ridge regression of the value on which parts are kept (Ribeiro et al. 2016).
+    """Fit a local ridge regression of the value on the kept parts, and return its weights (Ribeiro et al. 2016).
 
-    Choices of parts are weighed by their cosine distance to the whole in a kernel of width 0.25, as LIME does it for
+    Choices of parts are weighted by a kernel of width 0.25 of their cosine distance to the whole, as LIME does for
     pictures and texts.
 
     Parameters
     ----------
     ask : callable
-        From an array of shape (n, n_parts), dtype bool, of the parts that are kept, to values of shape (n,).
+        It takes the kept parts, an array of shape (n, n_parts), dtype bool, and returns values of shape (n,).
     n_parts, n_samples, seed : int
 
     Returns
@@ -33,7 +33,7 @@ def by_lime(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: in
     rng = np.random.default_rng(seed)
     keep = rng.integers(0, 2, size=(max(2, n_samples), n_parts)).astype(bool)
     keep[0] = True
-    distances = 1 - np.sqrt(keep.mean(axis=1))  # cosine, to the whole
+    distances = 1 - np.sqrt(keep.mean(axis=1))  # cosine distance to the whole
     kernel = lambda distance: np.sqrt(np.exp(-(distance**2) / 0.25**2))
     base = lime_base.LimeBase(kernel, random_state=np.random.RandomState(seed))
     values = ask(keep)[:, None]
@@ -47,15 +47,15 @@ def by_lime(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: in
 
 
 def by_shap(ask: Callable[[np.ndarray], np.ndarray], n_parts: int, n_samples: int, seed: int) -> np.ndarray:
-    """Shapley values of the parts (Lundberg and Lee 2017): `ask` as in `by_lime`.
+    """Compute Shapley values of the parts (Lundberg and Lee 2017), with `ask` as in `by_lime`.
 
-    Exact where all choices of parts are no more than `n_samples`, else by permutations and their reverses. Their sum is
-    the value of the whole less that without any part.
+    They are exact if there are at most `n_samples` choices of parts, and fewer than 16 parts. Otherwise they come from
+    permutations and their reverses. Their sum is the value of the whole minus that without any part.
     """
     shap = import_optional("shap", extra="explain", needed_by=_NEEDED_BY)
     masker = shap.maskers.Independent(np.zeros((1, n_parts)), max_samples=1)
     model, whole = lambda kept: ask(kept > 0.5), np.ones((1, n_parts))
-    state = np.random.get_state()  # noqa: NPY002, shap seeds numpy's global numbers
+    state = np.random.get_state()  # noqa: NPY002, shap seeds numpy's global generator
     try:
         if n_parts < 16 and 2**n_parts <= n_samples:
             return shap.explainers.Exact(model, masker)(whole, max_evals=n_samples, silent=True).values[0]

@@ -1,26 +1,20 @@
-"""What every subset of the modalities is worth, row by row; Shapley values and interactions start here. Floor 4."""
+"""Worth of every subset of the modalities in each row, the basis of Shapley values and interactions."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation._bootstrap import interval, lone_unit_note, read_seed, resample_weights, resampled_scores
-from ensemblefuse.evaluation._inputs import finite_numbers, groups_for, name_rows, one_a_row, read_groups
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._scores import read_metric
-from ensemblefuse.evaluation._subsets import (
-    SubsetPredictions,
-    all_subsets,
-    predict_subsets,
-    row_values,
-)
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.subsets import SubsetPredictions, all_subsets, groups_for, predict_subsets
+from ensemblefuse.scoring.bootstrap import Resampling, read_seed
+from ensemblefuse.scoring.inputs import finite_numbers, name_rows, one_a_row, read_groups
+from ensemblefuse.scoring.metrics import METRICS, read_metric, row_values
 
 __all__ = [
-    "UNITS",
     "SubsetWorth",
     "given_subsets",
     "where_from",
@@ -28,16 +22,9 @@ __all__ = [
     "worth_of_predictions",
 ]
 
-UNITS = {
-    "log_loss": "log-loss, nats a row",
-    "accuracy": "accuracy, share of rows",
-    "brier": "Brier score",
-    "squared_error": "squared error, squared units of y",
-    "absolute_error": "absolute error, units of y",
-}
 _SOURCES = {
     "ledger": "out-of-fold predictions of {} rows of fit",
-    "predict": "predictions of {} rows given",
+    "predict": "predictions of {} given rows",
     "refit": "cross-validation of {} rows",
     "given": "given predictions of {} rows",
 }
@@ -45,51 +32,44 @@ _SOURCES = {
 
 @dataclass
 class SubsetWorth:
-    """Worth of each subset in each row, and how to average it.
+    """Worth of each subset in each row, with means and intervals over rows.
 
     Attributes
     ----------
     said : SubsetPredictions
     values : ndarray of shape (2 ** n_modalities, n_rows)
-        In the order of ``all_subsets(said.names)``; the greater the better.
+        In the order of ``all_subsets(said.names)``; greater is better.
     metric : str
-    n_resamples : int
-    level : float
-    seed : int
-        The same rows are drawn for all that is asked.
-    groups : ndarray of shape (n_rows,), or None
+    resampling : Resampling
+        Its seed is an int, so all intervals use the same resamples.
     """
 
     said: SubsetPredictions
     values: np.ndarray
     metric: str
-    n_resamples: int
-    level: float
-    seed: int
-    groups: np.ndarray | None
+    resampling: Resampling
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
-        """Weighted mean over the last axis."""
+        """Compute the weighted mean over the last axis."""
         return np.average(rows, axis=-1, weights=self.said.sample_weight)
 
     def interval(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Low and high end of each mean over the last of two axes, by the bootstrap."""
-        means = resampled_scores(rows.T, self.n_resamples, self.seed, self.said.sample_weight, self.groups)
-        return interval(means, self.level)
+        """Compute the low and high end of a bootstrap interval for each mean over the last of two axes."""
+        return self.resampling.interval(rows.T)
 
     @property
     def caption(self) -> str:
-        """Unit, rows and interval."""
+        """Text with unit, rows and interval."""
         where = where_from(self.said.method, len(self.said.rows))
-        return f"{UNITS[self.metric]}; {where}; {self.level:.0%} intervals from {self.n_resamples} resamples"
+        return f"{METRICS[self.metric].worth}; {where}; {self.resampling.caption}"
 
     @property
     def notes(self) -> list[str]:
-        return [*self.said.notes, *lone_unit_note(len(self.said.rows), self.said.sample_weight, self.groups)]
+        return [*self.said.notes, *self.resampling.notes(len(self.said.rows))]
 
 
 def where_from(method: str, n_rows: int) -> str:
-    """Which predictions of how many rows."""
+    """Describe the origin of the predictions, and the number of rows."""
     return _SOURCES[method].format(n_rows)
 
 
@@ -106,13 +86,15 @@ def worth_of_model(
     confidence_level: float,
     random_state: Any,
 ) -> SubsetWorth:
-    """Worth of all subsets of a model's modalities; parameters as of `modality_shapley`."""
-    parts = ModelParts(model)
-    metric = _check(metric, parts.classify, n_resamples, confidence_level)
+    """Compute the worth of all subsets of a model's modalities; parameters as in `modality_shapley`."""
+    parts = FittedModel(model)
+    Resampling(n_resamples, confidence_level).check()
+    metric = read_metric(metric, parts.classify)
     subsets = all_subsets(parts.names)
     groups = groups_for(groups, parts, X, method)
-    said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups)
-    return _worth(said, metric, groups, n_resamples, confidence_level, random_state)
+    settings = Resampling(n_resamples, confidence_level, random_state)
+    said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups, resampling=settings)
+    return _worth(said, metric, replace(settings, groups=None if groups is None else groups[said.rows]))
 
 
 def worth_of_predictions(
@@ -125,31 +107,28 @@ def worth_of_predictions(
     confidence_level: float = 0.95,
     random_state: Any = 0,
 ) -> SubsetWorth:
-    """The same for predictions that are there already; see `given_subsets`."""
+    """Compute the same from given predictions; see `given_subsets`."""
     said = given_subsets(y, predictions)
-    metric = _check(metric, said.classes is not None, n_resamples, confidence_level)
-    return _worth(said, metric, read_groups(groups, len(said.y)), n_resamples, confidence_level, random_state)
+    Resampling(n_resamples, confidence_level).check()
+    metric = read_metric(metric, said.classes is not None)
+    units = read_groups(groups, len(said.y))
+    return _worth(said, metric, Resampling(n_resamples, confidence_level, random_state, units))
 
 
-def _check(metric: str | None, classify: bool, n_resamples: int, level: float) -> str:
-    interval(resample_weights(1, n_resamples, 0), level)
-    return read_metric(metric, classify)
-
-
-def _worth(said, metric, groups, n_resamples, level, random_state) -> SubsetWorth:
-    groups = None if groups is None else groups[said.rows]
+def _worth(said: SubsetPredictions, metric: str, resampling: Resampling) -> SubsetWorth:
     values = row_values(said.predictions, said.y, metric)
-    return SubsetWorth(said, values, metric, n_resamples, level, read_seed(random_state), groups)
+    own = replace(resampling, seed=read_seed(resampling.seed), sample_weight=said.sample_weight)
+    return SubsetWorth(said, values, metric, own)
 
 
 def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetPredictions:
-    """Predictions of all subsets from a dict.
+    """Read the predictions of all subsets from a dict.
 
     Parameters
     ----------
     y : array of shape (n_rows,)
     predictions : dict of tuple (or frozenset) of str to array of shape (n_rows, n_classes), or (n_rows,) in regression
-        Of every subset of the names, the empty one too. Columns are the sorted labels of `y`.
+        One for every subset of the names, including the empty one. Columns are the sorted labels of `y`.
 
     Raises
     ------
@@ -171,7 +150,7 @@ def given_subsets(y: Any, predictions: Mapping[Collection[str], Any]) -> SubsetP
     for subset in subsets:
         if given[frozenset(subset)].shape != wanted:
             shape = given[frozenset(subset)].shape
-            raise ValueError(f"predictions of {subset} have shape {shape}; y asks for {wanted}.")
+            raise ValueError(f"predictions of {subset} have shape {shape}; y requires {wanted}.")
         gaps = ~np.isfinite(given[frozenset(subset)].reshape(len(y), -1)).all(axis=1)
         if gaps.any():
             raise ValueError(f"predictions of {subset} are missing or infinite in {name_rows(gaps)}.")

@@ -1,4 +1,4 @@
-"""Saved models: one sealed zip of a skops file (no pickle), a manifest, example rows, and weights if asked. Floor 4."""
+"""Saved models: one sealed zip with a skops file (no pickle), a manifest, example rows and, if wanted, weights."""
 
 from ensemblefuse.persistence._fingerprint import saw_samples
 from ensemblefuse.persistence._mlflow import _load_pyfunc as _load_pyfunc  # MLflow looks for it here

@@ -1,19 +1,19 @@
-"""Models that were fitted on another machine. Floor 4."""
+"""Devices of models that were fitted on another machine."""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
+from ensemblefuse._torch import resolve_device
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.encoders._torch import resolve_device
-from ensemblefuse.persistence._storable import parts_of
+from ensemblefuse.fitted.walk import parts_of
 
 _ANYWHERE = ("auto", "cpu", None)
 
 
 def use_devices_of_here(model: Any) -> None:
-    """Give encoders that name a device which this machine lacks ``device="auto"``; embeddings do not depend on it."""
+    """Set ``device="auto"`` in encoders whose device is not on this machine; embeddings do not depend on it."""
     absent = {}
     for _, part in parts_of(model):
         if not isinstance(part, BaseEncoder) or "device" not in part.neutral_params:
@@ -28,7 +28,7 @@ def use_devices_of_here(model: Any) -> None:
     if absent:
         facts = ", ".join(f"{name} {device!r}" for name, device in absent.items())
         warnings.warn(
-            f'This machine lacks devices that the model names ({facts}); device="auto" takes their place.',
+            f'This machine lacks devices that the model names ({facts}); device="auto" is used instead.',
             UserWarning,
             stacklevel=3,  # the caller of load_model
         )

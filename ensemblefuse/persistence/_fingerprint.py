@@ -1,4 +1,4 @@
-"""Which samples a saved model was trained on, said without naming them. Floor 4."""
+"""Digests of the samples that a saved model was trained on; the samples themselves are not named."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.encoders._content import cell_digest
+from ensemblefuse.cache.code_digests import cell_digest
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.persistence._archive import open_archive
+from ensemblefuse.persistence.archive import open_archive
 from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["describe_training", "saw_samples"]
 
 SAMPLES = "samples.bin"
-_BYTES = 16  # of one sample's digest: two of a million collide with a probability of 1e-27
+_BYTES = 16  # in the digest of one sample: among a million samples, two collide with a probability of 1e-27
 
 
 def describe_training(data: Any, ids: Any, key: bytes | None) -> tuple[dict[str, Any] | None, bytes | None]:
-    """What the manifest says of the training data, and the digests of the ids, sorted, so that no order is told."""
+    """Return the manifest's entry on the training data, and the digests of the ids, sorted to hide their order."""
     if key is not None and (not isinstance(key, bytes) or len(key) < _BYTES or ids is None):
-        raise ValueError("sample_key must be bytes, at least 16 of them, and goes with sample_ids.")
+        raise ValueError("sample_key must be at least 16 bytes, and needs sample_ids.")
     if data is None and ids is None:
         return None, None
     described: dict[str, Any] = {}
@@ -46,16 +46,16 @@ def describe_training(data: Any, ids: Any, key: bytes | None) -> tuple[dict[str,
 
 
 def saw_samples(path: str | Path, sample_ids: Iterable[Any], *, sample_key: bytes | None = None) -> np.ndarray:
-    """Which samples a saved model was trained on, by the ids that `save_model` was given.
+    """Return which samples a saved model was trained on, by the ids that `save_model` was given.
 
     Parameters
     ----------
     path : str or Path
         A file that `save_model` wrote with ``sample_ids=``.
     sample_ids : sequence of str or int
-        The ids in question.
+        The ids to look up.
     sample_key : bytes, optional
-        What `save_model` was given as ``sample_key``.
+        The ``sample_key`` that `save_model` was given.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def saw_samples(path: str | Path, sample_ids: Iterable[Any], *, sample_key: byte
     PersistenceError
         If the file is damaged, or holds no ids.
     ValueError
-        If it needs a key, or has none.
+        If the file needs a key and none is given, or the other way round.
 
     See Also
     --------
@@ -87,9 +87,9 @@ def saw_samples(path: str | Path, sample_ids: Iterable[Any], *, sample_key: byte
     training = archive.manifest.get("training")
     samples = training.get("samples") if isinstance(training, dict) else None
     if not samples:
-        raise PersistenceError(f"{path} does not say which samples it saw: it was saved without sample_ids=.")
+        raise PersistenceError(f"{path} does not record which samples it saw: it was saved without sample_ids=.")
     if samples["keyed"] != (sample_key is not None):
-        raise ValueError(f"{path} was saved {'with a' if samples['keyed'] else 'without'} sample_key; give the same.")
+        raise ValueError(f"{path} was saved {'with a' if samples['keyed'] else 'without'} sample_key; do the same.")
     content = archive.read(SAMPLES)
     known = {content[i : i + _BYTES] for i in range(0, len(content), _BYTES)}
     salt = bytes.fromhex(samples["salt"])
@@ -101,7 +101,7 @@ def _digest(name: bytes, salt: bytes, key: bytes | None) -> bytes:
 
 
 def _names(ids: Any) -> list[bytes]:
-    """1 and "1" are one id: tables read from a file and ids typed by hand differ in that."""
+    """Return the ids as bytes; 1 and "1" are one id, because tables from files and ids typed by hand differ in that."""
     values = ids.tolist() if hasattr(ids, "tolist") else [ids] if isinstance(ids, (str, bytes)) else list(ids)
     wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, (str, Integral))]
     if wrong:
@@ -110,7 +110,7 @@ def _names(ids: Any) -> list[bytes]:
 
 
 def _describe_table(data: Any) -> dict[str, Any]:
-    """Rows, columns and one digest of all cells. Paths count as text: files are not read."""
+    """Return the numbers of rows and columns, and one digest of all cells. Paths count as text: files are not read."""
     frame = pd.DataFrame(data) if isinstance(data, (np.ndarray, list)) else to_frame(data)
     hasher = hashlib.sha256()
     for name in frame.columns:
@@ -130,4 +130,4 @@ def _cell(cell: Any) -> bytes:
     try:
         return cell_digest(cell, strings_are_paths=False)
     except (TypeError, OSError) as error:
-        raise ValueError(f"training_data holds a {type(cell).__name__}, of which no digest can be made.") from error
+        raise ValueError(f"training_data holds a {type(cell).__name__}, which has no digest.") from error

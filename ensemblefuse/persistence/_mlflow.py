@@ -1,4 +1,4 @@
-"""Saved models in MLflow: what its generic flavour is told, and how it loads them. No pickle. Floor 4."""
+"""Saved models in MLflow: arguments for its generic flavour, and the loader that it calls. No pickle."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pandas as pd
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.persistence._example import split
 from ensemblefuse.persistence._models import inspect_model, load_model
-from ensemblefuse.persistence._types import trusted_names
+from ensemblefuse.persistence.example import split
+from ensemblefuse.persistence.known_types import trusted_names
 from ensemblefuse.table import is_missing, to_frame
 
 __all__ = ["mlflow_arguments"]
 
-# The module that MLflow imports to load a model stands in each model that it stores: this name is for ever.
+# MLflow writes the name of the module that loads a model into each stored model: this name can never change.
 _LOADER = "ensemblefuse.persistence"
 _BY_KIND = {"number": "double", "text": "string", "image": "string", "audio": "string", "video": "string"}
 _BY_KIND |= {"category": "string"}
@@ -28,11 +28,12 @@ _BY_KIND |= {"category": "string"}
 def mlflow_arguments(
     path: str | Path, example: Any = None, *, trusted: Iterable[str | type] | str | type = ()
 ) -> dict[str, Any]:
-    """What ``mlflow.pyfunc.log_model`` and ``mlflow.pyfunc.save_model`` take to store a file of `save_model`.
+    """Return the arguments with which MLflow stores a file of `save_model`.
 
-    MLflow keeps the file as it is, and `load_model` opens it, in a server too: no pickle is written or read. All
-    columns of the signature are optional, for a modality may be missing in any request. Predictions are a table with
-    the columns ``prediction`` and, of a classifier, ``proba_<class>``.
+    They are for ``mlflow.pyfunc.log_model`` and ``mlflow.pyfunc.save_model``. MLflow keeps the file as it is, and
+    `load_model` opens it, also in a server: no pickle is written or read. All columns of the signature are optional,
+    because a modality may be missing in any request. Predictions are a table with the column ``prediction`` and, for
+    a classifier, the columns ``proba_<class>``.
 
     Parameters
     ----------
@@ -40,8 +41,8 @@ def mlflow_arguments(
         A file that `save_model` wrote.
     example : DataFrame (pandas or polars) or dict of columns, of a few rows, optional
         Rows as requests will hold them: bytes in place of paths become ``binary``, which JSON carries in base64.
-        Columns that it lacks, or that are empty in it, have the type that the file knows: numbers ``double``, texts and
-        paths ``string``.
+        Columns that are absent or empty here get their type from the file: numbers ``double``, texts and paths
+        ``string``.
     trusted : sequence of str or type, optional
         As in `load_model`. The names are stored beside the model.
 
@@ -49,14 +50,14 @@ def mlflow_arguments(
     -------
     dict
         ``loader_module``, ``data_path``, ``signature``, ``pip_requirements`` (the versions that saved the file), and
-        ``model_config`` where there is something to trust.
+        ``model_config`` if `trusted` is not empty.
 
     Raises
     ------
     ImportError
         If MLflow is not installed.
     PersistenceError
-        If the file is something else or damaged, or its model has no encoders, and so no columns with names of its own.
+        If the file is damaged or was not written by `save_model`. If its model has no encoders, so no named columns.
     ValueError
         If `example` has a column that the model does not read.
 
@@ -110,11 +111,11 @@ def _signature(manifest: Mapping[str, Any], example: pd.DataFrame | None) -> Any
 
 
 def _type_of_cells(cells: pd.Series) -> Any:
-    """MLflow's type of a column; None where it is empty."""
+    """Return MLflow's type of a column; None if the column is empty."""
     there = [cell for cell in cells.tolist() if not is_missing(cell)]
     if not there:
         return None
-    # Columns of booleans and numbers become double: a column of integers could hold no missing cell.
+    # Columns of booleans and numbers become double: a column of integers cannot hold missing cells.
     for kinds, name in (((str, os.PathLike), "string"), ((bytes, bytearray), "binary"), (_NUMBERS, "double")):
         if all(isinstance(cell, kinds) for cell in there):
             return name
@@ -144,7 +145,7 @@ def _type_of_label(classes: list[Any] | None) -> str:
 
 
 def _requirements(versions: Mapping[str, str]) -> list[str]:
-    """What pip installs for the model; versions of one machine's own, such as ``2.9+cu126``, without that part."""
+    """Return the requirements of the model for pip; local version parts, as in ``2.9+cu126``, are cut off."""
     import mlflow
 
     found = {name: version for name, version in versions.items() if name != "python" and version != "not installed"}
@@ -155,18 +156,18 @@ def _requirements(versions: Mapping[str, str]) -> list[str]:
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Any:
-    """What ``mlflow.pyfunc.load_model`` calls, by this name."""
+    """Load a model for ``mlflow.pyfunc.load_model``, which calls this function by its name."""
     return _Predictor(load_model(path, trusted=list((model_config or {}).get("trusted", ()))))
 
 
 class _Predictor:
-    """A model as MLflow asks it."""
+    """A model with the interface that MLflow calls."""
 
     def __init__(self, model: Any):
         self.encode, self.rest = split(model)
 
     def predict(self, model_input: Any, params: Any = None) -> pd.DataFrame:
-        """Predictions of a table: ``prediction``, ``proba_<class>``; the index is that of the table."""
+        """Return predictions for a table: ``prediction``, ``proba_<class>``; the index is that of the table."""
         table = to_frame(model_input)
         Z = table if self.encode is None else self.encode.transform(table)
         new: dict[str, Any] = {"prediction": self.rest.predict(Z)}

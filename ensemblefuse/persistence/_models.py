@@ -1,4 +1,4 @@
-"""Save fitted models to one file without pickle, and load them with their types checked first. Floor 4."""
+"""Functions that save fitted models to one file without pickle, and load them after a check of their types."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from typing import Any
 
 import joblib
 
+from ensemblefuse._writing import check_place
 from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
 from ensemblefuse.features import EmbeddingNoise
-from ensemblefuse.persistence._archive import (
+from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.persistence._devices import use_devices_of_here
+from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
+from ensemblefuse.persistence._storable import check_storable
+from ensemblefuse.persistence.archive import (
     MODEL,
     Archive,
-    check_place,
     first_line,
     is_pickle,
     open_archive,
     write_archive,
 )
-from ensemblefuse.persistence._bundle import describe_weights, pack_weights, sources_of, unpack_weights
-from ensemblefuse.persistence._devices import use_devices_of_here
-from ensemblefuse.persistence._example import (
+from ensemblefuse.persistence.bundled_weights import describe_weights, pack_weights, sources_of, unpack_weights
+from ensemblefuse.persistence.example import (
     EXACT,
     as_table,
     changed_prediction,
@@ -31,10 +34,16 @@ from ensemblefuse.persistence._example import (
     differs,
     predictions,
 )
-from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
-from ensemblefuse.persistence._manifest import checked_metadata, describe, differing_versions, pip_line
-from ensemblefuse.persistence._storable import check_storable, parts_of
-from ensemblefuse.persistence._types import build, dump, known_types, trusted_names, types_in, untrusted_types
+from ensemblefuse.persistence.known_types import (
+    build,
+    dump,
+    known_types,
+    trusted_names,
+    types_in,
+    untrusted_types,
+    with_current_names,
+)
+from ensemblefuse.persistence.manifest import checked_metadata, describe, differing_versions, pip_line
 
 __all__ = ["inspect_model", "load_model", "save_model"]
 
@@ -54,47 +63,49 @@ def save_model(
 ) -> Path:
     """Save a fitted model to one file, without pickle. Networks' weights are named by digest.
 
-    The file is written under another name in the same folder, read back, and renamed: a crash leaves the old file or
-    the new one, never half of one. It ends in a digest of all its bytes, and its manifest has one of each member, so
-    damage anywhere is found. (A digest is no signature: who changes a file on purpose can seal it anew.)
+    The model is first rebuilt from its stored form. The file is written under another name in the same folder and then
+    renamed: a crash leaves the old file or the new one, never half of one. The file ends in a digest of all its bytes,
+    and its manifest holds a digest of each member, so any damage is found. (A digest is not a signature: someone who
+    changes a file on purpose can seal it again.)
 
     Parameters
     ----------
     model : estimator
         A fusion pipeline, a fusion estimator or any scikit-learn or XGBoost estimator.
     path : str or Path
-        By custom it ends in ``.fuse``. A file of this name is replaced.
+        It usually ends in ``.fuse``. An existing file is replaced.
     example : table, optional
-        A few rows as the model takes them. The file keeps its predictions for them, the rows as they come out of the
-        encoders, and the rows themselves: texts, numbers, arrays, and in place of paths the files' bytes, a megabyte in
-        all. What could not be kept, and why, is in the manifest. `load_model` asks the model again.
+        A few rows as the model takes them. The file keeps the predictions for them, the encoded rows, and the rows
+        themselves: texts, numbers, arrays, and the bytes of files in place of their paths, up to a megabyte in all. The
+        manifest says what could not be kept, and why. `load_model` predicts them again and compares.
     metadata : dict of str to JSON-serialisable, optional
         Kept in the manifest under ``"metadata"``.
     training_data : table, optional
-        What the model was fitted on, of which the manifest then has the number of rows and one digest of all cells
-        (paths count as text).
+        The data that the model was fitted on. The manifest then holds its numbers of rows and columns and one digest of
+        all cells (paths count as text).
     sample_ids : sequence of str or int, optional
-        Names of the rows of fit. The file keeps a salted digest of each, in no order, and `saw_samples` answers which
-        samples it saw. Whoever has the file can still test guesses, unless there is a key.
+        Names of the rows of fit. The file keeps a salted digest of each, in an order that reveals nothing, and
+        `saw_samples` reports which samples the model saw. Without a key, anyone who has the file can test guesses.
     sample_key : bytes, optional
-        At least 16 bytes, kept elsewhere, without which nobody can test a guess of an id.
+        At least 16 bytes, to be kept elsewhere. Without the key nobody can test a guess of an id.
     bundle_weights : bool, default=False
         Whether the file also holds the weights of the encoders' networks: state dicts as safetensors, folders file by
-        file. `load_model` puts those that its machine lacks into the user's cache folder, or the one that the
-        environment variable ``ENSEMBLEFUSE_WEIGHTS`` names. The packages that run them are needed all the same.
+        file. `load_model` writes weights that its machine lacks into the user's cache folder, or into the folder that
+        the environment variable ``ENSEMBLEFUSE_WEIGHTS`` names. The packages that run the networks are still needed.
 
     Returns
     -------
     Path
-        Where the model is.
+        The file that was written.
 
     Raises
     ------
     ValueError
-        If metadata cannot be written as JSON. If there is an example and the model predicts nothing, or draws noise.
+        If metadata cannot be written as JSON. If there is an example and the model does not predict, or adds random
+        noise.
     PersistenceError
         If the model holds something that cannot be stored exactly, such as a lambda; the message says where. If weights
-        are to be bundled that only pickle reads.
+        to be bundled are in a format that only pickle reads.
 
     See Also
     --------
@@ -103,10 +114,10 @@ def save_model(
     Notes
     -----
     Fitted state holds the labels, the out-of-fold predictions and, in some estimators, words or rows of the training
-    data; an example holds its rows. So the file is as private as these.
+    data; an example holds its rows. So the file must be kept as private as these.
 
-    ``joblib.dump`` works, too, and is small, as encoders keep no weights. But ``joblib.load`` and ``pickle.load`` run
-    whatever the file tells them to: load such files only from people you trust.
+    ``joblib.dump`` works, too, and its files are small, because encoders hold no weights. But ``joblib.load`` and
+    ``pickle.load`` run any code in the file: load such files only from people you trust.
 
     Examples
     --------
@@ -159,26 +170,25 @@ def load_model(
     allow_pickle: bool = False,
     verify: str | None = "encoded",
 ) -> Any:
-    """Load a model that `save_model` wrote. Nothing in the file is run: all its types are checked before any is built.
+    """Load a model that `save_model` wrote. No code in the file is run: all types are checked before any is built.
 
-    Known are scikit-learn's estimators, XGBoost's, this library's, and the plain types that they hold. The list stands
-    in the library, never in the file. Types are checked, contents are not: the trees of a forest, neighbour trees and
-    XGBoost models are read by compiled code, which a crafted file can crash or make read foreign memory. So load files
-    of strangers in a process that may crash and holds no secrets.
+    The known types are the estimators of scikit-learn, XGBoost and this library, and the plain types that they hold.
+    The list is part of the library, never of the file. Types are checked, contents are not: compiled code reads the
+    trees of a forest, neighbour trees and XGBoost models, and a crafted file can crash that code or make it read other
+    memory. So load files from strangers in a process that may crash and holds no secrets.
 
     Parameters
     ----------
     path : str or Path
     trusted : sequence of str or type, optional
-        More types (and functions) that may be built, such as your own encoder classes: ``["my_module.MyEncoder"]``.
+        Further types (and functions) that may be built, such as your own encoder classes: ``["my_module.MyEncoder"]``.
         Their modules are imported.
     allow_pickle : bool, default=False
-        Whether a file of pickle or joblib is loaded, too. It runs whatever it tells the reader to: only for files of
-        people you trust.
+        Whether a file of pickle or joblib is loaded, too. Loading it runs any code in the file: use this only for files
+        from people you trust.
     verify : {"encoded", "rows", None}, default="encoded"
-        How to ask the model again for the example that it was saved with. ``"encoded"`` takes the rows as they came out
-        of the encoders, so that no network is loaded; ``"rows"`` encodes them again, where they were kept; None asks
-        nothing.
+        How to predict the saved example again. ``"encoded"`` starts from the encoded rows, so that no network is
+        loaded; ``"rows"`` encodes the rows again if they were kept; None does not predict.
 
     Returns
     -------
@@ -187,17 +197,17 @@ def load_model(
     Raises
     ------
     PersistenceError
-        If the file is something else, is damaged, was written by a newer version, holds types that are not trusted, or
-        does not predict for its example what it did.
+        If the file was not written by `save_model`, is damaged, was written by a newer version, or holds types that are
+        not trusted. If the predictions for its example have changed.
     IncompatibleModelError
-        If it does not, or cannot be built, and versions of packages differ; with the command of pip that installs those
-        that saved it.
+        If those predictions have changed, or the model cannot be built, and versions of packages differ. The message
+        has the pip command that installs the versions that saved it.
 
     Warns
     -----
     UserWarning
-        If versions of packages differ from those that saved the model, and it holds no example to ask. If the model
-        names a device that is not here; ``device="auto"`` takes its place.
+        If versions of packages differ from those that saved the model, and the file holds no example to compare. If the
+        model names a device that this machine lacks; ``device="auto"`` is used instead.
 
     See Also
     --------
@@ -205,7 +215,7 @@ def load_model(
 
     Notes
     -----
-    Files of format 1, which have no seal and no rows, are read as well.
+    Older files are read as well: format 1 has no seal and no rows, format 2 names private modules.
 
     Examples
     --------
@@ -221,12 +231,13 @@ def load_model(
     archive = open_archive(path)
     data = archive.read(MODEL)
     types_in(data, path)
+    data = with_current_names(data)
     untrusted = untrusted_types(data, path)
     refused = sorted(untrusted - known_types() - named)
     if refused:
         raise PersistenceError(
             f"{path} holds types that load_model does not know: {refused}. If you know where the file comes from and "
-            f"what these do, pass trusted={refused!r}."
+            f"what these types do, pass trusted={refused!r}."
         )
     differing = differing_versions(archive.manifest)
     try:
@@ -241,7 +252,7 @@ def load_model(
     if differing and not agrees:
         warnings.warn(
             f"{path} was saved with other versions: {differing}. The model may predict differently or fail; save it "
-            "again with the installed ones.",
+            "again with the installed versions.",
             UserWarning,
             stacklevel=2,
         )
@@ -249,7 +260,7 @@ def load_model(
 
 
 def _verify(archive: Archive, model: Any, verify: str) -> bool:
-    """Whether the file holds rows for which the model gives what it gave when it was saved; an error if it does not."""
+    """Return whether the file holds rows to compare; raise an error if the predictions for them have changed."""
     try:
         changed = changed_prediction(model, archive.manifest, archive.read, verify)
     except PersistenceError:
@@ -270,7 +281,7 @@ def _unlike(archive: Archive, what: str) -> PersistenceError:
 
 
 def inspect_model(path: str | Path) -> dict[str, Any]:
-    """What a saved model says about itself. Builds and imports nothing.
+    """Return the manifest of a saved model. Nothing is built or imported.
 
     Parameters
     ----------
@@ -282,12 +293,12 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
         The manifest, with ``format``, ``created``, ``versions``, ``model``, ``metadata``, ``members`` (bytes and digest
         of each), and where known ``classes``, ``modalities`` (columns, encoders, weights), ``input`` (what each column
         holds), ``metrics`` (out of fold), ``training`` and ``example``; and ``types``, the sorted names of all types
-        and functions that the file would build. The manifest is what the writer of the file claims.
+        and functions that the file would build. The manifest holds claims by the writer of the file.
 
     Raises
     ------
     PersistenceError
-        If the file is something else, is damaged, or was written by a newer version.
+        If the file was not written by `save_model`, is damaged, or was written by a newer version.
 
     See Also
     --------
@@ -297,7 +308,7 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
     --------
     >>> from ensemblefuse import inspect_model
     >>> inspect_model("pets.fuse")["types"]  # doctest: +SKIP
-    ['builtins.dict', ..., 'ensemblefuse.fusion._feature.FeatureFusionClassifier', ...]
+    ['builtins.dict', ..., 'ensemblefuse.FeatureFusionClassifier', ...]
     """
     path = Path(path)
     archive = open_archive(path)
@@ -305,19 +316,19 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
 
 
 def _check_repeatable(model: Any) -> None:
-    """Refuse to keep predictions that nobody can get again."""
+    """Raise `ValueError` if the predictions of a model cannot be repeated."""
     if not hasattr(model, "predict"):
-        raise ValueError(f"example= keeps predictions, and {type(model).__name__} predicts nothing; leave it out.")
+        raise ValueError(f"example= keeps predictions, and {type(model).__name__} has no predict; leave example out.")
     noise = next((w for w, p in parts_of(model) if isinstance(p, EmbeddingNoise) and p.random_state is None), None)
     if noise is not None:
         raise ValueError(
-            f"example= keeps predictions to ask for again, and {noise} draws other noise at each prediction; leave it "
-            "out."
+            f"example= keeps predictions that load_model repeats, and {noise} draws new noise at each prediction; "
+            "leave example out."
         )
 
 
 def _check_reload(model: Any, data: bytes, example: Any, manifest: dict[str, Any]) -> None:
-    """Build the model from its own file, before anybody relies on it."""
+    """Build the model from its own file, before anyone relies on it."""
     try:
         loaded = build(data, untrusted_types(data, Path(MODEL)))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What to hand on with a fitted model: one HTML page about it, and a model card. Floor 5."""
+"""Documents about a fitted model: one HTML page, and a model card."""
 
 from ensemblefuse.report._card import model_card
 from ensemblefuse.report._write import Report, write_report

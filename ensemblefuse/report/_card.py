@@ -1,4 +1,4 @@
-"""`model_card`: what a fitted model is, on what it was measured, and how to load it. Floor 5."""
+"""`model_card`: what a fitted model is, how it was measured, and how to load it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemblefuse.persistence._manifest import checked_metadata
+from ensemblefuse.persistence.manifest import checked_metadata
 from ensemblefuse.report._card_facts import CardFacts
 from ensemblefuse.report._card_sections import card_sections, lead
 from ensemblefuse.report._markdown import front_matter, plain_text
@@ -30,20 +30,20 @@ def model_card(
     groups: Any = None,
     trusted: Iterable[str | type] | str | type = (),
 ) -> Card:
-    """A model card: what a fitted model is, what it was fitted on, how it scores, what it needs, and what is not known.
+    """Make a model card: what a model is, what it was fitted on, how it scores, what it needs, and what is not known.
 
-    Every figure is measured on the model, read from its file, or left out; a section without facts says what to pass.
-    The same model, file, rows and versions give the same bytes.
+    Every figure is measured on the model or read from its file, or else left out; a section without facts says what to
+    pass. The same model, file, rows and versions give the same bytes.
 
     Parameters
     ----------
     model : fitted Pipeline that ends in a fusion estimator, fitted fusion estimator, or path of a file of `save_model`
-        Only a file knows the fingerprint of the data of fit, the types in its example, and its own digest.
+        Only a file holds the fingerprint of the data of fit, the types in its example, and its own digest.
     X : DataFrame (pandas or polars) or dict of columns, of n_samples rows, optional
-        Rows that are new to the model, which then are what it is scored on. Without them the scores are those of the
-        out-of-fold predictions that decision-level fusion keeps; nothing is fitted or encoded.
+        Rows that are new to the model, for the scores. Without them, the scores are those of the out-of-fold
+        predictions that decision-level fusion keeps; nothing is fitted or encoded.
     y : array of shape (n_samples,), optional
-        Goes with `X`.
+        Needed with `X`.
     title : str, optional
         By default the name of the file, or of the class of the fusion.
     intended_use : str, optional
@@ -51,12 +51,13 @@ def model_card(
     limits : str or list of str, optional
         Limits that cannot be measured, in Markdown; the measured ones follow them.
     metadata : dict of str to JSON-serialisable, optional
-        More lines of the header, such as ``{"license": "mit", "language": ["en"]}``; they replace those of the same
+        Further lines of the header, such as ``{"license": "mit", "language": ["en"]}``; they replace lines of the same
         key.
     groups : array of shape (n_samples,), optional
-        Rows of one group are drawn together when intervals are made; without `X`, of the rows of fit.
+        Groups of the rows of `X`, or of fit without `X`. The bootstrap for the intervals draws rows of one group
+        together.
     trusted : sequence of str or type, optional
-        As in `load_model`, where `model` is a path.
+        Same as in `load_model`, if `model` is a path.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def model_card(
     Warns
     -----
     UserWarning
-        If rows that are given as new have the labels of the rows of fit in their order; the card says it too.
+        If rows that are given as new have the labels of the rows of fit, in the same order. The card says so, too.
 
     References
     ----------
@@ -99,7 +100,7 @@ def model_card(
     library_name: "ensemblefuse"
     tags: ["ensemblefuse",
     """
-    from ensemblefuse.report._card_file import ModelCard  # skops.card is loaded when a card is made
+    from ensemblefuse.report._card_file import ModelCard  # imported here because it loads skops.card
 
     notes = checked_metadata(metadata)
     facts = CardFacts(model, X, y, groups=groups, trusted=trusted)
@@ -112,7 +113,7 @@ def model_card(
     name = title or (facts.path.name if facts.path is not None else type(facts.parts.fusion).__name__)
     card = ModelCard(facts.model, model_diagram=False, template=None)
     card.header = front_matter({**_header(facts), **notes})
-    heading = plain_text(name).replace("/", "\\/")  # a slash would begin a subsection
+    heading = plain_text(name).replace("/", "\\/")  # skops takes a slash as the start of a subsection
     card.add(**{heading: lead(facts), **card_sections(facts, intended_use, limits)})
     return card
 

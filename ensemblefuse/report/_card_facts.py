@@ -1,4 +1,4 @@
-"""What a model card is made of: the model, its manifest, its weights, the rows that score it. Floor 5."""
+"""The facts in a model card: the model, its manifest, its weights, the rows that score it."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.evaluation import evaluate_model
-from ensemblefuse.evaluation._evaluation import ModelEvaluation
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import SubsetPredictions, predict_subsets
+from ensemblefuse.evaluation import ModelEvaluation, evaluate_model
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence import inspect_model, load_model
-from ensemblefuse.persistence._bundle import describe_weights, sources_of
-from ensemblefuse.persistence._manifest import describe
-from ensemblefuse.persistence._storable import parts_of
-from ensemblefuse.persistence._types import trusted_names, type_name
+from ensemblefuse.persistence.bundled_weights import describe_weights, sources_of
+from ensemblefuse.persistence.known_types import trusted_names, type_name
+from ensemblefuse.persistence.manifest import describe
 from ensemblefuse.report._evidence import Evidence, looks_trained_on
 from ensemblefuse.report._page import Unavailable
 
 __all__ = ["CardFacts"]
 
-_ALL_SUBSETS = 4  # of up to this many modalities all combinations are listed: 15
+_ALL_SUBSETS = 4  # for up to this many modalities all combinations are listed: 15
 
 
 class CardFacts:
-    """A model, or the file of one, and the rows that score it.
+    """A model or a model file, and the rows that score it.
 
     Attributes
     ----------
     path : Path or None
         The file, if there is one.
     model : fitted model
-    parts : ModelParts
+    parts : FittedModel
     manifest : dict
-        The file's; or what one would say of the model.
+        The manifest of the file, or of a model that is not saved.
     evidence : Evidence or None
         Rows that are new to the model.
     groups : ndarray of shape (n_samples,), or None
     trusted : list of str
-        Types that `load_model` must be told of.
+        Types that must be passed to `load_model` as ``trusted``.
     """
 
     def __init__(self, model: Any, X: Any, y: Any, *, groups: Any, trusted: Iterable[str | type] | str | type):
@@ -50,7 +49,7 @@ class CardFacts:
         self.path = Path(model) if isinstance(model, (str, Path)) else None
         self.trusted = sorted(trusted_names(trusted))
         self.model = model if self.path is None else load_model(self.path, trusted=self.trusted)
-        self.parts = ModelParts(self.model)
+        self.parts = FittedModel(self.model)
         self.groups = groups
         self.evidence = (
             None if X is None else Evidence(self.model, X, y, trained_on=False, groups=groups, random_state=0)
@@ -64,7 +63,7 @@ class CardFacts:
 
     @cached_property
     def weights(self) -> list[dict[str, Any]]:
-        """Of the encoders' networks: those that the file names, or that the encoders read now."""
+        """Weights of the encoders' networks: those that the file names, or that the encoders read now."""
         if self.path is not None:
             return list(self.manifest.get("weights") or ())
         return describe_weights(sources_of(self.model, strict=False))
@@ -87,22 +86,22 @@ class CardFacts:
 
     @property
     def looks_trained_on(self) -> bool:
-        """Whether rows that were given as new have the labels of the rows of fit, in their order."""
+        """Whether rows that were given as new have the labels of the rows of fit, in the same order."""
         return self.evidence is not None and looks_trained_on(self.evidence)
 
     # ------------------------------------------------------------------ scores
 
     @cached_property
     def evaluation(self) -> ModelEvaluation:
-        """Scores with intervals: of the new rows, or out of fold.
+        """Scores with intervals, on the new rows or out of fold.
 
         Raises
         ------
         Unavailable
-            If there are neither.
+            If there are neither new rows nor out-of-fold predictions.
         """
         if self.evidence is not None:
-            _ = self.evidence.said  # says why, if these rows have no scores
+            _ = self.evidence.said  # raises with the reason if these rows have no scores
             return self.evidence.evaluation
         try:
             return evaluate_model(self.model, groups=self.groups)
@@ -116,16 +115,16 @@ class CardFacts:
 
     @cached_property
     def subsets(self) -> SubsetPredictions:
-        """What the model says with some of its modalities.
+        """Predictions of the model with some of its modalities.
 
         Raises
         ------
         Unavailable
-            If it has one modality only, or there are neither new rows nor out-of-fold predictions.
+            If the model has only one modality, or there are neither new rows nor out-of-fold predictions.
         """
         names = self.parts.names
         if len(names) < 2:
-            raise Unavailable(f"the model has one modality, {names[0]}; without it, it says the same of every row.")
+            raise Unavailable(f"the model has one modality, {names[0]}; without it, all rows get the same prediction.")
         subsets = _subsets(names)
         if self.evidence is not None:
             _ = self.evidence.said
@@ -140,7 +139,7 @@ class CardFacts:
 
 
 def _subsets(names: list[str]) -> list[tuple[str, ...]]:
-    """All but the empty one, the largest first; of many modalities the whole, without each, each alone."""
+    """Return all subsets except the empty one, the largest first; of many names only all, all but one, and single."""
     if len(names) <= _ALL_SUBSETS:
         codes = sorted(range(1, 2 ** len(names)), key=lambda code: (-code.bit_count(), code))
         return [tuple(name for i, name in enumerate(names) if code >> i & 1) for code in codes]

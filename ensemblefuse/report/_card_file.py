@@ -1,4 +1,4 @@
-"""The card of skops with a header of YAML, which skops leaves to others. Floor 5."""
+"""A card of skops with a YAML header, which skops itself does not write."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class ModelCard(Card):
     header = ""
 
     def render(self) -> str:
-        """The card as Markdown, header first."""
+        """Return the card as Markdown, header first."""
         return f"{self.header}\n{super().render()}"
 
     def _repr_markdown_(self) -> str:
-        """What a notebook shows; the header is for files."""
+        """Return the card without its header, for notebooks."""
         return super().render().lstrip()
 
     def save(self, path: str | Path, copy_files: bool = False) -> None:
-        """Write the card to a file, in UTF-8, lines ended by a line feed.
+        """Write the card to a file, in UTF-8 with line feeds.
 
         Parameters
         ----------
         path : path-like
         copy_files : bool
-            Whether pictures that were added with ``add_plot`` are copied beside it.
+            Whether pictures that were added with ``add_plot`` are copied into the same folder.
         """
         super().save(path, copy_files=copy_files)
         Path(path).write_text(self.render(), encoding="utf-8", newline="\n")

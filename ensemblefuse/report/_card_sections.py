@@ -1,4 +1,4 @@
-"""The sections of a model card, as Markdown. Each says facts, or what to pass for them. Floor 5."""
+"""The sections of a model card, as Markdown. Each states facts, or what to pass to get them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.evaluation._bootstrap import interval, resampled_scores
-from ensemblefuse.evaluation._subsets import row_values
-from ensemblefuse.persistence._storable import parts_of
+from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.report._card_facts import CardFacts
 from ensemblefuse.report._markdown import bullets, code, code_block, plain_text, table_text
 from ensemblefuse.report._page import Unavailable, interval_text, number
+from ensemblefuse.scoring.bootstrap import Resampling
+from ensemblefuse.scoring.metrics import SCORE_UNITS, row_values
 
 __all__ = ["FEW_ROWS", "card_sections", "lead"]
 
-FEW_ROWS = 30  # A class of fewer rows of fit is named among the limits.
+FEW_ROWS = 30  # The limits name classes with fewer rows of fit than this.
 _POOR_RECALL = 0.5
 _MOST_CLASSES, _MOST_PATTERNS, _MOST_COLUMNS, _LONGEST = 50, 12, 8, 160
 _HOLDS_NONE = {
-    True: "A row that holds none of them is answered with the class frequencies in fit.",
-    False: "A row that holds none of them is answered with the mean in fit.",
+    True: "For a row that holds none of them, the prediction is the class frequencies in fit.",
+    False: "For a row that holds none of them, the prediction is the mean in fit.",
 }
-_UNITS = {"log_loss": "nats", "brier": "0 to 2", "set_size": "classes"}
 _CELLS = {"image": "photo.jpg", "audio": "clip.wav", "video": "film.mp4", "text": "some words"}
 
 
 def card_sections(facts: CardFacts, intended_use: str | None, limits: str | Iterable[str]) -> dict[str, str]:
-    """Heading and content of each section, in their order."""
+    """Return the content of each section by its heading, in order."""
     stated = [limits] if isinstance(limits, str) else list(limits)
     return {
         "Intended use": intended_use or "Not stated. Pass `intended_use=` to `model_card`.",
@@ -43,15 +42,15 @@ def card_sections(facts: CardFacts, intended_use: str | None, limits: str | Iter
         "Scores": _told(_scores, facts),
         "Missing modalities": _told(_missing, facts),
         "Input": _input(facts),
-        "Limits": f"{_stated(stated)}\n\nMeasured, or known of the model:\n\n{bullets(_limits(facts))}",
+        "Limits": f"{_stated(stated)}\n\nMeasured, or known about the model:\n\n{bullets(_limits(facts))}",
         "How to use": _use(facts),
         "Versions": _versions(facts),
     }
 
 
 def lead(facts: CardFacts) -> str:
-    """What the model is, in one sentence."""
-    what = f"tells {len(facts.class_names)} classes apart" if facts.parts.classify else "predicts a number"
+    """Return what the model is, in one sentence."""
+    what = f"distinguishes {len(facts.class_names)} classes" if facts.parts.classify else "predicts a number"
     return f"{code(type(facts.parts.fusion).__name__)} over {_listed(map(plain_text, facts.parts.names))}; {what}."
 
 
@@ -79,18 +78,18 @@ def _model(facts: CardFacts) -> str:
         rows.append(["combiner", code(_in_line(core.combiner_))])
     members = getattr(core, "estimators_", None)
     for name, part in members.items() if isinstance(members, dict) else []:
-        many = f" ({len(part)} models, of the folds)" if isinstance(part, list) else ""
+        many = f" ({len(part)} models, one per fold)" if isinstance(part, list) else ""
         rows.append([f"estimator of {plain_text(name)}", code(_in_line(part[0] if many else part)) + many])
     if hasattr(getattr(core, "estimator_", None), "fit"):
         rows.append(["estimator", code(_in_line(core.estimator_))])
     text = table_text(["part", "as fitted"], rows)
     notes = facts.manifest.get("metadata") or {}
     told = bullets(f"{plain_text(key)}: {plain_text(value)}" for key, value in notes.items())
-    return f"{text}\n\nThe file says of itself:\n\n{told}" if told else text
+    return f"{text}\n\nMetadata in the file:\n\n{told}" if told else text
 
 
 def _in_line(part: Any) -> str:
-    """An estimator with its parameters, or without them where they would fill the page."""
+    """Return an estimator with its parameters, or without them if the text would be too long."""
     if isinstance(part, Pipeline):
         return ", ".join(_in_line(step) for _, step in part.steps)
     text = " ".join(repr(part).split())
@@ -100,12 +99,12 @@ def _in_line(part: Any) -> str:
 def _data(facts: CardFacts) -> str:
     parts = [_rows_of_fit(facts)]
     if facts.evidence is not None:
-        parts.append(f"Rows that score it: {len(facts.evidence.X):,}, given as new to the model.")
+        parts.append(f"Rows for the scores: {len(facts.evidence.X):,}, given as new to the model.")
     if facts.parts.classify:
         parts.append(_classes(facts))
     elif facts.target_in_fit is not None:
         y = facts.target_in_fit
-        parts.append(f"The target in fit is from {y.min():g} to {y.max():g}, mean {y.mean():g}.")
+        parts.append(f"The target in fit ranges from {y.min():g} to {y.max():g}, mean {y.mean():g}.")
     return "\n\n".join([*parts, _gaps(facts), _fingerprint(facts)])
 
 
@@ -113,14 +112,16 @@ def _rows_of_fit(facts: CardFacts) -> str:
     if facts.target_in_fit is not None:
         return f"Rows of fit: {len(facts.target_in_fit):,}."
     recorded = (facts.manifest.get("training") or {}).get("n_rows")
-    return f"Rows of fit: {recorded:,}, as the file says." if recorded else "Rows of fit: the model does not keep them."
+    if recorded:
+        return f"Rows of fit: {recorded:,}, according to the file."
+    return "Rows of fit: the model does not keep their number."
 
 
 def _classes(facts: CardFacts) -> str:
     columns, counts = ["class"], []
     for what, codes in (
         ("rows of fit", facts.target_in_fit),
-        ("rows that score it", facts.evidence.codes if facts.evidence else None),
+        ("rows for the scores", facts.evidence.codes if facts.evidence else None),
     ):
         if codes is not None:
             columns += [what, "share"]
@@ -133,11 +134,11 @@ def _classes(facts: CardFacts) -> str:
 
 
 def _gaps(facts: CardFacts) -> str:
-    """Modalities with their columns, and how many rows lack each."""
+    """Return a table of the modalities with their columns, and how many rows lack each."""
     header, present = ["modality", "columns"], []
     for what, there in (
         ("rows of fit without it", facts.present_in_fit),
-        ("rows that score it without it", facts.evidence.present if facts.evidence else None),
+        ("rows for the scores without it", facts.evidence.present if facts.evidence else None),
     ):
         if there is not None:
             header.append(what)
@@ -172,7 +173,7 @@ def _fingerprint(facts: CardFacts) -> str:
             f"{training['n_columns']:,} columns."
         )
     if "samples" in training:
-        lines.append(f"The file answers `saw_samples` for {training['samples']['n']:,} ids of rows of fit.")
+        lines.append(f"`saw_samples` compares ids with the {training['samples']['n']:,} ids of rows of fit in it.")
     return " ".join(lines) or (
         "No fingerprint of the data of fit: pass `training_data=` to `save_model`, and the path of the file to "
         "`model_card`."
@@ -187,10 +188,10 @@ def _encoders(facts: CardFacts) -> str:
         if modality["encoder"]
     ]
     if not rows:
-        return "None: the model takes blocks of numbers, and what made them is not in it."
-    text = f"{table_text(['modality', 'encoder and what follows it'], rows)}\n\n"
+        return "None: the model takes blocks of numbers; what made them is not part of it."
+    text = f"{table_text(['modality', 'encoder and further steps'], rows)}\n\n"
     if not facts.weights:
-        return f"{text}No encoder reads weights of a network."
+        return f"{text}No encoder reads the weights of a network."
     weights = [
         [
             code(record["encoder"]),
@@ -203,9 +204,7 @@ def _encoders(facts: CardFacts) -> str:
         for record in sorted(facts.weights, key=lambda record: (record["encoder"], record["name"]))
     ]
     header = ["read by", "weights", "sha256", "package", "licence of the weights", "in the file"]
-    return (
-        f"{text}{table_text(header, weights)}\n\nThe weights are frozen: nothing of them was learned from these rows."
-    )
+    return f"{text}{table_text(header, weights)}\n\nThe weights are frozen: they were not trained on these rows."
 
 
 # ---------------------------------------------------------------------- scores
@@ -214,13 +213,13 @@ def _encoders(facts: CardFacts) -> str:
 def _scores(facts: CardFacts) -> str:
     result = facts.evaluation
     overall = [
-        [f"{name} ({_UNITS[name]})" if name in _UNITS else str(name), *_with_interval(row)]
+        [f"{name} ({SCORE_UNITS[name]})" if name in SCORE_UNITS else str(name), *_with_interval(row)]
         for name, row in result.overall.iterrows()
     ]
     parts = [f"{plain_text(result.caption)}.", table_text(["score", "value", "95 % interval"], overall)]
     if facts.looks_trained_on:
         parts.insert(
-            0, "**These rows have the labels of the rows of fit, in their order: the scores may be too good.**"
+            0, "**These rows have the labels of the rows of fit, in the same order: the scores may be too good.**"
         )
     if facts.parts.classify:
         parts.append(_by_class(result.table[result.table["slice"] == "class"]))
@@ -247,11 +246,11 @@ def _by_class(table: pd.DataFrame) -> str:
     ]
     text = table_text(["class", "rows", *(f"{metric}, 95 % interval" for metric in metrics)], rows)
     more = len(labels) - _MOST_CLASSES
-    return f"{text}\n\n{more} more classes, of fewer rows, are not shown." if more > 0 else text
+    return f"{text}\n\n{more} more classes, with fewer rows, are not shown." if more > 0 else text
 
 
 def _by_pattern(result: Any, metrics: list[str]) -> str:
-    """Rows as they come, by what they hold."""
+    """Return a table of scores by the modalities that rows hold."""
     table = result.table[(result.table["slice"] == "modalities") & result.table["metric"].isin(metrics)]
     rows = [
         [
@@ -261,11 +260,11 @@ def _by_pattern(result: Any, metrics: list[str]) -> str:
         ]
         for value, part in table.groupby("value", sort=False)
     ]
-    return table_text(["rows that hold just", "rows", *(f"{metric}, 95 % interval" for metric in metrics)], rows)
+    return table_text(["rows that hold only", "rows", *(f"{metric}, 95 % interval" for metric in metrics)], rows)
 
 
 def _missing(facts: CardFacts) -> str:
-    """What to expect of rows that hold only some modalities, of those rows that hold at least these."""
+    """Return what to expect for rows that hold only some modalities, measured on rows that hold at least these."""
     said = facts.subsets
     names = ["accuracy", "log_loss"] if facts.parts.classify else ["rmse"]
     groups = None if facts.groups is None else np.asarray(facts.groups)[said.rows]
@@ -281,23 +280,23 @@ def _missing(facts: CardFacts) -> str:
         rows.append([label, f"{int(held.sum()):,}", *cells])
     source = "new rows" if facts.evidence is not None else "out-of-fold predictions of the rows of fit"
     return (
-        f"A missing modality is a cell of `None` or NaN, or a column that the table lacks. Measured on {source}: the "
-        "others are hidden in the rows that hold at least these. In brackets: 95 % intervals.\n\n"
+        f"A modality is missing if its cell is `None` or NaN, or if the table lacks its column. Measured on {source}: "
+        "in rows that hold at least these modalities, the others are hidden. In brackets: 95 % intervals.\n\n"
         + table_text(["modalities in the row", "rows", *names], rows)
         + f"\n\n{_HOLDS_NONE[facts.parts.classify] if facts.parts.has_ledger else ''}"
     )
 
 
 def _measured(predictions: np.ndarray, y: np.ndarray, weight: Any, groups: Any) -> list[str]:
-    """Accuracy and log-loss, or the root mean squared error, each with its interval."""
+    """Return accuracy and log-loss, or the root mean squared error, each with its interval."""
     metrics = ["accuracy", "log_loss"] if predictions.ndim == 2 else ["squared_error"]
     values = np.column_stack([row_values(predictions, y, metric) for metric in metrics])
     means = np.average(values, axis=0, weights=weight)
-    low, high = interval(resampled_scores(values, 1000, 0, weight, groups))
+    low, high = Resampling(groups=groups, sample_weight=weight).interval(values)
     cells = []
     for i, metric in enumerate(metrics):
         score = np.array([means[i], low[i], high[i]])
-        if metric != "accuracy":  # a loss, whose sign `row_values` turns
+        if metric != "accuracy":  # a loss: `row_values` changes its sign
             score = -score[[0, 2, 1]]
         if metric == "squared_error":
             score = np.sqrt(score)
@@ -311,7 +310,7 @@ def _measured(predictions: np.ndarray, y: np.ndarray, weight: Any, groups: Any) 
 def _input(facts: CardFacts) -> str:
     inputs = facts.manifest.get("input")
     if not inputs:
-        text = "One row a sample. A block that is NaN in all its columns is missing in the row."
+        text = "One row per sample. If a block is NaN in all its columns, it is missing in that row."
         rows = [[plain_text(m["name"]), _columns(m["columns"])] for m in facts.manifest.get("modalities", ())]
         return f"{text}\n\n{table_text(['block', 'columns'], rows)}"
     rows = [
@@ -323,13 +322,13 @@ def _input(facts: CardFacts) -> str:
         ]
         for name, column in inputs.items()
     ]
-    text = "One row a sample. A modality may be missing in any row: its cells are `None` or NaN, or its columns absent."
+    text = "One row per sample. Any row may lack a modality: its cells are `None` or NaN, or its columns are absent."
     told = [text, table_text(["column", "holds", "dtype in the example", "read by"], rows), *_bad_cells(facts)]
     return "\n\n".join(told)
 
 
 def _bad_cells(facts: CardFacts) -> list[str]:
-    """What becomes of a cell that an encoder cannot read."""
+    """Return lines on what happens with a cell that an encoder cannot read."""
     policies: dict[str, list[str]] = {}
     for name, encoder, _ in facts.parts.model[0].transformers_:
         found = [part for _, part in parts_of(encoder) if isinstance(part, BaseEncoder)]
@@ -346,14 +345,14 @@ def _stated(limits: list[str]) -> str:
 
 
 def _limits(facts: CardFacts) -> list[str]:
-    """What was measured, or follows from how the model was made; no opinion."""
+    """Return limits that were measured or follow from how the model was made; no opinions."""
     lines = [*_limits_of_rows(facts), *_limits_of_scores(facts)]
     unknown = [record["name"] for record in facts.weights if not record.get("licence")]
     if unknown:
-        lines.append(f"The licence of these weights is not known to ensemblefuse: {', '.join(map(code, unknown))}.")
+        lines.append(f"ensemblefuse does not know the licence of these weights: {', '.join(map(code, unknown))}.")
     if facts.trusted:
         lines.append(
-            f"The model holds types that `load_model` must be told to trust: {_listed(map(code, facts.trusted))}."
+            f"The model holds types that `load_model` needs in `trusted=`: {_listed(map(code, facts.trusted))}."
         )
     return lines
 
@@ -371,13 +370,13 @@ def _limits_of_rows(facts: CardFacts) -> list[str]:
         if shown:
             more = f" and {len(shown) - _MOST_PATTERNS} more" if len(shown) > _MOST_PATTERNS else ""
             told = "; ".join(shown[:_MOST_PATTERNS])
-            lines.append(f"No row of fit held just these modalities, without the others: {told}{more}.")
+            lines.append(f"No row of fit held only these modalities, without the others: {told}{more}.")
     if facts.parts.classify:
         counts = np.bincount(facts.target_in_fit, minlength=len(facts.class_names))
         few = [f"{plain_text(facts.class_names[i])} ({counts[i]})" for i in np.argsort(counts, kind="stable")
                if counts[i] < FEW_ROWS]  # fmt: skip
         if few:
-            lines.append(f"Classes of fewer than {FEW_ROWS} rows of fit: {', '.join(few)}.")
+            lines.append(f"Classes with fewer than {FEW_ROWS} rows of fit: {', '.join(few)}.")
     return lines
 
 
@@ -385,13 +384,13 @@ def _limits_of_scores(facts: CardFacts) -> list[str]:
     try:
         result = facts.evaluation
     except Unavailable:
-        return ["No score of this model stands in this card."]
+        return ["This card has no score of the model."]
     if facts.evidence is None:
-        lines = ["The scores are out of fold, on the rows of fit: no row of another source has been scored here."]
+        lines = ["The scores are out of fold, on the rows of fit: no rows from another source were scored."]
     else:
-        lines = ["The scores are those of the rows given; nothing shows whether the model was fitted on them."]
+        lines = ["The scores are those of the given rows; nothing shows whether the model was fitted on them."]
     if facts.groups is None:
-        lines.append("The intervals take rows for independent: `groups=` is for several rows of one person or object.")
+        lines.append("The intervals assume independent rows; pass `groups=` if persons or objects have several rows.")
     if facts.parts.classify:
         table = result.per_class
         poor = table[(table["recall"] < _POOR_RECALL) & (table["support"] > 0)]
@@ -438,5 +437,5 @@ def _cell(kind: str) -> str:
 
 def _versions(facts: CardFacts) -> str:
     versions = facts.manifest.get("versions") or {}
-    whose = "Of the machine that saved the file." if facts.path is not None else "Of the machine that made this card."
-    return f"{whose}\n\n{table_text(['package', 'version'], [[code(n), code(v)] for n, v in versions.items()])}"
+    where = "On the machine that saved the file." if facts.path is not None else "On the machine that made this card."
+    return f"{where}\n\n{table_text(['package', 'version'], [[code(n), code(v)] for n, v in versions.items()])}"

@@ -1,4 +1,4 @@
-"""What all sections read: the model taken apart, the rows, and one set of predictions for them. Floor 5."""
+"""Input of all sections: the opened model, the rows, and one set of predictions for them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation import evaluate_model, modality_ablation
-from ensemblefuse.evaluation._ablation import ModalityAblation
-from ensemblefuse.evaluation._evaluation import ModelEvaluation
-from ensemblefuse.evaluation._inputs import read_y
-from ensemblefuse.evaluation._parts import ModelParts
-from ensemblefuse.evaluation._subsets import SubsetPredictions, default_metric, predict_subsets
+from ensemblefuse.evaluation import ModalityAblation, ModelEvaluation, evaluate_model, modality_ablation
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
 from ensemblefuse.report._page import Unavailable
+from ensemblefuse.scoring.inputs import read_y
+from ensemblefuse.scoring.metrics import default_metric
 from ensemblefuse.table import to_frame
 
 __all__ = ["Evidence"]
 
 
-MOST_MODALITIES = 8  # of which all subsets are taken
+MOST_MODALITIES = 8  # up to which all subsets are evaluated
 
 
 class Evidence:
@@ -28,11 +27,11 @@ class Evidence:
 
     Attributes
     ----------
-    parts : ModelParts
+    parts : FittedModel
     names : list of str
         Modalities.
     X : DataFrame of n_samples rows
-        Raw rows for a pipeline, encoded ones for a fusion estimator alone.
+        Raw rows for a pipeline, encoded rows for a fusion estimator alone.
     y, codes : ndarray of shape (n_samples,)
         Labels or numbers; positions of the labels among the classes, or the numbers.
     groups : ndarray of shape (n_samples,), or None
@@ -43,7 +42,7 @@ class Evidence:
 
     def __init__(self, model: Any, X: Any, y: Any, *, trained_on: bool, groups: Any, random_state: int):
         self.model = model
-        self.parts = ModelParts(model)
+        self.parts = FittedModel(model)
         self.names = self.parts.names
         self.X = pd.DataFrame(X) if isinstance(X, np.ndarray) else to_frame(X)
         self.given = X if isinstance(X, np.ndarray) else self.X
@@ -67,7 +66,7 @@ class Evidence:
 
     @cached_property
     def Z(self) -> Any:
-        """What the fusion sees of the rows; made once for all sections."""
+        """The encoded rows; encoded once for all sections."""
         return self.parts.encode(self.given)
 
     @cached_property
@@ -84,28 +83,28 @@ class Evidence:
         Raises
         ------
         Unavailable
-            If the model cannot say anything of these rows that is worth a score.
+            If the model has no predictions for these rows that are fit for a score.
         """
         subsets = [tuple(self.names), ()]
         if self.trained_on:
             if not self.parts.has_ledger:
                 raise Unavailable(
-                    f"{type(self.parts.core).__name__} keeps no out-of-fold predictions of its modalities, and what it "
-                    "says of the rows that it was fitted on is no measure of it. Make the report with rows new to it."
+                    f"{type(self.parts.core).__name__} keeps no out-of-fold predictions of its modalities, and its "
+                    "predictions for rows of fit do not measure it. Make the report with rows that are new to it."
                 )
             return predict_subsets(self.model, subsets, method="ledger", as_deployed=True)
         if self.classify and not hasattr(self.parts.fusion, "predict_proba"):
-            raise Unavailable(f"{type(self.parts.fusion).__name__} with its estimator has no probabilities.")
+            raise Unavailable(f"{type(self.parts.fusion).__name__} with this estimator has no probabilities.")
         return predict_subsets(self.parts.fusion, subsets, self.Z, self.y, method="predict", as_deployed=True)
 
     @cached_property
     def predictions(self) -> np.ndarray:
-        """Predictions for ``said.rows`` with all that they hold: probabilities, or numbers."""
+        """Predictions for ``said.rows`` with all their modalities: probabilities, or numbers."""
         return self.said.of(self.names)
 
     @property
     def source(self) -> str:
-        """Where the predictions come from, for the text of a section."""
+        """The source of the predictions, for the text of a section."""
         n = len(self.said.rows)
         if self.trained_on:
             return f"out-of-fold predictions of {n:,} rows of fit"
@@ -116,7 +115,7 @@ class Evidence:
         return default_metric(self.classify)
 
     def arguments(self) -> dict[str, Any]:
-        """Model and rows for the functions that make results: the ledger where the rows are those of fit."""
+        """Model and rows for the functions that make results: the ledger if the rows are those of fit."""
         if self.trained_on:
             return {"model": self.model}
         return {"model": self.parts.fusion, "X": self.Z, "y": self.y}  # encoded once
@@ -129,12 +128,12 @@ class Evidence:
     @cached_property
     def ablation(self) -> ModalityAblation:
         """Scores with all modalities, without each, and of each alone."""
-        _ = self.said  # says why, if these rows have no scores
+        _ = self.said  # raises with the reason if these rows have no scores
         return modality_ablation(**self.arguments(), groups=self.groups, random_state=self.random_state)
 
     @property
     def removal(self) -> pd.DataFrame:
-        """What is lost without each modality: columns ``loss``, ``low``, ``high``; positive where it helps."""
+        """Loss without each modality: columns ``loss``, ``low``, ``high``; positive if the modality helps."""
         rows = {}
         for label, subset in self.ablation.subsets.items():
             gone = set(self.names) - set(subset)
@@ -145,9 +144,9 @@ class Evidence:
         return table.loc[self.names]
 
 
-def _read_labels(y: Any, n_rows: int, parts: ModelParts) -> np.ndarray:
+def _read_labels(y: Any, n_rows: int, parts: FittedModel) -> np.ndarray:
     if parts.classify and len(np.unique(np.asarray(y, dtype=object).astype(str))) < 2:
-        # A few new rows may be of one class; what follows does not need two.
+        # A few new rows may be of one class; the report does not need two.
         y = np.asarray(y)
         if y.ndim != 1 or len(y) != n_rows:
             raise ValueError(f"y has shape {y.shape} for the {n_rows} rows of X.")
@@ -155,26 +154,26 @@ def _read_labels(y: Any, n_rows: int, parts: ModelParts) -> np.ndarray:
     return read_y(y, n_rows, classify=parts.classify)
 
 
-def _check_rows_of_fit(codes: np.ndarray, parts: ModelParts) -> None:
+def _check_rows_of_fit(codes: np.ndarray, parts: FittedModel) -> None:
     fitted = parts.core._oof["y"]
     if len(codes) != len(fitted):
         raise ValueError(
             f"X has {len(codes)} rows and the model was fitted on {len(fitted)}; with trained_on=True (--trained-on), "
-            "X and y are the rows of fit, all of them and in their order. Rows new to it need trained_on=False."
+            "X and y must be the rows of fit, all of them and in the same order. For new rows pass trained_on=False."
         )
     differ = np.flatnonzero(~np.isclose(codes.astype(float), np.asarray(fitted, dtype=float), rtol=1e-6))
     if len(differ):
         raise ValueError(
             f"y differs from the labels of fit in {len(differ)} of {len(codes)} rows, the first at position "
-            f"{differ[0]}; with trained_on=True (--trained-on), X and y are the rows of fit in their order."
+            f"{differ[0]}; with trained_on=True (--trained-on), X and y must be the rows of fit in the same order."
         )
 
 
 def looks_trained_on(evidence: Evidence) -> bool:
-    """Whether rows that were given as new have the labels of the rows of fit, in their order."""
+    """Return whether rows that were given as new have the labels of the rows of fit, in the same order."""
     if evidence.trained_on or not evidence.parts.has_ledger:
         return False
     fitted = np.asarray(evidence.parts.core._oof["y"], dtype=float)
     codes = evidence.codes.astype(float)
-    sorted_rows = bool((np.diff(codes) >= 0).all())  # then another table may well have the same labels
+    sorted_rows = bool((np.diff(codes) >= 0).all())  # if so, another table may easily have the same labels
     return len(codes) == len(fitted) and not sorted_rows and bool(np.allclose(codes, fitted))

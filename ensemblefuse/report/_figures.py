@@ -1,4 +1,4 @@
-"""Pictures for the page: drawn twice, for a wide screen and for a phone, with the title as the page's text. Floor 5."""
+"""Figures for the page, drawn twice: for a wide screen and for a phone. The title becomes text of the page."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ensemblefuse.report._page import escape
 __all__ = ["figure_html", "new_figure"]
 
 WIDE, NARROW = 5.8, 3.6  # inches; 96 pixels of a screen each
-_MOST_SVG = 250_000  # bytes; larger drawings are sent as pixels
+_MOST_SVG = 250_000  # bytes; larger drawings become pixels
 _SETTINGS: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
-    "svg.fonttype": "none",  # text stays text: sharp, small, and drawn in whatever script the names are in
+    "svg.fonttype": "none",  # text stays text: sharp, small, and the browser can draw names in any script
     "svg.hashsalt": "ensemblefuse",
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.parse_math": False,  # a dollar sign in a name stays a dollar sign
     "figure.dpi": 100,
 }
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def new_figure(height: float = 3.4) -> tuple[Any, Any]:
-    """A figure that no window shows, and its axes."""
+    """Return a figure that is shown in no window, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDE, height), layout="constrained")
@@ -38,16 +38,16 @@ def new_figure(height: float = 3.4) -> tuple[Any, Any]:
 
 
 def figure_html(draw: Callable[[], Any], alt: str, *, caption: str = "") -> str:
-    """Call `draw`, which gives a matplotlib figure, and make HTML of it.
+    """Return HTML of the matplotlib figure that `draw` returns.
 
     Parameters
     ----------
     draw : callable
-        Without arguments.
+        Called without arguments.
     alt : str
-        What the figure shows, for those who do not see it.
+        What the figure shows, for readers who cannot see it.
     caption : str
-        By default the title that the figure has; it is taken off the drawing, where it would be cut on a phone.
+        By default the title of the figure. The title is removed from the drawing, because a phone would cut it.
     """
     import_optional("matplotlib", extra="plot", needed_by="write_report")
     with _settings():
@@ -63,7 +63,7 @@ def figure_html(draw: Callable[[], Any], alt: str, *, caption: str = "") -> str:
             warnings.simplefilter("always")
             narrow = _saved(figure, NARROW, figure.get_size_inches()[1])
         if any("collapsed to zero" in str(warning.message) for warning in caught):
-            narrow = wide  # too much text for a phone: smaller, but whole
+            narrow = wide  # too much text for a phone: show the wide figure, smaller but complete
         _close(figure)
     text = caption or title
     below = f"<figcaption>{escape(text)}</figcaption>" if text else ""
@@ -79,10 +79,10 @@ def _settings() -> Iterator[None]:
     from matplotlib import pyplot
 
     with matplotlib.rc_context(), pyplot.ioff(), warnings.catch_warnings():
-        # Widths of letters that the font of matplotlib lacks are guessed; the browser has the letters.
+        # matplotlib guesses the widths of letters that its font lacks; the browser draws them.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         warnings.filterwarnings("ignore", message="constrained_layout not applied")
-        matplotlib.rcdefaults()  # whatever style the user has set: the page is the same everywhere
+        matplotlib.rcdefaults()  # the page looks the same everywhere, with any style of the user
         matplotlib.rcParams.update(_SETTINGS)
         yield
 
@@ -90,7 +90,7 @@ def _settings() -> Iterator[None]:
 def _take_title(figure: Any) -> str:
     titles = [figure.get_suptitle()] if figure.get_suptitle() else []
     figure.suptitle("") if titles else None
-    if len([ax for ax in figure.axes if ax.get_title()]) == 1:  # several name the panels
+    if len([ax for ax in figure.axes if ax.get_title()]) == 1:  # several titles are names of panels
         for ax in figure.axes:
             if ax.get_title():
                 titles.append(ax.get_title())
@@ -99,7 +99,7 @@ def _take_title(figure: Any) -> str:
 
 
 def _plain_numbers(figure: Any) -> None:
-    """Powers of ten on logarithmic axes are formulas, which are not read here."""
+    """Write powers of ten on logarithmic axes as plain numbers: formulas are turned off."""
     from matplotlib.ticker import LogFormatter, NullFormatter
 
     for ax in figure.axes:
@@ -110,7 +110,7 @@ def _plain_numbers(figure: Any) -> None:
 
 
 def _cut_labels(figure: Any, most: int) -> None:
-    """Names at the ticks without their middle, to leave room for what they name; the tables have them whole."""
+    """Cut the middle out of long names at the ticks, to leave room for the axes; the tables show them in full."""
     from matplotlib.ticker import FixedLocator
 
     for ax in figure.axes:
@@ -122,7 +122,7 @@ def _cut_labels(figure: Any, most: int) -> None:
 
 
 def _legends_below(figure: Any) -> None:
-    """Legends that stand beside their axes go under them; a phone has no room at the side."""
+    """Move legends from the side of their axes below them; a phone has no room at the side."""
     for ax in figure.axes:
         legend = ax.get_legend()
         if legend is None or legend.get_window_extent().x0 < ax.get_window_extent().x1 - 2:

@@ -1,4 +1,4 @@
-"""What stands above the sections: score with interval, and which modality earns its keep. Floor 5."""
+"""Head of the page, above the sections: scores with intervals, and which modalities improve the model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation._subsets import row_values
 from ensemblefuse.report._evidence import Evidence, looks_trained_on
 from ensemblefuse.report._page import Unavailable, escape, interval_text, number, paragraph
+from ensemblefuse.scoring.metrics import METRICS, row_values
 
 __all__ = ["answer", "headline"]
 
@@ -17,11 +17,10 @@ _TOO_GOOD = (
     "These rows have the labels of the rows that the model was fitted on, in the same order. If they are these rows, "
     "every score here is too good; make the report with --trained-on (trained_on=True)."
 )
-_UNIT = {"log_loss": "log-loss", "squared_error": "squared error"}
 
 
 def headline(evidence: Evidence) -> list[str]:
-    """HTML of the answer, the scores, and what they were measured on."""
+    """Return HTML of the answer, the scores, and what they were measured on."""
     try:
         parts = [f'<p class="answer">{escape(answer(evidence))}</p>', _facts(_scores(evidence), evidence)]
         parts.append(paragraph(_source(evidence), kind="source"))
@@ -34,38 +33,39 @@ def headline(evidence: Evidence) -> list[str]:
 
 
 def answer(evidence: Evidence) -> str:
-    """Which modality earns its keep, in one or two sentences."""
+    """Return which modalities improve the model, in a few sentences."""
     if len(evidence.names) == 1:
         return f"The model has one modality, {evidence.names[0]}; nothing is fused."
-    unit = _UNIT[evidence.metric]
+    unit = METRICS[evidence.metric].label
     table = evidence.removal
     helps, hurts = table[table["low"] > 0], table[table["high"] < 0]
     unclear = table.drop(index=[*helps.index, *hurts.index])
     sentences = []
     if len(helps):
         helps = helps.sort_values("loss", ascending=False)
-        ends = "earns its" if len(helps) == 1 else "earn their"
+        verb = "improves" if len(helps) == 1 else "improve"
         rises = _listed([f"{_effect(row)}" for _, row in helps.iterrows()])
         each = " each in turn" if len(helps) > 1 else " it"
-        sentences.append(f"{_capital(_listed(helps.index))} {ends} keep: without{each} the {unit} rises by {rises}.")
+        who = _capital(_listed(helps.index))
+        sentences.append(f"{who} {verb} the model: without{each} the {unit} rises by {rises}.")
     joint = evidence.ablation.joint_gain
     together = joint is not None and joint[1] > 0
     if len(hurts):
         falls = _listed([_effect(-row) for _, row in hurts.iterrows()])
-        advice = "" if together else ": better leave it out"
+        advice = "" if together else ": it is better to leave it out"
         sentences.append(f"Without {_listed(hurts.index)} the {unit} falls by {falls}{advice}.")
     if len(unclear):
         sentences.append(
-            f"For {_listed(unclear.index)} no gain can be told beside the others."
+            f"For {_listed(unclear.index)} no gain over the others is measurable."
             if sentences
-            else "No modality can be told to matter while the others are there"
-            + (" in a model of its own." if together else ": each can be spared.")
+            else "No single modality adds a measurable gain to the others"
+            + (" with a model of its own." if together else ": any one of them can be left out.")
         )
     if joint is not None and together:
         gain = pd.Series({"loss": joint[0], "low": joint[1], "high": joint[2]})
         sentences.append(
-            f"The joint model over all of them lowers the {unit} by another {_effect(gain)}; whose merit that is these "
-            "figures do not tell."
+            f"The joint model over all of them lowers the {unit} by another {_effect(gain)}; these figures do not "
+            "divide that gain among the modalities."
         )
     return " ".join(sentences)
 
@@ -86,7 +86,7 @@ def _capital(text: str) -> str:
 
 
 def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
-    """Name, value and interval of each score."""
+    """Return name, value and interval of each score."""
     said = evidence.said
     if evidence.classify:
         prior = -np.average(row_values(said.of([]), said.y, "log_loss"), weights=said.sample_weight)
@@ -126,10 +126,10 @@ def _facts(scores: list[tuple[str, str, str]], evidence: Evidence) -> str:
 def _source(evidence: Evidence) -> str:
     by = "rows" if evidence.groups is None else f"{len(np.unique(evidence.groups)):,} groups of rows"
     where = (
-        "All scores are those of the model's out-of-fold predictions of the rows of fit: each row was predicted by "
+        "All scores are those of the model's out-of-fold predictions for the rows of fit: each row was predicted by "
         "estimators that were fitted without it. The data description and the explained rows use the rows themselves."
         if evidence.trained_on
-        else "All scores are those of the rows given, taken to be new to the model. If it was fitted on them, "
-        "the scores are too good."
+        else "All scores are those of the given rows, which are taken to be new to the model. If it was fitted on "
+        "them, the scores are too good."
     )
     return f"{where} In brackets: 95 % intervals by a bootstrap over {by}."

@@ -1,4 +1,4 @@
-"""Markdown of a model card: its header, its tables, and texts of the user as text. Floor 5."""
+"""Markdown of a model card: its header, its tables, and escaped texts of the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARKS = re.compile(r"([\\`*\[\]|#~$!]|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def plain_text(value: Any) -> str:
-    r"""A value as text that Markdown shows as it is, in one line.
+    r"""Return a value as text in one line that Markdown shows unchanged.
 
     Examples
     --------
@@ -28,7 +28,7 @@ def plain_text(value: Any) -> str:
 
 
 def code(value: Any) -> str:
-    """A value in backticks, as many as it takes; what would end a cell of a table is escaped.
+    """Return a value between enough backticks; characters that would end a table cell are escaped.
 
     Examples
     --------
@@ -42,30 +42,30 @@ def code(value: Any) -> str:
 
 
 def code_block(lines: Iterable[str], language: str) -> str:
-    """Lines of code between fences that no line of them ends."""
+    """Return lines of code between fences that are longer than any in the code."""
     text = "\n".join(lines)
     fence = max("```", _fence(text))
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _fence(text: str) -> str:
-    """One backtick more than stand side by side in a text."""
+    """Return one backtick more than the longest run of backticks in a text."""
     return "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
 
 
 def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are Markdown already."""
+    """Return a table; its cells are Markdown already."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """A list; its items are Markdown already."""
+    """Return a list; its items are Markdown already."""
     return "\n".join(f"- {line}" for line in lines)
 
 
 def front_matter(values: Mapping[str, Any]) -> str:
-    """The header between two lines ``---``: a line a key, values as JSON, which YAML reads.
+    """Return the header between two lines ``---``: one line per key, values as JSON, which YAML can read.
 
     Examples
     --------
@@ -85,6 +85,6 @@ def _key(key: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """JSON, with escapes for what JSON may hold and YAML may not, such as U+007F."""
+    """Return JSON with escapes for characters that JSON allows and YAML does not, such as U+007F."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

@@ -1,4 +1,4 @@
-"""The page: its frame, its tables, its figures. Everything that comes from the user is escaped here. Floor 5."""
+"""HTML of the page: its frame, its tables, its figures. Everything that comes from the user is escaped here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LONGEST = 60
 
 
 class Interval(NamedTuple):
-    """A number and its interval, as texts of a cell."""
+    """A number and its interval, as texts in a table cell."""
 
     value: str
     ends: str
 
 
 class Unavailable(Exception):
-    """A section that this model or these rows do not allow; the text says why."""
+    """Raised if a section is not possible with this model or these rows; the text says why."""
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Section:
         Its id in the page.
     heading : str
     lead : str
-        One sentence that says how to read it.
+        One sentence on how to read the section.
     figures, tables, notes : list of str
-        HTML; the tables stand beside the figures where the screen is wide enough.
+        HTML; the tables are beside the figures if the screen is wide enough.
     wide : str
-        HTML that takes the whole width, below both.
+        HTML over the whole width, below both.
     error : str
-        Why it failed; empty otherwise.
+        Why the section failed; empty otherwise.
     """
 
     name: str
@@ -57,17 +57,17 @@ class Section:
 
 
 def escape(value: Any, limit: int = 0) -> str:
-    """A value as text of the page; cut after `limit` characters, if that is not 0."""
+    """Return a value as text of the page, cut to `limit` characters if that is not 0."""
     text = str(value)
     if limit and len(text) > limit:
         text = f"{text[: limit - 1]}…"
-    # Control characters, which no HTML may hold, and lone surrogates, which no file of UTF-8 can.
+    # Remove control characters, which HTML does not allow, and lone surrogates, which UTF-8 does not allow.
     text = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
     return html.escape(text, quote=True)
 
 
 def paragraph(text: str, *, kind: str = "") -> str:
-    """A text as a paragraph."""
+    """Return a text as a paragraph."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
@@ -75,7 +75,7 @@ def paragraph(text: str, *, kind: str = "") -> str:
 
 
 def table_html(frame: pd.DataFrame, caption: str, *, index: bool = True, most: int = 0, cut: bool = True) -> str:
-    """A table of the page: texts to the left, numbers to the right, as many decimals in a column as it needs.
+    """Return a table as HTML: texts to the left, numbers to the right, decimals chosen per column.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def table_html(frame: pd.DataFrame, caption: str, *, index: bool = True, most: i
     index : bool
         Whether the row labels are shown, as the headings of the rows.
     most : int
-        Rows to show; 0 for all. The caption says how many there are.
+        Rows to show; 0 for all. If rows are left out, the caption says how many there are.
     cut : bool
         Whether long texts are cut.
     """
@@ -115,7 +115,7 @@ def _right(right: bool) -> str:
 
 
 def _joined(label: Any) -> str:
-    """A label, or the parts of one of several levels."""
+    """Return a label as text; a label of several levels is joined with commas."""
     if isinstance(label, (tuple, list)) or type(label).__name__ == "FrozenList":
         return ", ".join(str(part) for part in label if part is not None)
     return "" if label is None else str(label)
@@ -148,7 +148,7 @@ def _cell(value: Any, limit: int) -> str:
 
 
 def decimals_for(largest: float) -> int:
-    """Decimals for a column whose largest number this is.
+    """Return the number of decimals for a column with this largest number.
 
     Examples
     --------
@@ -160,7 +160,7 @@ def decimals_for(largest: float) -> int:
 
 
 def number(value: float, decimals: int = 3) -> str:
-    """A number with a true minus sign; a dash for none.
+    """Return a number with a true minus sign; a dash if it is not finite.
 
     Examples
     --------
@@ -175,7 +175,7 @@ def number(value: float, decimals: int = 3) -> str:
 
 
 def interval_text(low: float, high: float, decimals: int = 3) -> str:
-    """An interval as ``[0.812, 0.871]``."""
+    """Return an interval as ``[0.812, 0.871]``."""
     return f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
@@ -183,16 +183,16 @@ def interval_text(low: float, high: float, decimals: int = 3) -> str:
 
 
 def page_html(title: str, headline: Sequence[str], sections: Sequence[Section], date: str) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Parameters
     ----------
     title : str
     headline : sequence of str
-        HTML of what stands above the sections.
+        HTML of the part above the sections.
     sections : sequence of Section
     date : str
-        The one line that differs between two pages of the same inputs, besides measured times.
+        The only line that differs between two pages with the same inputs, besides measured times.
     """
     style = resources.files("ensemblefuse.report").joinpath("style.css").read_text(encoding="utf-8")
     links = "".join(f'<li><a href="#{s.name}">{escape(s.heading)}</a></li>' for s in sections)
@@ -200,7 +200,7 @@ def page_html(title: str, headline: Sequence[str], sections: Sequence[Section], 
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # A page opened from a disk asks for no icon either.
+        # Without this, a browser would request an icon.
         '<link rel="icon" href="data:,">',
         f"<title>{escape(title)}</title>",
         f"<style>{style}</style></head><body>",

@@ -1,4 +1,4 @@
-"""`write_report`: all sections in one file. Floor 5."""
+"""`write_report`, which writes all sections to one file."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.persistence._archive import check_place
-from ensemblefuse.report._checked import checks_section, cost_section, errors_section
-from ensemblefuse.report._data import data_section
+from ensemblefuse._writing import check_place, write_atomically
 from ensemblefuse.report._evidence import Evidence
-from ensemblefuse.report._explained import rows_section
 from ensemblefuse.report._headline import headline
-from ensemblefuse.report._made import made_section
 from ensemblefuse.report._page import Section, Unavailable, page_html
-from ensemblefuse.report._results import ablation_section, missing_section, scores_section, shares_section
-from ensemblefuse.report._scores import calibration_section, confusion_section
+from ensemblefuse.report._section_checks import checks_section, cost_section, errors_section
+from ensemblefuse.report._section_data import data_section
+from ensemblefuse.report._section_explanations import rows_section
+from ensemblefuse.report._section_provenance import made_section
+from ensemblefuse.report._section_results import ablation_section, missing_section, scores_section, shares_section
+from ensemblefuse.report._section_scores import calibration_section, confusion_section
 
 __all__ = ["Report", "write_report"]
 
 
 @dataclass
 class Report:
-    """What `write_report` wrote.
+    """The result of `write_report`.
 
     Attributes
     ----------
     path : Path
     n_bytes : int
     sections : list of str
-        Ids of the sections, in their order.
+        Ids of the sections, in order.
     errors : dict of str to Exception
-        Sections that failed, which the page shows as failed; empty if all went well.
+        Sections that failed; the page marks them as failed. Empty if there was no error.
     """
 
     path: Path
@@ -59,52 +59,52 @@ def write_report(
     groups: Any = None,
     random_state: int = 0,
 ) -> Report:
-    """Write one HTML page about a fitted model: scores, modalities, calibration, rows explained.
+    """Write one HTML page about a fitted model: scores, modalities, calibration, explanations of rows.
 
-    The page holds all that it shows and asks for nothing outside itself. The same inputs give the same bytes, but for
-    the line with the date and the measured times of the section on cost.
+    The page is self-contained: it loads no other files. The same inputs give the same bytes, except for the line with
+    the date and the measured times in the section on cost.
 
     Parameters
     ----------
     model : fitted Pipeline that ends in a fusion estimator, or fitted fusion estimator
     X : DataFrame (pandas or polars), dict of columns, or ndarray, of n_samples rows
-        As the model takes it.
+        Rows as the model takes them.
     y : array of shape (n_samples,)
     path : path-like
-        The file to write; one that is there is replaced.
+        The file to write; an existing file is replaced.
     trained_on : bool
-        Whether `X` and `y` are the rows of fit, all of them in their order. Scores are then those of the out-of-fold
-        predictions that decision-level fusion keeps; models without them get no scores. Otherwise the rows are taken
-        to be new to the model, and are predicted.
+        Whether `X` and `y` are the rows of fit, all of them and in the same order. Scores are then those of the
+        out-of-fold predictions that decision-level fusion keeps; models without them get no scores. Otherwise the rows
+        are taken to be new to the model, and are predicted.
     title : str, optional
         By default the class of the fusion and the number of rows.
     n_rows : int
         Rows to explain.
     groups : array of shape (n_samples,), optional
-        Rows of one group are drawn together when intervals are made.
+        The bootstrap for the intervals draws rows of one group together.
     random_state : int
         Seed of the bootstrap.
 
     Returns
     -------
     Report
-        With the sections that failed in ``errors``; the page is written all the same.
+        Sections that failed are in ``errors``; the page is still written.
 
     Raises
     ------
     TypeError
         If the model does not end in a fusion estimator.
     ValueError
-        If `y` does not fit `X` or the model, or with ``trained_on=True`` the rows of fit.
+        If `y` does not match `X` or the model, or with ``trained_on=True`` the rows of fit.
     OSError
-        If `path` is a folder, or in one that is not there.
+        If `path` is a folder, or its folder does not exist.
     ImportError
         If matplotlib is not installed.
 
     Warns
     -----
     UserWarning
-        If rows that are given as new have the labels of the rows of fit in their order; the page says it too.
+        If rows that are given as new have the labels of the rows of fit, in the same order. The page says so, too.
 
     Examples
     --------
@@ -128,22 +128,22 @@ def write_report(
     path = check_place(path, "write the page")
     evidence = Evidence(model, X, y, trained_on=trained_on, groups=groups, random_state=random_state)
     errors: dict[str, Exception] = {}
-    above = headline(evidence)  # a cell that cannot be encoded ends it here
+    above = headline(evidence)  # raises here if a cell cannot be encoded
     sections = [_made(name, heading, make, evidence, errors) for name, heading, make in _plan(evidence, int(n_rows))]
     title = title or f"{type(evidence.parts.fusion).__name__} on {len(evidence.X):,} rows"
     content = page_html(title, above, sections, f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC").encode()
-    _replace(path, content)
+    write_atomically(path, content)
     return Report(path, len(content), [section.name for section in sections], errors)
 
 
 def _plan(evidence: Evidence, n_rows: int) -> list[tuple[str, str, Callable[[Evidence], Section]]]:
-    """Id, heading and maker of each section, in the order of the page."""
+    """Return id, heading and function of each section, in the order of the page."""
     return [
         ("data", "Data and missing modalities", data_section),
         ("scores", "Scores", scores_section),
         ("ablation", "Single modalities and their fusion", ablation_section),
-        ("calibration", "How sure it is", calibration_section),
-        ("confusion", "What is taken for what" if evidence.classify else "Predicted and actual", confusion_section),
+        ("calibration", "Calibration", calibration_section),
+        ("confusion", "Confusion of classes" if evidence.classify else "Predicted and actual", confusion_section),
         ("errors", "Where the fusion errs", errors_section),
         ("shares", "What each modality is worth", shares_section),
         ("missing", "When modalities are missing", missing_section),
@@ -165,18 +165,8 @@ def _made(
         section = make(evidence)
     except Unavailable as reason:
         return Section(name, heading, notes=[f"Not shown: {reason}"])
-    except Exception as error:  # whatever it is, the other sections are worth having
+    except Exception as error:  # with any error, the other sections are still useful
         errors[name] = error
         return Section(name, heading, error=f"{type(error).__name__}: {error}")
     section.name, section.heading = name, heading
     return section
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

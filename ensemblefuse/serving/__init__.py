@@ -1,4 +1,4 @@
-"""A saved model behind HTTP: rows in, predictions out, with limits. Floor 5."""
+"""HTTP server for a saved model: it takes rows and returns predictions, within limits."""
 
 from ensemblefuse.serving._app import make_app
 from ensemblefuse.serving._serve import serve

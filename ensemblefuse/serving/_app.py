@@ -1,4 +1,4 @@
-"""The app: routes, and the way of a request to the model and back. Floor 5."""
+"""The ASGI app: its routes, and the path of a request to the model and back."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _AGAIN = {"retry-after": "1"}
 
 
 def make_app(model: Any, settings: ServerSettings | None = None) -> Any:
-    """An app that answers rows with the predictions of a model.
+    """Return an ASGI app that predicts rows with a model.
 
-    The model is loaded by a thread of its own when the app starts; until then ``/ready`` answers 503. `serve` runs the
-    app; any ASGI server can, with one process a model.
+    A separate thread loads the model when the app starts; until the model is loaded, ``/ready`` answers 503. `serve`
+    runs the app; any other ASGI server can run it, too, with one process per model.
 
     Parameters
     ----------
     model : str, Path or fitted Pipeline
-        A file of `save_model`, or a model of `make_fusion_pipeline`, whose encoders are set to ``on_error="raise"``.
+        A file of `save_model`, or a model of `make_fusion_pipeline`; its encoders are set to ``on_error="raise"``.
     settings : ServerSettings, optional
 
     Returns
@@ -95,7 +95,7 @@ def make_app(model: Any, settings: ServerSettings | None = None) -> Any:
 
 
 class Service:
-    """A model behind routes.
+    """A model with the routes that serve it.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Service:
     error : BaseException or None
         Why the model could not be loaded.
     on_failure : callable
-        Called when it could not.
+        Called if the model could not be loaded.
     """
 
     def __init__(self, model: Any, settings: ServerSettings):
@@ -132,7 +132,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def running(self, app: Any) -> AsyncIterator[None]:
-        """Load the model in the background, and at the end answer what is queued."""
+        """Load the model in the background; at the end, answer the queued requests."""
         cache = get_cache()
         folder = cache.folder if self.settings.cache and cache is not None else None
         with config_context(cache=folder, progress=False):
@@ -144,7 +144,7 @@ class Service:
                 await asyncio.to_thread(self.worker.close, self.settings.timeout)
 
     def drain(self) -> None:
-        """Take no more requests."""
+        """Stop accepting requests."""
         if self.state != "failed":
             self.state = "draining"
 
@@ -171,7 +171,7 @@ class Service:
     # ------------------------------------------------------------------ routes
 
     def reads(self) -> dict[str, Callable[..., Any]]:
-        """What answers each GET."""
+        """Return the handler of each GET route."""
 
         async def health(request: Any) -> Any:
             return _json({"status": "alive"})
@@ -192,7 +192,7 @@ class Service:
         async def page(request: Any) -> Any:
             name = "/page/index.html" if request.url.path == "/" else request.url.path
             if name not in self._files:
-                return _json({"error": "there is no such page"}, 404)
+                return _json({"error": "this page does not exist"}, 404)
             kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
             return _response(self._files[name], f"{kind}; charset=utf-8" if kind.startswith("text/") else kind)
 
@@ -202,7 +202,7 @@ class Service:
         }
 
     def asks(self) -> dict[str, Callable[..., Any]]:
-        """What answers each POST."""
+        """Return the handler of each POST route."""
 
         async def predict(request: Any) -> Any:
             return await self._within_limits(request, self._predict, ("rows",))
@@ -213,7 +213,7 @@ class Service:
         return {"/predict": predict, "/explain": explain}
 
     async def _within_limits(self, request: Any, answer: Callable[..., Any], wanted: tuple[str, ...]) -> Any:
-        """Take a place among the requests, read the body, and answer it, in time."""
+        """Read the body of a request and answer it, within the limits of requests and time."""
         kind = content_type(request.headers)
         self._check_ready()
         if self._n_running >= self.settings.max_queue:
@@ -288,7 +288,7 @@ class Service:
         return read, faults
 
     async def _ask(self, request: Any, job: Job) -> Any:
-        """Wait for the model, or until the client is gone."""
+        """Wait for the model, or until the client has disconnected."""
         try:
             self.worker.submit(job)
         except RuntimeError as error:
@@ -297,12 +297,12 @@ class Service:
         try:
             await asyncio.wait({job.future, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not job.future.done():
-                raise Refused(GONE, "the client has gone")
+                raise Refused(GONE, "the client has disconnected")
             return job.future.result()
         finally:
             job.abandoned = True
             gone.cancel()
-            job.future.cancel()  # or asyncio would print what the model raises when nobody waits any more
+            job.future.cancel()  # otherwise asyncio would print what the model raises after nobody waits
 
 
 async def _disconnected(request: Any) -> None:
@@ -315,7 +315,7 @@ def _future() -> asyncio.Future:
 
 
 async def _http_error(request: Any, error: Any) -> Any:
-    """Unknown paths and methods."""
+    """Answer requests for unknown paths and methods."""
     return _json({"error": str(error.detail)}, error.status_code, error.headers)
 
 

@@ -1,4 +1,4 @@
-"""The body of a request, read within its limits and kept in memory. Floor 5."""
+"""Reader of the body of a request, within its limits and in memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ensemblefuse.serving._json import parse_json
 
 __all__ = ["Body", "content_type", "read_bytes", "read_content"]
 
-GONE = 499  # a status that nobody receives, for logs and metrics
+GONE = 499  # the client has left: nobody receives this status, it is for logs and metrics
 JSON, FORM = "application/json", "multipart/form-data"
 _MOST_PARTS = 4096
 
 
 @dataclass
 class Body:
-    """What a request says.
+    """The content of a request.
 
     Attributes
     ----------
     fields : dict
         Members of the object, or fields of the form, each a JSON value.
     uploads : dict of str to bytes, or None
-        File parts of a form; None of JSON.
+        File parts of a form; None for JSON.
     """
 
     fields: dict[str, Any]
@@ -41,12 +41,12 @@ class _Part:
 
 
 def content_type(headers: Mapping[str, str]) -> str:
-    """``"application/json"`` or ``"multipart/form-data"``.
+    """Return ``"application/json"`` or ``"multipart/form-data"``.
 
     Raises
     ------
     Refused
-        415, if it is another.
+        415, if the content type is another one or the body is compressed.
     """
     given = headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in (JSON, FORM):
@@ -57,12 +57,12 @@ def content_type(headers: Mapping[str, str]) -> str:
 
 
 async def read_bytes(request: Any, max_body: int) -> bytes:
-    """All bytes of the body.
+    """Return all bytes of the body.
 
     Raises
     ------
     Refused
-        413, if there are more than `max_body`, told by the header or found while reading. 499, if the client leaves.
+        413, if the header says or reading shows that there are more than `max_body`. 499, if the client leaves.
     """
     refusal = Refused(413, f"the body has more than {max_body} bytes")
     length = request.headers.get("content-length", "")
@@ -76,12 +76,12 @@ async def read_bytes(request: Any, max_body: int) -> bytes:
             if len(content) > max_body:
                 raise refusal
     except requests.ClientDisconnect as error:
-        raise Refused(GONE, "the client has gone") from error
+        raise Refused(GONE, "the client has disconnected") from error
     return bytes(content)
 
 
 def read_content(content: bytes, kind: str, header: str, wanted: tuple[str, ...]) -> Body:
-    """Fields and uploads of a body.
+    """Return the fields and uploads of a body.
 
     Parameters
     ----------
@@ -90,29 +90,29 @@ def read_content(content: bytes, kind: str, header: str, wanted: tuple[str, ...]
     header : str
         The content type with its parameters.
     wanted : tuple of str
-        Fields that there may be; the first must be there.
+        Allowed fields; the first one is required.
 
     Raises
     ------
     Unreadable
-        If it is no such body, or lacks the first field or has others.
+        If the body cannot be read as `kind`, lacks the first field, or has other fields.
     """
     body = Body(parse_json(content)) if kind == JSON else _read_form(content, header)
     if not isinstance(body.fields, dict):
         raise Unreadable(Fault(None, None, f"expected an object with {wanted[0]!r}; got {found(body.fields)}"))
     unknown = [name for name in body.fields if name not in wanted]
     if unknown or wanted[0] not in body.fields:
-        problem = f"got {short_repr(unknown[0])}" if unknown else "it is not there"
-        listed = " and perhaps ".join([repr(wanted[0]), *(", ".join(map(repr, wanted[1:])),) * (len(wanted) > 1)])
+        problem = f"got {short_repr(unknown[0])}" if unknown else "it is absent"
+        listed = " and optionally ".join([repr(wanted[0]), *(", ".join(map(repr, wanted[1:])),) * (len(wanted) > 1)])
         field_name = unknown[0][:100] if unknown else wanted[0]
         raise Unreadable(Fault(None, field_name, f"expected {listed}; {problem}"))
     return body
 
 
 def _read_form(content: bytes, header: str) -> Body:
-    """Parts with a file name are uploads, those without are JSON.
+    """Read a form: parts with a file name are uploads, parts without one are JSON.
 
-    The parser is python-multipart's own, without the temporary files that frameworks put behind it.
+    This uses the parser of python-multipart directly: frameworks would write temporary files.
     """
     body = Body({}, {})
     assert body.uploads is not None
@@ -160,14 +160,14 @@ def _parts(content: bytes, header: str) -> list[_Part]:
         parser.write(content)
         parser.finalize()
     except (exceptions.FormParserError, ValueError) as error:
-        raise Unreadable(Fault(None, None, "it is no form of multipart/form-data")) from error
+        raise Unreadable(Fault(None, None, "it is not a form of multipart/form-data")) from error
     if not ended:
-        raise Unreadable(Fault(None, None, "the form is cut short: its last boundary is not there"))
+        raise Unreadable(Fault(None, None, "the form is cut short: its last boundary is absent"))
     return parts
 
 
 def _disposition(part: _Part) -> tuple[str, bool]:
-    """Name of a part, and whether it is a file."""
+    """Return the name of a part, and whether it is a file."""
     multipart = import_optional("python_multipart.multipart", extra="serve", needed_by="the server")
     kind, options = multipart.parse_options_header(dict(part.headers).get(b"content-disposition", b""))
     if kind != b"form-data" or b"name" not in options:
@@ -175,4 +175,4 @@ def _disposition(part: _Part) -> tuple[str, bool]:
     try:
         return options[b"name"].decode("utf-8"), b"filename" in options
     except UnicodeDecodeError as error:
-        raise Unreadable(Fault(None, None, "the name of a part is no UTF-8")) from error
+        raise Unreadable(Fault(None, None, "the name of a part is not UTF-8")) from error

@@ -1,7 +1,7 @@
-"""Rows of JSON to rows of cells, each checked against what its column holds. Floor 5.
+"""Conversion of JSON rows to rows of cells, with a check of each cell against the kind of its column.
 
-A str that reaches an encoder of pictures, sounds or videos is a path to it. Therefore such a column takes file objects
-alone, whose bytes are read here, and no string of a request ever gets there.
+An encoder of pictures, sounds or videos takes a str as a path. Therefore such a column takes only file objects. Their
+bytes are read here, and a string from a request never reaches such an encoder.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ __all__ = ["RowReader"]
 _FILES = ("image", "audio", "video")
 _ARRAYS_OF_A_GRAPH = ("x", "edge_index", "edge_weight", "edge_attr")
 _MOST_FAULTS = 100
-# Pixels and seconds that a request may have, in cells of the largest size: a decoder cannot be stopped in time.
+# A request may have the pixels and seconds of this many cells of the largest size: a running decoder cannot be stopped.
 _CELLS_IN_A_REQUEST = 4
 
 
 class RowReader:
-    """Reads the rows of requests.
+    """Reader of the rows of requests.
 
     Parameters
     ----------
     columns : dict of str to Column
     settings : ServerSettings
     path_columns : iterable of str
-        Columns in which the model takes a str for a path, whatever the file says that they hold.
+        Columns in which the model takes a str as a path, even if the manifest says that they hold something else.
     """
 
     def __init__(self, columns: Mapping[str, Column], settings: ServerSettings, path_columns: Iterable[str] = ()):
         self.columns, self.settings, self.path_columns = columns, settings, frozenset(path_columns)
 
     def read(self, rows: Any, files: FileReader) -> tuple[list[dict[str, Any] | None], list[Fault]]:
-        """Cells of each row by column, all columns in each, None where one is missing; None for a row with a fault.
+        """Return the cells of each row by column, with None for missing cells; None for a row with a fault.
 
         Raises
         ------
         Unreadable
-            If `rows` is no list of 1 to ``max_rows`` items.
+            If `rows` is not a list of 1 to ``max_rows`` items.
         """
         if not isinstance(rows, list):
-            raise Unreadable(Fault(None, "rows", f"expected a list of objects, one a row; got {found(rows)}"))
+            raise Unreadable(Fault(None, "rows", f"expected a list of objects, one per row; got {found(rows)}"))
         if not 1 <= len(rows) <= self.settings.max_rows:
             reason = f"expected 1 to {self.settings.max_rows} rows; got {len(rows)}"
             raise Unreadable(Fault(None, "rows", reason))
@@ -66,7 +66,7 @@ class RowReader:
             return {}, [Fault(i, None, f"expected an object of cells by column; got {found(row)}")]
         unknown = [name for name in row if name not in self.columns]
         faults = [
-            Fault(i, short_name(name), f"the model has no such column; it has {list(self.columns)}")
+            Fault(i, short_name(name), f"the model has no column of this name; it has {list(self.columns)}")
             for name in unknown[:_MOST_FAULTS]
         ]
         cells: dict[str, Any] = {}
@@ -86,12 +86,12 @@ class RowReader:
         return _READERS[column.kind](value)
 
     def _file(self, kind: str, value: Any, files: FileReader) -> Any:
-        """Bytes of one file, or a list of them where several pictures make a cell; headers checked."""
+        """Return the bytes of one file, or a list if several pictures make a cell, after a check of their headers."""
         several = isinstance(value, list)
         if several and kind not in ("image", "video"):
             raise CellError(f"expected one file; got {found(value)}")
         if several and not value:
-            raise CellError("an empty list; use null where there is no file")
+            raise CellError("the list is empty; use null if there is no file")
         contents = [files.read(item) for item in value] if several else [files.read(value)]
         pixels = seconds = 0.0
         if kind == "image" or several:  # a list of pictures is a video too
@@ -105,16 +105,16 @@ class RowReader:
         return contents if several else contents[0]
 
     def _count(self, files: FileReader, pixels: float, seconds: float) -> None:
-        """Refuse a cell with which the request would ask for too much."""
+        """Raise if the request exceeds its limit of pixels or seconds with this cell."""
         for name, new in (("pixels", pixels), ("seconds", seconds)):
             most = _CELLS_IN_A_REQUEST * getattr(self.settings, f"max_{name}")
             if getattr(files, name) + new > most:
-                raise CellError(f"with it the request would have more than {most:.0f} {name}; send it in another one")
+                raise CellError(f"with it the request has more than {most:.0f} {name}; send it in another request")
             setattr(files, name, getattr(files, name) + new)
 
 
 def short_name(name: str) -> str:
-    """A name of the client's as it may stand in an answer."""
+    """Return a name from the client, shortened for an answer."""
     return name if len(name) <= 100 else f"{name[:97]}..."
 
 
@@ -140,7 +140,7 @@ def _category(value: Any) -> Any:
 
 
 def _series(value: Any) -> np.ndarray:
-    """One channel, or a list of channels; null is a gap."""
+    """Read one channel or a list of channels; null is a gap."""
     channels = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
     read = [_numbers(channel, gaps=True) for channel in channels]
     if len({len(channel) for channel in read}) > 1:
@@ -149,7 +149,7 @@ def _series(value: Any) -> np.ndarray:
 
 
 def _embedding(value: Any) -> Any:
-    """A vector, or the key of one in the model's own file."""
+    """Read a vector, or the key of a vector in the file of the encoder."""
     return value if isinstance(value, str) else _numbers(value)
 
 
@@ -163,7 +163,7 @@ def _numbers(value: Any, *, gaps: bool = False) -> np.ndarray:
 
 
 def _graph(value: Any) -> dict[str, Any]:
-    wanted = 'expected an object with "edge_index" (two lists of node numbers), and "x", "num_nodes", "edge_weight"'
+    wanted = 'expected an object with "edge_index" (two lists of node numbers) and "x", "num_nodes", "edge_weight"'
     if not isinstance(value, dict) or "edge_index" not in value:
         raise CellError(f"{wanted} or a file; got {found(value)}")
     graph: dict[str, Any] = {}

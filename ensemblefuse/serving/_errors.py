@@ -1,4 +1,4 @@
-"""Why a request is not answered. Floor 5."""
+"""Errors that refuse a request or a part of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["CellError", "Fault", "Refused", "Unreadable", "found"]
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong with the content of a request."""
+    """One error in the content of a request."""
 
     row: int | None
     field: str | None
@@ -16,11 +16,11 @@ class Fault(NamedTuple):
 
 
 class CellError(ValueError):
-    """A cell cannot be read; the text says what was found and wanted."""
+    """Raised if a cell cannot be read; the text says what was expected and what was found."""
 
 
 class Unreadable(Exception):
-    """A body that cannot be answered in any part: status 422."""
+    """Raised if no part of a body can be answered: status 422."""
 
     def __init__(self, *faults: Fault):
         super().__init__("; ".join(fault.reason for fault in faults))
@@ -28,7 +28,7 @@ class Unreadable(Exception):
 
 
 class Refused(Exception):
-    """A request that is turned away before its content counts."""
+    """Raised if a request is refused without regard to its content."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
         super().__init__(message)
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 def found(value: Any) -> str:
-    """What a JSON value is, and never what it says.
+    """Return what kind of JSON value this is; the content is never shown.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What every request passes: host, token, headers of the answer, one line of log. Floor 5."""
+"""Middleware for every request: checks of host and token, headers of the answer, one line of log."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Guard:
     on_request : callable
         Called with route, status and seconds of each request.
     routes : frozenset of str
-        Paths that are told by name in logs and metrics; all others are ``"other"``.
+        Paths that logs and metrics show by name; all others are ``"other"``.
     """
 
     def __init__(
@@ -81,17 +81,17 @@ class Guard:
         except Refused as refusal:
             await _refuse(answer, refusal)
         except Exception as error:
-            # The text of an exception may hold what the request said, so neither log nor answer shows it.
+            # The text of an exception may hold content of the request, so neither log nor answer shows it.
             log.error(json.dumps({"event": "error", "class": type(error).__name__, "at": _place(error)}))
             if not status:
-                await _refuse(answer, Refused(500, "the server failed; its log says where"))
+                await _refuse(answer, Refused(500, "the server failed; its log shows where"))
         finally:
             status = status or GONE
             seconds = time.perf_counter() - start
             path = scope["path"]
             route = path if path in self.routes else "/page" if path.startswith("/page/") else "other"
             self.on_request(route, status, seconds)
-            # Whoever watches the server asks these every few seconds.
+            # Monitoring requests these every few seconds.
             level = logging.DEBUG if route in ("/health", "/ready") else logging.INFO
             told = {"route": route, "method": _method(scope), "status": status, **shape}
             log.log(level, json.dumps({"event": "request", **told, "ms": round(seconds * 1000, 1)}))
@@ -108,7 +108,7 @@ class Guard:
 
 
 def _check_local(headers: list[tuple[bytes, bytes]]) -> None:
-    """Refuse names that lead here from elsewhere (DNS rebinding), and pages of other origins."""
+    """Refuse foreign host names that resolve to this machine (DNS rebinding), and requests from other origins."""
     hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
     if len(hosts) != 1 or not is_loopback(_name_of(hosts[0])):
         raise Refused(403, "without a token the Host header must name this machine, such as 127.0.0.1")
@@ -118,13 +118,13 @@ def _check_local(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def _name_of(host: str) -> str:
-    """A Host header without its port; nothing of what is no such header."""
+    """Return a Host header without its port; an empty str if the header is malformed."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?", host)
     return (found[1] or found[2]) if found else ""
 
 
 def _digest(token: bytes) -> bytes:
-    """Of one length, so that the comparison takes one time."""
+    """Return a digest of fixed length, so that a comparison always takes the same time."""
     return hashlib.sha256(token).digest()
 
 

@@ -1,4 +1,4 @@
-"""What a model file says to those who send it rows. Floor 5. Nothing of the model is built for it."""
+"""Input columns, classes and scores of a model, read from its file without building the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.persistence import inspect_model
-from ensemblefuse.persistence._manifest import describe
+from ensemblefuse.persistence.manifest import describe
 from ensemblefuse.serving._settings import ServerSettings
 
 __all__ = ["Column", "ModelInfo", "read_info"]
@@ -23,7 +23,7 @@ class Column:
     name : str
     kind : {"image", "audio", "video", "text", "number", "category", "series", "embedding", "graph", "object"}
     modalities : list of str
-        Those that read it.
+        Modalities that read it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ModelInfo:
     name : str
     created : str
     classes : list or None
-        As JSON has them; None in regression.
+        As plain JSON values; None in regression.
     modalities : list of dict
         Name and columns of each.
     columns : dict of str to Column
@@ -56,7 +56,7 @@ class ModelInfo:
     expected: dict[str, dict[str, Any]]
 
     def as_json(self, settings: ServerSettings) -> dict[str, Any]:
-        """The answer of ``GET /model``."""
+        """Return the answer of ``GET /model``."""
         return {
             "name": self.name,
             "created": self.created,
@@ -69,7 +69,7 @@ class ModelInfo:
 
 
 def read_info(model: Any) -> ModelInfo:
-    """What the file of a model, or a fitted model itself, says.
+    """Read the facts from the file of a model, or from a fitted model.
 
     Parameters
     ----------
@@ -99,9 +99,9 @@ def read_info(model: Any) -> ModelInfo:
 
 
 def _not_served(kind: str) -> str:
-    """Why an object of this type, with its module, cannot be served, and what can."""
+    """Return why an object of this type cannot be served, and what can; `kind` includes the module."""
     name = kind.rsplit(".", 1)[-1]
     held = f"holds {'an' if name[0] in 'AEIOU' else 'a'} {name} without named input columns"
     if name == "EdgePart":
-        return f"{held}: it encodes where the data are, with `transform`. Serve the fusion part of split_model."
+        return f"{held}: use its `transform` where the data are. Serve the fusion part of split_model."
     return f"{held}. Serve a pipeline of make_fusion_pipeline."

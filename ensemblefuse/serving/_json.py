@@ -1,4 +1,4 @@
-"""JSON that says one thing only: read strictly, written strictly. Floor 5."""
+"""Strict reading and writing of JSON, with no ambiguous values."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _LARGEST = 2**63
 
 
 class _Refusal(ValueError):
-    """Raised out of the parser."""
+    """Raised inside the parser for JSON that is ambiguous or too deep."""
 
 
 def parse_json(content: bytes, field: str | None = None) -> Any:
-    """A JSON value.
+    """Return the JSON value of a text.
 
     Parameters
     ----------
     content : bytes
         In UTF-8.
     field : str, optional
-        The part of a form that it stands in, for the message.
+        The part of a form that holds the text, for the message.
 
     Raises
     ------
     Unreadable
-        If it is no JSON, or one that is read in more than one way: a name twice in an object, NaN, numbers that no
-        float or 64-bit integer holds, half a surrogate pair; or is nested more than 32 levels deep.
+        If the text is not JSON or is nested more than 32 levels deep. If parsers differ in reading it: a name twice in
+        an object, NaN, numbers too large for a float or a 64-bit integer, half a surrogate pair.
     """
     try:
         value = json.loads(
@@ -45,30 +45,30 @@ def parse_json(content: bytes, field: str | None = None) -> Any:
         )
         _check(value)
     except UnicodeDecodeError as error:
-        raise Unreadable(Fault(None, field, f"it is no UTF-8: byte {error.start} begins no character")) from error
+        raise Unreadable(Fault(None, field, f"it is not UTF-8: byte {error.start} begins no character")) from error
     except RecursionError as error:
         raise Unreadable(Fault(None, field, f"it is nested more than {_DEEPEST} levels deep")) from error
     except _Refusal as error:
         raise Unreadable(Fault(None, field, str(error))) from error
     except ValueError as error:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise Unreadable(Fault(None, field, f"it is no JSON{where}")) from error
+        raise Unreadable(Fault(None, field, f"it is not JSON{where}")) from error
     return value
 
 
 def dump_json(value: Any) -> bytes:
-    """A value as strict JSON in ASCII.
+    """Return a value as strict JSON in ASCII.
 
     Raises
     ------
     ValueError
-        If it holds NaN or an infinite number.
+        If the value holds NaN or an infinite number.
     """
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def label_text(label: Any) -> str:
-    """A class as the name in an object: a text as it is, anything else as JSON has it.
+    """Return a class as a name in a JSON object: a text unchanged, anything else as JSON.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(text: str) -> Any:
-    raise _Refusal(f"{text} is no number of JSON; write null where a value is missing")
+    raise _Refusal(f"{text} is not a number in JSON; write null if a value is missing")
 
 
 def _float(text: str) -> float:
@@ -106,7 +106,7 @@ def _int(text: str) -> int:
 
 
 def _check(value: Any) -> None:
-    """Depth and texts, without recursion."""
+    """Raise if a value is nested too deep or holds a bad text; without recursion."""
     stack = [(value, 0)]
     while stack:
         item, depth = stack.pop()

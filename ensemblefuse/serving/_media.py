@@ -1,4 +1,4 @@
-"""Files in cells: where their bytes come from, and what their headers promise. Floor 5. Nothing here decodes."""
+"""Files in cells: the source of their bytes, and checks of their headers. Nothing here decodes a file."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ensemblefuse.encoders._image_cell import _open as open_picture
-from ensemblefuse.encoders._sound_file import open_sound
-from ensemblefuse.encoders._video_cell import _is_animation
-from ensemblefuse.encoders._video_file import open_container
+from ensemblefuse.cells.image import open_image as open_picture
+from ensemblefuse.cells.sound_file import open_sound
+from ensemblefuse.cells.video import is_animation
+from ensemblefuse.cells.video_file import open_container
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.serving._errors import CellError, found
 
 __all__ = ["FileReader", "check_picture", "check_sound", "check_video", "wanted_files"]
 
-_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's
+_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's value
 _MICROSECONDS = 1_000_000
-_STEREO = 2 * 48_000  # numbers in a second of an ordinary sound
+_STEREO = 2 * 48_000  # values in a second of an ordinary sound
 
 
 class FileReader:
-    """The bytes that the file objects of one request stand for.
+    """Reader of the bytes of the file objects in one request.
 
     Parameters
     ----------
     uploads : mapping of str to bytes, or None
-        Parts of the form by name; None where the body is no form.
+        Parts of the form by name; None if the body is not a form.
     folder : Path or None
-        Folder whose files may be named.
+        Folder whose files cells may name.
     max_bytes : int
-        Bytes of all files that are named by path.
+        Largest number of bytes of all files that are named by path.
 
     Attributes
     ----------
     used : set of str
         Uploads that a cell has named.
     pixels, seconds : float
-        Of the pictures, and of the sounds and videos, that were read so far.
+        Totals of the files that were read so far.
     """
 
     def __init__(self, uploads: Mapping[str, bytes] | None, folder: Path | None, max_bytes: int):
@@ -52,12 +52,12 @@ class FileReader:
         self._by_path: dict[str, bytes] = {}
 
     def read(self, cell: Any) -> bytes:
-        """The bytes of one file object.
+        """Return the bytes of one file object.
 
         Raises
         ------
         CellError
-            If it is none, or names nothing that may be read.
+            If the cell is not a file object, or names a file that may not be read.
         """
         sources: dict[str, Callable[[str], bytes]] = {"base64": _decode}
         if self.uploads is not None:
@@ -72,7 +72,7 @@ class FileReader:
             raise CellError(f"{source!r} must be a string; got {found(value)}")
         content = sources[source](value)
         if not content:
-            raise CellError("the file is empty; use null where there is none")
+            raise CellError("the file is empty; use null if there is none")
         return content
 
     def _upload(self, name: str) -> bytes:
@@ -91,7 +91,7 @@ class FileReader:
 
 
 def wanted_files(sources: Any) -> str:
-    """How a file is written in a cell."""
+    """Return how to write a file in a cell, for a message."""
     shown = {"base64": '{"base64": "..."}', "upload": '{"upload": "name of a part"}', "path": '{"path": "a/file"}'}
     return " or ".join(shown[source] for source in sources)
 
@@ -100,12 +100,12 @@ def _decode(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise CellError("'base64' holds something else than base64 (RFC 4648, section 4, with padding)") from error
+        raise CellError("'base64' is not valid base64 (RFC 4648, section 4, with padding)") from error
 
 
 def _read_inside(folder: Path, name: str, most: int) -> bytes:
-    """A regular file in a folder. Of one outside nothing is told, not even whether it is there."""
-    refusal = CellError(f"there is no file {short_repr(name)} in the folder that is served")
+    """Return the bytes of a regular file in a folder; nothing is revealed about files outside, not even existence."""
+    refusal = CellError(f"there is no file {short_repr(name)} in the served folder")
     if "\0" in name or not name or Path(name).is_absolute():
         raise refusal
     try:
@@ -113,7 +113,7 @@ def _read_inside(folder: Path, name: str, most: int) -> bytes:
         path = (root / name).resolve(strict=True)
         if not path.is_relative_to(root):
             raise refusal
-        # What may have been put in its place since is no link, and no pipe to wait for.
+        # If the file was replaced in the meantime, these flags follow no link and wait for no pipe.
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(path, flags), "rb") as file:
             status = os.fstat(file.fileno())
@@ -123,7 +123,7 @@ def _read_inside(folder: Path, name: str, most: int) -> bytes:
     except (OSError, RuntimeError) as error:
         raise refusal from error
     if len(content) > most:
-        raise CellError("the files that the request names by path hold more bytes than max_body allows")
+        raise CellError("the files that the request names by path have more bytes than max_body allows")
     return content
 
 
@@ -131,69 +131,69 @@ def _read_inside(folder: Path, name: str, most: int) -> bytes:
 
 
 def check_picture(content: bytes, max_pixels: int) -> int:
-    """Pixels of a picture by its header.
+    """Return the number of pixels of a picture according to its header.
 
     Raises
     ------
     CellError
-        If it is no picture, or has more than `max_pixels`.
+        If it is not a picture, or has more than `max_pixels`.
     """
     try:
         with open_picture(io.BytesIO(content)) as image:
             width, height = image.size
     except Exception as error:  # Pillow's readers raise anything on damaged content
-        raise CellError(f"{_said(error, 'no picture that can be read')}") from error
+        raise CellError(f"{_said(error, 'not a picture that can be read')}") from error
     if width * height > max_pixels:
-        raise CellError(f"a picture of {width} x {height} pixels; at most {max_pixels} are taken in a cell")
+        raise CellError(f"a picture of {width} x {height} pixels; at most {max_pixels} are allowed in a cell")
     return width * height
 
 
 def check_sound(content: bytes, max_seconds: float) -> float:
-    """Seconds of a sound by its header; one of more numbers than 48 kHz in stereo has counts as longer.
+    """Return the seconds of a sound according to its header; more values than 48 kHz in stereo count as longer.
 
     Raises
     ------
     CellError
-        If it is no sound, or has more than `max_seconds`.
+        If it is not a sound, or has more than `max_seconds`.
     """
     try:
         with open_sound(content, whole=False) as file:
             frames, rate, channels = file.frames, file.samplerate, file.channels
     except (ValueError, OSError, RuntimeError) as error:
-        raise CellError(_said(error, "no sound that can be read")) from error
+        raise CellError(_said(error, "not a sound that can be read")) from error
     if frames == _UNKNOWN_LENGTH:
-        raise CellError(f"its header does not say how long it is; at most {max_seconds:g} seconds are taken")
+        raise CellError(f"its header does not state its length; at most {max_seconds:g} seconds are allowed")
     seconds = max(frames / rate, frames * channels / _STEREO)
     if seconds > max_seconds:
         much = f", as much as {seconds:.0f} of stereo at 48 kHz" if seconds > frames / rate else ""
-        raise CellError(f"a sound of {frames / rate:.0f} seconds{much}; at most {max_seconds:g} are taken")
+        raise CellError(f"a sound of {frames / rate:.0f} seconds{much}; at most {max_seconds:g} are allowed")
     return seconds
 
 
 def check_video(content: bytes, max_seconds: float, max_pixels: int) -> tuple[float, float]:
-    """Seconds of a video by its header, and pixels of an animation's frame.
+    """Return the seconds of a video according to its header, and the pixels of a frame if it is an animation.
 
     Raises
     ------
     CellError
-        If it is no video, is longer than `max_seconds`, or has frames of more than `max_pixels`.
+        If it is not a video, is longer than `max_seconds`, or has frames of more than `max_pixels`.
     """
-    if _is_animation(io.BytesIO(content)):
+    if is_animation(io.BytesIO(content)):
         return 0.0, check_picture(content, max_pixels)
     try:
         with open_container(io.BytesIO(content), needed_by="VideoEncoder") as container:
             seconds = (container.duration or 0) / _MICROSECONDS
             pixels = max((s.codec_context.width * s.codec_context.height for s in container.streams.video), default=0)
     except (ValueError, OSError, RuntimeError, AttributeError) as error:
-        raise CellError(_said(error, "no video that can be read")) from error
+        raise CellError(_said(error, "not a video that can be read")) from error
     if seconds > max_seconds:
-        raise CellError(f"a video of {seconds:.0f} seconds; at most {max_seconds:g} are taken")
+        raise CellError(f"a video of {seconds:.0f} seconds; at most {max_seconds:g} are allowed")
     if pixels > max_pixels:
-        raise CellError(f"a video with frames of {pixels} pixels; at most {max_pixels} are taken")
+        raise CellError(f"a video with frames of {pixels} pixels; at most {max_pixels} are allowed")
     return seconds, 0.0
 
 
 def _said(error: Exception, otherwise: str) -> str:
-    """What the library's own readers say of a damaged file; of errors with other texts only the class."""
+    """Return the message of the library's own readers about a damaged file; for other errors only the class."""
     text = str(error).strip().split("\n")[0]
     return text if isinstance(error, (ValueError, OSError)) and text else f"{otherwise} ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""Numbers about requests for Prometheus, in a registry of their own. Floor 5."""
+"""Metrics of requests for Prometheus, in a separate registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Metrics:
     Parameters
     ----------
     n_waiting : callable
-        Requests that wait for the model.
+        Returns the number of requests that wait for the model.
     """
 
     def __init__(self, n_waiting: Callable[[], int]):
@@ -62,5 +62,5 @@ class Metrics:
             self._missing.labels(name).inc()
 
     def text(self) -> tuple[bytes, str]:
-        """All numbers as Prometheus reads them, and the content type."""
+        """Return all metrics in the format of Prometheus, and the content type."""
         return self._client.generate_latest(self._registry), self._client.CONTENT_TYPE_LATEST

@@ -1,4 +1,4 @@
-"""The model in memory, asked for rows that were read from requests. Floor 5. One thread uses it."""
+"""The model in memory, which predicts and explains the rows of requests. Only one thread uses it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
-from ensemblefuse._row_predictor import RowPredictor, columns_of, fitted_modalities
-from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.encoders._forward import backends_at_once
-from ensemblefuse.evaluation._parts import ModelParts
+from ensemblefuse._plain import plain, plain_dict
+from ensemblefuse.backbones.forward import backends_at_once
 from ensemblefuse.exceptions import EncodingError, PersistenceError
+from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.row_predictor import RowPredictor
 from ensemblefuse.inspection import PartExplanation, RowExplanation, explain_row
 from ensemblefuse.persistence import load_model
-from ensemblefuse.persistence._archive import open_archive
-from ensemblefuse.persistence._example import ROWS, unpack_table
-from ensemblefuse.persistence._manifest import plain, plain_dict
-from ensemblefuse.persistence._storable import parts_of
+from ensemblefuse.persistence.archive import open_archive
+from ensemblefuse.persistence.example import ROWS, unpack_table
 from ensemblefuse.serving._errors import Fault, Unreadable, found
 from ensemblefuse.serving._info import ModelInfo
 from ensemblefuse.serving._json import label_text
 
 __all__ = ["ServedModel", "open_model"]
 
-# Exceptions whose text is written for the sender of the row; of others the class alone is told.
+# The text of these exceptions is meant for the sender of the row; for others the answer shows only the class.
 _TOLD = (ValueError, TypeError)
 
 
 class ServedModel:
-    """A fitted pipeline that answers rows of cells.
+    """A fitted pipeline that predicts and explains rows of cells.
 
     Parameters
     ----------
@@ -47,34 +44,31 @@ class ServedModel:
     Attributes
     ----------
     path_columns : set of str
-        Columns in which a str would be taken for a path.
+        Columns in which the model takes a str as a path.
     """
 
     def __init__(self, model: Any, info: ModelInfo, example: pd.DataFrame | None = None):
-        self.parts = ModelParts(model)
-        if not isinstance(self.parts.model, Pipeline) or "encode" not in self.parts.model.named_steps:
+        self.parts = FittedModel(model)
+        if not self.parts.modalities:
             raise PersistenceError(
-                f"{info.name} holds a {type(self.parts.model).__name__}; a pipeline of make_fusion_pipeline can be "
-                "served."
+                f"{info.name} holds a {type(self.parts.model).__name__}; only a pipeline of make_fusion_pipeline can "
+                "be served."
             )
         self.info, self.example = info, example
-        self.predictor = RowPredictor(self.parts.model, on_error="keep")
-        for encoder in filter(_has_on_error, _inside(self.parts.fusion)):
-            encoder.set_params(on_error="raise")
-        self.path_columns = _path_columns(self.parts)
+        self.predictor = RowPredictor(self.parts, on_error="keep")
+        self.path_columns = set(self.parts.path_columns)
         self.labels = None if self.parts.classes is None else plain(self.parts.classes)
         scores = getattr(self.parts.core, "expected_scores_", None)
         if isinstance(scores, pd.DataFrame):
             info.expected = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
 
     def warm_up(self) -> None:
-        """Load all networks, and predict the example where there is one, so that no request waits for that.
+        """Load all networks, and predict the example if there is one, so that no request has to wait for this.
 
-        The same goes for the trial of backends: to translate a network takes seconds.
+        Backends are tried for the same reason: compiling a network takes seconds.
         """
-        for _, part in parts_of(self.parts.model):
-            if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
-                part.prepare()
+        for encoder in self.parts.encoders:
+            encoder.prepare()
         if self.example is not None:
             with warnings.catch_warnings(), backends_at_once():
                 warnings.simplefilter("ignore")
@@ -83,10 +77,10 @@ class ServedModel:
     # ------------------------------------------------------------------ predictions
 
     def predict(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | list[Fault]]:
-        """The answer to each row, without its number; or what is wrong with it.
+        """Return for each row its answer, without the row number, or its faults.
 
-        What a row is answered does not depend on the others: if the model refuses all of them because of one, each
-        half is asked again.
+        The answer to a row does not depend on the others: if the model refuses all rows because of one, each half is
+        predicted again.
         """
         try:
             return self._predict(self._table(rows))
@@ -111,7 +105,7 @@ class ServedModel:
 
     def _predict(self, X: pd.DataFrame) -> list[dict[str, Any] | list[Fault]]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a missing modality stands in the answer
+            warnings.simplefilter("ignore")  # the answer names missing modalities
             said = self.predictor(X)
         present = self.parts.present(said.Z).T if said.Z is not None else np.empty((0, 0), dtype=bool)
         place = np.cumsum(said.answered) - 1
@@ -134,7 +128,7 @@ class ServedModel:
     ) -> dict[str, Any] | list[Fault]:
         numbers = proba if proba is not None else np.asarray([prediction]) if self.labels is None else np.zeros(0)
         if not np.isfinite(numbers.astype(float)).all():
-            return [Fault(None, None, "the model gives no finite number for this row")]
+            return [Fault(None, None, "the model returns no finite number for this row")]
         used = [name for name, there in zip(self.parts.names, present, strict=True) if there]
         answer: dict[str, Any] = {"prediction": plain(np.asarray(prediction))}
         if proba is not None and self.labels is not None:
@@ -143,7 +137,7 @@ class ServedModel:
         if region is not None and self.labels is not None:
             answer["set"] = [label for label, stays in zip(self.labels, region, strict=True) if stays]
         elif region is not None:
-            answer["interval"] = plain(np.asarray(region))  # null for infinite
+            answer["interval"] = plain(np.asarray(region))  # null for an infinite end
         answer["modalities"] = used
         answer["missing"] = [name for name in self.parts.names if name not in used]
         answer["expected"] = self.info.expected.get(" + ".join(used))
@@ -152,12 +146,20 @@ class ServedModel:
     # ------------------------------------------------------------------ explanations
 
     def explain(self, row: dict[str, Any], within: Any, target: Any) -> dict[str, Any]:
-        """Why the model says what it says of a row.
+        """Return an explanation of the prediction for a row.
+
+        Parameters
+        ----------
+        row : dict of str to cell
+        within : bool, or list of str
+            Whether to look inside the modalities, or inside which.
+        target : label or None
+            The class to explain; by default the predicted one.
 
         Raises
         ------
         Unreadable
-            If a cell cannot be encoded, or `within` or `target` name what the model has not.
+            If a cell cannot be encoded, or `within` or `target` name a modality or class that the model lacks.
         """
         wanted = self._within(within)
         asked = wanted if isinstance(wanted, list) else self.parts.names if wanted else []
@@ -202,7 +204,7 @@ class ServedModel:
         raise Unreadable(Fault(None, "target", f"expected one of {self.labels[:20]}; got {found(target)}"))
 
     def _background(self) -> pd.DataFrame | None:
-        """Rows whose usual values stand in for columns that are taken away."""
+        """Return rows whose usual values replace columns that are left out; None if there are too few."""
         return self.example if self.example is not None and len(self.example) > 1 else None
 
 
@@ -219,35 +221,8 @@ def open_model(source: Any, info: ModelInfo, trusted: Sequence[str]) -> ServedMo
     return served
 
 
-def _path_columns(parts: ModelParts) -> set[str]:
-    """Columns that any encoder reads of which strings are paths.
-
-    Of a fusion that encodes for itself, its encoders say which; if it hides them, all raw columns count.
-    """
-    own = getattr(parts.core, "encoders_", None) or getattr(parts.core, "encoders", None) or {}
-    hides = not own and any(map(_reads_paths, _inside(parts.fusion)))
-    paths = []
-    for name, encoder, columns in fitted_modalities(parts.model):
-        raw = isinstance(encoder, str) or isinstance(getattr(encoder, "func", 0), type(None))
-        if (hides and raw) or any(map(_reads_paths, [*_inside(encoder), *_inside(own.get(name))])):
-            paths.append((name, encoder, columns))
-    return set(columns_of(paths))
-
-
-def _inside(encoder: Any) -> list[Any]:
-    return [part for _, part in parts_of(encoder)]
-
-
-def _has_on_error(part: Any) -> bool:
-    return isinstance(part, BaseEncoder) and hasattr(part, "on_error")
-
-
-def _reads_paths(part: Any) -> bool:
-    return isinstance(part, BaseEncoder) and bool(getattr(part, "strings_are_paths", False))
-
-
 def _faults(error: Exception) -> list[Fault]:
-    """What went wrong with one row."""
+    """Return the faults of one row."""
     if isinstance(error, EncodingError):
         return [Fault(None, row.column, row.reason) for row in error.rows]
     text = str(error).strip().split("\n")[0]
@@ -255,7 +230,7 @@ def _faults(error: Exception) -> list[Fault]:
 
 
 def _parts(told: RowExplanation) -> dict[str, Any]:
-    """What counts inside modalities, as lists of objects; nothing of the cells but the words of a text."""
+    """Return the effects inside modalities, as lists of objects; of the cells they show only the words of a text."""
     made: dict[str, Any] = {}
     for name, part in told.parts.items():
         if part.effects is None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document of one model. Floor 5."""
+"""The OpenAPI document of one model."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _FAULT = {
     },
 }
 _REFUSALS = {
-    401: "Without the token, or with a wrong one.",
-    403: "The Host header names another machine, or a page of another origin asks.",
+    401: "The token is absent or wrong.",
+    403: "The Host header names another machine, or the request comes from a page of another origin.",
     413: "The body is too large.",
-    415: "The content type is another one.",
+    415: "The content type is not supported.",
     503: "The model is not loaded, the queue is full, or the server is shutting down: try again.",
     504: "The answer took too long.",
 }
@@ -50,7 +50,7 @@ _RETRY = {"Retry-After": {"schema": {"type": "string"}, "description": "Seconds 
 
 
 def openapi_schema(info: ModelInfo, settings: ServerSettings) -> dict[str, Any]:
-    """The document as a JSON value, version 3.1.
+    """Return the OpenAPI document, version 3.1, as a JSON value.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _file(settings: ServerSettings, *, uploads: bool) -> dict[str, Any]:
     if uploads:
         sources["upload"] = {"type": "string", "description": "Name of a file part of the form."}
     if settings.files is not None:
-        sources["path"] = {"type": "string", "minLength": 1, "description": "A file in the folder that is served."}
+        sources["path"] = {"type": "string", "minLength": 1, "description": "A file in the served folder."}
     objects: list[dict[str, Any]] = [
         {"type": "object", "required": [name], "properties": {name: schema}, "additionalProperties": False}
         for name, schema in sources.items()
@@ -243,9 +243,9 @@ def _paths(info: ModelInfo, settings: ServerSettings) -> dict[str, Any]:
                     },
                 },
                 "responses": {
-                    "200": {"description": "All is answered.", "content": content(ref(result))},
+                    "200": {"description": "Everything is answered.", "content": content(ref(result))},
                     "422": {
-                        "description": "Some of it cannot be read.",
+                        "description": "Some of the content cannot be read.",
                         "content": content(ref("Answer")),
                     },
                     **refusals(413, 415, 503, 504),
@@ -267,8 +267,8 @@ def _paths(info: ModelInfo, settings: ServerSettings) -> dict[str, Any]:
     return {
         "/health": read("The process is alive.", content(status), is_open=True),
         "/ready": read("The model is loaded.", content(status), 503, is_open=True),
-        "/model": read("What the model is.", content(any_object)),
-        "/metrics": read("Numbers for Prometheus.", content({"type": "string"}, "text/plain")),
+        "/model": read("Name, columns, classes and scores of the model.", content(any_object)),
+        "/metrics": read("Metrics for Prometheus.", content({"type": "string"}, "text/plain")),
         "/openapi.json": read("This document.", content(any_object)),
         "/predict": ask("Predict rows.", "Answer", rows(""), rows("OfForm")),
         "/explain": ask("Explain the prediction of a row.", "Explanation", row(""), row("OfForm")),

@@ -1,4 +1,4 @@
-"""Run the app on a port of this machine. Floor 5."""
+"""Function `serve`, which runs the app on a port of this machine."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["serve"]
 
 
 def serve(model: Any, settings: ServerSettings | None = None) -> None:
-    """Serve a model until the process is told to end with SIGTERM or SIGINT (Ctrl-C).
+    """Serve a model until the process receives SIGTERM or SIGINT (Ctrl-C).
 
-    The address is bound first, then the model is loaded: ``/health`` answers at once, ``/ready`` when the model does.
-    At the end the requests that are under way are answered. Standard error gets one line of JSON a request, with its
-    shape and nothing of its content.
+    The address is bound first, then the model is loaded: ``/health`` succeeds at once, ``/ready`` when the model is
+    loaded. At the end, pending requests are still answered. Standard error gets one line of JSON per request, with its
+    shape and none of its content.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def serve(model: Any, settings: ServerSettings | None = None) -> None:
             app,
             access_log=False,
             log_config=None,
-            log_level="critical",  # a traceback may show what a request said; the app logs its own lines
+            log_level="critical",  # a traceback may show content of a request; the app logs its own lines
             lifespan="on",
             server_header=False,
             timeout_graceful_shutdown=int(settings.timeout) + 1,
@@ -62,30 +62,30 @@ def serve(model: Any, settings: ServerSettings | None = None) -> None:
         )
         server = _server(uvicorn, config, service)
         _log_to_stderr()
-        warnings.simplefilter("ignore")  # they may quote cells
+        warnings.simplefilter("ignore")  # warnings may quote cells
         server.run(sockets=[listening])
     if service.error is not None:
         raise service.error
 
 
 def _server(uvicorn: Any, config: Any, service: Service) -> Any:
-    """A server that says at once that it is shutting down, and for which a signal is no error."""
+    """Return a server that reports a shutdown at once and treats a signal as a normal end."""
 
     class Server(uvicorn.Server):
         should_exit: bool
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
-            for listening in sockets or ():  # told when signals are heeded already
+            for listening in sockets or ():  # printed only after the signal handlers are set
                 host, port = listening.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 print(f"serving {service.info.name} on http://{shown}:{port}", file=sys.stderr, flush=True)
 
         def handle_exit(self, sig: int, frame: Any) -> None:
             service.drain()
-            # Not kept, or uvicorn would raise the signal again and the exit code would tell of it.
+            # The signal is not stored: uvicorn would raise it again, and the exit code would not be 0.
             self.should_exit = True
-            for another in (signal.SIGTERM, signal.SIGINT):  # ends it at once, whoever is still connected
+            for another in (signal.SIGTERM, signal.SIGINT):  # a second signal ends the process at once
                 signal.signal(another, signal.SIG_DFL)
 
     server = Server(config)
@@ -98,17 +98,17 @@ def _server(uvicorn: Any, config: Any, service: Service) -> Any:
 
 
 def _bound(settings: ServerSettings) -> socket.socket:
-    """A socket on the address; without a token every address that the name leads to must be of this machine."""
+    """Return a socket on the address; without a token, every address of the host name must be a loopback address."""
     where = f"{settings.host}:{settings.port}"
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         if settings.token is None and not is_loopback(str(address[0])):
-            raise OSError(f"{settings.host} is {address[0]}, which other machines reach; that needs a token")
+            raise OSError(f"{settings.host} is {address[0]}, which other machines can reach; it needs a token")
         return socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
-        reason = (error.strerror or str(error)).split(" (while attempting")[0]  # the address, once more
-        hint = " Take another one with --port." if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        reason = (error.strerror or str(error)).split(" (while attempting")[0]  # the rest repeats the address
+        hint = " Choose another port with --port." if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
         raise OSError(f"The server cannot listen on {where}: {reason}.{hint}") from error
 
 

@@ -1,4 +1,4 @@
-"""What a server may be asked for, and by whom. Floor 5."""
+"""Settings of a server: address, limits and token."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ class ServerSettings:
     Parameters
     ----------
     host : str, default="127.0.0.1"
-        Address to listen on. Without a token it must be one of this machine's own: ``127.0.0.1``, ``::1``,
-        ``localhost``.
+        Address to listen on. Without a token it must be a loopback address: ``127.0.0.1``, ``::1``, ``localhost``.
     port : int, default=8000
-        0 takes a free one.
+        0 chooses a free port.
     token : str, optional
-        At least 16 visible ASCII characters, which a request must name as ``Authorization: Bearer <token>``.
+        At least 16 visible ASCII characters. A request must send it as ``Authorization: Bearer <token>``.
     files : path, optional
-        Folder whose files a cell may name by ``{"path": ...}``. By default none may.
+        Folder whose files a cell may name by ``{"path": ...}``. By default no cell may name a file.
     max_body : int, default=20_000_000
         Bytes of a request, and of all the files that it names by path.
     max_rows : int, default=256
         Rows of a request.
     max_pixels : int, default=50_000_000
-        Pixels of all pictures in a cell, or of a frame of a video, by their headers. A request may have four times as
-        many.
+        Pixels of all pictures in a cell, or of a frame of a video, according to their headers. A request may have four
+        times as many.
     max_seconds : float, default=600
-        Length of a sound or a video, by its header; a sound of more numbers than 48 kHz in stereo has counts as longer.
-        A request may have four times as many.
+        Length of a sound or a video, according to its header; more values than 48 kHz in stereo count as a longer
+        sound. A request may have four times as many seconds.
     timeout : float, default=30
         Seconds from the first byte of a request to its answer.
     max_batch : int, default=32
         Rows that the model sees at once.
     max_queue : int, default=64
-        Requests that are read, wait or are predicted at a time.
+        Requests that may be in progress at a time: being read, waiting or being predicted.
     cache : bool, default=False
         Whether embeddings are kept in the user's cache. By default a request leaves nothing on the disk.
     trusted : sequence of str, optional
-        As `load_model` takes it.
+        Same as in `load_model`.
 
     Raises
     ------
     ValueError
-        If a value is out of its range, the token is too short, or there is none and the host is not this machine.
+        If a value is out of its range, or the token is too short. If there is no token and other machines can reach the
+        host.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class ServerSettings:
     >>> ServerSettings(host="0.0.0.0")
     Traceback (most recent call last):
     ...
-    ValueError: host '0.0.0.0' can be reached from other machines, so it needs a token; 127.0.0.1 needs none.
+    ValueError: host '0.0.0.0' can be reached from other machines, so it needs a token; 127.0.0.1 does not.
     """
 
     host: str = "127.0.0.1"
@@ -91,22 +91,22 @@ class ServerSettings:
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ValueError(f"port must be a whole number from 0 to 65535; got {self.port!r}.")
         if self.files is not None and not Path(self.files).is_dir():
-            raise ValueError(f"files must be a folder; {str(self.files)!r} is none.")
+            raise ValueError(f"files must be a folder; {str(self.files)!r} is not.")
         if self.token is not None:
             _check_token(self.token)
         elif not is_loopback(self.host):
             raise ValueError(
-                f"host {self.host!r} can be reached from other machines, so it needs a token; 127.0.0.1 needs none."
+                f"host {self.host!r} can be reached from other machines, so it needs a token; 127.0.0.1 does not."
             )
 
     def limits(self) -> dict[str, float]:
-        """What a client must keep to."""
+        """The limits that a client must respect."""
         names = ("max_body", "max_rows", "max_pixels", "max_seconds", "timeout")
         return {name: getattr(self, name) for name in names}
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -114,12 +114,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_token(token: str) -> None:
-    """Say what is wrong with a token without showing it."""
+    """Raise if a token is not valid; the message does not show it."""
     if not isinstance(token, str) or len(token) < _LEAST_TOKEN:
         found = f"{len(token)} characters" if isinstance(token, str) else type(token).__name__
         raise ValueError(
             f"the token must have at least {_LEAST_TOKEN} characters; got {found}. "
-            'python -c "import secrets; print(secrets.token_urlsafe())" makes one.'
+            'python -c "import secrets; print(secrets.token_urlsafe())" creates one.'
         )
     if not all("!" <= character <= "~" for character in token):
-        raise ValueError("the token must be of visible ASCII characters without spaces, as a header can carry them.")
+        raise ValueError("the token must consist of visible ASCII characters without spaces, to fit into a header.")

@@ -1,4 +1,4 @@
-"""One thread that holds the model, and answers what waits for it in batches. Floor 5."""
+"""One thread that holds the model and answers waiting requests in batches."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Job", "Worker"]
 
 @dataclass
 class Job:
-    """What one request asks of the model.
+    """The work of the model for one request.
 
     Attributes
     ----------
     rows : list of dict
     future : asyncio.Future
-        Of the loop of the request; gets the list of answers, or what `call` returns.
+        Belongs to the event loop of the request; gets the list of answers, or the result of `call`.
     call : callable, optional
-        Takes the model in place of a prediction of the rows.
+        Called with the model instead of a prediction of the rows.
     abandoned : bool
-        Set by the request when nobody waits any more.
+        Set by the request if nobody waits for the result any more.
     """
 
     rows: list[dict[str, Any]]
@@ -37,10 +37,10 @@ class Job:
     answers: list[Any] = field(default_factory=list)
 
     def resolve(self, result: Any = None, error: BaseException | None = None) -> None:
-        """Hand the result to the loop of the request."""
+        """Pass the result to the event loop of the request."""
         try:
             self.future.get_loop().call_soon_threadsafe(_settle, self.future, result, error)
-        except RuntimeError:  # the loop is closed, so nobody waits
+        except RuntimeError:  # the event loop is closed, so nobody waits
             self.abandoned = True
 
 
@@ -50,10 +50,10 @@ def _settle(future: asyncio.Future, result: Any, error: BaseException | None) ->
 
 
 class Worker:
-    """Loads the model, then predicts.
+    """Thread that loads the model and then predicts.
 
-    Whatever waits when the model becomes free is predicted together, up to `max_batch` rows; nobody waits for a batch
-    to fill. A request of more rows is answered in several batches, between which others are not let in.
+    All rows that wait when the model becomes free are predicted together, up to `max_batch` rows; no request waits for
+    a batch to fill. A request with more rows is answered in several batches; other requests wait until its last one.
 
     Parameters
     ----------
@@ -61,14 +61,14 @@ class Worker:
         Returns the ServedModel.
     max_batch : int
     on_loaded : callable
-        Called in the thread, with None or the exception of `load`.
+        Called in the thread after loading, with None or the exception of `load`.
     on_batch : callable
         Called with the number of rows before each batch.
 
     Attributes
     ----------
     model : ServedModel or None
-        Once it is loaded.
+        None until the model is loaded.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="ensemblefuse-model", daemon=True)
 
     def start(self) -> None:
-        """Begin to load."""
+        """Start loading the model."""
         self._thread.start()
 
     def submit(self, job: Job) -> None:
@@ -105,7 +105,7 @@ class Worker:
             self._wake.notify()
 
     def close(self, timeout: float) -> None:
-        """Answer what is queued, then end the thread. A model that is still being loaded is not waited for."""
+        """Answer the queued jobs, then end the thread. If the model is still being loaded, do not wait for it."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -113,13 +113,13 @@ class Worker:
             self._thread.join(timeout)
 
     def n_waiting(self) -> int:
-        """Requests that the model has not begun with."""
+        """Return the number of requests that the model has not begun."""
         return len(self._jobs)
 
     def _run(self) -> None:
         try:
             self.model = self._load()
-        except BaseException as error:  # of a model file anything, and the process ends with it
+        except BaseException as error:  # a model file can raise anything, and the process ends then
             self._on_loaded(error)
             return
         self._on_loaded(None)
@@ -127,7 +127,7 @@ class Worker:
             self._answer(self.model, batch)
 
     def _next(self) -> list[tuple[Job, list[dict[str, Any]]]] | None:
-        """Jobs and which of their rows come next; None when the thread may end."""
+        """Return the next jobs and their rows of the next batch; None if the thread may end."""
         with self._wake:
             while True:
                 while self._jobs and self._jobs[0].abandoned:

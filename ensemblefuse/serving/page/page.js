@@ -1,21 +1,21 @@
 "use strict";
 
-// All text of the model, the server and the user enters the page as text or as an attribute, never as HTML. Widths and
-// colours are set on the elements, since the page's policy allows no style in its markup.
+// All text from the model, the server and the user enters the page as text or as an attribute, never as HTML. Widths
+// and colours are set on the elements, because the policy of the page allows no style in its markup.
 
 const $ = (id) => document.getElementById(id);
 const LONGEST_RECORDING = 60; // seconds
 const MOST_PARTS = 12;
-const PATIENCE = 30; // seconds beyond the server's own limit, for the way there and back
+const PATIENCE = 30; // seconds in addition to the server's own limit, for the network
 
 let model = null; // the answer of /model
-let token = ""; // in memory alone: gone with the page
+let token = ""; // only in memory: gone with the page
 let fields = [];
 let asked = null; // the row of the last prediction, with its files; "Why?" is about this one
 let edits = 0; // changes of the fields so far
 let busy = false;
 
-/** What the user is told in a line. */
+/** An error whose message is shown to the user in one line. */
 class Problem extends Error {}
 
 // ---------------------------------------------------------------------- elements and numbers
@@ -27,10 +27,10 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** A name that somebody gave, whatever its direction of writing. */
+/** A name from the user, in its own direction of writing. */
 const named = (text) => el("bdi", {}, String(text));
 
-/** Names with commas, each an element of its own. */
+/** Names with commas between them, each in its own element. */
 const listed = (names) => names.flatMap((name, i) => (i ? [", ", named(name)] : [named(name)]));
 
 function percent(p) {
@@ -56,7 +56,7 @@ function bar(share) {
   return el("span", { class: "bar", "aria-hidden": "true" }, inner);
 }
 
-/** To the right of the middle what speaks for it, to the left what speaks against. */
+/** A bar to the right of the middle speaks for it, a bar to the left against it. */
 function signedBar(value, most, kind) {
   const inner = el("i", { class: kind || (value < 0 ? "minus" : "plus") });
   const width = (50 * Math.abs(value)) / (most || 1);
@@ -65,7 +65,7 @@ function signedBar(value, most, kind) {
   return el("span", { class: "bar signed", "aria-hidden": "true" }, inner);
 }
 
-/** A table with one heading a row; each row is [heading, number, bar]. */
+/** A table with one heading per row; each row is [heading, number, bar]. */
 function table(caption, headings, rows) {
   const head = headings.map((name, i) => el("th", { scope: "col", class: ["", "n", "drawn"][i] }, name));
   const body = rows.map(([name, value, drawn]) =>
@@ -88,7 +88,7 @@ function table(caption, headings, rows) {
 
 // ---------------------------------------------------------------------- the server
 
-/** An answer of the server, or a Problem that says in a line why there is none. */
+/** Return the answer of the server, or throw a Problem with the reason in one line. */
 async function ask(path, body) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let response, text;
@@ -97,19 +97,19 @@ async function ask(path, body) {
     response = await fetch(path, { method: body ? "POST" : "GET", headers, body, signal, cache: "no-store" });
     text = await response.text();
   } catch {
-    throw new Problem("The server does not answer, or broke off. Is it still running?");
+    throw new Problem("The server does not answer, or closed the connection. Is it still running?");
   }
   let answer = null;
   try {
     answer = JSON.parse(text);
   } catch {
-    // Told below: whatever is no JSON is no answer.
+    // Reported below: a body that is not JSON is not an answer.
   }
   const known = answer !== null && typeof answer === "object";
   if (known && (response.ok || (response.status === 422 && Array.isArray(answer.errors)))) return answer;
   const said = known && typeof answer.error === "string" ? ` The server says: ${answer.error}` : "";
   if (response.status === 401) askForToken();
-  // The form that asks for the first token says all there is to say.
+  // The form for the first token needs no further message.
   throw new Problem(response.status === 401 && !token ? "" : why(response) + said);
 }
 
@@ -119,20 +119,20 @@ function why(response) {
   return (
     {
       401: "The server does not know this token.",
-      413: "The row is larger than the server takes.",
+      413: "The row is larger than the server allows.",
       503: `The server is busy or not ready; ${again}.`,
-      504: "The server took longer than it allows itself, and gave up.",
-    }[response.status] || `The server answered with status ${response.status}, and nothing that this page can show.`
+      504: "The server exceeded its own time limit.",
+    }[response.status] || `The server answered with status ${response.status} and no message for this page.`
   );
 }
 
-/** Tell the one problem there is; with no text there is none. */
+/** Show a problem; with an empty text, hide it. */
 function tell(text = "") {
   $("problem").hidden = !text;
   $("problem").textContent = text;
 }
 
-/** Do one thing at a time; what goes wrong is told, and the buttons come back in any case. */
+/** Run one action at a time; show its errors, and enable the buttons again in any case. */
 async function once(work, button) {
   if (busy) return;
   busy = true;
@@ -174,7 +174,7 @@ const HINTS = {
   embedding: "A list of numbers in JSON, such as [0.5, 1, -2], or the key of a vector as text",
   graph: 'JSON, such as {"edge_index": [[0, 1], [1, 2]], "num_nodes": 3}',
 };
-// Of these the schema does not say which of the two a cell is; the first is what it mostly is.
+// For these the schema does not say which of the two a cell is; the first is the usual one.
 const EITHER = { object: ["text", "JSON"], embedding: ["JSON", "text"] };
 const MEDIA = ["image", "audio", "video"];
 
@@ -216,17 +216,17 @@ function readText(text, type) {
   if (type === "text" || type === "category") return text;
   if (type === "number") {
     const value = Number(text.trim());
-    if (!Number.isFinite(value)) throw new Problem(`“${text.trim()}” is no number; write one such as 12.5`);
+    if (!Number.isFinite(value)) throw new Problem(`“${text.trim()}” is not a number; write one such as 12.5`);
     return value;
   }
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Problem(`This is no JSON (${error.message}).`);
+    throw new Problem(`This is not JSON (${error.message}).`);
   }
 }
 
-/** The file input holds the one file, whether it was chosen, dropped, pasted or recorded. */
+/** The file input holds the one file that was chosen, dropped, pasted or recorded. */
 function mediaField(field) {
   const type = field.spec.type;
   field.input = el("input", { type: "file", accept: `${type}/*` });
@@ -267,11 +267,11 @@ function mediaField(field) {
   });
 }
 
-/** A file as it is now, so that what is explained is what was predicted, whatever becomes of it on the disk. */
+/** A copy of a file, so that the explained file is the predicted one, even if it changes on the disk. */
 async function copyOf(file, others) {
   const bytes = [file, ...others.values()].reduce((sum, one) => sum + one.size, 0);
   const most = model.limits.max_body;
-  if (bytes > most) throw new Problem(`The files have ${size(bytes)}, and the server takes ${size(most)} a request.`);
+  if (bytes > most) throw new Problem(`The files have ${size(bytes)}; the server allows ${size(most)} per request.`);
   try {
     return new File([await file.arrayBuffer()], file.name, { type: file.type });
   } catch {
@@ -281,9 +281,9 @@ async function copyOf(file, others) {
 
 function take(field, files) {
   if (!files.length)
-    return setError(field, "What was dropped is no file. Save it first, then drop or choose the file.");
+    return setError(field, "This is not a file. Save it first, then drop or choose the file.");
   field.put(files[0]);
-  if (files.length > 1) setError(field, `${files.length} files came, and one is taken: ${files[0].name}`);
+  if (files.length > 1) setError(field, `Only one of ${files.length} files is used: ${files[0].name}`);
 }
 
 function showPreview(field) {
@@ -298,7 +298,7 @@ function showPreview(field) {
       : el(type, { controls: "", "aria-label": file.name });
   shown.addEventListener("error", () =>
     shown.replaceWith(
-      el("p", { class: "hint" }, "This browser cannot show or play it; the model may read it all the same."),
+      el("p", { class: "hint" }, "This browser cannot show or play the file; the model may still be able to read it."),
     ),
   );
   shown.src = field.url;
@@ -330,7 +330,7 @@ function recorder(field) {
     button.dataset.off = "";
     const reason = window.isSecureContext
       ? "This browser cannot record."
-      : "Recording works on this machine's own address (127.0.0.1) or over https only.";
+      : "Recording works only on this machine's own address (127.0.0.1) or over https.";
     line.append(el("span", { class: "hint" }, reason));
     return line;
   }
@@ -343,7 +343,7 @@ async function record(field, button) {
   let stream;
   button.disabled = true;
   try {
-    // What stands before the microphone may be no speech, so nothing is taken out of it.
+    // The sound may not be speech, so nothing is filtered out of it.
     stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false } });
   } catch (error) {
     const reason = {
@@ -384,7 +384,7 @@ async function record(field, button) {
   machine.start();
 }
 
-/** A recording, of whatever format the browser makes, as a WAV file of one channel with 16 bits. */
+/** A recording in any format of the browser, as a WAV file of one channel with 16 bits. */
 async function wavOf(blob) {
   const context = new AudioContext();
   const sound = await context.decodeAudioData(await blob.arrayBuffer());
@@ -413,7 +413,7 @@ async function wavOf(blob) {
 
 // ---------------------------------------------------------------------- predict
 
-/** The row as JSON with its files; null if a field cannot be read, which is then told beside it. */
+/** The row as JSON with its files; null if a field cannot be read; the reason is shown at the field. */
 async function readRow() {
   const files = new Map();
   const cells = [];
@@ -429,7 +429,7 @@ async function readRow() {
     }
   }
   bad?.input.focus();
-  // fromEntries, since a column may have the name __proto__.
+  // fromEntries, because a column may have the name __proto__.
   return bad ? null : { row: Object.fromEntries(cells), files };
 }
 
@@ -457,7 +457,7 @@ async function predict() {
   else if (!prediction) throw new Problem("The server answered without a prediction and without saying why.");
 }
 
-/** Each error beside its field; what belongs to no field, and how many there are, in the line above. */
+/** Show each error at its field; errors without a field, and names of bad fields, are in the line above. */
 function showErrors(errors) {
   const rest = [];
   for (const { field: name, reason } of errors) {
@@ -468,13 +468,13 @@ function showErrors(errors) {
   const bad = fields.filter((field) => !field.error.hidden);
   bad[0]?.input.focus();
   const told = bad.length
-    ? [`Cannot be read: ${bad.map((field) => field.name).join(", ")}; the reason stands beside the field.`]
+    ? [`Cannot be read: ${bad.map((field) => field.name).join(", ")}; the reason is shown at the field.`]
     : [];
   tell([...told, ...rest].join(" "));
 }
 
-/** Take the last result away. */
-function forget(text = "Nothing is predicted yet.") {
+/** Remove the last result. */
+function forget(text = "No prediction yet.") {
   asked = null;
   $("said").replaceChildren(el("p", { class: "soft" }, text));
   $("asking").hidden = $("inside").hidden = true;
@@ -489,9 +489,9 @@ function showPrediction(said) {
     lines.push(el("p", { class: "certain" }, `Certainty ${percent(said.certainty)}`), bar(said.certainty));
     $("ranking").replaceChildren(ranking(said.probabilities));
   }
-  // Of a model that tells sets of classes with a promised coverage.
+  // For a conformal model, which predicts sets of classes with a promised coverage.
   if (said.set)
-    lines.push(el("p", {}, "Classes that stay possible: ", ...(said.set.length ? listed(said.set) : ["none"])));
+    lines.push(el("p", {}, "Possible classes: ", ...(said.set.length ? listed(said.set) : ["none"])));
   if (said.interval) {
     const [lower, upper] = said.interval.map((end, i) => (end === null ? (i ? "∞" : "−∞") : number(end)));
     lines.push(el("p", {}, `Interval: ${lower} to ${upper}`));
@@ -503,7 +503,7 @@ function showPrediction(said) {
   $("said").replaceChildren(...lines);
   const used = said.modalities.length
     ? ["Used: ", ...listed(said.modalities), ". "]
-    : ["No modality was there to use. "];
+    : ["No modality was present. "];
   const missing = said.missing.length ? ["Missing: ", ...listed(said.missing), "."] : ["Nothing was missing."];
   $("basis").replaceChildren(el("p", {}, ...used, ...missing), el("p", { class: "soft" }, ...expected(said)));
   $("asking").hidden = false;
@@ -524,15 +524,15 @@ function ranking(probabilities) {
 
 function expected(said) {
   const scores = said.expected;
-  if (!scores?.n_rows) return ["How good the model is on such rows was not measured."];
-  const [names, alone] = [listed(said.modalities), "from these alone, by models that had not seen the row"];
+  if (!scores?.n_rows) return ["The score on such rows was not measured."];
+  const [names, alone] = [listed(said.modalities), "from these alone, by models that were fitted without the row"];
   const rows = [`${scores.n_rows} rows of fit that hold `, ...names];
   if (model.classes) {
     const loss = `log-loss ${number(scores.log_loss)}`;
-    return ["Expected: of the ", ...rows, `, ${percent(scores.accuracy)} were answered rightly ${alone} (${loss}).`];
+    return ["Expected: of the ", ...rows, `, ${percent(scores.accuracy)} were predicted correctly ${alone} (${loss}).`];
   }
   const error = `${number(scores.rmse)} (root mean square; R² ${number(scores.r2)})`;
-  return ["Expected: on the ", ...rows, `, answered ${alone}, the error was ${error}.`];
+  return ["Expected: on the ", ...rows, `, predicted ${alone}, the error was ${error}.`];
 }
 
 // ---------------------------------------------------------------------- why
@@ -559,7 +559,7 @@ function showShares(answer) {
   ];
   const odds = answer.scale === "log-odds";
   const unit = odds ? ["In log-odds of ", named(target)] : ["In units of the prediction"];
-  const caption = [...unit, ": right of the middle speaks for it, left against; the lines add up to the last."];
+  const caption = [...unit, ": bars to the right speak for it, bars to the left against it; the last line is the sum."];
   $("shares").replaceChildren(
     el("h3", {}, "What each modality contributes"),
     table(caption, ["Modality", odds ? "Log-odds" : "Share", ""], rows),
@@ -572,7 +572,7 @@ async function showParts(answer) {
   const nodes = [];
   for (const [name, part] of Object.entries(answer.parts || {})) {
     nodes.push(el("h3", {}, "Inside ", named(name)));
-    if (!part.effects?.length) nodes.push(el("p", { class: "soft" }, part.reason || "No effects are told."));
+    if (!part.effects?.length) nodes.push(el("p", { class: "soft" }, part.reason || "No effects are reported."));
     else nodes.push(...(await drawnOver(name, part)), partTable(part));
   }
   $("parts").replaceChildren(...nodes);
@@ -593,7 +593,7 @@ function partTable(part) {
   return table(`${caption} (${part.method}: ${part.unit})`, ["Part", "Effect", ""], rows);
 }
 
-/** What a part is called: a word, a column, a cell of the grid, or whatever else says where it is. */
+/** The name of a part: a word, a column, a cell of the grid, or another description of its place. */
 function partName({ effect, ...where }, kind) {
   const { token, column, row, start, end, low_hz: low, high_hz: high } = where;
   if (kind === "text") return `“${token}”`;
@@ -604,7 +604,7 @@ function partName({ effect, ...where }, kind) {
   return places.join(", ");
 }
 
-/** The effects over what they are about, where that is a text or a picture. */
+/** The effects over their cell, if that is a text or a picture. */
 async function drawnOver(modality, { kind, effects }) {
   const columns = Object.keys(model.input).filter((name) => model.input[name].modalities.includes(modality));
   const cell = asked.row[columns[0]];
@@ -612,16 +612,16 @@ async function drawnOver(modality, { kind, effects }) {
   if (kind !== "image" || !asked.files.has(cell?.upload)) return [];
   try {
     const canvas = overlay(await createImageBitmap(asked.files.get(cell.upload)), effects);
-    const note = "Blue speaks for it, orange (hatched) against; the stronger the colour, the more.";
+    const note = "Blue speaks for it, orange (hatched) against it; a stronger colour is a stronger effect.";
     return [canvas, el("p", { class: "hint" }, note)];
   } catch {
     return [el("p", { class: "hint" }, "This browser cannot show the picture; the table has the cells.")];
   }
 }
 
-/** A text with its words marked: underlined where they speak for it, dotted where against. */
+/** A text with marked words: underlined if they speak for it, dotted if against it. */
 function markedText(text, effects) {
-  const signs = [...text]; // places are counted in code points
+  const signs = [...text]; // positions are counted in code points
   const most = Math.max(...effects.map((one) => Math.abs(one.effect))) || 1;
   const nodes = [];
   let place = 0;
@@ -639,7 +639,7 @@ function markedText(text, effects) {
   return el("p", { class: "marked" }, ...nodes, signs.slice(place).join(""));
 }
 
-/** The picture in grey with the grid over it. */
+/** The picture in grey, with the grid over it. */
 function overlay(picture, effects) {
   const scale = 360 / Math.max(picture.width, picture.height);
   const canvas = el("canvas", {
@@ -715,7 +715,7 @@ function showKnown() {
   if (rows.length)
     facts.push(
       table(
-        "Expected, out of fold, where no more than these modalities are there",
+        "Expected out of fold, if only these modalities are present",
         ["Modalities", model.classes ? "Accuracy" : "R²", ""],
         rows,
       ),
@@ -724,12 +724,12 @@ function showKnown() {
   $("known").hidden = !facts.length;
 }
 
-/** Say which fields are empty, and that a result is of other cells than those that stand there now. */
+/** Show which fields are empty, and whether the result is for earlier contents of the fields. */
 function told() {
   const empty = fields.filter((field) => field.isEmpty()).map((field) => field.name);
   const some = empty.length ? ["Empty, so missing: ", ...listed(empty), "."] : ["No field is empty."];
   const said = el("span", {}, ...(empty.length === fields.length ? ["Every field is empty."] : some));
-  // Said again only when it is something else, since a screen reader reads it out.
+  // Changed only if the text differs, because a screen reader reads it out.
   if ($("empty").textContent !== said.textContent) $("empty").replaceChildren(said);
 }
 
@@ -742,13 +742,13 @@ function changed(event) {
 }
 
 function noteChange() {
-  const note = "The fields have changed since; this is the answer to what stood there before.";
+  const note = "The fields have changed since; this prediction is for their previous contents.";
   if (asked && !$("stale")) $("said").append(el("p", { class: "hint", id: "stale" }, note));
 }
 
-/** A pasted picture goes to the field in which the focus is, or to the first one for pictures that is empty. */
+/** A pasted picture goes to the field with the focus, or to the first empty field for pictures. */
 function paste(event) {
-  // What was copied from a document is text and a picture of it; a field for text takes the text.
+  // A copy from a document is both text and a picture of it; a field for text takes the text.
   if (event.target.matches?.("textarea, [type=text]") && event.clipboardData.getData("text/plain")) return;
   const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
   const pictures = fields.filter((field) => field.spec.type === "image");
@@ -783,7 +783,7 @@ $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   once(async () => {
     const given = $("token").value.trim();
-    if (!/^[!-~]+$/.test(given)) throw new Problem("A token has letters, digits and signs of ASCII, and no spaces.");
+    if (!/^[!-~]+$/.test(given)) throw new Problem("A token consists of visible ASCII characters, without spaces.");
     token = given;
     $("token").value = "";
     await (model ? ask("model") : begin());
@@ -792,6 +792,6 @@ $("token-form").addEventListener("submit", (event) => {
   });
 });
 document.addEventListener("paste", paste);
-// A file that misses its field must not take the page's place.
+// A file that is dropped outside a field must not replace the page.
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 once(begin);

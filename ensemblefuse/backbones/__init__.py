@@ -1,0 +1,1 @@
+"""Networks: their weights, their construction, and their execution on a device."""

@@ -1,0 +1,316 @@
+"""The base class of all fusion estimators, and functions that check labels, numbers and estimators."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, column_or_1d, validate_data
+
+from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._diagram import fusion_diagram
+from ensemblefuse.table import to_frame
+
+__all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
+
+# Column names already found equal to those of fit. A cache, not state: comparing 2 000 names takes longer than
+# predicting a row.
+_known_names: WeakKeyDictionary[Any, tuple[np.ndarray, pd.Index]] = WeakKeyDictionary()
+
+
+class BaseFusion(BaseEstimator):
+    """Base class of fusion estimators. It reads named blocks from a table of columns.
+
+    A subclass has a parameter `blocks`, and sets the class attribute ``_classify`` (True for a classifier, False for a
+    regressor). It defines `fit` and `predict`. These are the steps of `fit`, with methods of this class:
+
+    - ``_forget()`` deletes the attributes of an earlier fit;
+    - ``_read(X, reset=True)`` sets ``blocks_`` and ``raw_blocks_``, and returns `Blocks`: for each block an array of
+      shape (n_samples, n_columns), or raw cells; and ``present``, a mask of shape (n_blocks, n_samples);
+    - `read_labels` returns class codes of shape (n_samples,) and sets ``classes_``; `read_numbers` returns numbers of
+      shape (n_samples,);
+    - ``_read_weight`` and ``_read_groups`` return arrays of shape (n_samples,), or None.
+
+    `predict` reads the new rows with ``_read(X, reset=False)``.
+
+    Decision-level and feature-level fusion also define ``_enter``, ``_predict_oof`` and ``_fit_members``. With these,
+    `FusionSearchCV` shares one ledger among its candidates.
+    """
+
+    _classify: bool
+
+    def _sk_visual_block_(self) -> Any:
+        """Return the boxes for scikit-learn's HTML diagram."""
+        return fusion_diagram(self)
+
+    def _read(self, X: Any, *, reset: bool, allow_partial: frozenset[str] | None = None) -> Blocks:
+        """Return the blocks of X. With ``reset=True``, first find out which columns form the blocks.
+
+        ``allow_partial`` names the blocks that may hold NaN beside numbers; None allows this for all blocks.
+        """
+        # A sparse array may also be a dict. It is not converted here: scikit-learn refuses it below.
+        if (isinstance(X, Mapping) and not issparse(X)) or (hasattr(X, "columns") and not isinstance(X, pd.DataFrame)):
+            X = to_frame(X)
+        if isinstance(X, pd.DataFrame) and X.shape[1] and X.shape[0]:
+            return self._read_frame(to_frame(X), reset, allow_partial)
+        array = validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=1
+        )
+        if reset:
+            self.blocks_ = find_blocks(range(array.shape[1]), self.blocks)
+            self.raw_blocks_: list[str] = []
+        return self._read_array(array, list(range(len(array))), allow_partial)
+
+    def _read_frame(self, frame: pd.DataFrame, reset: bool, allow_partial: frozenset[str] | None) -> Blocks:
+        self._check_names(frame, reset)
+        if reset:
+            self.blocks_ = find_blocks(frame.columns, self.blocks)
+        labels = frame.index.tolist()
+        if set(frame.dtypes.tolist()) in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+            if reset:
+                self.raw_blocks_ = []
+            if not self.raw_blocks_:
+                return self._read_array(frame.to_numpy(), labels, allow_partial)
+        parts = {name: frame.iloc[:, columns] for name, columns in self.blocks_.items()}
+        if reset:
+            self.raw_blocks_ = [name for name, part in parts.items() if is_raw(part)]
+        return self._read_parts(parts, labels, allow_partial)
+
+    def _check_names(self, frame: pd.DataFrame, reset: bool) -> None:
+        """Compare the columns with those of fit, only once for each index object: pandas indexes never change."""
+        names = getattr(self, "feature_names_in_", None)
+        known = None if reset else _known_names.get(self)
+        if known is not None and known[0] is names and known[1].is_(frame.columns):
+            return
+        validate_data(self, frame, reset=reset, skip_check_array=True)
+        names = getattr(self, "feature_names_in_", None)
+        if names is not None and isinstance(frame.columns[0], str):  # names that are not str give a warning each time
+            _known_names[self] = (names, frame.columns)
+
+    def _read_array(self, array: np.ndarray, labels: list, allow_partial: frozenset[str] | None) -> Blocks:
+        """Return the blocks as parts of one array, without a copy if their columns are consecutive."""
+        parts = {name: array[:, _run(columns)] for name, columns in self.blocks_.items()}
+        blocks = self._read_parts(parts, labels, allow_partial)
+        if np.array_equal(np.concatenate(list(self.blocks_.values())), np.arange(array.shape[1])):
+            blocks.tables[tuple(blocks.names)] = array
+        return blocks
+
+    def _read_parts(self, parts: dict[str, Any], labels: list, allow_partial: frozenset[str] | None) -> Blocks:
+        data, present = {}, []
+        for name, part in parts.items():
+            partial = allow_partial is None or name in allow_partial
+            raw = name in self.raw_blocks_
+            data[name], there = read_block(name, part, labels, raw=raw, allow_partial=partial)
+            present.append(there)
+        return Blocks(data, np.array(present), labels)
+
+    def _check_partial(self, blocks: Blocks, allowed: frozenset[str]) -> None:
+        """Raise an error for NaN beside numbers in the blocks where this is not allowed."""
+        for name, present in zip(blocks.names, blocks.present, strict=True):
+            if name not in allowed and name not in self.raw_blocks_:
+                check_complete(name, blocks.data[name], present, blocks.labels)
+
+    def _read_weight(self, sample_weight: Any, blocks: Blocks) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, np.empty((len(blocks), 1)), ensure_non_negative=True)
+        if not weight.sum() > 0:
+            raise ValueError("sample_weight must not be 0 in every row.")
+        return weight
+
+    def _forget(self) -> None:
+        """Delete the attributes of an earlier fit, because a new fit does not replace all of them."""
+        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+            delattr(self, name)
+
+    def _read_groups(self, groups: Any, n_samples: int) -> np.ndarray | None:
+        if groups is None:
+            return None
+        groups = column_or_1d(groups)
+        check_consistent_length(np.empty(n_samples), groups)
+        missing = int(pd.isna(groups).sum())
+        if missing:
+            raise ValueError(
+                f"groups is missing in {missing} of {n_samples} rows; give each of these rows a group of its own."
+            )
+        if len(np.unique(groups)) < 2:
+            raise ValueError(f"groups holds only one group, {groups[0]!r}; inner splits need at least 2.")
+        return groups
+
+    def _weigh_classes(self, weight: np.ndarray | None, codes: np.ndarray) -> np.ndarray | None:
+        """Return the row weights times the weights of the rows' classes."""
+        given = self.class_weight
+        if given is None:
+            return weight
+        if isinstance(given, Mapping):
+            unknown = [label for label in given if label not in self.classes_.tolist()]
+            if unknown:
+                raise ValueError(f"class_weight names unknown classes {unknown}; y holds {self.classes_.tolist()}.")
+            wrong = {
+                label: w
+                for label, w in given.items()
+                if not (isinstance(w, (int, float, np.number)) and 0 <= float(w) < np.inf)
+            }
+            if wrong:
+                raise ValueError(f"class_weight must hold numbers of at least 0; got {wrong}.")
+        elif not (isinstance(given, str) and given == "balanced"):
+            raise ValueError(f'class_weight must be "balanced", a dict of label to weight, or None; got {given!r}.')
+        classes = np.arange(len(self.classes_))
+        if isinstance(given, Mapping):
+            by_class = np.array([given.get(label, 1.0) for label in self.classes_.tolist()])
+        else:
+            by_class = compute_class_weight("balanced", classes=classes, y=codes, sample_weight=weight)
+        return by_class[codes] if weight is None else weight * by_class[codes]
+
+    def _refuse_raw(self, why: str) -> None:
+        if self.raw_blocks_:
+            raise ValueError(
+                f"{type(self).__name__} {why}, but the blocks {self.raw_blocks_} hold raw cells. Encode them first, or "
+                "use decision-level fusion with an estimator for these blocks."
+            )
+
+    def _require_blocks(self, given: dict[str, Any], what: str) -> None:
+        unknown = sorted(set(given) - set(self.blocks_), key=str)
+        if unknown:
+            raise ValueError(f"{what} names unknown blocks {unknown}; X has the blocks {list(self.blocks_)}.")
+
+
+def _run(columns: np.ndarray) -> Any:
+    """Return positions as a slice if they are consecutive, because a slice copies nothing."""
+    run = len(columns) > 0 and np.array_equal(columns, np.arange(columns[0], columns[0] + len(columns)))
+    return slice(int(columns[0]), int(columns[0]) + len(columns)) if run else columns
+
+
+def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
+    """Set ``classes_`` and return the labels as codes 0 to n_classes - 1."""
+    if y is None:
+        raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
+    check_classification_targets(y)
+    kind = type_of_target(y, input_name="y")
+    if kind not in ("binary", "multiclass"):
+        raise ValueError(f"{type(fusion).__name__} takes one label per row; got a target of type {kind!r}.")
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(np.empty(n_samples), y)
+    if not len(y):
+        raise ValueError(f"{type(fusion).__name__} needs samples of at least 2 classes; y is empty.")
+    fusion.classes_, codes = np.unique(y, return_inverse=True)
+    if len(fusion.classes_) < 2:
+        raise ValueError(
+            f"{type(fusion).__name__} needs samples of at least 2 classes; y holds only one class: "
+            f"{fusion.classes_.tolist()[0]!r}."
+        )
+    return codes
+
+
+def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
+    """Return the target of a regression, after checking it."""
+    if y is None:
+        raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
+    if getattr(np.asarray(y), "ndim", 1) == 2 and np.asarray(y).shape[1] > 1:
+        raise ValueError(f"{type(fusion).__name__} predicts one number per row; y has shape {np.asarray(y).shape}.")
+    try:
+        y = column_or_1d(y, warn=True, dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f"{type(fusion).__name__} predicts numbers, but y holds something else: {error}") from error
+    check_consistent_length(np.empty(n_samples), y)
+    if not np.isfinite(y).all():
+        raise ValueError(f"Input y contains NaN or infinity in {int((~np.isfinite(y)).sum())} rows.")
+    return y
+
+
+def takes_nan(estimator: Any) -> bool:
+    """Return whether an estimator accepts NaN, by its tags.
+
+    A pipeline accepts NaN if an imputer comes before each step that does not accept NaN.
+    """
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps:
+            if "Imputer" in type(step).__name__:
+                return True
+            if not (step is None or isinstance(step, str) or takes_nan(step)):
+                return False
+        return True
+    try:
+        return bool(get_tags(estimator).input_tags.allow_nan)
+    except (AttributeError, TypeError):
+        return False
+
+
+def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bool) -> None:
+    """Raise an error for an object that is not an estimator, or not of the right kind."""
+    known = hasattr(estimator, "fit") and hasattr(estimator, "get_params") and not isinstance(estimator, type)
+    # The kind is also checked, because StackingClassifier and others have no predict method before fit.
+    if not known or not (_is_kind(estimator) or hasattr(estimator, "predict") or hasattr(estimator, "predict_proba")):
+        raise TypeError(
+            f"{type(fusion).__name__}: the estimator of {name!r} must be an estimator object such as "
+            f"{'LogisticRegression()' if classify else 'Ridge()'}; got {estimator!r}."
+        )
+    wrong = is_regressor(estimator) if classify else is_classifier(estimator)
+    if wrong:
+        raise ValueError(
+            f"{type(fusion).__name__}: the estimator of {name!r} must be a "
+            f"{'classifier' if classify else 'regressor'}; got {type(estimator).__name__}."
+        )
+    last = estimator
+    while isinstance(last, Pipeline):
+        last = last.steps[-1][1]
+    if getattr(last, "decision_function_shape", None) == "ovo":
+        raise ValueError(
+            f"{type(fusion).__name__}: the estimator of {name!r} has decision_function_shape='ovo', which gives one "
+            "value per pair of classes; use 'ovr', or OneVsRestClassifier(SVC())."
+        )
+
+
+def _is_kind(estimator: Any) -> bool:
+    return is_classifier(estimator) or is_regressor(estimator)
+
+
+def warn_unweighted(fusion: Any, members: list[str]) -> None:
+    """Give one warning for all members that take no weights."""
+    if members:
+        warnings.warn(
+            f"{type(fusion).__name__}: the estimators of {members} take no sample_weight, and are fitted without it.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def warn_new_patterns(fusion: Any, blocks: Blocks) -> None:
+    """Warn once if rows lack some modalities, and no row in fit lacked the same ones."""
+    # Rows without any block get the prior, and rows with all blocks have no gap.
+    gaps = {tuple(p) for p in blocks.present.T.tolist() if any(p) and not all(p)}
+    new = sorted(gaps - {tuple(p) for p in fusion.patterns_.tolist()})
+    if new:
+        names = blocks.names
+        missing = [[name for name, there in zip(names, p, strict=True) if not there] for p in new[:3]]
+        warnings.warn(
+            f"{type(fusion).__name__} saw no row in fit without {' or without '.join(map(str, missing))}. It fills the "
+            "gap with the mean, and its predictions may be badly wrong. Decision-level fusion leaves the missing part "
+            "out instead.",
+            MissingModalityWarning,
+            stacklevel=3,
+        )
+
+
+def final_has(method: str) -> Any:
+    """Return a decorator: the method is available if the estimator of the fusion has `method`."""
+
+    def check(self):
+        if getattr(self, "missing", None) == "reduced":
+            return method == "predict_proba"
+        calibrated = method == "predict_proba" and hasattr(self, "temperature_")
+        return calibrated or hasattr(getattr(self, "estimator_", None) or self._estimator(), method)
+
+    return available_if(check)

@@ -1,0 +1,320 @@
+"""First-level members: fitting a member on one set of rows, and the predictions of a fitted member."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from ensemblefuse._fitting import fit_estimator, weight_codes
+from ensemblefuse._threads import one_blas_thread
+from ensemblefuse.combine.probabilities import log_probabilities, softmax
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._default_heads import HeadSearch
+from ensemblefuse.fusion.base import BaseFusion
+
+__all__ = [
+    "Fit",
+    "Member",
+    "ask_member",
+    "fit_one",
+    "fit_preparation",
+    "gives_probabilities",
+    "member_scores",
+    "take_rows",
+]
+
+
+@dataclass
+class Member:
+    """One first-level estimator, and the rows that hold its data.
+
+    Attributes
+    ----------
+    name : str
+    estimator : estimator or HeadSearch
+        Unfitted.
+    data : ndarray, Series or DataFrame of length n_samples
+    present : ndarray of shape (n_samples,), dtype bool
+    groups : ndarray of shape (n_samples,), optional
+        For the inner splits of a fusion estimator.
+    block : str
+        Name of the block in `data`.
+    """
+
+    name: str
+    estimator: Any
+    data: Any
+    present: np.ndarray
+    groups: np.ndarray | None = None
+    block: str = ""
+
+    @property
+    def heads(self) -> list[Any]:
+        """All candidate estimators of this member."""
+        return self.estimator.heads if isinstance(self.estimator, HeadSearch) else [self.estimator]
+
+    @property
+    def decides_by_value(self) -> bool:
+        """Whether decision values are used even if the estimator has probabilities."""
+        return isinstance(self.estimator, HeadSearch) and self.estimator.by_value
+
+
+@dataclass
+class Fit:
+    """One member fitted on the training rows of one fold, or on all rows.
+
+    Attributes
+    ----------
+    estimators : list of fitted estimators, one per head
+        None for a default head that failed. The list is empty if the rows hold fewer than two classes.
+    classes : ndarray of int
+        Codes of the classes in the rows.
+    scores : list of ndarray or None, one per head
+        Scores of the test rows. The list is empty as above, or if there are no test rows.
+    by_value : list of bool, one per head
+        Whether the scores are decision values, which need a temperature.
+    weighted : bool
+        False if there were weights and the estimator took none.
+    seconds : list of float, one per head
+    """
+
+    estimators: list[Any]
+    classes: np.ndarray
+    scores: list[np.ndarray | None]
+    by_value: list[bool]
+    weighted: bool
+    seconds: list[float]
+
+
+def take_rows(data: Any, rows: np.ndarray) -> Any:
+    """Return rows of an array, Series or DataFrame, by positions or by a mask."""
+    return data.iloc[rows] if hasattr(data, "iloc") else data[rows]
+
+
+def fit_one(
+    member: Member,
+    heads: Sequence[int],
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    train: np.ndarray,
+    test: np.ndarray,
+    labels: Sequence[Any],
+) -> Fit:
+    """Fit some heads of one member on one training set, and predict one test set, with one BLAS thread.
+
+    Parameters
+    ----------
+    member : Member
+    heads : sequence of int
+        Positions in ``member.heads``.
+    y : ndarray of shape (n_samples,)
+        Codes, or numbers.
+    sample_weight : ndarray of shape (n_samples,), optional
+    train, test : ndarray of int
+        Positions of rows. Rows in which the member is missing are left out.
+    labels : sequence
+        Label of each code; empty in regression.
+    """
+    train, test = train[member.present[train]], test[member.present[test]]
+    if sample_weight is not None:
+        train = train[sample_weight[train] > 0]  # a class with only rows of weight 0 must not count as a class
+    X, X_test = take_rows(member.data, train), take_rows(member.data, test)
+    target, weight = y[train], None if sample_weight is None else sample_weight[train]
+    n_classes = len(labels)
+    classes, local = np.unique(target, return_inverse=True) if n_classes else (np.empty(0), target)
+    if not len(target) or (n_classes and len(classes) < 2):
+        return Fit([], classes, [], [], True, [])
+    try:
+        with one_blas_thread(), warnings.catch_warnings():
+            # A training fold may lack a pattern of missing blocks. Only predictions of new rows should warn about this.
+            warnings.simplefilter("ignore", MissingModalityWarning)
+            if isinstance(member.estimator, HeadSearch) and len(heads) > 1:
+                # Default heads may fail to converge: their loss is measured anyway.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                warnings.filterwarnings("ignore", message="Only one sample available", category=UserWarning)
+            known = [labels[code] for code in classes] if n_classes else []
+            groups = None if member.groups is None else member.groups[train]
+            fits = _fit_heads(member, heads, X, local, weight, known, groups)
+            score = lambda fitted: member_scores(fitted, classes, X_test, n_classes, member.decides_by_value)
+            scores = [None if fitted is None else score(fitted) for fitted, _, _ in fits]
+    except Exception as error:
+        error.add_note(f"while fitting member {member.name!r}")
+        raise
+    estimators = [f for f, _, _ in fits]
+    return Fit(
+        estimators,
+        classes,
+        scores if len(test) else [],
+        [member.decides_by_value or not gives_probabilities(f) for f in estimators] if n_classes else [],
+        all(weighted for _, weighted, _ in fits),
+        [seconds for _, _, seconds in fits],
+    )
+
+
+def _fit_heads(
+    member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: Any, known: list, groups: Any
+) -> list[tuple[Any, bool, float]]:
+    """Fit the heads. Return for each head the fitted estimator, whether it took the weights, and the seconds."""
+    start = perf_counter()
+    if not isinstance(member.estimator, HeadSearch):
+        coded = weight_codes(member.estimator, known)
+        if isinstance(coded, BaseFusion):
+            fitted, weighted = clone(coded).fit(X, y, sample_weight=weight, groups=groups), True
+        else:
+            fitted, weighted = fit_estimator(coded, X, y, weight)
+        return [(fitted, weighted, perf_counter() - start)]
+    # Several heads are always default ones of the library: their parameters need no check in each fold. A single head
+    # may be the user's estimator.
+    own = len(member.heads) > 1
+    estimators = member.heads if own else [weight_codes(head, known) for head in member.heads]
+    prepare, Z = fit_preparation(member.estimator.prepare, X, y, weight)
+    shared = (perf_counter() - start) / len(heads)
+    fits: list[tuple[Any, bool, float]] = []
+    before = None
+    for head in heads:
+        start = perf_counter()
+        whole, weighted = None, True
+        try:
+            with config_context(skip_parameter_validation=own or None):
+                before, weighted = _fit_head(estimators[head], before, Z, y, weight)
+            whole = make_pipeline(*[step for _, step in prepare.steps], before)
+        except (ValueError, np.linalg.LinAlgError):
+            # One of several heads may fail on so few rows. If all fail, the error of the last one is raised.
+            if not any(fitted is not None for fitted, _, _ in fits) and head == heads[-1]:
+                raise
+        fits.append((whole, weighted, shared + perf_counter() - start))
+    return fits
+
+
+def _fit_head(head: Any, before: Any, Z: Any, y: np.ndarray, weight: Any) -> tuple[Any, bool]:
+    """Fit a clone, starting from `before` if possible. Return it, and whether it took the weights."""
+    if type(before) is not type(head) or not (hasattr(head, "warm_start") and hasattr(before, "coef_")):
+        return fit_estimator(head, Z, y, weight)
+    estimator = clone(head)
+    estimator.classes_, estimator.coef_, estimator.intercept_ = before.classes_, before.coef_, before.intercept_
+    estimator.warm_start = True
+    estimator.fit(Z, y, sample_weight=weight)
+    estimator.warm_start = False
+    return estimator, True
+
+
+def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, Any]:
+    """Fit a clone of a transformer, or of a pipeline of transformers. Return it and the transformed X.
+
+    Each step gets the weights if it takes them.
+    """
+    steps = []
+    for step in [part for _, part in prepare.steps] if isinstance(prepare, Pipeline) else [prepare]:
+        weights = {"sample_weight": weight} if weight is not None and has_fit_parameter(step, "sample_weight") else {}
+        steps.append(clone(step).fit(X, y, **weights))
+        X = steps[-1].transform(X)
+    return make_pipeline(*steps), X
+
+
+def gives_probabilities(estimator: Any) -> bool:
+    """Return whether a fitted estimator gives probabilities, and not only decision values without a scale."""
+    return hasattr(estimator, "predict_proba")
+
+
+def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, by_value: bool = False) -> np.ndarray:
+    """Compute the scores of a fitted member. Their softmax, at some temperature, is a probability.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+    classes : ndarray of int
+        Codes of the classes in the rows of its fit.
+    X : array or DataFrame of n_samples rows
+    n_classes : int
+        0 in regression.
+    by_value : bool
+        Whether decision values are preferred to probabilities.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+        Log-probabilities. If the member has no probabilities: decision values. If it has neither: 1 for the predicted
+        class and 0 for the others. A class that was absent from its fit gets the lowest decision value of the row, or
+        the log-probability -20.
+    """
+    if not len(X):
+        return np.empty((0, n_classes) if n_classes else 0)
+    n_samples = len(X)
+    estimator, X = _last_step(estimator, X)
+    if not n_classes:
+        return np.asarray(estimator.predict(X), dtype=float).reshape(n_samples)
+    # Estimators were fitted on codes 0..len(classes) - 1 of the classes in their rows.
+    known = np.asarray(getattr(estimator, "classes_", np.arange(len(classes)))).astype(int)
+    if gives_probabilities(estimator) and not (by_value and hasattr(estimator, "decision_function")):
+        local = log_probabilities(np.asarray(estimator.predict_proba(X), dtype=float))
+        absent = np.full(len(local), -20.0)
+    else:
+        local = _decision_values(estimator, X, known)
+        absent = local.min(axis=1)
+    scores = np.repeat(absent[:, None], n_classes, axis=1)
+    scores[:, classes[known]] = local
+    return scores
+
+
+def ask_member(
+    estimators: Sequence[Any],
+    classes: Sequence[np.ndarray],
+    rows: Any,
+    n_classes: int,
+    temperature: float,
+    by_value: bool,
+) -> np.ndarray:
+    """Predict rows that hold the block of a fitted member.
+
+    With one model per fold, this is the mean over the models (of log-probabilities in classification).
+
+    Parameters
+    ----------
+    estimators, classes : sequences of equal length
+        Fitted estimators, and the codes of the classes that each was fitted on.
+    rows : array, Series or DataFrame of n_samples rows
+    n_classes : int
+        0 in regression.
+    temperature : float
+    by_value : bool
+        As in `member_scores`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+    """
+    with warnings.catch_warnings():
+        # The combiner warns about new patterns once, for all members.
+        warnings.simplefilter("ignore", MissingModalityWarning)
+        scores = [member_scores(e, c, rows, n_classes, by_value) for e, c in zip(estimators, classes, strict=True)]
+    mean = scores[0] if len(scores) == 1 else np.mean(scores, axis=0)
+    return softmax(mean / temperature) if n_classes else mean
+
+
+def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the last step of a pipeline, and X transformed by the other steps.
+
+    This avoids the metadata routing of Pipeline, which takes time and has nothing to route here.
+    """
+    while type(estimator) is Pipeline:
+        for _, step in estimator.steps[:-1]:
+            X = X if step is None or isinstance(step, str) else step.transform(X)
+        estimator = estimator.steps[-1][1]
+    return estimator, X
+
+
+def _decision_values(estimator: Any, X: Any, known: np.ndarray) -> np.ndarray:
+    if hasattr(estimator, "decision_function"):
+        values = np.asarray(estimator.decision_function(X), dtype=float)
+        return np.column_stack([-values / 2, values / 2]) if values.ndim == 1 else values
+    return (np.asarray(estimator.predict(X)).astype(int)[:, None] == known).astype(float)

