@@ -155,6 +155,7 @@ def test_what_is_no_file_is_an_error_at_once(tmp_path):
         digest("a\0b")
 
 
+@pytest.mark.slow
 def test_the_end_of_a_process_makes_no_folder(tmp_path):
     code = """
         import shutil, sys

@@ -266,6 +266,7 @@ def test_inferred_tabular_fills_single_gaps_and_leaves_missing_rows():
     assert blocks.iloc[0].notna().all() and blocks.iloc[1].isna().all()
 
 
+@pytest.mark.slow
 def test_compare_models_scores_all_strategies_on_the_same_splits():
     X, y = table()
     result = compare_models(standard_strategies(modalities()), X, y, cv=3)
@@ -458,6 +459,7 @@ def test_wrong_columns_are_told_plainly():
         infer_modalities({"title": "a red bird"})
 
 
+@pytest.mark.slow
 def test_a_grid_search_in_a_second_process_encodes_nothing(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(

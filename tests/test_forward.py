@@ -143,6 +143,7 @@ def test_a_translation_leaves_the_users_settings_alone(slow_torch, monkeypatch):
     assert before[:3] == after[:3] and torch.equal(before[3], after[3])
 
 
+@pytest.mark.slow
 def test_openvino_sends_nothing():
     needs("openvino")
     script = """

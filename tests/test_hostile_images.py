@@ -231,6 +231,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     assert "IsADirectoryError" in lines[3] and "OSError" in lines[4] and "FileNotFoundError" in lines[5]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX's special files")
 def test_a_pipe_in_a_column_is_a_bad_row(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")

@@ -166,6 +166,7 @@ def test_a_bad_file_is_one_exception(name, tmp_path):
     assert settings() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds memory by RLIMIT_AS")
 def test_no_header_makes_memory():
     code = (
@@ -240,6 +241,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     assert "OSError" in lines[4] and "FileNotFoundError" in lines[5] and "NotADirectoryError" in lines[6]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX's special files")
 def test_a_pipe_in_a_column_is_a_bad_row(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")

@@ -313,6 +313,7 @@ def test_a_pickle_is_small_and_a_clone_keeps_the_parameters(resnet18_file):
     assert set(vars(encoder)) - set(encoder.get_params()) == {"n_dims_", "n_features_in_", "feature_names_in_"}
 
 
+@pytest.mark.slow
 def test_importing_and_making_an_encoder_loads_no_network_library():
     code = (
         "import sys; from ensemblefuse.encoders._image import ImageEncoder; ImageEncoder('resnet50').get_params(); "

@@ -65,6 +65,7 @@ def test_textures_tell_grain_whatever_the_light_and_the_rotation():
     assert_allclose([rough[:10].sum(), rough[10:28].sum(), rough[28:].sum()], 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_need_no_torch_and_no_weights():
     code = (
         "import sys, numpy as np; from ensemblefuse import ImageEncoder, set_config; set_config(cache=None)\n"

@@ -246,6 +246,7 @@ def test_the_code_of_the_guide_runs(tmp_path, monkeypatch):
     assert len(scope["loaded"].predict(df)) == 20 and load_model("shop.fuse") is not None
 
 
+@pytest.mark.slow
 def test_mlflow_is_loaded_when_it_is_asked_for():
     code = "import sys, ensemblefuse.persistence; print('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

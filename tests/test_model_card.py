@@ -304,6 +304,7 @@ def test_bad_input_is_named(gaps, fitted, tmp_path):
         model_card(tmp_path / "no.fuse")
 
 
+@pytest.mark.slow
 def test_skops_card_is_loaded_when_a_card_is_made():
     code = "import sys, ensemblefuse.report; print('skops.card' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

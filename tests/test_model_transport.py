@@ -161,6 +161,7 @@ def words_and_numbers(path, n=40):
     return make_fusion_pipeline(modalities, DecisionFusionClassifier(LR, cv=3)).fit(X, y), X
 
 
+@pytest.mark.slow
 def test_text_and_numbers_need_no_package_of_pictures_or_sounds(tmp_path):
     model, X = words_and_numbers(word_file(tmp_path))
     path = save_model(model, tmp_path / "model.fuse", example={"title": ["a b", None], "price": [1.0, 0.5]})

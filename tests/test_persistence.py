@@ -283,6 +283,7 @@ def saved(fusion_or_encoder, tmp_path):
     return save_model(model.fit(X, y), tmp_path / "model.fuse")
 
 
+@pytest.mark.slow
 def test_a_model_without_a_network_predicts_without_torch_and_nothing_is_kept_from_it(tmp_path):
     X, y = make_blocks()
     path = save_model(

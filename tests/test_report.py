@@ -198,6 +198,7 @@ def test_missing_modalities_heed_groups_and_a_modality_may_be_called_any():
     ]
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_page(new_rows, gaps, fitted, tmp_path):
     write_report(fitted, gaps[0][100:], gaps[1][100:], tmp_path / "again.html")
     assert without_times(Page(tmp_path / "again.html").source) == without_times(new_rows[1].source)

@@ -89,6 +89,7 @@ def test_it_ends_at_once_while_the_model_is_being_loaded(path):
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_the_process(path, tmp_path):
     """Found in the background, when the port is open already: its types, and what it predicts."""
     code, lines = failure(_with_changed_example(path, tmp_path / "changed.fuse"))
