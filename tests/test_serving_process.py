@@ -117,7 +117,7 @@ def test_files_that_are_no_models_and_ports_that_are_taken(path, tmp_path):
     assert code == 1 and len(lines) == 1 and "is damaged or incomplete" in lines[0]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, lines = failure(path, "--port", taken.getsockname()[1])
-    assert code == 1 and len(lines) == 1 and lines[0].endswith("in use. Take another one with --port.")
+    assert code == 1 and len(lines) == 1 and lines[0].endswith("in use. Choose another port with --port.")
     assert lines[0].count("127.0.0.1") == 1
 
 
