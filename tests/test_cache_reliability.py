@@ -353,7 +353,6 @@ def test_nothing_in_the_folder_is_ever_run(tmp_path, monkeypatch):
 
 
 def _work(folder, seed, seconds):
-    warnings.simplefilter("ignore", CacheWarning)  # a folder may be cleared while it is exported
     warnings.simplefilter("error")
     cache, rng = EmbeddingCache(folder), np.random.default_rng(seed)
     texts = [f"text {'a' * i}" for i in range(30)]

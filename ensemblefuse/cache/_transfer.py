@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import time
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ from ensemblefuse.exceptions import CacheWarning
 
 _MEMBER = re.compile(rf"{FORMAT}/([0-9a-f]{{32}})/({re.escape(NAME)}|[\w-]+\.keys)")
 _LOCAL_HEADER = 30
+
+
+# Times to look for a recipe that is missing beside its segments, 0.05 s apart.
+_LOOKS = 20
 
 
 class Merged(NamedTuple):
@@ -123,10 +128,15 @@ class Transfer:
 
 
 def _export_recipe(archive: zipfile.ZipFile, folder: Path) -> int:
-    recipe = read_recipe(folder)
     segments = sorted(segments_in(folder), key=lambda segment: segment.used)
+    recipe = read_recipe(folder)
+    for _ in range(_LOOKS):
+        if recipe is not None or (folder / NAME).exists() or not segments_in(folder):
+            break
+        time.sleep(0.05)  # another process made the folder again, and has yet to write its recipe
+        recipe = read_recipe(folder)
     if recipe is None:
-        if segments:
+        if segments_in(folder):
             warnings.warn(f"{folder / NAME} is damaged; its vectors are not exported.", CacheWarning, stacklevel=4)
         return 0
     archive.writestr(f"{FORMAT}/{folder.name}/{NAME}", (folder / NAME).read_bytes())
