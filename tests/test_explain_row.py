@@ -183,5 +183,5 @@ def test_the_display_says_which_row_it_is_of_and_what_it_draws():
     X, y = make_blocks(60)
     told = explain_row(DecisionFusionClassifier(HEAD, cv=3).fit(X, y), X, 3)
     display = RowExplanationDisplay(told)
-    assert repr(display) == f"<RowExplanationDisplay of {told.title!r}: shares; not drawn yet>"
-    assert repr(display.plot()).endswith("shares; drawn>")
+    assert repr(display) == f"<RowExplanationDisplay of {told.title!r}: shares, image, text, audio; not drawn yet>"
+    assert repr(display.plot()).endswith("shares, image, text, audio; drawn>")
