@@ -88,7 +88,7 @@ def test_every_encoder_has_a_case():
     assert encoders == {type(encoder) for encoder, _, _ in CASES.values()}
 
 
-NETWORKS = ["ImageEncoder tokens", "TextEncoder", "AudioEncoder", "VideoEncoder"]
+NETWORKS = ["ImageEncoder", "ImageEncoder tokens", "TextEncoder", "AudioEncoder", "VideoEncoder"]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in NETWORKS])

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import skops.io
 import xgboost
-from conftest import make_blocks
+from conftest import every_pair, make_blocks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
@@ -189,8 +189,11 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("kind", LABELS)
-@pytest.mark.parametrize("estimator", [LR, BOOSTED], ids=["linear", "boosted"])
+@pytest.mark.parametrize(
+    ("estimator", "kind"),
+    every_pair([LR, BOOSTED], LABELS),
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
 def test_labels_keep_their_type(kind, estimator, tmp_path):
     X, _ = blocks_with_gaps()
     y = LABELS[kind][np.arange(len(X)) % 3]

@@ -65,6 +65,7 @@ def weights_folder(tmp_path_factory):
 # ---------------------------------------------------------------------- text
 
 
+@pytest.mark.slow
 def test_texts_in_int8_are_near_those_of_float32_and_have_a_key_of_their_own():
     near = cosines(TextEncoder(precision="int8").fit_transform({"t": TEXTS}), TextEncoder().fit_transform({"t": TEXTS}))
     assert 0.96 < near.min() < 0.9999, near

@@ -149,7 +149,8 @@ def test_fusion_is_not_chosen_where_one_block_knows_all():
     assert search.results_.loc["noise alone", "mean_score"] < -0.6
 
 
-@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow  # waits for the limit
+@pytest.mark.parametrize("n_jobs", [None, 2])
 def test_a_time_limit_returns_the_best_of_those_that_are_done(blocks, n_jobs):
     X, y = blocks
     names = sorted({c.split("__")[0] for c in X.columns})

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import every_pair, make_blocks
+from conftest import every_pair, make_blocks, slow_but
 from joblib import Parallel
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logit, softmax
@@ -36,6 +36,9 @@ from ensemblefuse.testing import check_fusion
 
 TREES = XGBClassifier(n_estimators=20, max_depth=2)
 HEADS = [None, TREES, make_pipeline(StandardScaler(), SVR()), RandomForestRegressor(10, random_state=0)]
+
+# One that is linear, and one of trees.
+QUICK = [None, TREES]
 
 
 def drop_block(X, name, rows):
@@ -122,7 +125,9 @@ def test_the_default_head_without_penalty_fits_the_offset_exactly():
     assert_allclose(all_of_it.coef_, 2, atol=0.06)
 
 
-@pytest.mark.parametrize("head", HEADS, ids=lambda h: "default" if h is None else type(h).__name__)
+@pytest.mark.parametrize(
+    "head", slow_but(QUICK.__contains__, HEADS), ids=lambda h: "default" if h is None else type(h).__name__
+)
 def test_each_stage_of_complementary_blocks_lowers_the_loss(head):
     X, y = make_blocks(n=1000, noise=1.4)
     model = SequentialFusionClassifier(head).fit(X[:300], y[:300])
@@ -193,7 +198,9 @@ def test_in_classification_too_a_forest_does_not_blind_the_next_stage():
     assert model.step_sizes_[0] > 1 and model.step_sizes_[1] == 1
 
 
-@pytest.mark.parametrize("head", HEADS, ids=lambda h: "default" if h is None else type(h).__name__)
+@pytest.mark.parametrize(
+    "head", slow_but(QUICK.__contains__, HEADS), ids=lambda h: "default" if h is None else type(h).__name__
+)
 def test_random_labels_are_not_learned(head):
     X, y = make_blocks(n=300, noise=1.4)
     y = np.random.default_rng(1).permutation(y)
@@ -393,7 +400,9 @@ def test_groups_are_never_on_both_sides_of_an_inner_split():
     assert SequentialFusionRegressor(heart).fit(X, y, groups=groups).stage_losses_[0] > y.var()
 
 
-@pytest.mark.parametrize("head", HEADS, ids=lambda h: "default" if h is None else type(h).__name__)
+@pytest.mark.parametrize(
+    "head", slow_but(QUICK.__contains__, HEADS), ids=lambda h: "default" if h is None else type(h).__name__
+)
 def test_a_saved_model_predicts_the_same(head, tmp_path):
     X, y = make_blocks(n=90)
     model = SequentialFusionClassifier(head, cv=3).fit(X, y)

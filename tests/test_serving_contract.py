@@ -217,7 +217,7 @@ def as_form(fields):
     )
 
 
-MANY = pytest.mark.parametrize("n", [10, pytest.param(60, marks=pytest.mark.slow)])
+MANY = pytest.mark.parametrize("n", [5, pytest.param(60, marks=pytest.mark.slow)])
 
 
 NO_VERDICT = ("positive_data_acceptance", "negative_data_rejection")  # on a body that a test has changed

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import slow_but
 from numpy.testing import assert_allclose, assert_array_equal
 from serving_case import client_of
 from sklearn.base import clone
@@ -122,9 +123,10 @@ WHOLE = {
     "search": FusionSearchCV({"late": decision(), "early": FeatureFusionClassifier(LR)}, cv=3),
     "conformal": ConformalFusionClassifier(decision()),
 }
+QUICK = ["hybrid", "feature_impute", "kernel"]
 
 
-@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("kind", slow_but(QUICK.__contains__, WHOLE))
 def test_embeddings_give_what_the_whole_model_gives_for_every_pattern(kind):
     model = fitted(WHOLE[kind])
     parts = split_model(model)
