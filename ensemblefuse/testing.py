@@ -21,6 +21,7 @@ from sklearn.utils import _safe_indexing
 
 from ensemblefuse._config import config_context
 from ensemblefuse._fitting import with_groups
+from ensemblefuse._seeds import own_seed
 from ensemblefuse.fusion.splits import make_splits
 from ensemblefuse.scoring.inputs import kind_of_models, read_y
 from ensemblefuse.table import to_frame
@@ -47,12 +48,12 @@ def check_encoder(encoder: Any, X: Any, *, rtol: float = 1e-4, atol: float = 1e-
     Returns
     -------
     list of str
-        The names of the checks that ran.
+        The names of the checks that ran, in order. A check relies on those before it.
 
     Raises
     ------
     AssertionError
-        If a check fails; the message gives its name.
+        If a check fails, or an error ends it; the message gives its name.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def check_encoder(encoder: Any, X: Any, *, rtol: float = 1e-4, atol: float = 1e-
     >>> from ensemblefuse.testing import check_encoder
     >>> encoder = FunctionEncoder(lambda text: [len(text), text.count(" ")])
     >>> len(check_encoder(encoder, {"title": ["a cat", "a dog", "two big cats"]}))
-    11
+    12
     """
     frame = to_frame(X).reset_index(drop=True)
     if len(frame) < 3:
@@ -71,12 +72,14 @@ def check_encoder(encoder: Any, X: Any, *, rtol: float = 1e-4, atol: float = 1e-
 
 
 def _run_all(run: Any) -> list[str]:
-    names = [name for name in dir(run) if name.startswith("check_")]
+    # In the order of the class: each check relies on those before it, so the first that fails is the one at fault.
+    names = [name for name in vars(type(run)) if name.startswith("check_")]
     for name in names:
         try:
             getattr(run, name)()
-        except AssertionError as error:
-            raise AssertionError(f"{type(run.subject).__name__} fails {name}: {error}") from error
+        except Exception as error:
+            what = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            raise AssertionError(f"{type(run.subject).__name__} fails {name}: {what}{error}") from error
     return names
 
 
@@ -86,8 +89,16 @@ class _EncoderChecks:
         self.frame = frame
         self.max_pickle = max_pickle
         self.same = lambda a, b: assert_allclose(a, b, rtol=rtol, atol=atol)
-        self.fitted = clone(encoder).fit(frame)
-        self.full = np.asarray(self.fitted.transform(frame))
+
+    def check_fit_and_transform(self):
+        """Assert that a clone can be fitted, returns itself, and gives the same embeddings twice."""
+        self.fitted = clone(self.subject)
+        assert self.fitted.fit(self.frame) is self.fitted, "fit must return the encoder itself"
+        self.full = np.asarray(self.fitted.transform(self.frame))
+        try:
+            self.same(self.fitted.transform(self.frame), self.full)
+        except AssertionError as error:
+            raise AssertionError(f"two calls of transform on the same rows differ: {error}") from error
 
     def check_output(self):
         assert self.full.shape == (len(self.frame), self.fitted.n_dims_), f"shape is {self.full.shape}"
@@ -115,7 +126,7 @@ class _EncoderChecks:
         self.same(self.fitted.transform(self.frame.iloc[[-1]]), self.full[[-1]])
 
     def check_order(self):
-        order = np.random.default_rng(0).permutation(len(self.frame))
+        order = np.random.default_rng(own_seed(0)).permutation(len(self.frame))
         self.same(self.fitted.transform(self.frame.iloc[order]), self.full[order])
 
     def check_repeated_rows(self):
@@ -128,6 +139,22 @@ class _EncoderChecks:
         for batch_size in (1, 7, 64):
             encoder = clone(self.subject).set_params(batch_size=batch_size)
             self.same(encoder.fit_transform(self.frame), self.full)
+
+    def check_missing_cells(self):
+        """Assert that missing cells give rows of NaN and do not change other rows."""
+        holes = self.frame.copy()
+        if all(pd.api.types.is_numeric_dtype(dtype) for dtype in holes.dtypes):
+            holes = holes.astype(float)
+            holes.iloc[1, :] = np.nan
+        else:
+            holes = holes.astype(object)
+            holes.iloc[1, :] = None
+        out = np.asarray(clone(self.subject).fit(holes).transform(holes))
+        assert np.isnan(out[1]).all(), "a missing cell must give a row of NaN"
+        rest = np.arange(len(holes)) != 1
+        self.same(out[rest], self.full[rest])
+        empty = self.fitted.transform(holes.iloc[[1]])
+        assert empty.shape == (1, self.fitted.n_dims_) and np.isnan(empty).all()
 
     def check_clone_and_pickle(self):
         self.same(clone(self.fitted).fit(self.frame).transform(self.frame), self.full)
@@ -158,22 +185,6 @@ class _EncoderChecks:
         encoder = clone(self.subject)
         self.same(encoder.fit(frame).transform(frame), self.full)
 
-    def check_missing_cells(self):
-        """Assert that missing cells give rows of NaN and do not change other rows."""
-        holes = self.frame.copy()
-        if all(pd.api.types.is_numeric_dtype(dtype) for dtype in holes.dtypes):
-            holes = holes.astype(float)
-            holes.iloc[1, :] = np.nan
-        else:
-            holes = holes.astype(object)
-            holes.iloc[1, :] = None
-        out = np.asarray(clone(self.subject).fit(holes).transform(holes))
-        assert np.isnan(out[1]).all(), "a missing cell must give a row of NaN"
-        rest = np.arange(len(holes)) != 1
-        self.same(out[rest], self.full[rest])
-        empty = self.fitted.transform(holes.iloc[[1]])
-        assert empty.shape == (1, self.fitted.n_dims_) and np.isnan(empty).all()
-
 
 def _transform(encoder: Any, frame: pd.DataFrame) -> np.ndarray:
     with config_context(cache=None, progress=False):
@@ -194,14 +205,19 @@ def check_fusion(fusion: Any, *, random_state: int = 0) -> list[str]:
     Returns
     -------
     list of str
-        The names of the checks that ran.
+        The names of the checks that ran, in order. A check relies on those before it.
+
+    Raises
+    ------
+    AssertionError
+        If a check fails, or an error ends it; the message gives its name.
 
     Examples
     --------
     >>> from ensemblefuse import FeatureFusionClassifier
     >>> from ensemblefuse.testing import check_fusion
-    >>> check_fusion(FeatureFusionClassifier())
-    ['check_blocks_in_any_order', 'check_missing_block', 'check_no_block_gives_prior', 'check_weights_reach_the_fit']
+    >>> check_fusion(FeatureFusionClassifier())[:4]
+    ['check_fit_and_predict', 'check_repeatable', 'check_blocks_in_any_order', 'check_missing_block']
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -211,7 +227,7 @@ def check_fusion(fusion: Any, *, random_state: int = 0) -> list[str]:
 class _FusionChecks:
     def __init__(self, fusion: Any, random_state: int):
         self.subject = fusion
-        rng = np.random.default_rng(random_state)
+        rng = np.random.default_rng(own_seed(random_state))
         codes = np.arange(90) % 3
         columns = {}
         for name, width, noise in (("image", 4, 0.7), ("text", 3, 0.7), ("audio", 2, 0.9)):
@@ -221,21 +237,43 @@ class _FusionChecks:
         self.X = pd.DataFrame(columns)
         self.classify = is_classifier(fusion)
         self.y: np.ndarray = np.array(["cat", "dog", "elk"])[codes] if self.classify else codes.astype(float)
-        self.fitted = clone(fusion).fit(self.X, self.y)
+        self.chance = "0.33" if self.classify else "0"
 
     def _predict(self, model: Any, X: pd.DataFrame) -> np.ndarray:
         method: Callable = model.predict_proba if hasattr(model, "predict_proba") else model.predict
         return method(X)
 
+    def check_fit_and_predict(self):
+        """Assert that a clone can be fitted, returns itself, and predicts its own rows better than chance."""
+        self.fitted = clone(self.subject)
+        assert self.fitted.fit(self.X, self.y) is self.fitted, "fit must return the fusion itself"
+        predicted = self.fitted.predict(self.X)
+        assert len(predicted) == len(self.X), f"predict gives {len(predicted)} values for {len(self.X)} rows"
+        self._check_skill(predicted, "on rows with all blocks, on which it was fitted")
+
+    def check_repeatable(self):
+        """Assert that two fits on the same table predict the same."""
+        again = clone(self.subject).fit(self.X, self.y)
+        self._check_alike(self._predict(self.fitted, self.X), self._predict(again, self.X))
+
+    def _check_skill(self, predicted: Any, where: str) -> None:
+        if self.classify:
+            score, what = (predicted == self.y).mean(), "accuracy"
+        else:
+            score, what = np.corrcoef(predicted, self.y)[0, 1], "correlation"
+        assert score > 0.5, f"{what} {score:.2f} {where}; it must be above 0.5, where chance is {self.chance}"
+
+    def _check_alike(self, a: np.ndarray, b: np.ndarray) -> None:
+        if a.dtype.kind == "f":
+            assert_allclose(a, b, atol=0.02)
+        else:
+            assert (a == b).mean() > 0.95, f"{(a != b).mean():.0%} of the predictions differ"
+
     def check_blocks_in_any_order(self):
         """Assert that the order of the blocks does not matter."""
         turned = self.X[list(self.X.columns[::-1])]
         again = clone(self.subject).fit(turned, self.y)
-        a, b = self._predict(self.fitted, self.X), self._predict(again, turned)
-        if a.dtype.kind == "f":
-            assert_allclose(a, b, atol=0.02)
-        else:
-            assert (a == b).mean() > 0.95
+        self._check_alike(self._predict(self.fitted, self.X), self._predict(again, turned))
 
     def check_missing_block(self):
         """Assert that the model predicts without a block, and better than chance from the others."""
@@ -243,10 +281,7 @@ class _FusionChecks:
         holes.loc[::2, [c for c in holes.columns if c.startswith("image__")]] = np.nan
         predicted = self.fitted.predict(holes)
         assert len(predicted) == len(holes)
-        if self.classify:
-            assert (predicted == self.y).mean() > 0.5
-        else:
-            assert np.corrcoef(predicted, self.y)[0, 1] > 0.5
+        self._check_skill(predicted, "with one block missing in every second row")
 
     def check_no_block_gives_prior(self):
         """Assert that a row without any block gets the prior, in regression the mean."""
@@ -312,10 +347,12 @@ def check_no_leakage(
         same label, but the splits may separate them: copies of a row in several folds make the check fail. If equal
         rows are different samples, pass ``np.arange(n_samples)``.
     cv : int, splitter or iterable of (train, test)
-        Outer folds.
+        Outer folds; as in `compare_models`.
     n_draws : int
         Number of draws. More draws give the check more power and take more time: ``n_draws * (cv + 1)`` fits.
     random_state : int, Generator or None
+        Seed of the random labels. An int is turned into a seed of the library's own, so that they are not the numbers
+        from which a table of the same seed was made.
 
     Returns
     -------
@@ -381,8 +418,9 @@ class _LeakageCheck:
         self.model, self.params = with_groups(model, self.groups)
         # From the true labels, so that the splits do not depend on the drawn ones.
         codes = np.unique(y, return_inverse=True)[1] if self.classify else y
-        self.splits = make_splits(cv, codes, self.groups, classify=self.classify)
-        self.rng = np.random.default_rng(random_state)
+        # The labels are drawn anew, so a number of folds needs no stratification, and groups of one class do no harm.
+        self.splits = make_splits(cv, codes, self.groups, classify=False)
+        self.rng = np.random.default_rng(own_seed(random_state))
         self.tallies: dict[str, _Tally] = {}
 
     def _table(self, y: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -43,7 +44,28 @@ class BasePool(BaseEstimator):
     set.
 
     ``_combine(P, mask)`` returns a float array of shape (n_samples, n_classes) whose rows sum to 1, or (n_samples,) in
-    regression. It may return any finite value for a row without a member: `pool` replaces it by the prior.
+    regression. It may return any value for a row without a member: `pool` replaces it by the prior. Any other shape is
+    an error that names both shapes.
+
+    A weight or reliability of a subclass that may be given by name is read by ``member_weights(given, n_members,
+    self._names)``; ``_names`` has the names of the members, or is None.
+
+    Examples
+    --------
+    The median of the members, for a fusion or on its own:
+
+    >>> import numpy as np
+    >>> from ensemblefuse.combine import BasePool
+    >>> class MedianPool(BasePool):
+    ...     def _fit(self, P, y, mask, weight):
+    ...         pass  # nothing to learn
+    ...
+    ...     def _combine(self, P, mask):
+    ...         middle = np.nanmedian(P, axis=0)  # from (n_members, n_samples, n_classes) to (n_samples, n_classes)
+    ...         return middle / middle.sum(axis=1, keepdims=True)
+    >>> P = np.array([[[0.9, 0.1]], [[0.8, 0.2]], [[0.1, 0.9]]])
+    >>> MedianPool().fit(P, [0], classes=[0, 1]).combine(P)
+    array([[0.8, 0.2]])
     """
 
     def fit(
@@ -55,6 +77,7 @@ class BasePool(BaseEstimator):
         *,
         classes: Any = None,
         patterns: Any = None,
+        names: Sequence[str] | None = None,
     ) -> Self:
         """Learn from out-of-fold predictions.
 
@@ -71,6 +94,8 @@ class BasePool(BaseEstimator):
             Sorted labels, in the order of the last axis of `P`. By default, the distinct values of `y`.
         patterns : array of shape (n_patterns, n_members), dtype bool, optional
             Sets of members that a row may have at prediction. By default, all sets. Only some pools use them.
+        names : sequence of str of length n_members, optional
+            Names of the members, for weights that are given by name. A fusion gives its ``member_names_``.
 
         Returns
         -------
@@ -78,10 +103,13 @@ class BasePool(BaseEstimator):
 
         Raises
         ------
+        NotImplementedError
+            If a subclass lacks one of the two hooks.
         ValueError
             If the shapes do not match, `P` does not hold probabilities, no row has a prediction, or the classes of `y`
             do not match `P`.
         """
+        self._check_hooks()
         P, mask = check_predictions(P, mask)
         y = np.asarray(y)
         if y.shape != (P.shape[1],):
@@ -100,8 +128,18 @@ class BasePool(BaseEstimator):
         if not rows.any():
             raise ValueError(f"P holds no prediction in any of its {len(y)} rows; there is nothing to learn from.")
         self._possible = None if patterns is None else np.asarray(patterns, dtype=bool).reshape(-1, self.n_members_)
+        self._names = None if names is None else [str(name) for name in names]
         self._fit(P[:, rows], y[rows], mask[:, rows], weight[rows])
         return self
+
+    def _check_hooks(self) -> None:
+        """Raise an error for a subclass that does not define both hooks."""
+        lacking = [hook for hook in ("_fit", "_combine") if getattr(type(self), hook) is getattr(BasePool, hook)]
+        if lacking:
+            raise NotImplementedError(
+                f"{type(self).__name__} does not define {' and '.join(lacking)}. A pool defines "
+                "_fit(P, y, mask, weight) and _combine(P, mask); help(BasePool) describes their shapes."
+            )
 
     def _read_classes(self, y: np.ndarray, classes: Any, n_columns: int) -> np.ndarray:
         """Set ``classes_`` and return the labels as positions on the last axis of `P`."""
@@ -136,12 +174,36 @@ class BasePool(BaseEstimator):
         A fusion estimator applies its temperature to the result, and then calls `shift`.
         """
         P, mask = self._read_new(P, mask)
-        fused = self._combine(P, mask)
+        fused = self._check_combined(self._combine(P, mask), P, mask)
         if P.ndim == 3:
             fused = np.clip(fused, 0.0, 1.0)  # rounding may give a little more than 1
         empty = ~mask.any(axis=0)
         if empty.any():
             fused[empty] = self.prior_ / self.prior_.sum() if P.ndim == 3 else self.prior_[0]
+        return fused
+
+    def _check_combined(self, fused: Any, P: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Return the result of `_combine` as an array of floats; raise an error if it does not keep its promise."""
+        name = f"{type(self).__name__}._combine"
+        try:
+            fused = np.asarray(fused, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must return an array of numbers; got {type(fused).__name__}: {error}") from error
+        if fused.shape != P.shape[1:]:
+            axes = "(n_samples, n_classes)" if P.ndim == 3 else "(n_samples,)"
+            raise ValueError(
+                f"{name} must return an array of shape {axes}, which is {P.shape[1:]} here; got {fused.shape} from P "
+                f"of shape {P.shape}. help(BasePool) describes the shapes."
+            )
+        finite = np.isfinite(fused) if P.ndim == 2 else np.isfinite(fused).all(axis=1)
+        right = finite if P.ndim == 2 else finite & (np.abs(fused.sum(axis=1) - 1) <= _SUM_TOLERANCE)
+        wrong = np.flatnonzero(mask.any(axis=0) & ~right)
+        if len(wrong):
+            what = "finite numbers" if P.ndim == 2 else "probabilities that sum to 1 in each row"
+            raise ValueError(
+                f"{name} must return {what}; {len(wrong)} of {len(fused)} rows hold something else, such as row "
+                f"{wrong[0]}: {fused[wrong[0]]}."
+            )
         return fused
 
     def _read_new(self, P: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -228,15 +290,33 @@ def _row_weights(sample_weight: Any, n_samples: int) -> np.ndarray:
     return weight
 
 
-def member_weights(weights: Any, n_members: int) -> np.ndarray:
-    """Return the weights given by the user as an array, after checking them."""
+def member_weights(weights: Any, n_members: int, names: Sequence[str] | None = None, what: str = "weights") -> Any:
+    """Return the weights given by the user as an array, after checking them. They may be named by member."""
+    if isinstance(weights, Mapping):
+        weights = _by_name(weights, names, what)
     try:
         array = np.asarray(weights, dtype=float)
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.shape != (n_members,) or not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f"weights must be {n_members} numbers of at least 0, one per member; got {weights!r}.")
+        raise ValueError(f"{what} must be {n_members} numbers of at least 0, one per member; got {weights!r}.")
     return array
+
+
+def _by_name(given: Mapping[str, Any], names: Sequence[str] | None, what: str) -> list[Any]:
+    """Return numbers that are named by member in the order of the members."""
+    if names is None:
+        raise ValueError(f"{what} is a dict, but the members have no names here; pass names= to fit, or a list.")
+    unknown = [name for name in given if name not in names]
+    missing = [name for name in names if name not in given]
+    if unknown or missing:
+        wrong = [f"names {unknown}, which are no members"] if unknown else []
+        wrong += [f"has no number for {missing}"] if missing else []
+        hint = " joint=False leaves the joint member out." if "joint" in missing else ""
+        raise ValueError(
+            f"{what} must be one number for each member of {list(names)}; {given!r} {' and '.join(wrong)}.{hint}"
+        )
+    return [given[name] for name in names]
 
 
 def like(mask: np.ndarray, P: np.ndarray) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ensemblefuse.combine._base import BasePool, accuracies
+from ensemblefuse.combine._base import BasePool, accuracies, member_weights
 
 __all__ = ["DempsterShaferPool"]
 
@@ -29,11 +30,11 @@ class DempsterShaferPool(BasePool):
 
     Parameters
     ----------
-    reliability : "accuracy", float, or array of shape (n_members,)
-        Alpha of all members, or of each, from 0 to 1. ``"accuracy"``: each member's accuracy on the predictions given
-        to `fit`, as the recognition rate in Xu, Krzyzak and Suen. It is not corrected for chance. A member that guesses
-        gives nearly equal masses to all classes, and these change little. A correction would discount good members
-        twice.
+    reliability : "accuracy", float, array of shape (n_members,), or dict of member name to float
+        Alpha of all members, or of each, from 0 to 1. A dict names every member, as in `MeanPool`. ``"accuracy"``: each
+        member's accuracy on the predictions given to `fit`, as the recognition rate in Xu, Krzyzak and Suen. It is not
+        corrected for chance. A member that guesses gives nearly equal masses to all classes, and these change little. A
+        correction would discount good members twice.
 
     Attributes
     ----------
@@ -62,7 +63,7 @@ class DempsterShaferPool(BasePool):
         if isinstance(self.reliability, str) and self.reliability == "accuracy":
             self.reliability_ = accuracies(P, y, mask, weight)
         else:
-            self.reliability_ = _given(self.reliability, len(P))
+            self.reliability_ = _given(self.reliability, len(P), self._names)
 
     def masses(self, P: Any, mask: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the masses of Dempster's rule, before ignorance is divided among the classes.
@@ -116,7 +117,9 @@ class DempsterShaferPool(BasePool):
         return masses, ignorance, np.clip(1 - agreement, 0.0, 1.0)
 
 
-def _given(reliability: Any, n_members: int) -> np.ndarray:
+def _given(reliability: Any, n_members: int, names: Sequence[str] | None) -> np.ndarray:
+    if isinstance(reliability, Mapping):
+        reliability = member_weights(reliability, n_members, names, "reliability")
     try:
         array = np.asarray(reliability, dtype=float)
     except (TypeError, ValueError):

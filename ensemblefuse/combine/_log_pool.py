@@ -41,10 +41,10 @@ class LogPool(BasePool):
 
     Parameters
     ----------
-    weights : "learned", "equal", or array of shape (n_members,)
+    weights : "learned", "equal", array of shape (n_members,), or dict of member name to number
         ``"learned"``: non-negative weights that minimise the log-loss on the predictions given to `fit`. In regression
         they are 1/M, because there the precisions are learned. ``"equal"``: 1/M each, for members of about equal
-        strength.
+        strength. A dict names every member, as in `MeanPool`.
     alpha : float
         Factor of the penalty ``alpha / n * (||w - mean(w)||^2 + M / 5 * (mean(w) - 1/M)^2)`` on learned weights. Here n
         is the sum of the sample weights. The mean acts as a temperature, and is shrunk less than the differences.
@@ -115,7 +115,7 @@ class LogPool(BasePool):
         if isinstance(self.weights, str):
             self.weights_ = np.full(n_members, 1 / n_members)
         else:
-            self.weights_ = member_weights(self.weights, n_members)
+            self.weights_ = member_weights(self.weights, n_members, self._names)
         if P.ndim == 2:
             self._fit_variance(P, y, mask, weight)
         else:
@@ -125,7 +125,7 @@ class LogPool(BasePool):
 
     def _check_parameters(self, classify):
         if isinstance(self.weights, str) and self.weights not in ("equal", "learned"):
-            raise ValueError(f'weights must be "equal", "learned" or an array; got {self.weights!r}.')
+            raise ValueError(f'weights must be "equal", "learned", an array or a dict; got {self.weights!r}.')
         if not (np.ndim(self.alpha) == 0 and 0 <= self.alpha < np.inf):
             raise ValueError(f"alpha must be a number of at least 0; got {self.alpha!r}.")
         if not (np.ndim(self.smoothing) == 0 and 0 <= self.smoothing < 1):

@@ -22,9 +22,11 @@ class MeanPool(BasePool):
 
     Parameters
     ----------
-    weights : "equal", "accuracy", "learned", or array of shape (n_members,)
+    weights : "equal", "accuracy", "learned", array of shape (n_members,), or dict of member name to number
         ``"accuracy"``: each member's accuracy on the predictions given to `fit` (classification only).
-        ``"learned"``: weights on the simplex that minimise the log-loss, or the squared error in regression.
+        ``"learned"``: weights on the simplex that minimise the log-loss, or the squared error in regression. A dict
+        names every member of the fusion (see its ``member_names_``): a modality, and ``"joint"`` unless
+        ``joint=False``.
 
     Attributes
     ----------
@@ -52,7 +54,7 @@ class MeanPool(BasePool):
     def _fit(self, P, y, mask, weight):
         n_members = len(P)
         if not isinstance(self.weights, str):
-            chosen = member_weights(self.weights, n_members)
+            chosen = member_weights(self.weights, n_members, self._names)
             if chosen.sum() == 0:
                 raise ValueError(f"weights must not all be 0; got {self.weights!r}.")
         elif self.weights == "equal":
@@ -64,7 +66,7 @@ class MeanPool(BasePool):
             chosen = _learn(P, y, mask, weight)
         else:
             raise ValueError(
-                'weights must be "equal", "accuracy" (classification only), "learned" or an array; got '
+                'weights must be "equal", "accuracy" (classification only), "learned", an array or a dict; got '
                 f"{self.weights!r}."
             )
         self.weights_ = chosen / chosen.sum()

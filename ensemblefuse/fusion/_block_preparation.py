@@ -12,7 +12,10 @@ from sklearn.utils import get_tags
 
 from ensemblefuse.features import BlockScaler
 
-__all__ = ["make_preparation", "with_blocks"]
+__all__ = ["SCALED", "make_preparation", "with_blocks"]
+
+# Why an estimator over several blocks cannot come fitted.
+SCALED = "it would get scaled and filled columns that it was not fitted on"
 
 
 def make_preparation(

@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
+from ensemblefuse._fitting import check_components
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import BasePool, apply_temperature
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
@@ -119,6 +121,8 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
     (['text', 'image'], [1, 1, 2, 1, 1, 1], 4.166666666666667)
     """
 
+    _classify = True
+
     def __init__(
         self,
         estimators=None,
@@ -144,6 +148,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
 
     # ------------------------------------------------------------------ fit
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Encode the blocks, and fit members, pools and threshold.
 
@@ -168,11 +173,12 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         blocks = self._read(X, reset=True, allow_partial=None)
         codes = read_labels(self, y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
+        groups = self._read_groups(groups, len(blocks))
         order, costs = self._check_parameters()
-        blocks = self._encode_all(X, self._read_cells(X))
         splits = make_splits(self.cv, codes, groups, classify=True)
+        blocks = self._encode_all(X, self._read_cells(X))
         ledger = Ledger(codes, splits, weight, self.classes_.tolist(), n_jobs=self.n_jobs, groups=groups)
-        entries = dict(zip(blocks.names, ledger.add(self._members(blocks, weight)), strict=True))
+        entries = dict(zip(blocks.names, ledger.add(self._members(blocks, weight, groups)), strict=True))
         ledger.refit(list(entries.values()))
         self._keep_fitted(entries, order, costs)
         kept = [entries[name] for name in self.order_]
@@ -182,14 +188,16 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         self._choose_threshold(fused, np.isfinite(P).all(axis=2), present, ledger)
         return self
 
-    def _members(self, blocks: Blocks, weight: np.ndarray | None) -> list[Member]:
+    def _members(self, blocks: Blocks, weight: np.ndarray | None, groups: np.ndarray | None) -> list[Member]:
         members = []
         for (name, data), present in zip(blocks.data.items(), blocks.present, strict=True):
             estimator = self._given(name)
+            shape = (int(present.sum()), data.shape[1] if data.ndim == 2 else 1)
+            if data.ndim == 2:  # a block of raw cells may be a Series
+                check_components(f"the block {name!r}", estimator, *shape)
             if estimator is None:
-                shape = (int(present.sum()), data.shape[1])
                 estimator = default_search(shape[1], shape, len(self.classes_), weighted=weight is not None)
-            members.append(Member(name, estimator, data, present))
+            members.append(Member(name, estimator, data, present, groups))
         return members
 
     def _keep_fitted(self, entries: dict[str, Entry], order: list[str] | None, costs: dict[str, float]) -> None:
@@ -207,11 +215,13 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         self.member_temperatures_ = np.array([entries[name].temperature for name in self.order_])
         self._by_value = [entries[name].member.decides_by_value for name in self.order_]
 
-    def _check_parameters(self) -> tuple[list[str] | None, dict[str, float]]:
+    def _check_settings(self) -> None:
         if not (is_number(self.tolerance) and 0 <= self.tolerance <= 1):
             raise ValueError(f"tolerance must be a share of the rows, from 0 to 1; got {self.tolerance!r}.")
         if not isinstance(self.combiner, (BasePool, type(None))):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
+        if self.combiner is not None:
+            self.combiner._check_hooks()
         if not isinstance(getattr(self.combiner, "weights", ""), str):
             raise ValueError(
                 f"combiner is fitted anew for the members of each stage, so it cannot have fixed weights; got "
@@ -219,12 +229,19 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
             )
         if not isinstance(self.costs, (Mapping, type(None))):
             raise ValueError(f"costs must be a dict of block to number; got {self.costs!r}.")
+
+    def _check_names_of_blocks(self) -> None:
+        self._check_parameters()
+
+    def _check_parameters(self) -> tuple[list[str] | None, dict[str, float]]:
+        self._check_settings()
         self._require_blocks(dict(self.costs or {}), "costs")
         self._check_encoders()
         self._require_estimators([name for name in self.raw_blocks_ if name not in (self.encoders or {})])
         for name in self.blocks_:
             if self._given(name) is not None:
                 check_estimator_kind(self, name, self._given(name), classify=True)
+                self._check_taught(name, self._given(name))
         return self._given_order(), {name: self._cost(name) for name in self.blocks_}
 
     def _cost(self, name: str) -> float:
@@ -319,6 +336,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
             fused[some] = apply_temperature(fused[some], self.temperatures_[s])
         return fused
 
+    @answers_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the class probabilities, at the stage where each row stops.
 
@@ -333,6 +351,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         """
         return self._run(X)[0]
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class of each row.
 
@@ -347,6 +366,7 @@ class CascadeFusionClassifier(ClassifierMixin, EncodingFusion):
         codes = self._run(X)[0].argmax(axis=1)
         return self.classes_[codes]
 
+    @answers_rows
     def predict_stage(self, X: Any) -> np.ndarray:
         """Return the stage at which each row stops.
 

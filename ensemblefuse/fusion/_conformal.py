@@ -9,6 +9,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse._deprecation import renamed_parameter
 from ensemblefuse.fusion._conformal_quantiles import ALPHA_REMOVAL, BaseConformalFusion, complement, label_scores
 from ensemblefuse.fusion.base import read_labels, read_numbers
@@ -45,9 +46,9 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         coverage of easy and hard rows is more even.
     per_pattern : bool
         Whether each combination of present blocks with at least 10 / (1 - `confidence_level`) out-of-fold predictions
-        has a quantile of its own. The other combinations share the quantile of all their rows together. If these rows
-        are also fewer than that, the larger of this quantile and that of all rows is used. Coverage then holds only on
-        average over the other combinations.
+        has a quantile of its own. Each other combination that `fit` saw gets the larger of two quantiles: the one of
+        all these other rows together, and the one of rows with some blocks hidden (see Notes). If False, all
+        combinations that `fit` saw share one quantile. Coverage then holds only on average over them.
     cv : int, splitter or iterable of (train, test)
         As in `DecisionFusionClassifier`. It is used for the default fusion, and for a fusion without ``oof_proba_``. A
         fusion with ``oof_proba_`` uses its own ``cv``.
@@ -83,6 +84,11 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
 
     Notes
     -----
+    A combination of blocks that `fit` never saw gets a quantile from the rows of `fit` that hold at least these blocks:
+    their other blocks are hidden, and the ledger of out-of-fold predictions gives the scores. Coverage then holds if
+    blocks are missing at random. Only `DecisionFusionClassifier` has such a ledger, and its joint member must not take
+    part in these rows (with ``missing="present"`` it never does). Otherwise the set holds all classes.
+
     MAPIE 1.6 gives the same sets in the cases that it covers (the tests compare them). It refuses APS with two classes,
     raises an error instead of returning all classes if the rows are too few for `confidence_level`, and has no weighted
     quantiles.
@@ -130,6 +136,7 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         self.blocks = blocks
         self.alpha = alpha
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the fusion, and learn the quantiles from its out-of-fold probabilities.
 
@@ -147,12 +154,19 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         -------
         self
         """
-        if self.method not in ("lac", "aps"):
-            raise ValueError(f'method must be "lac" or "aps"; got {self.method!r}.')
+        self._check_method()
         self._forget()
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._fit(X, y, sample_weight, groups)
         return self
+
+    def _check_method(self):
+        if self.method not in ("lac", "aps"):
+            raise ValueError(f'method must be "lac" or "aps"; got {self.method!r}.')
+
+    def _check_settings(self):
+        super()._check_settings()
+        self._check_method()
 
     def _read_target(self, y, n_samples):
         codes = read_labels(self, y, n_samples)
@@ -182,6 +196,7 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         scores = label_scores(predicted, self.method, self._uniform(len(y), 0))
         return scores[np.arange(len(y)), np.searchsorted(self.classes_, y)]
 
+    @answers_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the class probabilities with the fitted fusion.
 
@@ -197,11 +212,13 @@ class ConformalFusionClassifier(ClassifierMixin, BaseConformalFusion):
         return self._predict_all(self.fusion_, X)
 
     @renamed_parameter("alpha", "confidence_level", removal=ALPHA_REMOVAL, convert=complement)
+    @answers_rows
     def predict_set(self, X: Any, *, confidence_level: float | None = None) -> np.ndarray:
         """Predict the set of classes of each row.
 
         A set may be empty: then no class fits as well as the true classes did in `fit`. A set contains all classes if
-        the row has no block, or if the calibration rows are too few for `confidence_level`.
+        the row has no block, if the calibration rows are too few for `confidence_level`, or if nothing is known of rows
+        with the same blocks (see the notes of the class).
 
         Parameters
         ----------
@@ -228,7 +245,8 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
     """Intervals that contain the true value with probability `confidence_level`, for any fusion regressor.
 
     The half width is the k-th smallest of the n absolute out-of-fold residuals, where k is (n + 1) `confidence_level`,
-    rounded up. Coverage, weights and pipelines are as in `ConformalFusionClassifier`.
+    rounded up. Coverage, weights, pipelines and combinations of blocks that `fit` never saw are as in
+    `ConformalFusionClassifier`; an interval may be infinite in place of a set of all classes.
 
     Parameters
     ----------
@@ -237,7 +255,7 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
     confidence_level, per_pattern, blocks, alpha
         As in `ConformalFusionClassifier`.
     cv : int, splitter or iterable of (train, test)
-        Used for the default fusion, and for a fusion without ``oof_fused_``.
+        As in `DecisionFusionRegressor`. Used for the default fusion, and for a fusion without ``oof_fused_``.
 
     Attributes
     ----------
@@ -276,6 +294,7 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
         self.blocks = blocks
         self.alpha = alpha
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the fusion, and learn the quantiles from its out-of-fold predictions.
 
@@ -305,6 +324,7 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
         return np.abs(y - predicted)
 
     @renamed_parameter("alpha", "confidence_level", removal=ALPHA_REMOVAL, convert=complement)
+    @answers_rows
     def predict_interval(self, X: Any, *, confidence_level: float | None = None) -> np.ndarray:
         """Predict an interval for each row, symmetric around its prediction.
 
@@ -317,8 +337,8 @@ class ConformalFusionRegressor(RegressorMixin, BaseConformalFusion):
         Returns
         -------
         ndarray of shape (n_samples, 2)
-            Lower and upper end. Infinite for a row without any block, and if the calibration rows are too few for
-            `confidence_level`.
+            Lower and upper end. Infinite for a row without any block, if the calibration rows are too few for
+            `confidence_level`, and if nothing is known of rows with the same blocks.
 
         Warns
         -----

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter, validate_data
 
+from ensemblefuse._calls import answers_rows
 from ensemblefuse._deprecation import read_renamed
-from ensemblefuse._fitting import fit_estimator
+from ensemblefuse._fitting import fit_clone, fit_estimator, refuses_weights
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
@@ -22,13 +26,19 @@ from ensemblefuse.fusion.base import (
     warn_unweighted,
 )
 from ensemblefuse.fusion.members import take_rows
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.patterns import hidden_predictions
+from ensemblefuse.fusion.splits import lasting, make_splits
 from ensemblefuse.table import to_frame
 
 __all__ = ["BaseConformalFusion", "conformal_quantile", "label_scores"]
 
 # A pattern of missing blocks has a quantile of its own if about this number of its rows lie beyond the quantile.
 _ROWS_BEYOND = 10
+# Scores with blocks hidden, their weights, and whether new rows are predicted alike; by fusion and combination. A
+# cache, not state: they take as long as pooling all rows of fit.
+_Hidden = tuple[np.ndarray, np.ndarray, bool]
+_hidden_scores: WeakKeyDictionary[Any, dict[tuple[bool, ...], _Hidden]] = WeakKeyDictionary()
+_MOST_REMEMBERED = 64
 # alpha, the share of rows that may be missed, is now confidence_level. The version that no longer takes alpha:
 ALPHA_REMOVAL = "0.3"
 
@@ -94,7 +104,7 @@ class BaseConformalFusion(BaseFusion):
         return tags
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        level = _checked_level(read_renamed(self, *_RENAMED, removal=ALPHA_REMOVAL, convert=complement, stacklevel=4))
+        level = _checked_level(read_renamed(self, *_RENAMED, removal=ALPHA_REMOVAL, convert=complement, stacklevel=5))
         fusion = self._fusion()
         if not isinstance(X, pd.DataFrame):
             X = to_frame(X) if hasattr(X, "columns") else X if hasattr(X, "shape") else np.asarray(X)
@@ -114,13 +124,37 @@ class BaseConformalFusion(BaseFusion):
         self.patterns_, self.calibration_patterns_ = np.unique(blocks.present.T[usable], axis=0, return_inverse=True)
         self.calibration_patterns_ = self.calibration_patterns_.reshape(-1)  # numpy 2.0 gave it a second axis
         counts = np.bincount(self.calibration_patterns_, minlength=len(self.patterns_))
-        # This choice is not repeated for another level in predict_set, so that sets grow with the level.
-        self.own_quantile_ = (counts * (1 - level) >= _ROWS_BEYOND * (1 - 1e-12)) & bool(self.per_pattern)
+        # These choices are not repeated for another level in predict_set, so that sets grow with the level.
+        enough = _ROWS_BEYOND * (1 - 1e-12) / (1 - level)
+        self.own_quantile_ = (counts >= enough) & bool(self.per_pattern)
+        self._shares_enough = bool(counts[~self.own_quantile_].sum() >= enough)
+        self._level = level
         self.quantile_, self.pattern_quantiles_ = self._learn_quantiles(level)
+
+    def check_target(
+        self,
+        y: Any,
+        n_samples: int,
+        sample_weight: Any = None,
+        groups: Any = None,
+        *,
+        blocks: Sequence[str] | None = None,
+    ) -> None:
+        """Raise the errors of `fit` that need no table, also those of the fusion; see `BaseFusion.check_target`."""
+        super().check_target(y, n_samples, sample_weight, groups, blocks=blocks)
+        fusion = self._fusion()
+        if isinstance(fusion, BaseFusion):
+            fusion.check_target(y, n_samples, sample_weight, groups, blocks=blocks)
+
+    def _check_settings(self) -> None:
+        _checked_level(read_renamed(self, *_RENAMED, removal=ALPHA_REMOVAL, convert=complement, stacklevel=5))
+
+    def _needs_splits(self, y: np.ndarray) -> bool:
+        return False  # the fusion makes them, or its folds are made after it is fitted
 
     def _fusion(self) -> Any:
         if self.fusion is None:
-            fusion = (DecisionFusionClassifier if self._classify else DecisionFusionRegressor)(cv=self.cv)
+            fusion = (DecisionFusionClassifier if self._classify else DecisionFusionRegressor)(cv=lasting(self.cv))
         else:
             check_estimator_kind(self, "fusion", self.fusion, classify=self._classify)
             fusion = clone(self.fusion)
@@ -141,10 +175,14 @@ class BaseConformalFusion(BaseFusion):
             return self.fusion_._read(X, reset=False)
         return self._read(X, reset=reset)
 
+    def _warn_one_block(self, n_columns: int) -> None:
+        """Do nothing: an estimator of one table has nothing to fuse, and a fusion inside has warned."""
+
     def _out_of_fold(self, fusion: Any, X: Any, y: np.ndarray, weight: Any, groups: Any) -> np.ndarray:
         """Return out-of-fold predictions of the fusion: its own if it has them. NaN in rows without a prediction."""
         own = getattr(self.fusion_, "oof_proba_" if self._classify else "oof_fused_", None)
-        if own is not None:
+        # A fusion that came fitted has predictions for the rows of its own fit, which may be others.
+        if own is not None and not isinstance(self.fusion_, FrozenEstimator):
             return self._shift(np.array(own, dtype=float))
         codes = np.searchsorted(self.classes_, y) if self._classify else y
         total, count = np.zeros((len(y), len(self.classes_)) if self._classify else len(y)), np.zeros(len(y))
@@ -165,47 +203,115 @@ class BaseConformalFusion(BaseFusion):
     def _shift(self, predicted: np.ndarray) -> np.ndarray:
         return predicted
 
-    def _learn_quantiles(self, level: float) -> tuple[float, np.ndarray]:
-        """Return the quantile of all rows, and the quantile of each pattern.
+    def _learn_quantiles(self, level: float, wanted: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+        """Return the quantile of all rows, and the quantile of each pattern, or of the `wanted` ones (NaN elsewhere).
 
-        A pattern has its own quantile if it had enough rows for the level in fit. The others share one, from all their
-        rows together. Such rows often lack more blocks than average, and the quantile of all rows would be too
-        small for them. If they are also too few together, the larger of the two quantiles is used, to be safe.
+        A pattern has its own quantile if it had enough rows for the level in fit. Each of the others has the largest of
+        two or three: the quantile that they share; the one of rows with their other blocks hidden; and, if such rows
+        are not predicted as those of the pattern, the one of its own few rows. Without `per_pattern`, all have the
+        quantile of all rows.
         """
         scores, weights, pattern = self.calibration_scores_, self.calibration_weights_, self.calibration_patterns_
         overall = conformal_quantile(scores, level, weights)
-        rest = ~self.own_quantile_[pattern]
-        shared = conformal_quantile(scores[rest], level, weights[rest])
-        if rest.sum() * (1 - level) < _ROWS_BEYOND * (1 - 1e-12):
-            shared = max(overall, shared) if np.isfinite(shared) else overall
-        quantiles = np.full(len(self.patterns_), shared)
-        for p in np.flatnonzero(self.own_quantile_):
-            quantiles[p] = conformal_quantile(scores[pattern == p], level, weights[pattern == p])
+        if not self.per_pattern:
+            return overall, np.full(len(self.patterns_), overall)
+        shared = self._shared_quantile(level, overall)
+        quantiles = np.full(len(self.patterns_), np.nan)
+        for p in range(len(self.patterns_)) if wanted is None else np.flatnonzero(wanted):
+            own = conformal_quantile(scores[pattern == p], level, weights[pattern == p])
+            if self.own_quantile_[p]:
+                quantiles[p] = own
+                continue
+            hidden, is_alike = self._hidden_quantile(self.patterns_[p], level)
+            quantiles[p] = max(shared, hidden) if is_alike else max(shared, own, hidden)
         return overall, quantiles
+
+    def _shared_quantile(self, level: float, overall: float) -> float:
+        """Return the quantile of all rows whose pattern has none of its own.
+
+        If these rows are too few for the level of fit, it is not smaller than the quantile of all rows.
+        """
+        rest = ~self.own_quantile_[self.calibration_patterns_]
+        scores = self.calibration_scores_[rest]
+        shared = conformal_quantile(scores, level, self.calibration_weights_[rest])
+        if getattr(self, "_shares_enough", False):
+            return shared
+        return max(overall, shared if np.isfinite(shared) else scores.max(initial=overall))
+
+    def _hidden_quantile(self, held: np.ndarray, level: float) -> tuple[float, bool]:
+        """Return a quantile for rows that hold only these blocks, from all rows of fit that hold at least these.
+
+        Their other blocks are hidden from the fusion. Only decision-level fusion can do this, because it has a ledger
+        of its members.
+
+        Returns
+        -------
+        quantile : float
+            Minus infinity if the fusion has no ledger.
+        is_alike : bool
+            Whether the fusion predicts new rows with these blocks in the same way.
+        """
+        fusion = getattr(self.fusion_, "best_estimator_", self.fusion_)  # a search predicts with the best one
+        if not isinstance(fusion, (DecisionFusionClassifier, DecisionFusionRegressor)):
+            return -np.inf, False
+        known = _hidden_scores.setdefault(fusion, {})
+        key = tuple(held.tolist())
+        found = known.get(key)  # another thread may clear what is known
+        if found is None:
+            if len(known) >= _MOST_REMEMBERED:
+                known.clear()
+            found = known[key] = self._score_without_the_rest(fusion, held)
+        scores, weights, is_alike = found
+        return conformal_quantile(scores, level, weights), is_alike
+
+    def _score_without_the_rest(self, fusion: Any, held: np.ndarray) -> _Hidden:
+        """Return out-of-fold scores and weights of the rows of fit that hold these blocks, as if they held no others.
+
+        The last result is `is_alike`, as in `_hidden_quantile`.
+        """
+        names = {name for name, there in zip(fusion.blocks_, held, strict=True) if there}
+        predicted, rows, is_alike = hidden_predictions(fusion, names)
+        y, weight = fusion._oof["y"], fusion._oof["sample_weight"]
+        if weight is not None:
+            rows = rows[weight[rows] > 0]
+        predicted = self._shift(predicted)
+        scores = self._true_scores(predicted, self.classes_[y] if self._classify else y)[rows]
+        return scores, np.ones(len(rows)) if weight is None else weight[rows], is_alike
 
     def _row_quantiles(self, X: Any, level: float | None) -> np.ndarray:
         """Return the quantile for each row of X."""
         check_is_fitted(self, "quantile_")
-        if level is None:
-            overall, of_patterns = self.quantile_, self.pattern_quantiles_
-        else:
-            overall, of_patterns = self._learn_quantiles(_checked_level(level))
         blocks = self._blocks(X, reset=False)
-        quantiles = np.full(len(blocks), overall)
+        rows_of = [(pattern == blocks.present.T).all(axis=1) for pattern in self.patterns_]
+        if level is None:
+            level, of_patterns = _level_of(self), self.pattern_quantiles_
+        else:
+            level = _checked_level(level)
+            of_patterns = self._learn_quantiles(level, np.array([rows.any() for rows in rows_of]))[1]
+        # A row without any block gives no information, so no value is excluded.
+        quantiles = np.full(len(blocks), np.inf)
         known = np.asarray(~blocks.present.any(axis=0))
-        quantiles[known] = np.inf  # a row without any block gives no information, so no value is excluded
-        for pattern, quantile in zip(self.patterns_, of_patterns, strict=True):
-            rows = (pattern == blocks.present.T).all(axis=1)
+        for rows, quantile in zip(rows_of, of_patterns, strict=True):
             quantiles[rows] = quantile
             known |= rows
         if not known.all():
-            self._warn_unseen(blocks, known)
+            self._fill_unseen(blocks, known, quantiles, level)
         return quantiles
+
+    def _fill_unseen(self, blocks: Blocks, known: np.ndarray, quantiles: np.ndarray, level: float) -> None:
+        """Set the quantiles of the rows with combinations that no calibration row held, and warn once."""
+        unseen = np.flatnonzero(~known)
+        patterns, pattern_of = np.unique(blocks.present.T[unseen], axis=0, return_inverse=True)
+        pattern_of = pattern_of.reshape(-1)  # numpy 2.0 gave it a second axis
+        hidden = [self._hidden_quantile(pattern, level) for pattern in patterns]
+        of_patterns = np.array([quantile if is_alike else np.inf for quantile, is_alike in hidden])
+        quantiles[unseen] = of_patterns[pattern_of]
+        self._warn_unseen(blocks, unseen, np.isfinite(quantiles[unseen]))
 
     def is_calibrated(self, X: Any) -> np.ndarray:
         """Return whether a calibration row held the same combination of blocks.
 
-        For other rows, the coverage is not guaranteed.
+        Other rows get a quantile that was measured on rows of `fit` with some blocks hidden, or no value is excluded.
 
         Parameters
         ----------
@@ -220,17 +326,25 @@ class BaseConformalFusion(BaseFusion):
         present = self._blocks(X, reset=False).present.T
         return (present[:, None] == self.patterns_).all(axis=2).any(axis=1) | ~present.any(axis=1)
 
-    def _warn_unseen(self, blocks: Blocks, known: np.ndarray) -> None:
-        first = int(np.flatnonzero(~known)[0])
+    def _warn_unseen(self, blocks: Blocks, unseen: np.ndarray, hidden: np.ndarray) -> None:
+        first = int(unseen[0])
         held = [name for name, there in zip(blocks.names, blocks.present[:, first], strict=True) if there]
+        whole = "sets of all classes" if self._classify else "infinite intervals"
+        ways = [
+            f"{int(hidden.sum())} of them have a quantile from rows of fit with the other blocks hidden, so their "
+            "coverage holds if blocks are missing at random",
+            f"{int((~hidden).sum())} of them get {whole}, because nothing is known of such rows",
+        ]
         warnings.warn(
-            f"{type(self).__name__}: {int((~known).sum())} rows hold a combination of blocks that no calibration row "
-            f"held, such as row {blocks.labels[first]!r} with {held}; the quantile of all rows is used for them, and "
-            "their coverage is not guaranteed.",
+            f"{type(self).__name__}: {len(unseen)} rows hold a combination of blocks that no calibration row held, "
+            f"such as row {blocks.labels[first]!r} with {held}. "
+            + "; ".join(way for way, some in zip(ways, (hidden.any(), not hidden.all()), strict=True) if some)
+            + ".",
             MissingModalityWarning,
-            stacklevel=5,  # the caller of predict_set, which a decorator wraps
+            stacklevel=7,  # the caller of predict_set, which two decorators wrap
         )
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict with the fitted fusion.
 
@@ -249,6 +363,13 @@ class BaseConformalFusion(BaseFusion):
 _RENAMED = ("alpha", "confidence_level")
 
 
+def _level_of(conformal: Any) -> float:
+    """Return the level of fit. Files of format 3 and older do not have it: there it is the parameter."""
+    if hasattr(conformal, "_level"):
+        return conformal._level
+    return conformal.confidence_level if isinstance(conformal.alpha, str) else complement(conformal.alpha)
+
+
 def _checked_level(level: Any) -> float:
     if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
         raise ValueError(f"confidence_level must be between 0 and 1; got {level!r}.")
@@ -258,7 +379,8 @@ def _checked_level(level: Any) -> float:
 def _fit_fusion(fusion: Any, X: Any, y: np.ndarray, weight: Any, groups: Any) -> tuple[Any, bool]:
     """Fit a clone, with groups if it takes them. Return it, and whether it was fitted with the weights, if any."""
     if has_fit_parameter(fusion, "groups"):
-        return clone(fusion).fit(X, y, sample_weight=weight, groups=groups), True
+        weight = None if refuses_weights(fusion) else weight
+        return fit_clone(fusion, X, y, sample_weight=weight, groups=groups), True
     if weight is not None:  # rows of weight 0 are dropped, because the estimator may take no weights
         X, y, weight = take_rows(X, weight > 0), y[weight > 0], weight[weight > 0]
     return fit_estimator(fusion, X, y, weight)

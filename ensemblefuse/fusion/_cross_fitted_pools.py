@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from sklearn.base import clone
 
+from ensemblefuse._fitting import fit_clone
 from ensemblefuse.combine import BasePool, LogPool
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._oof_ledger import Ledger
@@ -25,11 +25,16 @@ def default_combiner(*, classify: bool) -> LogPool:
 
 
 def cross_fit(
-    combiner: BasePool, P: np.ndarray, ledger: Ledger, patterns: np.ndarray | None = None
+    combiner: BasePool,
+    P: np.ndarray,
+    ledger: Ledger,
+    patterns: np.ndarray | None = None,
+    names: list[str] | None = None,
 ) -> tuple[np.ndarray, list, BasePool]:
     """Fit one pool without each fold, and one on all rows. Fuse each fold with the pool fitted without it.
 
-    `patterns` are the sets of members that new rows may have. By default, these are the sets in `P`.
+    `patterns` are the sets of members that new rows may have. By default, these are the sets in `P`. `names`
+    are those of the members.
 
     Returns
     -------
@@ -49,8 +54,8 @@ def cross_fit(
         weight = None if ledger.sample_weight is None else ledger.sample_weight[chosen]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)
-            pool = clone(combiner)
-            return pool.fit(P[:, chosen], labels[chosen], mask[:, chosen], weight, classes=classes, patterns=patterns)
+            known = {"classes": classes, "patterns": patterns, "names": names}
+            return fit_clone(combiner, P[:, chosen], labels[chosen], mask[:, chosen], weight, **known)
 
     filled, pools = [], []
     for train, test in ledger.splits:

@@ -10,6 +10,8 @@ import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
+from ensemblefuse._fitting import check_components
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import (
@@ -19,13 +21,16 @@ from ensemblefuse.combine import (
     fit_sigmoid,
 )
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.fusion._block_preparation import SCALED
 from ensemblefuse.fusion._cross_fitted_pools import cross_fit, default_combiner
 from ensemblefuse.fusion._default_heads import default_search
 from ensemblefuse.fusion._estimators import EstimatorsFusion
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger, NothingToFitError, smooth_temperature
 from ensemblefuse.fusion.base import (
+    BaseFusion,
     read_labels,
     read_numbers,
+    refuse_fitted,
     warn_unweighted,
 )
 from ensemblefuse.fusion.joint import JOINT, common_patterns, joint_estimator, rows_of_patterns
@@ -83,14 +88,16 @@ class _DecisionFusion(EstimatorsFusion):
 
         Combiner and calibration are fitted without the fold, too.
         """
-        entries = [entry for entry in self._enter(blocks, ledger)[1] if np.isfinite(entry.loss)]
-        if not entries:
+        pairs = [
+            (m.name, entry) for m, entry in zip(*self._enter(blocks, ledger), strict=True) if np.isfinite(entry.loss)
+        ]
+        if not pairs:
             raise NothingToFitError(
                 f"{type(self).__name__} has no member with out-of-fold predictions: in each fold, every block is "
                 "missing, or its rows are all of one class."
             )
-        P = np.stack([entry.predictions for entry in entries])
-        fused, _, self.combiner_ = cross_fit(self._pool(), P, ledger)
+        P = np.stack([entry.predictions for _, entry in pairs])
+        fused, _, self.combiner_ = cross_fit(self._pool(), P, ledger, names=[name for name, _ in pairs])
         self._learn_certainty(fused, ledger)
         return self.oof_proba_.astype(float) if self._classify else fused
 
@@ -102,11 +109,19 @@ class _DecisionFusion(EstimatorsFusion):
         return members, ledger.add(members)
 
     def _check_params(self) -> None:
+        self._check_settings()
         self._check_estimators()
+
+    def _check_names_of_blocks(self) -> None:
+        self._check_estimators()
+
+    def _check_settings(self) -> None:
         if self.missing not in _MISSING:
             raise ValueError(f"missing must be one of {_MISSING}; got {self.missing!r}.")
         if not isinstance(self.combiner, (BasePool, type(None))):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
+        if self.combiner is not None:
+            self.combiner._check_hooks()
 
     def _members(self, blocks: Blocks, ledger: Ledger) -> list[Member]:
         """Return one member per head: of each block, and of all blocks together."""
@@ -114,9 +129,11 @@ class _DecisionFusion(EstimatorsFusion):
         weighted = ledger.sample_weight is not None
         for name in self._used_blocks():
             data, present = blocks.data[name], blocks.present[blocks.names.index(name)]
+            shape = (int(present.sum()), data.shape[1] if data.ndim == 2 else 1)
             for member, estimator in self._heads_of(name):
+                if data.ndim == 2:  # a block of raw cells may be a Series
+                    check_components(f"the block {name!r}", estimator, *shape)
                 if estimator is None:
-                    shape = (int(present.sum()), data.shape[1])
                     estimator = default_search(shape[1], shape, ledger.n_classes, weighted=weighted)
                 members.append(Member(member, estimator, data, present, ledger.groups, name))
         numeric = self._joint_blocks()
@@ -124,7 +141,10 @@ class _DecisionFusion(EstimatorsFusion):
             self.joint_patterns_ = common_patterns(blocks, numeric)
             present, data, spans = self._joint_rows(blocks), blocks.side_by_side(numeric), blocks.spans(numeric)
             for member, estimator in self._heads_of(JOINT):
+                if not isinstance(estimator, BaseFusion):  # a fusion scales its blocks itself, if at all
+                    refuse_fitted(self, JOINT, estimator, SCALED, "pass joint=False")
                 shape = (int(present.sum()), data.shape[1])
+                check_components("all blocks side by side", estimator, *shape)
                 estimator = joint_estimator(self, estimator, spans, shape, ledger.n_classes, weighted)
                 members.append(Member(member, estimator, data, present, ledger.groups, JOINT))
         return members
@@ -165,7 +185,7 @@ class _DecisionFusion(EstimatorsFusion):
                 f"{type(self).__name__} leaves out these members, because their rows are too few or of one class "
                 f"(member: rows): {lost}.",
                 MissingModalityWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         fits = {member.name: entry.deployed(self.refit) for member, entry in kept}
         warn_unweighted(self, [name for name, f in fits.items() if not all(fit.weighted for fit in f)])
@@ -185,7 +205,7 @@ class _DecisionFusion(EstimatorsFusion):
         self.patterns_ = list_patterns(blocks, self._used_blocks())
         possible = possible_members(self, blocks)
         with one_blas_thread():
-            fused, pools, self.combiner_ = cross_fit(self._pool(), P, ledger, possible)
+            fused, pools, self.combiner_ = cross_fit(self._pool(), P, ledger, possible, self.member_names_)
         self._learn_certainty(fused, ledger)
         self.oof_predictions_ = P.astype(np.float32) if self._classify else P
         present = blocks.present[[blocks.names.index(name) for name in self._used_blocks()]]
@@ -209,6 +229,7 @@ class _DecisionFusion(EstimatorsFusion):
 
     # ------------------------------------------------------------------ predict
 
+    @plain_inside
     def _outputs(self, X: Any, joint_rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the predictions of all members for new rows, and the members present in each row.
 
@@ -271,8 +292,10 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         filled with the mean. With the other values it takes part in all rows, as described in
         `FeatureFusionClassifier`. The members of single blocks take part if their block is present.
     cv : int, splitter or iterable of (train, test)
-        Splits for the out-of-fold predictions. A number of folds is limited by the size of the largest class and by the
-        number of groups.
+        Splits for the out-of-fold predictions. With a number, rows are shuffled, always in the same way, so a sorted
+        table does no harm; folds are stratified and keep groups together. The number is limited by the size of the
+        largest class and by the number of groups. Rows in the order of time need a splitter, such as scikit-learn's
+        ``TimeSeriesSplit``. In an iterable, `train` and `test` are positions or masks of rows.
     calibration : {"temperature", "sigmoid", None}
         Calibration of the fused probabilities, fitted out of fold. A pool that is already calibrated, such as `LogPool`
         with learned weights, gets no temperature.
@@ -280,7 +303,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         Whether each member is fitted once more, on all rows. If False, the models of the folds are kept, and the mean
         of their log-probabilities is used. This saves a fit, but prediction takes `cv` times the work.
     class_weight : "balanced" or dict of label to weight, optional
-        Multiplied with `sample_weight`.
+        Multiplied with `sample_weight`. A class that is not named has the weight 1. A name that `y` lacks, as a fold
+        of a cross-validation may, counts for nothing.
     n_jobs : int, optional
         Number of parallel jobs for the fits of members and folds, as in joblib. Workers are only started for enough
         work.
@@ -361,6 +385,7 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit all members in all folds, then the combiner, then all members on all rows.
 
@@ -381,8 +406,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         self._fit(X, y, sample_weight, groups)
         return self
 
-    def _check_params(self):
-        super()._check_params()
+    def _check_settings(self):
+        super()._check_settings()
         if self.calibration not in ("temperature", "sigmoid", None):
             raise ValueError(f'calibration must be "temperature", "sigmoid" or None; got {self.calibration!r}.')
 
@@ -423,6 +448,7 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
             return apply_sigmoid(fused, calibration)
         return fused if calibration[0] == 1 else apply_temperature(fused, float(calibration[0]))
 
+    @answers_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the fused class probabilities.
 
@@ -445,6 +471,7 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
             fused[some] = self._calibrate(fused[some])
         return self.combiner_.shift(fused)
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class of each row.
 
@@ -517,6 +544,7 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit all members in all folds, then the combiner, then all members on all rows.
 
@@ -547,6 +575,7 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
     def _certainty_without(self, fused, train, test, ledger):
         return None  # in regression there is no calibration
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the fused value of each row.
 

@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from ensemblefuse.blocks import SEPARATOR, Blocks, read_block
+from ensemblefuse.features.guard import check_transformer, guard
 from ensemblefuse.features.present_rows import takes_sequence
 from ensemblefuse.fusion._per_block_base import PerBlockFusion
 from ensemblefuse.fusion.members import take_rows
@@ -58,6 +59,7 @@ class EncodingFusion(PerBlockFusion):
         for name, encoder in (self.encoders or {}).items():
             if isinstance(encoder, type) or not (hasattr(encoder, "fit_transform") and hasattr(encoder, "transform")):
                 raise TypeError(f"encoders[{name!r}] must be a transformer; got {encoder!r}.")
+            check_transformer(name, encoder)
 
     def _read_cells(self, X: Any) -> Blocks:
         return self._read(X, reset=False, allow_partial=self._partial_blocks() | frozenset(self.encoders or ()))
@@ -81,7 +83,7 @@ class EncodingFusion(PerBlockFusion):
             rows = np.flatnonzero(present[m])
             values: Any = np.empty((0, 1))
             if len(rows):
-                self.encoders_[name] = clone(self.encoders[name])
+                self.encoders_[name] = guard(clone(self.encoders[name]))
                 values = self.encoders_[name].fit_transform(take_rows(self._cells(X, blocks, name), rows))
             table = _spread(name, values, rows, len(blocks))
             data[name], present[m] = self._checked(name, table, blocks.labels)

@@ -53,6 +53,8 @@ class EstimatorsFusion(PerBlockFusion):
             for _, estimator in self._heads_of(name):
                 if estimator is not None:
                     check_estimator_kind(self, name, estimator, classify=self._classify)
+                    if self._classify and (name in self.blocks_ or self.joint):
+                        self._check_taught(name, estimator)
         if not self._used_blocks():
             raise ValueError(f"estimators drops every block: {list(self.blocks_)}.")
         bare = [name for name in self.raw_blocks_ for _, estimator in self._heads_of(name) if estimator is None]

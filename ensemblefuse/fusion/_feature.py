@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ensemblefuse._fitting import fit_estimator, weight_codes
+from ensemblefuse._calls import answers_rows, plain_inside
+from ensemblefuse._fitting import check_components, fit_estimator, weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.features import ModalityDropout
-from ensemblefuse.fusion._block_preparation import make_preparation
+from ensemblefuse.fusion._block_preparation import SCALED, make_preparation
 from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
 from ensemblefuse.fusion._parameter_choice import fold_positions
@@ -24,6 +26,7 @@ from ensemblefuse.fusion.base import (
     final_has,
     read_labels,
     read_numbers,
+    refuse_fitted,
     takes_nan,
     warn_new_patterns,
     warn_unweighted,
@@ -38,10 +41,10 @@ _MISSING = ("impute", "dropout", "reduced", "native", "raise")
 
 class _FeatureFusion(BaseFusion):
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
-        if self.estimator is not None:
-            check_estimator_kind(self, "all blocks", self.estimator, classify=self._classify)
+        self._check_settings()
         self._forget()
         blocks = self._read_blocks(X, reset=True)
+        self._check_parts(blocks)
         y = self._read_target(y, len(blocks))
         weight = self._row_weights(sample_weight, blocks, y)
         groups = self._read_groups(groups, len(blocks))
@@ -84,7 +87,7 @@ class _FeatureFusion(BaseFusion):
                 self._fit_default(prepare, table, spans, y, weight, splits)
                 return
             labels = self.classes_[self.known_].tolist() if self._classify else []
-            self.prepare_, table = fit_preparation(prepare, table, y, weight)
+            self.prepare_, table = fit_preparation(weight_codes(prepare, labels), table, y, weight)
             self.estimator_, took = fit_estimator(weight_codes(self._estimator(), labels), table, y, weight)
         warn_unweighted(self, [] if took or not weighted else ["all blocks"])
 
@@ -103,6 +106,7 @@ class _FeatureFusion(BaseFusion):
     def _enter(self, blocks: Blocks, ledger: Ledger) -> tuple[list[Member], list[Entry]]:
         """Return the only member of feature-level fusion, and its entry in the ledger."""
         self._check_read(blocks)
+        self._check_parts(blocks)
         names = blocks.names
         table, spans, there = blocks.side_by_side(names), blocks.spans(names), np.asarray(blocks.present.any(axis=0))
         prepare = self._preparation(spans)
@@ -114,6 +118,13 @@ class _FeatureFusion(BaseFusion):
             search = HeadSearch([self.estimator], prepare, by_value=False)
         members = [Member("all blocks", search, table, there)]
         return members, ledger.add(members)
+
+    def _check_parts(self, blocks: Blocks) -> None:
+        """Raise an error for an estimator that came fitted, or that has more components than the table has columns."""
+        refuse_fitted(self, "all blocks", self.estimator, SCALED, "use decision-level fusion with it on one block")
+        n_rows, n_columns = int(blocks.present.any(axis=0).sum()), sum(part.shape[1] for part in blocks.data.values())
+        first = self.estimator if self.transformer is None else self.transformer
+        check_components("all blocks side by side", first, n_rows, n_columns)
 
     def _predict_oof(self, blocks: Blocks, ledger: Ledger) -> np.ndarray:
         return self._enter(blocks, ledger)[1][0].predictions
@@ -152,9 +163,21 @@ class _FeatureFusion(BaseFusion):
         if self._classify:
             self.known_ = known[self.known_]
 
-    def _read_blocks(self, X: Any, *, reset: bool) -> Blocks:
+    def _check_settings(self) -> None:
+        if self.estimator is not None:
+            check_estimator_kind(self, "all blocks", self.estimator, classify=self._classify)
+            refuse_fitted(self, "all blocks", self.estimator, SCALED, "use decision-level fusion with it on one block")
         if self.missing not in _MISSING:
             raise ValueError(f"missing must be one of {_MISSING}; got {self.missing!r}.")
+
+    def _check_names_of_blocks(self) -> None:
+        if isinstance(self.weights, Mapping):
+            self._require_blocks(dict(self.weights), "weights")
+
+    def _needs_splits(self, y: np.ndarray) -> bool:
+        return self.estimator is None and self._can_be_tuned(y)
+
+    def _read_blocks(self, X: Any, *, reset: bool) -> Blocks:
         blocks = self._read(X, reset=reset)
         self._check_read(blocks)
         return blocks
@@ -224,9 +247,10 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     imputer : transformer, optional
         For example `CrossModalImputer`. By default, the mean of each column.
     cv : int, splitter or iterable of (train, test)
-        Splits for the choice of the default estimator.
+        Splits for the choice of the default estimator; as in `DecisionFusionClassifier`.
     class_weight : "balanced" or dict of label to weight, optional
-        Multiplied with `sample_weight`.
+        Multiplied with `sample_weight`. A class that is not named has the weight 1. A name that `y` lacks, as a fold
+        of a cross-validation may, counts for nothing.
     random_state : int, RandomState or None
         Seed for ``missing="dropout"``.
     n_jobs : int, optional
@@ -295,6 +319,7 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Scale the blocks and fit the estimator on all of them.
 
@@ -335,6 +360,7 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         self.prior_ = np.bincount(y, weights=weight, minlength=len(self.classes_)).astype(float)
         self.prior_ /= self.prior_.sum()
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class of each row.
 
@@ -347,13 +373,15 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         ndarray of shape (n_samples,)
         """
         if self.missing == "reduced":
-            return self.classes_[self.predict_proba(X).argmax(axis=1)]
+            codes = self.predict_proba(X).argmax(axis=1)  # first: it tells if the fusion is not fitted
+            return self.classes_[codes]
         table, empty = self._rows(X)
         codes = self.known_[np.asarray(self.estimator_.predict(table)).astype(int)]
         codes[empty] = self.prior_.argmax()
         return self.classes_[codes]
 
     @final_has("predict_proba")
+    @answers_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the class probabilities. Available if the estimator has them.
 
@@ -380,6 +408,7 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         return softmax(member_scores(self.estimator_, known, table, len(known), by_value=True) / self.temperature_)
 
     @final_has("decision_function")
+    @answers_rows
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute the decision values. Available if the estimator has them.
 
@@ -449,6 +478,7 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Scale the blocks and fit the estimator on all of them.
 
@@ -482,6 +512,7 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
     def _learn_prior(self, y, weight):
         self.prior_ = float(np.average(y, weights=weight))
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the value of each row.
 

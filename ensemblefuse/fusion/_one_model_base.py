@@ -8,6 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import ClassifierMixin, RegressorMixin
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.fusion._parameter_choice import (
@@ -43,6 +44,7 @@ class OneModelFusion(BaseFusion):
     _needs_numbers: str
     prior_: Any
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Choose the parameters given as sequences by out-of-fold predictions, and fit on all rows.
 
@@ -66,6 +68,7 @@ class OneModelFusion(BaseFusion):
         y = self._read_target(y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
         weight = np.ones(len(y)) if weight is None else weight
+        groups = self._read_groups(groups, len(blocks))
         used = self._usable(blocks, weight)
         self.patterns_ = np.unique(blocks.present[:, used].T, axis=0)
         self._learn_prior(y, weight)
@@ -85,6 +88,9 @@ class OneModelFusion(BaseFusion):
         oof[used] = chosen
         self._keep_oof(oof)
         return self
+
+    def _check_names_of_blocks(self) -> None:
+        self._check_parameters()
 
     def _usable(self, blocks: Blocks, weight: np.ndarray) -> np.ndarray:
         present = blocks.present.any(axis=0)
@@ -131,6 +137,7 @@ class OneModelClassifier(ClassifierMixin):
         scores[empty] = self.temperature_ * log_probabilities(self.prior_, floor=-700.0)
         return scores
 
+    @answers_rows
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute the scores of the classes, before the temperature.
 
@@ -146,6 +153,7 @@ class OneModelClassifier(ClassifierMixin):
         scores = self._class_scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
+    @answers_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the class probabilities.
 
@@ -160,6 +168,7 @@ class OneModelClassifier(ClassifierMixin):
         """
         return softmax(self._class_scores(X) / self.temperature_)
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class of each row.
 
@@ -193,6 +202,7 @@ class OneModelRegressor(RegressorMixin):
     def _keep_oof(self, oof):
         self.oof_fused_ = oof
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the value of each row.
 

@@ -92,5 +92,5 @@ def choose_by_squared_error(predictions: np.ndarray, y: np.ndarray, weight: np.n
 
 def _warn_nothing_to_choose_by(what: str) -> None:
     warnings.warn(
-        f"no row has an out-of-fold prediction, so {what}. Use more rows, or another cv.", UserWarning, stacklevel=6
+        f"no row has an out-of-fold prediction, so {what}. Use more rows, or another cv.", UserWarning, stacklevel=7
     )

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from sklearn.pipeline import _name_estimators
 
+from ensemblefuse._fitting import taught_labels
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion.base import BaseFusion, takes_nan
 
@@ -87,6 +88,13 @@ class PerBlockFusion(BaseFusion):
                 f"estimators={{{bare[0]!r}: make_pipeline(TfidfVectorizer(), LogisticRegression())}}, or encode them."
             )
 
+    def _check_taught(self, name: str, estimator: Any) -> None:
+        """Raise an error for an estimator that came fitted and knows other classes than `y` holds."""
+        try:
+            taught_labels(estimator, self.classes_.tolist())
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}: the estimator of {name!r} does not fit: {error}") from error
+
     def _given_order(self) -> list[str] | None:
         """Return the order given by the user, after checking it; None for ``"auto"``."""
         if isinstance(self.order, str) and self.order == "auto":
@@ -105,7 +113,7 @@ class PerBlockFusion(BaseFusion):
                 f"{type(self).__name__} leaves out these blocks, because their rows are too few or of one class "
                 f"(block: rows): {lost}.",
                 MissingModalityWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _refuse_nothing(self, n_samples: int) -> ValueError:
@@ -122,8 +130,9 @@ def name_heads(given: list) -> list[tuple[str, Any]]:
         if len(set(names)) < len(names):
             raise ValueError(f"estimators names heads twice: {names}.")
         return [(str(name), estimator) for name, estimator in given]
-    names = [name for name, _ in _name_estimators([estimator or "default" for estimator in given])]
-    return list(zip(names, given, strict=True))
+    # An ensemble that is not fitted has no length, so `or` does not serve here.
+    named = _name_estimators(["default" if estimator is None else estimator for estimator in given])
+    return [(name, estimator) for (name, _), estimator in zip(named, given, strict=True)]
 
 
 def _named_parts(field: str, held: Any) -> list[tuple[str, Any]]:

@@ -38,11 +38,12 @@ def fit_reduced(
         rows = np.flatnonzero(there & used)
         if len(rows) < min(_MIN_ROWS, int(used.sum())) or (n_classes and len(np.unique(y[rows])) < n_classes):
             continue
-        model = clone(fusion).set_params(missing="raise", blocks=blocks.spans(names), weights=_part(fusion, names))
+        changed = {"missing": "raise", "blocks": blocks.spans(names), "weights": _part(fusion, names)}
         if fusion._classify:
-            model.set_params(class_weight=None)  # it is already in the row weights
-        if splits is not None:
-            model.set_params(cv=fold_positions(splits, there & used))
+            changed["class_weight"] = None  # it is already in the row weights
+        # Set before the clone: the splits of `fusion` may be an iterator, which cannot be copied.
+        changed["cv"] = 5 if splits is None else fold_positions(splits, there & used)
+        model = clone(type(fusion)(**{**fusion.get_params(deep=False), **changed}))
         labels = fusion.classes_[y[rows]] if fusion._classify else y[rows]
         model.fit(
             blocks.side_by_side(names)[rows],
@@ -93,7 +94,7 @@ def predict_reduced(fusion: Any, X: Any) -> np.ndarray:
         warnings.warn(
             f"{type(fusion).__name__} has no model for {len(lost)} combinations of blocks. It predicts {pairs}.",
             MissingModalityWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return out
 

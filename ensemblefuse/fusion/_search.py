@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn import metrics
 from sklearn.base import clone, is_classifier, is_regressor
-from sklearn.metrics import check_scoring, get_scorer
 from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
@@ -30,8 +30,9 @@ from ensemblefuse.fusion._search_runs import (
     shares_ledger,
     summarise,
 )
-from ensemblefuse.fusion.base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.metrics import check_scoring
 
 __all__ = ["FusionSearchCV"]
 
@@ -146,6 +147,7 @@ class FusionSearchCV(BaseFusion):
 
     # ------------------------------------------------------------------ fit
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Score all candidates and fit the chosen one on all rows.
 
@@ -164,11 +166,9 @@ class FusionSearchCV(BaseFusion):
         """
         start = time()
         self._forget()
-        self._check_params()
+        self._check_settings()
         blocks = self._read(X, reset=True)
-        if self._classify and y is not None and str(type_of_target(y)).startswith("continuous"):
-            raise ValueError("Unknown label type: continuous. For numbers, use FusionSearchCV(kind='regressor').")
-        codes = read_labels(self, y, len(blocks)) if self._classify else read_numbers(self, y, len(blocks))
+        codes = self._read_target(y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
         groups = self._read_groups(groups, len(blocks))
         splits = make_splits(self.cv, codes, groups, classify=self._classify)
@@ -198,7 +198,16 @@ class FusionSearchCV(BaseFusion):
         self.best_estimator_ = self.estimators_[self.best_strategy_]
         return self
 
-    def _check_params(self) -> None:
+    def _read_target(self, y: Any, n_samples: int) -> np.ndarray:
+        try:
+            return super()._read_target(y, n_samples)
+        except ValueError as error:
+            if not (self._classify and "continuous" in str(error)):
+                raise
+            message = "Unknown label type: continuous. For numbers, use FusionSearchCV(kind='regressor')."
+            raise ValueError(message) from error
+
+    def _check_settings(self) -> None:
         for name, allowed in (
             ("kind", ("classifier", "regressor")),
             ("rule", ("best", "1se")),
@@ -208,10 +217,7 @@ class FusionSearchCV(BaseFusion):
                 raise ValueError(f"{name} must be one of {allowed}; got {getattr(self, name)!r}.")
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(f"time_limit must be a number of seconds above 0; got {self.time_limit!r}.")
-        if not (self.scoring is None or callable(self.scoring) or isinstance(self.scoring, str)):
-            raise ValueError(f"scoring must be the name of one score, or a function; got {self.scoring!r}.")
-        if isinstance(self.scoring, str):
-            get_scorer(self.scoring)
+        check_scoring(self.scoring)
         if self.candidates is None:
             return
         if not isinstance(self.candidates, Mapping) or not self.candidates:
@@ -269,14 +275,14 @@ class FusionSearchCV(BaseFusion):
                 f"FusionSearchCV leaves out {hopeless}: in every fold, the block is missing or its rows are of one "
                 "class.",
                 MissingModalityWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         if self.unfinished_:
             warnings.warn(
                 f"FusionSearchCV: time_limit={self.time_limit} left out {len(self.unfinished_)} of {len(candidates)} "
                 f"candidates: {self.unfinished_[:5]}.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return runs
 
@@ -317,6 +323,7 @@ class FusionSearchCV(BaseFusion):
 
     # ------------------------------------------------------------------ predict
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict with the chosen strategy.
 
@@ -332,6 +339,7 @@ class FusionSearchCV(BaseFusion):
         return self.best_estimator_.predict(X)
 
     @available_if(lambda self: self._classify and self._best_has("predict_proba"))
+    @answers_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the class probabilities with the chosen strategy.
 
@@ -349,6 +357,7 @@ class FusionSearchCV(BaseFusion):
     def _best_has(self, method: str) -> bool:
         return hasattr(getattr(self, "best_estimator_", DecisionFusionClassifier()), method)
 
+    @answers_rows
     def predict_all(self, X: Any) -> dict[str, np.ndarray]:
         """Predict with every fitted candidate: probabilities if it has them, otherwise classes or numbers.
 
@@ -382,7 +391,7 @@ class FusionSearchCV(BaseFusion):
         """
         check_is_fitted(self, "best_estimator_")
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(check_scoring(self.best_estimator_, self.scoring)(self.best_estimator_, X, y, **weight))
+        return float(metrics.check_scoring(self.best_estimator_, self.scoring)(self.best_estimator_, X, y, **weight))
 
 
 def default_candidates(classify: bool) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class Run:
             self.candidate._fit_members(table.blocks, ledger)
             return self.candidate
         if isinstance(self.candidate, BaseFusion):
-            return self.candidate.fit(table.X, y, sample_weight=sample_weight, groups=ledger.groups)
+            self.candidate.fit(table.X, y, sample_weight=sample_weight, groups=ledger.groups)
+            return self.candidate
         return fit_estimator(self.candidate, table.X, np.asarray(y), ledger.sample_weight)[0]
 
 

@@ -11,6 +11,7 @@ from scipy.special import softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse._fitting import weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
@@ -18,7 +19,7 @@ from ensemblefuse.fusion._default_heads import default_head
 from ensemblefuse.fusion._jobs import run_jobs
 from ensemblefuse.fusion._per_block_base import PerBlockFusion, is_number
 from ensemblefuse.fusion._sequential_stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
-from ensemblefuse.fusion.base import check_estimator_kind, read_labels, read_numbers, warn_unweighted
+from ensemblefuse.fusion.base import check_estimator_kind, read_labels, read_numbers, refuse_fitted, warn_unweighted
 from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.fusion.splits import make_splits
 
@@ -64,6 +65,7 @@ class _SequentialFusion(PerBlockFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
+    @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit one block after another, each on top of the out-of-fold margin of the blocks before it.
 
@@ -81,22 +83,32 @@ class _SequentialFusion(PerBlockFusion):
         -------
         self
         """
-        if not (is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
-            raise ValueError(f"learning_rate must be a number above 0 and at most 1; got {self.learning_rate!r}.")
+        self._check_settings()
         self._forget()
         blocks = self._read(X, reset=True, allow_partial=None)
         y = self._read_target(y, len(blocks))
         weight = self._read_weight(sample_weight, blocks)
-        self._require_estimators(self.raw_blocks_)
-        for name in self.blocks_:
-            if self._given(name) is not None:
-                self._check_estimator(name)
-        order = self._given_order()
+        groups = self._read_groups(groups, len(blocks))
+        order = self._check_names_of_blocks()
         blocks = self._read(X, reset=False, allow_partial=self._partial_blocks())
         splits = make_splits(self.cv, y, groups, classify=self._classify)
         self._learn_prior(y, weight)
         self._fit_stages(blocks, y, weight, splits, order)
         return self
+
+    def _check_names_of_blocks(self) -> Any:
+        """Check the estimators, and return the order given by the user."""
+        self._require_estimators(self.raw_blocks_)
+        for name in self.blocks_:
+            if self._given(name) is not None:
+                self._check_estimator(name)
+                why = "each stage is fitted on what the stages before it left"
+                refuse_fitted(self, name, self._given(name), why, "use decision-level fusion")
+        return self._given_order()
+
+    def _check_settings(self) -> None:
+        if not (is_number(self.learning_rate) and 0 < self.learning_rate <= 1):
+            raise ValueError(f"learning_rate must be a number above 0 and at most 1; got {self.learning_rate!r}.")
 
     def _fit_stages(self, blocks: Blocks, y: np.ndarray, weight: np.ndarray | None, splits: list, order: Any) -> None:
         margin = self._start(len(blocks))
@@ -250,8 +262,7 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
     learning_rate : float
         :math:`\nu`, above 0 and at most 1.
     cv : int, splitter or iterable of (train, test)
-        Splits for the out-of-fold margins, the same in all stages. A number of folds is limited by the size of the
-        largest class and by the number of groups.
+        Splits for the out-of-fold margins, the same in all stages; as in `DecisionFusionClassifier`.
     n_jobs : int, optional
         Number of parallel jobs for the fits of one stage, as in joblib.
     blocks : dict, optional
@@ -324,6 +335,7 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
     def _learn_fused(self, margin):
         self.oof_proba_ = softmax(margin, axis=1).astype(np.float32)
 
+    @answers_rows
     def staged_predict_proba(self, X: Any) -> Iterator[np.ndarray]:
         """Predict the class probabilities after each stage.
 
@@ -338,6 +350,7 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
         for margin in self._margins(X):
             yield softmax(margin, axis=1)
 
+    @answers_rows
     def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
         """Predict the most probable class after each stage.
 
@@ -352,6 +365,7 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
         for margin in self._margins(X):
             yield self.classes_[margin.argmax(axis=1)]
 
+    @answers_rows
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the class probabilities, after the last stage.
 
@@ -366,6 +380,7 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
         """
         return softmax(self._last_margin(X), axis=1)
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class of each row.
 
@@ -445,6 +460,7 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
     def _learn_fused(self, margin):
         self.oof_fused_ = margin[:, 0]
 
+    @answers_rows
     def staged_predict(self, X: Any) -> Iterator[np.ndarray]:
         """Predict the value after each stage.
 
@@ -459,6 +475,7 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
         for margin in self._margins(X):
             yield margin[:, 0]
 
+    @answers_rows
     def predict(self, X: Any) -> np.ndarray:
         """Predict the value of each row, after the last stage.
 

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import has_fit_parameter
 
-from ensemblefuse._fitting import fit_estimator
+from ensemblefuse._fitting import fit_clone, fit_estimator, refuses_weights
 
 __all__ = ["check_stage", "fit_stage", "log_loss_of", "stage_step", "step_size"]
 
@@ -83,6 +83,8 @@ def fit_stage(
     """
     if not classify:
         return fit_estimator(estimator, X, y - margin[:, 0], weight)
+    if refuses_weights(estimator):
+        weight = None
     if is_regressor(_last(estimator)):
         # y_k - p_k is the negative gradient of the log-loss in the margin: the direction that lowers the loss fastest.
         gradient = np.eye(margin.shape[1])[y] - softmax(margin, axis=1)
@@ -100,7 +102,7 @@ def fit_stage(
         return _fit_logistic(estimator, X, y, weight, margin), True
     # XGBoost has one output for two classes: the log-odds of the second class.
     base = margin if margin.shape[1] > 2 else margin[:, 1] - margin[:, 0]
-    return clone(estimator).fit(X, y, sample_weight=weight, base_margin=base), True
+    return fit_clone(estimator, X, y, sample_weight=weight, base_margin=base), True
 
 
 def _n_outputs(margin: np.ndarray) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
+from copy import copy, deepcopy
+from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,11 +18,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length, column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 
+from ensemblefuse._fitting import check_label_types, is_fitted_before
 from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._diagram import fusion_diagram
+from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.scoring.inputs import finite_numbers, one_a_row, plain_labels, read_groups, read_weight
 from ensemblefuse.table import to_frame
 
 __all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
@@ -55,6 +60,73 @@ class BaseFusion(BaseEstimator):
         """Return the boxes for scikit-learn's HTML diagram."""
         return fusion_diagram(self)
 
+    def check_target(
+        self,
+        y: Any,
+        n_samples: int,
+        sample_weight: Any = None,
+        groups: Any = None,
+        *,
+        blocks: Sequence[str] | None = None,
+    ) -> None:
+        """Raise the errors of `fit` that need no table. A pipeline calls this before it encodes a single cell.
+
+        Nothing of this object changes. Warnings are left to `fit`, which gives them once.
+
+        Parameters
+        ----------
+        y : array of shape (n_samples,)
+        n_samples : int
+            Number of rows of the table.
+        sample_weight, groups : array of shape (n_samples,), optional
+        blocks : sequence of str, optional
+            Names of the blocks that the table will have.
+
+        Raises
+        ------
+        ValueError
+            If `y` is missing in a row, has another length or does not fit the kind of model; if `sample_weight` or
+            `groups` cannot be used; if a parameter of the fusion is wrong, or names a block that is not in `blocks`.
+        TypeError
+            If an estimator is none.
+
+        Examples
+        --------
+        >>> from ensemblefuse import DecisionFusionClassifier
+        >>> DecisionFusionClassifier().check_target(["cat", None, "dog", "dog"], 4)
+        Traceback (most recent call last):
+        ValueError: y is missing in 1 of 4 rows (positions [1]); leave these rows out.
+        """
+        probe = copy(self)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            probe._check_settings()
+            target = probe._read_target(y, n_samples)  # before the estimators: one that came fitted knows its classes
+            if blocks is not None:
+                probe.blocks_, probe.raw_blocks_ = dict.fromkeys(blocks, np.empty(0, dtype=int)), []
+                probe._check_names_of_blocks()
+            probe._row_weights(sample_weight, range(n_samples), target)
+            groups = probe._read_groups(groups, n_samples)
+            cv = getattr(probe, "cv", None)
+            if probe._needs_splits(target) and not hasattr(cv, "__next__"):  # an iterator can be read only once
+                make_splits(deepcopy(cv), target, groups, classify=self._classify)
+
+    def _check_settings(self) -> None:
+        """Raise an error for a wrong parameter that shows without the blocks."""
+
+    def _check_names_of_blocks(self) -> None:
+        """Raise an error for a wrong parameter that shows once ``blocks_`` holds the names, and `y` has been read."""
+
+    def _needs_splits(self, y: np.ndarray) -> bool:
+        """Return whether `fit` makes splits by the parameter `cv`."""
+        return hasattr(self, "cv")
+
+    def _read_target(self, y: Any, n_samples: int) -> np.ndarray:
+        return read_labels(self, y, n_samples) if self._classify else read_numbers(self, y, n_samples)
+
+    def _row_weights(self, sample_weight: Any, blocks: Any, y: np.ndarray) -> np.ndarray | None:
+        return self._read_weight(sample_weight, blocks)
+
     def _read(self, X: Any, *, reset: bool, allow_partial: frozenset[str] | None = None) -> Blocks:
         """Return the blocks of X. With ``reset=True``, first find out which columns form the blocks.
 
@@ -71,7 +143,20 @@ class BaseFusion(BaseEstimator):
         if reset:
             self.blocks_ = find_blocks(range(array.shape[1]), self.blocks)
             self.raw_blocks_: list[str] = []
+            self._warn_one_block(array.shape[1])
         return self._read_array(array, list(range(len(array))), allow_partial)
+
+    def _warn_one_block(self, n_columns: int) -> None:
+        """Warn that an array has no names of columns: whoever made it of a table may have hidden the modalities."""
+        if self.blocks is None and n_columns > 1:
+            warnings.warn(
+                f"{type(self).__name__}: X is an array without names of columns, so all {n_columns} columns are one "
+                'block. Pass a DataFrame with columns such as "image__0", or the columns of each modality, as in '
+                'blocks={"image": slice(0, 3), "text": slice(3, 9)}: Bagging, AdaBoost, SelfTrainingClassifier and '
+                "many transformers hand arrays on.",
+                MissingModalityWarning,
+                stacklevel=5,
+            )
 
     def _read_frame(self, frame: pd.DataFrame, reset: bool, allow_partial: frozenset[str] | None) -> Blocks:
         self._check_names(frame, reset)
@@ -122,13 +207,10 @@ class BaseFusion(BaseEstimator):
             if name not in allowed and name not in self.raw_blocks_:
                 check_complete(name, blocks.data[name], present, blocks.labels)
 
-    def _read_weight(self, sample_weight: Any, blocks: Blocks) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        weight = _check_sample_weight(sample_weight, np.empty((len(blocks), 1)), ensure_non_negative=True)
-        if not weight.sum() > 0:
-            raise ValueError("sample_weight must not be 0 in every row.")
-        return weight
+    def _read_weight(self, sample_weight: Any, blocks: Sized) -> np.ndarray | None:
+        if isinstance(sample_weight, Real):  # as in scikit-learn: one weight for all rows
+            sample_weight = np.full(len(blocks), float(sample_weight))
+        return read_weight(sample_weight, len(blocks))
 
     def _forget(self) -> None:
         """Delete the attributes of an earlier fit, because a new fit does not replace all of them."""
@@ -136,17 +218,11 @@ class BaseFusion(BaseEstimator):
             delattr(self, name)
 
     def _read_groups(self, groups: Any, n_samples: int) -> np.ndarray | None:
+        groups = read_groups(groups, n_samples)
         if groups is None:
             return None
-        groups = column_or_1d(groups)
-        check_consistent_length(np.empty(n_samples), groups)
-        missing = int(pd.isna(groups).sum())
-        if missing:
-            raise ValueError(
-                f"groups is missing in {missing} of {n_samples} rows; give each of these rows a group of its own."
-            )
         if len(np.unique(groups)) < 2:
-            raise ValueError(f"groups holds only one group, {groups[0]!r}; inner splits need at least 2.")
+            raise ValueError(f"groups holds only one group, {groups.tolist()[0]!r}; inner splits need at least 2.")
         return groups
 
     def _weigh_classes(self, weight: np.ndarray | None, codes: np.ndarray) -> np.ndarray | None:
@@ -155,9 +231,7 @@ class BaseFusion(BaseEstimator):
         if given is None:
             return weight
         if isinstance(given, Mapping):
-            unknown = [label for label in given if label not in self.classes_.tolist()]
-            if unknown:
-                raise ValueError(f"class_weight names unknown classes {unknown}; y holds {self.classes_.tolist()}.")
+            _check_weighted_classes(list(given), self.classes_.tolist())
             wrong = {
                 label: w
                 for label, w in given.items()
@@ -187,6 +261,25 @@ class BaseFusion(BaseEstimator):
             raise ValueError(f"{what} names unknown blocks {unknown}; X has the blocks {list(self.blocks_)}.")
 
 
+def _check_weighted_classes(named: list, labels: list) -> None:
+    """Check the classes that `class_weight` names. A fold of a cross-validation may lack some of them.
+
+    If all classes of y have a weight, more names do no harm, as in scikit-learn. If some have none, a name that y lacks
+    may also be misspelt.
+    """
+    unknown = [label for label in named if label not in labels]
+    if not unknown:
+        return
+    check_label_types("class_weight", unknown, labels)
+    if not set(labels) <= set(named):
+        warnings.warn(
+            f"class_weight names classes that y does not hold: {unknown}; y holds {labels}. This is no fault where a "
+            "fold lacks a rare class. Check the spelling otherwise: a class that is not named has the weight 1.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
 def _run(columns: np.ndarray) -> Any:
     """Return positions as a slice if they are consecutive, because a slice copies nothing."""
     run = len(columns) > 0 and np.array_equal(columns, np.arange(columns[0], columns[0] + len(columns)))
@@ -197,12 +290,14 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
     """Set ``classes_`` and return the labels as codes 0 to n_classes - 1."""
     if y is None:
         raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
+    if len(_shape(y)) != 2 or _shape(y)[1] == 1:
+        y = plain_labels(one_a_row(_flat(y), n_rows=n_samples))
+        if y.dtype.kind == "f":
+            finite_numbers(y)
     check_classification_targets(y)
     kind = type_of_target(y, input_name="y")
     if kind not in ("binary", "multiclass"):
         raise ValueError(f"{type(fusion).__name__} takes one label per row; got a target of type {kind!r}.")
-    y = column_or_1d(y, warn=True)
-    check_consistent_length(np.empty(n_samples), y)
     if not len(y):
         raise ValueError(f"{type(fusion).__name__} needs samples of at least 2 classes; y is empty.")
     fusion.classes_, codes = np.unique(y, return_inverse=True)
@@ -218,16 +313,21 @@ def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
     """Return the target of a regression, after checking it."""
     if y is None:
         raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
-    if getattr(np.asarray(y), "ndim", 1) == 2 and np.asarray(y).shape[1] > 1:
-        raise ValueError(f"{type(fusion).__name__} predicts one number per row; y has shape {np.asarray(y).shape}.")
-    try:
-        y = column_or_1d(y, warn=True, dtype=np.float64)
-    except ValueError as error:
-        raise ValueError(f"{type(fusion).__name__} predicts numbers, but y holds something else: {error}") from error
-    check_consistent_length(np.empty(n_samples), y)
-    if not np.isfinite(y).all():
-        raise ValueError(f"Input y contains NaN or infinity in {int((~np.isfinite(y)).sum())} rows.")
-    return y
+    if len(_shape(y)) == 2 and _shape(y)[1] > 1:
+        raise ValueError(f"{type(fusion).__name__} predicts one number per row; y has shape {_shape(y)}.")
+    y = one_a_row(_flat(y), n_rows=n_samples)
+    if y.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {type(fusion).__name__} predicts real numbers.")
+    return finite_numbers(y)
+
+
+def _shape(y: Any) -> tuple[int, ...]:
+    return y.shape if hasattr(y, "shape") else np.asarray(y, dtype=object).shape
+
+
+def _flat(y: Any) -> Any:
+    """Return a column of shape (n_samples, 1) as an array of shape (n_samples,), with scikit-learn's warning."""
+    return column_or_1d(y, warn=True) if len(_shape(y)) == 2 else y
 
 
 def takes_nan(estimator: Any) -> bool:
@@ -273,6 +373,15 @@ def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bo
         )
 
 
+def refuse_fitted(fusion: Any, name: str, estimator: Any, why: str, way_out: str) -> None:
+    """Raise an error for an estimator that came fitted, where it has to be fitted."""
+    if estimator is not None and is_fitted_before(estimator):
+        raise ValueError(
+            f"{type(fusion).__name__}: the estimator of {name!r} comes fitted ({type(estimator).__name__}), but {why}. "
+            f"Pass it unfitted, or {way_out}."
+        )
+
+
 def _is_kind(estimator: Any) -> bool:
     return is_classifier(estimator) or is_regressor(estimator)
 
@@ -283,7 +392,7 @@ def warn_unweighted(fusion: Any, members: list[str]) -> None:
         warnings.warn(
             f"{type(fusion).__name__}: the estimators of {members} take no sample_weight, and are fitted without it.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -300,7 +409,7 @@ def warn_new_patterns(fusion: Any, blocks: Blocks) -> None:
             "gap with the mean, and its predictions may be badly wrong. Decision-level fusion leaves the missing part "
             "out instead.",
             MissingModalityWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -311,6 +420,7 @@ def final_has(method: str) -> Any:
         if getattr(self, "missing", None) == "reduced":
             return method == "predict_proba"
         calibrated = method == "predict_proba" and hasattr(self, "temperature_")
-        return calibrated or hasattr(getattr(self, "estimator_", None) or self._estimator(), method)
+        fitted = getattr(self, "estimator_", None)  # an ensemble has a length, and may be empty: `or` does not serve
+        return calibrated or hasattr(self._estimator() if fitted is None else fitted, method)
 
     return available_if(check)

@@ -15,7 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from ensemblefuse._fitting import fit_estimator, weight_codes
+from ensemblefuse._calls import plain_inside
+from ensemblefuse._fitting import fit_clone, fit_estimator, refuses_weights, taught_labels, weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
@@ -26,6 +27,7 @@ __all__ = [
     "Fit",
     "Member",
     "ask_member",
+    "class_columns",
     "fit_one",
     "fit_preparation",
     "gives_probabilities",
@@ -78,7 +80,7 @@ class Fit:
     estimators : list of fitted estimators, one per head
         None for a default head that failed. The list is empty if the rows hold fewer than two classes.
     classes : ndarray of int
-        Codes of the classes in the rows.
+        Codes of the classes in the rows. For an estimator that came fitted: of the classes that it knows.
     scores : list of ndarray or None, one per head
         Scores of the test rows. The list is empty as above, or if there are no test rows.
     by_value : list of bool, one per head
@@ -137,6 +139,7 @@ def fit_one(
     try:
         with one_blas_thread(), warnings.catch_warnings():
             # A training fold may lack a pattern of missing blocks. Only predictions of new rows should warn about this.
+            # A fusion that is the estimator of one block gets the array of this block.
             warnings.simplefilter("ignore", MissingModalityWarning)
             if isinstance(member.estimator, HeadSearch) and len(heads) > 1:
                 # Default heads may fail to converge: their loss is measured anyway.
@@ -144,7 +147,12 @@ def fit_one(
                 warnings.filterwarnings("ignore", message="Only one sample available", category=UserWarning)
             known = [labels[code] for code in classes] if n_classes else []
             groups = None if member.groups is None else member.groups[train]
-            fits = _fit_heads(member, heads, X, local, weight, known, groups)
+            taught = taught_labels(member.heads[0], labels) if n_classes and len(member.heads) == 1 else None
+            if taught is None:
+                fits = _fit_heads(member, heads, X, local, weight, known, groups)
+            else:
+                fits = _fit_heads(member, heads, X, taught[target], weight, None, groups)
+                classes = _codes_of(fits[0][0], taught)
             score = lambda fitted: member_scores(fitted, classes, X_test, n_classes, member.decides_by_value)
             scores = [None if fitted is None else score(fitted) for fitted, _, _ in fits]
     except Exception as error:
@@ -162,22 +170,27 @@ def fit_one(
 
 
 def _fit_heads(
-    member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: Any, known: list, groups: Any
+    member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: Any, known: list | None, groups: Any
 ) -> list[tuple[Any, bool, float]]:
-    """Fit the heads. Return for each head the fitted estimator, whether it took the weights, and the seconds."""
+    """Fit the heads. Return for each head the fitted estimator, whether it took the weights, and the seconds.
+
+    `known` has the label of each code in `y`. It is None if `y` holds labels.
+    """
     start = perf_counter()
     if not isinstance(member.estimator, HeadSearch):
-        coded = weight_codes(member.estimator, known)
+        coded = member.estimator if known is None else weight_codes(member.estimator, known)
         if isinstance(coded, BaseFusion):
-            fitted, weighted = clone(coded).fit(X, y, sample_weight=weight, groups=groups), True
+            weight = None if refuses_weights(coded) else weight
+            fitted, weighted = fit_clone(coded, X, y, sample_weight=weight, groups=groups), True
         else:
             fitted, weighted = fit_estimator(coded, X, y, weight)
         return [(fitted, weighted, perf_counter() - start)]
     # Several heads are always default ones of the library: their parameters need no check in each fold. A single head
     # may be the user's estimator.
     own = len(member.heads) > 1
-    estimators = member.heads if own else [weight_codes(head, known) for head in member.heads]
-    prepare, Z = fit_preparation(member.estimator.prepare, X, y, weight)
+    estimators = member.heads if own or known is None else [weight_codes(head, known) for head in member.heads]
+    steps = member.estimator.prepare
+    prepare, Z = fit_preparation(steps if known is None else weight_codes(steps, known), X, y, weight)
     shared = (perf_counter() - start) / len(heads)
     fits: list[tuple[Any, bool, float]] = []
     before = None
@@ -216,9 +229,46 @@ def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | No
     steps = []
     for step in [part for _, part in prepare.steps] if isinstance(prepare, Pipeline) else [prepare]:
         weights = {"sample_weight": weight} if weight is not None and has_fit_parameter(step, "sample_weight") else {}
-        steps.append(clone(step).fit(X, y, **weights))
+        steps.append(fit_clone(step, X, y, **weights))
         X = steps[-1].transform(X)
     return make_pipeline(*steps), X
+
+
+def _codes_of(fitted: Any, taught: np.ndarray) -> np.ndarray:
+    """Return the codes of the classes of an estimator that came fitted, as `class_columns` reads them."""
+    own = np.asarray(fitted.classes_)
+    place = {value: code for code, value in enumerate(taught.tolist())}
+    codes = np.array([place[value] for value in own.tolist()])
+    if not _are_codes(own):
+        return codes
+    by_value = np.empty_like(codes)
+    by_value[own.astype(int)] = codes
+    return by_value
+
+
+def class_columns(estimator: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the code of each column of a fitted classifier's predictions.
+
+    Parameters
+    ----------
+    estimator : fitted classifier
+        Fitted on the codes 0 to ``len(classes) - 1``, or on labels of its own.
+    classes : ndarray of int
+        Code of each class: of class i if `estimator` was fitted on codes, otherwise of ``estimator.classes_[i]``.
+
+    Returns
+    -------
+    ndarray of int of shape (n_columns,)
+    """
+    own = np.asarray(getattr(estimator, "classes_", np.arange(len(classes))))
+    if len(own) == len(classes) and not _are_codes(own):
+        return np.asarray(classes)
+    return np.asarray(classes)[own.astype(int)]
+
+
+def _are_codes(own: np.ndarray) -> bool:
+    """Return whether these are the numbers 0 to n - 1, in any order."""
+    return own.dtype.kind in "biuf" and np.array_equal(np.sort(own), np.arange(len(own)))
 
 
 def gives_probabilities(estimator: Any) -> bool:
@@ -253,19 +303,18 @@ def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, b
     estimator, X = _last_step(estimator, X)
     if not n_classes:
         return np.asarray(estimator.predict(X), dtype=float).reshape(n_samples)
-    # Estimators were fitted on codes 0..len(classes) - 1 of the classes in their rows.
-    known = np.asarray(getattr(estimator, "classes_", np.arange(len(classes)))).astype(int)
     if gives_probabilities(estimator) and not (by_value and hasattr(estimator, "decision_function")):
         local = log_probabilities(np.asarray(estimator.predict_proba(X), dtype=float))
         absent = np.full(len(local), -20.0)
     else:
-        local = _decision_values(estimator, X, known)
+        local = _decision_values(estimator, X, len(classes))
         absent = local.min(axis=1)
     scores = np.repeat(absent[:, None], n_classes, axis=1)
-    scores[:, classes[known]] = local
+    scores[:, class_columns(estimator, classes)] = local
     return scores
 
 
+@plain_inside
 def ask_member(
     estimators: Sequence[Any],
     classes: Sequence[np.ndarray],
@@ -313,8 +362,10 @@ def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
     return estimator, X
 
 
-def _decision_values(estimator: Any, X: Any, known: np.ndarray) -> np.ndarray:
+def _decision_values(estimator: Any, X: Any, n_known: int) -> np.ndarray:
     if hasattr(estimator, "decision_function"):
         values = np.asarray(estimator.decision_function(X), dtype=float)
         return np.column_stack([-values / 2, values / 2]) if values.ndim == 1 else values
-    return (np.asarray(estimator.predict(X)).astype(int)[:, None] == known).astype(float)
+    own = np.asarray(getattr(estimator, "classes_", np.arange(n_known)))
+    said = np.asarray(estimator.predict(X))
+    return ((said if own.dtype.kind in "OSU" else said.astype(own.dtype))[:, None] == own).astype(float)

@@ -11,7 +11,7 @@ from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion.splits import mean_over_folds
 
-__all__ = ["JOIN", "expected_scores", "list_patterns", "oof_predictions", "possible_members"]
+__all__ = ["JOIN", "expected_scores", "hidden_predictions", "list_patterns", "oof_predictions", "possible_members"]
 
 # All combinations are listed for up to ten blocks (1023 combinations).
 _LISTED = 10
@@ -90,6 +90,36 @@ def oof_predictions(fusion: Any, keep: np.ndarray, *, joint: bool = True) -> np.
                 fused[some] = fusion._calibrate(fused[some], certainty)
             filled.append((test, fused))
     return mean_over_folds(filled, P.shape[1], P.shape[2] if P.ndim == 3 else 0)
+
+
+def hidden_predictions(fusion: Any, names: set[str]) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return what the fusion predicts out of fold for rows of fit if they hold some blocks and no others.
+
+    Parameters
+    ----------
+    fusion : fitted decision-level fusion
+    names : set of str
+        Blocks that are kept.
+
+    Returns
+    -------
+    predicted : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+    rows : ndarray of int
+        Positions of the rows that hold at least these blocks, and have a prediction.
+    is_alike : bool
+        Whether new rows with these blocks are predicted in the same way. False if the joint member takes part in them:
+        its predictions in the ledger saw the other blocks too, so it is left out here.
+    """
+    pattern = np.array([name in names for name in fusion._used_blocks()])
+    numeric = set(fusion._joint_blocks())
+    has_joint = any(fusion._is_joint(block) for block in fusion.member_blocks_)
+    is_alike = not has_joint or numeric <= names or not fusion._joint_takes(names & numeric)
+    present = fusion._oof["present"]
+    keep = np.repeat(pattern[:, None], present.shape[1], axis=1)
+    predicted = oof_predictions(fusion, keep)
+    rows = present[pattern].all(axis=0) & _mask_of(fusion, keep).any(axis=0)
+    finite = np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1)
+    return predicted, np.flatnonzero(rows & finite), is_alike
 
 
 def _mask_of(fusion: Any, keep: np.ndarray) -> np.ndarray:

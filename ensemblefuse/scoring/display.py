@@ -1,4 +1,4 @@
-"""Base class of all Displays, with the colours and axes that they share; imports only `_optional` of the library."""
+"""Base class of all Displays, with the colours and axes that they share; imports only floor 0 of the library."""
 
 from __future__ import annotations
 
@@ -6,18 +6,40 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._theme import AGAINST, EDGE, FOR, PALETTE
 
-__all__ = ["BaseDisplay", "colors_of", "drawn_by", "new_axes", "shorten"]
+__all__ = ["BaseDisplay", "color_map", "colors_of", "drawn_by", "new_axes", "shorten", "sign_color", "text_on"]
 
-# The palette of Okabe and Ito, made for any kind of colour vision; yellow is last, because it is pale on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-MUTED = "0.6"
+MUTED = EDGE
+# Of text on a cell with a colour of its own, which is the same in both themes of a page.
+_ON_LIGHT, _ON_DARK = "#010101", "#fefefe"
 
 
 def colors_of(names: Sequence[str]) -> dict[str, str]:
     """Return a colour for each modality; the same names in the same order always get the same colours."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def sign_color(value: float) -> str:
+    """Return the colour of a number by its sign: blue for what helps or speaks for the target, orange for the rest."""
+    return FOR if value >= 0 else AGAINST
+
+
+def color_map(*, signed: bool) -> Any:
+    """Return the colour map of signed numbers, from orange through white to blue, or of shares, from white to blue."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = [AGAINST, "#f7f7f7", FOR] if signed else ["#f7f7f7", FOR]
+    return LinearSegmentedColormap.from_list("sign" if signed else "share", colors)
+
+
+def text_on(color: Sequence[float]) -> str:
+    """Return the colour of text that stands out on a colour, given as red, green and blue from 0 to 1."""
+    levels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    luminance = 0.2126 * levels[0] + 0.7152 * levels[1] + 0.0722 * levels[2]
+    # Where black and white have the same contrast, as WCAG 2.2 defines it.
+    return _ON_LIGHT if luminance > 0.179 else _ON_DARK
 
 
 def shorten(name: Any, width: int = 32) -> str:

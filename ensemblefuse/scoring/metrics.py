@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import difflib
+from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.metrics import get_scorer_names
 
-__all__ = ["METRICS", "SCORE_UNITS", "Metric", "default_metric", "mean_scores", "read_metric", "row_values"]
+__all__ = [
+    "METRICS",
+    "SCORE_UNITS",
+    "Metric",
+    "check_scoring",
+    "default_metric",
+    "mean_scores",
+    "read_metric",
+    "row_values",
+]
 
 
 class Metric(NamedTuple):
@@ -111,3 +122,20 @@ def row_values(predictions: np.ndarray, y: np.ndarray, metric: str) -> np.ndarra
     if metric == "accuracy":
         return (predictions.argmax(axis=-1) == y).astype(float)
     return -((predictions**2).sum(axis=-1) - 2 * truth + 1)
+
+
+def check_scoring(scoring: Any) -> None:
+    """Raise an error if `scoring` is neither None, nor a function, nor the name of a score of scikit-learn.
+
+    Examples
+    --------
+    >>> from ensemblefuse.scoring.metrics import check_scoring
+    >>> check_scoring("acuracy")
+    Traceback (most recent call last):
+    ValueError: scoring must be the name of one score, or a function; got 'acuracy'. Did you mean 'accuracy'?
+    """
+    if scoring is None or callable(scoring) or (isinstance(scoring, str) and scoring in get_scorer_names()):
+        return
+    near = difflib.get_close_matches(scoring, get_scorer_names(), n=1) if isinstance(scoring, str) else []
+    hint = f" Did you mean {near[0]!r}?" if near else " sklearn.metrics.get_scorer_names() lists them."
+    raise ValueError(f"scoring must be the name of one score, or a function; got {scoring!r}.{hint}")
