@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from decimal import Decimal
 from pathlib import PurePath
 from typing import Any
 
@@ -27,6 +28,8 @@ VIDEO_SUFFIXES = frozenset(
 
 _EMBEDDING_NAME = re.compile(r"(?:^|[^a-z])emb(?:ed(?:ding)?)?s?(?:$|[^a-z])", re.IGNORECASE)
 
+
+_NUMBERS = (bool, np.bool_, int, float, np.integer, np.floating, Decimal)
 
 _LEAST_UNIT = 16  # with this many numbers in each cell, a norm of 1 in all cells is not a coincidence
 
@@ -75,6 +78,11 @@ def _embedding_reason(name: str, cells: list[Any]) -> str | None:
 
 
 def _object_kind(cells: list[Any]) -> tuple[str, str]:
+    types = {type(cell) for cell in cells}
+    if all(issubclass(kind, (bool, np.bool_)) for kind in types):
+        return "category", "true or false"
+    if all(issubclass(kind, _NUMBERS) for kind in types):
+        return "number", "numbers in a column of objects"
     kinds = {cell_kind(cell) for cell in cells}
     if len(kinds) > 1:
         return "ambiguous", "the cells are of several kinds: " + ", ".join(sorted(kinds))

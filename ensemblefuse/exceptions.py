@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -12,17 +13,24 @@ if TYPE_CHECKING:
 __all__ = [
     "BadRow",
     "CacheWarning",
+    "ColumnError",
     "EncodingError",
     "IncompatibleModelError",
     "MissingModalityWarning",
     "PersistenceError",
+    "UnseenCategoryWarning",
     "format_bad_rows",
+    "path_hints",
     "reason_of",
     "short_repr",
 ]
 
+NO_SUCH_FILE = "no such file"
 _SHOWN = 5
 _VALUE_WIDTH = 60
+_REASON_WIDTH = 500
+_LONGEST_NAME = 255  # characters of a file's name
+_BASE64 = re.compile(r"[\w+/=\s-]*", re.ASCII)
 
 
 class BadRow(NamedTuple):
@@ -54,16 +62,44 @@ def short_repr(value: object) -> str:
     return "'..." + text[3 - _VALUE_WIDTH :] if is_path else text[: _VALUE_WIDTH - 3] + "..."
 
 
-def format_bad_rows(bad: Sequence[BadRow]) -> str:
-    """Return the first five bad rows, one on each line, and the number of the others."""
+def format_bad_rows(bad: Sequence[BadRow], others: str = "") -> str:
+    """Return the first five bad rows, one on each line, and the number of the others. `others` says where these are."""
     lines = [f"  row {row.label!r}, column {row.column!r}, value {row.value}: {row.reason}" for row in bad[:_SHOWN]]
     if len(bad) > _SHOWN:
-        lines.append(f"  ... and {len(bad) - _SHOWN} more (see error.rows)")
+        lines.append(f"  ... and {len(bad) - _SHOWN} more" + (f" ({others})" if others else ""))
+    absent = [row.value.strip("'\"") for row in bad if row.reason == NO_SUCH_FILE]
+    lines += [f"  {hint}" for hint in path_hints(absent)]
     return "\n".join(lines)
+
+
+def path_hints(paths: Iterable[str], folder: str | None = None) -> list[str]:
+    """Return what may be wrong with paths of files that are not there: the folder of relative ones, or backslashes.
+
+    Parameters
+    ----------
+    paths : iterable of str
+    folder : str, optional
+        Where relative paths start; by default the working directory.
+
+    Examples
+    --------
+    >>> from ensemblefuse.exceptions import path_hints
+    >>> path_hints(["/data/a.png"]), path_hints(["a.png"], "/data")
+    ([], ['Relative paths start at /data.'])
+    """
+    paths, hints = list(paths), []
+    where = f"the working directory, {os.getcwd()}" if folder is None else folder
+    if not all(os.path.isabs(path) or path.startswith("~") for path in paths):
+        hints.append(f"Relative paths start at {where}.")
+    if os.sep == "/" and any("\\" in path for path in paths):
+        hints.append("A backslash separates folders on Windows only; write '/' instead, which Windows reads as well.")
+    return hints
 
 
 class EncodingError(ValueError):
     """Some cells could not be encoded. The other rows of the same call stay in the cache.
+
+    Its cause (``error.__cause__``, in the traceback) is the first error that a cell gave.
 
     Attributes
     ----------
@@ -73,29 +109,81 @@ class EncodingError(ValueError):
         The same as a table with the columns ``label``, ``column``, ``value``, ``reason``.
     """
 
-    def __init__(self, encoder: str, rows: Sequence[BadRow], n_cells: int):
+    def __init__(self, encoder: str, rows: Sequence[BadRow], n_cells: int, all_alike: bool = False):
         self.encoder = encoder
         self.rows = list(rows)
         self.n_cells = n_cells
+        self._all_alike = all_alike
+        alike = (
+            "All rows fail in the same way, so the encoder, its parameters or the column may be at fault, and not the "
+            "cells: see the first error in the traceback.\n"
+        )
         super().__init__(
-            f"{encoder} could not encode {len(self.rows)} of {n_cells} cells:\n{format_bad_rows(self.rows)}\n"
+            f"{encoder} could not encode {len(self.rows)} of {n_cells} cells:\n"
+            f"{format_bad_rows(self.rows, 'see error.rows')}\n{alike if all_alike else ''}"
             'Fix or remove these rows, or pass on_error="missing" to treat them as missing. '
             "The other rows stay in the cache."
         )
 
     def __reduce__(self):
-        return type(self), (self.encoder, self.rows, self.n_cells)
+        return type(self), (self.encoder, self.rows, self.n_cells, self._all_alike)
 
     @property
     def report(self) -> pd.DataFrame:
         """Return the bad rows as a table."""
-        import pandas as pd
+        return _table_of(self.rows)
 
-        return pd.DataFrame(self.rows, columns=list(BadRow._fields))
+
+class ColumnError(EncodingError):
+    """Some cells of a table cannot be read as their columns were in fit, such as a text in a column of numbers."""
+
+    def __init__(self, rows: Sequence[BadRow], n_rows: int):
+        self.encoder, self.rows, self.n_cells = "", list(rows), n_rows
+        lines = [f"  row {row.label!r}, column {row.column!r}: {row.reason}" for row in self.rows[:_SHOWN]]
+        if len(self.rows) > _SHOWN:
+            lines.append(f"  ... and {len(self.rows) - _SHOWN} more (see error.rows)")
+        told = f"{len(self.rows)} cells" if len(self.rows) > 1 else "1 cell"
+        ValueError.__init__(
+            self,
+            f"{told} in {n_rows} rows cannot be read as the column requires:\n"
+            + "\n".join(lines)
+            + "\nCorrect these cells, or leave them empty.",
+        )
+
+    def __reduce__(self):
+        return type(self), (self.rows, self.n_cells)
 
 
 class MissingModalityWarning(UserWarning):
-    """A modality, or some of its rows, is missing where the user may not expect it."""
+    """A modality, or some of its rows, is missing where the user may not expect it.
+
+    Attributes
+    ----------
+    rows : list of BadRow
+        Every cell that could not be encoded and is missing for this reason. Empty if the warning is about something
+        else. ``warnings.catch_warnings(record=True)`` gives the object of the warning.
+    report : pandas.DataFrame
+        The same as a table, as in `EncodingError`.
+    """
+
+    def __init__(self, *args: object, rows: Sequence[BadRow] = ()):
+        super().__init__(*args)
+        self.rows = list(rows)
+
+    @property
+    def report(self) -> pd.DataFrame:
+        """Return the bad rows as a table."""
+        return _table_of(self.rows)
+
+
+def _table_of(rows: Sequence[BadRow]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(BadRow._fields))
+
+
+class UnseenCategoryWarning(UserWarning):
+    """A table holds categories that the model never saw in fit. Each call gives one such warning, which counts them."""
 
 
 class CacheWarning(UserWarning):
@@ -114,8 +202,23 @@ class IncompatibleModelError(PersistenceError):
 
 
 def reason_of(error: Exception) -> str:
-    """Return one line that explains why a cell is bad."""
+    """Return one line that explains why a cell is bad; it never repeats a long cell."""
+    name = error.filename if isinstance(error, OSError) else None
+    if isinstance(name, str) and _is_base64(name):
+        return (
+            f"not the path of a file, but {len(name)} characters that look like base64; put the bytes of the file into "
+            "the cell, as base64.b64decode gives them (without a head such as 'data:image/png;base64,')"
+        )
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        return NO_SUCH_FILE
     text = str(error).strip().split("\n")[0]
+    if isinstance(name, (str, bytes)) and len(name) > _VALUE_WIDTH and error.strerror:  # type: ignore[attr-defined]
+        text = f"{error.strerror} ({len(name)} characters)"  # type: ignore[attr-defined]
+    text = text if len(text) <= _REASON_WIDTH else text[: _REASON_WIDTH - 3] + "..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_base64(name: str) -> bool:
+    start = name[:_LONGEST_NAME]
+    is_uri = start.startswith("data:") and "base64," in start
+    return is_uri or (len(name) > _LONGEST_NAME and _BASE64.fullmatch(start) is not None)

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.utils._indexing import _get_column_indices
 
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.table import list_columns
 
-__all__ = ["Modality", "columns_of", "path_columns", "reads_files", "set_on_error", "steps_of", "top_steps"]
+__all__ = [
+    "Modality",
+    "columns_of",
+    "path_columns",
+    "readers_of",
+    "reads_files",
+    "roles_of_columns",
+    "set_on_error",
+    "steps_of",
+    "top_steps",
+]
 
+# How transformers of these names read their columns.
+_ROLES = {
+    **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), "category"),
+    **dict.fromkeys(("TfidfVectorizer", "CountVectorizer", "HashingVectorizer"), "text"),
+    **dict.fromkeys(("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer"), "number"),
+    **dict.fromkeys(("QuantileTransformer", "PowerTransformer", "KBinsDiscretizer", "Binarizer"), "number"),
+    **dict.fromkeys(("SplineTransformer", "PolynomialFeatures", "PCA", "KNNImputer", "IterativeImputer"), "number"),
+}
 _SHOWN = 3  # columns that the name of a group shows
 
 
@@ -94,3 +117,79 @@ def set_on_error(modalities: Iterable[tuple[str, Any, Any]], on_error: str) -> N
         for encoder in Modality(*modality).encoders:
             if hasattr(encoder, "on_error"):
                 encoder.set_params(on_error=on_error)
+
+
+def readers_of(encoder: Any, columns: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield each step that reads raw cells, with its columns; steps that only fill gaps are passed over.
+
+    Parameters
+    ----------
+    encoder : transformer or str
+    columns : list
+        Names of the columns that reach it.
+    """
+    if isinstance(encoder, PresentRows):
+        yield from readers_of(encoder.transformer, columns)
+    elif isinstance(encoder, Pipeline):
+        steps = [step for _, step in encoder.steps if not (step is None or step == "passthrough" or _fills(step))]
+        yield from readers_of(steps[0] if steps else "passthrough", columns)
+    elif isinstance(encoder, FeatureUnion):
+        for _, inner in encoder.transformer_list:
+            yield from readers_of(inner, columns)
+    elif isinstance(encoder, ColumnTransformer):
+        names, left = pd.DataFrame(columns=pd.Index(columns, dtype=object, tupleize_cols=False)), list(columns)
+        for _, inner, chosen in encoder.transformers:
+            own = _chosen(names, chosen)
+            left = [column for column in left if column not in own]
+            yield from readers_of(inner, own)
+        yield from readers_of(encoder.remainder, left)
+    elif not (isinstance(encoder, str) and encoder == "drop"):
+        yield encoder, columns
+
+
+def _fills(step: Any) -> bool:
+    """Return whether a step only fills gaps, also among categories."""
+    return isinstance(step, SimpleImputer) and step.strategy not in ("mean", "median")
+
+
+def _chosen(table: pd.DataFrame, columns: Any) -> list[Any]:
+    """Return the names of the columns that a `ColumnTransformer` selects; none if its selection needs the cells."""
+    if callable(columns):
+        return []
+    try:
+        return list(np.asarray(table.columns, dtype=object)[_get_column_indices(table, columns)])
+    except (ValueError, KeyError, IndexError, TypeError):  # `fit` says so
+        return []
+
+
+def roles_of_columns(modalities: Iterable[tuple[str, Any, Any]], X: pd.DataFrame) -> dict[Any, set[str]]:
+    """Return how each column of a table is read, as `ensemblefuse.schema.learn_schema` takes it.
+
+    Parameters
+    ----------
+    modalities : list of (name, encoder, columns)
+    X : DataFrame
+        The table of fit.
+    """
+    roles: dict[Any, set[str]] = {}
+    for _, encoder, chosen in modalities:
+        columns = _chosen(X, chosen(X) if callable(chosen) else chosen)
+        for column in columns:
+            roles.setdefault(column, set())
+        for reader, names in readers_of(encoder, columns):
+            for name in names:
+                role = _role(reader)
+                roles[name].add("encoder of a group" if role == "encoder" and len(names) > 1 else role)
+    return {column: how or {"other"} for column, how in roles.items()}
+
+
+def _role(reader: Any) -> str:
+    if isinstance(reader, BaseEncoder):
+        return "encoder"
+    if isinstance(reader, SimpleImputer):
+        return "other" if _fills(reader) else "number"
+    if _ROLES.get(type(reader).__name__) == "category":
+        if any(not isinstance(getattr(reader, name, "auto"), (str, type(None))) for name in ("categories", "drop")):
+            return "listed"
+        return "ordinal" if isinstance(reader, OrdinalEncoder) else "category"
+    return _ROLES.get(type(reader).__name__, "other")

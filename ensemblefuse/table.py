@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["is_missing", "list_columns", "lists_again", "plain_missing", "to_frame"]
+__all__ = [
+    "EXACT",
+    "check_flat",
+    "is_missing",
+    "list_columns",
+    "lists_again",
+    "loose_name",
+    "plain_missing",
+    "similar_names",
+    "to_frame",
+]
+
+EXACT = 2**53  # beyond it, neighbouring whole numbers are the same float
 
 
 def to_frame(X: Any) -> pd.DataFrame:
@@ -28,7 +43,7 @@ def to_frame(X: Any) -> pd.DataFrame:
     TypeError
         If `X` is of another type.
     ValueError
-        If two columns have the same name, or if the columns of a mapping differ in length.
+        If two columns have the same name, if names have several levels, or if columns of a mapping differ in length.
 
     Examples
     --------
@@ -49,10 +64,21 @@ def to_frame(X: Any) -> pd.DataFrame:
             "X must be a pandas or polars DataFrame, or a dict of columns, with one row per sample; got "
             f"{type(X).__name__}."
         )
+    check_flat(frame)
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(f"X has several columns of the same name: {repeated}. Rename or drop all but one of each.")
     return frame
+
+
+def check_flat(X: Any) -> None:
+    """Raise `ValueError` if the columns of a pandas table have names of several levels, which is no one's own name."""
+    if isinstance(getattr(X, "columns", None), pd.MultiIndex):
+        shown = X.columns[0] if len(X.columns) else ()
+        raise ValueError(
+            f"X has columns of {X.columns.nlevels} levels (a MultiIndex), such as {shown!r}; a column has one name "
+            "here. Join the levels: X.columns = ['__'.join(map(str, levels)) for levels in X.columns]."
+        )
 
 
 def _from_mapping(X: Mapping) -> pd.DataFrame:
@@ -72,14 +98,23 @@ def _as_series(column: Any) -> pd.Series:
     if isinstance(column, pd.Series):
         return column.reset_index(drop=True)
     if isinstance(column, np.ndarray) and column.ndim == 1:
-        return pd.Series(column)
+        return _series(column)
     cells = list(column)
     if cells and all(isinstance(cell, (bool, int, float, np.number)) or cell is None for cell in cells):
-        return pd.Series(cells)
+        column = pd.Series(cells)
+        exact = column.dtype.kind != "f" or not any(isinstance(cell, int) and abs(cell) > EXACT for cell in cells)
+        return column if exact else pd.Series(cells, dtype=object)
     values = np.empty(len(cells), dtype=object)
     for i, cell in enumerate(cells):  # cell by cell: numpy and pandas would split arrays and images into columns
         values[i] = cell
-    return pd.Series(values)
+    return _series(values)
+
+
+def _series(values: np.ndarray) -> pd.Series:
+    try:
+        return pd.Series(values)
+    except UnicodeEncodeError:  # a lone surrogate, as in file names that are not UTF-8: pandas' text is UTF-8
+        return pd.Series(values.astype(object), dtype=object)
 
 
 def _from_polars(X: Any) -> pd.DataFrame:
@@ -91,6 +126,8 @@ def _from_polars(X: Any) -> pd.DataFrame:
         column = frame[name]
         if column.dtype.is_decimal():
             columns[name] = pd.Series([None if v is None else float(v) for v in column.to_list()], dtype=float)
+        elif column.dtype.is_integer() and column.null_count() and column.cast(float).abs().max() >= EXACT:
+            columns[name] = pd.Series(column.to_list(), dtype=object)
         elif column.dtype.is_numeric() or column.dtype.is_temporal():
             columns[name] = column.to_pandas()
         elif str(column.dtype) == "Boolean":
@@ -103,7 +140,7 @@ def _from_polars(X: Any) -> pd.DataFrame:
 
 
 def is_missing(cell: Any) -> bool:
-    """Return whether a cell is missing: None, NaN, NaT or `pandas.NA`. An empty text is not missing.
+    """Return whether a cell is missing: None, NaN of any type, NaT or `pandas.NA`. An empty text is not missing.
 
     Examples
     --------
@@ -113,7 +150,11 @@ def is_missing(cell: Any) -> bool:
     """
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return True
-    return isinstance(cell, (float, np.floating)) and bool(np.isnan(cell))
+    if isinstance(cell, (float, np.floating)):
+        return bool(np.isnan(cell))
+    if isinstance(cell, (np.datetime64, np.timedelta64)):
+        return bool(np.isnat(cell))
+    return isinstance(cell, Decimal) and cell.is_nan()
 
 
 def lists_again(cells: list[Any]) -> list[Any]:
@@ -134,6 +175,32 @@ def list_columns(columns: Any) -> list[Any]:
     (['title'], ['price', 'weight'])
     """
     return [columns] if isinstance(columns, str) or not isinstance(columns, Iterable) else list(columns)
+
+
+def similar_names(absent: Iterable[Any], present: Iterable[Any]) -> dict[Any, Any]:
+    """Return for each absent name the present one that it may stand for: most often they differ by case or blanks.
+
+    Examples
+    --------
+    >>> from ensemblefuse.table import similar_names
+    >>> similar_names(["title", "price", "size"], ["Title", "price ", "colour"])
+    {'title': 'Title', 'price': 'price '}
+    """
+    loose = {loose_name(name): name for name in present}
+    near = {name: difflib.get_close_matches(loose_name(name), loose, n=1) for name in absent}
+    return {name: loose[found[0]] for name, found in near.items() if found}
+
+
+def loose_name(name: Any) -> str:
+    """Return a name without what spellings of one name differ by: case, blanks, hyphens and underscores.
+
+    Examples
+    --------
+    >>> from ensemblefuse.table import loose_name
+    >>> loose_name(" Unit_price") == loose_name("unit price")
+    True
+    """
+    return re.sub(r"[\s_-]+", "", str(name)).casefold()
 
 
 def plain_missing(X: pd.DataFrame) -> pd.DataFrame:

@@ -2,35 +2,131 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
-from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
-from sklearn.compose import ColumnTransformer
-from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
-from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercentile, SequentialFeatureSelector
-from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils import get_tags
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.multiclass import check_classification_targets
 
+from ensemblefuse._calls import count_rows
 from ensemblefuse.blocks import SEPARATOR
 from ensemblefuse.compose._modality_transformer import ModalityTransformer
-from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.features import PresentRows
+from ensemblefuse.features.guard import check_transformer
 from ensemblefuse.fusion import DecisionFusionClassifier
-from ensemblefuse.modalities import top_steps
+from ensemblefuse.fusion.base import BaseFusion
+from ensemblefuse.scoring.inputs import finite_numbers, one_a_row, plain_labels, read_groups, read_weight
 from ensemblefuse.table import list_columns
 
-__all__ = ["make_fusion_pipeline"]
-
-# Transformers that need y, although their tags do not say so.
-_SUPERVISED = (SelectKBest, SelectPercentile, SequentialFeatureSelector, PLSCanonical, PLSRegression, PLSSVD, CCA)
+__all__ = ["FusionPipeline", "make_fusion_pipeline"]
 
 
-# Transformers that pass y on to the estimators inside them. Others, such as imputers, fit these on parts of X.
-_HAND_Y_ON = (Pipeline, FeatureUnion, ColumnTransformer, SelectorMixin, PresentRows)
+class FusionPipeline(Pipeline):
+    """A `Pipeline` that checks `y` and the parameters of `fit` before its first step encodes anything.
+
+    `make_fusion_pipeline` makes it. Encoding can take hours, and a missing label should be told before. Parameters and
+    attributes are those of `sklearn.pipeline.Pipeline`.
+    """
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Check `y` and all parameters, then fit all steps.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
+        y : array of shape (n_samples,)
+        **params : dict
+            ``fuse__groups=...`` for the parameter `groups` of the step ``fuse``, and so on.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `y`, weights or groups cannot be used; the message names the rows.
+        TypeError
+            If the last step takes no such parameter.
+        """
+        self.check_fit(X, y, **params)
+        return super().fit(X, y, **params)
+
+    def check_fit(self, X: Any, y: Any = None, **params: Any) -> None:
+        """Raise the errors of `fit` that need no encoded cell. Parameters are those of `fit`.
+
+        Examples
+        --------
+        >>> from ensemblefuse import FunctionEncoder, make_fusion_pipeline
+        >>> model = make_fusion_pipeline([("text", FunctionEncoder(len), "title")])
+        >>> model.check_fit({"title": ["a", "bb", "ccc"]}, ["cat", None, "dog"])
+        Traceback (most recent call last):
+        ValueError: y is missing in 1 of 3 rows (positions [1]); leave these rows out.
+        """
+        name, last = self.steps[-1]
+        n_samples = count_rows(X)
+        if n_samples is None or not (is_classifier(last) or is_regressor(last)):
+            return
+        given = self._given_to_last(name, params)
+        _check_names(name, last, given)
+        if isinstance(last, BaseFusion):
+            known = {key: given[key] for key in ("sample_weight", "groups") if key in given}
+            last.check_target(y, n_samples, **known, blocks=self._names_of_blocks())
+        else:
+            _check_target(last, y, n_samples, given)
+
+    def _names_of_blocks(self) -> list[str] | None:
+        """Return the names of the modalities, if the last step will see them as its blocks."""
+        encode, own = self.steps[0][1], getattr(self.steps[-1][1], "blocks", None)
+        plain = len(self.steps) == 2 and isinstance(encode, ModalityTransformer) and own is None
+        if not plain or encode.remainder != "drop" or encode.verbose_feature_names_out is not True:
+            return None
+        names = [name for name, t, _ in encode.transformers if not (isinstance(t, str) and t == "drop")]
+        return names or None  # without any, the first step says so
+
+    def _given_to_last(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of `fit` that reach the last step."""
+        if get_config()["enable_metadata_routing"]:
+            return dict(process_routing(self, "fit", **params)[name].fit) if params else {}
+        prefix = f"{name}{SEPARATOR}"
+        return {key.removeprefix(prefix): value for key, value in params.items() if key.startswith(prefix)}
 
 
-def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any = None) -> Pipeline:
+def _check_names(name: str, last: Any, given: dict[str, Any]) -> None:
+    known = inspect.signature(last.fit).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        takes = [key for key in known if key not in ("X", "y")]
+        raise TypeError(
+            f"fit got {[f'{name}{SEPARATOR}{key}' for key in unknown]}, which {type(last).__name__} does not take; it "
+            f"takes {takes}."
+        )
+
+
+def _check_target(last: Any, y: Any, n_samples: int, given: dict[str, Any]) -> None:
+    """Raise an error if an estimator that is no fusion cannot use `y`, weights or groups."""
+    weight: Any = given.get("sample_weight")
+    if np.ndim(weight):
+        read_weight(weight, n_samples)
+    read_groups(given.get("groups"), n_samples)
+    if y is not None and np.ndim(y) and np.shape(y)[0] != n_samples:
+        raise ValueError(f"y has {np.shape(y)[0]} values for the {n_samples} rows of X.")
+    if y is None or np.ndim(y) != 1:
+        return  # several targets, or none: the estimator knows
+    target = one_a_row(y, n_rows=n_samples)
+    if is_classifier(last):
+        check_classification_targets(plain_labels(target))
+    elif is_regressor(last):
+        finite_numbers(target)
+
+
+def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any = None) -> FusionPipeline:
     """Build a scikit-learn pipeline of two steps: ``encode`` (all modalities) and ``fuse`` (a fusion estimator).
 
     Parameters
@@ -43,17 +139,24 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
 
     Returns
     -------
-    Pipeline
-        It takes pandas and polars frames and dicts of columns.
+    FusionPipeline
+        A `Pipeline` that takes pandas and polars frames and dicts of columns.
 
     Notes
     -----
-    Transformers are wrapped in `PresentRows`, so that they do not see rows without the modality. A pipeline without
-    encoders is wrapped as a whole, so that sparse steps such as TF-IDF stay sparse inside it. In a pipeline with an
-    encoder, each other step is wrapped alone. The names of parameters do not change:
+    In `fit`, transformers are wrapped in `PresentRows`, so that they do not see rows without the modality, also those
+    that `set_params` or a grid put in. A pipeline without encoders is wrapped as a whole, so that sparse steps such as
+    TF-IDF stay sparse inside it. In a pipeline with an encoder, each other step is wrapped alone. The names of
+    parameters do not change:
     ``encode__tabular__pca__n_components`` for ``("tabular", make_pipeline(StandardScaler(), PCA()), ...)``,
     ``encode__text__pca__n_components`` for ``("text", make_pipeline(TextEncoder(), StandardScaler(), PCA()), ...)``,
     and ``encode__tabular__n_components`` for ``("tabular", PCA(), ...)``.
+
+    VotingClassifier, StackingClassifier, CalibratedClassifierCV, OneVsRestClassifier and searches hand tables on as
+    they are, so they may stand around such a pipeline. Bagging, AdaBoost, SelfTrainingClassifier and
+    ``StackingClassifier(passthrough=True)`` turn a table into an array, where nothing tells the modalities apart, or
+    fail on texts. Use them inside the fusion instead, as the estimators of its blocks. Around a fusion alone they work
+    if it has ``blocks={"image": slice(0, 3), ...}``; without, a warning says that all columns are one block.
 
     Some fusions do the encoding themselves; their class has ``_encodes = True``. Such a fusion gets the encoders as its
     parameter `encoders`, and the raw cells of each modality under its name. `CascadeFusionClassifier` is one: it
@@ -84,12 +187,10 @@ def make_fusion_pipeline(modalities: Sequence[tuple[str, Any, Any]], fusion: Any
     if repeated or not names:
         raise ValueError(f"modalities must have distinct names, at least one; got {repeated or 'an empty list'}.")
     fusion = DecisionFusionClassifier() if fusion is None else fusion
-    guarded = [(name, _guard(encoder), columns) for name, encoder, columns in checked]
     if getattr(fusion, "_encodes", False):
-        guarded, fusion = _hand_over(guarded, fusion)
-    encode = ModalityTransformer(guarded)
-    encode.set_output(transform="pandas")
-    return Pipeline([("encode", encode), ("fuse", fusion)])
+        checked, fusion = _hand_over(checked, fusion)
+    encode = ModalityTransformer(checked).set_output(transform="pandas")
+    return FusionPipeline([("encode", encode), ("fuse", fusion)])
 
 
 def _hand_over(modalities: list[tuple[str, Any, Any]], fusion: Any) -> tuple[list[tuple[str, Any, Any]], Any]:
@@ -113,49 +214,5 @@ def _check_modality(modality: Any) -> tuple[str, Any, Any]:
         raise ValueError(f"A modality must be (name, encoder, columns); got {modality!r}.") from None
     if not isinstance(name, str) or not name or SEPARATOR in name:
         raise ValueError(f"The name of a modality must be a str without {SEPARATOR!r}; got {name!r}.")
-    for step in top_steps(encoder):
-        if isinstance(step, str) or step is None:
-            continue
-        if not hasattr(step, "transform"):
-            raise TypeError(f"Modality {name!r}: {step!r} is not a transformer: it has no transform method.")
-        if _learns_from_labels(step):
-            raise ValueError(
-                f"Modality {name!r}: {type(step).__name__} learns from labels, so it must be fitted again in every "
-                f"inner fold. Put it before the block's estimator instead: DecisionFusionClassifier({{{name!r}: "
-                f"make_pipeline({type(step).__name__}(...), ...)}})."
-            )
-    if encoder == "passthrough" and isinstance(columns, str):
-        columns = [columns]  # with a plain name, the transformer gets a Series, and "passthrough" cannot take it
+    check_transformer(name, encoder)
     return name, encoder, columns
-
-
-def _learns_from_labels(step: Any) -> bool:
-    """Return whether a transformer, or any estimator that it passes y on to, is fitted on y."""
-    if not isinstance(step, BaseEstimator):
-        return False
-    if isinstance(step, _SUPERVISED) or _predicts(step) or get_tags(step).target_tags.required:
-        return True
-    if not isinstance(step, _HAND_Y_ON):
-        return False
-    held = [part for name, part in step.get_params(deep=True).items() if SEPARATOR not in name]
-    return any(_learns_from_labels(part) for part in held)
-
-
-def _predicts(part: Any) -> bool:
-    return is_classifier(part) or is_regressor(part)
-
-
-def _guard(encoder: Any) -> Any:
-    """Wrap everything except encoders in `PresentRows`."""
-    if encoder is None or isinstance(encoder, (str, BaseEncoder, PresentRows)):
-        return encoder
-    if not isinstance(encoder, Pipeline):
-        return PresentRows(encoder)
-    if _holds_encoder(encoder) or all(step is None or isinstance(step, str) for step in top_steps(encoder)):
-        # An encoder's output is dense, so one PresentRows per step costs no memory, and parameters keep their names.
-        return Pipeline([(name, _guard(step)) for name, step in encoder.steps], memory=encoder.memory)
-    return PresentRows(Pipeline(list(encoder.steps), memory=encoder.memory))
-
-
-def _holds_encoder(step: Any) -> bool:
-    return isinstance(step, BaseEncoder) or (isinstance(step, Pipeline) and any(map(_holds_encoder, top_steps(step))))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
+from copy import copy
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -11,12 +11,17 @@ import numpy as np
 import pandas as pd
 from joblib import effective_n_jobs
 from sklearn import get_config
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.utils._set_output import _get_output_config
 
+from ensemblefuse._calls import plain_inside
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.table import list_columns, plain_missing, to_frame
+from ensemblefuse.features.guard import check_transformer, guard
+from ensemblefuse.modalities import columns_of, roles_of_columns
+from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
+from ensemblefuse.table import list_columns, similar_names, to_frame
 
 __all__ = ["ModalityTransformer"]
 
@@ -35,14 +40,27 @@ class _OneFrame:
     columns again at each call.
     """
 
+    @plain_inside
     def transform(self: Any, X: Any, **params: Any) -> Any:
         """Return the blocks of new rows; see `fit_transform`."""
-        X = to_frame(X)
-        if hasattr(self, "numeric_columns_"):
-            X = self._complete(X)
-        X = plain_missing(X)
+        X = _named_table(X)
+        if hasattr(self, "transformers_"):
+            X = read_or_raise(self._complete(X), schema_of(self))
         blocks = None if params else _one_frame(self, X)
         return ColumnTransformer.transform(self, X, **params) if blocks is None else blocks
+
+
+def _named_table(X: Any) -> pd.DataFrame:
+    """Return X as a frame; an error for an array says where it may come from."""
+    if isinstance(X, np.ndarray):
+        raise TypeError(
+            f"X is an array of shape {X.shape} without names of columns, so its modalities are unknown; pass a "
+            "DataFrame or a dict of columns. Bagging, AdaBoost, SelfTrainingClassifier and "
+            "StackingClassifier(passthrough=True) hand such arrays on, and cannot stand around a pipeline of "
+            "modalities: use them inside the fusion, as the estimators of its blocks, or stack and vote without "
+            "passthrough."
+        )
+    return to_frame(X)
 
 
 def _one_frame(encode: Any, X: pd.DataFrame) -> pd.DataFrame | None:
@@ -90,6 +108,10 @@ def _gives_pandas(transformer: Any) -> bool:
     return _get_output_config("transform", transformer)["dense"] == "pandas"
 
 
+def _gives_frames(transformer: Any) -> bool:
+    return _get_output_config("transform", transformer)["dense"] != "default"
+
+
 def _block(transformer: Any, cells: Any) -> Any:
     """Return an array of embeddings, or the frame of another transformer; None for anything else."""
     if isinstance(transformer, BaseEncoder) and type(transformer).transform is BaseEncoder.transform:
@@ -119,12 +141,25 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
     (None, `pandas.NA`) become NaN for the transformers, because scikit-learn accepts NaN. `make_fusion_pipeline` makes
     such a transformer.
 
+    Its output is always a frame: ``set_output(transform="default")`` gives pandas, because only the names of the
+    columns keep the modalities apart. In `fit`, every transformer that is not an encoder is wrapped in `PresentRows`,
+    also one that `set_params` or a grid put there.
+
     Attributes
     ----------
-    numeric_columns_ : list of str
-        Columns that held numbers in fit.
+    schema_ : dict of column to dict
+        What each column holds, as `ensemblefuse.schema` describes it. Every later table is read by it.
+    numeric_columns_ : list
+        Columns that are read as numbers.
+    numeric_summary_ : dict of str to list of float
+        Smallest number, median and largest number of each of these columns in fit. Columns without a number are left
+        out.
     """
 
+    transformers: Any
+    remainder: Any
+
+    @plain_inside
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit all modalities and return their blocks.
 
@@ -138,12 +173,60 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         -------
         DataFrame of shape (n_samples, n_features)
             Columns named ``modality__feature``.
+
+        Raises
+        ------
+        TypeError
+            If X is no table with named columns, or a modality has no transformer.
+        ValueError
+            If X lacks a column, a transformer learns from labels, or every modality is dropped.
         """
-        X = to_frame(X)
+        X = _named_table(X)
+        guarded, rest = self._guarded()
         self._require_columns(X)
-        self.numeric_columns_ = [str(c) for c in X.columns if pd.api.types.is_numeric_dtype(X[c].dtype)]
+        self.schema_ = learn_schema(X, roles_of_columns([*self.transformers, *self._rest(X)], X))
+        self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
+        X = read_or_raise(X, self.schema_, fitting=True)
+        self.numeric_summary_ = _summary(X, self.numeric_columns_)
         # y stops here: a transformer that learns from labels at this level would leak into every inner fold.
-        return super().fit_transform(plain_missing(X), None, **params)
+        declared: Any = self.transformers, self.remainder
+        self.transformers, self.remainder = guarded, rest
+        try:
+            return super().fit_transform(X, None, **params)
+        finally:
+            self.transformers, self.remainder = declared
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Set the kind of frame that is returned: ``"pandas"`` (also for ``"default"``) or ``"polars"``."""
+        transform = "pandas" if transform == "default" else transform
+        super(ColumnTransformer, self).set_output(transform=transform)
+        for _, fitted, _ in getattr(self, "transformers_", ()):
+            if hasattr(fitted, "set_output"):
+                fitted.set_output(transform=transform)
+        return self
+
+    def get_metadata_routing(self) -> Any:
+        """Return the routing of metadata to the guarded transformers: those of modalities take none, as in `fit`."""
+        guarded = copy(self)
+        guarded.transformers = [
+            (name, part if isinstance(part, str) else guard(part), columns) for name, part, columns in self.transformers
+        ]
+        guarded.remainder = self.remainder if isinstance(self.remainder, str) else guard(self.remainder)
+        return ColumnTransformer.get_metadata_routing(guarded)
+
+    def _guarded(self) -> tuple[list[tuple[str, Any, Any]], Any]:
+        """Return clones of all transformers, and of that of the remainder, after checking them, each with its guard."""
+        if all(isinstance(t, str) and t == "drop" for _, t, _ in self.transformers) and self.remainder == "drop":
+            raise ValueError(f"every modality is dropped: {[name for name, _, _ in self.transformers]}; keep one.")
+        if not _gives_frames(self):
+            self.set_output(transform="pandas")
+        container = _get_output_config("transform", self)["dense"]
+        guarded = []
+        for name, transformer, columns in self.transformers:
+            # With a plain name, a transformer gets a Series, and "passthrough" cannot take it.
+            is_plain = isinstance(transformer, str) and transformer == "passthrough" and isinstance(columns, str)
+            guarded.append((name, _with_guard(name, transformer, container), [columns] if is_plain else columns))
+        return guarded, _with_guard("remainder", self.remainder, container)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters. In a fitted model, `device`, `batch_size` and `on_error` of encoders take effect at once."""
@@ -166,6 +249,13 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         ]
         return block
 
+    def _rest(self, X: pd.DataFrame) -> list[tuple[str, Any, list]]:
+        """Return the remaining columns as a modality, if they are used."""
+        if isinstance(self.remainder, str) and self.remainder == "drop":
+            return []
+        named = set(columns_of(modality for modality in self.transformers if isinstance(modality[2], (str, list))))
+        return [("remainder", self.remainder, [column for column in X.columns if column not in named])]
+
     def _wanted(self) -> dict[str, list]:
         """Return the columns of each modality, by name."""
         wanted = {}
@@ -181,8 +271,8 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         for name, columns in self._wanted().items():
             absent = [column for column in columns if column not in X.columns]
             if absent:
-                near = difflib.get_close_matches(absent[0], [str(c) for c in X.columns], n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                near = similar_names(absent, X.columns)
+                hint = f" Did you mean {next(iter(near.values()))!r}?" if near else ""
                 raise ValueError(
                     f"Modality {name!r} names columns that X lacks: {absent}; X has {list(X.columns)}.{hint}"
                 )
@@ -197,20 +287,43 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         if not absent:
             return X
         if all(len(absent.get(name, ())) == len(columns) for name, columns in self._wanted().items()):
-            raise ValueError(f"X has none of the columns that the model was fitted on: {self._wanted()}.")
+            hint = _hint(X, [column for columns in absent.values() for column in columns], self._wanted())
+            raise ValueError(f"X has none of the columns that the model was fitted on: {self._wanted()}.{hint}")
         facts = "; ".join(f"{columns} of modality {name!r}" for name, columns in absent.items())
         warnings.warn(
-            f"X lacks the columns {facts}. They are missing in all {len(X)} rows of this call.",
+            f"X lacks the columns {facts}. They are missing in all {len(X)} rows of this call."
+            f"{_hint(X, [column for columns in absent.values() for column in columns], self._wanted())}",
             MissingModalityWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-        new = {
-            column: pd.Series(np.nan if column in self.numeric_columns_ else None, index=X.index, dtype=dtype)
-            for columns in absent.values()
-            for column in columns
-            for dtype in [np.float64 if column in self.numeric_columns_ else object]
-        }
-        return X.assign(**new)
+        gaps = pd.Series(None, index=X.index, dtype=object)
+        return X.assign(**{column: gaps for columns in absent.values() for column in columns})
+
+
+def _with_guard(name: str, transformer: Any, container: str) -> Any:
+    """Return a clone of a transformer with its guard; raise if it is none, or learns from labels."""
+    check_transformer(name, transformer)
+    return transformer if isinstance(transformer, str) else guard(clone(transformer)).set_output(transform=container)
+
+
+def _hint(X: pd.DataFrame, absent: list[str], wanted: dict[str, list]) -> str:
+    """Return a question for each column of X, unknown to the model, whose name is like that of an absent one."""
+    known = {column for columns in wanted.values() for column in columns}
+    pairs = similar_names(absent, [column for column in X.columns if column not in known])
+    return "".join(f" X has {found!r}; did you mean {column!r}?" for column, found in pairs.items())
+
+
+def _summary(X: pd.DataFrame, columns: list[Any]) -> dict[str, list[float]]:
+    """Return the smallest number, the median and the largest number of each column."""
+    found = {}
+    for column in columns:
+        if column not in X.columns:
+            continue
+        numbers = pd.to_numeric(X[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        numbers = numbers[np.isfinite(numbers)]
+        if len(numbers):
+            found[str(column)] = [float(numbers.min()), float(np.median(numbers)), float(numbers.max())]
+    return found
 
 
 def _short(columns: Any) -> str:

@@ -11,6 +11,7 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.features._block_transformer import (
     BlockTransformer,
     block_values,
@@ -46,7 +47,7 @@ class BlockNystroem(BlockTransformer):
     blocks : dict, optional
         Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
     random_state : int, RandomState or None
-        Seed for the choice of rows.
+        Seed for the choice of rows. It has no effect on a block whose present rows are all used.
 
     Attributes
     ----------
@@ -85,6 +86,7 @@ class BlockNystroem(BlockTransformer):
         self.blocks = blocks
         self.random_state = random_state
 
+    @plain_inside
     def fit(self, X: Any, y: Any = None) -> Self:
         """Choose the rows and the width of the kernels, and learn the factors.
 
@@ -109,13 +111,16 @@ class BlockNystroem(BlockTransformer):
             gamma = _median_gamma(rows, seed) if gammas[name] == "median" else float(gammas[name])
             count = min(counts[name], len(rows))
             self.gamma_[name] = gamma
-            self.nystroems_[name] = Nystroem(gamma=gamma, n_components=count, random_state=seed).fit(rows)
+            # With all rows there is nothing to choose: a seed would only change the order of the columns.
+            choice = seed if count < len(rows) else 0
+            self.nystroems_[name] = Nystroem(gamma=gamma, n_components=count, random_state=choice).fit(rows)
             spreads[name] = self.nystroems_[name].transform(rows).var(axis=0, dtype=np.float64).sum()
         width = np.mean([nystroem.n_components for nystroem in self.nystroems_.values()])
         # If all rows are the same, the only variance is rounding error, and it must not be scaled up.
         self.scale_ = {name: float(np.sqrt(width / v)) if v > 1e-8 else 1.0 for name, v in spreads.items()}
         return self
 
+    @answers_rows
     def transform(self, X: Any) -> np.ndarray:
         """Compute the features of new rows.
 

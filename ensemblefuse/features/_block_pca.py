@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.features._block_transformer import (
     BlockTransformer,
     block_values,
@@ -68,6 +69,7 @@ class BlockPCA(BlockTransformer):
         self.blocks = blocks
         self.random_state = random_state
 
+    @plain_inside
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the components.
 
@@ -93,6 +95,7 @@ class BlockPCA(BlockTransformer):
                 self.pcas_[name] = PCA(count, random_state=seed).fit(rows)
         return self
 
+    @answers_rows
     def transform(self, X: Any) -> np.ndarray:
         """Compute the components of new rows.
 

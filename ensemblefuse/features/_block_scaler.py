@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.blocks import find_blocks
 
 __all__ = ["BlockScaler"]
@@ -70,6 +71,7 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.weights = weights
         self.blocks = blocks
 
+    @plain_inside
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Find the blocks, and learn means and scales.
 
@@ -126,6 +128,7 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         norm = np.linalg.norm(Z) if self.method == "frobenius" else np.linalg.norm(Z, 2) / np.sqrt(rows.sum())
         return float(1 / norm) if norm > 0 else 1.0
 
+    @answers_rows
     def transform(self, X: Any) -> np.ndarray:
         """Scale new rows.
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from ensemblefuse.blocks import SEPARATOR, Blocks, find_blocks, read_block
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.table import check_flat
 
 __all__ = ["BlockTransformer", "block_values", "check_names", "numbered", "rows_to_learn_from", "spread"]
 
@@ -28,6 +29,7 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
 
     def _read(self, X: Any, *, reset: bool) -> Blocks:
         """Return the blocks of X. Raise an error if a row of a block is partly NaN."""
+        check_flat(X)
         array = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
         if reset:
             self.blocks_ = find_blocks(getattr(self, "feature_names_in_", range(array.shape[1])), self.blocks)
@@ -108,7 +110,7 @@ def rows_to_learn_from(transformer: Any, blocks: Blocks) -> dict[str, np.ndarray
             f"{type(transformer).__name__} learns nothing about blocks that are present in fewer than 2 rows "
             f"(block: rows) {few}; their output is one column of NaN.",
             MissingModalityWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return rows
 

@@ -13,6 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, column_or_1d
 
+from ensemblefuse._calls import answers_rows
 from ensemblefuse.blocks import Blocks, read_block
 from ensemblefuse.features._block_transformer import BlockTransformer, check_names, numbered, spread
 from ensemblefuse.features._directions import canonical_directions, partial_least_squares, principal_directions
@@ -256,6 +257,7 @@ class CommonSpaceProjector(BlockTransformer):
     def _project(self, name: str, part: np.ndarray) -> np.ndarray:
         return (part - self.means_[name]) @ self.projections_[name]
 
+    @answers_rows
     def transform(self, X: Any) -> np.ndarray:
         """Project new rows into the common space.
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.blocks import SEPARATOR, Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features._block_transformer import BlockTransformer, spread
@@ -109,6 +110,7 @@ class CrossModalImputer(BlockTransformer):
         self.blocks = blocks
         self.random_state = random_state
 
+    @plain_inside
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn how the blocks depend on each other.
 
@@ -152,7 +154,7 @@ class CrossModalImputer(BlockTransformer):
             warnings.warn(
                 f"{type(self).__name__}: no row in fit holds the blocks {unknown}; they are filled with 0.",
                 MissingModalityWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         # One seed for all blocks, so that their order has no effect.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -201,7 +203,7 @@ class CrossModalImputer(BlockTransformer):
                 'too few for a covariance, so gaps are filled with means. strategy="ridge" and "knn" also learn from '
                 "rows with gaps.",
                 MissingModalityWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             return
         self.covariance_ = LedoitWolf().fit(complete)
@@ -216,6 +218,7 @@ class CrossModalImputer(BlockTransformer):
                 others = np.delete(filled, span, axis=1)[there]
                 self.ridges_[name] = RidgeCV(_ALPHAS).fit(others, scores[there, span])
 
+    @answers_rows
     def transform(self, X: Any) -> np.ndarray:
         """Fill the gaps of new rows.
 

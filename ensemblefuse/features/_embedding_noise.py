@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ensemblefuse._calls import answers_rows
+
 __all__ = ["EmbeddingNoise", "gaussian_sigma"]
 
 _MECHANISMS = ("laplace", "gaussian")
@@ -127,6 +129,7 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.scale_ = gaussian_sigma(self.epsilon_, self.delta_, 2 * float(self.clip))
         return self
 
+    @answers_rows
     def transform(self, X: Any) -> np.ndarray:
         """Release the rows: clip them and add new noise.
 

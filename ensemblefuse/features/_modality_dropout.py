@@ -11,8 +11,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
+from ensemblefuse._seeds import own_seed
 from ensemblefuse.blocks import find_blocks, is_raw
 from ensemblefuse.features.present_rows import missing_rows
+from ensemblefuse.table import check_flat
 
 __all__ = ["ModalityDropout"]
 
@@ -83,6 +85,7 @@ class ModalityDropout(BaseEstimator):
         """
         self._check_params()
         check_consistent_length(X, y)
+        check_flat(X)
         if isinstance(X, pd.DataFrame):
             validate_data(self, X, reset=True, skip_check_array=True)
             self.blocks_ = find_blocks(X.columns, self.blocks)
@@ -92,7 +95,7 @@ class ModalityDropout(BaseEstimator):
             self.blocks_ = find_blocks(range(X.shape[1]), self.blocks)
             parts = [X[:, columns] for columns in self.blocks_.values()]
         weight = _check_sample_weight(sample_weight, np.empty((len(X), 1)))
-        rng = check_random_state(self.random_state)
+        rng = check_random_state(own_seed(self.random_state))
         rows = self.sample_indices_ = np.tile(np.arange(len(X)), 1 + self.n_copies)
         present = np.column_stack([~missing_rows(part) for part in parts])
         dropped = np.vstack([np.zeros_like(present), *(self._draw(present, rng) for _ in range(self.n_copies))])

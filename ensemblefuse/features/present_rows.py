@@ -12,6 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from ensemblefuse._calls import plain_inside
+from ensemblefuse._fitting import check_components
 from ensemblefuse.table import is_missing
 
 __all__ = ["PresentRows", "missing_rows", "takes_sequence"]
@@ -89,6 +91,7 @@ class PresentRows(TransformerMixin, BaseEstimator):
         self.fit_transform(X, y)
         return self
 
+    @plain_inside
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
         """Fit on the present rows and transform them; see `fit` and `transform`."""
         present = ~missing_rows(X)
@@ -96,13 +99,20 @@ class PresentRows(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self.transformer).__name__} has nothing to fit: all {len(present)} rows are missing."
             )
+        shape: tuple[int, ...] = getattr(X, "shape", ())
+        if len(shape) == 2:
+            names = ", ".join(map(repr, list(getattr(X, "columns", []))[:3]))
+            what = f"a modality ({names})" if names else "its modality"
+            check_components(what, self.transformer, int(present.sum()), shape[1])
         self.transformer_ = clone(self.transformer)
         values = _dense(self.transformer_.fit_transform(_take(X, present), None if y is None else _take(y, present)))
         self.n_features_out_ = values.shape[1]
+        self._dtype_out = values.dtype.str if values.dtype.kind == "f" else "float64"
         if hasattr(X, "columns"):
             self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self._spread(values, present)
 
+    @plain_inside
     def transform(self, X: Any) -> np.ndarray:
         """Transform the present rows.
 
@@ -118,7 +128,8 @@ class PresentRows(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "transformer_")
         present = ~missing_rows(X)
         if not present.any():
-            return np.full((len(present), self.n_features_out_), np.nan)
+            dtype = getattr(self, "_dtype_out", "float64")  # older files do not have it
+            return np.full((len(present), self.n_features_out_), np.nan, dtype=dtype)
         return self._spread(_dense(self.transformer_.transform(_take(X, present))), present)
 
     def _spread(self, values: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from ensemblefuse.cache.code_digests import cell_digest
 from ensemblefuse.column_kinds import column_kind
+from ensemblefuse.exceptions import UnseenCategoryWarning
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.table import is_missing, to_frame
 
@@ -32,8 +34,10 @@ class ModalityRows:
 
     def __init__(self, parts: FittedModel, X: Any):
         self.parts = parts
-        self.raw = X if isinstance(X, np.ndarray) else to_frame(X)
-        self.encoded = parts.encode(self.raw)
+        self.raw = X if isinstance(X, np.ndarray) else parts.read(to_frame(X))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnseenCategoryWarning)  # `read` has told it
+            self.encoded = parts.encode(self.raw)
         self.present = dict(zip(parts.names, parts.present(self.encoded), strict=True))
         self.labels = self.raw.index.tolist() if isinstance(self.raw, pd.DataFrame) else list(range(len(X)))
 

@@ -20,6 +20,7 @@ from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.modalities import Modality, columns_of, reads_files
+from ensemblefuse.schema import read_or_raise, schema_of
 from ensemblefuse.scoring.inputs import finite_numbers, one_a_row
 from ensemblefuse.table import list_columns, to_frame
 
@@ -55,8 +56,8 @@ class FittedPipeline:
     modalities : list of Modality
         Those of `column_transformer`, with fitted encoders. A fusion that encodes by itself, such as a cascade, has
         its encoders in `core`. Empty without a `column_transformer`.
-    number_columns : list of str
-        Columns that were numbers in fit.
+    schema : dict of column to dict
+        What each column of the raw table holds; see `ensemblefuse.schema`. Empty without a `column_transformer`.
     """
 
     def __init__(self, model: Any):
@@ -67,7 +68,7 @@ class FittedPipeline:
         self.core = core_of(self.fusion)
         self.column_transformer = column_transformer_of(self.model)
         self.modalities = modalities_of(self.model)
-        self.number_columns: list[str] = list(getattr(self.column_transformer, "numeric_columns_", []))
+        self.schema = schema_of(self.column_transformer)
 
     @property
     def path_columns(self) -> list[str]:
@@ -105,6 +106,10 @@ class FittedPipeline:
         held = given.get("estimators", None if "encoders" in given else self.core)
         return reads_files(held.get(name) if isinstance(held, Mapping) else held)
 
+    def read(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return a raw table with the cells in the form that they had in fit; see `ensemblefuse.schema`."""
+        return read_or_raise(X, self.schema)
+
     def encode(self, X: Any) -> Any:
         """Return raw rows as the last step takes them; embeddings come from the cache if it has them."""
         if not isinstance(self.model, Pipeline):
@@ -121,7 +126,7 @@ class FittedModel(FittedPipeline):
 
     Attributes
     ----------
-    model, fusion, core, column_transformer, modalities, number_columns
+    model, fusion, core, column_transformer, modalities, schema
         As in `FittedPipeline`; `fusion` and `core` are fusion estimators.
     names : list of str
         Modalities, in the order of their blocks.

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.exceptions import EncodingError, MissingModalityWarning
+from ensemblefuse.exceptions import EncodingError, MissingModalityWarning, UnseenCategoryWarning
 from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
+from ensemblefuse.schema import Unseen, counted, read_by_schema
 from ensemblefuse.table import list_columns
 
 __all__ = ["Predicted", "RowPredictor"]
-
-# In fit, a column of booleans counts as numbers; a CSV file holds their names.
-_BOOLEANS = {"True": 1, "False": 0, "true": 1, "false": 0, "TRUE": 1, "FALSE": 0}
 
 
 class Predicted(NamedTuple):
@@ -37,6 +36,8 @@ class Predicted(NamedTuple):
     """Sets or intervals of the answered rows, as a conformal fusion returns them; None for other fusions or no rows."""
     calibrated: Any
     """Whether a row of fit held the same modalities: shape (n_answered,), dtype bool; None if `regions` is None."""
+    unseen: list[Unseen]
+    """Cells with a category that fit never saw."""
 
 
 class RowPredictor:
@@ -57,8 +58,8 @@ class RowPredictor:
     ----------
     wanted : list of str
         Columns that the modalities name.
-    numbers : list of str
-        Columns that the model takes as numbers.
+    unseen : dict of str to Counter
+        For each column with such cells, the categories that fit never saw in all tables so far, with their numbers.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class RowPredictor:
         note: Callable[[int, str, str], None] | None = None,
     ):
         self.opened, self.on_error, self.note = opened, on_error, note
-        self.wanted, self.numbers = columns_of(opened.modalities), opened.number_columns
+        self.wanted = columns_of(opened.modalities)
+        self.unseen: dict[Any, Counter] = {}
         self._as_fitted = {
             modality.column_name: getattr(encoder, "on_error", "raise")
             for modality in opened.modalities
@@ -82,17 +84,20 @@ class RowPredictor:
     def __call__(self, X: pd.DataFrame) -> Predicted:
         """Return the predictions of a table whose rows are numbered from 0."""
         reasons: list[list[tuple[str, str]]] = [[] for _ in range(len(X))]
-        X, usable = self._read_numbers(X, reasons)
+        X, usable, unseen = self._read(X, reasons)
         while usable.any():
             try:
-                return Predicted(reasons, usable, *self._predict(X[usable]))
+                return Predicted(reasons, usable, *self._predict(X[usable]), unseen)
             except EncodingError as error:  # from the step that encodes, or from a fusion that encodes by itself
                 X, usable = self._meet(error, X, usable, reasons)
-        return Predicted(reasons, usable, None, None, None, None, None)
+        return Predicted(reasons, usable, None, None, None, None, None, unseen)
 
     def _predict(self, X: pd.DataFrame) -> tuple[Any, Any, Any, Any, Any]:
         """Return encoded rows, predictions, probabilities, regions, and whether these are calibrated."""
-        fusion, Z = self.opened.fusion, self.opened.encode(X)
+        fusion = self.opened.fusion
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnseenCategoryWarning)  # `unseen` counts them
+            Z = self.opened.encode(X)
         prediction = fusion.predict(Z)
         proba = fusion.predict_proba(Z) if hasattr(fusion, "predict_proba") else None
         return Z, prediction, proba, *self._regions(Z)
@@ -111,22 +116,16 @@ class RowPredictor:
             warnings.simplefilter("ignore", MissingModalityWarning)  # `calibrated` reports it row by row
             return ask(Z), self.opened.fusion.is_calibrated(Z)
 
-    def _read_numbers(self, X: pd.DataFrame, reasons: list) -> tuple[pd.DataFrame, np.ndarray]:
-        """Return the table with numeric columns as numbers, and which rows are usable: others hold a bad number."""
-        usable, new = np.ones(len(X), dtype=bool), {}
-        for column in [column for column in self.numbers if column in X.columns]:
-            cells = numbers = X[column]
-            if not pd.api.types.is_numeric_dtype(cells.dtype):
-                plain = pd.Series([_BOOLEANS.get(cell, cell) for cell in cells.tolist()], cells.index, dtype=object)
-                new[column] = numbers = pd.to_numeric(plain, errors="coerce")
-            infinite = np.isinf(numbers.to_numpy(dtype=float, na_value=np.nan))
-            if infinite.any():
-                new[column] = numbers = numbers.mask(infinite)
-            for i in np.flatnonzero(numbers.isna() & cells.notna()).tolist():
-                cell = cells.iloc[i].item() if isinstance(cells.iloc[i], np.generic) else cells.iloc[i]
-                self._tell(reasons, i, column, f"{cell!r} is not a {'finite ' if infinite[i] else ''}number")
-                usable[i] &= self.on_error == "missing"
-        return X.assign(**new), usable
+    def _read(self, X: pd.DataFrame, reasons: list) -> tuple[pd.DataFrame, np.ndarray, list[Unseen]]:
+        """Return the table as the schema reads it, which rows are usable, and the categories that fit never saw."""
+        X, faults, unseen = read_by_schema(X, self.opened.schema)
+        usable = np.ones(len(X), dtype=bool)
+        for fault in faults:
+            self._tell(reasons, fault.position, fault.column, fault.reason)
+            usable[fault.position] &= self.on_error == "missing"
+        for column, counts in counted(unseen).items():
+            self.unseen.setdefault(column, Counter()).update(counts)
+        return X.copy(deep=False), usable, unseen
 
     def _meet(
         self, error: EncodingError, X: pd.DataFrame, usable: np.ndarray, reasons: list

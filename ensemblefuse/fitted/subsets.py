@@ -19,9 +19,9 @@ from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion.joint import JOINT
 from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.fusion.patterns import oof_predictions
-from ensemblefuse.fusion.splits import make_splits, mean_over_folds
+from ensemblefuse.fusion.splits import make_splits, mean_over_folds, quiet_about_groups
 from ensemblefuse.scoring.bootstrap import Resampling
-from ensemblefuse.scoring.inputs import read_groups
+from ensemblefuse.scoring.inputs import one_a_row, read_groups
 from ensemblefuse.scoring.metrics import METRICS, default_metric, row_values
 from ensemblefuse.table import to_frame
 
@@ -129,7 +129,7 @@ def predict_subsets(
         for each subset, the most faithful answer, at ``len(subsets)`` times `cv` fits. ``"auto"``: predict if `X` is
         given, else ledger.
     cv : int, splitter or iterable
-        For ``"refit"``.
+        For ``"refit"``; as in `compare_models`.
     groups : array of shape (n_samples,), optional
         Rows of one group stay on one side of a split (``"refit"``), and are drawn together for the interval of what the
         joint member adds (``"ledger"``).
@@ -289,7 +289,7 @@ def _prior(codes: np.ndarray, n_rows: int, n_classes: int) -> np.ndarray:
 def _fit_predict(parts: FittedModel, subset: tuple[str, ...], X: Any, y: np.ndarray, train, test, groups) -> np.ndarray:
     """Return predictions for test rows by a clone that has only this subset and is fitted on the training rows."""
     fusion = clone(parts.core).set_params(**_fewer(parts.core, subset))  # for a search, the fusion that it chose
-    with config_context(enable_metadata_routing=False):
+    with config_context(enable_metadata_routing=False), quiet_about_groups():
         if isinstance(parts.model, Pipeline):
             model, name = clone(parts.model), parts.model.steps[-1][0]
             model.set_params(**{name: fusion})
@@ -368,11 +368,16 @@ def _kept(parts, subsets, predictions, y, present, weight, method, n_fits, notes
 # ---------------------------------------------------------------------- what a prediction is worth
 
 
-def groups_for(groups: Any, parts: Any, X: Any, method: str) -> np.ndarray | None:
-    """Return the groups of the rows that `predict_subsets` will read: rows of fit, or rows of X."""
+def groups_for(groups: Any, parts: Any, X: Any, y: Any, method: str) -> np.ndarray | None:
+    """Return the groups of the rows that `predict_subsets` will read: rows of fit, or rows of X.
+
+    `y` is given if the groups are also the units of a bootstrap; see `read_groups`.
+    """
     ledger = method == "ledger" or (method == "auto" and X is None)
     if groups is None or (X is None and not ledger) or (ledger and not parts.has_ledger):
         return None  # `predict_subsets` reports what is missing
     if ledger:
-        return read_groups(groups, len(parts.core._oof["y"]), "rows of fit")
-    return read_groups(groups, len(X if isinstance(X, np.ndarray) else to_frame(X)), "rows of X")
+        codes = parts.core._oof["y"]
+        return read_groups(groups, len(codes), "rows of fit", codes if parts.classify else None)
+    classes = one_a_row(y) if parts.classify and y is not None and method != "refit" else None
+    return read_groups(groups, len(X if isinstance(X, np.ndarray) else to_frame(X)), "rows of X", classes)
