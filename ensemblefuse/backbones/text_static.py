@@ -74,6 +74,10 @@ class StaticNetwork:
         with self._lock:
             return [self._is_long(text, self.limit) for text in texts]
 
+    def beginning(self, text: str, most: int) -> str:
+        """Return a beginning of a text that gives the same vector; see `SentenceNetwork.beginning`."""
+        return text if self.limit is None else text[: self.limit * self._model.median_token_length + 1]
+
     def _is_long(self, text: str, limit: int) -> bool:
         if len(text.encode()) <= limit:  # a token takes at least one byte
             return False

@@ -17,6 +17,8 @@ from ensemblefuse.backbones.quantised import int8_onnx, kept
 __all__ = ["POOLINGS", "SentenceNetwork"]
 
 POOLINGS = ("mean", "cls", "max")
+_FIRST_PART = 2**14  # characters
+_MARGIN = 32  # tokens that may depend on the place of a cut
 _OVERLAP = 8  # a window begins with the last eighth of the one before
 
 
@@ -137,6 +139,34 @@ class SentenceNetwork:
             counts = [len(ids) for ids in self._tokenizer(maybe, truncation=False, verbose=False)["input_ids"]]
         length_of = dict(zip(maybe, counts, strict=True))
         return [length_of.get(text, 0) > limit for text in texts]
+
+    def beginning(self, text: str, most: int) -> str:
+        """Return a beginning of a text that has more tokens than the model reads, and so gives the same vector.
+
+        Parameters
+        ----------
+        text : str
+        most : int
+            Largest number of characters of the beginning.
+
+        Returns
+        -------
+        str
+            The whole text, if the model reads it whole or no such beginning has so few characters.
+        """
+        size = min(_FIRST_PART, most)
+        while self.limit is not None and size < len(text):
+            part = text[:size]
+            # Cut behind a word: the tokens before it do not depend on what follows.
+            part = part[: len(part.rstrip()) - len(part.split()[-1])] if len(part.split()) > 1 else part
+            with self._lock:
+                n_tokens = len(self._tokenizer(part, truncation=False, verbose=False)["input_ids"])
+            if n_tokens > self.limit + _MARGIN:
+                return part
+            if size == most:
+                break
+            size = min(4 * size, most)
+        return text
 
     def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
         """Return the result of the library's own ``encode``, which cuts texts at `limit`."""

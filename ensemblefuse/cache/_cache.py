@@ -19,6 +19,7 @@ from ensemblefuse.cache._recipe import recipe_digest, write_recipe
 from ensemblefuse.cache._segment import FORMAT, KEY_SIZE, as_keys
 from ensemblefuse.cache._shelf import Shelf
 from ensemblefuse.cache._transfer import Transfer
+from ensemblefuse.cache._trust import is_trusted
 from ensemblefuse.cache._upkeep import Upkeep
 from ensemblefuse.cache.file_digests import flush_file_digests
 from ensemblefuse.exceptions import CacheWarning
@@ -215,6 +216,13 @@ if hasattr(os, "register_at_fork"):
 def get_cache() -> EmbeddingCache | None:
     """Return the cache of `set_config` or ``ENSEMBLEFUSE_CACHE``, one object per process and folder; None if off.
 
+    Warns
+    -----
+    CacheWarning
+        If the folder belongs to another user (other than root) or is writable by all users, or a folder above it is
+        writable by all users without the sticky bit. They could store false vectors. The cache is used all the same,
+        but not by root, for whom it is off then.
+
     Examples
     --------
     >>> from ensemblefuse import config_context, get_cache
@@ -223,7 +231,7 @@ def get_cache() -> EmbeddingCache | None:
     None
     """
     folder = get_config()["cache"]
-    if folder is None:
+    if folder is None or not is_trusted(folder):
         return None
     found = _caches.get(folder)
     return found if found is not None else _caches.setdefault(folder, EmbeddingCache(folder))

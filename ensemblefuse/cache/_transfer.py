@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from ensemblefuse._writing import check_place, special_kind
 from ensemblefuse.cache._inspect import recipe_folders
 from ensemblefuse.cache._recipe import MAX_BYTES, NAME, parse_recipe, read_recipe
 from ensemblefuse.cache._segment import ENTRY, FORMAT, header_of, is_erased, read_blocks, read_header, segments_in
@@ -72,7 +73,7 @@ class Transfer:
         OSError
             If it cannot be written. An existing file stays unchanged.
         """
-        path = Path(path)
+        path = check_place(path, "write the vectors")
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
         n_rows = 0
         try:
@@ -108,6 +109,8 @@ class Transfer:
             If it is not a cache.
         """
         source = Path(source)
+        if special_kind(source) not in ("", "a folder"):  # to open a pipe would wait for its writer
+            raise ValueError(f"{source} is {special_kind(source)}, not a cache; name a folder or an exported file.")
         parts = _parts_of_folder(source) if source.is_dir() else _parts_of_file(source)
         added = known = damaged = 0
         for recipe, part in parts:

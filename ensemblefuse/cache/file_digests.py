@@ -22,6 +22,8 @@ import numpy as np
 from ensemblefuse._config import get_config
 from ensemblefuse.cache._segment import FILES, FORMAT, KEY_SIZE, as_keys
 from ensemblefuse.cache._shelf import Shelf
+from ensemblefuse.cache._trust import is_trusted
+from ensemblefuse.cells.misread import was_misread
 
 # A file whose status changed within this time may change again with the same time stamp.
 _CLOCK_GRAIN_NS = 2_000_000_000
@@ -47,14 +49,27 @@ def file_digest(path: str | os.PathLike) -> str:
     return _digests(os.fspath(path))[:DIGEST_SIZE].hex()
 
 
-def file_key(path: str) -> bytes:
+def file_key(path: str, *, former: bool = False) -> bytes:
     """Return the result of `cell_digest` for a file."""
-    return _digests(path)[DIGEST_SIZE:]
+    both = _digests(path)
+    return key_of_digest(both[:DIGEST_SIZE]) if former else both[DIGEST_SIZE:]
 
 
-def key_of_digest(digest: bytes) -> bytes:
-    """Return the key of a file's content, from its sha256."""
-    content = digest.hex().encode()
+def file_token(path: str | os.PathLike, *, former: bool = False) -> bytes:
+    """Return what stands for a file's content in the key of a list; see `content_token`."""
+    both = _digests(os.fspath(path))
+    is_misread = not former and both[DIGEST_SIZE:] != key_of_digest(both[:DIGEST_SIZE])
+    return content_token(both[:DIGEST_SIZE], is_misread)
+
+
+def content_token(digest: bytes, is_misread: bool = False) -> bytes:
+    """Return what stands for a content in a key: its sha256 in hex, and a mark if versions before 0.2 misread it."""
+    return digest.hex().encode() + (b" read anew" if is_misread else b"")
+
+
+def key_of_digest(digest: bytes, is_misread: bool = False) -> bytes:
+    """Return the key of a file's content, from its sha256; see `content_token`."""
+    content = content_token(digest, is_misread)
     return hashlib.sha256(b"file:%d:%s" % (len(content), content)).digest()[:KEY_SIZE]
 
 
@@ -63,7 +78,11 @@ def _facts(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _digests(path: str | bytes) -> bytes:
-    facts = _facts(os.stat(path))
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        # Not even opened: that may wait for the writer of a pipe, and some devices act on it.
+        raise OSError(f"{os.fsdecode(path)!r} is not a regular file, but a pipe, a socket or a device")
+    facts = _facts(status)
     known = _known.get(path)
     if known is not None and known[0] == facts:
         return known[1]
@@ -78,19 +97,20 @@ def _digests(path: str | bytes) -> bytes:
             digest = hashlib.file_digest(file, "sha256").digest()
         if is_settled and memory is not None:
             memory.add(place, digest)
-    both = digest + key_of_digest(digest)
+    with open(path, "rb") as file:
+        both = digest + key_of_digest(digest, was_misread(file))
     if is_settled:
         _known[path] = (facts, both)
     return both
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open a regular file or a directory. Refuse devices and pipes, which may never end or begin."""
+    """Open a regular file or a directory. Refuse what has become a device or a pipe since it was looked at."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         os.close(descriptor)
-        raise OSError(f"{os.fsdecode(path)!r} is not a regular file")
+        raise OSError(f"{os.fsdecode(path)!r} is not a regular file, but a pipe, a socket or a device")
     return descriptor
 
 
@@ -156,7 +176,8 @@ def _memory() -> _Memory | None:
     with _lock:
         if setting not in _memories:
             folder = get_config()["cache"]
-            _memories[setting] = None if folder is None else _Memory(folder / FORMAT / FILES)
+            usable = folder is not None and is_trusted(folder)
+            _memories[setting] = _Memory(folder / FORMAT / FILES) if folder is not None and usable else None
         return _memories[setting]
 
 

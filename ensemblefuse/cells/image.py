@@ -12,12 +12,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ensemblefuse.cells._picture_layout import AS_IT_IS, Layout, picture_layout, tiff_layout
+
 # Pillow's own limit: twice the default `Image.MAX_IMAGE_PIXELS`. A user's setting of the latter is not in the recipe.
 MAX_PIXELS = 178_956_970
 WHITE = (255, 255, 255)
 _DEPTH = 65535
 _STRIP = 1 << 20  # pixels
 _TO_8_BITS = np.rint(np.arange(_DEPTH + 1) * (255 / _DEPTH)).astype(np.uint8)
+# Pillow decodes most formats at 20 to 300 million pixels a second. For these decoders a pixel counts as several, so
+# that `max_pixels` bounds the time.
+_SLOWNESS = {"jpeg2k": 4, "qoi": 8, "dds_rgb": 8, "ppm_plain": 8, "bmp_rle": 8}
+_USUAL_SCANS = 16  # of a progressive JPEG; each takes about as long as a whole picture of few details
 # Formats that are recognised by their first bytes and read by Pillow alone. EPS is left out, because its reader starts
 # Ghostscript. So are formats without such bytes (IM, PCD, SPIDER): they accept files that are not pictures. TGA has no
 # such bytes either, but is in use; so it comes last.
@@ -92,7 +98,7 @@ def read_rgb(
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return _read_file(io.BytesIO(cell), background, frame, max_pixels, short_side)
     if isinstance(cell, Image.Image):
-        return _upright_rgb(cell, background)
+        return _upright_rgb(cell, background, tiff_layout(cell.tag_v2) if hasattr(cell, "tag_v2") else AS_IT_IS)
     if isinstance(cell, np.ndarray):
         return _on_background(_from_array(cell), background)
     raise TypeError(
@@ -117,10 +123,12 @@ def _read_file(
             _check_size(image, max_pixels)
             if frame:
                 _seek(image, frame, max_pixels)
+            _check_cost(image, file, max_pixels)
+            layout = picture_layout(image, file)
             if short_side is not None and image.format in ("JPEG", "MPO"):
                 image.draft(None, (2 * short_side, 2 * short_side))
             image.load()
-            return _upright_rgb(image, background)
+            return _upright_rgb(image, background, layout)
     except (OSError, ValueError, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # some of Pillow's readers raise it for a part of the file
@@ -169,6 +177,34 @@ def _check_size(image: Image.Image, max_pixels: int, n_frames: int = 1) -> None:
         raise ValueError(f"{width} x {height} pixels{frames}: more than max_pixels={max_pixels}")
 
 
+def decoding_cost(image: Any, file: Any) -> int:
+    """Return the number of pixels of an opened picture, multiplied where its decoder is slow.
+
+    Parameters
+    ----------
+    image : PIL.ImageFile.ImageFile
+        Not yet decoded.
+    file : binary file
+        The file that Pillow reads; its position is kept.
+    """
+    factor = float(max((_SLOWNESS.get(tile[0], 1) for tile in image.tile[:1]), default=1))
+    if image.format in ("JPEG", "MPO") and image.info.get("progressive"):
+        place = file.tell()
+        file.seek(0)
+        factor = max(1.0, sum(part.count(b"\xff\xda") for part in iter(lambda: file.read(_STRIP), b"")) / _USUAL_SCANS)
+        file.seek(place)
+    return int(image.width * image.height * factor)
+
+
+def _check_cost(image: Any, file: Any, max_pixels: int) -> None:
+    cost = decoding_cost(image, file)
+    if cost > max_pixels:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels of a kind of {image.format} that decodes slowly: they count as "
+            f"{cost}, more than max_pixels={max_pixels}. Save it as PNG, or pass a larger max_pixels"
+        )
+
+
 def _seek(image: Any, frame: int, max_pixels: int) -> None:
     n_frames = getattr(image, "n_frames", 1) if image.format in (*_ANIMATED, *_PAGED) else 1
     index = frame + n_frames if frame < 0 else frame
@@ -191,16 +227,19 @@ def _orientation(image: Image.Image) -> Any:
         return 1
 
 
-def _upright_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _upright_rgb(image: Image.Image, background: tuple[int, int, int], layout: Layout) -> Image.Image:
     if not image.width * image.height:
         raise ValueError(f"a picture of {image.width} x {image.height} pixels")
     image.load()  # this turns a TIFF and removes its orientation
     turn = _TURNS.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if upright.mode.startswith("I"):
-        upright = _from_integers(upright)
+        upright = _from_integers(upright, layout)
     elif upright.mode == "F":
         upright = _from_array(np.asarray(upright))
+    elif layout.transparency != 1:
+        upright = upright.copy()
+        upright.info["transparency"] = image.info["transparency"] * layout.transparency
     return _on_background(upright, background)
 
 
@@ -218,14 +257,19 @@ def _on_background(image: Image.Image, background: tuple[int, int, int]) -> Imag
     return out
 
 
-def _from_integers(image: Image.Image) -> Image.Image:
+def _from_integers(image: Image.Image, layout: Layout) -> Image.Image:
     """Scale a picture of more than 8 bits. `convert` would clip it at 255 instead."""
     values = np.asarray(image)
-    if values.min() < 0 or values.max() > _DEPTH:
+    if values.min() < 0 or values.max() > layout.white:
         raise ValueError(
-            f"a picture of mode {image.mode} must hold values from 0 to {_DEPTH}; got {values.min()} to {values.max()}"
+            f"a picture of mode {image.mode} must hold values from 0 to {layout.white}; got {values.min()} to "
+            f"{values.max()}"
         )
-    grey = Image.fromarray(_TO_8_BITS[values])
+    levels = _TO_8_BITS
+    if layout != AS_IT_IS:
+        levels = np.rint(np.arange(layout.white + 1) * (255 / layout.white)).astype(np.uint8)
+        levels = levels[::-1] if layout.inverted else levels
+    grey = Image.fromarray(levels[values])
     transparent = image.info.get("transparency")
     if transparent is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, np.uint8(0), np.uint8(255))))

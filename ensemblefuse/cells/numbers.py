@@ -26,7 +26,7 @@ def rows_of_numbers(X: pd.DataFrame, needed_by: str, cells: str) -> list[Any]:
     ValueError
         If some of the columns are not numeric.
     """
-    other = [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name].dtype)]
+    other = [name for name in X.columns if not _is_numeric(X[name])]
     if other:
         raise ValueError(
             f"{needed_by} takes one column of {cells}, or a group of numeric columns; of {X.shape[1]} columns these "
@@ -34,3 +34,10 @@ def rows_of_numbers(X: pd.DataFrame, needed_by: str, cells: str) -> list[Any]:
         )
     table = X.to_numpy(dtype=np.float64, na_value=np.nan)
     return [None if np.isnan(row).all() else row for row in table]
+
+
+def _is_numeric(cells: pd.Series) -> bool:
+    """Return whether a column is one of numbers; integers and floats side by side are a column of objects."""
+    if cells.dtype != object:
+        return pd.api.types.is_numeric_dtype(cells.dtype)
+    return pd.api.types.infer_dtype(cells, skipna=True) == "mixed-integer-float"

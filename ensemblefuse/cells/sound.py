@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.cells.sound_file import RATES, file_blocks, open_sound, refuse_long
+from ensemblefuse.cells.sound_file import MOST_HOURS, RATES, checked_rate, file_blocks, open_sound, refuse_long
 
 __all__ = ["Sound", "SoundSource", "cell_size", "read_sound"]
 
@@ -44,6 +44,8 @@ class Sound:
         In Hz.
     max_seconds : float or None
         Samples after this time are not read.
+    max_hours : float, default=4
+        A longer sound is refused, unless `max_seconds` is given.
 
     Attributes
     ----------
@@ -53,10 +55,11 @@ class Sound:
         All samples, if they are in memory.
     """
 
-    def __init__(self, cell: Any, sample_rate: int, max_seconds: float | None):
+    def __init__(self, cell: Any, sample_rate: int, max_seconds: float | None, max_hours: float = MOST_HOURS):
         self.samples: np.ndarray | None = None
         self.cut = False
         self._cell, self._sample_rate, self._max_seconds = cell, sample_rate, max_seconds
+        self._max_hours = None if max_seconds is not None else max_hours
 
     def windows(self, length: int) -> Iterator[np.ndarray]:
         """Yield the samples in consecutive windows.
@@ -107,7 +110,7 @@ class Sound:
     def _blocks(self) -> Generator[np.ndarray, None, None]:
         """Yield mono blocks at the wanted rate, equal to the result of librosa.resample for the whole sound."""
         target = self._sample_rate
-        with _opened(self._cell, target, self._max_seconds) as (rate, blocks):
+        with _opened(self._cell, target, self._max_hours) as (rate, blocks):
             monos = self._monos(rate, blocks)
             if rate == target:
                 yield from monos
@@ -137,8 +140,8 @@ class Sound:
                 if not len(block):
                     break
             n_samples += len(block)
-            if n_most is None:
-                refuse_long(n_samples, rate)
+            if self._max_hours is not None:
+                refuse_long(n_samples, rate, self._max_hours)
             with np.errstate(over="ignore", invalid="ignore"):  # overflows are infinite, and refused below
                 mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block.astype(np.float32)
             _refuse_infinite(mono, n_samples)
@@ -149,7 +152,7 @@ class Sound:
             raise ValueError("no samples")
 
 
-def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None) -> Sound:
+def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None, max_hours: float = MOST_HOURS) -> Sound:
     """Read one sound: average its channels and resample it to `sample_rate`.
 
     Parameters
@@ -161,6 +164,8 @@ def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None) ->
         In Hz.
     max_seconds : float, optional
         Samples after this time are not read.
+    max_hours : float, default=4
+        A longer sound is refused, unless `max_seconds` is given.
 
     Returns
     -------
@@ -171,12 +176,13 @@ def read_sound(cell: Any, sample_rate: int, max_seconds: float | None = None) ->
     TypeError
         If the cell is of another type, or an array does not hold floats.
     ValueError
-        If the cell holds no samples, has samples that are not finite, or is not a sound file. After the first five
+        If the cell holds no samples, has samples that are not finite, has a rate below 200 Hz, is too long, or is not a
+        sound file that can be read whole. After the first five
         minutes, errors are raised only when the windows are read.
     OSError
         If the file cannot be opened.
     """
-    sound = Sound(cell, sample_rate, max_seconds)
+    sound = Sound(cell, sample_rate, max_seconds, max_hours)
     sound._load()
     return sound
 
@@ -194,14 +200,15 @@ def cell_size(cell: Any) -> int:
 
 
 @contextlib.contextmanager
-def _opened(cell: Any, sample_rate: int, max_seconds: float | None) -> Iterator[tuple[float, Iterator[np.ndarray]]]:
+def _opened(cell: Any, sample_rate: int, max_hours: float | None) -> Iterator[tuple[float, Iterator[np.ndarray]]]:
     """Open a cell. Yield its rate, and its samples in blocks of shape (n,) or (n, n_channels)."""
     if isinstance(cell, (str, os.PathLike, bytes, bytearray, memoryview)):
-        with open_sound(cell, whole=max_seconds is None) as file:
+        with open_sound(cell, max_hours=max_hours) as file:
             yield float(file.samplerate), file_blocks(file, _block_length(file.samplerate, sample_rate))
         return
     if isinstance(cell, SoundSource):
         with cell.opened() as (rate, blocks):
+            checked_rate(rate)
             length = _block_length(rate, sample_rate)
             yield rate, (block[start : start + length] for block in blocks for start in range(0, len(block), length))
         return
@@ -209,7 +216,10 @@ def _opened(cell: Any, sample_rate: int, max_seconds: float | None) -> Iterator[
     if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
         cell, given = cell
         if isinstance(given, bool) or not isinstance(given, numbers.Real) or not RATES[0] <= float(given) <= RATES[1]:
-            raise ValueError(f"the sampling rate must be a number of Hz from 1 to 1 000 000, got {given!r}")
+            raise ValueError(
+                f"the sampling rate must be a number of Hz from {RATES[0]:g} to 1 000 000, got {given!r}; measurements "
+                "of lower rates are for TimeSeriesEncoder"
+            )
         rate = float(given)
     if not isinstance(cell, np.ndarray):
         raise TypeError(

@@ -21,9 +21,9 @@ from ensemblefuse.backbones.audio_whisper import SAMPLE_RATE, build_whisper, emb
 from ensemblefuse.backbones.hub import find_model_folder
 from ensemblefuse.backbones.weights import WeightsSource, folder_digest, packaged_path
 from ensemblefuse.cells.sound import Sound, cell_size, read_sound
-from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.cells.sound_file import MOST_HOURS
+from ensemblefuse.encoders._base import BadRows, BaseEncoder
 from ensemblefuse.encoders._librosa_features import pooled_librosa_features
-from ensemblefuse.exceptions import BadRow
 
 __all__ = ["AudioEncoder"]
 
@@ -64,7 +64,10 @@ class AudioEncoder(BaseEncoder):
         weaker on speech, but needs no weights.
     max_seconds : float, optional
         If a sound is longer, only its beginning is read, and one warning per call gives the number of newly encoded
-        sounds that were cut. By default sounds of up to 24 hours are read whole; a longer one is a bad row.
+        sounds that were cut. By default sounds are read whole.
+    max_hours : float, default=4.0
+        A sound that lasts longer is a bad row, unless `max_seconds` is given: a file of a few kB may hold a day of
+        silence, and a day takes half an hour of one core. Not part of the cache key.
     device : str, default="auto"
         ``"auto"`` takes CUDA if available, then (for models of transformers) Apple's MPS, else the CPU. Or ``"cpu"``,
         ``"cuda"``, ``"cuda:1"``. Not part of the cache key; not used by `features`.
@@ -93,10 +96,12 @@ class AudioEncoder(BaseEncoder):
     -----
     A cell is a path (str or path-like) or the bytes of a WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF, AU, CAF or NIST
     SPHERE file with any name; an array of float samples from -1 to 1 **at the model's own rate** (16 kHz, for CLAP
-    48 kHz); or a tuple of such an array and its sampling rate in Hz, from 1 to 1 000 000. Channels are averaged, and
+    48 kHz); or a tuple of such an array and its sampling rate in Hz, from 200 to 1 000 000. Channels are averaged, and
     every sound is resampled to the model's rate. Silence is a valid sound. Bad rows are: a file without samples, a
-    truncated file, samples that are NaN or infinite, and anything that is not a regular file. Truncation cannot be
-    detected in an MP3, nor in an OGG that ends between two of its pages: the samples that are present are used.
+    truncated file, a file that holds more samples than its header declares, several sounds in one file (a chained
+    OGG), a FLAC or MP3 that changes its rate, samples that are NaN or infinite, and anything that is not a regular
+    file. Truncation cannot be detected in an MP3, nor in an OGG that ends between two of its pages: the samples that
+    are present are used. An MP3 whose header gives too small a length is read whole.
 
     A sound of over five minutes is not held in memory: its file is decoded again while its windows go through the
     network. Shorter sounds are read up to two batches ahead, each at most 19 MB at 16 kHz. Memory is never allocated
@@ -127,7 +132,8 @@ class AudioEncoder(BaseEncoder):
     strings_are_paths: ClassVar[bool] = True
     loads_in_threads: ClassVar[bool] = True
     # `recipe` writes a digest instead.
-    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model", "features"}
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model", "features", "max_hours"}
+    max_hours: float = 24.0  # for encoders that were saved before this was a parameter
 
     def __init__(
         self,
@@ -135,6 +141,7 @@ class AudioEncoder(BaseEncoder):
         *,
         features: str | None = None,
         max_seconds: float | None = None,
+        max_hours: float = MOST_HOURS,
         device: str = "auto",
         batch_size: int = 16,
         on_error: str = "raise",
@@ -142,6 +149,7 @@ class AudioEncoder(BaseEncoder):
         self.model = model
         self.features = features
         self.max_seconds = max_seconds
+        self.max_hours = max_hours
         self.device = device
         self.batch_size = batch_size
         self.on_error = on_error
@@ -163,7 +171,11 @@ class AudioEncoder(BaseEncoder):
         OSError, ValueError, TypeError
             If the cell is not a readable sound.
         """
-        return read_sound(cell, self._sample_rate(), self.max_seconds)
+        return read_sound(cell, self._sample_rate(), self.max_seconds, self.max_hours)
+
+    def probe(self, cell: Any) -> None:
+        """Decode up to five minutes of a sound; see `BaseEncoder.probe`."""
+        read_sound(cell, SAMPLE_RATE, self.max_seconds, self.max_hours)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Embed sounds.
@@ -240,10 +252,10 @@ class AudioEncoder(BaseEncoder):
 
     def _check_params(self) -> None:
         self._batch_size()
-        seconds = self.max_seconds
-        is_number = isinstance(seconds, numbers.Real) and not isinstance(seconds, bool)
-        if seconds is not None and not (is_number and 0 < seconds < math.inf):
-            raise ValueError(f"{_NEEDED_BY}: max_seconds must be None or a number above 0; got {seconds!r}.")
+        if self.max_seconds is not None and not _is_positive(self.max_seconds):
+            raise ValueError(f"{_NEEDED_BY}: max_seconds must be None or a number above 0; got {self.max_seconds!r}.")
+        if not _is_positive(self.max_hours):
+            raise ValueError(f"{_NEEDED_BY}: max_hours must be a number above 0; got {self.max_hours!r}.")
         if self.features is None:
             _model_token(self.model)
             self._sample_rate()
@@ -275,7 +287,7 @@ class AudioEncoder(BaseEncoder):
             lambda: build_audio_network(_find_folder(self.model), device, needed_by=_NEEDED_BY),
         )
 
-    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
+    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, BadRows]:
         _call.n_cut = 0
         result = super()._vectors(frame, column)
         if _call.n_cut:
@@ -286,6 +298,10 @@ class AudioEncoder(BaseEncoder):
                 stacklevel=5,
             )
         return result
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
 
 
 def _model_token(model: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,7 +28,8 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
 
     A subclass stores its parameters in ``__init__`` and defines `encode_batch`, which maps a list of n loaded items to
     an array of shape (n, n_dims). Most subclasses also define `load`, which reads one cell into one item. These hooks
-    have a default and may be overridden: `prepare`, `example_cell`, `place`, `recipe`, `weights_sources`, `cells`.
+    have a default and may be overridden: `prepare`, `probe`, `example_cell`, `place`, `recipe`, `weights_sources`,
+    `cells`.
     A method ``sort_key(cell)`` is optional: cells are then encoded in falling order of its value, so that items of
     similar size share a batch. The base class does the rest: the table, missing cells, bad cells, batches, the cache,
     progress.
@@ -110,6 +112,13 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
 
     def prepare(self) -> None:
         """Check parameters and load the network. Called once before the cells of a call are loaded and encoded."""
+
+    def probe(self, cell: Any) -> None:
+        """Raise an exception for a cell that cannot be read, without a network. By default all cells pass.
+
+        It is called before `prepare`, on new cells up to the first that passes. So a network is not loaded if all of
+        them are bad. It is not called for a class that overrides `load` and not `probe`.
+        """
 
     def example_cell(self) -> Any:
         """Return a cell that can always be encoded, or None. An empty column gets the length of its embedding."""
@@ -240,7 +249,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         if on_error not in ("raise", "missing"):
             raise ValueError(f'on_error must be "raise" or "missing"; got {on_error!r}.')
         if isinstance(X, np.ndarray) and X.ndim == 2:
-            frame = pd.DataFrame(X)
+            frame = to_frame(dict(enumerate(X.T))) if X.dtype.kind in "OU" else pd.DataFrame(X)
         elif isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
             frame = to_frame({0: X})
         else:
@@ -252,14 +261,14 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         """Return the length of an embedding, from the first cell that can be encoded."""
         column = str(frame.columns[0])
         present = [i for i, cell in enumerate(self.cells(frame)) if not is_missing(cell)]
-        bad: list[BadRow] = []
+        bad = BadRows()
         for i in present:
             vectors, bad_now = self._vectors(frame.iloc[[i]], column)
-            bad += bad_now
+            bad.add(bad_now)
             if vectors.shape[1]:
                 return vectors.shape[1]
         if bad:
-            raise EncodingError(type(self).__name__, bad, len(frame))
+            raise self._error(bad, len(frame), len(present)) from bad.first
         example = self.example_cell()
         if example is None:
             raise ValueError(
@@ -279,28 +288,45 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         column = ", ".join(map(str, frame.columns[:3])) + (", ..." if frame.shape[1] > 3 else "")
         vectors, bad = self._vectors(frame, column)
         if bad and getattr(self, "on_error", "raise") == "raise":
-            raise EncodingError(type(self).__name__, bad, len(frame))
+            n_present = sum(not is_missing(cell) for cell in self.cells(frame))
+            raise self._error(bad, len(frame), n_present) from bad.first
         if bad:
-            warnings.warn(
+            text = (
                 f"{type(self).__name__} treats {len(bad)} of {len(frame)} cells as missing, because they could not be "
-                f"encoded:\n{format_bad_rows(bad)}",
-                MissingModalityWarning,
-                stacklevel=3,
+                f"encoded:\n{format_bad_rows(bad, 'all are in the attribute rows of this warning')}"
             )
+            warnings.warn(MissingModalityWarning(text, rows=bad), stacklevel=3)
         return vectors
 
-    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
+    def _error(self, bad: BadRows, n_cells: int, n_present: int) -> EncodingError:
+        alike = len(bad) == n_present > 1 and len({row.reason for row in bad}) == 1 and bad.first is not None
+        return EncodingError(type(self).__name__, bad, n_cells, alike)
+
+    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, BadRows]:
         """Return the embeddings of all rows (0 columns if no row has one), and the rows that could not be encoded."""
         cells = self.cells(frame)
         vectors, reasons = encode_column(self, cells, column)
         labels = frame.index
-        return vectors, [BadRow(labels[i], column, short_repr(cells[i]), reasons[i]) for i in sorted(reasons)]
+        bad = (BadRow(labels[i], column, short_repr(cells[i]), reasons[i]) for i in sorted(reasons))
+        return vectors, BadRows(bad, reasons.first)
 
     def _batch_size(self) -> int:
         batch_size = getattr(self, "batch_size", 32)
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
         return int(batch_size)
+
+
+class BadRows(list[BadRow]):
+    """Rows that could not be encoded, and the first error that one of them gave."""
+
+    def __init__(self, rows: Iterable[BadRow] = (), first: Exception | None = None):
+        super().__init__(rows)
+        self.first = first
+
+    def add(self, others: BadRows) -> None:
+        self.extend(others)
+        self.first = others.first if self.first is None else self.first
 
 
 _UNKNOWN: Any = object()

@@ -26,7 +26,7 @@ from ensemblefuse.table import is_missing
 if TYPE_CHECKING:
     from ensemblefuse.encoders._base import BaseEncoder
 
-__all__ = ["WrongShapeError", "encode_column"]
+__all__ = ["Reasons", "WrongShapeError", "encode_column"]
 
 # Errors that are caused by the machine, the installation or the encoder's code, not by a cell: they end the call.
 _FATAL = (ImportError, MemoryError, NameError, NotImplementedError)
@@ -43,7 +43,24 @@ class WrongShapeError(ValueError):
     """The encoder's code returned a wrong shape; no cell is to blame."""
 
 
-def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tuple[np.ndarray, dict[int, str]]:
+class Reasons(dict[int, str]):
+    """Why cells are bad, by their positions.
+
+    Attributes
+    ----------
+    first : Exception or None
+        The first error, with its traceback: it has the line of the user's code, if this is at fault.
+    """
+
+    first: Exception | None = None
+
+    def keep(self, error: Exception) -> str:
+        """Return the reason in one line. The first error is kept."""
+        self.first = error if self.first is None else self.first
+        return reason_of(error)
+
+
+def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tuple[np.ndarray, Reasons]:
     """Return the embeddings of all cells, and for each bad cell the reason.
 
     Equal contents are encoded once. If an error or an interrupt ends the call, finished batches are in the cache.
@@ -59,7 +76,7 @@ def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tu
     -------
     vectors : ndarray of shape (n_samples, n_dims), dtype float32
         A row of NaN for a missing or bad cell. Without columns if no cell has an embedding.
-    reasons : dict of int to str
+    reasons : Reasons
         Reason for each bad cell, by its position.
     """
     run = _Run(encoder, cells)
@@ -76,7 +93,7 @@ class _Run:
     def __init__(self, encoder: BaseEncoder, cells: Sequence[Any]):
         self.encoder = encoder
         self.cells = cells
-        self.reasons: dict[int, str] = {}
+        self.reasons = Reasons()
         self.out: np.ndarray | None = None
         self.keys, content_of = self._digest()
         known = np.flatnonzero(content_of >= 0)
@@ -102,7 +119,7 @@ class _Run:
                 raise
             except Exception as error:
                 part = getattr(error, "filename", None) if isinstance(cell, (list, tuple)) else None
-                self.reasons[i] = reason_of(error) + (f": {short_repr(part)}" if part is not None else "")
+                self.reasons[i] = self.reasons.keep(error) + (f": {short_repr(part)}" if part is not None else "")
                 continue
             content_of[i] = place.setdefault(key, len(place))
         return list(place), content_of
@@ -123,6 +140,7 @@ class _Run:
     def encode(self, column: str) -> None:
         """Load and embed the cells that are not in the cache, batch by batch."""
         todo = np.flatnonzero(~self.is_known).tolist()
+        todo = self._without_bad(todo)
         if not todo:
             return
         self.encoder.prepare()
@@ -139,12 +157,29 @@ class _Run:
                 if error is None:
                     loaded.append((content, item))
                 else:
-                    self._blame(content, reason_of(error))
+                    self._blame(content, self.reasons.keep(error))
                 if loaded and (len(loaded) >= size or n_done == len(todo)):
                     size = self._embed(loaded, size)
                     loaded = []
                     bar.update(n_done - bar.n)
             bar.update(len(todo) - bar.n)
+
+    def _without_bad(self, todo: list[int]) -> list[int]:
+        """Return the contents from the first on that passes `probe`; no network is loaded for bad cells alone."""
+        if not _can_probe(type(self.encoder)):
+            return todo
+        for i, content in enumerate(todo):
+            try:
+                self.encoder.probe(self._cell(content))
+            except _FATAL:
+                raise
+            except Exception as error:
+                self._blame(content, reason_of(error))
+            else:
+                return todo[i:]
+        if todo:
+            self.encoder.recipe()  # a wrong parameter is no fault of the cells
+        return []
 
     def _announce(self, column: str, n_todo: int) -> None:
         n_rows, n_bad = len(self.cells), len(self.reasons)
@@ -219,7 +254,7 @@ class _Run:
             if name in _FATAL_NAMES:
                 raise
             if len(loaded) == 1:
-                self._blame(loaded[0][0], reason_of(error))
+                self._blame(loaded[0][0], self.reasons.keep(error))
             return None, False
 
     def _smaller(self, size: int) -> int:
@@ -276,6 +311,12 @@ class _Run:
             return cell_digest(cell, strings_are_paths=paths) == self.keys[content]
         except (OSError, TypeError, ValueError):
             return False
+
+
+def _can_probe(cls: type[BaseEncoder]) -> bool:
+    """Return whether `probe` is as new as `load`: a subclass with a `load` of its own may take other cells."""
+    owner = next(parent for parent in cls.__mro__ if "probe" in vars(parent))
+    return cls.load is owner.load  # type: ignore[attr-defined]
 
 
 def checked_batch(encoder: BaseEncoder, items: list[Any]) -> np.ndarray:

@@ -154,6 +154,10 @@ class GraphEncoder(BaseEncoder):
             raise ValueError("a graph without node features x, which the network needs")
         return graph
 
+    def probe(self, cell: Any) -> None:
+        """Check a graph, or decode a picture; see `BaseEncoder.probe`."""
+        self.load(cell)
+
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Embed graphs.
 

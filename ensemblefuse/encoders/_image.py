@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.image import MAX_PIXELS, read_rgb
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._image_features import IMAGE_FEATURES, SIDE, image_features
+from ensemblefuse.exceptions import reason_of
 from ensemblefuse.table import lists_again
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ class ImageEncoder(BaseEncoder):
         and arrays it is ignored.
     max_pixels : int, default=178956970
         A file whose header gives more pixels is a bad row and is not decoded. The default is Pillow's own limit. In an
-        animation, all frames up to the one that is read count.
+        animation, all frames up to the one that is read count. Where decoding is slow, a pixel counts several times:
+        JPEG 2000 4, QOI, uncompressed DDS, plain PPM and run-length BMP 8, a progressive JPEG of n scans n / 16.
     device : str or list of str, default="auto"
         ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. A list such as ``["cuda:0", "cuda:1"]`` splits every
         batch between copies of the network. Not part of the cache key.
@@ -142,6 +145,11 @@ class ImageEncoder(BaseEncoder):
     Formats are recognised by content, not by name: AVIF, BMP, DDS, GIF, ICNS, ICO, JPEG, JPEG 2000, PCX, PNG, PPM, PSD
     (flattened), QOI, SGI, TGA, TIFF, WebP, and HEIF if a plugin of Pillow is registered. Drawings (SVG, PDF, EPS)
     must be rasterised first. Files of 16-bit integers are taken as 0 to 65535, files of floats must lie in [0, 1].
+
+    A file that Pillow would decode to other pixels is a bad row. These are a TIFF of signed or 32-bit integers, of 16
+    bits in planes, or with a fourth sample without a meaning; a JPEG 2000 of other than 8 bits a channel (grey of 10 to
+    16 bits is read), with a palette, or with channels without a meaning; and a PNG of 16 bits with one transparent
+    colour. A PIL image is taken as the pixels that it holds.
 
     A JPEG photo of at least four times the size that the preprocessing needs is decoded at a half, a quarter or an
     eighth of its size, so that at least twice the needed size remains. This depends only on the file and the
@@ -233,20 +241,27 @@ class ImageEncoder(BaseEncoder):
         OSError, ValueError, TypeError
             If a picture of the cell cannot be read whole, or the cell is an empty list.
         """
+        return self._each(cell, self._load_one)
+
+    def probe(self, cell: Any) -> None:
+        """Decode the pictures of a cell, photos at a fraction of their size; see `BaseEncoder.probe`."""
+        self._each(cell, lambda picture: self._read(picture, 1))
+
+    def _each(self, cell: Any, read: Callable[[Any], Any]) -> Any:
+        """Apply a function to the picture of a cell, or to each of a list; the reason of an error has its number."""
         if not isinstance(cell, (list, tuple)):
-            return self._load_one(cell)
+            return read(cell)
         if not len(cell):
             raise ValueError("an empty list of pictures; use None for a missing cell")
-        loaded = []
+        done = []
         for i, picture in enumerate(cell):
             try:
-                loaded.append(self._load_one(picture))
+                done.append(read(picture))
             except _NOT_OF_THE_CELL:
                 raise
             except Exception as error:
-                what = "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-                raise ValueError(f"picture {i} of {len(cell)} (from 0): {what}") from error
-        return loaded
+                raise ValueError(f"picture {i} of {len(cell)} (from 0): {reason_of(error)}") from error
+        return done
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Embed prepared pictures, and pool the vectors of each cell.

@@ -18,8 +18,7 @@ from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
 from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
 from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, folder_digest, packaged_path
 from ensemblefuse.cells.text import checked_text
-from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.exceptions import BadRow
+from ensemblefuse.encoders._base import BadRows, BaseEncoder
 
 __all__ = ["TextEncoder"]
 
@@ -28,6 +27,8 @@ _PACKAGED_TEXT_MODELS = ("all-MiniLM-L6-v2",)
 _HUB_ORGANISATION = "sentence-transformers"
 _LONG_TEXTS = ("cut", "chunk")
 _PRECISIONS = ("float32", "int8")
+_SHORT = 2**14  # characters; longer texts are first looked at in part
+_MOST_CHARACTERS = 500_000
 # Texts that were cut in this thread's current call of `_vectors`, and the limit of tokens.
 _call = threading.local()
 
@@ -62,6 +63,11 @@ class TextEncoder(BaseEncoder):
           eighth of the one before (rounded down). The embedding is the mean of the windows' embeddings, weighted by
           their numbers of tokens without special ones, and scaled to length 1 if the model's own embeddings are. For
           static embeddings it is the mean over all tokens.
+    max_characters : int, default=500_000
+        Largest number of characters of a text that are read, because a text costs as much as it is long. With
+        ``"chunk"``, a longer text is a bad row. With ``"cut"``, reading ends as soon as there are more tokens than the
+        model takes, and a longer text is a bad row only if its first `max_characters` have too few tokens. Not part of
+        the cache key.
     device : str, default="auto"
         ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key. Static embeddings are
         averaged on the CPU.
@@ -121,8 +127,13 @@ class TextEncoder(BaseEncoder):
     True
     """
 
-    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"model"}  # `recipe` writes a digest
-    precision: str = "float32"  # for encoders that were saved before this was a parameter
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
+        "model",
+        "max_characters",
+    }  # `recipe` writes a digest
+    # For encoders that were saved before these were parameters.
+    precision: str = "float32"
+    max_characters: int = _MOST_CHARACTERS
 
     def __init__(
         self,
@@ -130,6 +141,7 @@ class TextEncoder(BaseEncoder):
         *,
         pooling: str | None = None,
         long_texts: str = "cut",
+        max_characters: int = _MOST_CHARACTERS,
         device: str = "auto",
         precision: str = "float32",
         batch_size: int = 32,
@@ -138,6 +150,7 @@ class TextEncoder(BaseEncoder):
         self.model = model
         self.pooling = pooling
         self.long_texts = long_texts
+        self.max_characters = max_characters
         self.device = device
         self.precision = precision
         self.batch_size = batch_size
@@ -153,16 +166,28 @@ class TextEncoder(BaseEncoder):
         Returns
         -------
         str
-            The text, unchanged.
+            The text. With ``long_texts="cut"``, of a very long one only a beginning that the model cannot read whole.
 
         Raises
         ------
         TypeError
             If the cell is not a str.
         ValueError
-            If the text is empty, only white space, or not valid Unicode.
+            If the text is empty, only white space, not valid Unicode, or too long.
         """
-        return checked_text(cell)
+        text = checked_text(cell)
+        if len(text) <= _SHORT:
+            return text
+        if self.long_texts == "cut":
+            text = self._network().beginning(text, self.max_characters)
+        self._refuse_long(text)
+        return text
+
+    def probe(self, cell: Any) -> None:
+        """Check that a cell is a text; see `BaseEncoder.probe`."""
+        text = checked_text(cell)
+        if self.long_texts == "chunk":
+            self._refuse_long(text)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Embed texts.
@@ -238,8 +263,18 @@ class TextEncoder(BaseEncoder):
             return [WeightsSource.packaged(kind, token)]
         return [WeightsSource(kind, "model", os.fspath(self.model), _find_folder(self.model))]
 
+    def _refuse_long(self, text: str) -> None:
+        if len(text) > self.max_characters:
+            raise ValueError(
+                f"a text of {len(text)} characters, of which more than max_characters={self.max_characters} would have "
+                "to be read; split it into rows, or pass a larger max_characters"
+            )
+
     def _check_params(self) -> None:
         self._batch_size()
+        most = self.max_characters
+        if isinstance(most, bool) or not isinstance(most, (int, np.integer)) or most < 1:
+            raise ValueError(f"{_NEEDED_BY}: max_characters must be a whole number of at least 1; got {most!r}.")
         choices = (("pooling", (None, *POOLINGS)), ("long_texts", _LONG_TEXTS), ("precision", _PRECISIONS))
         for name, values in choices:
             value = getattr(self, name)
@@ -252,7 +287,7 @@ class TextEncoder(BaseEncoder):
         if self.device not in ("auto", "cpu"):  # these two always work, and importing torch takes seconds
             resolve_device(self.device, needed_by=_NEEDED_BY)
 
-    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
+    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, BadRows]:
         _call.cut = set()
         result = super()._vectors(frame, column)
         if n_cut := len(_call.cut):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ _GAPS = ("refuse", "interpolate")
 # Parameters that only affect these features.
 _ONLY_FOR = {"statistics": ("sampling_rate", "n_bands"), "rocket": ("n_kernels", "random_state")}
 _SEGMENT = 1024  # samples of one spectrum; for longer series, spectra of half-overlapping segments are averaged
+_MOST_SAMPLES = 2_000_000
 _FLOOR = 1e-10  # share of the power below which a band counts as empty
 
 
@@ -55,6 +56,9 @@ class TimeSeriesEncoder(BaseEncoder):
         What to do with NaN in a series: treat the row as bad, or interpolate linearly between the neighbours in the
         channel (at its ends: repeat the nearest number). A channel without any number, or with infinite numbers,
         always makes a bad row.
+    max_samples : int, default=2_000_000
+        A series of more numbers, over all channels, is a bad row: with random kernels, a million numbers take ten
+        seconds of one core. Not part of the cache key.
     batch_size : int, default=256
         Number of series that are encoded between two writes to the cache. Not part of the cache key.
     on_error : {"raise", "missing"}, default="raise"
@@ -109,6 +113,9 @@ class TimeSeriesEncoder(BaseEncoder):
     (2, 202)
     """
 
+    neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"max_samples"}
+    max_samples: int = _MOST_SAMPLES  # for encoders that were saved before this was a parameter
+
     def __init__(
         self,
         *,
@@ -118,6 +125,7 @@ class TimeSeriesEncoder(BaseEncoder):
         n_kernels: int = 1000,
         random_state: int = 0,
         gaps: str = "refuse",
+        max_samples: int = _MOST_SAMPLES,
         batch_size: int = 256,
         on_error: str = "raise",
     ):
@@ -127,6 +135,7 @@ class TimeSeriesEncoder(BaseEncoder):
         self.n_kernels = n_kernels
         self.random_state = random_state
         self.gaps = gaps
+        self.max_samples = max_samples
         self.batch_size = batch_size
         self.on_error = on_error
 
@@ -177,6 +186,11 @@ class TimeSeriesEncoder(BaseEncoder):
             raise ValueError(f"expected shape (n_samples,) or (n_channels, n_samples), got {array.shape}")
         if array.size == 0:
             raise ValueError("no samples")
+        if array.size > self.max_samples:
+            raise ValueError(
+                f"{array.size} numbers; at most max_samples={self.max_samples} are read. Take fewer samples per unit "
+                "of time, split it into rows, or pass a larger max_samples"
+            )
         if self.features == "rocket" and array.ndim == 2 and len(array) > MOST_CHANNELS:
             raise ValueError(f"{len(array)} channels of {array.shape[1]} samples; is the array transposed?")
         if self.gaps == "interpolate":
@@ -225,7 +239,8 @@ class TimeSeriesEncoder(BaseEncoder):
             raise ValueError(
                 f"{_NEEDED_BY}: n_bands must be a whole number from 1 to {_SEGMENT // 4}; got {n_bands!r}."
             )
-        for name, least, most in (("n_kernels", 1, 100_000), ("random_state", 0, 2**32 - 1)):
+        ranges = (("n_kernels", 1, 100_000), ("random_state", 0, 2**32 - 1), ("max_samples", 1, 2**62))
+        for name, least, most in ranges:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not least <= value <= most:
                 raise ValueError(f"{_NEEDED_BY}: {name} must be a whole number from {least} to {most}; got {value!r}.")

@@ -168,6 +168,12 @@ class VideoEncoder(BaseEncoder):
         many = len(video.weights) > _IN_MEMORY
         return video.weights, video if many else list(self._prepared(video))
 
+    def probe(self, cell: Any) -> None:
+        """Decode the first sampled frame of a video; see `BaseEncoder.probe`."""
+        video = read_video(cell, self.n_frames, self.fps, self.max_pixels, needed_by=_NEEDED_BY)
+        with contextlib.closing(video.decode()) as frames:
+            next(frames)
+
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Embed the frames of several videos, and pool those of each.
 

@@ -16,11 +16,11 @@ import pandas as pd
 
 from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.sound import Sound, SoundSource
-from ensemblefuse.cells.sound_file import RATES
+from ensemblefuse.cells.sound_file import checked_rate
 from ensemblefuse.cells.video_file import open_bytes, open_container, packets
 from ensemblefuse.encoders._audio import AudioEncoder
-from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.exceptions import BadRow, MissingModalityWarning
+from ensemblefuse.encoders._base import BadRows, BaseEncoder
+from ensemblefuse.exceptions import MissingModalityWarning
 
 __all__ = ["VideoSoundEncoder"]
 
@@ -73,8 +73,9 @@ class VideoSoundEncoder(BaseEncoder):
     A cell is the path (str or path-like) or the bytes of a video file that PyAV reads, or of a WAV or OGG file. Only
     the first sound track is used. It has the same embedding as `AudioEncoder` gives to a file of these samples. If a
     track is longer than five minutes, the file is decoded again while its windows go through the network. A track of
-    over 24 hours is a bad row, unless the audio encoder has ``max_seconds``. An audio encoder of another class gets all
-    samples, averaged over the channels; more than 268 million, 93 minutes at 48 kHz, make a bad row.
+    more hours than the audio encoder's ``max_hours`` is a bad row, unless it has ``max_seconds``. An audio encoder of
+    another class gets all samples, averaged over the channels; more than 268 million, 93 minutes at 48 kHz, make a bad
+    row.
 
     See Also
     --------
@@ -130,6 +131,11 @@ class VideoSoundEncoder(BaseEncoder):
         """
         encoder, track = self._encoder(), SoundTrack(cell, needed_by=_NEEDED_BY)
         return encoder.load(track if isinstance(encoder, AudioEncoder) else track.read())
+
+    def probe(self, cell: Any) -> None:
+        """Decode the beginning of the sound of a video; see `BaseEncoder.probe`."""
+        with SoundTrack(cell, needed_by=_NEEDED_BY).opened() as (_, blocks):
+            next(blocks)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Embed sounds.
@@ -211,11 +217,12 @@ class VideoSoundEncoder(BaseEncoder):
             )
         return vectors
 
-    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, list[BadRow]]:
+    def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, BadRows]:
         vectors, bad = super()._vectors(frame, column)
         silent = [row for row in bad if row.reason.startswith(NoSoundError.__name__)]
         _call.n_silent = getattr(_call, "n_silent", 0) + len(silent)
-        return vectors, [row for row in bad if not row.reason.startswith(NoSoundError.__name__)]
+        kept = (row for row in bad if not row.reason.startswith(NoSoundError.__name__))
+        return vectors, BadRows(kept, bad.first)
 
 
 class SoundTrack(SoundSource):
@@ -249,9 +256,10 @@ class SoundTrack(SoundSource):
             first = next(frames, None)
             if first is None:
                 raise ValueError("its sound track holds no samples")
-            if not RATES[0] <= first.rate <= RATES[1]:
-                raise ValueError(f"its sampling rate is {first.rate} Hz; rates from 1 to 1 000 000 Hz can be read")
-            yield float(first.rate), (_samples(frame, first) for frame in itertools.chain([first], frames))
+            yield (
+                checked_rate(float(first.rate)),
+                (_samples(frame, first) for frame in itertools.chain([first], frames)),
+            )
 
     def read(self) -> tuple[np.ndarray, float]:
         """Return the mean of the channels, of shape (n_samples,), and the sampling rate; at most 2**28 samples."""

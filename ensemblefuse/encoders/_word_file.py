@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._writing import special_kind
+
 __all__ = ["read_word_file"]
 
 _GZIP = b"\x1f\x8b"
@@ -61,6 +63,8 @@ class _WordFile:
         self._n_found = 0
 
     def read(self) -> tuple[dict[str, int], np.ndarray]:
+        if kind := special_kind(self._path):  # to open a pipe would wait for its writer
+            self._refuse(f"is {kind}, not a file")
         with open(self._path, "rb") as raw:
             zipped = raw.read(2) == _GZIP
             raw.seek(0)
