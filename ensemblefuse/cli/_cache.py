@@ -7,18 +7,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from ensemblefuse._config import get_config
 from ensemblefuse.cache import EmbeddingCache, get_cache
 from ensemblefuse.cli._messages import FAILED, CommandError, UsageError, print_columns
 from ensemblefuse.cli._tables import check_input, check_output
-from ensemblefuse.table import list_columns
+from ensemblefuse.table import EXACT, list_columns
 
 _WIDTH = 100
-_EXACT = 2**53  # from here on, one float may stand for several whole numbers
 
 
 def cache(args: Namespace) -> int:
     """Run ``ensemblefuse cache`` and return the exit code."""
     found = get_cache()
+    if found is None and get_config()["cache"] is not None:
+        raise CommandError("The cache is not used; the warning says why.")
     if found is None:
         print("The cache is off: the environment variable ENSEMBLEFUSE_CACHE turns it off.")
         return 0
@@ -177,7 +179,7 @@ def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
 
 def _whole(ids: Any) -> Any:
     """Return whole numbers as integers: pandas reads them as floats if a cell is empty."""
-    is_whole = ids.dtype.kind == "f" and ((ids.dropna() % 1 == 0) & (ids.dropna().abs() < _EXACT)).all()
+    is_whole = ids.dtype.kind == "f" and ((ids.dropna() % 1 == 0) & (ids.dropna().abs() < EXACT)).all()
     return ids.astype("Int64") if is_whole else ids
 
 

@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._messages import UsageError
-from ensemblefuse.cli._report import _features, _labels_of_model
+from ensemblefuse.cli._report import _labels_of_model, features_of_model
 from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
 
 _SUFFIXES = (".md", ".markdown")
@@ -54,6 +54,6 @@ def _rows(args: Namespace) -> dict[str, Any]:
     check_column(table, args.target, "--target")
     groups = read_groups(table, args.groups)
     model = load_model(args.model, trusted=args.trusted)
-    X = _features(model, table, args)
+    X = features_of_model(model, args)
     y = read_target(table, args.target, regression=not is_classifier(model))
     return {"X": X, "y": _labels_of_model(y, model, args) if is_classifier(model) else y, "groups": groups}

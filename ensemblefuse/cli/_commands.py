@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 
+from ensemblefuse._fitting import with_groups
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
-from ensemblefuse.cli._messages import CommandError, UsageError
+from ensemblefuse.cli._messages import CommandError, UsageError, describe, one_line
 from ensemblefuse.cli._tables import (
     check_column,
-    check_finite,
     check_not_input,
     check_output,
     read_table,
@@ -26,13 +26,15 @@ from ensemblefuse.cli._tables import (
 )
 from ensemblefuse.compose import infer_modalities, make_fusion_pipeline
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
+from ensemblefuse.exceptions import ColumnError
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.modalities import columns_of, path_columns, set_on_error
+from ensemblefuse.modalities import columns_of, path_columns, roles_of_columns, set_on_error
+from ensemblefuse.schema import learn_schema, read_or_raise
 
 
 @dataclass
@@ -56,7 +58,8 @@ class Problem:
 
 def read_problem(args: Namespace) -> Problem:
     """Read the table of ``fit`` and ``evaluate``, and decide what its columns hold."""
-    table = read_table(args.table)
+    written = [column for column, kind in args.kind if kind in ("category", "text") and column != args.target]
+    table = read_table(args.table, texts=written)
     check_column(table, args.target, "--target")
     for column in args.drop:
         check_column(table, column, "--drop")
@@ -74,8 +77,12 @@ def read_problem(args: Namespace) -> Problem:
         raise CommandError(f"{args.table} has no feature columns: the options name all of its columns.")
     modalities = _infer(features, {c: k for c, k in args.kind if c in features.columns}, quiet=args.quiet)
     set_on_error(modalities, args.on_error)
-    check_finite(features[columns_of(modalities)], args.table)
-    X = resolve_paths(features[columns_of(modalities)], path_columns(modalities), Path(args.table).parent)
+    X = features[columns_of(modalities)]
+    try:  # before anything is encoded
+        read_or_raise(X, learn_schema(X, roles_of_columns(modalities, X)), fitting=True)
+    except ColumnError as error:
+        raise CommandError(f"{args.table}: {one_line(describe(error))}") from error
+    X = resolve_paths(X, path_columns(modalities), Path(args.table).parent)
     if not args.quiet:
         print(f"{len(X)} rows, target {args.target!r}: {_summary(y, regression=args.regression)}\n", flush=True)
     return Problem(X, y, groups, modalities)
@@ -87,7 +94,7 @@ def read_groups(table: pd.DataFrame, column: str | None) -> np.ndarray | None:
     cells = table[check_column(table, column, "--groups")]
     if cells.isna().any():
         raise CommandError(f"The groups {column!r} are missing in {int(cells.isna().sum())} of {len(table)} rows.")
-    return np.unique(cells.astype(str), return_inverse=True)[1]
+    return cells.astype(str).to_numpy(dtype=str)
 
 
 def _infer(features: pd.DataFrame, kinds: dict[str, str], *, quiet: bool) -> list[tuple[str, Any, Any]]:
@@ -115,18 +122,20 @@ def fit(args: Namespace) -> int:
     """Run ``ensemblefuse fit`` and return the exit code."""
     from ensemblefuse.persistence import save_model
 
+    check_not_input(check_output(args.output, overwrite=True), args.table)
     output = check_output(args.output, overwrite=args.overwrite)
-    check_not_input(output, args.table)
     problem = read_problem(args)
     fusion = _fusion(args)
     model = make_fusion_pipeline(problem.modalities, fusion)
     takes_groups = problem.groups is not None and args.strategy != "feature"
+    params = {"fuse__groups": problem.groups} if takes_groups else {}
+    model.check_fit(problem.X, problem.y, **params)  # before anything is encoded
     with working_cache() as where:
         if not args.quiet:
             print(where)
         X, _ = encode_modalities(problem.modalities, problem.X, quiet=args.quiet)
         start = time.perf_counter()
-        model.fit(X, problem.y, **({"fuse__groups": problem.groups} if takes_groups else {}))
+        model.fit(X, problem.y, **params)
         print(f"\nfitted {type(fusion).__name__} in {time.perf_counter() - start:.1f} s")
         print(_own_scores(model.named_steps["fuse"], problem.y), flush=True)
         metadata = {
@@ -170,11 +179,17 @@ def _own_scores(fusion: Any, y: np.ndarray) -> str:
 
 def evaluate(args: Namespace) -> int:
     """Run ``ensemblefuse evaluate`` and return the exit code."""
-    output = check_output(args.csv) if args.csv else None
+    output = check_output(args.csv, overwrite=True) if args.csv else None
     if output is not None:
         check_not_input(output, args.table)
+        check_output(args.csv, overwrite=args.overwrite)
+    elif args.overwrite:
+        raise UsageError("--overwrite needs --csv, the file to replace.")
     problem = read_problem(args)
     models = standard_strategies(problem.modalities, classify=not args.regression)
+    for model in models.values():
+        routed, params = with_groups(model, problem.groups)
+        routed.check_fit(problem.X, problem.y, **params)  # before anything is encoded
     with working_cache() as where:
         if not args.quiet:
             print(where)

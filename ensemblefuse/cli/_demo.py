@@ -27,6 +27,7 @@ from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.table import is_missing
 
 _N_HELD_OUT = 10
+_MADE_BY = "ensemblefuse demo"
 
 
 def demo(args: Namespace) -> int:
@@ -75,12 +76,14 @@ def _check_model_output(path: str) -> Path:
     """Return the path of a new file or of an earlier run's model; raise for any other file, to never replace it."""
     from ensemblefuse.persistence import inspect_model
 
-    output = check_output(path)
+    output = check_output(path, overwrite=True)
     if output.exists():
         try:
-            inspect_model(output)
+            metadata = inspect_model(output).get("metadata")
         except PersistenceError as error:
             raise UsageError(f"{path} exists and is not a model; name another file with --output.") from error
+        if not isinstance(metadata, dict) or metadata.get("made_by") != _MADE_BY:
+            raise UsageError(f"{path} exists and is not a model of the demo; name another file with --output.")
     return output
 
 
@@ -238,7 +241,7 @@ def _fit_best(models: dict, table: pd.DataFrame, X: pd.DataFrame, y: np.ndarray,
 def _save(model: Any, best: str, output: Path, bunch: Bunch, X: pd.DataFrame) -> None:
     from ensemblefuse.persistence import save_model
 
-    metadata = {"data": bunch.name, "strategy": best, "made_by": "ensemblefuse demo"}
+    metadata = {"data": bunch.name, "strategy": best, "made_by": _MADE_BY}
     save_model(model, output, metadata=metadata, example=X.head(5))
     print(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB)")
 

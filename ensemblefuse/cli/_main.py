@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser().parse_args(argv)
     except SystemExit as stop:  # argparse raises this for --help, --version and wrong usage
         return int(stop.code or 0)
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
     settings = {"progress": False} if args.quiet else {}
     with warnings.catch_warnings(), config_context(**settings):
         install_warning_printer()
@@ -146,7 +148,8 @@ def _add_demo(commands) -> None:
         "fetch a real data set and run the whole flow, from files to predictions\n\n"
         "Uses the pictures, texts and recordings of the Tux Paint stamps (161 MB, fetched once with apt-get), or\n"
         "digits if these cannot be fetched. Encodes them, compares each modality alone with the fusions of all,\n"
-        "saves the best model, loads it and predicts rows that it has not seen. A second run encodes nothing.",
+        "saves the best model, loads it and predicts rows that it has not seen. A second run encodes nothing, and\n"
+        "replaces the model file of the first one; no other file is replaced.",
         "ensemblefuse demo --output demo_model.fuse",
     )
     command.add_argument("--output", default="demo_model.fuse", metavar="PATH", help="the model file (%(default)s)")
@@ -192,6 +195,7 @@ def _add_evaluate(commands) -> None:
     _add_table(command)
     _add_cv(command)
     command.add_argument("--csv", metavar="FILE", help="write the scores to this CSV file too")
+    command.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
 
 
 def _add_predict(commands) -> None:
@@ -202,7 +206,8 @@ def _add_predict(commands) -> None:
         "predict the rows of a table with a saved model\n\n"
         "Adds the column 'prediction', 'proba_<class>' for each class, and 'error' to the columns of the table.\n"
         "A conformal model adds 'set' (a JSON list of classes), or 'lower' and 'upper', and 'calibrated': whether fit\n"
-        "has seen the row's combination of modalities; for other combinations no coverage is promised.\n"
+        "has seen the row's combination of modalities. For others the coverage is measured with modalities hidden; if\n"
+        "that cannot be done, the set has all classes, or the interval is infinite.\n"
         "Every row is kept: a row with a cell that cannot be read has no prediction, and the reason in 'error'.\n"
         "Columns of the model that the table lacks count as missing. The table is read and written in pieces, and\n"
         "may be larger than the memory; --resume continues a run that was stopped.",
@@ -219,7 +224,12 @@ def _add_predict(commands) -> None:
         help="a cell that cannot be read: keep the row without a prediction, take the cell as missing, or stop\n"
         "(default: missing if the model was fitted with it, else keep)",
     )
-    command.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue a run that was stopped, with the same --chunk-rows and --on-error",
+    )
     command.add_argument("--restart", action="store_true", help="start again, and discard the rows of an earlier run")
     command.add_argument(
         "--chunk-rows", type=_count, default=1000, metavar="N", help="rows to read and write at once (%(default)s)"
@@ -285,8 +295,17 @@ def _add_serve(commands) -> None:
         "--max-pixels", **number, default=50_000_000, help="pixels of all pictures in a cell (%(default)s)"
     )
     command.add_argument("--max-seconds", **seconds, default=600.0, help="length of a sound or video (%(default)s)")
+    command.add_argument(
+        "--max-characters", **number, default=500_000, help="characters of a text or category (%(default)s)"
+    )
+    command.add_argument(
+        "--max-numbers", **number, default=100_000, help="numbers of a series, embedding or graph (%(default)s)"
+    )
     command.add_argument("--max-batch", **number, default=32, help="rows that the model sees at once (%(default)s)")
     command.add_argument("--timeout", **seconds, default=30.0, help="seconds from request to answer (%(default)s)")
+    command.add_argument(
+        "--header-timeout", **seconds, default=10.0, help="seconds in which the head of a request arrives (%(default)s)"
+    )
     command.add_argument("--cache", action="store_true", help="keep the embeddings of requests in the user's cache")
     _add_trusted(command)
 

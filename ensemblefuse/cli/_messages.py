@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from ensemblefuse.exceptions import EncodingError, PersistenceError
+from ensemblefuse.exceptions import NO_SUCH_FILE, EncodingError, PersistenceError
 
+FROM_TABLE = "Relative paths in a table start at the folder of the table."
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 # The text of these classes is shown in full; of all others only the first line is shown.
@@ -42,7 +43,9 @@ def describe(error: BaseException) -> str:
     """
     text = str(error).strip()
     if isinstance(error, EncodingError):
-        return text.replace('pass on_error="missing"', "pass --on-error missing").replace(" (see error.rows)", "")
+        told = text.replace('pass on_error="missing"', "pass --on-error missing").replace(" (see error.rows)", "")
+        # The commands have made all paths of a table absolute.
+        return f"{told} {FROM_TABLE}" if f": {NO_SUCH_FILE}" in told else told
     if isinstance(error, PersistenceError):
         return _as_options(text)
     if isinstance(error, CommandError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from argparse import Namespace
@@ -26,22 +25,27 @@ from ensemblefuse.cli._tables import (
     open_pipeline,
     resolve_paths,
 )
+from ensemblefuse.exceptions import NO_SUCH_FILE, path_hints
 from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor
+from ensemblefuse.schema import unseen_text
+from ensemblefuse.table import similar_names
 
 
 def predict(args: Namespace) -> int:
     """Run ``ensemblefuse predict`` and return the exit code."""
     from ensemblefuse.persistence import load_model
 
-    output = check_output(args.output) if args.output else None
+    output = check_output(args.output, overwrite=True) if args.output else None
     if output is not None:
         check_table_suffix(output)
-    elif args.resume or args.restart:
-        raise UsageError("--resume and --restart need -o: a run that writes to standard output cannot be resumed.")
+    elif args.resume or args.restart or args.overwrite:
+        raise UsageError("--resume, --restart and --overwrite need -o, a file to write to.")
     path, source = check_input(args.model, "model"), check_input(args.table, "table")
     check_table_suffix(source)
     if output is not None and output.exists() and output.samefile(source):
         raise UsageError(f"{output} is the table to predict; write the predictions to another file.")
+    if output is not None:
+        check_output(args.output, overwrite=args.overwrite)
     predictor = Predictor(load_model(path, trusted=args.trusted), args, source.parent)
     stream = TableStream(source, args.chunk_rows)
     predictor.check_columns(stream.columns)
@@ -53,11 +57,17 @@ def predict(args: Namespace) -> int:
             parts = Parts(output, {"model": path, "table": source}, settings)
             done = parts.begin(resume=args.resume, restart=args.restart)
             if done and not args.quiet:
-                print(f"{done} rows were predicted by an earlier run; resuming from there", file=sys.stderr)
+                print(
+                    f"{done} rows were predicted by an earlier run with --chunk-rows {args.chunk_rows}; resuming from "
+                    "there",
+                    file=sys.stderr,
+                )
             typed = check_table_suffix(output) == "Parquet"
             parts.add(_predicted(stream.chunks(skip=done, typed=typed), predictor))
             predictor.n_rows, predictor.n_bad = predictor.n_rows + done, parts.n_bad
             parts.finish()
+    if predictor.unseen_text:
+        print(f"warning: {predictor.unseen_text}", file=sys.stderr)
     if not args.quiet:
         _print_summary(predictor, output)
     return 0
@@ -83,19 +93,17 @@ class Predictor:
 
     Attributes
     ----------
-    numbers : list of str
-        Columns that the model takes as numbers.
-    n_rows, n_bad : int
-        Number of rows so far, and number of rows with a cell that could not be read.
+    n_rows, n_bad, n_read : int
+        Number of rows so far, number of rows with a cell that could not be read, and number of rows of this run.
     """
 
     def __init__(self, model: Any, args: Namespace, folder: Path):
         self.opened, self.table_name, self.folder = open_pipeline(model, args.model), args.table, folder
         note = self._stop if args.on_error == "raise" else None
         self._rows = RowPredictor(self.opened, on_error=args.on_error, note=note)
-        self.wanted, self.numbers = self._rows.wanted, self._rows.numbers
-        self.n_rows = self.n_bad = 0
-        self._labels = pd.Index([])
+        self.wanted = self._rows.wanted
+        self.n_rows = self.n_bad = self.n_read = 0
+        self._table = pd.DataFrame()
         regions = ["set"] if hasattr(self.opened.fusion, "classes_") else ["lower", "upper"]
         self._region_columns = [*regions, "calibrated"] if self._rows.regions_of is not None else []
 
@@ -111,29 +119,34 @@ class Predictor:
         taken = [c for c in new if c in columns]
         if taken:
             raise CommandError(f"{self.table_name} has the columns {taken} already; rename or remove them.")
-        spare = [column for column in columns if column not in self.wanted]
-        for column in [column for column in self.wanted if column not in columns]:
-            for near in difflib.get_close_matches(column, spare, n=1):
-                print(
-                    f"warning: {self.table_name} lacks the column {column!r}, which counts as missing; it has "
-                    f"{near!r}; rename that column if it is the same",
-                    file=sys.stderr,
-                )
+        absent = [column for column in self.wanted if column not in columns]
+        for column, near in similar_names(absent, [c for c in columns if c not in self.wanted]).items():
+            print(
+                f"warning: {self.table_name} lacks the column {column!r}, which counts as missing. It has {near!r}; "
+                f"did you mean {column!r}? Then rename it.",
+                file=sys.stderr,
+            )
+
+    @property
+    def unseen_text(self) -> str:
+        """One sentence for each column with categories that fit never saw; empty if there is none."""
+        return unseen_text(self._rows.unseen, self.opened.schema, self.n_read)
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the new columns of a chunk: ``prediction``, ``proba_<class>``, sets or intervals, ``error``."""
         X = table[[column for column in self.wanted if column in table.columns]]
-        self._labels = table.index
+        self._table = table
         # An error names rows by label, and labels of the table may repeat: use positions as labels.
         X = resolve_paths(X, self.opened.path_columns, self.folder).reset_index(drop=True)
         said = self._rows(X)
         self.n_rows, self.n_bad = self.n_rows + len(X), self.n_bad + sum(map(bool, said.reasons))
+        self.n_read += len(X)
         return self._columns(said)
 
     def _stop(self, i: int, field: str, reason: str) -> None:
         raise CommandError(
-            f"row {self._labels[i]!r}, column {field!r}: {reason}. Without --on-error raise, such rows are kept, with "
-            f"the reason in the column {ERROR!r}."
+            f"row {self._table.index[i]!r}, column {field!r}: {reason}{self._hint(i, field, reason)}. Without "
+            f"--on-error raise, such rows are kept, with the reason in the column {ERROR!r}."
         )
 
     def _columns(self, said: Predicted) -> pd.DataFrame:
@@ -152,9 +165,18 @@ class Predictor:
                 proba[usable] = said.proba
             new |= {f"proba_{label}": column for label, column in zip(fusion.classes_, proba.T, strict=True)}
         new |= self._regions(said)
-        texts = ["; ".join(f"column {field!r}: {reason}" for field, reason in found) for found in said.reasons]
+        texts = [
+            "; ".join(f"column {field!r}: {reason}{self._hint(i, field, reason)}" for field, reason in found)
+            for i, found in enumerate(said.reasons)
+        ]
         new[ERROR] = pd.Series(texts, dtype=object)
         return pd.DataFrame(new)
+
+    def _hint(self, i: int, field: str, reason: str) -> str:
+        """Return in brackets what may be wrong with the path of a file that is not there."""
+        cell = self._table[field].iloc[i] if reason == NO_SUCH_FILE and field in self._table else None
+        hints = path_hints([cell], str(self.folder.absolute())) if isinstance(cell, str) else []
+        return f" ({' '.join(hints)})" if hints else ""
 
     def _regions(self, said: Predicted) -> dict[str, pd.Series]:
         """Return the columns ``set`` (JSON lists of labels), or ``lower`` and ``upper``; and ``calibrated``.

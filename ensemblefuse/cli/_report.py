@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ from sklearn.base import is_classifier
 
 from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
-from ensemblefuse.cli._messages import FAILED, CommandError, UsageError, describe, shown_list
+from ensemblefuse.cli._messages import FAILED, CommandError, UsageError, describe, one_line, shown_list
+from ensemblefuse.cli._table_stream import read_cells
 from ensemblefuse.cli._tables import (
-    as_numbers,
     check_any_column,
     check_column,
-    check_finite,
     check_input,
     check_output,
     open_pipeline,
@@ -26,7 +26,9 @@ from ensemblefuse.cli._tables import (
     read_target,
     resolve_paths,
 )
+from ensemblefuse.exceptions import ColumnError, UnseenCategoryWarning
 from ensemblefuse.modalities import columns_of, set_on_error
+from ensemblefuse.schema import category_key
 
 _SUFFIXES = (".html", ".htm")
 
@@ -42,7 +44,7 @@ def report(args: Namespace) -> int:
     check_column(table, args.target, "--target")
     groups = read_groups(table, args.groups)
     model = load_model(path, trusted=args.trusted)
-    X = _features(model, table, args)
+    X = features_of_model(model, args)
     classify = is_classifier(model)
     y = read_target(table, args.target, regression=not classify)
     y = _labels_of_model(y, model, args) if classify else y
@@ -74,22 +76,25 @@ def _check_page(args: Namespace) -> Path:
     return output
 
 
-def _features(model: Any, table: pd.DataFrame, args: Namespace) -> pd.DataFrame:
-    """Return the columns of the table that the model reads, with paths resolved."""
-    opened = open_pipeline(model, args.model)
+def features_of_model(model: Any, args: Namespace) -> pd.DataFrame:
+    """Return the columns of the table that the model reads, in the form that they had in fit, with paths resolved."""
+    opened, table = open_pipeline(model, args.model), read_cells(Path(args.table))
     check_any_column(opened.modalities, table.columns, args.table)
     if args.on_error is not None:
         set_on_error(opened.modalities, args.on_error)
     present = [column for column in columns_of(opened.modalities) if column in table.columns]
-    table = as_numbers(table[present], opened.number_columns, args.table)
-    check_finite(table, args.table)
+    try:
+        table = opened.read(table[present])
+    except ColumnError as error:
+        raise CommandError(f"{args.table}: {one_line(describe(error))}") from error
+    warnings.simplefilter("ignore", UnseenCategoryWarning)  # told once, of the whole table
     return resolve_paths(table, opened.path_columns, Path(args.table).parent)
 
 
 def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:
     """Return labels of the model's type: a CSV file has the number 3 for the label ``"3"``."""
-    known = {str(label): label for label in model.classes_.tolist()}
-    texts = [str(label) for label in y.tolist()]
+    known = {_text_of_label(label): label for label in model.classes_.tolist()}
+    texts = [_text_of_label(label) for label in y.tolist()]
     unknown = sorted(set(texts) - set(known))
     if unknown:
         raise CommandError(
@@ -97,3 +102,9 @@ def _labels_of_model(y: np.ndarray, model: Any, args: Namespace) -> np.ndarray:
             f"{shown_list(known, limit=12)}."
         )
     return np.array([known[text] for text in texts])
+
+
+def _text_of_label(label: Any) -> str:
+    """Return what a label says, whatever its type: 3, 3.0 and "3" are one label, and so are True and "true"."""
+    text = category_key(label) or str(label)
+    return text.title() if text.lower() in ("true", "false") else text

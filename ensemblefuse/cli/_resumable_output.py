@@ -79,14 +79,15 @@ class Parts:
         if not resume:
             raise UsageError(
                 f"{self.folder} holds {sum(state['rows'])} rows of a run that was stopped. Pass --resume to continue "
-                "it, or --restart to start again."
+                f"it, with the options of that run ({_options(state['settings'])}), or --restart to start again."
             )
         for key, now in (("inputs", self._inputs), ("settings", self._settings)):
             other = sorted(name for name in {*now, *state[key]} if now.get(name) != state[key].get(name))
             if other:
                 raise CommandError(
                     f"{self.folder} was made with another {' and another '.join(other)}, so its rows do not go with "
-                    "new ones; pass --restart to start again."
+                    f"new ones; {_way_out(key, {name: state[key].get(name) for name in other})}pass --restart to start "
+                    "again."
                 )
         self._rows, self._bad = state["rows"], state["bad"]
         return sum(self._rows)
@@ -100,7 +101,14 @@ class Parts:
                 self._write_parquet(chunk, temporary)
             else:
                 header = not self._rows
-                chunk.to_csv(temporary, sep=self._separator, header=header, index=_named(chunk), lineterminator="\n")
+                chunk.to_csv(
+                    temporary,
+                    sep=self._separator,
+                    header=header,
+                    index=_named(chunk),
+                    lineterminator="\n",
+                    errors="backslashreplace",  # a reason may name a file whose name is not UTF-8
+                )
             os.replace(temporary, path)
             self._rows.append(len(chunk))
             self._bad.append(int((chunk[ERROR] != "").sum()))
@@ -175,6 +183,20 @@ class Parts:
         except (ValueError, KeyError, AttributeError, TypeError):
             pass
         raise CommandError(f"{self.folder / _STATE} is damaged; pass --restart to start again.")
+
+
+def _options(settings: Mapping[str, Any]) -> str:
+    """Return settings as the options that they came from; those without a value were not given."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items()) or "none"
+
+
+def _way_out(key: str, before: Mapping[str, Any]) -> str:
+    if key != "settings":
+        return ""
+    absent = [f"no --{name.replace('_', '-')}" for name, value in before.items() if value is None]
+    given = {name: value for name, value in before.items() if value is not None}
+    return f"pass {' and '.join([*([_options(given)] if given else []), *absent])} as then to resume it, or "
 
 
 def _fingerprint(path: Path) -> str:

@@ -18,7 +18,8 @@ def serve(args: Namespace) -> int:
     from ensemblefuse.serving import serve as run
 
     path = check_input(args.model, "model")
-    names = ("host", "port", "files", "max_body", "max_rows", "max_pixels", "max_seconds", "timeout", "max_batch")
+    limits = ("max_body", "max_rows", "max_pixels", "max_seconds", "max_characters", "max_numbers", "max_batch")
+    names = ("host", "port", "files", *limits, "timeout", "header_timeout")
     options = {name: getattr(args, name) for name in names}
     try:
         settings = ServerSettings(token=_token(args.token_file), cache=args.cache, trusted=args.trusted, **options)

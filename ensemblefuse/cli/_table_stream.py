@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ensemblefuse.cli._messages import CommandError
-from ensemblefuse.cli._tables import check_table_suffix, reader_reason
+from ensemblefuse.cli._tables import check_one_level, check_table_suffix, reader_reason
 
 # Texts that pandas takes as missing cells in a CSV file; `read_table` uses the same ones for the tables of `fit`.
 MISSING = frozenset(
@@ -35,6 +35,7 @@ MISSING = frozenset(
         "null",
     ]
 )
+_AT_ONCE = 50_000  # rows
 _BAD_FILE = (ValueError, OSError, ImportError, pd.errors.ParserError)
 
 
@@ -64,7 +65,9 @@ class TableStream:
             return [str(c) for c in pd.read_csv(self.path, **self._options(header=None, nrows=1)).iloc[0]]
         from pyarrow import parquet
 
-        return [str(c) for c in parquet.read_schema(self.path).empty_table().to_pandas().columns]
+        table = parquet.read_schema(self.path).empty_table().to_pandas()
+        check_one_level(table, self.path)
+        return [str(c) for c in table.columns]
 
     def _options(self, **change: Any) -> dict[str, Any]:
         options = {"sep": "," if self.kind == "CSV" else "\t", "encoding": "utf-8-sig", "dtype": str}
@@ -131,6 +134,11 @@ class TableStream:
 
     def _told(self) -> Any:
         return _Told(self.path, self.kind)
+
+
+def read_cells(path: Path) -> pd.DataFrame:
+    """Read a whole table as `TableStream` does: the cells of a CSV file are texts, which a model's schema reads."""
+    return pd.concat([table for _, table in TableStream(path, _AT_ONCE).chunks()])
 
 
 class _Told:

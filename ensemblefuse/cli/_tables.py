@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._writing import special_kind
 from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, shown_list
+from ensemblefuse.exceptions import path_hints
 from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
+from ensemblefuse.table import EXACT, check_flat
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
 
@@ -31,20 +35,24 @@ def check_input(path: str, what: str) -> Path:
     place = Path(path)
     if place.is_file():
         return place
-    if place.is_dir():
+    kind = special_kind(place)
+    if kind == "a folder":
         raise UsageError(f"{path} is a folder; name the {what} in it.")
+    if kind:
+        raise UsageError(f"{path} is {kind}, not a file; name a file that holds the {what}.")
     folder = place.parent
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    raise UsageError(f"There is no {what} {path!r}.{did_you_mean(place.name, names)}")
+    hints = "".join(f" {hint}" for hint in path_hints([path]))
+    raise UsageError(f"There is no {what} {path!r}.{did_you_mean(place.name, names)}{hints}")
 
 
-def check_output(path: str, *, overwrite: bool = True) -> Path:
+def check_output(path: str, *, overwrite: bool) -> Path:
     """Return the path of a file that can be written; raise before the work if it cannot."""
     place = Path(path)
     if not place.parent.is_dir():
         raise UsageError(f"There is no folder {str(place.parent)!r} to write {place.name!r} to.")
-    if place.is_dir():
-        raise UsageError(f"{path} is a folder; name a file to write.")
+    if kind := special_kind(place):
+        raise UsageError(f"{path} is {kind}; name a file to write.")
     if place.exists() and not overwrite:
         raise UsageError(f"{path} already exists; pass --overwrite to replace it.")
     if place.exists():
@@ -78,8 +86,11 @@ def reader_reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def read_table(path: str) -> pd.DataFrame:
-    """Read a table; texts become `object` cells, with None for empty cells."""
+def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table; texts become `object` cells, with None for empty cells.
+
+    The columns `texts` of a CSV file are read as they are written: 012 stays apart from 12.
+    """
     place = check_input(path, "table")
     kind = check_table_suffix(place)
     try:
@@ -88,17 +99,37 @@ def read_table(path: str) -> pd.DataFrame:
             table = pd.read_parquet(place)
         else:
             # low_memory=False: read in chunks, a column could hold texts in one place and numbers in another.
-            table = pd.read_csv(place, sep="," if kind == "CSV" else "\t", encoding="utf-8-sig", low_memory=False)
+            options: dict[str, Any] = {"sep": "," if kind == "CSV" else "\t", "encoding": "utf-8-sig"}
+            table = pd.read_csv(place, low_memory=False, dtype=dict.fromkeys(texts, str), **options)
+            _read_exactly(table, place, options)
     except (ValueError, OSError, ImportError, pd.errors.ParserError) as error:
         raise CommandError(f"{path} cannot be read as {kind}: {reader_reason(error)}.") from error
     if not len(table):
         raise CommandError(f"{path} holds no rows.")
+    check_one_level(table, path)
     table.columns = [str(column) for column in table.columns]
     for column in table.columns:
         if pd.api.types.is_string_dtype(table[column].dtype) or table[column].dtype == object:
             cells = table[column].astype(object)
             table[column] = cells.where(cells.notna(), None)
     return table
+
+
+def check_one_level(table: pd.DataFrame, path: Any) -> None:
+    """Raise if the columns of a Parquet file have names of several levels."""
+    try:
+        check_flat(table)
+    except ValueError as error:
+        raise CommandError(f"{path}: {error}") from error
+
+
+def _read_exactly(table: pd.DataFrame, place: Path, options: dict[str, Any]) -> None:
+    """Read columns of large whole numbers with gaps again: pandas rounds them to floats."""
+    for column in table.columns[table.dtypes == np.float64]:
+        cells = table[column].dropna()
+        if len(cells) and EXACT <= cells.abs().max() < 2.0**63 and (cells % 1 == 0).all():
+            with contextlib.suppress(ValueError, TypeError):  # some are written as floats, or too large
+                table[column] = pd.read_csv(place, usecols=[column], dtype="Int64", **options)[column]
 
 
 def _check_names(place: Path, kind: str) -> None:
@@ -140,6 +171,7 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
                 f"The target {column!r} holds a {type(cell).__name__} in row {row!r}; a target holds texts, numbers or "
                 "booleans."
             )
+    cells = _of_one_kind(cells, column)
     numeric = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
     if regression and not numeric:
         raise CommandError(
@@ -157,6 +189,30 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
 _LABELS = (str, bool, int, float, np.generic, datetime.date)
 
 
+def _of_one_kind(cells: pd.Series, column: str) -> pd.Series:
+    """Return labels as numpy's own type, whatever the file has them as; raise if they are of several kinds."""
+    kinds = np.array([_kind_of_label(cell) for cell in cells.tolist()])
+    other = np.flatnonzero(kinds != kinds[0])
+    if len(other):
+        i = int(other[0])
+        raise CommandError(
+            f"The target {column!r} holds a {kinds[0]} in row {cells.index[0]!r}, {cells.iloc[0]!r}, and a {kinds[i]} "
+            f"in row {cells.index[i]!r}, {cells.iloc[i]!r}; write all labels in one way."
+        )
+    if isinstance(cells.dtype, np.dtype) and cells.dtype != object:
+        return cells
+    plain = np.array(cells.tolist(), dtype=object if kinds[0] in ("text", "date") else None)
+    return pd.Series(plain, cells.index, dtype=plain.dtype)
+
+
+def _kind_of_label(cell: Any) -> str:
+    if isinstance(cell, (bool, np.bool_)):
+        return "boolean"
+    if isinstance(cell, (int, float, np.number)):
+        return "number"
+    return "text" if isinstance(cell, str) else "date"
+
+
 def check_finite(table: pd.DataFrame, what: str) -> None:
     """Raise if the table holds infinite numbers: no estimator can learn from these."""
     for column in table.columns:
@@ -168,23 +224,6 @@ def check_finite(table: pd.DataFrame, what: str) -> None:
                     f"{what} is infinite in the column {column!r} in {len(rows)} of {len(cells)} rows: "
                     f"{shown_list(rows)}. Leave these cells empty, or correct them."
                 )
-
-
-def as_numbers(table: pd.DataFrame, columns: Iterable[str], name: str) -> pd.DataFrame:
-    """Return the table with the columns that held numbers in fit as numbers; raise at the first other cell."""
-    new = {}
-    for column in columns:
-        if column not in table.columns or pd.api.types.is_numeric_dtype(table[column].dtype):
-            continue
-        cells = table[column]
-        new[column] = numbers = pd.to_numeric(cells, errors="coerce")
-        bad = np.flatnonzero(numbers.isna() & cells.notna())
-        if len(bad):
-            raise CommandError(
-                f"{name} holds {cells.iloc[bad[0]]!r} in row {cells.index[bad[0]]!r}, column {column!r}, which held "
-                f"numbers in fit; {len(bad)} of {len(cells)} rows are like that."
-            )
-    return table.assign(**new)
 
 
 # ---------------------------------------------------------------------- modalities of a table

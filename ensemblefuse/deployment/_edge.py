@@ -16,7 +16,8 @@ from ensemblefuse._public_names import former_paths
 from ensemblefuse.blocks import read_block
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.fusion.members import ask_member
-from ensemblefuse.table import plain_missing, to_frame
+from ensemblefuse.schema import Schema, read_or_raise
+from ensemblefuse.table import to_frame
 
 __all__ = ["EdgePart"]
 
@@ -43,6 +44,8 @@ class EdgePart(TransformerMixin, BaseEstimator):
         Whether the heads take a row that is partly NaN.
     states : list of str
         Digests of the heads and of the fitted steps that are not encoders.
+    schema : dict of str to dict, optional
+        What each of `columns` holds; see `ensemblefuse.schema`.
 
     See Also
     --------
@@ -62,6 +65,8 @@ class EdgePart(TransformerMixin, BaseEstimator):
     1        None
     """
 
+    schema: Schema | None = None  # files of old versions have none
+
     def __init__(
         self,
         name: str,
@@ -73,6 +78,7 @@ class EdgePart(TransformerMixin, BaseEstimator):
         raw: bool = False,
         partial: bool = False,
         states: Sequence[str] = (),
+        schema: Schema | None = None,
     ):
         self.name = name
         self.columns = columns
@@ -82,6 +88,7 @@ class EdgePart(TransformerMixin, BaseEstimator):
         self.raw = raw
         self.partial = partial
         self.states = states
+        self.schema = schema
 
     def fit(self, X: Any = None, y: Any = None) -> EdgePart:
         """Do nothing: this part was fitted together with its model."""
@@ -105,8 +112,8 @@ class EdgePart(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X lacks a column, a row of the block is partly NaN and so has no vector, or a number of a vector is too
-            large for float32.
+            If X lacks a column, a cell cannot be read as its column requires, a row of the block is partly NaN and so
+            has no vector, or a number of a vector is too large for float32.
         EncodingError
             If a cell cannot be encoded.
         """
@@ -118,7 +125,7 @@ class EdgePart(TransformerMixin, BaseEstimator):
                 f"The edge part of modality {self.name!r} reads the columns {wanted}; X lacks {absent} and has "
                 f"{list(frame.columns)}. If a row lacks the modality, leave its cells missing."
             )
-        block = self.transformer.transform(plain_missing(frame[wanted])[self.columns])
+        block = self.transformer.transform(read_or_raise(frame[wanted], self.schema or {})[self.columns])
         # Read the block as the fusion does, with the same errors.
         table = block if isinstance(block, pd.DataFrame) else pd.DataFrame(np.asarray(block))
         data, present = read_block(self.name, table, frame.index.tolist(), raw=self.raw, allow_partial=self.partial)

@@ -21,6 +21,7 @@ from ensemblefuse.encoders import BaseEncoder, PrecomputedEncoder
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
+from ensemblefuse.table import list_columns
 
 __all__ = ["SplitModel", "check_recipe", "split_model"]
 
@@ -184,7 +185,9 @@ def _send_embeddings(parts: FittedModel, encode: ModalityTransformer) -> SplitMo
         )
     edge, widths = {}, {}
     for name, (transformer, columns) in _modalities(encode).items():
-        edge[name] = EdgePart(name, columns, transformer, states=_states(transformer))
+        edge[name] = EdgePart(
+            name, columns, transformer, states=_states(transformer), schema=_schema_of(parts, columns)
+        )
         span = encode.output_indices_[name]
         widths[name] = span.stop - span.start
     arrivals = _arrivals(edge, widths)
@@ -226,11 +229,16 @@ def _send_probabilities(parts: FittedModel, encode: ModalityTransformer) -> Spli
             raw=name in core.raw_blocks_,
             partial=name in core._partial_blocks(),
             states=[*_states(transformer), _state(heads)],
+            schema=_schema_of(parts, columns),
         )
         widths[name] = len(heads) * max(n_classes, 1)
     arrivals = _arrivals(edge, widths)
     names = [step for step, _ in parts.model.steps]
     return SplitModel(edge, Pipeline([(names[0], arrivals), (names[1], without_heads(core, widths))]), "probabilities")
+
+
+def _schema_of(parts: FittedModel, columns: Any) -> dict[str, Any]:
+    return {column: parts.schema[column] for column in list_columns(columns) if column in parts.schema}
 
 
 def _arrivals(edge: Mapping[str, EdgePart], widths: Mapping[str, int]) -> ModalityTransformer:

@@ -25,7 +25,7 @@ from ensemblefuse.fusion import (
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.fusion.members import gives_probabilities
+from ensemblefuse.fusion.members import class_columns, gives_probabilities
 from ensemblefuse.fusion.patterns import JOIN
 
 __all__ = ["FUSIONS", "Rows", "fuse"]
@@ -148,8 +148,7 @@ def _scores(g: Graph, estimator: Any, classes: Any, x: Value, width: int, n_clas
         said = codes(g, estimator, x, width).op("Unsqueeze", np.array([1]))
         local = said.equals(np.asarray(estimator.classes_, dtype=np.int64)[None]).number()
         absent = local.min()
-    known = np.asarray(classes)[np.asarray(getattr(estimator, "classes_", np.arange(len(classes)))).astype(int)]
-    return _spread(g, local, absent, known, n_classes)
+    return _spread(g, local, absent, class_columns(estimator, classes), n_classes)
 
 
 def _spread(g: Graph, local: Value, absent: Value | None, known: np.ndarray, n_classes: int) -> Value:

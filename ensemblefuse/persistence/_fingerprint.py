@@ -106,7 +106,7 @@ def _names(ids: Any) -> list[bytes]:
     wrong = [value for value in values if isinstance(value, bool) or not isinstance(value, (str, Integral))]
     if wrong:
         raise ValueError(f"sample_ids must be str or int; got {wrong[0]!r}.")
-    return [str(value).encode() for value in values]
+    return [str(value).encode(errors="surrogatepass") for value in values]
 
 
 def _describe_table(data: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ __all__ = ["mlflow_arguments"]
 # MLflow writes the name of the module that loads a model into each stored model: this name can never change.
 _LOADER = "ensemblefuse.persistence"
 _BY_KIND = {"number": "double", "text": "string", "image": "string", "audio": "string", "video": "string"}
-_BY_KIND |= {"category": "string"}
+_BY_KIND |= {"category": "string", "boolean": "double"}
 
 
 def mlflow_arguments(

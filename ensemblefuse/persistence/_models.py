@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,8 @@ from ensemblefuse.features import EmbeddingNoise
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence._devices import use_devices_of_here
 from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
+from ensemblefuse.persistence._other_versions import adapt
+from ensemblefuse.persistence._requests import plain_requests
 from ensemblefuse.persistence._storable import check_storable
 from ensemblefuse.persistence.archive import (
     MODEL,
@@ -105,7 +108,10 @@ def save_model(
         noise.
     PersistenceError
         If the model holds something that cannot be stored exactly, such as a lambda; the message says where. If weights
-        to be bundled are in a format that only pickle reads.
+        to be bundled are in a format that only pickle reads. If the manifest or the model has more values than
+        `load_model` reads.
+    OSError
+        If `path` names a folder, a pipe or a device, or lies in no folder.
 
     See Also
     --------
@@ -137,11 +143,12 @@ def save_model(
     path = check_place(path, "save the model")
     notes = checked_metadata(metadata)
     training, samples = describe_training(training_data, sample_ids, sample_key)
-    check_storable(model)
     if example is not None:
         _check_repeatable(model)
-    data = dump(model)
-    found = types_in(data, path)
+    with plain_requests(model):
+        check_storable(model)
+        data = dump(model)
+    found = types_in(data, path, len(data))
     manifest = {**describe(model, found, example), "metadata": notes}
     members: dict[str, bytes | Path] = {MODEL: data}
     if training is not None:
@@ -159,7 +166,8 @@ def save_model(
             if bundle_weights:
                 record["bundled"], files = pack_weights(source, Path(scratch))
                 members |= files
-        write_archive(path, manifest, members)
+        # What load_model would refuse is not written.
+        write_archive(path, manifest, members, lambda size: types_in(data, path, size))
     return path
 
 
@@ -198,7 +206,9 @@ def load_model(
     ------
     PersistenceError
         If the file was not written by `save_model`, is damaged, was written by a newer version, or holds types that are
-        not trusted. If the predictions for its example have changed.
+        not trusted. If it would take too much memory: the manifest and the example rows may have 16 MB and a million
+        values of JSON each, the model two values more for each byte of the file. If the predictions for its example
+        have changed. If a pickle is cut, or holds something that this process cannot build.
     IncompatibleModelError
         If those predictions have changed, or the model cannot be built, and versions of packages differ. The message
         has the pip command that installs the versions that saved it.
@@ -227,10 +237,10 @@ def load_model(
     if verify not in (*_VERIFY, None):
         raise ValueError(f"verify must be one of {_VERIFY}, or None; got {verify!r}.")
     if allow_pickle and is_pickle(path):
-        return joblib.load(path)
+        return _unpickled(path)
     archive = open_archive(path)
     data = archive.read(MODEL)
-    types_in(data, path)
+    types_in(data, path, archive.size)
     data = with_current_names(data)
     untrusted = untrusted_types(data, path)
     refused = sorted(untrusted - known_types() - named)
@@ -242,9 +252,12 @@ def load_model(
     differing = differing_versions(archive.manifest)
     try:
         model = build(data, untrusted)
+        adapt(model)
         use_devices_of_here(model)
         unpack_weights(archive, model)
-    except PersistenceError:
+    except PersistenceError as error:
+        if differing and not isinstance(error, IncompatibleModelError) and str(path) not in str(error):
+            raise _unlike(archive, str(error)) from error
         raise
     except Exception as error:
         raise _unlike(archive, f"cannot be rebuilt here: {type(error).__name__}: {first_line(error)}") from error
@@ -259,10 +272,32 @@ def load_model(
     return model
 
 
+def _unpickled(path: Path) -> Any:
+    """Return what a pickle or joblib file holds; raise in one sentence if it cannot be read."""
+    try:
+        return joblib.load(path)
+    except (AttributeError, ImportError) as error:  # pickle names classes, and does not hold them
+        raise PersistenceError(
+            f"{path} is a pickle of something that is not found here: {first_line(error)}. A pickle only names its "
+            "classes and functions. Import or install the module that defines them; if it was a notebook or a script, "
+            "define them again, under the same name, before the file is loaded."
+        ) from error
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise PersistenceError(
+            f"{path} is a pickle that is cut short or damaged ({type(error).__name__}: {first_line(error)}); copy or "
+            "write the file again."
+        ) from error
+    except Exception as error:  # a class may raise anything while it is built
+        raise PersistenceError(
+            f"{path} is a pickle that cannot be read here: {type(error).__name__}: {first_line(error)}. It is damaged, "
+            "or other versions of its packages wrote it; load it where it was written, and save it with save_model."
+        ) from error
+
+
 def _verify(archive: Archive, model: Any, verify: str) -> bool:
     """Return whether the file holds rows to compare; raise an error if the predictions for them have changed."""
     try:
-        changed = changed_prediction(model, archive.manifest, archive.read, verify)
+        changed = changed_prediction(model, archive, verify)
     except PersistenceError:
         raise
     except Exception as error:
@@ -312,7 +347,7 @@ def inspect_model(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     archive = open_archive(path)
-    return {**archive.manifest, "types": sorted(types_in(archive.read(MODEL), path))}
+    return {**archive.manifest, "types": sorted(types_in(archive.read(MODEL), path, archive.size))}
 
 
 def _check_repeatable(model: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -11,13 +10,15 @@ import stat
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ensemblefuse import __version__
-from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse._writing import special_kind
+from ensemblefuse.exceptions import PersistenceError, short_repr
+from ensemblefuse.persistence import bounds
 
 # Format 2 has a seal and example rows; in format 3 types have their public paths.
 FORMAT = 3
@@ -28,8 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)
 # First bytes of gzip, bz2, xz, lzma, lz4 and zlib files; joblib writes all of these.
 _PACKED: tuple[bytes, ...] = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"]\x00\x00", b"\x04\x22\x4d\x18")
 _PACKED += (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-# An archive is taken for a zip bomb if its unpacked size exceeds both this and so many times its packed size.
-_LARGE, _RATIO = 100_000_000, 200
+# Above this many bytes the manifest is written without line breaks.
+_PRETTY = 1_000_000
 # What zip and JSON readers raise on damaged files.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError, OSError)
 
@@ -47,6 +48,11 @@ class Archive:
     path: Path
     manifest: dict[str, Any]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.path.stat().st_size
+
     def read(self, name: str) -> bytes:
         """Return the bytes of a member, after a check of its digest."""
         try:
@@ -56,6 +62,15 @@ class Archive:
             raise damaged(self.path, first_line(error)) from error
         self._check(name, hashlib.sha256(content).hexdigest())
         return content
+
+    def read_json(self, name: str) -> Any:
+        """Return the value of a member of JSON; raise if it is too large, or not JSON."""
+        try:
+            return bounds.parse_json(self.path, name, self.read(name))
+        except PersistenceError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise damaged(self.path, f"its {name} cannot be read: {first_line(error)}") from error
 
     def extract(self, name: str, target: Path) -> None:
         """Write a member to the file `target`; remove the file again if the digest is wrong."""
@@ -81,19 +96,39 @@ class Archive:
             raise damaged(self.path, f"its {name} is not the one that its manifest names")
 
 
-def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str, bytes | Path]) -> None:
+def write_archive(
+    path: Path,
+    manifest: Mapping[str, Any],
+    members: Mapping[str, bytes | Path],
+    check: Callable[[int], Any] = lambda size: None,
+) -> None:
     """Write an archive whole or not at all: under another name in the same folder, then renamed.
 
-    A member may be a file, which is never held in memory as a whole.
+    Parameters
+    ----------
+    path : Path
+    manifest : dict
+    members : dict of str to bytes or Path
+        A member may be a file, which is never held in memory as a whole.
+    check : callable, optional
+        Called with the number of bytes on disk before the file gets its name; what it raises leaves the old file.
+
+    Raises
+    ------
+    PersistenceError
+        If the manifest is larger than `open_archive` reads.
     """
     listed = {name: {"sha256": _digest(content), "bytes": _size(content)} for name, content in members.items()}
     # allow_nan=False: any JSON parser must be able to read the manifest.
     text = json.dumps({**manifest, "members": listed}, indent=2, ensure_ascii=False, allow_nan=False)
+    if len(text) > _PRETTY:
+        text = json.dumps({**manifest, "members": listed}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    bounds.check_json(path, MANIFEST, text.encode())
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "x+b") as file:
             with zipfile.ZipFile(file, "w", compression=zipfile.ZIP_DEFLATED) as archive:
-                for name, content in {MANIFEST: text.encode(), **members}.items():
+                for name, content in {MANIFEST: text.encode(errors="backslashreplace"), **members}.items():
                     _write_member(archive, name, content)
                 archive.comment = _SEAL + b"0" * _DIGITS
             digits = _hash_but_seal(file)
@@ -101,6 +136,7 @@ def write_archive(path: Path, manifest: Mapping[str, Any], members: Mapping[str,
             file.write(digits)
             file.flush()
             os.fsync(file.fileno())
+        check(temporary.stat().st_size)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -118,7 +154,7 @@ def _write_member(archive: zipfile.ZipFile, name: str, content: bytes | Path) ->
 
 def _compression(content: bytes) -> int:
     """Return how to compress a member: not at all if the reader would take the packed content for a zip bomb."""
-    bomb = len(content) > _LARGE and len(content) > _RATIO // 2 * len(zlib.compress(content, 1))
+    bomb = len(content) > bounds.LARGE and len(content) > bounds.RATIO // 2 * len(zlib.compress(content, 1))
     return zipfile.ZIP_STORED if bomb else zipfile.ZIP_DEFLATED
 
 
@@ -149,11 +185,11 @@ def _hash_but_seal(file: BinaryIO) -> bytes:
 
 def open_archive(path: Path) -> Archive:
     """Check the seal, the format, and the names, number and sizes of members."""
-    with open(path, "rb") as file:
-        head = file.read(16)
+    head = _head(path)
     if not head.startswith(b"PK"):
         raise PersistenceError(f"{path} was not written by save_model: it is {_what(head)}.")
     try:
+        bounds.check_directory(path)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if not {MODEL, MANIFEST} <= set(names):
@@ -161,8 +197,8 @@ def open_archive(path: Path) -> Archive:
             sealed = archive.comment.startswith(_SEAL)
             if sealed:
                 _check_seal(path, archive.comment)
-            check_sizes(path, archive, path.stat().st_size)
-            manifest = json.loads(archive.read(MANIFEST))
+            bounds.check_sizes(path, archive, path.stat().st_size)
+            manifest = bounds.load_json(path, archive, MANIFEST)
             number = _check_format(path, manifest)
             if sealed != (number > 1):
                 raise damaged(path, "it has no seal" if number > 1 else "its seal is not of its format")
@@ -181,17 +217,6 @@ def _check_seal(path: Path, comment: bytes) -> None:
         raise damaged(path, "its bytes are not those that were written")
 
 
-def check_sizes(path: Path, archive: zipfile.ZipFile, size: int) -> None:
-    """Raise if the unpacked size of members is absurd; zipfile never unpacks more than the declared size."""
-    total = sum(info.file_size for info in archive.infolist())
-    if total > _LARGE and total > _RATIO * size:
-        largest = max(archive.infolist(), key=lambda info: info.file_size)
-        raise PersistenceError(
-            f"{path} has {size:,} bytes. It holds {largest.filename!r}, which would unpack to {largest.file_size:,} "
-            f"bytes, and all members to {total:,}: no model is like that, so it was not read."
-        )
-
-
 def _check_format(path: Path, manifest: Any) -> int:
     number = manifest.get("format") if isinstance(manifest, dict) else None
     if type(number) is int and 1 <= number <= FORMAT:
@@ -199,8 +224,8 @@ def _check_format(path: Path, manifest: Any) -> int:
     versions = manifest.get("versions") if isinstance(manifest, dict) else None
     writer = versions.get("ensemblefuse") if isinstance(versions, dict) else None
     raise PersistenceError(
-        f"{path} has the format {number!r}, written by ensemblefuse {writer}; ensemblefuse {__version__} reads formats "
-        f"1 to {FORMAT}. A newer version may read it."
+        f"{path} has the format {short_repr(number)}, written by ensemblefuse {str(writer)[:60]}; ensemblefuse "
+        f"{__version__} reads formats 1 to {FORMAT}. A newer version may read it."
     )
 
 
@@ -210,7 +235,8 @@ def _check_members(path: Path, manifest: dict[str, Any], infos: list[zipfile.Zip
     for info in infos:
         kind = stat.S_IFMT(info.external_attr >> 16)
         if not _NAME.fullmatch(info.filename) or kind not in (0, stat.S_IFREG):
-            raise PersistenceError(f"{path} holds {info.filename!r}, which no saved model does, so it was not read.")
+            name = short_repr(info.filename)
+            raise PersistenceError(f"{path} holds {name}, which no saved model does, so it was not read.")
     if len(set(names)) < len(names):
         raise damaged(path, f"it holds {len(names)} members under {len(set(names))} names")
     if manifest["format"] == 1:
@@ -222,18 +248,6 @@ def _check_members(path: Path, manifest: dict[str, Any], infos: list[zipfile.Zip
     for name, member in listed.items():
         if not isinstance(member, dict) or member.get("bytes") != sizes[name] or "sha256" not in member:
             raise damaged(path, f"its {name} is not the one that its manifest names")
-
-
-def check_inner(path: Path, data: bytes) -> None:
-    """Raise if a skops file would unpack to absurd sizes; content that is not a zip is left to `types_in`."""
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as inner:
-                check_sizes(path, inner, len(data))
-        except DAMAGE as error:
-            if isinstance(error, PersistenceError):
-                raise
-            raise damaged(path, first_line(error)) from error
 
 
 def _what(head: bytes) -> str:
@@ -251,9 +265,17 @@ def _what(head: bytes) -> str:
 
 def is_pickle(path: Path) -> bool:
     """Return whether the first bytes of a file are those of a pickle or joblib file."""
-    with open(path, "rb") as file:
-        head = file.read(16)
+    head = _head(path)
     return head.startswith(_PACKED) or (len(head) > 1 and head[0] == 0x80 and head[1] <= 5)
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a regular file; a pipe is not opened, because that would wait for its writer."""
+    kind = special_kind(path)
+    if kind:
+        raise PersistenceError(f"{path} is {kind}, not a model file; give the path of a file that save_model wrote.")
+    with open(path, "rb") as file:
+        return file.read(16)
 
 
 def _what_zip(names: list[str]) -> str:
@@ -261,7 +283,8 @@ def _what_zip(names: list[str]) -> str:
         return "a bare skops file; skops.io.load reads it"
     if any(name.endswith("data.pkl") for name in names):
         return "a file of torch.save, which holds a pickle"
-    return f"a zip that holds {sorted(names)[:5]}, not {MODEL} and {MANIFEST}"
+    shown = ", ".join(map(short_repr, sorted(names)[:5]))
+    return f"a zip that holds [{shown}], not {MODEL} and {MANIFEST}"
 
 
 def damaged(path: Path, reason: str) -> PersistenceError:
@@ -269,4 +292,5 @@ def damaged(path: Path, reason: str) -> PersistenceError:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".")
+    """Return the first line of a message, cut at 300 characters: a file may put texts of its own into it."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:300].rstrip(".")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import PersistenceError, short_repr
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence.archive import Archive, damaged
+from ensemblefuse.persistence.bounds import Limits, parse_json
 
 _PREFIX = "weights"
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -31,6 +31,8 @@ _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 _MAY_BE_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib")
 _MODULES = "modules.json"
+# Values and bytes of a file of JSON; the largest tokenizers have 3 million and 40 MB.
+_LIMITS = Limits(n_bytes=60_000_000, n_values=4_000_000)
 # Classes of sentence_transformers that import nothing by a name in their configuration, but for an activation.
 _PLAIN_MODULES = frozenset({"Dense", "LayerNorm", "Normalize", "Pooling", "StaticEmbedding", "Transformer"})
 
@@ -158,11 +160,13 @@ def unpack_weights(archive: Archive, model: Any) -> None:
         if not record.get("bundled"):
             continue
         if not _DIGEST.fullmatch(record["bundled"]):  # it becomes the name of a folder
-            raise damaged(archive.path, f"{record['bundled']!r} is not a digest")
+            raise damaged(archive.path, f"{short_repr(record['bundled'])} is not a digest")
         if not record["param"]:
             packaged = PACKAGED.get(record["name"])
             if packaged is None or packaged.bundle_sha256 != record["bundled"]:
-                raise damaged(archive.path, f"its weights {record['name']!r} differ from those that were released")
+                raise damaged(
+                    archive.path, f"its weights {short_repr(record['name'])} differ from those that were released"
+                )
             if importlib.util.find_spec(packaged.module) is None:
                 _extract(archive, record["bundled"])
             continue
@@ -251,7 +255,9 @@ def _read_modules(file: Path, path: Path) -> list[dict[str, str]]:
 
 def _read_json(file: Path, path: Path, kind: type = dict) -> Any:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(path, file.name, file.read_bytes(), _LIMITS)
+    except PersistenceError:
+        raise
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its {file.name} cannot be read: {type(error).__name__}") from error
     if not isinstance(content, kind):

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._plain import plain
+from ensemblefuse._writing import special_kind
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.fitted.model import FittedPipeline, best_model
 from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.persistence.archive import Archive, damaged, first_line
 from ensemblefuse.table import to_frame
 
 ENCODED, ROWS = "example/encoded.json", "example/rows.json"
@@ -138,6 +141,8 @@ def _pack_column(name: Any, cells: pd.Series, names_files: bool) -> dict[str, An
 def _pack_cell(cell: Any, names_files: bool) -> Any:
     if names_files and isinstance(cell, (str, os.PathLike)):
         path = Path(cell)
+        if kind := special_kind(path):
+            raise NotKeptError(f"{path.name} is {kind}")
         try:
             if path.stat().st_size > _SMALL:
                 raise NotKeptError(f"{path.name} is larger than {_SMALL:,} bytes")
@@ -172,7 +177,13 @@ def _pack_array(array: np.ndarray) -> str:
 
 
 def unpack_table(packed: Mapping[str, Any]) -> Any:
-    """Return the table that `pack_table` was given, with rows numbered from 0."""
+    """Return the table that `pack_table` was given, with rows numbered from 0.
+
+    Raises
+    ------
+    ValueError
+        If a column has another number of rows than the table claims: pandas would fill up the rest.
+    """
     if "array" in packed:
         return _unpack_array(packed["array"])
     arrays = {dtype: iter(_unpack_array(text).T) for dtype, text in packed["arrays"].items()}
@@ -180,7 +191,10 @@ def unpack_table(packed: Mapping[str, Any]) -> Any:
         column["name"]: pd.Series(next(arrays[column["dtype"]])) if _is_plain(column) else _unpack_column(column)
         for column in packed["columns"]
     }
-    return pd.DataFrame(series, index=range(packed["n_rows"]))
+    lengths = {len(column) for column in series.values()}
+    if lengths - {packed["n_rows"]}:
+        raise ValueError(f"the example's columns have {sorted(lengths)} rows")
+    return pd.DataFrame(series, index=range(packed["n_rows"]) if series else None)
 
 
 def _unpack_column(column: Mapping[str, Any]) -> pd.Series:
@@ -253,9 +267,23 @@ def describe_example(model: Any, example: Any) -> tuple[dict[str, Any], dict[str
     return described | {"predictions": predictions(rest, encoded)}, members
 
 
-def changed_prediction(
-    model: Any, manifest: Mapping[str, Any], read: Callable[[str], bytes], verify: str
-) -> str | None:
+def read_table(archive: Archive, member: str) -> Any:
+    """Return the example rows of a file, raw or encoded.
+
+    Raises
+    ------
+    PersistenceError
+        If they are too large, or no table.
+    """
+    try:
+        return unpack_table(archive.read_json(member))
+    except PersistenceError:
+        raise
+    except Exception as error:  # in a crafted file anything may be of another type
+        raise damaged(archive.path, f"its {member} cannot be read: {first_line(error)}") from error
+
+
+def changed_prediction(model: Any, archive: Archive, verify: str) -> str | None:
     """Return the method whose predictions for the example have changed; "" if none has; None if no rows were kept.
 
     Raises
@@ -263,13 +291,13 @@ def changed_prediction(
     Exception
         Any error of the prediction.
     """
-    described = manifest.get("example") or {}
+    described = archive.manifest.get("example") or {}
     encode, rest = split(model)
     rows_will_do = encode is not None and not any(isinstance(part, BaseEncoder) for _, part in parts_of(encode))
     whole = verify == "rows" or rows_will_do
     for member, asked in ((ROWS, model), (ENCODED, rest)) if whole else ((ENCODED, rest),):
-        if member in manifest.get("members", {}):
-            table = unpack_table(json.loads(read(member)))
+        if member in archive:
+            table = read_table(archive, member)
             networks = member == ROWS and not rows_will_do
             return differs(described["predictions"], predictions(asked, table), _ENCODED_AGAIN if networks else _CLOSE)
     return None

@@ -18,8 +18,10 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from ensemblefuse._public_names import current_path, public_path
 from ensemblefuse.exceptions import PersistenceError
-from ensemblefuse.persistence import archive as _archive
-from ensemblefuse.persistence.archive import DAMAGE, MODEL, check_inner, damaged, first_line
+from ensemblefuse.persistence import bounds
+from ensemblefuse.persistence._other_versions import installed_path, loss_types
+from ensemblefuse.persistence._requests import restore_requests
+from ensemblefuse.persistence.archive import DAMAGE, MODEL, damaged, first_line
 
 _OURS, _SCHEMA = "ensemblefuse", "schema.json"
 # The protocol of skops 0.12, the oldest version that this library accepts.
@@ -89,6 +91,8 @@ _KNOWN_TYPES = frozenset(
         "xgboost.sklearn.XGBRegressor",
         "xgboost.sklearn.XGBRFClassifier",
         "xgboost.sklearn.XGBRFRegressor",
+        # A spline of scipy holds the function that makes its arrays.
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
         # Needed with scikit-learn 1.6 and skops 0.12; later versions trust them by themselves, or do not store them.
         "_loss.CyHalfMultinomialLoss",
         "sklearn.compose._column_transformer._RemainderColsList",
@@ -127,7 +131,7 @@ def known_types() -> frozenset[str]:
         if isinstance(value, type) and issubclass(value, BaseEstimator)
     ]
     metrics = [get_scorer(name)._score_func for name in get_scorer_names()]
-    return _KNOWN_TYPES | {type_name(value) for value in [*ours, *metrics]}
+    return _KNOWN_TYPES | {type_name(value) for value in [*ours, *metrics]} | loss_types()
 
 
 def type_name(value: Any) -> str:
@@ -162,8 +166,8 @@ def skops_io() -> Any:
 
 
 def with_current_names(data: bytes) -> bytes:
-    """Return a skops file that names the library's types by their public paths, whichever version wrote it."""
-    return _renamed(data, current_path)
+    """Return a skops file that names types as the installed versions do, whichever versions wrote it."""
+    return _renamed(data, lambda path: installed_path(current_path(path)))
 
 
 def _stored_path(path: str) -> str:
@@ -210,23 +214,36 @@ def untrusted_types(data: bytes, path: Path) -> set[str]:
 def build(data: bytes, allowed: set[str]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InconsistentVersionWarning)  # one for every part; load_model warns once
-        return skops_io().loads(data, trusted=sorted(allowed))
+        model = skops_io().loads(data, trusted=sorted(allowed))
+    restore_requests(model)
+    return model
 
 
-def types_in(data: bytes, path: Path) -> set[str]:
+def types_in(data: bytes, path: Path, size: int) -> set[str]:
     """Return all types and functions that a skops file names, read as plain JSON.
+
+    Parameters
+    ----------
+    data : bytes
+        The skops file.
+    path : Path
+        The model file that holds it.
+    size : int
+        Bytes of the model file on disk. What it may cost grows with this, not with `data`, which is unpacked already.
 
     Raises
     ------
     PersistenceError
-        If the file cannot be read as JSON. If this library never wrote its protocol (readers of old protocols check
-        less). If it reads its members so often that it cannot be a model.
+        If the file cannot be read as JSON, or would take too much memory. If this library never wrote its protocol
+        (readers of old protocols check less). If it reads its members so often that it cannot be a model.
     """
-    check_inner(path, data)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            schema = json.loads(archive.read(_SCHEMA))
+            bounds.check_sizes(path, archive, size)
+            schema = bounds.load_json(path, archive, _SCHEMA, bounds.limits_of_model(size))
             sizes = {info.filename: info.file_size for info in archive.infolist()}
+    except PersistenceError:
+        raise
     except (*DAMAGE, RecursionError) as error:
         raise damaged(path, f"its {MODEL} cannot be read: {first_line(error)}") from error
     protocol = schema.get("protocol") if isinstance(schema, dict) else None
@@ -244,9 +261,9 @@ def types_in(data: bytes, path: Path) -> set[str]:
             stack.extend(node.values())
         elif isinstance(node, list):
             stack.extend(node)
-    if read > _archive._LARGE and read > _archive._RATIO * len(data):
+    if read > bounds.LARGE and read > bounds.RATIO * size:
         raise PersistenceError(
-            f"{path} holds a {MODEL} of {len(data):,} bytes that would unpack to {read:,} bytes: no model is like "
+            f"{path} has {size:,} bytes and holds a {MODEL} that would unpack to {read:,} bytes: no model is like "
             "that, so it was not read."
         )
     return found

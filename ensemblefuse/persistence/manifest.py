@@ -25,6 +25,7 @@ from ensemblefuse.fitted.model import best_model, column_transformer_of, core_of
 from ensemblefuse.modalities import Modality, top_steps
 from ensemblefuse.persistence.archive import FORMAT
 from ensemblefuse.persistence.known_types import type_name
+from ensemblefuse.schema import Schema, schema_of
 
 _PACKAGES = ("numpy", "scikit-learn", "scipy", "pandas", "skops")
 # How many leading numbers of a version must agree: the state of estimators changes between minor releases of these.
@@ -48,6 +49,10 @@ _KINDS = {
 }
 
 
+# Kinds of a schema that need no look at the class that reads the column.
+_CERTAIN = ("number", "boolean", "date", "duration")
+
+
 def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]:
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -62,9 +67,12 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
     encode = column_transformer_of(pipeline)
     if encode is not None:
         manifest["modalities"] = _modalities(encode)
-        numbers = getattr(encode, "numeric_columns_", ())
         kinds = _kinds_of_columns(modalities_of(pipeline))
-        manifest["input"] = _inputs(manifest["modalities"], kinds, numbers, example)
+        manifest["input"] = _inputs(manifest["modalities"], kinds, schema_of(encode), example)
+        # Files of before lack the summary.
+        for column, (low, median, high) in getattr(encode, "numeric_summary_", {}).items():
+            if manifest["input"].get(column, {}).get("type") == "number":
+                manifest["input"][column] |= {"range": [low, high], "median": median}
     elif isinstance(getattr(model, "blocks_", None), dict):
         names = np.asarray(getattr(model, "feature_names_in_", range(model.n_features_in_)))
         manifest["modalities"] = [
@@ -80,17 +88,17 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
     return manifest
 
 
-def _inputs(
-    modalities: list[dict[str, Any]], kinds: Mapping[str, str], numbers: Iterable[str], example: Any
-) -> dict[str, Any]:
+def _inputs(modalities: list[dict[str, Any]], kinds: Mapping[str, str], schema: Schema, example: Any) -> dict[str, Any]:
     """Return for each column of the raw table what it holds, which modalities read it, and its type in the example."""
     inputs: dict[str, Any] = {}
+    schema = {str(column): held for column, held in schema.items()}
     for modality in modalities:
         for column in modality["columns"]:
-            known = inputs.setdefault(column, {"type": "number" if column in numbers else "object", "modalities": []})
+            held = schema.get(column, {}).get("kind", "object")
+            if held not in _CERTAIN:
+                held = kinds.get(column) or ("category" if held == "category" else "object")
+            known = inputs.setdefault(column, {"type": held, "modalities": []})
             known["modalities"].append(modality["name"])
-            if known["type"] == "object":
-                known["type"] = kinds.get(column, "object")
             if isinstance(example, pd.DataFrame) and column in example.columns:
                 known["dtype"] = str(example[column].dtype)
     return inputs

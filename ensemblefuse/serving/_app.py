@@ -13,10 +13,12 @@ from typing import Any
 
 from ensemblefuse._config import config_context
 from ensemblefuse._optional import import_optional
+from ensemblefuse._theme import page_css, switch_html
 from ensemblefuse.cache import get_cache
 from ensemblefuse.serving._body import GONE, Body, content_type, read_bytes, read_content
 from ensemblefuse.serving._cells import RowReader
 from ensemblefuse.serving._errors import Fault, Refused, Unreadable
+from ensemblefuse.serving._example import example_row
 from ensemblefuse.serving._guard import Guard, log
 from ensemblefuse.serving._info import ModelInfo, read_info
 from ensemblefuse.serving._json import dump_json
@@ -31,8 +33,10 @@ __all__ = ["Service", "make_app"]
 
 _NEEDED_BY = "the server"
 _PAGE = Path(__file__).parent / "page"
-_ROUTES = ("/", "/health", "/ready", "/metrics", "/openapi.json", "/model", "/predict", "/explain")
+_ROUTES = ("/", "/health", "/ready", "/metrics", "/openapi.json", "/model", "/example", "/predict", "/explain")
 _AGAIN = {"retry-after": "1"}
+# Cost of a row that may be explained inside its modalities, which encodes it a hundred times; 1 is the largest cell.
+_INSIDE = 0.1
 
 
 def make_app(model: Any, settings: ServerSettings | None = None) -> Any:
@@ -128,7 +132,11 @@ class Service:
         self.metrics = Metrics(self.worker.n_waiting)
         self._reader: RowReader | None = None
         self._n_running = 0
+        self._example: dict[str, Any] = {}
         self._files = {f"/page/{p.name}": p.read_bytes() for p in sorted(_PAGE.iterdir()) if p.is_file()}
+        self._files["/page/theme.css"] = page_css().encode()
+        start = self._files["/page/index.html"]
+        self._files["/page/index.html"] = start.replace(b"<!-- theme -->", switch_html().encode())
 
     @contextlib.asynccontextmanager
     async def running(self, app: Any) -> AsyncIterator[None]:
@@ -164,6 +172,7 @@ class Service:
         model = self.worker.model
         assert model is not None
         self._reader = RowReader(self.info.columns, self.settings, model.path_columns)
+        self._example = example_row(model.example, self.info.columns, self._reader, self.settings)
         if self.state == "loading":
             self.state = "ready"
         log.info(json.dumps({"event": "ready"}))
@@ -183,6 +192,10 @@ class Service:
         async def describe(request: Any) -> Any:
             return _json(self.info.as_json(self.settings))
 
+        async def example(request: Any) -> Any:
+            self._check_ready()
+            return _json({"row": self._example})
+
         async def metrics(request: Any) -> Any:
             return _response(*self.metrics.text())
 
@@ -197,7 +210,7 @@ class Service:
             return _response(self._files[name], f"{kind}; charset=utf-8" if kind.startswith("text/") else kind)
 
         return {
-            **{"/health": health, "/ready": ready, "/model": describe, "/metrics": metrics},
+            **{"/health": health, "/ready": ready, "/model": describe, "/example": example, "/metrics": metrics},
             **{"/openapi.json": schema, "/": page, "/page/{name}": page},
         }
 
@@ -221,7 +234,7 @@ class Service:
         self._n_running += 1
         try:
             async with asyncio.timeout(self.settings.timeout):
-                content = await read_bytes(request, self.settings.max_body)
+                content = await read_bytes(request, self.settings.max_body, self.settings.header_timeout)
                 request.scope["ensemblefuse.shape"]["bytes"] = len(content)
                 header = request.headers["content-type"]
                 body = await asyncio.to_thread(read_content, content, kind, header, wanted)
@@ -241,11 +254,12 @@ class Service:
     # ------------------------------------------------------------------ predictions and explanations
 
     async def _predict(self, request: Any, body: Body) -> Any:
-        rows, faults = await asyncio.to_thread(self._read, body.fields["rows"], body)
+        rows, faults, costs = await asyncio.to_thread(self._read, body.fields["rows"], body)
         request.scope["ensemblefuse.shape"]["rows"] = len(rows)
         self.metrics.rows(len(rows))
         usable = [row for row in rows if row is not None]
-        answers = iter(await self._ask(request, Job(usable, _future())) if usable else [])
+        costs = [cost for row, cost in zip(rows, costs, strict=True) if row is not None]
+        answers = iter(await self._ask(request, Job(usable, _future(), costs)) if usable else [])
         predictions: list[dict[str, Any] | None] = []
         for i, row in enumerate(rows):
             answer = None if row is None else next(answers)
@@ -260,11 +274,14 @@ class Service:
         return _json({"predictions": predictions, "errors": errors}, 422 if errors else 200)
 
     async def _explain(self, request: Any, body: Body) -> Any:
-        rows, faults = await asyncio.to_thread(self._read, [body.fields["row"]], body)
+        rows, faults, costs = await asyncio.to_thread(self._read, [body.fields["row"]], body)
         if faults or rows[0] is None:
             raise Unreadable(*faults)
         row, request.scope["ensemblefuse.shape"]["rows"] = rows[0], 1
         within, target = body.fields.get("within", False), body.fields.get("target")
+        if within and costs[0] > _INSIDE:
+            reason = f"the row is too large to look inside: its cells may have at most {_INSIDE:.0%} of what is allowed"
+            raise Unreadable(Fault(0, "within", reason))
 
         def call(model: ServedModel) -> Any:
             try:
@@ -272,12 +289,13 @@ class Service:
             except Unreadable as error:
                 return error
 
-        told = await self._ask(request, Job([], _future(), call))
+        told = await self._ask(request, Job([], _future(), call=call))
         if isinstance(told, Unreadable):
             raise told
         return _json(told)
 
-    def _read(self, rows: Any, body: Body) -> tuple[list[dict[str, Any] | None], list[Fault]]:
+    def _read(self, rows: Any, body: Body) -> tuple[list[dict[str, Any] | None], list[Fault], list[float]]:
+        """Return the rows, their faults and their costs."""
         assert self._reader is not None
         folder = None if self.settings.files is None else Path(self.settings.files)
         files = FileReader(body.uploads, folder, self.settings.max_body)
@@ -285,7 +303,7 @@ class Service:
         unused = sorted(set(body.uploads or ()) - files.used)
         if unused and not faults:
             faults.append(Fault(None, unused[0][:100], "no cell names this part of the form"))
-        return read, faults
+        return read, faults, files.costs
 
     async def _ask(self, request: Any, job: Job) -> Any:
         """Wait for the model, or until the client has disconnected."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = ["Body", "content_type", "read_bytes", "read_content"]
 GONE = 499  # the client has left: nobody receives this status, it is for logs and metrics
 JSON, FORM = "application/json", "multipart/form-data"
 _MOST_PARTS = 4096
+_SLOWEST = 10_000  # bytes in a second
 
 
 @dataclass
@@ -56,13 +58,21 @@ def content_type(headers: Mapping[str, str]) -> str:
     return given
 
 
-async def read_bytes(request: Any, max_body: int) -> bytes:
+async def read_bytes(request: Any, max_body: int, grace: float) -> bytes:
     """Return all bytes of the body.
+
+    Parameters
+    ----------
+    request : starlette.requests.Request
+    max_body : int
+    grace : float
+        Seconds in which the body must arrive, besides one for each 10 kB that have arrived.
 
     Raises
     ------
     Refused
-        413, if the header says or reading shows that there are more than `max_body`. 499, if the client leaves.
+        413, if the header says or reading shows that there are more than `max_body`. 408, if it comes too slowly. 499,
+        if the client leaves.
     """
     refusal = Refused(413, f"the body has more than {max_body} bytes")
     length = request.headers.get("content-length", "")
@@ -70,13 +80,21 @@ async def read_bytes(request: Any, max_body: int) -> bytes:
         raise refusal
     requests = import_optional("starlette.requests", extra="serve", needed_by="the server")
     content = bytearray()
+    slow = asyncio.timeout(grace)
     try:
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > max_body:
-                raise refusal
+        async with slow:
+            start = asyncio.get_running_loop().time()
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > max_body:
+                    raise refusal
+                slow.reschedule(start + grace + len(content) / _SLOWEST)
     except requests.ClientDisconnect as error:
         raise Refused(GONE, "the client has disconnected") from error
+    except TimeoutError as error:
+        if not slow.expired():
+            raise
+        raise Refused(408, f"the body comes more slowly than {_SLOWEST // 1000} kB in a second") from error
     return bytes(content)
 
 

@@ -16,6 +16,7 @@ from ensemblefuse.serving._errors import CellError, Fault, Unreadable, found
 from ensemblefuse.serving._info import Column
 from ensemblefuse.serving._media import FileReader, check_picture, check_sound, check_video
 from ensemblefuse.serving._settings import ServerSettings
+from ensemblefuse.table import loose_name
 
 __all__ = ["RowReader"]
 
@@ -39,6 +40,7 @@ class RowReader:
 
     def __init__(self, columns: Mapping[str, Column], settings: ServerSettings, path_columns: Iterable[str] = ()):
         self.columns, self.settings, self.path_columns = columns, settings, frozenset(path_columns)
+        self._loose = {loose_name(column): column for column in columns}
 
     def read(self, rows: Any, files: FileReader) -> tuple[list[dict[str, Any] | None], list[Fault]]:
         """Return the cells of each row by column, with None for missing cells; None for a row with a fault.
@@ -56,7 +58,9 @@ class RowReader:
         read: list[dict[str, Any] | None] = []
         faults: list[Fault] = []
         for i, row in enumerate(rows):
+            before = files.cost
             cells, found_here = self._row(i, row, files)
+            files.costs.append(files.cost - before)
             read.append(None if found_here else cells)
             faults += found_here
         return read, faults
@@ -66,7 +70,11 @@ class RowReader:
             return {}, [Fault(i, None, f"expected an object of cells by column; got {found(row)}")]
         unknown = [name for name in row if name not in self.columns]
         faults = [
-            Fault(i, short_name(name), f"the model has no column of this name; it has {list(self.columns)}")
+            Fault(
+                i,
+                short_name(name),
+                f"the model has no column of this name; it has {list(self.columns)}{self._hint(name)}",
+            )
             for name in unknown[:_MOST_FAULTS]
         ]
         cells: dict[str, Any] = {}
@@ -77,13 +85,32 @@ class RowReader:
                 faults.append(Fault(i, name, str(error)))
         return cells, faults
 
+    def _hint(self, name: str) -> str:
+        near = self._loose.get(loose_name(name[:100]))
+        return "" if near is None else f"; did you mean {near!r}?"
+
     def _cell(self, column: Column, value: Any, files: FileReader) -> Any:
         is_path = column.name in self.path_columns
-        if column.kind == "graph":
-            return self._file("image", value, files) if _is_file(value) else _graph(value)
-        if column.kind in _FILES or (is_path and column.kind != "number"):  # a number becomes a float
+        if column.kind == "graph" and _is_file(value):
+            return self._file("image", value, files)
+        if column.kind in _FILES or (is_path and column.kind not in ("number", "graph")):  # a number becomes a float
             return self._file(column.kind, value, files)
-        return _READERS[column.kind](value)
+        cell = _graph(value) if column.kind == "graph" else _READERS[column.kind](value)
+        if isinstance(cell, str):
+            self._measure(files, "a text", "characters", len(cell))
+        elif isinstance(cell, np.ndarray):
+            self._measure(files, "an array", "numbers", cell.size)
+        elif column.kind == "graph":
+            sizes = [part.size if isinstance(part, np.ndarray) else part for part in cell.values()]
+            self._measure(files, "a graph", "numbers", max(sizes))
+        return cell
+
+    def _measure(self, files: FileReader, what: str, unit: str, n: int) -> None:
+        """Count the cost of a cell; raise if it is larger than a cell may be."""
+        most = getattr(self.settings, f"max_{unit}")
+        if n > most:
+            raise CellError(f"{what} of {n} {unit}; at most {most} are allowed")
+        files.cost += n / most
 
     def _file(self, kind: str, value: Any, files: FileReader) -> Any:
         """Return the bytes of one file, or a list if several pictures make a cell, after a check of their headers."""
@@ -101,16 +128,17 @@ class RowReader:
             seconds = check_sound(contents[0], self.settings.max_seconds)
         elif kind == "video":
             seconds, pixels = check_video(contents[0], self.settings.max_seconds, self.settings.max_pixels)
-        self._count(files, pixels, seconds)
+        self._count(files, pixels=pixels, seconds=seconds)
         return contents if several else contents[0]
 
-    def _count(self, files: FileReader, pixels: float, seconds: float) -> None:
+    def _count(self, files: FileReader, **new_ones: float) -> None:
         """Raise if the request exceeds its limit of pixels or seconds with this cell."""
-        for name, new in (("pixels", pixels), ("seconds", seconds)):
+        for name, new in new_ones.items():
             most = _CELLS_IN_A_REQUEST * getattr(self.settings, f"max_{name}")
             if getattr(files, name) + new > most:
                 raise CellError(f"with it the request has more than {most:.0f} {name}; send it in another request")
             setattr(files, name, getattr(files, name) + new)
+            files.cost += new / getattr(self.settings, f"max_{name}")
 
 
 def short_name(name: str) -> str:
@@ -200,6 +228,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "number": _number,
     "text": _text,
     "category": _category,
+    "boolean": _category,
+    "date": _text,
+    "duration": _text,
     "series": _series,
     "embedding": _embedding,
     "object": lambda value: value,

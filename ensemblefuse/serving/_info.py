@@ -8,6 +8,7 @@ from typing import Any
 
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.persistence import inspect_model
+from ensemblefuse.persistence.example import ROWS
 from ensemblefuse.persistence.manifest import describe
 from ensemblefuse.serving._settings import ServerSettings
 
@@ -21,14 +22,26 @@ class Column:
     Attributes
     ----------
     name : str
-    kind : {"image", "audio", "video", "text", "number", "category", "series", "embedding", "graph", "object"}
+    kind : str
+        "image", "audio", "video", "text", "number", "category", "boolean", "date", "duration", "series", "embedding",
+        "graph" or "object".
     modalities : list of str
         Modalities that read it.
+    range : tuple of float, or None
+        Smallest and largest number of fit.
+    median : float or None
     """
 
     name: str
     kind: str
     modalities: list[str]
+    range: tuple[float, float] | None = None
+    median: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``GET /model`` says about the column."""
+        told = {"type": self.kind, "modalities": self.modalities}
+        return told if self.range is None else {**told, "range": list(self.range)}
 
 
 @dataclass
@@ -46,6 +59,8 @@ class ModelInfo:
     columns : dict of str to Column
     expected : dict of str to dict
         Out-of-fold scores of each combination of modalities, such as ``"image + text"``.
+    example : {"row", "numbers"} or None
+        What ``GET /example`` has: a row that the model was saved with, the medians of its numbers, or nothing.
     """
 
     name: str
@@ -54,6 +69,7 @@ class ModelInfo:
     modalities: list[dict[str, Any]]
     columns: dict[str, Column]
     expected: dict[str, dict[str, Any]]
+    example: str | None = None
 
     def as_json(self, settings: ServerSettings) -> dict[str, Any]:
         """Return the answer of ``GET /model``."""
@@ -62,8 +78,9 @@ class ModelInfo:
             "created": self.created,
             "classes": self.classes,
             "modalities": self.modalities,
-            "input": {c.name: {"type": c.kind, "modalities": c.modalities} for c in self.columns.values()},
+            "input": {column.name: column.as_json() for column in self.columns.values()},
             "expected_scores": self.expected,
+            "example": self.example,
             "limits": settings.limits(),
         }
 
@@ -86,8 +103,16 @@ def read_info(model: Any) -> ModelInfo:
     if not manifest.get("input"):
         raise PersistenceError(f"{model if is_file else 'model'} {_not_served(str(manifest.get('model')))}")
     columns = {
-        column: Column(column, given["type"], list(given["modalities"])) for column, given in manifest["input"].items()
+        column: Column(
+            column,
+            given["type"],
+            list(given["modalities"]),
+            tuple(given["range"]) if "range" in given else None,
+            given.get("median"),
+        )
+        for column, given in manifest["input"].items()
     }
+    numbers = any(column.median is not None for column in columns.values())
     return ModelInfo(
         name=name,
         created=str(manifest.get("created", "")),
@@ -95,6 +120,7 @@ def read_info(model: Any) -> ModelInfo:
         modalities=[{"name": m["name"], "columns": m["columns"]} for m in manifest["modalities"]],
         columns=columns,
         expected=manifest.get("metrics", {}).get("out_of_fold", {}),
+        example="row" if ROWS in manifest.get("members", {}) else "numbers" if numbers else None,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ensemblefuse.cells.image import decoding_cost
 from ensemblefuse.cells.image import open_image as open_picture
 from ensemblefuse.cells.sound_file import open_sound
 from ensemblefuse.cells.video import is_animation
@@ -43,12 +44,17 @@ class FileReader:
         Uploads that a cell has named.
     pixels, seconds : float
         Totals of the files that were read so far.
+    cost : float
+        Total of all cells that were read so far: of each, its share of what a cell may have.
+    costs : list of float
+        That of each row.
     """
 
     def __init__(self, uploads: Mapping[str, bytes] | None, folder: Path | None, max_bytes: int):
         self.uploads, self.folder, self.max_bytes = uploads, folder, max_bytes
         self.used: set[str] = set()
-        self.pixels = self.seconds = 0.0
+        self.pixels = self.seconds = self.cost = 0.0
+        self.costs: list[float] = []
         self._by_path: dict[str, bytes] = {}
 
     def read(self, cell: Any) -> bytes:
@@ -131,7 +137,7 @@ def _read_inside(folder: Path, name: str, most: int) -> bytes:
 
 
 def check_picture(content: bytes, max_pixels: int) -> int:
-    """Return the number of pixels of a picture according to its header.
+    """Return the number of pixels of a picture according to its header; pixels that decode slowly count several times.
 
     Raises
     ------
@@ -139,13 +145,19 @@ def check_picture(content: bytes, max_pixels: int) -> int:
         If it is not a picture, or has more than `max_pixels`.
     """
     try:
-        with open_picture(io.BytesIO(content)) as image:
+        with open_picture(file := io.BytesIO(content)) as image:
             width, height = image.size
+            cost = decoding_cost(image, file) if width * height <= max_pixels else 0
     except Exception as error:  # Pillow's readers raise anything on damaged content
         raise CellError(f"{_said(error, 'not a picture that can be read')}") from error
     if width * height > max_pixels:
         raise CellError(f"a picture of {width} x {height} pixels; at most {max_pixels} are allowed in a cell")
-    return width * height
+    if cost > max_pixels:
+        raise CellError(
+            f"a picture of {width} x {height} pixels of a kind that decodes slowly: they count as {cost}, and at most "
+            f"{max_pixels} are allowed in a cell"
+        )
+    return cost
 
 
 def check_sound(content: bytes, max_seconds: float) -> float:
@@ -157,7 +169,7 @@ def check_sound(content: bytes, max_seconds: float) -> float:
         If it is not a sound, or has more than `max_seconds`.
     """
     try:
-        with open_sound(content, whole=False) as file:
+        with open_sound(content, max_hours=None) as file:
             frames, rate, channels = file.frames, file.samplerate, file.channels
     except (ValueError, OSError, RuntimeError) as error:
         raise CellError(_said(error, "not a sound that can be read")) from error

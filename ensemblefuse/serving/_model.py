@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from ensemblefuse.fitted.row_predictor import RowPredictor
 from ensemblefuse.inspection import PartExplanation, RowExplanation, explain_row
 from ensemblefuse.persistence import load_model
 from ensemblefuse.persistence.archive import open_archive
-from ensemblefuse.persistence.example import ROWS, unpack_table
+from ensemblefuse.persistence.example import ROWS, read_table
 from ensemblefuse.serving._errors import Fault, Unreadable, found
 from ensemblefuse.serving._info import ModelInfo
 from ensemblefuse.serving._json import label_text
@@ -57,6 +56,7 @@ class ServedModel:
         self.info, self.example = info, example
         self.predictor = RowPredictor(self.parts, on_error="keep")
         self.path_columns = set(self.parts.path_columns)
+        self._numbers = {column for column, held in self.parts.schema.items() if held["kind"] == "number"}
         self.labels = None if self.parts.classes is None else plain(self.parts.classes)
         scores = getattr(self.parts.core, "expected_scores_", None)
         if isinstance(scores, pd.DataFrame):
@@ -91,16 +91,17 @@ class ServedModel:
             return [_faults(error)]
 
     def _table(self, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-        columns = {}
+        columns: dict[str, Any] = {}
         for column in self.info.columns:
             cells = [row[column] for row in rows]
-            if column in self.predictor.numbers:
-                columns[column] = pd.Series([np.nan if c is None else float(c) for c in cells], dtype=np.float64)
-            else:
-                values = np.empty(len(cells), dtype=object)
-                for i, cell in enumerate(cells):  # cell by cell: numpy would spread lists over columns
-                    values[i] = cell
-                columns[column] = pd.Series(values, dtype=object)
+            if column in self._numbers and all(cell is None or type(cell) is float for cell in cells):
+                # An array of floats is a column that the schema need not read cell by cell.
+                columns[column] = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
+                continue
+            values = np.empty(len(cells), dtype=object)
+            for i, cell in enumerate(cells):  # cell by cell: numpy would spread lists over columns
+                values[i] = cell
+            columns[column] = pd.Series(values, dtype=object)
         return pd.DataFrame(columns)
 
     def _predict(self, X: pd.DataFrame) -> list[dict[str, Any] | list[Fault]]:
@@ -109,6 +110,9 @@ class ServedModel:
             said = self.predictor(X)
         present = self.parts.present(said.Z).T if said.Z is not None else np.empty((0, 0), dtype=bool)
         place = np.cumsum(said.answered) - 1
+        unseen: dict[int, list[str]] = {}
+        for position, column, _ in said.unseen:
+            unseen.setdefault(position, []).append(column)
         answers: list[dict[str, Any] | list[Fault]] = []
         for i, reasons in enumerate(said.reasons):
             if reasons:
@@ -117,14 +121,14 @@ class ServedModel:
             k = int(place[i])
             proba = None if said.proba is None else np.asarray(said.proba[k], dtype=float)
             region = None if said.regions is None else said.regions[k]
-            answer = self._answer(said.prediction[k], proba, present[k], region)
+            answer = self._answer(said.prediction[k], proba, present[k], region, unseen.get(i, []))
             if region is not None and isinstance(answer, dict):
                 answer["calibrated"] = bool(said.calibrated[k])
             answers.append(answer)
         return answers
 
     def _answer(
-        self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, region: Any
+        self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, region: Any, unseen: list[str]
     ) -> dict[str, Any] | list[Fault]:
         numbers = proba if proba is not None else np.asarray([prediction]) if self.labels is None else np.zeros(0)
         if not np.isfinite(numbers.astype(float)).all():
@@ -140,6 +144,7 @@ class ServedModel:
             answer["interval"] = plain(np.asarray(region))  # null for an infinite end
         answer["modalities"] = used
         answer["missing"] = [name for name in self.parts.names if name not in used]
+        answer["unseen"] = unseen
         answer["expected"] = self.info.expected.get(" + ".join(used))
         return answer
 
@@ -179,6 +184,7 @@ class ServedModel:
             "base": plain(told.base),
             "scale": "prediction" if self.labels is None else "log-odds",
             "shares": {str(name): plain(float(share)) for name, share in told.shares.items()},
+            "on_top": {} if told.on_top is None else plain_dict(told.on_top.to_dict()),
             "parts": {
                 **_parts(told),
                 **{name: {"reason": "the row lacks it"} for name in told.missing if name in asked},
@@ -214,7 +220,7 @@ def open_model(source: Any, info: ModelInfo, trusted: Sequence[str]) -> ServedMo
         served = ServedModel(source, info)
     else:
         archive = open_archive(Path(source))
-        example = unpack_table(json.loads(archive.read(ROWS))) if ROWS in archive else None
+        example = read_table(archive, ROWS) if ROWS in archive else None
         example = example if isinstance(example, pd.DataFrame) and len(example) else None
         served = ServedModel(load_model(source, trusted=trusted), info, example)
     served.warm_up()

@@ -15,10 +15,14 @@ __all__ = ["openapi_schema"]
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 _GAPPY = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 1}
 _ARRAYS = {"type": "array", "items": {"type": ["number", "array"]}}
+_WITHIN = {"minimum": -3.4e38, "maximum": 3.4e38}  # what float32 holds
 _CELLS: dict[str, dict[str, Any]] = {
-    "number": {"type": ["number", "boolean", "null"]},
+    "number": {"type": ["number", "boolean", "null"], **_WITHIN},
     "text": {"type": ["string", "null"]},
-    "category": {"type": ["string", "number", "boolean", "null"]},
+    "category": {"type": ["string", "number", "boolean", "null"], **_WITHIN},
+    "boolean": {"enum": [True, False, 1, 0, "true", "false", None]},
+    "date": {"type": ["string", "null"]},
+    "duration": {"type": ["string", "null"]},
     "series": {"anyOf": [_GAPPY, {"type": "array", "items": _GAPPY, "minItems": 1}, {"type": "null"}]},
     "embedding": {"anyOf": [_NUMBERS, {"type": ["string", "null"]}]},
     "object": {},
@@ -41,6 +45,7 @@ _FAULT = {
 _REFUSALS = {
     401: "The token is absent or wrong.",
     403: "The Host header names another machine, or the request comes from a page of another origin.",
+    408: "The body comes too slowly.",
     413: "The body is too large.",
     415: "The content type is not supported.",
     503: "The model is not loaded, the queue is full, or the server is shutting down: try again.",
@@ -99,7 +104,9 @@ def _takes_files(column: Column) -> bool:
 
 
 def _cell(column: Column, suffix: str) -> dict[str, Any]:
-    described = {"title": column.name, "description": f"{column.kind}, read by {', '.join(column.modalities)}"}
+    reach = "" if column.range is None else f"; in fit from {column.range[0]:g} to {column.range[1]:g}"
+    read_by = ", ".join(column.modalities)
+    described = {"title": column.name, "description": f"{column.kind}, read by {read_by}{reach}"}
     if not _takes_files(column):
         return {**described, **_CELLS[column.kind]}
     one = {"$ref": f"#/components/schemas/File{suffix}"}
@@ -147,6 +154,7 @@ def _answer(info: ModelInfo) -> dict[str, Any]:
         "prediction": _label(info),
         "modalities": _names(info),
         "missing": _names(info),
+        "unseen": {"type": "array", "items": {"enum": list(info.columns)}},
         "expected": {"type": ["object", "null"], "additionalProperties": {"type": ["number", "null"]}},
     }
     required = list(prediction)
@@ -171,6 +179,11 @@ def _answer(info: ModelInfo) -> dict[str, Any]:
     }
 
 
+def _example() -> dict[str, Any]:
+    row = {"$ref": "#/components/schemas/Row"}
+    return {"type": "object", "required": ["row"], "properties": {"row": row}, "additionalProperties": False}
+
+
 def _explanation(info: ModelInfo) -> dict[str, Any]:
     number = {"type": ["number", "null"]}
     effect = {"type": "object", "required": ["effect"], "properties": {"effect": number}}
@@ -188,6 +201,7 @@ def _explanation(info: ModelInfo) -> dict[str, Any]:
         "base": number,
         "scale": {"enum": ["log-odds", "prediction"]},
         "shares": {"type": "object", "additionalProperties": number},
+        "on_top": {"type": "object", "additionalProperties": number},
         "parts": {"type": "object", "additionalProperties": part},
     }
     return {"type": "object", "required": list(properties), "properties": properties}
@@ -248,7 +262,7 @@ def _paths(info: ModelInfo, settings: ServerSettings) -> dict[str, Any]:
                         "description": "Some of the content cannot be read.",
                         "content": content(ref("Answer")),
                     },
-                    **refusals(413, 415, 503, 504),
+                    **refusals(408, 413, 415, 503, 504),
                 },
             }
         }
@@ -268,6 +282,7 @@ def _paths(info: ModelInfo, settings: ServerSettings) -> dict[str, Any]:
         "/health": read("The process is alive.", content(status), is_open=True),
         "/ready": read("The model is loaded.", content(status), 503, is_open=True),
         "/model": read("Name, columns, classes and scores of the model.", content(any_object)),
+        "/example": read("A row to start from, as /predict takes it.", content(_example()), 503),
         "/metrics": read("Metrics for Prometheus.", content({"type": "string"}, "text/plain")),
         "/openapi.json": read("This document.", content(any_object)),
         "/predict": ask("Predict rows.", "Answer", rows(""), rows("OfForm")),

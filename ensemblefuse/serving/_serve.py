@@ -13,6 +13,7 @@ from typing import Any
 from ensemblefuse._optional import import_optional
 from ensemblefuse.serving._app import Service, make_app
 from ensemblefuse.serving._guard import log
+from ensemblefuse.serving._protocol import uvicorn_options
 from ensemblefuse.serving._settings import ServerSettings, is_loopback
 
 __all__ = ["serve"]
@@ -50,17 +51,7 @@ def serve(model: Any, settings: ServerSettings | None = None) -> None:
     app = make_app(model, settings)
     service: Service = app.state.service
     with _bound(settings) as listening, warnings.catch_warnings():
-        config = uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,
-            log_level="critical",  # a traceback may show content of a request; the app logs its own lines
-            lifespan="on",
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.timeout) + 1,
-            ws="none",
-        )
-        server = _server(uvicorn, config, service)
+        server = _server(uvicorn, uvicorn.Config(app, **uvicorn_options(settings)), service)
         _log_to_stderr()
         warnings.simplefilter("ignore")  # warnings may quote cells
         server.run(sockets=[listening])

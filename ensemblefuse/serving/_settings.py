@@ -10,7 +10,8 @@ from pathlib import Path
 __all__ = ["ServerSettings", "is_loopback"]
 
 _LEAST_TOKEN = 16
-_AT_LEAST_ONE = ("max_body", "max_rows", "max_pixels", "max_batch", "max_queue")
+_AT_LEAST_ONE = ("max_body", "max_rows", "max_pixels", "max_characters", "max_numbers", "max_batch", "max_queue")
+_SECONDS = ("max_seconds", "timeout", "header_timeout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,17 @@ class ServerSettings:
     max_seconds : float, default=600
         Length of a sound or a video, according to its header; more values than 48 kHz in stereo count as a longer
         sound. A request may have four times as many seconds.
+    max_characters : int, default=500_000
+        Characters of a text or category.
+    max_numbers : int, default=100_000
+        Numbers of a series, an embedding or an array of a graph, and nodes of a graph.
     timeout : float, default=30
         Seconds from the first byte of a request to its answer.
+    header_timeout : float, default=10
+        Seconds in which the head of a request must have arrived. Its body has as long, and a second more for each 10 kB
+        that have arrived.
     max_batch : int, default=32
-        Rows that the model sees at once.
+        Rows that the model sees at once. Together they cost at most as much as one cell of the largest size.
     max_queue : int, default=64
         Requests that may be in progress at a time: being read, waiting or being predicted.
     cache : bool, default=False
@@ -73,6 +81,9 @@ class ServerSettings:
     max_rows: int = 256
     max_pixels: int = 50_000_000
     max_seconds: float = 600.0
+    max_characters: int = 500_000
+    max_numbers: int = 100_000
+    header_timeout: float = 10.0
     timeout: float = 30.0
     max_batch: int = 32
     max_queue: int = 64
@@ -84,7 +95,7 @@ class ServerSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}.")
-        for name in ("max_seconds", "timeout"):
+        for name in _SECONDS:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
                 raise ValueError(f"{name} must be a number of seconds above 0 and below 1e6; got {value!r}.")
@@ -101,7 +112,7 @@ class ServerSettings:
 
     def limits(self) -> dict[str, float]:
         """The limits that a client must respect."""
-        names = ("max_body", "max_rows", "max_pixels", "max_seconds", "timeout")
+        names = ("max_body", "max_rows", "max_pixels", "max_seconds", "max_characters", "max_numbers", "timeout")
         return {name: getattr(self, name) for name in names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,14 @@ from ensemblefuse.serving._model import ServedModel
 __all__ = ["Job", "Worker"]
 
 
+# Rows of at most this cost are light; 1 is a cell of the largest size.
+_LIGHT = 0.1
+# A batch costs at most one cell of the largest size; a single row may cost more, if several of its cells are large.
+_BATCH = 1.0
+# So many batches of light rows come before one of others.
+_LIGHT_FIRST = 4
+
+
 @dataclass
 class Job:
     """The work of the model for one request.
@@ -23,6 +32,8 @@ class Job:
     rows : list of dict
     future : asyncio.Future
         Belongs to the event loop of the request; gets the list of answers, or the result of `call`.
+    costs : list of float
+        The cost of each row, as a share of a cell of the largest size.
     call : callable, optional
         Called with the model instead of a prediction of the rows.
     abandoned : bool
@@ -31,10 +42,27 @@ class Job:
 
     rows: list[dict[str, Any]]
     future: asyncio.Future
+    costs: list[float] = field(default_factory=list)
     call: Callable[[ServedModel], Any] | None = None
     abandoned: bool = False
     begun: int = 0
     answers: list[Any] = field(default_factory=list)
+
+    @property
+    def is_light(self) -> bool:
+        """Whether its rows are all cheap."""
+        return self.call is None and max(self.costs, default=0.0) <= _LIGHT
+
+    def next_rows(self, n_most: int, cost: float) -> list[dict[str, Any]]:
+        """Return the next rows, at most `n_most`, that cost at most `cost`; they count as begun."""
+        rows: list[dict[str, Any]] = []
+        while self.begun < len(self.rows) and len(rows) < n_most:
+            cost -= self.costs[self.begun] if self.costs else 0.0
+            if cost < 0:
+                break
+            rows.append(self.rows[self.begun])
+            self.begun += 1
+        return rows
 
     def resolve(self, result: Any = None, error: BaseException | None = None) -> None:
         """Pass the result to the event loop of the request."""
@@ -52,8 +80,11 @@ def _settle(future: asyncio.Future, result: Any, error: BaseException | None) ->
 class Worker:
     """Thread that loads the model and then predicts.
 
-    All rows that wait when the model becomes free are predicted together, up to `max_batch` rows; no request waits for
-    a batch to fill. A request with more rows is answered in several batches; other requests wait until its last one.
+    All rows that wait when the model becomes free are predicted together, up to `max_batch` rows and to the cost of one
+    cell of the largest size; no request waits for a batch to fill. A request with more rows is answered in several
+    batches, and other requests have their turn in between. Requests whose rows are all cheap go first, but for one
+    batch in five. So a cheap request waits for the batch that is running, for the cheap ones before it, and for one
+    expensive batch after every four; never for all expensive ones before it.
 
     Parameters
     ----------
@@ -81,7 +112,9 @@ class Worker:
     ):
         self.model: ServedModel | None = None
         self._load, self._max_batch, self._on_loaded, self._on_batch = load, max_batch, on_loaded, on_batch
-        self._jobs: deque[Job] = deque()
+        self._light: deque[Job] = deque()
+        self._heavy: deque[Job] = deque()
+        self._n_light = 0  # batches of light rows since the last other one
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="ensemblefuse-model", daemon=True)
@@ -101,7 +134,7 @@ class Worker:
         with self._wake:
             if self._closing:
                 raise RuntimeError("the worker is closing")
-            self._jobs.append(job)
+            self._queue(job).append(job)
             self._wake.notify()
 
     def close(self, timeout: float) -> None:
@@ -114,7 +147,11 @@ class Worker:
 
     def n_waiting(self) -> int:
         """Return the number of requests that the model has not begun."""
-        return len(self._jobs)
+        with self._wake:
+            return sum(not job.begun for job in (*self._light, *self._heavy))
+
+    def _queue(self, job: Job) -> deque[Job]:
+        return self._light if job.is_light else self._heavy
 
     def _run(self) -> None:
         try:
@@ -130,28 +167,40 @@ class Worker:
         """Return the next jobs and their rows of the next batch; None if the thread may end."""
         with self._wake:
             while True:
-                while self._jobs and self._jobs[0].abandoned:
-                    self._jobs.popleft()
-                if self._jobs:
+                for jobs in (self._light, self._heavy):
+                    while jobs and jobs[0].abandoned:
+                        jobs.popleft()
+                if self._light or self._heavy:
                     return self._take()
                 if self._closing:
                     return None
                 self._wake.wait()
 
     def _take(self) -> list[tuple[Job, list[dict[str, Any]]]]:
-        if self._jobs[0].call is not None:
-            return [(self._jobs.popleft(), [])]
-        batch, left = [], self._max_batch
-        while self._jobs and left and self._jobs[0].call is None:
-            job = self._jobs[0]
-            if job.abandoned:
-                self._jobs.popleft()
-                continue
-            rows = job.rows[job.begun : job.begun + left]
-            job.begun, left = job.begun + len(rows), left - len(rows)
-            batch.append((job, rows))
-            if job.begun == len(job.rows):
-                self._jobs.popleft()
+        """Return the jobs of the next batch, each with its rows in it. A job of which rows remain goes to the end."""
+        is_light = bool(self._light) and (not self._heavy or self._n_light < _LIGHT_FIRST)
+        self._n_light = self._n_light + 1 if is_light else 0
+        jobs = self._light if is_light else self._heavy
+        if jobs[0].call is not None:
+            return [(jobs.popleft(), [])]
+        batch: list[tuple[Job, list[dict[str, Any]]]] = []
+        n_left, cost = self._max_batch, _BATCH
+        for _ in range(len(jobs)):
+            job = jobs[0]
+            if not job.abandoned:
+                if job.call is not None:
+                    break
+                begun = job.begun
+                rows = job.next_rows(n_left, cost)
+                if not rows and not batch:  # one row that costs more than a batch may
+                    rows = job.next_rows(1, math.inf)
+                if not rows:
+                    break
+                batch.append((job, rows))
+                n_left, cost = n_left - len(rows), cost - sum(job.costs[begun : job.begun])
+            jobs.popleft()
+            if not job.abandoned and job.begun < len(job.rows):
+                jobs.append(job)
         return batch
 
     def _answer(self, model: ServedModel, batch: list[tuple[Job, list[dict[str, Any]]]]) -> None:

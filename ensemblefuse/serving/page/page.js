@@ -1,7 +1,8 @@
 "use strict";
 
 // All text from the model, the server and the user enters the page as text or as an attribute, never as HTML. Widths
-// and colours are set on the elements, because the policy of the page allows no style in its markup.
+// and colours are set on the elements, because the policy of the page allows no style in its markup. The colours are
+// those of theme.css, which reports have, too: positive is blue and to the right, negative orange and to the left.
 
 const $ = (id) => document.getElementById(id);
 const LONGEST_RECORDING = 60; // seconds
@@ -46,6 +47,9 @@ function number(value) {
   return text.replaceAll("-", "−");
 }
 
+/** A number as it would be typed, with as few digits as tell it from its neighbours of six digits. */
+const plainNumber = (value, minus = "−") => String(Number(value.toPrecision(6))).replaceAll("-", minus);
+
 const signed = (value) => (value > 0 ? `+${number(value)}` : number(value));
 
 const size = (n) => (n < 1e6 ? `${Math.max(1, Math.round(n / 1e3))} kB` : `${(n / 1e6).toFixed(1)} MB`);
@@ -56,10 +60,10 @@ function bar(share) {
   return el("span", { class: "bar", "aria-hidden": "true" }, inner);
 }
 
-/** A bar to the right of the middle speaks for it, a bar to the left against it. */
+/** A bar to the right of the middle is positive; all bars of an explanation have one scale. */
 function signedBar(value, most, kind) {
   const inner = el("i", { class: kind || (value < 0 ? "minus" : "plus") });
-  const width = (50 * Math.abs(value)) / (most || 1);
+  const width = Math.min(50, (50 * Math.abs(value)) / (most || 1));
   inner.style.left = `${value < 0 ? 50 - width : 50}%`;
   inner.style.width = `${width}%`;
   return el("span", { class: "bar signed", "aria-hidden": "true" }, inner);
@@ -170,6 +174,9 @@ const HINTS = {
   image: "or drop a picture here, or paste one",
   audio: "or drop a sound here",
   video: "or drop a video here",
+  boolean: "true or false",
+  date: "A date in ISO 8601, such as 2026-01-31",
+  duration: "A length of time, such as 2 days 06:30:00",
   series: "A list of numbers in JSON, such as [0.5, 1, -2]",
   embedding: "A list of numbers in JSON, such as [0.5, 1, -2], or the key of a vector as text",
   graph: 'JSON, such as {"edge_index": [[0, 1], [1, 2]], "num_nodes": 3}',
@@ -177,6 +184,7 @@ const HINTS = {
 // For these the schema does not say which of the two a cell is; the first is the usual one.
 const EITHER = { object: ["text", "JSON"], embedding: ["JSON", "text"] };
 const MEDIA = ["image", "audio", "video"];
+const JSON_KINDS = ["series", "embedding", "graph", "object", "JSON"];
 
 function makeField(name, spec, i) {
   const id = `field-${i}`;
@@ -184,12 +192,14 @@ function makeField(name, spec, i) {
   if (MEDIA.includes(spec.type)) mediaField(field);
   else textField(field);
   field.input.id = id;
-  field.input.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
+  field.input.setAttribute("aria-describedby", `${id}-hint ${id}-outside ${id}-error`);
   field.error = el("p", { class: "error", id: `${id}-error` });
-  field.error.hidden = true;
+  const far = "Outside the range of fit: the model saw no such number.";
+  field.outside = el("p", { class: "warning", id: `${id}-outside` }, far);
+  field.error.hidden = field.outside.hidden = true;
   const kind = [...new Set([spec.type, ...spec.modalities])].filter((word) => word !== name).join(", ");
   const label = el("label", { for: id }, named(name), ...(kind ? [" ", el("span", { class: "kind" }, kind)] : []));
-  field.node = el("div", { class: "field" }, label, field.control, field.error);
+  field.node = el("div", { class: "field" }, label, field.control, field.outside, field.error);
   return field;
 }
 
@@ -199,21 +209,41 @@ function hintOf(field, text) {
 
 function textField(field) {
   const type = field.spec.type;
-  const short = type === "number" || type === "category";
+  const short = ["number", "category", "boolean", "date", "duration"].includes(type);
   field.input = short ? el("input", { type: "text", autocomplete: "off" }) : el("textarea", { rows: 2 });
   if (type === "number") field.input.inputMode = "decimal";
-  field.control = el("div", {}, ...(HINTS[type] ? [hintOf(field, HINTS[type])] : []), field.input);
+  const { range } = field.spec;
+  const hint = range ? `In fit from ${plainNumber(range[0])} to ${plainNumber(range[1])}` : HINTS[type];
+  field.control = el("div", {}, ...(hint ? [hintOf(field, hint)] : []), field.input);
   if (EITHER[type]) {
     field.as = el("select", {}, ...EITHER[type].map((kind) => el("option", {}, kind)));
     field.control.prepend(el("label", { class: "hint as" }, "The cell is ", field.as));
   }
   field.clear = () => (field.input.value = "");
   field.isEmpty = () => !field.input.value.trim();
-  field.read = () => readText(field.input.value, field.as?.value === "text" ? "text" : type);
+  field.read = () => readText(field.input.value, field.as?.value || type);
+  field.fill = (cell) => {
+    const isText = typeof cell === "string";
+    if (field.as) field.as.value = isText ? "text" : "JSON";
+    field.input.value = isText ? cell : type === "number" ? plainNumber(cell, "-") : JSON.stringify(cell);
+  };
+}
+
+/** Whether a number is smaller or larger than all numbers of fit in its column. */
+const isOutside = (spec, value) =>
+  Array.isArray(spec?.range) && Number.isFinite(value) && (value < spec.range[0] || value > spec.range[1]);
+
+/** Mark a field whose number is outside the range of fit. */
+function markOutside(field) {
+  const text = field.spec.range ? field.input.value.trim() : "";
+  const outside = text !== "" && isOutside(field.spec, Number(text));
+  field.outside.hidden = !outside;
+  field.input.classList.toggle("outside", outside);
 }
 
 function readText(text, type) {
-  if (type === "text" || type === "category") return text;
+  if (["boolean", "date", "duration"].includes(type)) return text.trim();
+  if (!["number", ...JSON_KINDS].includes(type)) return text;
   if (type === "number") {
     const value = Number(text.trim());
     if (!Number.isFinite(value)) throw new Problem(`“${text.trim()}” is not a number; write one such as 12.5`);
@@ -245,6 +275,11 @@ function mediaField(field) {
     if (file) files.items.add(file);
     field.input.files = files.files;
     field.input.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  field.fill = (cell) => {
+    if (typeof cell?.base64 !== "string") return;
+    const bytes = Uint8Array.from(atob(cell.base64), (sign) => sign.charCodeAt(0));
+    field.put(new File([bytes], "example"));
   };
   field.read = async (files) => {
     const part = `upload-${files.size}`;
@@ -505,7 +540,13 @@ function showPrediction(said) {
     ? ["Used: ", ...listed(said.modalities), ". "]
     : ["No modality was present. "];
   const missing = said.missing.length ? ["Missing: ", ...listed(said.missing), "."] : ["Nothing was missing."];
-  $("basis").replaceChildren(el("p", {}, ...used, ...missing), el("p", { class: "soft" }, ...expected(said)));
+  const outside = Object.entries(asked.row).filter(([name, value]) => isOutside(model.input[name], value));
+  const far = outside.map(([name, value]) => {
+    const [low, high] = model.input[name].range.map((end) => plainNumber(end));
+    const told = ` = ${plainNumber(value)} is outside the range of fit, ${low} to ${high}: the model saw no such number.`;
+    return el("p", { class: "warning" }, named(name), told);
+  });
+  $("basis").replaceChildren(el("p", {}, ...used, ...missing), ...far, el("p", { class: "soft" }, ...expected(said)));
   $("asking").hidden = false;
   $("said").scrollIntoView({ block: "nearest" });
 }
@@ -546,10 +587,20 @@ async function explain(within) {
   if (within) await showParts(answer);
 }
 
+/** The number of the longest bar of an explanation. */
+function scaleOf({ shares, base, value, parts }) {
+  const effects = Object.values(parts || {}).flatMap((part) => strongest(part).map((one) => one.effect));
+  return Math.max(...[base, value, ...Object.values(shares), ...effects].map(Math.abs));
+}
+
+/** The parts with the largest effects, in their order. */
+const strongest = (part) =>
+  [...(part.effects || [])].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, MOST_PARTS);
+
 function showShares(answer) {
   const { shares, base, value, target } = answer;
   const missing = asked.prediction.missing;
-  const most = Math.max(...[base, value, ...Object.values(shares)].map(Math.abs));
+  const most = scaleOf(answer);
   const share = ([name, x]) =>
     missing.includes(name) ? [named(name), "missing", ""] : [named(name), signed(x), signedBar(x, most)];
   const rows = [
@@ -559,10 +610,12 @@ function showShares(answer) {
   ];
   const odds = answer.scale === "log-odds";
   const unit = odds ? ["In log-odds of ", named(target)] : ["In units of the prediction"];
-  const caption = [...unit, ": bars to the right speak for it, bars to the left against it; the last line is the sum."];
+  const [right, left] = odds ? ["speaks for it", "against it"] : ["raises it", "lowers it"];
+  const signs = `: positive (blue, to the right) ${right}, negative (orange, to the left) ${left}`;
+  const caption = [...unit, signs, "; the last line is the sum."];
   $("shares").replaceChildren(
     el("h3", {}, "What each modality contributes"),
-    table(caption, ["Modality", odds ? "Log-odds" : "Share", ""], rows),
+    table(caption, ["Modality", "Contribution", ""], rows),
   );
   const known = Object.entries(shares).filter(([name]) => !missing.includes(name));
   $("shares-said").textContent = known.map(([name, x]) => `${name} ${signed(x)}`).join(", ");
@@ -573,24 +626,31 @@ async function showParts(answer) {
   for (const [name, part] of Object.entries(answer.parts || {})) {
     nodes.push(el("h3", {}, "Inside ", named(name)));
     if (!part.effects?.length) nodes.push(el("p", { class: "soft" }, part.reason || "No effects are reported."));
-    else nodes.push(...(await drawnOver(name, part)), partTable(part));
+    else nodes.push(relation(name, part, answer), ...(await drawnOver(name, part)), partTable(part, scaleOf(answer)));
   }
   $("parts").replaceChildren(...nodes);
 }
 
-function partTable(part) {
-  const strongest = [...part.effects].sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect)).slice(0, MOST_PARTS);
-  const most = Math.abs(strongest[0].effect);
+/** How the effects of parts are measured, and with which figure of the modality they compare. */
+function relation(name, part, { on_top: whole, shares }) {
+  const same = part.method === "occlusion" && Object.hasOwn(whole || {}, name);
+  const measured = same ? ` The whole modality, measured in the same way: ${signed(whole[name])}.` : "";
+  const share = signed(shares[name]);
+  const apart = ` Effects do not add up to its contribution, ${share}, which is a mean over all combinations of modalities.`;
+  return el("p", { class: "hint" }, `Effects: ${part.unit}.${measured}${apart}`);
+}
+
+function partTable(part, most) {
   const caption =
     part.effects.length > MOST_PARTS
       ? `The ${MOST_PARTS} strongest of ${part.effects.length} parts`
       : "All parts, the strongest first";
-  const rows = strongest.map((one) => [
+  const rows = strongest(part).map((one) => [
     named(partName(one, part.kind)),
     signed(one.effect),
     signedBar(one.effect, most),
   ]);
-  return table(`${caption} (${part.method}: ${part.unit})`, ["Part", "Effect", ""], rows);
+  return table(`${caption}, on the scale of the contributions`, ["Part", "Effect", ""], rows);
 }
 
 /** The name of a part: a word, a column, a cell of the grid, or another description of its place. */
@@ -612,7 +672,8 @@ async function drawnOver(modality, { kind, effects }) {
   if (kind !== "image" || !asked.files.has(cell?.upload)) return [];
   try {
     const canvas = overlay(await createImageBitmap(asked.files.get(cell.upload)), effects);
-    const note = "Blue speaks for it, orange (hatched) against it; a stronger colour is a stronger effect.";
+    const most = Math.max(...effects.map((one) => Math.abs(one.effect)));
+    const note = `Blue is positive, orange (hatched) negative; the strongest colour is an effect of ${number(most)}.`;
     return [canvas, el("p", { class: "hint" }, note)];
   } catch {
     return [el("p", { class: "hint" }, "This browser cannot show the picture; the table has the cells.")];
@@ -654,6 +715,8 @@ function overlay(picture, effects) {
   pen.filter = "grayscale(1)";
   pen.drawImage(picture, 0, 0, width, height);
   pen.filter = "none";
+  const style = getComputedStyle(document.documentElement);
+  const [speaksFor, against] = ["--for-over", "--against-over"].map((name) => style.getPropertyValue(name).trim());
   const rows = 1 + Math.max(...effects.map((one) => one.row));
   const columns = 1 + Math.max(...effects.map((one) => one.column));
   const most = Math.max(...effects.map((one) => Math.abs(one.effect))) || 1;
@@ -665,7 +728,7 @@ function overlay(picture, effects) {
       ((row + 1) * height) / rows,
     ].map(Math.round);
     pen.globalAlpha = (0.7 * Math.abs(effect)) / most;
-    pen.fillStyle = pen.strokeStyle = effect < 0 ? "#d55e00" : "#0072b2";
+    pen.fillStyle = pen.strokeStyle = effect < 0 ? against : speaksFor;
     pen.fillRect(left, top, right - left, bottom - top);
     if (effect < 0) hatch(pen, left, top, right, bottom);
   }
@@ -703,6 +766,11 @@ async function begin() {
   if (!fields.length)
     throw new Problem("The model's file does not say which columns it reads, so there is no form to fill.");
   $("columns").hidden = false;
+  $("start").hidden = !model.example;
+  $("example-hint").textContent = {
+    row: "A row that the model was saved with.",
+    numbers: "The medians of the numbers in fit; the model was saved without a row.",
+  }[model.example];
   showKnown();
   told();
 }
@@ -724,6 +792,20 @@ function showKnown() {
   $("known").hidden = !facts.length;
 }
 
+/** Put an example into the fields; those that it lacks become empty. */
+async function fillExample() {
+  const { row } = await ask("example");
+  forget();
+  for (const field of fields) {
+    field.clear();
+    setError(field, "");
+    if (Object.hasOwn(row || {}, field.name)) field.fill(row[field.name]);
+    markOutside(field);
+  }
+  edits += 1;
+  told();
+}
+
 /** Show which fields are empty, and whether the result is for earlier contents of the fields. */
 function told() {
   const empty = fields.filter((field) => field.isEmpty()).map((field) => field.name);
@@ -736,6 +818,7 @@ function told() {
 function changed(event) {
   const field = fields.find((one) => one.input === event.target);
   if (field) setError(field, "");
+  if (field) markOutside(field);
   edits += 1;
   noteChange();
   told();
@@ -771,12 +854,14 @@ $("clear").addEventListener("click", () => {
   for (const field of fields) {
     field.clear();
     setError(field, "");
+    markOutside(field);
   }
   forget();
   tell();
   told();
   fields[0].input.focus();
 });
+$("example").addEventListener("click", () => once(fillExample, $("example")));
 $("why").addEventListener("click", () => once(() => explain(false), $("why")));
 $("inside").addEventListener("click", () => once(() => explain(true), $("inside")));
 $("token-form").addEventListener("submit", (event) => {
