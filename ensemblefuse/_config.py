@@ -99,4 +99,10 @@ def show_progress() -> bool:
     progress = get_config()["progress"]
     if progress == "auto" and multiprocessing.parent_process() is not None:
         return False  # workers share the terminal, and their bars would overwrite each other
-    return sys.stderr.isatty() or "ipykernel" in sys.modules if progress == "auto" else progress
+    return sys.stderr.isatty() or _in_notebook() if progress == "auto" else progress
+
+
+def _in_notebook() -> bool:
+    """Return whether a kernel of Jupyter runs this process; other packages may import ipykernel without one."""
+    ipython = sys.modules.get("IPython")
+    return "ipykernel" in sys.modules and ipython is not None and ipython.get_ipython() is not None

@@ -26,9 +26,10 @@ from ensemblefuse.fusion import (
     FeatureFusionRegressor,
     FusionSearchCV,
 )
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.splits import make_splits, quiet_about_groups
 from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
+from ensemblefuse.scoring.metrics import check_scoring
 from ensemblefuse.table import to_frame
 
 __all__ = ["compare_fusions"]
@@ -68,10 +69,12 @@ def compare_fusions(
         Without encoders, all classifiers or all regressors. By default feature level, decision level and both
         ("hybrid"), each with default estimators.
     cv : int, splitter or iterable of (train, test)
-        Outer folds; pass `RepeatedStratifiedKFold` for repeated ones. With a number, folds are stratified in
-        classification, and groups stay together if there are any.
+        Outer folds; pass `RepeatedStratifiedKFold` for repeated ones. With a number, rows are shuffled, always in the
+        same way; folds are stratified in classification, and groups stay together if there are any. Rows in the order
+        of time need a splitter, such as ``TimeSeriesSplit``.
     inner_cv : int, splitter or iterable of (train, test)
-        Inner folds, which all strategies share; their own `cv` is not used.
+        Inner folds, which all strategies share; their own `cv` is not used. As `cv`, but a list of splits does not fit:
+        the training parts have other rows.
     groups : array of shape (n_samples,), optional
         They are also used for the inner splits of every strategy.
     scoring : str or callable, optional
@@ -134,6 +137,7 @@ def compare_fusions(
     X = to_frame(X)
     y = read_y(y, len(X), classify=classify)
     groups = read_groups(groups, len(X))
+    check_scoring(scoring)
     if scoring is None:
         scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
     encode = make_fusion_pipeline(modalities)[:-1]
@@ -234,7 +238,8 @@ def _fit_and_predict(
     numbers. What several strategies need is fitted once.
     """
     kind = "classifier" if classify else "regressor"
-    search = FusionSearchCV(candidates, kind=kind, cv=cv, refit="all").fit(blocks, y, groups=groups)
+    with quiet_about_groups():
+        search = FusionSearchCV(candidates, kind=kind, cv=cv, refit="all").fit(blocks, y, groups=groups)
     predicted = {}
     for name, model in search.estimators_.items():
         start = perf_counter()

@@ -9,19 +9,18 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import cross_validate
-from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
 from ensemblefuse._fitting import with_groups
-from ensemblefuse.compose import make_fusion_pipeline
+from ensemblefuse.compose import FusionPipeline, make_fusion_pipeline
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.splits import make_splits, quiet_about_groups
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.table import to_frame
 
@@ -30,7 +29,7 @@ __all__ = ["compare_models", "format_comparison", "standard_strategies"]
 
 def standard_strategies(
     modalities: Sequence[tuple[str, Any, Any]], *, classify: bool = True, n_jobs: int | None = None
-) -> dict[str, Pipeline]:
+) -> dict[str, FusionPipeline]:
     """Return models to compare: each modality alone, feature level, decision level, and both levels together.
 
     Parameters
@@ -77,7 +76,8 @@ def compare_models(
     X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
     y : array of shape (n_samples,)
     cv : int, splitter or iterable of (train, test)
-        With a number, folds are stratified in classification, and groups stay together if there are any.
+        With a number, rows are shuffled, always in the same way; folds are stratified in classification, and groups
+        stay together if there are any. Rows in the order of time need a splitter, such as ``TimeSeriesSplit``.
     groups : array of shape (n_samples,), optional
     n_jobs : int, optional
         Jobs for the outer folds, as in joblib.
@@ -116,16 +116,17 @@ def compare_models(
     for name, model in bar:
         bar.set_postfix_str(name)
         routed, params = with_groups(model, groups)
-        result = cross_validate(
-            routed,
-            X,
-            y,
-            cv=splits,
-            scoring=_score_classes if classify else _score_numbers,
-            params=params,
-            n_jobs=n_jobs,
-            error_score="raise",
-        )
+        with quiet_about_groups():
+            result = cross_validate(
+                routed,
+                X,
+                y,
+                cv=splits,
+                scoring=_score_classes if classify else _score_numbers,
+                params=params,
+                n_jobs=n_jobs,
+                error_score="raise",
+            )
         scores = {key.removeprefix("test_"): values for key, values in result.items() if key != "score_time"}
         scores["fit_time"] = scores.pop("fit_time")
         rows[name] = {

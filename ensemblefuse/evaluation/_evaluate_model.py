@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
+from ensemblefuse._calls import count_rows
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
 from ensemblefuse.evaluation._model_evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
@@ -135,9 +136,11 @@ def evaluate_model(
         notes += _notes_on_choice(model, parts)
         rows.slices = read_by(by, None, len(rows.y))
     else:
+        # All that can be wrong without an encoded cell comes first.
+        read_groups(groups, count_rows(X) or 0)
         rows, present, frame = _new_rows(parts, X, y, sample_weight)
         rows.slices = read_by(by, frame, len(rows.y))
-    rows.groups = read_groups(groups, len(rows.y))
+    rows.groups = read_groups(groups, len(rows.y), classes=None if rows.classes is None else rows.y)
     if present is not None:
         rows.slices["modalities"] = name_patterns(present, parts.names)
     what = (
@@ -201,7 +204,7 @@ def evaluate_predictions(
         rows = _read_classes(y, predictions, classes)
     n = len(rows.y)
     rows.sample_weight = read_weight(sample_weight, n)
-    rows.groups = read_groups(groups, n)
+    rows.groups = read_groups(groups, n, classes=None if rows.classes is None else rows.y)
     rows.slices = read_by(by, None, n)
     if present is not None:
         if not isinstance(present, Mapping):
@@ -263,10 +266,11 @@ def _new_rows(parts: FittedModel, X: Any, y: Any, sample_weight: Any) -> tuple[_
     if y is None:
         raise ValueError("y is None; pass the target of the rows of X.")
     n = len(X if frame is None else frame)
-    if len(np.asarray(y)) != n:
-        raise ValueError(f"y has {len(np.asarray(y))} values for the {n} rows of X.")
+    if np.shape(y)[:1] != (n,):
+        raise ValueError(f"y has {np.shape(y)[0] if np.ndim(y) else 'no'} values for the {n} rows of X.")
+    codes, weight = parts.encode_labels(y), read_weight(sample_weight, n)
     Z = parts.encode(X if frame is None else frame)
-    rows = _Rows(parts.encode_labels(y), parts.predict(Z), parts.classes, read_weight(sample_weight, n))
+    rows = _Rows(codes, parts.predict(Z), parts.classes, weight)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about new combinations of modalities: the slices show them
         if isinstance(parts.fusion, ConformalFusionClassifier):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._theme import INK
 from ensemblefuse.scoring.display import BaseDisplay, colors_of
 from ensemblefuse.scoring.result import TableResult
 
@@ -126,9 +127,9 @@ class PredictionLatencyDisplay(BaseDisplay):
             ax.barh(heights, width, left=left, height=0.6, label=label, **style)
             left = left + width
         late = table[table["stage"] == TOTAL]["row_p95"]
-        ax.plot(late, heights, color="black", marker="|", markersize=18, linestyle="none", label="total, p95")
+        ax.plot(late, heights, color=INK, marker="|", markersize=18, linestyle="none", label="total, p95")
         if (WHOLE, CACHED) in by_stage:
-            style = {"color": "black", "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
+            style = {"color": INK, "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
             ax.plot(by_stage[WHOLE, CACHED], heights, label=CACHED, **style)
         ax.set(
             yticks=heights,

@@ -17,9 +17,10 @@ from ensemblefuse._fitting import with_groups
 from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.evaluation._compare_models import log_loss_of
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.splits import make_splits, quiet_about_groups
 from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by, new_axes
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
+from ensemblefuse.scoring.metrics import check_scoring
 from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import to_frame
 
@@ -193,7 +194,8 @@ def learning_curve(
     train_sizes : array of shape (n_sizes,)
         Shares of the smallest training part, or numbers of rows.
     cv : int, splitter or iterable of (train, test)
-        With a number, folds are stratified in classification, and groups stay together if there are any.
+        With a number, rows are shuffled, always in the same way; folds are stratified in classification, and groups
+        stay together if there are any. Rows in the order of time need a splitter, such as ``TimeSeriesSplit``.
     groups : array of shape (n_samples,), optional
     scoring : str or callable, optional
         As in scikit-learn; greater is better. By default ``"neg_log_loss"``, in regression
@@ -230,6 +232,7 @@ def learning_curve(
     X = X if isinstance(X, np.ndarray) else to_frame(X)
     y = read_y(y, len(X), classify=classify)
     groups = read_groups(groups, len(X))
+    check_scoring(scoring)
     codes = np.unique(y, return_inverse=True)[1] if classify else y
     # scikit-learn takes shares of the first training part; put the smallest first, so that no part is too small.
     splits = sorted(make_splits(cv, codes, groups, classify=classify), key=lambda split: len(split[0]))
@@ -237,20 +240,21 @@ def learning_curve(
         scoring = "neg_log_loss" if classify else "neg_root_mean_squared_error"
     notes = _encode_all(model, X, y)
     routed, params = with_groups(model, groups)
-    sizes, in_sample, scores, seconds, _ = model_selection.learning_curve(
-        routed,
-        X,
-        y,
-        train_sizes=np.asarray(train_sizes),
-        cv=splits,
-        scoring=_neg_log_loss if classify and scoring == "neg_log_loss" else scoring,
-        n_jobs=n_jobs,
-        shuffle=True,
-        random_state=random_state,
-        error_score="raise",
-        return_times=True,
-        params=params,
-    )
+    with quiet_about_groups():
+        sizes, in_sample, scores, seconds, _ = model_selection.learning_curve(
+            routed,
+            X,
+            y,
+            train_sizes=np.asarray(train_sizes),
+            cv=splits,
+            scoring=_neg_log_loss if classify and scoring == "neg_log_loss" else scoring,
+            n_jobs=n_jobs,
+            shuffle=True,
+            random_state=random_state,
+            error_score="raise",
+            return_times=True,
+            params=params,
+        )
     name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
     return LearningCurve(sizes, scores, in_sample, seconds, name, len(X), notes)
 

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from ensemblefuse._seeds import own_seed
 from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve, MissingModalityCurveDisplay
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import all_subsets, predict_subsets
 from ensemblefuse.scoring.bootstrap import Resampling
 from ensemblefuse.scoring.display import drawn_by
+from ensemblefuse.scoring.inputs import warn_of_class_groups
 from ensemblefuse.scoring.metrics import METRICS, mean_scores, read_metric, row_values
 from ensemblefuse.table import to_frame
 
@@ -84,7 +86,7 @@ def simulate_missing(
     _check_mechanisms([mechanism])
     if mechanism == "by_value":
         values = _read_values(values, kept.shape[1])
-    draws = check_random_state(random_state).random_sample(kept.shape)
+    draws = check_random_state(own_seed(random_state)).random_sample(kept.shape)
     for place in range(len(kept)) if modalities is None else modalities:
         rows = np.flatnonzero(kept[place])
         own = draws[place, rows]
@@ -194,6 +196,8 @@ def missing_modality_curve(
     known = _Values(parts, X, y, metric)
     going = _check_modalities(modalities, parts.names)
     units = None if groups is None else known.read_groups(groups)
+    if units is not None and parts.classify:
+        warn_of_class_groups(units, known.codes)
     given = values is not None
     if "by_value" in mechanisms:
         values = _read_values(values, known.n_samples)[known.rows] if given else known.unsure()
@@ -215,9 +219,15 @@ def missing_modality_curve(
                 empty = float(np.mean([~kept.any(axis=0) for kept in draws]))
                 records.append({"mechanism": mechanism, "modality": label, "rate": rate, "share_empty": empty})
     worth = np.column_stack(columns)
-    low, high = Resampling(_RESAMPLES, confidence_level, rng, units, known.sample_weight).interval(worth)
-    table = pd.DataFrame(records).assign(score=mean_scores(worth, known.sample_weight), low=low, high=high)
-    table = table[["mechanism", "modality", "rate", "score", "low", "high", "share_empty"]]
+    both = np.column_stack([worth, worth - known.of([])[:, None]])
+    ends = Resampling(_RESAMPLES, confidence_level, rng, units, known.sample_weight).interval(both)
+    table = pd.DataFrame(records)
+    for i, names in enumerate((["score", "low", "high"], ["gain", "gain_low", "gain_high"])):
+        own = slice(i * len(table), (i + 1) * len(table))
+        figures = [mean_scores(both, known.sample_weight), *ends]
+        table = table.assign(**{name: figure[own] for name, figure in zip(names, figures, strict=True)})
+    last = ["score", "low", "high", "share_empty", "gain", "gain_low", "gain_high"]
+    table = table[["mechanism", "modality", "rate", *last]]
     n_rows = len(known.rows)
     source = "out of fold, from the model's ledger" if X is None else "modalities hidden from the fitted model"
     return MissingModalityCurve(
@@ -252,6 +262,7 @@ class _Values:
         whole = self._ask(parts.names)
         self.whole = whole.predictions[0]
         self.rows, self.present, self.sample_weight = whole.rows, whole.present, whole.sample_weight
+        self.codes = whole.y
         self.notes: list[str] = list(whole.notes)
         self.n_samples = len(parts.core._oof["y"] if X is None else X)
         self.found = {frozenset(parts.names): row_values(self.whole, whole.y, metric)}

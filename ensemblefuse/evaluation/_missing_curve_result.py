@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ensemblefuse._theme import INK
 from ensemblefuse.scoring.display import MARKERS, MUTED, BaseDisplay, colors_of
 from ensemblefuse.scoring.result import TableResult
 
@@ -26,6 +27,7 @@ class MissingModalityCurve(TableResult):
         - ``score``, ``low``, ``high``: mean over rows and draws (greater is better), and its interval over rows, or
           over groups of rows.
         - ``share_empty``: share of the rows that have lost all modalities, mean over the draws.
+        - ``gain``, ``gain_low``, ``gain_high``: score minus that without any modality, and its interval.
     caption : str
     notes : list of str
     metric : str
@@ -100,7 +102,7 @@ class MissingModalityCurveDisplay(BaseDisplay):
             else:
                 dashes = "-" if mechanism == "random" else "--"
                 label = "any, at random" if mechanism == "random" else "any, by value"
-                style = {"color": "0.2", "linestyle": dashes, "linewidth": 2.5, "label": label}
+                style = {"color": INK, "linestyle": dashes, "linewidth": 2.5, "label": label}
             part = part.sort_values("rate")
             ax.plot(part["rate"], part["score"], **style)
             if mechanism != "column" or len(result.names) <= _BANDS:

@@ -164,7 +164,7 @@ def modality_ablation(
         (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``.
         Greater is better for all of them: losses are negative.
     cv : int, splitter or iterable
-        For ``"refit"``.
+        For ``"refit"``; as in `compare_models`.
     groups : array of shape (n_samples,), optional
         Rows of one group are drawn together for the intervals. For ``"refit"`` they also stay on one side of each
         split. With the ledger: groups of the rows of fit.
@@ -210,7 +210,7 @@ def modality_ablation(
     parts = FittedModel(model)
     metric = read_metric(metric, parts.classify)
     chosen = _chosen(subsets, parts.names)
-    groups = groups_for(groups, parts, X, method)
+    groups = groups_for(groups, parts, X, y, method)
     settings = Resampling(n_resamples, confidence_level, random_state)
     said = predict_subsets(model, chosen, X, y, method=method, cv=cv, groups=groups, resampling=settings)
     stacked = said.predictions if said.whole is None else np.concatenate([said.predictions, said.whole[None]])

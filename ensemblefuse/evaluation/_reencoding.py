@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from ensemblefuse._config import config_context
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.evaluation._corruptions import Corruption, corrupt, kind_of_encoder
-from ensemblefuse.exceptions import BadRow, EncodingError, format_bad_rows, reason_of, short_repr
+from ensemblefuse.exceptions import BadRow, EncodingError, UnseenCategoryWarning, format_bad_rows, reason_of, short_repr
 from ensemblefuse.features import PresentRows
 from ensemblefuse.features.present_rows import missing_rows
 from ensemblefuse.fitted.model import FittedModel
-from ensemblefuse.table import is_missing, plain_missing
+from ensemblefuse.table import is_missing
 
 __all__ = ["EncodedRows"]
 
@@ -58,8 +59,11 @@ class EncodedRows:
                 "model must be a pipeline that begins with its encoders, as from make_fusion_pipeline: raw cells are "
                 f"corrupted, but {type(parts.model).__name__} takes blocks of numbers."
             )
-        self.X = X
-        self.blocks = pd.DataFrame(first.transform(X))
+        self.X = parts.read(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnseenCategoryWarning)  # `read` has told it
+            self.blocks = pd.DataFrame(first.transform(self.X))
+        self._parts = parts
         self._later = parts.model[1:-1] if len(parts.model) > 2 else None
         self._fitted = {name: (fitted, columns) for name, fitted, columns in first.transformers_}
         self._places = first.output_indices_
@@ -134,7 +138,9 @@ class EncodedRows:
                 bad.append(BadRow(label[i], column, short_repr(cells[i]), reason_of(error)))
         self._refuse(bad, name, corruption, severity, "could not be corrupted")
         try:
-            made = fitted.transform(plain_missing(_frame(new, part))[columns])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UnseenCategoryWarning)
+                made = fitted.transform(self._parts.read(_frame(new, part))[columns])
         except EncodingError as error:
             self._refuse(error.rows, name, corruption, severity, "could not be encoded afterwards")
         made = made.toarray() if sparse.issparse(made) else made

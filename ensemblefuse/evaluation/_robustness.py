@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from ensemblefuse._config import show_progress
+from ensemblefuse._seeds import own_seed
 from ensemblefuse.evaluation._corruptions import CORRUPTIONS, WORST, Corruption, kind_of_encoder, names_of_kind
 from ensemblefuse.evaluation._reencoding import EncodedRows
 from ensemblefuse.evaluation._robustness_result import RobustnessCurve, RobustnessCurveDisplay
@@ -145,7 +146,7 @@ def robustness_curve(
     X = to_frame(X)
     codes = _check_y(parts, X, y)
     weight = read_weight(sample_weight, len(X))
-    groups = read_groups(groups, len(X))
+    groups = read_groups(groups, len(X), classes=codes if parts.classify else None)
     taken = _choose_rows(len(X), n_rows, seed)
     if taken is not None:
         X, codes = X.iloc[taken], codes[taken]
@@ -290,4 +291,5 @@ def _choose_rows(n: int, n_rows: int | None, seed: int) -> np.ndarray | None:
         return None
     if isinstance(n_rows, bool) or not isinstance(n_rows, (int, np.integer)) or n_rows < 1:
         raise ValueError(f"n_rows must be a whole number of at least 1, or None for all; got {n_rows!r}.")
-    return None if n_rows >= n else np.sort(check_random_state(seed).choice(n, size=int(n_rows), replace=False))
+    rng = check_random_state(own_seed(seed))
+    return None if n_rows >= n else np.sort(rng.choice(n, size=int(n_rows), replace=False))

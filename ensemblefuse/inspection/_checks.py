@@ -57,6 +57,7 @@ def model_checks(
     X_test: Any = None,
     y_test: Any = None,
     groups: Any = None,
+    groups_test: Any = None,
     random_state: Any = 0,
 ) -> ModelChecks:
     """Look for causes of a score that is too good, and for useless modalities.
@@ -73,6 +74,8 @@ def model_checks(
         Rows that the model was not fitted on.
     groups : array of shape (n_samples,), optional
         The groups that were given to fit.
+    groups_test : array of shape (n_samples,), optional
+        Groups of the rows of `X_test`; the bootstrap draws rows of one group together.
     random_state : int, RandomState or None
         Seed of permutations and resamples.
 
@@ -88,6 +91,9 @@ def model_checks(
         determine the label (skill of 0.99 or more, all others 0.9 or less), or a column has the target's name. EF005: a
         modality that is missing in over 95 % of rows, or constant. EF006: copies within `X`, in several groups or
         without groups. EF007: the fusion is not demonstrably better than its best modality.
+
+        EF003 and EF007 are about `X_test` if only that is given, or if the model keeps no out-of-fold predictions;
+        otherwise about the out-of-fold predictions of the rows of fit.
 
     Raises
     ------
@@ -107,12 +113,15 @@ def model_checks(
     >>> checks["EF001"].severity, checks["EF001"].explanation
     ('not run', 'needs X_test.')
     """
-    data = check_data(model, X, y, X_test=X_test, y_test=y_test, groups=groups, random_state=random_state)
+    rows = {"X_test": X_test, "y_test": y_test, "groups": groups, "groups_test": groups_test}
+    data = check_data(model, X, y, **rows, random_state=random_state)
     findings = [check.run(data) for check in CHECKS]
     return ModelChecks(findings, _caption(findings))
 
 
-def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, random_state=0) -> CheckData:
+def check_data(
+    model, X=None, y=None, *, X_test=None, y_test=None, groups=None, groups_test=None, random_state=0
+) -> CheckData:
     """Read the arguments of `model_checks`, and check that they agree."""
     parts = FittedModel(model)
     X, y_codes = _read(parts, X, y, "X", "y")
@@ -120,6 +129,10 @@ def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, 
     if groups is not None:
         n_rows = len(X) if X is not None else len(parts.core._oof["y"]) if parts.has_ledger else len(np.asarray(groups))
         groups = read_groups(groups, n_rows)
+    if groups_test is not None:
+        if X_test is None:
+            raise ValueError("groups_test is given without X_test.")
+        groups_test = read_groups(groups_test, len(X_test))
     if X is not None and parts.has_ledger and len(X) != len(parts.core._oof["y"]):
         raise ValueError(
             f"X must hold the {len(parts.core._oof['y'])} rows of fit; it has {len(X)}. Give other rows as X_test."
@@ -130,7 +143,7 @@ def check_data(model, X=None, y=None, *, X_test=None, y_test=None, groups=None, 
             f"y differs from the target in fit in {len(differ)} of {len(y_codes)} rows, first at position {differ[0]}; "
             "X and y must be the rows of fit in the same order. Give other rows as X_test and y_test."
         )
-    return CheckData(parts, X, y_codes, X_test, test_codes, getattr(y, "name", None), groups, random_state)
+    return CheckData(parts, X, y_codes, X_test, test_codes, getattr(y, "name", None), groups, groups_test, random_state)
 
 
 def _read(parts: FittedModel, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Any, np.ndarray | None]:

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.fitted.gains import Gains, gains_of, subsets_of_gains
 from ensemblefuse.fitted.modality_rows import ModalityRows
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
-from ensemblefuse.scoring.bootstrap import Resampling, n_units
+from ensemblefuse.scoring.bootstrap import Resampling, n_units, read_seed
 from ensemblefuse.scoring.metrics import default_metric, row_values
 from ensemblefuse.scoring.result import TableResult
 
 __all__ = ["CheckData", "Finding", "ModelChecks", "NotRun"]
 
 SEVERITIES = ("issue", "tip", "not run", "ok")
-_RESAMPLES = 500
 
 
 class NotRun(Exception):
@@ -96,8 +96,8 @@ class CheckData:
     X, X_test : DataFrame, ndarray, or None
     y, y_test : ndarray of codes, or of numbers in regression; or None
     target_name : name of `y`, or None
-    groups : ndarray or None
-        Groups of the rows of `X`.
+    groups, groups_test : ndarray or None
+        Groups of the rows of `X` (of fit), and of `X_test`.
     random_state : int, RandomState or None
     """
 
@@ -108,6 +108,7 @@ class CheckData:
     y_test: np.ndarray | None = None
     target_name: Any = None
     groups: np.ndarray | None = None
+    groups_test: np.ndarray | None = None
     random_state: Any = 0
 
     @cached_property
@@ -134,11 +135,12 @@ class CheckData:
     @cached_property
     def said(self) -> SubsetPredictions:
         """Predictions for rows that fits did not see: without modalities, with each alone, all but one, and all."""
-        names = self.parts.names
-        subsets = [(), *((name,) for name in names), *(tuple(set(names) - {name}) for name in names), tuple(names)]
-        subsets = list({frozenset(subset): subset for subset in subsets}.values())
-        if self.parts.has_ledger:
-            return predict_subsets(self.parts.model, subsets, method="ledger")
+        subsets = subsets_of_gains(self.parts.names)
+        only_test = self.X is None and self.X_test is not None and self.y_test is not None
+        if self.parts.has_ledger and not only_test:
+            return predict_subsets(
+                self.parts.model, subsets, method="ledger", groups=self.groups, resampling=self._resampling(None, None)
+            )
         if self.X_test is None or self.y_test is None:
             raise NotRun(
                 "needs X_test and y_test: this model keeps no out-of-fold predictions of single modalities, as "
@@ -146,6 +148,27 @@ class CheckData:
             )
         labels = self.y_test if self.parts.classes is None else self.parts.classes[self.y_test]
         return predict_subsets(self.parts.model, subsets, self.X_test, labels, method="predict")
+
+    @cached_property
+    def gains(self) -> Gains:
+        """Gains of the modalities and of their fusion, with 95 % intervals."""
+        groups = self.groups if self.said.method == "ledger" else self.groups_test
+        groups, weight = None if groups is None else groups[self.said.rows], self.said.sample_weight
+        if n_units(len(self.said.rows), weight, groups) < 2:
+            raise NotRun("needs 2 rows or more (2 groups, if groups are given): with one there is no interval.")
+        return gains_of(self.said, self._resampling(groups, weight))
+
+    def _resampling(self, groups: np.ndarray | None, sample_weight: np.ndarray | None) -> Resampling:
+        return Resampling(seed=self._seed, groups=groups, sample_weight=sample_weight)
+
+    @cached_property
+    def _seed(self) -> int:
+        return read_seed(self.random_state)
+
+    @property
+    def gain_note(self) -> str:
+        """What the figures of gains are, as text for explanations."""
+        return f"{self.gains.unit}, positive helps; 95 % intervals; {self.source}"
 
     @property
     def source(self) -> str:
@@ -156,23 +179,3 @@ class CheckData:
     def values(self, subset: Sequence[str], metric: str | None = None) -> np.ndarray:
         """Return the score of each row, predicted with this subset of modalities; greater is better."""
         return row_values(self.said.of(subset), self.said.y, metric or default_metric(self.parts.classify))
-
-    @property
-    def deployed(self) -> np.ndarray:
-        """Score of each row, predicted by the model as it is, with its joint member."""
-        return row_values(self.said.deployed, self.said.y, default_metric(self.parts.classify))
-
-    def gain(self, better: np.ndarray, worse: np.ndarray) -> tuple[float, float, float]:
-        """Return the mean difference of two row scores over the rows of `said`, and its 95 % bootstrap interval."""
-        difference = (better - worse)[:, None]
-        groups = self.groups[self.said.rows] if self.groups is not None and self.said.method == "ledger" else None
-        weight = self.said.sample_weight
-        if n_units(len(difference), weight, groups) < 2:
-            raise NotRun("needs 2 rows or more (2 groups, if groups are given): with one there is no interval.")
-        resampling = Resampling(_RESAMPLES, seed=self.random_state, groups=groups, sample_weight=weight)
-        low, high = resampling.interval(difference)
-        return float(np.average(difference[:, 0], weights=weight)), float(low[0]), float(high[0])
-
-    @property
-    def unit(self) -> str:
-        return "nats per row" if self.parts.classify else "squared error"

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from ensemblefuse.column_kinds import column_kind
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.splits import InseparableGroupsError, make_splits, quiet_about_groups
 from ensemblefuse.inspection._checks_data import CheckData, NotRun
 from ensemblefuse.table import is_missing
 
@@ -123,7 +123,12 @@ def _features(cells: pd.Series, data: CheckData) -> tuple[Any, Any]:
 
 
 def _cross_validated_skill(features: Any, y: np.ndarray, model: Any, groups: Any, classify: bool) -> float:
-    splits = make_splits(5, y, groups if groups is not None and len(np.unique(groups)) > 1 else None, classify=classify)
+    groups = groups if groups is not None and len(np.unique(groups)) > 1 else None
+    try:
+        with quiet_about_groups():
+            splits = make_splits(5, y, groups, classify=classify)
+    except InseparableGroupsError:
+        return float("nan")
     if sorted(np.concatenate([test for _, test in splits])) != list(range(len(y))):
         return float("nan")
     return _skill(cross_val_predict(model, features, y, cv=splits), y)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse._seeds import own_seed
+from ensemblefuse.fusion.splits import InseparableGroupsError, make_splits, quiet_about_groups
 from ensemblefuse.inspection._checks_data import CheckData, NotRun
 from ensemblefuse.scoring.bootstrap import Resampling
 
@@ -34,7 +35,7 @@ def check_missingness(data: CheckData) -> Answer:
         return "ok", f"All {n} rows hold the same modalities.", "", []
     if n < _FEWEST_ROWS:
         raise NotRun(f"{n} rows are too few; {_FEWEST_ROWS} are needed.")
-    rng = check_random_state(data.random_state)
+    rng = check_random_state(own_seed(data.random_state))
     p_value = _permutation_p(pattern, y, rng)
     gain, low, high, right, most = _cross_validated(data, pattern, y)
     unit = "nats per row" if data.parts.classify else "squared error per row"
@@ -82,7 +83,11 @@ def _cross_validated(data: CheckData, pattern: np.ndarray, y: np.ndarray) -> tup
     groups = data.groups if data.groups is not None and len(data.groups) == len(y) else None
     if groups is not None and len(np.unique(groups)) < 2:
         raise NotRun("needs 2 groups or more: one group cannot be split.")
-    splits = make_splits(5, y, groups, classify=data.parts.classify)
+    try:
+        with quiet_about_groups():  # of a class that is one group, both predictions are wrong
+            splits = make_splits(5, y, groups, classify=data.parts.classify)
+    except InseparableGroupsError as error:
+        raise NotRun(f"{error}") from error
     gain, right = np.full(len(y), np.nan), np.full(len(y), np.nan)
     for train, test in splits:
         gain[test], right[test] = _gain_of_pattern(pattern, y, train, test, data.parts.classify)

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from ensemblefuse.fitted.gains import Gain
 from ensemblefuse.inspection._checks_data import CheckData, NotRun
 
 __all__ = ["check_fusion_gain", "check_useless_modality"]
 
 Answer = tuple[str, str, str, list]
-# Gains below this are rounding.
-_ROUNDING = 1e-9
 
 
 def check_useless_modality(data: CheckData) -> Answer:
     """Check for modalities with no demonstrated gain, neither alone nor on top of the others."""
-    names = data.parts.names
-    if len(names) < 2:
+    if len(data.parts.names) < 2:
         raise NotRun("the model has one modality.")
-    full, nothing = data.values(names), data.values([])
-    found, shown = [], []
-    for name in names:
-        last = data.gain(full, data.values([other for other in names if other != name]))
-        alone = data.gain(data.values([name]), nothing)
-        shown.append(f"{name!r}: {_figures(alone)} alone, {_figures(last)} on top of the others")
-        if last[1] <= _ROUNDING and alone[1] <= _ROUNDING:
-            found.append(name)
-    said = f"{'; '.join(shown)} ({data.unit}, 95 % interval; {data.source})."
+    gains, found = data.gains, data.gains.useless
+    shown = [
+        f"{name!r}: {_figures(gains.alone[name])} alone, {_figures(gains.on_top[name])} on top of the others"
+        for name in gains.names
+    ]
+    said = f"Gains: {'; '.join(shown)} ({data.gain_note})."
     if not found:
         return "ok", f"Each modality helps, alone or on top of the others. {said}", "", []
-    joint = data.said.joint_gain
-    if joint is not None and joint[1] > _ROUNDING:
+    if gains.joint is not None and gains.joint.helps:
         raise NotRun(
-            f"needs fits: the joint member is not in these figures; it adds {_figures(joint)} {data.unit} and may need "
-            f"{found}. To see whether it does, use modality_ablation(method='refit')."
+            f"needs fits: the joint member is not in these figures; it adds {_figures(gains.joint)} {gains.unit} and "
+            f"may need {found}. To see whether it does, use modality_ablation(method='refit')."
         )
     advice = (
         f"Try the model without {found}: encoding costs time, and the scores show no gain from it. With few rows, an "
@@ -44,19 +36,15 @@ def check_useless_modality(data: CheckData) -> Answer:
 
 def check_fusion_gain(data: CheckData) -> Answer:
     """Check whether the fusion is better than its best modality alone."""
-    names = data.parts.names
-    if len(names) < 2:
+    if len(data.parts.names) < 2:
         raise NotRun("the model has one modality.")
-    weight = data.said.sample_weight
-    scores = {name: float(np.average(data.values([name]), weights=weight)) for name in names}
-    best = max(scores, key=lambda name: scores[name])
-    gain = data.gain(data.deployed, data.values([best]))
-    said = f"{_figures(gain)} over {best!r}, the best single modality ({data.unit}, 95 % interval; {data.source})"
-    if gain[1] > _ROUNDING:
+    best, gain = data.gains.best, data.gains.over_best
+    said = f"{_figures(gain)} over {best!r}, the best single modality ({data.gain_note})"
+    if gain.helps:
         return "ok", f"The fusion gains {said}.", "", []
     advice = f"Use {best!r} alone, which is simpler, or try other strategies (FusionSearchCV, compare_fusions)."
     return "tip", f"No evidence that the fusion gains anything: {said}.", advice, []
 
 
-def _figures(gain: tuple[float, float, float]) -> str:
-    return f"{gain[0]:.3f} ({gain[1]:.3f} to {gain[2]:.3f})"
+def _figures(gain: Gain) -> str:
+    return f"{gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]"

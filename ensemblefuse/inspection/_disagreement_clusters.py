@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._theme import AGAINST, FOR, SOFT
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import predict_subsets
-from ensemblefuse.scoring.display import PALETTE, BaseDisplay, drawn_by
+from ensemblefuse.scoring.display import MUTED, BaseDisplay, drawn_by
 from ensemblefuse.scoring.result import TableResult
 from ensemblefuse.table import to_frame
 
@@ -90,11 +91,11 @@ class DisagreementClustersDisplay(BaseDisplay):
     def _draw(self, ax: Any) -> None:
         table, patterns, names = self.result.table, self.result.patterns, self.result.names
         heights = np.arange(len(table))
-        ax.barh(heights, table["errors"], color="0.35", height=0.6)
+        ax.barh(heights, table["errors"], color=SOFT, height=0.6)
         for height, (count, rate) in zip(heights, table[["errors", "error_rate"]].to_numpy(), strict=True):
             ax.annotate(f"{rate:.0%} of its rows", (count, height), (4, 0), textcoords="offset points", va="center")
         longest = max([1, *table["errors"]])
-        step = 0.07 * longest  # the marks are left of 0
+        step = 0.12 * longest  # the marks are left of 0
         places = -step * np.arange(len(names), 0, -1)
         for state, (marker, color) in _MARKS.items():
             where = np.argwhere(patterns.to_numpy() == state)
@@ -105,7 +106,7 @@ class DisagreementClustersDisplay(BaseDisplay):
         ticks = list(range(0, longest + 1, every))
         ax.set_xticks([*places, *ticks], [*names, *map(str, ticks)])
         for label in ax.get_xticklabels()[: len(names)]:
-            label.set(rotation=60, ha="right", rotation_mode="anchor")
+            label.set(rotation=90)
         ax.spines["left"].set_position(("data", 0))
         ax.set(yticks=[], ylim=(max(len(table), 1) - 0.5, -0.5), xlabel="errors (rows)")
         ax.set_xlim(min(places[0], -2.5 * step if len(table) > len(patterns) else 0) - step, 1.35 * longest)
@@ -238,4 +239,4 @@ def _describe(errors: pd.DataFrame, n_rows: int, n_errors: int) -> list[Any]:
     ]
 
 
-_MARKS = {"right": ("o", PALETTE[0]), "wrong": ("X", PALETTE[1]), "missing": ("_", "0.6")}
+_MARKS = {"right": ("o", FOR), "wrong": ("X", AGAINST), "missing": ("_", MUTED)}

@@ -81,8 +81,8 @@ def explain_row(
     Returns
     -------
     RowExplanation
-        With ``shares``, ``base``, ``prediction``, ``target``, ``value``, ``parts``, ``plot()``, and HTML in
-        notebooks.
+        With ``shares``, ``on_top``, ``base``, ``prediction``, ``target``, ``value``, ``parts``, ``plot()``, and HTML
+        in notebooks.
 
     Raises
     ------
@@ -139,6 +139,8 @@ def explain_row(
     values = model_of_row.of_subsets(all_subsets(names))
     shares = pd.Series(0.0, index=pd.Index(parts.names, name="modality"), name="share")
     shares[names] = shapley_of(values, names)
+    on_top = pd.Series(0.0, index=shares.index, name="on_top")
+    on_top[names] = values[-1] - values[-1 - len(names) : -1][::-1]  # the last subsets are all but one of them
     settings = Settings(method, X if background is None else to_frame(background), grid, n_samples, random_state)
     inside = {
         name: explain_inside(model_of_row, name, settings, must=within is not True) for name in names if name in wanted
@@ -159,6 +161,7 @@ def explain_row(
         if model_of_row.code is None or parts.classes is None
         else parts.classes.tolist()[model_of_row.code],
         parts=inside,
+        on_top=on_top,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from ensemblefuse._theme import INK
 from ensemblefuse.fitted.model import FittedModel, replace_columns
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.scoring.bootstrap import Resampling, read_seed
@@ -42,9 +43,9 @@ class ModalityImportanceDisplay(BaseDisplay):
 
     def _draw(self, ax):
         result = self.result
-        heights = draw_bars(ax, result.table, result.names, "importance")
+        heights = draw_bars(ax, result.table, "importance")
         dots = result.importances.loc[result.table.index].to_numpy()
-        ax.plot(dots.T, np.tile(heights + 0.2, (dots.shape[1], 1)), ".", color="black", markersize=4, alpha=0.6)
+        ax.plot(dots.T, np.tile(heights + 0.2, (dots.shape[1], 1)), ".", color=INK, markersize=4, alpha=0.6)
         ax.set(
             xlabel=f"fall in {METRICS[result.metric].worth}",
             title=f"Score lost with a modality shuffled\n{result.n_rows} rows, {dots.shape[1]} shuffles (dots)",
@@ -130,7 +131,7 @@ def modality_importance(
     Z, y = parts.encode(X), parts.encode_labels(y)
     if len(Z) != len(y) or len(y) < 2:
         raise ValueError(f"X and y must have the same number of rows, at least 2; got {len(Z)} and {len(y)}.")
-    groups = read_groups(groups, len(y))
+    groups = read_groups(groups, len(y), classes=y if parts.classify else None)
     rng = check_random_state(random_state)
     seed = read_seed(rng)
     base = row_values(parts.predict(Z), y, metric)

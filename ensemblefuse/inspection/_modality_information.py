@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._theme import INK, PALETTE
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import groups_for, predict_subsets
 from ensemblefuse.inspection._bars import bars_size
@@ -120,13 +121,13 @@ class PartialInformationDisplay(BaseDisplay):
     def _draw(self, ax):
         table = self.result.table
         heights, left = np.arange(len(table)), np.zeros(len(table))
-        styles = (("0.75", ""), ("#0072B2", "//"), ("#E69F00", "\\\\"), ("#009E73", "xx"))
+        styles = (("0.75", ""), (PALETTE[0], "//"), (PALETTE[7], "\\\\"), (PALETTE[3], "xx"))
         for part, (color, hatch) in zip(PARTS, styles, strict=True):
             style = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.5, "height": 0.62}
             ax.barh(heights, table[part], left=left, label=part.replace("_", " "), **style)
             left += table[part].to_numpy()
         bias = table["bias"].clip(lower=0)
-        ax.plot(bias, heights, "|", color="black", markersize=18, label="expected by chance")
+        ax.plot(bias, heights, "|", color=INK, markersize=18, label="expected by chance")
         ax.set(
             yticks=heights,
             yticklabels=[" + ".join(pair) for pair in table.index],
@@ -195,7 +196,7 @@ def modality_information(
             f"the model has {len(parts.classes)} classes, which make {len(parts.classes) ** 3} combinations; the limit "
             f"is {_MOST_CELLS}. Merge classes, and pass the merged labels to partial_information."
         )
-    groups = groups_for(groups, parts, X, method)
+    groups = groups_for(groups, parts, X, None, method)
     said = predict_subsets(
         model, [(name,) for name in parts.names], X, y, method=method, cv=cv, groups=groups, as_deployed=True
     )

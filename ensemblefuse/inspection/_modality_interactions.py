@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensemblefuse.inspection._shapley_weights import interactions_of
 from ensemblefuse.inspection._worth import SubsetWorth, where_from, worth_of_model, worth_of_predictions
-from ensemblefuse.scoring.display import BaseDisplay, drawn_by
+from ensemblefuse.scoring.display import BaseDisplay, color_map, drawn_by, text_on
 from ensemblefuse.scoring.metrics import METRICS
 from ensemblefuse.scoring.result import TableResult
 
@@ -24,7 +24,7 @@ _ADVICE = {
 
 
 class ModalityInteractionsDisplay(BaseDisplay):
-    """Matrix of the interactions: synergy is positive and purple, redundancy negative and orange.
+    """Matrix of the interactions: synergy is positive and blue, redundancy negative and orange.
 
     Examples
     --------
@@ -65,12 +65,12 @@ class ModalityInteractionsDisplay(BaseDisplay):
     def _draw(self, ax):
         result, names = self.result, self.result.names
         matrix, most = result.matrix.to_numpy(), np.nanmax(np.abs(result.matrix.to_numpy())) or 1.0
-        image = ax.imshow(matrix, cmap="PuOr", vmin=-most, vmax=most)
-        ax.set_facecolor("0.92")
+        image = ax.imshow(matrix, cmap=color_map(signed=True), vmin=-most, vmax=most)
+        ax.set_facecolor("none")
         clear = {frozenset(pair) for pair, kind in result.table["kind"].items() if kind != "neither"}
         for i, j in zip(*np.nonzero(np.isfinite(matrix)), strict=True):
             weight = "bold" if frozenset((names[i], names[j])) in clear else "normal"
-            color = "white" if abs(matrix[i, j]) > 0.6 * most else "black"
+            color = text_on(image.to_rgba(matrix[i, j]))
             ax.text(j, i, f"{matrix[i, j]:+.3f}", ha="center", va="center", color=color, weight=weight, fontsize=9)
         ticks = np.arange(len(names))
         ax.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._theme import INK
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.inspection._shapley_weights import shapley_of
 from ensemblefuse.inspection._worth import SubsetWorth, where_from, worth_of_model, worth_of_predictions
@@ -57,12 +58,12 @@ class ModalityShapleyDisplay(BaseDisplay):
 
     def _draw(self, ax):
         table = self.result.table
-        heights = draw_bars(ax, table, self.result.names, "value")
-        ax.plot(table["alone"], heights - 0.18, "o", color="black", mfc="white", label="alone")
-        ax.plot(table["last"], heights + 0.18, "D", color="black", mfc="white", label="last, after all others")
+        heights = draw_bars(ax, table, "value")
+        ax.plot(table["alone"], heights - 0.18, "o", color=INK, mfc="white", label="alone")
+        ax.plot(table["last"], heights + 0.18, "D", color=INK, mfc="white", label="on top of the others")
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         ax.set(
-            xlabel=f"gain in {METRICS[self.result.metric].worth}",
+            xlabel=f"gain in {METRICS[self.result.metric].worth}; positive helps",
             title=f"Shapley value of each modality\n{where_from(self.result.method, self.result.n_rows)}",
         )
 
@@ -98,15 +99,18 @@ def modality_shapley(
     y : array of shape (n_samples,), optional
     method : {"auto", "ledger", "predict", "refit"}
         ``"ledger"``: use the out-of-fold predictions that decision-level fusion keeps; nothing is fitted or encoded.
-        ``"predict"``: hide modalities from the fitted model, which treats them as missing; this shows how the model
-        uses each modality. ``"refit"``: cross-validate every subset, with ``2 ** M - 1`` times `cv` fits; this shows
-        what the data hold. ``"auto"``: ``"predict"`` if `X` is given, else ``"ledger"``.
+        With three modalities or more the joint member is left out, and `notes` says what it adds. ``"predict"``: hide
+        modalities from the fitted model; this shows how the model uses each modality. Hidden means missing, with one
+        exception: the joint member of decision-level fusion stays while one modality is left, and sees means in place
+        of the hidden ones. (In use it would leave, and all that it knows would count for each modality.)
+        ``"refit"``: cross-validate every subset, with ``2 ** M - 1`` times `cv` fits; this shows what the data hold.
+        ``"auto"``: ``"predict"`` if `X` is given, else ``"ledger"``.
     metric : str, optional
         ``"log_loss"`` (the default), ``"accuracy"`` or ``"brier"`` (from 0 to 2); in regression ``"squared_error"``
         (the default) or ``"absolute_error"``. Or scikit-learn's name of the score, such as ``"neg_log_loss"``.
         Greater is better for all of them: losses are negative.
     cv : int, splitter or iterable
-        For ``"refit"``.
+        For ``"refit"``; as in `compare_models`.
     groups : array of shape (n_samples,), optional
         Rows of one group are resampled together. For ``"refit"`` they also stay on one side of each split.
     n_resamples : int

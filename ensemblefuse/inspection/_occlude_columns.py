@@ -9,6 +9,7 @@ import pandas as pd
 
 from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, unit_of
 from ensemblefuse.inspection._row_model import RowModel
+from ensemblefuse.schema import read_by_schema
 
 __all__ = ["ColumnParts"]
 
@@ -34,7 +35,9 @@ class ColumnParts:
                 "the values that replace its columns come from other rows, but X has only one; pass background=, such "
                 "as the rows of fit"
             )
-        self.usual = {column: _usual(column, known[column]) for column in cells.columns}
+        known = read_by_schema(known[list(cells.columns)], row.parts.schema).table
+        kinds = {column: held["kind"] for column, held in row.parts.schema.items()}
+        self.usual = {column: _usual(column, known[column], kinds.get(column)) for column in cells.columns}
 
     def cells(self, keep: np.ndarray) -> pd.DataFrame:
         """Return the row with usual values in the columns that are not kept."""
@@ -57,11 +60,12 @@ class ColumnParts:
         )
 
 
-def _usual(column: Any, cells: pd.Series) -> Any:
+def _usual(column: Any, cells: pd.Series, kind: str | None) -> Any:
     cells = cells.dropna()
     if not len(cells):
         raise CannotExplain(f"background holds no value in column {column!r}")
-    if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype):
+    numeric = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
+    if numeric and kind in (None, "number"):
         return float(cells.median())
     try:
         return cells.mode().iloc[0]

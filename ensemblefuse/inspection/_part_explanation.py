@@ -56,7 +56,7 @@ def unit_of(method: str, is_class: bool) -> str:
     """Return the unit of the effects."""
     of = "log-odds" if is_class else "the prediction"
     return {
-        "occlusion": f"drop of {of} without it",
+        "occlusion": f"drop of {of} without the part",
         "lime": f"weight in {of}, local linear model",
         "shap": f"Shapley value in {of}",
         "gradcam": f"slope of {of} times feature map",

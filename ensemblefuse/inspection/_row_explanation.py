@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from ensemblefuse.inspection._part_explanation import PartExplanation
@@ -36,6 +37,9 @@ class RowExplanation:
         The class that is explained; None in regression.
     parts : dict of str to PartExplanation
         Explanation of the inside of each present modality that `within` asked for.
+    on_top : Series
+        Of each modality: what the value loses without it, with all other modalities of the row present; 0 for a
+        missing one. The effects of parts by occlusion compare with this, and not with the share.
     """
 
     label: Any
@@ -46,6 +50,29 @@ class RowExplanation:
     prediction: Any
     target: Any
     parts: dict[str, PartExplanation] = field(default_factory=dict)
+    on_top: pd.Series | None = None
+
+    @property
+    def largest(self) -> float:
+        """The largest of all contributions and of all effects of columns, which are drawn as bars."""
+        columns = [part.effects for part in self.parts.values() if part.kind == "columns"]
+        bars = np.concatenate([[self.base, self.value], self.shares, *columns]).astype(float)
+        return float(np.nanmax(np.abs(bars)))
+
+    def to_html(self, *, scale: float | None = None) -> str:
+        """Return the explanation as HTML.
+
+        Parameters
+        ----------
+        scale : float, optional
+            The number of the longest bar, so that several explanations share one scale; by default ``largest``.
+
+        Returns
+        -------
+        str
+            Its colours are ``--for``, ``--against`` and ``--soft`` of the page, if the page defines them.
+        """
+        return row_html(self, scale)
 
     @property
     def title(self) -> str:
@@ -81,7 +108,7 @@ class RowExplanation:
         return str(self)
 
     def _repr_html_(self) -> str:
-        return row_html(self)
+        return self.to_html()
 
 
 class RowExplanationDisplay:

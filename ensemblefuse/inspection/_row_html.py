@@ -10,71 +10,121 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ensemblefuse._theme import AGAINST, FOR, SOFT
 from ensemblefuse.inspection._part_explanation import PartExplanation
-from ensemblefuse.scoring.display import colors_of
 
-__all__ = ["row_html"]
+__all__ = ["relation", "row_html", "signed"]
 
 _MOST_BARS = 15
 _SIDE = 320  # pixels
 _MOST_BYTES = 60_000  # of a picture or a sound
-_FOR, _AGAINST = np.array([178, 24, 43]), np.array([33, 102, 172])  # the ends of ColorBrewer's RdBu
+_SUM, _SOFT = f"var(--soft,{SOFT})", f"color:var(--soft,{SOFT})"
+# Over a grey picture, which is the same on light and on dark pages.
+_FOR, _AGAINST = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in (FOR, AGAINST))
 
 
-def row_html(explanation: Any) -> str:
-    """Return an explanation as HTML: the shares as bars, then each modality."""
-    colors = colors_of(list(explanation.shares.index))
-    bars = [("nothing known", explanation.base, "#999999", "")]
+def row_html(explanation: Any, scale: float | None = None) -> str:
+    """Return an explanation as HTML: the contributions as bars, then each modality.
+
+    Parameters
+    ----------
+    explanation : RowExplanation
+    scale : float, optional
+        The number of the longest bar; by default the largest of this explanation. All bars share one scale.
+    """
+    scale = scale or explanation.largest or 1.0
+    bars = [("nothing known", explanation.base, _SUM, "")]
     for name, share in explanation.shares.items():
-        bars.append((name, share, colors[name], "missing" if name in explanation.missing else ""))
-    bars.append(("all together", explanation.value, "#4d4d4d", ""))
+        bars.append((name, share, _color(share), "missing" if name in explanation.missing else ""))
+    bars.append(("all together", explanation.value, _SUM, ""))
+    right, left = ("speaks for it", "against it") if explanation.target is not None else ("raises it", "lowers it")
     blocks = [
         f"<p><b>{html.escape(explanation.title)}</b></p>",
-        f"<p>{html.escape(explanation.unit)}: base and shares of the modalities add up to all together.</p>",
-        _bars(bars),
+        f"<p>Contributions in {html.escape(explanation.unit)}: positive (blue, to the right) {right}, negative "
+        f"(orange, to the left) {left}. Nothing known and the contributions add up to all together.</p>",
+        _bars(bars, scale),
     ]
-    for name, part in explanation.parts.items():
-        blocks.append(_part_html(name, part, colors[name]))
+    blocks += [_part_html(name, part, explanation, scale) for name, part in explanation.parts.items()]
     return f'<div style="font-family:sans-serif;font-size:14px;max-width:760px">{"".join(blocks)}</div>'
 
 
-def _part_html(name: str, part: PartExplanation, color: str) -> str:
-    title = f'<p style="margin:14px 0 4px"><b style="border-left:6px solid {color};padding-left:6px">{_text(name)}</b>'
-    title += f" {_text(part.unit)}</p>"
-    note = f'<p style="color:#555;margin:4px 0">{_text(part.note)}</p>' if part.note else ""
-    return title + (_SHOW[part.kind](part) if part.kind in _SHOW else "") + note
+def signed(value: float) -> str:
+    """Return a number with its sign, and with three decimals if it is small.
+
+    Examples
+    --------
+    >>> from ensemblefuse.inspection._row_html import signed
+    >>> signed(0.1), signed(-12.345), signed(0.0), signed(0.00001)
+    ('+0.100', '−12.35', '0.000', '+1.00e−05')
+    """
+    size = abs(value)
+    plain = 3 if size < 10 else 2 if size < 100 else 1
+    text = f"{value:+.2e}" if 0 < size < 0.0005 or size >= 1e6 else f"{value:+.{plain}f}" if value else "0.000"
+    return text.replace("-", "−")
 
 
-def _bars(bars: list[tuple[Any, float, str, str]]) -> str:
+def _color(value: float) -> str:
+    """Return the colour of a sign for CSS: that of the page, if it has one for its theme."""
+    return f"var(--for,{FOR})" if value >= 0 else f"var(--against,{AGAINST})"
+
+
+def _part_html(name: str, part: PartExplanation, explanation: Any, scale: float) -> str:
+    title = f'<p style="margin:16px 0 4px"><b>Inside {_text(name)}</b></p>'
+    shown = (
+        _columns_html(part, scale) if part.kind == "columns" else _SHOW[part.kind](part) if part.kind in _SHOW else ""
+    )
+    return title + _paragraph(relation(name, part, explanation)) + shown + _paragraph(part.note)
+
+
+def relation(name: str, part: PartExplanation, explanation: Any) -> str:
+    """Return how the effects inside a modality are measured, and with which figure of the modality they compare."""
+    if part.kind == "none":
+        return ""
+    share = signed(explanation.shares[name])
+    apart = f"Effects do not add up to its contribution, {share}, which is a mean over all combinations of modalities."
+    if part.method != "occlusion" or explanation.on_top is None:
+        return f"Effects: {part.unit}. {apart}"
+    whole = signed(explanation.on_top[name])
+    return f"Effects: {part.unit}. The whole modality, measured in the same way: {whole}. {apart}"
+
+
+def _paragraph(text: str) -> str:
+    return f'<p style="margin:4px 0;{_SOFT}">{_text(text)}</p>' if text else ""
+
+
+def _bars(bars: list[tuple[Any, float, str, str]], scale: float) -> str:
     """Return bars to the left and right of a line at 0, from the name, width, colour and remark of each."""
-    most = max((abs(width) for _, width, _, _ in bars), default=0) or 1.0
     rows = []
     for name, width, color, remark in bars:
-        share = 50 * abs(width) / most
+        share = min(50.0, 50 * abs(width) / scale)
         start = 50 if width >= 0 else 50 - share
         bar = f"position:absolute;left:{start:.2f}%;width:{share:.2f}%;top:3px;bottom:3px;background:{color}"
         rows.append(
             '<tr style="background:none">'
-            f'<td style="padding:0 8px;text-align:right;max-width:260px;overflow-wrap:anywhere">{_text(name)}</td>'
-            '<td style="width:320px;padding:0"><div style="position:relative;height:20px;'
+            f'<td style="padding:0 8px 0 0;text-align:left;width:38%;overflow-wrap:anywhere">{_text(name)}</td>'
+            '<td style="padding:0"><div style="position:relative;height:20px;'
             f'background:linear-gradient(#777,#777) 50%/1px 100% no-repeat"><div style="{bar}"></div></div></td>'
-            f'<td style="padding:0 8px;text-align:left">{_text(remark) or f"{width:+.3g}"}</td></tr>'
+            '<td style="padding:0 0 0 8px;text-align:right;width:5.2em;white-space:nowrap;'
+            f'font-variant-numeric:tabular-nums">{_text(remark) or signed(width)}</td></tr>'
         )
-    return f'<table style="border-collapse:collapse;font-size:13px">{"".join(rows)}</table>'
+    style = "border-collapse:collapse;font-size:13px;width:100%;max-width:560px;table-layout:fixed"
+    return f'<table style="{style}">{"".join(rows)}</table>'
 
 
 def _text_html(part: PartExplanation) -> str:
     text, most, place, pieces = part.shown, _largest(part.effects["effect"]), 0, []
     for start, end, effect in part.effects[["start", "end", "effect"]].itertuples(index=False):
-        red, green, blue = _FOR if effect > 0 else _AGAINST
         line = "solid" if effect > 0 else "dotted"
         pieces.append(_text(text[place:start]))
-        color, share = f"{red},{green},{blue}", abs(effect) / most
-        style = f"background:rgba({color},{0.6 * share:.3f});border-bottom:2px {line} rgba({color},{share:.3f})"
-        pieces.append(f'<span title="{effect:+.3g}" style="{style}">{_text(text[start:end])}</span>')
+        shades = [
+            f"color-mix(in srgb,{_color(effect)} {top * abs(effect) / most:.0f}%,transparent)" for top in (45, 100)
+        ]
+        style = f"background:{shades[0]};border-bottom:2px {line} {shades[1]}"
+        pieces.append(f'<span title="{signed(effect)}" style="{style}">{_text(text[start:end])}</span>')
         place = end
     pieces.append(_text(text[place:]))
-    return f'<p style="line-height:1.8;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0">{"".join(pieces)}</p>'
+    style = "line-height:1.8;white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0"
+    return f'<p style="{style}">{"".join(pieces)}</p>{_legend(part.effects["effect"])}'
 
 
 def _image_html(part: PartExplanation) -> str:
@@ -103,8 +153,7 @@ def _sound_html(part: PartExplanation) -> str:
     audio = f'<audio controls src="data:audio/wav;base64,{sound}"></audio>'
     return (
         f"<p style='margin:4px 0'>{_image_tag(drawn, what)}</p>{_legend(part.effects)}"
-        f"<p style='margin:4px 0;color:#555'>{what}</p><p style='margin:4px 0'>{audio}</p>"
-        f"<p style='margin:4px 0;color:#555'>{heard}</p>"
+        f"{_paragraph(what)}<p style='margin:4px 0'>{audio}</p>{_paragraph(heard)}"
     )
 
 
@@ -115,36 +164,36 @@ def _series_html(part: PartExplanation) -> str:
     low, high = float(np.nanmin(part.shown)), float(np.nanmax(part.shown))
     shades = []
     for start, end, effect in zip(edges[:-1], edges[1:], part.effects, strict=True):
-        red, green, blue = _FOR if effect > 0 else _AGAINST
         shades.append(
             f'<rect x="{480 * start / n:.2f}" y="0" width="{480 * (end - start) / n:.2f}" height="140" '
-            f'fill="rgb({red},{green},{blue})" fill-opacity="{0.6 * abs(effect) / most:.3f}">'
-            f"<title>samples {start} to {end - 1}: {effect:+.3g}</title></rect>"
+            f'style="fill:{_color(effect)}" fill-opacity="{0.6 * abs(effect) / most:.3f}">'
+            f"<title>samples {start} to {end - 1}: {signed(effect)}</title></rect>"
         )
     step = max(1, n // 960)
     for channel in part.shown:
         heights = 136 - 132 * (channel[::step] - low) / ((high - low) or 1.0)
         points = " ".join(f"{480 * (k * step + 0.5) / n:.1f},{y:.1f}" for k, y in enumerate(heights) if np.isfinite(y))
-        shades.append(f'<polyline points="{points}" fill="none" stroke="black" stroke-width="1"/>')
+        shades.append(f'<polyline points="{points}" fill="none" stroke="currentColor"/>')
     what = f"samples 0 to {n - 1}, values {low:.4g} to {high:.4g}"
-    svg = f'<svg width="480" height="140" role="img" aria-label="{what}">{"".join(shades)}</svg>'
-    return f"<p style='margin:4px 0'>{svg}</p>{_legend(part.effects)}<p style='margin:4px 0;color:#555'>{what}</p>"
+    style = "width:100%;max-width:480px"
+    svg = f'<svg viewBox="0 0 480 140" style="{style}" role="img" aria-label="{what}">{"".join(shades)}</svg>'
+    return f"<p style='margin:4px 0'>{svg}</p>{_legend(part.effects)}{_paragraph(what)}"
 
 
-def _columns_html(part: PartExplanation) -> str:
+def _columns_html(part: PartExplanation, scale: float) -> str:
     order = part.effects.abs().sort_values(ascending=False, kind="stable").index
-    colors = ["#b2182b" if part.effects[column] > 0 else "#2166ac" for column in order]
     names = [f"{column} = {_short(part.shown[column])}" for column in order]
-    bars = [(name, float(part.effects[c]), color, "") for name, c, color in zip(names, order, colors, strict=True)]
+    effects = [float(part.effects[column]) for column in order]
+    bars = [(name, effect, _color(effect), "") for name, effect in zip(names, effects, strict=True)]
     rest = "" if len(bars) <= _MOST_BARS else f"<p>and {len(bars) - _MOST_BARS} columns of smaller effect</p>"
-    return _bars(bars[:_MOST_BARS]) + rest
+    return _bars(bars[:_MOST_BARS], scale) + rest
 
 
 # ---------------------------------------------------------------------- pictures and sounds as text
 
 
 def _overlaid(picture: Image.Image, effects: np.ndarray) -> Image.Image:
-    """Lay effects over a grey picture: red supports the target, blue is against it; a strong effect hides the grey."""
+    """Lay effects over a grey picture: blue for the target, orange against it; a strong effect hides the grey."""
     grey = np.asarray(picture.convert("L").convert("RGB"), dtype=float)
     rows = np.arange(grey.shape[0]) * effects.shape[0] // grey.shape[0]
     columns = np.arange(grey.shape[1]) * effects.shape[1] // grey.shape[1]
@@ -204,12 +253,15 @@ def _wav(samples: np.ndarray, rate: float) -> tuple[str, str]:
 
 
 def _legend(effects: Any) -> str:
-    effects, box = np.asarray(effects, dtype=float), "display:inline-block;width:12px;height:12px;background:rgba"
-    said = [("for", _FOR, effects.max(initial=0)), ("against", _AGAINST, effects.min(initial=0))]
+    effects = np.asarray(effects, dtype=float)
+    ends = [(what, end) for what, end in (("positive", effects.max(initial=0)), ("negative", effects.min(initial=0)))]
+    box = "display:inline-block;width:12px;height:12px;background"
     keys = [
-        f'<span style="{box}{(*c.tolist(), 0.65)}"></span> {what}, up to {most:+.3g}' for what, c, most in said if most
+        f'<span style="white-space:nowrap"><span style="{box}:{_color(e)}"></span> {what}, strongest {signed(e)}</span>'
+        for what, e in ends
+        if e
     ]
-    return f'<p style="margin:4px 0;color:#555">{" ".join(keys)}</p>'
+    return f'<p style="margin:4px 0;{_SOFT}">{" &ensp;".join(keys) or "no effect"}</p>'
 
 
 def _largest(effects: Any) -> float:
@@ -230,5 +282,4 @@ _SHOW = {
     "text": _text_html,
     "sound": _sound_html,
     "series": _series_html,
-    "columns": _columns_html,
 }

@@ -14,10 +14,9 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse._config import config_context
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.exceptions import MissingModalityWarning, UnseenCategoryWarning
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fitted.model import FittedModel, replace_columns
-from ensemblefuse.table import plain_missing
 
 __all__ = ["RowModel", "first_encoder", "log_odds"]
 
@@ -112,10 +111,11 @@ class RowModel:
         with config_context(cache=None, progress=False), warnings.catch_warnings():
             # No cache: these embeddings are not needed again. No warnings: cells are missing here on purpose.
             warnings.simplefilter("ignore", MissingModalityWarning)
+            warnings.simplefilter("ignore", UnseenCategoryWarning)
             if self.step is None:
                 return self.value(self._with_columns(self.Z, self.parts.core.blocks_[name], table))
             columns = next(columns for key, _, columns in self.step.transformers_ if key == name)
-            given = plain_missing(table)
+            given = self.parts.read(table)
             given = given[columns] if isinstance(columns, str) else given
             return self.of_block(name, self.step.named_transformers_[name].transform(given))
 
@@ -144,7 +144,8 @@ class RowModel:
             return row
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)
-            return plain_missing(self.step._complete(row))
+            warnings.simplefilter("ignore", UnseenCategoryWarning)
+            return self.parts.read(self.step._complete(row))
 
     @staticmethod
     def _with_columns(row: Any, where: np.ndarray, block: Any) -> Any:

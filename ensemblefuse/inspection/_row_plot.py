@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._theme import INK, SOFT
 from ensemblefuse.inspection._part_explanation import PartExplanation
-from ensemblefuse.scoring.display import MUTED, colors_of
+from ensemblefuse.scoring.display import MUTED, color_map, sign_color, text_on
 
 __all__ = ["draw_row"]
 
 _WIDTH = 8.0  # inches
-_MAP = "RdBu_r"  # also clear to colour-blind eyes: red supports the target, blue is against it
 _MOST_BARS = 15
 _CHARACTERS = 56  # in a line of text
 _CHARACTER_WIDTH, _LINE_HEIGHT = 6.0, 18  # points, of the monospace font at 9 points, rounded up to pixels
@@ -47,10 +47,10 @@ def _height(part: PartExplanation) -> float:
 def _draw_shares(ax: Any, explanation: Any) -> None:
     names = ["nothing known", *explanation.shares.index, "all together"]
     widths = [explanation.base, *explanation.shares, explanation.value]
-    colors = [MUTED, *colors_of(list(explanation.shares.index)).values(), "0.3"]
+    colors = [MUTED, *map(sign_color, explanation.shares), SOFT]
     places = np.arange(len(names))
     ax.barh(places, widths, color=colors, height=0.7)
-    ax.axvline(0, color="0.3", linewidth=0.8)
+    ax.axvline(0, color=INK, linewidth=0.8)
     for place, name, width in zip(places, names, widths, strict=True):
         text = "missing" if name in explanation.missing else f"{width:+.2f}"
         ax.annotate(
@@ -62,7 +62,11 @@ def _draw_shares(ax: Any, explanation: Any) -> None:
             ha="left" if width >= 0 else "right",
         )
     ax.set(yticks=places, yticklabels=[_short(name, 22) for name in names], ylim=(len(names) - 0.5, -0.5))
-    ax.set_xlabel(_short(explanation.unit, 60))
+    ax.set_xlabel(
+        _short(
+            f"{explanation.unit}; positive speaks for it" if explanation.target is not None else explanation.unit, 60
+        )
+    )
     ax.set_title("\n".join(textwrap.wrap(explanation.title, 58)[:3]), loc="left", fontsize="medium")
     ax.margins(x=0.2)
     ax.spines[["top", "right"]].set_visible(False)
@@ -86,7 +90,7 @@ def _draw_image(ax: Any, part: PartExplanation) -> None:
         height, width = part.effects.shape
     shade = ax.imshow(
         part.effects,
-        cmap=_MAP,
+        cmap=color_map(signed=True),
         vmin=-most,
         vmax=most,
         alpha=0.55 if part.shown is not None else 1.0,
@@ -111,7 +115,7 @@ def _draw_sound(ax: Any, part: PartExplanation) -> None:
         scale="dB",
     )
     most = _largest(part.effects)
-    shade = ax.pcolormesh(seconds, hz, part.effects, cmap=_MAP, vmin=-most, vmax=most, alpha=0.5)
+    shade = ax.pcolormesh(seconds, hz, part.effects, cmap=color_map(signed=True), vmin=-most, vmax=most, alpha=0.5)
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", xlim=(0, seconds[-1]), ylim=(0, hz[-1]))
     ax.figure.colorbar(shade, ax=ax)
 
@@ -121,10 +125,16 @@ def _draw_series(ax: Any, part: PartExplanation) -> None:
     most, (low, high) = _largest(part.effects), (np.nanmin(part.shown), np.nanmax(part.shown))
     margin = 0.05 * (high - low) or 1.0
     shade = ax.pcolormesh(
-        edges, [low - margin, high + margin], part.effects.to_numpy()[None], cmap=_MAP, vmin=-most, vmax=most, alpha=0.6
+        edges,
+        [low - margin, high + margin],
+        part.effects.to_numpy()[None],
+        cmap=color_map(signed=True),
+        vmin=-most,
+        vmax=most,
+        alpha=0.6,
     )
     for channel in part.shown:
-        ax.plot(np.arange(part.shown.shape[1]) + 0.5, channel, color="black", linewidth=1)
+        ax.plot(np.arange(part.shown.shape[1]) + 0.5, channel, color=INK, linewidth=1)
     ax.set(xlabel="sample", ylabel="value")
     ax.figure.colorbar(shade, ax=ax)
 
@@ -132,10 +142,10 @@ def _draw_series(ax: Any, part: PartExplanation) -> None:
 def _draw_columns(ax: Any, part: PartExplanation) -> None:
     order = part.effects.abs().sort_values(ascending=False, kind="stable").index[:_MOST_BARS]
     effects = part.effects[order]
-    ax.barh(np.arange(len(order)), effects, color=["#b2182b" if e > 0 else "#2166ac" for e in effects], height=0.7)
+    ax.barh(np.arange(len(order)), effects, color=[sign_color(effect) for effect in effects], height=0.7)
     labels = [_short(f"{column} = {_shown(part.shown[column])}", 26) for column in order]
     ax.set(yticks=np.arange(len(order)), yticklabels=labels, ylim=(len(order) - 0.5, -0.5))
-    ax.axvline(0, color="0.3", linewidth=0.8)
+    ax.axvline(0, color=INK, linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -144,8 +154,7 @@ def _shown(value: Any) -> str:
 
 
 def _draw_text(ax: Any, part: PartExplanation) -> None:
-    pyplot = import_optional("matplotlib.pyplot", package="matplotlib", needed_by="RowExplanationDisplay")
-    shades, most = pyplot.get_cmap(_MAP), _largest(part.effects["effect"])
+    shades, most = color_map(signed=True), _largest(part.effects["effect"])
     lines, k = _lines(part.effects["token"]), 0
     ax.axis("off")
     effects = part.effects["effect"].to_numpy()
@@ -153,7 +162,6 @@ def _draw_text(ax: Any, part: PartExplanation) -> None:
         x = 0
         for word in line:
             shade = shades(0.5 + 0.5 * effects[k] / most)
-            dark = 0.3 * shade[0] + 0.59 * shade[1] + 0.11 * shade[2] < 0.5
             # In points, because the width of a character is known only in points.
             ax.annotate(
                 word,
@@ -164,7 +172,7 @@ def _draw_text(ax: Any, part: PartExplanation) -> None:
                 family="monospace",
                 fontsize=9,
                 va="center",
-                color="white" if dark else "black",
+                color=text_on(shade),
                 bbox={"boxstyle": "square,pad=0.12", "facecolor": shade, "edgecolor": "none"},
                 annotation_clip=False,
             )

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, NuSVC
 
+from ensemblefuse._calls import plain_inside
 from ensemblefuse._optional import import_optional
 from ensemblefuse.blocks import SEPARATOR
 from ensemblefuse.fitted.model import FittedModel
@@ -64,7 +65,7 @@ class ModalityShapDisplay(BaseDisplay):
     def _draw(self, ax):
         table = self._shown()
         members = table.index.get_level_values("member")
-        draw_bars(ax, table.droplevel("member"), self.result.names, "mean_abs")
+        draw_bars(ax, table.droplevel("member"), "mean_abs", signed=False)
         units = list(dict.fromkeys(table["unit"]))
         if len(set(members)) > 1:
             labels = [one if one.split("/")[0] == name else f"{name} in {one}" for one, name in table.index]
@@ -270,6 +271,7 @@ def _explain(shap: Any, one: _Candidate) -> _Explained:
     return _Explained(np.mean([np.mean(run[0], axis=0) for run in runs], axis=0), by_class, columns, head, unit)
 
 
+@plain_inside
 def _explain_one(shap: Any, estimator: Any, data: Any, labels: list[Any], one: _Candidate) -> Any:
     """Return |SHAP| of shape (n_outputs, n_rows, n_columns), names of the columns, name of the head, and unit."""
     steps, head = _unwrap(estimator)

@@ -91,7 +91,7 @@ def worth_of_model(
     Resampling(n_resamples, confidence_level).check()
     metric = read_metric(metric, parts.classify)
     subsets = all_subsets(parts.names)
-    groups = groups_for(groups, parts, X, method)
+    groups = groups_for(groups, parts, X, y, method)
     settings = Resampling(n_resamples, confidence_level, random_state)
     said = predict_subsets(model, subsets, X, y, method=method, cv=cv, groups=groups, resampling=settings)
     return _worth(said, metric, replace(settings, groups=None if groups is None else groups[said.rows]))
@@ -111,7 +111,7 @@ def worth_of_predictions(
     said = given_subsets(y, predictions)
     Resampling(n_resamples, confidence_level).check()
     metric = read_metric(metric, said.classes is not None)
-    units = read_groups(groups, len(said.y))
+    units = read_groups(groups, len(said.y), classes=None if said.classes is None else said.y)
     return _worth(said, metric, Resampling(n_resamples, confidence_level, random_state, units))
 
 

@@ -38,4 +38,4 @@ class ModelCard(Card):
             Whether pictures that were added with ``add_plot`` are copied into the same folder.
         """
         super().save(path, copy_files=copy_files)
-        Path(path).write_text(self.render(), encoding="utf-8", newline="\n")
+        Path(path).write_text(self.render(), encoding="utf-8", errors="backslashreplace", newline="\n")

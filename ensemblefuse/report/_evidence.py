@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.evaluation import ModalityAblation, ModelEvaluation, evaluate_model, modality_ablation
+from ensemblefuse.evaluation import ModelEvaluation, evaluate_model
+from ensemblefuse.fitted.gains import Gains, gains_of, subsets_of_gains
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fitted.subsets import SubsetPredictions, predict_subsets
 from ensemblefuse.report._page import Unavailable
-from ensemblefuse.scoring.inputs import read_y
+from ensemblefuse.scoring.bootstrap import Resampling
+from ensemblefuse.scoring.inputs import read_groups, read_y
 from ensemblefuse.scoring.metrics import default_metric
 from ensemblefuse.table import to_frame
 
@@ -46,11 +48,10 @@ class Evidence:
         self.names = self.parts.names
         self.X = pd.DataFrame(X) if isinstance(X, np.ndarray) else to_frame(X)
         self.given = X if isinstance(X, np.ndarray) else self.X
+        self.parts.read(self.X)  # bad cells and unknown categories are told here, once
         self.y = _read_labels(y, len(self.X), self.parts)
         self.codes = self.parts.encode_labels(self.y)
-        self.groups = None if groups is None else np.asarray(groups)
-        if self.groups is not None and len(self.groups) != len(self.X):
-            raise ValueError(f"groups has {len(self.groups)} values for the {len(self.X)} rows of X.")
+        self.groups = read_groups(groups, len(self.X), "rows of X")
         self.trained_on = trained_on
         self.random_state = random_state
         if trained_on and self.parts.has_ledger:
@@ -126,22 +127,18 @@ class Evidence:
         return evaluate_model(**self.arguments(), groups=self.groups, random_state=self.random_state)
 
     @cached_property
-    def ablation(self) -> ModalityAblation:
-        """Scores with all modalities, without each, and of each alone."""
+    def subsets(self) -> SubsetPredictions:
+        """Predictions without any modality, with each alone, with all but one, and with all."""
         _ = self.said  # raises with the reason if these rows have no scores
-        return modality_ablation(**self.arguments(), groups=self.groups, random_state=self.random_state)
+        chosen, settings = subsets_of_gains(self.names), Resampling(seed=self.random_state)
+        return predict_subsets(**self.arguments(), subsets=chosen, groups=self.groups, resampling=settings)
 
-    @property
-    def removal(self) -> pd.DataFrame:
-        """Loss without each modality: columns ``loss``, ``low``, ``high``; positive if the modality helps."""
-        rows = {}
-        for label, subset in self.ablation.subsets.items():
-            gone = set(self.names) - set(subset)
-            if len(gone) == 1:
-                difference = self.ablation.table.loc[label]
-                rows[gone.pop()] = [-difference[f"difference{end}"] for end in ("", "_high", "_low")]
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["loss", "low", "high"])
-        return table.loc[self.names]
+    @cached_property
+    def gains(self) -> Gains:
+        """Gains of the modalities: the checks compute the same from the same rows and resamples."""
+        units = None if self.groups is None else self.groups[self.subsets.rows]
+        weight = self.subsets.sample_weight
+        return gains_of(self.subsets, Resampling(seed=self.random_state, groups=units, sample_weight=weight))
 
 
 def _read_labels(y: Any, n_rows: int, parts: FittedModel) -> np.ndarray:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ensemblefuse._optional import import_optional
+from ensemblefuse._theme import EDGE, INK, with_theme
 from ensemblefuse.report._page import escape
 
 __all__ = ["figure_html", "new_figure"]
@@ -17,6 +19,9 @@ __all__ = ["figure_html", "new_figure"]
 WIDE, NARROW = 5.8, 3.6  # inches; 96 pixels of a screen each
 _MOST_SVG = 250_000  # bytes; larger drawings become pixels
 _SETTINGS: dict[Any, Any] = {
+    **dict.fromkeys(["text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"], INK),
+    **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color"], EDGE),
+    **dict.fromkeys(["figure.facecolor", "axes.facecolor", "savefig.facecolor"], "none"),  # the page shows through
     "font.size": 10,
     "axes.titlesize": 10,
     "svg.fonttype": "none",  # text stays text: sharp, small, and the browser can draw names in any script
@@ -58,6 +63,7 @@ def figure_html(draw: Callable[[], Any], alt: str, *, caption: str = "") -> str:
         _cut_labels(figure, 28)
         wide = _saved(figure, WIDE, height * min(1.0, max(WIDE / width, 0.85)))
         _cut_labels(figure, 17)
+        _wrap_names_of_axes(figure, 32)
         _legends_below(figure)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -110,15 +116,37 @@ def _plain_numbers(figure: Any) -> None:
 
 
 def _cut_labels(figure: Any, most: int) -> None:
-    """Cut the middle out of long names at the ticks, to leave room for the axes; the tables show them in full."""
+    """Cut the middle out of long names at the ticks, to leave room for the axes; the tables show them in full.
+
+    A name of wide letters gets fewer of them: `most` is the number of letters of usual width.
+    """
     from matplotlib.ticker import FixedLocator
 
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
-            named = isinstance(axis.get_major_locator(), FixedLocator)
-            names = [label.get_text() for label in axis.get_ticklabels()] if named else []
-            if any(len(name) > most for name in names):
-                axis.set_ticklabels([n if len(n) <= most else f"{n[: most - 8]}…{n[-7:]}" for n in names])
+            labels = axis.get_ticklabels() if isinstance(axis.get_major_locator(), FixedLocator) else []
+            names = [_cut_name(label, most) for label in labels]
+            if any(label.get_text() != name for label, name in zip(labels, names, strict=True)):
+                axis.set_ticklabels(names)
+
+
+def _cut_name(label: Any, most: int) -> str:
+    from matplotlib.textpath import TextPath
+
+    name = label.get_text()
+    if not name.strip():
+        return name
+    # Measured apart from the figure, whose resolution depends on what was saved last.
+    wide = TextPath((0, 0), name, size=1).get_extents().width / (0.62 * len(name))
+    keep = max(9, int(most / max(1.0, wide)))
+    return name if len(name) <= keep else f"{name[: keep - 8]}…{name[-7:]}"
+
+
+def _wrap_names_of_axes(figure: Any, width: int) -> None:
+    """Break the names of axes into lines: the layout leaves room for their height, and cuts their width."""
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_label_text("\n".join(textwrap.wrap(axis.get_label_text(), width)))
 
 
 def _legends_below(figure: Any) -> None:
@@ -141,7 +169,7 @@ def _saved(figure: Any, width: float, height: float) -> str:
     figure.set_size_inches(width, height)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata=_METADATA)
-    content, kind = buffer.getvalue(), "svg+xml"
+    content, kind = with_theme(buffer.getvalue().decode()).encode(), "svg+xml"
     if len(content) > _MOST_SVG:
         content, kind = _as_png(figure), "png"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
@@ -151,7 +179,7 @@ def _as_png(figure: Any) -> bytes:
     from PIL import Image
 
     buffer, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=192, metadata={"Software": None}, facecolor="white")
     buffer.seek(0)
     Image.open(buffer).convert("RGB").quantize(128).save(small, format="PNG", optimize=True)
     return small.getvalue()

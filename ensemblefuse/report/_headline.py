@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
-import pandas as pd
 
+from ensemblefuse.fitted.gains import Gain
 from ensemblefuse.report._evidence import Evidence, looks_trained_on
-from ensemblefuse.report._page import Unavailable, escape, interval_text, number, paragraph
+from ensemblefuse.report._page import Unavailable, decimals_for, escape, interval_text, number, paragraph
 from ensemblefuse.scoring.metrics import METRICS, row_values
 
 __all__ = ["answer", "headline"]
@@ -33,56 +34,63 @@ def headline(evidence: Evidence) -> list[str]:
 
 
 def answer(evidence: Evidence) -> str:
-    """Return which modalities improve the model, in a few sentences."""
+    """Return which modalities help, in a few sentences; the checks and the tables show the same figures."""
     if len(evidence.names) == 1:
         return f"The model has one modality, {evidence.names[0]}; nothing is fused."
-    unit = METRICS[evidence.metric].label
-    table = evidence.removal
-    helps, hurts = table[table["low"] > 0], table[table["high"] < 0]
-    unclear = table.drop(index=[*helps.index, *hurts.index])
+    gains = evidence.gains
+    better = [name for name in gains.names if gains.on_top[name].helps]
+    worse = [name for name in gains.names if gains.on_top[name].hurts]
+    rest = [name for name in gains.names if name not in (*better, *worse)]
+    alone, unclear = [name for name in rest if gains.alone[name].helps], [n for n in rest if not gains.alone[n].helps]
+    together = gains.joint is not None and gains.joint.helps
     sentences = []
-    if len(helps):
-        helps = helps.sort_values("loss", ascending=False)
-        verb = "improves" if len(helps) == 1 else "improve"
-        rises = _listed([f"{_effect(row)}" for _, row in helps.iterrows()])
-        each = " each in turn" if len(helps) > 1 else " it"
-        who = _capital(_listed(helps.index))
-        sentences.append(f"{who} {verb} the model: without{each} the {unit} rises by {rises}.")
-    joint = evidence.ablation.joint_gain
-    together = joint is not None and joint[1] > 0
-    if len(hurts):
-        falls = _listed([_effect(-row) for _, row in hurts.iterrows()])
-        advice = "" if together else ": it is better to leave it out"
-        sentences.append(f"Without {_listed(hurts.index)} the {unit} falls by {falls}{advice}.")
-    if len(unclear):
+    if better:
+        better.sort(key=lambda name: -gains.on_top[name].mean)
+        figures = _figures([gains.on_top[name] for name in better], gains.unit)
+        sentences.append(f"On top of the others, {_listed(better)} {_verb(better, 'help')}: {figures}.")
+    if alone:
+        alone.sort(key=lambda name: -gains.alone[name].mean)
+        figures = _figures([gains.alone[name] for name in alone], gains.unit)
+        nothing = f"{'it adds no' if len(alone) == 1 else 'none of them adds a'} clear gain to the others"
+        sentences.append(f"Alone, {_listed(alone)} {_verb(alone, 'help')}: {figures}; {nothing}.")
+    if worse:
+        figures = _figures([gains.on_top[name] for name in worse], gains.unit)
+        advice = "" if together else f"; try the model without {'it' if len(worse) == 1 else 'them'}"
         sentences.append(
-            f"For {_listed(unclear.index)} no gain over the others is measurable."
-            if sentences
-            else "No single modality adds a measurable gain to the others"
-            + (" with a model of its own." if together else ": any one of them can be left out.")
+            f"On top of the others, {_listed(worse)} {_verb(worse, 'make')} the prediction worse: {figures}{advice}."
         )
-    if joint is not None and together:
-        gain = pd.Series({"loss": joint[0], "low": joint[1], "high": joint[2]})
+    if unclear:
         sentences.append(
-            f"The joint model over all of them lowers the {unit} by another {_effect(gain)}; these figures do not "
-            "divide that gain among the modalities."
+            f"{'Without the joint model, no' if together else 'No'} evidence that {_listed(unclear)} "
+            f"{_verb(unclear, 'help')}, alone or on top of the others."
+        )
+    if together and gains.joint is not None:
+        sentences.append(
+            f"The joint model over all of them adds a {_figures([gains.joint], gains.unit)}; the other figures are "
+            "without it, and it is not divided among the modalities."
         )
     return " ".join(sentences)
 
 
-def _effect(row: pd.Series) -> str:
-    low, high = sorted((row["low"], row["high"]))
-    decimals = 3 if abs(row["loss"]) < 1 else 2
-    return f"{number(row['loss'], decimals)} {interval_text(low, high, decimals)}"
+def _figures(gains: list[Gain], unit: str) -> str:
+    """Return gains with their intervals, as text."""
+    texts = [f"{number(g.mean, d := _decimals(g))} {interval_text(g.low, g.high, d)}" for g in gains]
+    return f"{'gain' if len(gains) == 1 else 'gains'} of {_listed(texts)} {unit}"
+
+
+def _decimals(gain: Gain) -> int:
+    """Return how many decimals to show: enough to see on which side of 0 an interval lies."""
+    end = gain.low if gain.helps else gain.high if gain.hurts else 1.0
+    return max(decimals_for(max(map(abs, gain))), min(6, math.ceil(-math.log10(abs(end)))))
+
+
+def _verb(names: list[str], verb: str) -> str:
+    return f"{verb}s" if len(names) == 1 else verb
 
 
 def _listed(names: object) -> str:
     names = [str(name) for name in names]  # type: ignore[attr-defined]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _scores(evidence: Evidence) -> list[tuple[str, str, str]]:
@@ -132,4 +140,8 @@ def _source(evidence: Evidence) -> str:
         else "All scores are those of the given rows, which are taken to be new to the model. If it was fitted on "
         "them, the scores are too good."
     )
-    return f"{where} In brackets: 95 % intervals by a bootstrap over {by}."
+    what = METRICS[evidence.metric]
+    return (
+        f"{where} A gain is a fall of the {what.label}, in {what.unit}: positive helps. In brackets: 95 % intervals by "
+        f"a bootstrap over {by}."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -11,9 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._theme import page_css, switch_html
+
 __all__ = ["Interval", "Section", "Unavailable", "escape", "page_html", "paragraph", "table_html"]
 
 _LONGEST = 60
+_MOST_ON_A_PHONE = 3  # columns
+_TAG = re.compile("<[^>]*>")
+_LONG_WORD = 16  # a longer one may break anywhere
 
 
 class Interval(NamedTuple):
@@ -95,23 +101,27 @@ def table_html(frame: pd.DataFrame, caption: str, *, index: bool = True, most: i
     limit = 2 * _LONGEST if cut else 0
     cells = [_column(frame.iloc[:, i], limit) for i in range(frame.shape[1])]
     numeric = [_is_numeric(frame.iloc[:, i]) for i in range(frame.shape[1])]
-    head = "".join(f"<th scope=col{_right(right)}>{escape(n)}</th>" for n, right in zip(names, numeric, strict=True))
+    head = "".join(f"<th scope=col{_kind(n, right)}>{escape(n)}</th>" for n, right in zip(names, numeric, strict=True))
     if index:
         head = f"<th scope=col>{escape(_joined(frame.index.names))}</th>{head}"
     head = f"<thead><tr>{head}</tr></thead>" if any(names) else ""
+    many = len(cells) + index > _MOST_ON_A_PHONE
+    of = [f' data-of="{escape(name)}"' if many and name else "" for name in names]
     body = []
     for row, label in enumerate(frame.index):
-        first = f"<th scope=row>{escape(_joined(label), _LONGEST)}</th>" if index else ""
-        rest = "".join(f"<td{_right(numeric[i])}>{cells[i][row]}</td>" for i in range(len(cells)))
+        first = f"<th scope=row>{escape(_joined(label), _LONGEST if cut else 0)}</th>" if index else ""
+        rest = "".join(f"<td{_kind(cells[i][row], numeric[i])}{of[i]}>{cells[i][row]}</td>" for i in range(len(cells)))
         body.append(f"<tr>{first}{rest}</tr>")
     return (
-        f'<div class="table" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f'<div class="table{" many" if many else ""}"><table>'
         f"<caption>{escape(caption)}</caption>{head}<tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def _right(right: bool) -> str:
-    return " class=n" if right else ""
+def _kind(text: str, right: bool) -> str:
+    """Return the class of a cell from its HTML: numbers to the right; long words may break, other words stay whole."""
+    long = max(map(len, _TAG.sub("", text).split()), default=0) > _LONG_WORD
+    return " class=n" if right else " class=long" if long else ""
 
 
 def _joined(label: Any) -> str:
@@ -194,7 +204,7 @@ def page_html(title: str, headline: Sequence[str], sections: Sequence[Section], 
     date : str
         The only line that differs between two pages with the same inputs, besides measured times.
     """
-    style = resources.files("ensemblefuse.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = f"{page_css()}{resources.files('ensemblefuse.report').joinpath('style.css').read_text(encoding='utf-8')}"
     links = "".join(f'<li><a href="#{s.name}">{escape(s.heading)}</a></li>' for s in sections)
     parts = [
         "<!doctype html>",
@@ -204,7 +214,8 @@ def page_html(title: str, headline: Sequence[str], sections: Sequence[Section], 
         '<link rel="icon" href="data:,">',
         f"<title>{escape(title)}</title>",
         f"<style>{style}</style></head><body>",
-        f'<header><h1>{escape(title)}</h1>{"".join(headline)}\n<p class="date">{escape(date)}</p>\n</header>',
+        f'<header><div class="top"><h1>{escape(title)}</h1>{switch_html()}</div>{"".join(headline)}',
+        f'<p class="date">{escape(date)}</p>\n</header>',
         f'<nav aria-label="Sections"><ol>{links}</ol></nav><main>',
         *map(_section_html, sections),
         "</main></body></html>\n",

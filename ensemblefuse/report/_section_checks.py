@@ -23,7 +23,9 @@ def errors_section(evidence: Evidence) -> Section:
     result = disagreement_clusters(**evidence.arguments())
     lead = "Each bar shows errors of the fusion by which modalities, each used alone, are right and wrong there."
     table = result.table[["errors", "rows"]].assign(**{"errors, %": 100 * result.table["error_rate"]})
-    section = result_section(result, lead, [table_html(table, "Errors by the predictions of single modalities")])
+    section = result_section(
+        result, lead, [table_html(table, "Errors by the predictions of single modalities", cut=False)]
+    )
     section.notes = [note for note in section.notes if not note.startswith("Examples")]  # a column not shown here
     return section
 
@@ -36,7 +38,8 @@ def checks_section(evidence: Evidence) -> Section:
         )
     else:
         _ = evidence.said  # raises with the reason if these rows have no scores
-        result = model_checks(evidence.model, X_test=evidence.X, y_test=evidence.y, random_state=evidence.random_state)
+        new = {"X_test": evidence.X, "y_test": evidence.y, "groups_test": evidence.groups}
+        result = model_checks(evidence.model, **new, random_state=evidence.random_state)
     lead = "An issue makes the scores too good or a modality useless; a tip suggests an improvement."
     ran = [finding for finding in result.findings if finding.severity != "not run"]
     table = pd.DataFrame(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._theme import EDGE, INK, SOFT
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._figures import figure_html, new_figure
 from ensemblefuse.report._page import Section, Unavailable, table_html
@@ -21,7 +22,7 @@ _MOST_PATTERNS = 12
 def data_section(evidence: Evidence) -> Section:
     """Make the section of counts by modality, by class, and by combination of modalities."""
     if evidence.classify:
-        lead = "Each bar is a class; its darker part shows the rows that hold every modality."
+        lead = "Each bar is a class; its first part, the stronger one, shows the rows that hold every modality."
         figure = figure_html(lambda: _draw_classes(evidence), _alt_classes(evidence))
     else:
         lead = "The histogram shows the distribution of the numbers to predict."
@@ -121,11 +122,9 @@ def _draw_classes(evidence: Evidence) -> Any:
     order = np.argsort(-counts, kind="stable")[:_MOST_CLASSES][::-1]
     figure, ax = new_figure(0.9 + 0.24 * len(order))
     labels = [cut(evidence.class_names[i], 22) for i in order]
-    ax.barh(range(len(order)), whole[order], color="#0072B2", height=0.7, label="every modality")
+    ax.barh(range(len(order)), whole[order], color=INK, height=0.7, label="every modality")
     if (whole < counts).any():
-        ax.barh(
-            range(len(order)), (counts - whole)[order], left=whole[order], color="#9ecae1", height=0.7, label="some"
-        )
+        ax.barh(range(len(order)), (counts - whole)[order], left=whole[order], color=EDGE, height=0.7, label="some")
         ax.legend(title="rows that hold", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     ax.set_yticks(range(len(order)), labels)
     ax.set_ylim(-0.6, len(order) - 0.4)
@@ -150,7 +149,7 @@ def _alt_classes(evidence: Evidence) -> str:
 
 def _draw_numbers(evidence: Evidence) -> Any:
     figure, ax = new_figure()
-    ax.hist(evidence.y.astype(float), bins="auto" if len(evidence.y) < 5000 else 60, color="#0072B2")
+    ax.hist(evidence.y.astype(float), bins="auto" if len(evidence.y) < 5000 else 60, color=SOFT)
     ax.set(xlabel="target", ylabel="rows", title=f"The target in {len(evidence.y):,} rows")
     return figure
 

@@ -19,15 +19,15 @@ def rows_section(evidence: Evidence, n_rows: int) -> Section:
     if not n_rows:
         raise Unavailable("no rows were asked for.")
     lead = (
-        "Bars to the right speak for the predicted class, bars to the left against it; red parts of pictures, words "
-        "and sounds speak for it, blue ones against it."
+        "Positive, blue, to the right: speaks for the predicted class. Negative, orange, to the left: against it. "
         if evidence.classify
-        else "Bars to the right raise the predicted number, bars to the left lower it; red parts raise it, blue ones "
-        "lower it."
-    )
+        else "Positive, blue, to the right: raises the predicted number. Negative, orange, to the left: lowers it. "
+    ) + "All bars here have one scale. In a picture, a text or a sound, the strongest colour is its own largest effect."
     table = evidence.X if evidence.X.index.is_unique else evidence.X.reset_index(drop=True)
     rows = chosen_rows(evidence, n_rows)
-    blocks = "".join(_row_html(evidence, table, position) for position in rows)
+    told = {position: _explanation(evidence, table, position) for position in rows}
+    scale = max((explanation.largest for explanation in told.values() if explanation is not None), default=1.0)
+    blocks = "".join(_row_html(evidence, table, position, told[position], scale) for position in rows)
     note = (
         "Predictions and their probabilities are out of fold; the bars explain the model that was fitted on all rows, "
         "whose prediction for a row of fit may differ."
@@ -36,16 +36,29 @@ def rows_section(evidence: Evidence, n_rows: int) -> Section:
     return Section("", "", lead, wide=f'{above}<div class="rows">{blocks}</div>')
 
 
-def _row_html(evidence: Evidence, table: pd.DataFrame, position: int) -> str:
-    there = [name for name, here in zip(evidence.names, evidence.present[:, position], strict=True) if here]
+def _there(evidence: Evidence, position: int) -> list[str]:
+    """Return the modalities that a row holds."""
+    return [name for name, here in zip(evidence.names, evidence.present[:, position], strict=True) if here]
+
+
+def _explanation(evidence: Evidence, table: pd.DataFrame, position: int) -> RowExplanation | None:
+    """Explain a row; None if it holds too many modalities."""
+    if len(_there(evidence, position)) > MOST_MODALITIES:
+        return None
+    return explain_row(evidence.model, table, table.index[position], random_state=evidence.random_state)
+
+
+def _row_html(
+    evidence: Evidence, table: pd.DataFrame, position: int, explanation: RowExplanation | None, scale: float
+) -> str:
+    there = _there(evidence, position)
     verdict = _verdict(evidence, position)
     head = f"Row {table.index[position]}, with {', '.join(there) or 'nothing'}"
-    if len(there) > MOST_MODALITIES:
+    if explanation is None:
         why = paragraph(f"Not explained: the row holds more than {MOST_MODALITIES} modalities, with too many subsets.")
     else:
-        label = table.index[position]
-        explanation = explain_row(evidence.model, table, label, random_state=evidence.random_state)
-        why = f'{_known(evidence, position, explanation)}<div class="explanation">{explanation._repr_html_()}</div>'
+        shown = explanation.to_html(scale=scale)
+        why = f'{_known(evidence, position, explanation)}<div class="explanation">{shown}</div>'
     return f'<article class="row"><h3>{escape(head)}</h3>{verdict}{why}</article>'
 
 

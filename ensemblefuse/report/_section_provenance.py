@@ -52,7 +52,7 @@ def _version(package: str) -> str:
 def _notes(evidence: Evidence) -> list[str]:
     if evidence.trained_on:
         return [
-            "Out of fold: scores, calibration, confusion, errors, the worth of modalities, and the loss without them. "
+            "Out of fold: scores, calibration, confusion, errors, and the gains of modalities. "
             "Each prediction comes from estimators, combiner and calibration that were fitted without its row. Two "
             "things have seen all rows: steps before the fusion that use no labels, such as a scaler, and a search "
             "that chose the model, if there was one.",

@@ -1,21 +1,43 @@
-"""Sections that show a result as a table with a figure: scores, ablation, shares, missing modalities."""
+"""Sections of scores and of missing modalities, and parts of sections that show a result as a table with a figure."""
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ensemblefuse.evaluation import missing_modality_curve
-from ensemblefuse.inspection import modality_interactions, modality_shapley
+from ensemblefuse.fitted.gains import Gains
 from ensemblefuse.report._evidence import MOST_MODALITIES, Evidence
 from ensemblefuse.report._figures import figure_html
 from ensemblefuse.report._page import Interval, Section, Unavailable, decimals_for, interval_text, number, table_html
 from ensemblefuse.scoring.result import TableResult
 
-__all__ = ["ablation_section", "missing_section", "need_two", "result_section", "scores_section", "shares_section"]
+__all__ = [
+    "joined_intervals",
+    "missing_section",
+    "need_at_most_8",
+    "need_two",
+    "on_scale",
+    "result_figure",
+    "result_section",
+    "scale_of",
+    "scores_section",
+]
 
 _MOST_LINES = 30
+SMALLER_IS_BETTER = {"log_loss", "brier", "ece", "mae", "rmse", "set_size", "interval_width"}
+_SCORES = {
+    **{"log_loss": "log-loss", "brier": "Brier score", "ece": "calibration error", "roc_auc": "ROC AUC"},
+    **{"macro_f1": "macro F1", "r2": "R²", "rmse": "RMSE", "mae": "mean absolute error"},
+}
+
+
+def score_name(metric: str) -> str:
+    """Return the name of a score that all parts of the page use."""
+    return _SCORES.get(metric, metric.replace("_", " "))
 
 
 def scores_section(evidence: Evidence) -> Section:
@@ -28,57 +50,45 @@ def scores_section(evidence: Evidence) -> Section:
         if evidence.classify
         else "Each line is the root mean squared error: for all rows, and for the rows that hold only these modalities."
     )
-    table = joined_intervals(result.overall).rename_axis("")
+    overall = joined_intervals(result.overall).rename_axis("")
+    better = ["smaller" if name in SMALLER_IS_BETTER else "greater" for name in overall.index]
+    table = overall.rename(index=score_name).assign(**{"better if": better})
     section = result_section(result, lead, [table_html(table, "Scores with 95 % intervals")])
     if len(evidence.class_names) > _MOST_LINES:
         section.figures.clear()
     return section
 
 
-def ablation_section(evidence: Evidence) -> Section:
-    """Make the section of scores of the fusion, of each modality alone, and of the fusion without each."""
-    need_two(evidence, "there is nothing to leave out")
-    result = evidence.ablation
-    lead = (
-        "Further right is better; a modality helps if the fusion without it lies clearly left of the line, which is "
-        "the fusion of all."
-    )
-    table = joined_intervals(result.table.drop(columns=["n_modalities"]))
-    return result_section(result, lead, [table_html(table, "Score, and difference to all, with 95 % intervals")])
-
-
-def shares_section(evidence: Evidence) -> Section:
-    """Make the section of Shapley values of the modalities, and of interactions of their pairs."""
-    need_two(evidence, "every prediction depends on it alone")
-    _need_at_most_8(evidence)
-    rows = {**evidence.arguments(), "groups": evidence.groups, "random_state": evidence.random_state}
-    shares, pairs = modality_shapley(**rows), modality_interactions(**rows)
-    lead = (
-        "A bar is the gain that a modality adds, averaged over all combinations of the others; all bars sum to the "
-        "gain of all modalities together. A pair below zero is redundant; in a pair above zero, each needs the other."
-    )
-    section = result_section(shares, lead, [table_html(joined_intervals(shares.table), "Worth of each modality")])
-    narrow = joined_intervals(pairs.table.drop(columns=["kind"]))  # the lead explains the sign already
-    section.tables.append(table_html(narrow, "Interaction of each pair"))
-    section.notes += [note for note in pairs.notes if note not in section.notes]
-    if len(evidence.names) > 2:
-        section.figures.append(_figure(pairs))
-    return section
-
-
 def missing_section(evidence: Evidence) -> Section:
-    """Make the section of scores as modalities go missing."""
+    """Make the section of the gain that is left as modalities go missing."""
     need_two(evidence, "without it, no modality is left")
-    _need_at_most_8(evidence)
+    need_at_most_8(evidence)
     rows = {**evidence.arguments(), "groups": evidence.groups, "random_state": evidence.random_state}
-    result = missing_modality_curve(**rows, mechanisms=["random", "column"])
-    lead = "From left to right, more rows lose modalities; the flatter a line, the less the model depends on them."
+    result = _as_gains(missing_modality_curve(**rows, mechanisms=["random", "column"]), evidence)
+    lead = (
+        "The gain that is left as more rows lose modalities, from left to right: 0 is the score without any modality; "
+        "the flatter a line, the less the model depends on them."
+    )
     wide = result.table.pivot(index="rate", columns=["mechanism", "modality"], values="score")
     # Columns are pairs, because a modality may also have the name "any".
     wide = wide[[("random", "any"), *[("column", name) for name in evidence.names if ("column", name) in wide]]]
     wide.columns = pd.Index(["any of them", *[name for _, name in wide.columns[1:]]])
     wide.index = pd.Index([f"{100 * rate:.0f} %" for rate in wide.index], name="rows that lose it")
-    return result_section(result, lead, [table_html(wide, f"{result.metric}, by what may go missing")])
+    caption = f"Gain that is left, in {evidence.gains.unit}, by what may go missing"
+    about = f"{result.caption}. The table has the numbers."
+    figure = figure_html(lambda: on_scale(result.plot(), evidence.gains, "y"), about, caption=result.caption)
+    return Section("", "", lead, [figure], [table_html(wide, caption)], list(result.notes))
+
+
+def _as_gains(result: Any, evidence: Evidence) -> Any:
+    """Return a curve of scores as one of gains over the score without any modality."""
+    curve, zero, unit = copy(result), result.prior_score, evidence.gains.unit
+    columns = {"score": "gain", "low": "gain_low", "high": "gain_high"}
+    curve.table = result.table.assign(**{old: result.table[new] for old, new in columns.items()})
+    curve.single_scores = {name: score - zero for name, score in result.single_scores.items()}
+    curve.prior_score, curve.metric = 0.0, f"gain, {unit}"
+    curve.caption = result.caption.replace(f"{result.metric} (greater is better)", f"Gain in {unit}", 1)
+    return curve
 
 
 # ---------------------------------------------------------------------- parts
@@ -90,7 +100,7 @@ def need_two(evidence: Evidence, why: str) -> None:
     _ = evidence.said  # raises with the reason if these rows have no scores
 
 
-def _need_at_most_8(evidence: Evidence) -> None:
+def need_at_most_8(evidence: Evidence) -> None:
     if len(evidence.names) > MOST_MODALITIES:
         raise Unavailable(
             f"the model has {len(evidence.names)} modalities; more than {MOST_MODALITIES} have too many subsets."
@@ -98,10 +108,11 @@ def _need_at_most_8(evidence: Evidence) -> None:
 
 
 def result_section(result: TableResult, lead: str, tables: list[str]) -> Section:
-    return Section("", "", lead, [_figure(result)], tables, list(result.notes))
+    return Section("", "", lead, [result_figure(result)], tables, list(result.notes))
 
 
-def _figure(result: Any) -> str:
+def result_figure(result: Any) -> str:
+    """Return the picture of a result as HTML."""
     alt = f"{result.caption}. The table has the numbers."
     return figure_html(lambda: result.plot().figure_, alt, caption=result.caption)
 
@@ -136,3 +147,19 @@ def _with_interval(value: pd.Series, low: pd.Series, high: pd.Series) -> pd.Seri
         for v, a, b in zip(value, low, high, strict=True)
     ]
     return pd.Series(cells, index=value.index, dtype=object)
+
+
+def scale_of(gains: Gains) -> tuple[float, float]:
+    """Return the ends of the axis of all figures of gains on the page."""
+    ends = np.array(
+        [0.0, *[end for gain in (*gains.subsets.values(), *gains.on_top.values(), gains.total) for end in gain]]
+    )
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    margin = 0.04 * (high - low) or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def on_scale(display: Any, gains: Gains, axis: str) -> Any:
+    """Return the figure of a Display, with an axis of gains as in the other figures."""
+    display.ax_.set(**{f"{axis}lim": scale_of(gains)})
+    return display.figure_

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse._theme import INK, SOFT
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._figures import figure_html, new_figure
 from ensemblefuse.report._page import Section, Unavailable, number, table_html
 from ensemblefuse.report._section_data import cut
+from ensemblefuse.scoring.display import color_map, text_on
 
 __all__ = ["calibration_section", "confusion_section"]
 
@@ -65,7 +67,7 @@ def _draw_reliability(sure: np.ndarray, right: np.ndarray, n_bins: int) -> Any:
 
     figure, ax = new_figure(4.2)
     CalibrationDisplay.from_predictions(
-        right.astype(int), sure, n_bins=n_bins, strategy="quantile", ax=ax, name="model", color="#0072B2"
+        right.astype(int), sure, n_bins=n_bins, strategy="quantile", ax=ax, name="model", color=INK
     )
     ax.set(xlabel="probability of the most probable class", ylabel="share of rows that are right", title="")
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -118,13 +120,16 @@ def _draw_confusion(truth: np.ndarray, said: np.ndarray, shown: np.ndarray, name
     figure, ax = new_figure(min(6.0, 2.4 + 0.28 * len(shown)))
     labels = [cut(names[i], 14) for i in shown]
     display = ConfusionMatrixDisplay(share, display_labels=labels)
-    display.plot(ax=ax, cmap="Blues", colorbar=False, include_values=False, im_kw={"vmin": 0, "vmax": 1})
+    display.plot(
+        ax=ax, cmap=color_map(signed=False), colorbar=False, include_values=False, im_kw={"vmin": 0, "vmax": 1}
+    )
     for i, j in np.argwhere(counts > 0) if len(shown) <= _SHOWN_COUNTS else ():
-        colour = "white" if share[i, j] > 0.5 else "black"
-        ax.text(j, i, f"{counts[i, j]}", ha="center", va="center", color=colour, fontsize=8)
+        color = text_on(display.im_.to_rgba(share[i, j]))
+        ax.text(j, i, f"{counts[i, j]}", ha="center", va="center", color=color, fontsize=8)
     short = max(map(len, labels)) <= 2
     ax.set_xticks(range(len(labels)), labels, rotation=0 if short else 90)
-    ax.set(xlabel="predicted", ylabel="true")
+    # The layout leaves no room for long names beside square cells, nor for a label of the rows on a phone.
+    ax.set(xlabel="columns: predicted; rows: true", ylabel="", aspect="auto")
     return figure
 
 
@@ -176,9 +181,9 @@ def _draw_numbers(truth: np.ndarray, said: np.ndarray) -> Any:
     from sklearn.metrics import PredictionErrorDisplay
 
     figure, ax = new_figure(4.2)
-    style = {"color": "#0072B2", "alpha": 0.6 if len(truth) < 500 else 0.3, "s": 14, "linewidths": 0}
+    style = {"color": INK, "alpha": 0.6 if len(truth) < 500 else 0.3, "s": 14, "linewidths": 0}
     PredictionErrorDisplay(y_true=truth, y_pred=said).plot(
-        ax=ax, kind="actual_vs_predicted", scatter_kwargs=style, line_kwargs={"color": "0.4"}
+        ax=ax, kind="actual_vs_predicted", scatter_kwargs=style, line_kwargs={"color": SOFT}
     )
     ax.set(xlabel="predicted", ylabel="actual")
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,14 +15,16 @@ import numpy as np
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse._writing import check_place, write_atomically
+from ensemblefuse.exceptions import UnseenCategoryWarning
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._headline import headline
 from ensemblefuse.report._page import Section, Unavailable, page_html
 from ensemblefuse.report._section_checks import checks_section, cost_section, errors_section
 from ensemblefuse.report._section_data import data_section
 from ensemblefuse.report._section_explanations import rows_section
+from ensemblefuse.report._section_gains import ablation_section, shares_section
 from ensemblefuse.report._section_provenance import made_section
-from ensemblefuse.report._section_results import ablation_section, missing_section, scores_section, shares_section
+from ensemblefuse.report._section_results import missing_section, scores_section
 from ensemblefuse.report._section_scores import calibration_section, confusion_section
 
 __all__ = ["Report", "write_report"]
@@ -128,10 +131,15 @@ def write_report(
     path = check_place(path, "write the page")
     evidence = Evidence(model, X, y, trained_on=trained_on, groups=groups, random_state=random_state)
     errors: dict[str, Exception] = {}
-    above = headline(evidence)  # raises here if a cell cannot be encoded
-    sections = [_made(name, heading, make, evidence, errors) for name, heading, make in _plan(evidence, int(n_rows))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenCategoryWarning)  # `Evidence` has counted them
+        above = headline(evidence)  # raises here if a cell cannot be encoded
+        plan = _plan(evidence, int(n_rows))
+        sections = [_made(name, heading, make, evidence, errors) for name, heading, make in plan]
     title = title or f"{type(evidence.parts.fusion).__name__} on {len(evidence.X):,} rows"
-    content = page_html(title, above, sections, f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC").encode()
+    content = page_html(title, above, sections, f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC").encode(
+        errors="backslashreplace"
+    )
     write_atomically(path, content)
     return Report(path, len(content), [section.name for section in sections], errors)
 
