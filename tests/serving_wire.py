@@ -73,13 +73,13 @@ class ServerHere:
         import uvicorn
 
         from ensemblefuse.serving import make_app
+        from ensemblefuse.serving._protocol import uvicorn_options
 
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.lines = []
         self.app = make_app(model, settings)
-        options = {"access_log": False, "log_config": None, "server_header": False, "ws": "none", "lifespan": "on"}
-        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="critical", **options))
+        self.server = uvicorn.Server(uvicorn.Config(self.app, **uvicorn_options(settings)))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
 
     def __enter__(self):

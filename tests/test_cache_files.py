@@ -6,13 +6,15 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import numpy as np
 import pytest
 
-from ensemblefuse import BaseEncoder, config_context, get_cache
+from ensemblefuse import BaseEncoder, CacheWarning, EmbeddingCache, FunctionEncoder, config_context, get_cache
 from ensemblefuse.cache import file_digests as _files
 from ensemblefuse.cache.cell_digests import cell_digest
+from ensemblefuse.cache.file_digests import file_digest, flush_file_digests
 
 
 class SizeEncoder(BaseEncoder):
@@ -168,3 +170,110 @@ def test_the_end_of_a_process_makes_no_folder(tmp_path):
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code), tmp_path], check=True)
     assert not (tmp_path / "cache").exists()
+
+
+# ---------------------------------------------------------------------- folders of others
+
+IS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives folders to others")
+STRANGER = 54321
+
+
+def asked(folder):
+    """The cache in a folder, and what is warned of."""
+    with config_context(cache=folder), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = get_cache()
+    return found, [str(warning.message) for warning in told]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users of POSIX")
+@pytest.mark.parametrize("mode, said", [(0o777, "777"), (0o1777, "1777"), (0o702, "702"), (0o770, None), (0o755, None)])
+def test_a_folder_that_all_may_write_to_is_warned_of_once_and_root_does_not_use_it(tmp_path, mode, said):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    folder.chmod(mode)
+    found, told = asked(folder)
+    assert (found is None) == (said is not None and IS_ROOT)
+    assert len(told) == (said is not None)
+    if said is not None:
+        assert f"(mode {said})" in told[0] and str(folder) in told[0] and "set_config(cache=...)" in told[0]
+        assert asked(folder) == (found, [])
+        folder.chmod(0o700)
+        assert asked(folder)[0] is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users of POSIX")
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+@pytest.mark.parametrize("depth", ["cache", "a/b/cache"])
+def test_a_folder_above_that_all_may_write_to_needs_the_sticky_bit(tmp_path, mode, depth):
+    above = tmp_path / "above"
+    (above / depth).parent.mkdir(parents=True)
+    above.chmod(mode)
+    for make in (False, True):  # before and after the folder is there
+        (above / depth).mkdir() if make else None
+        found, told = asked(above / depth)
+        assert (found is None) == (mode == 0o777 and IS_ROOT) and len(told) == (mode == 0o777 and not make)
+        assert all(f"the folder {above} above it is writable by all users" in text for text in told)
+
+
+@needs_root
+def test_a_folder_of_another_user_is_used_by_users_and_not_by_root(tmp_path, monkeypatch):
+    folder, link = tmp_path / "cache", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    for uid in (STRANGER, 0):
+        os.chown(folder, uid, -1)
+        for place in (folder, link):
+            found, told = asked(place)
+            assert (found is None) == (uid != 0) and len(told) == (uid != 0)
+            assert all(f"belongs to the user {STRANGER}" in text for text in told)
+    os.chown(link, STRANGER, -1, follow_symlinks=False)
+    assert asked(link)[0] is None
+    monkeypatch.setattr(os, "getuid", lambda: 1234)
+    assert asked(folder)[0] is not None and asked(folder)[1] == []  # root may write everywhere anyway
+    os.chown(folder, STRANGER, -1)
+    found, told = asked(folder)
+    assert found is not None or "It is used all the same" in told[0]
+
+
+@needs_root
+def test_nothing_is_read_from_or_written_to_a_folder_of_others(tmp_path):
+    folder, file = tmp_path / "cache", tmp_path / "a.bin"
+    folder.mkdir()
+    folder.chmod(0o777)
+    file.write_bytes(b"content")
+    os.utime(file, (1e9, 1e9))
+    with config_context(cache=folder), pytest.warns(CacheWarning, match="encoded anew"):
+        FunctionEncoder(len).fit_transform({"a": ["one", "three"]})
+        file_digest(file)
+        flush_file_digests()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_system_without_user_ids_uses_any_folder(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "getuid", raising=False)
+    tmp_path.chmod(0o777)
+    assert asked(tmp_path) == (get_cache_of(tmp_path), [])
+
+
+def get_cache_of(folder):
+    with config_context(cache=folder):
+        return get_cache()
+
+
+def test_pipes_and_devices_are_not_even_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(os, "open", None)
+    for path in (tmp_path / "pipe", os.devnull):
+        with pytest.raises(OSError, match="is not a regular file, but a pipe, a socket or a device"):
+            file_digest(path)
+
+
+def test_pipes_are_no_caches_and_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    cache = EmbeddingCache(tmp_path / "cache")
+    with pytest.raises(ValueError, match="is a named pipe, not a cache"):
+        cache.merge(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is a named pipe, not a file"):
+        cache.export(tmp_path / "pipe")

@@ -271,6 +271,7 @@ def test_weights_count_rows():
     assert_allclose(a.stage_accuracy_, b.stage_accuracy_, atol=1e-2)
 
 
+@pytest.mark.filterwarnings("ignore:.*X is an array without names of columns")
 def test_with_a_plain_head_weights_count_exactly():
     """Not with the default heads: the smoothing of their temperatures counts rows."""
     check_sample_weight_equivalence_on_dense_data("CascadeFusionClassifier", CascadeFusionClassifier(LINEAR))

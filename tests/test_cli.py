@@ -633,3 +633,79 @@ def test_demo_says_what_to_do_where_the_stamps_cannot_be_had(capsys, tmp_path, m
     monkeypatch.setattr(datasets, "fetch_tux_paint", unavailable)
     code, error = fails(capsys, "demo", "--data", "tux-paint", "--output", tmp_path / "m.fuse")
     assert code == 1 and "no network" in error and "--data digits" in error
+
+
+def test_evaluate_and_demo_replace_no_file_unasked(capsys, shop, model_file, tmp_path):
+    scores = tmp_path / "scores.csv"
+    scores.write_text("of somebody")
+    argv = ["evaluate", shop / "shop.csv", "--target", "shape", *NO_MEDIA, "house", "--cv", "2"]
+    assert "pass --overwrite" in fails(capsys, *argv, "--csv", scores)[1] and scores.read_text() == "of somebody"
+    assert "needs --csv" in fails(capsys, *argv, "--overwrite")[1]
+    assert run(capsys, *argv, "--csv", scores, "--overwrite")[0] == 0 and "log_loss" in scores.read_text()
+    code, error = fails(capsys, "demo", "--output", model_file)
+    assert code == 2 and "is not a model of the demo" in error
+
+
+@pytest.mark.slow
+def test_no_bar_goes_into_a_pipe(tmp_path):
+    """Also if a package has imported ipykernel without a notebook around it."""
+    table = pd.DataFrame(
+        {"title": [f"a {'red' if i % 2 else 'blue'} thing of number {i}" for i in range(12)], "y": ["p", "q"] * 6}
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    script = "import sys, ipykernel; from ensemblefuse.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", script, "fit", "t.csv", "--target", "y", "--kind", "title=text", "-o", "m.fuse"]
+    settings = {name: value for name, value in os.environ.items() if name != "ENSEMBLEFUSE_PROGRESS"}
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=settings)
+    assert done.returncode == 0 and "%|" not in done.stdout + done.stderr and "it/s" not in done.stderr
+
+
+# ---------------------------------------------------------------------- paths that are not there
+
+
+def test_a_missing_file_says_where_relative_paths_start_and_what_backslashes_are(capsys, shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures = [f"pictures\\{i}.png" for i in range(12)]
+    pd.DataFrame({"photo": pictures, "y": ["p", "q"] * 6}).to_csv("t.csv", index=False)
+    code, _, error = run(capsys, "fit", "t.csv", "--target", "y", "-o", "m.fuse")
+    assert code == 1 and "start at the folder of the table" in error and "write '/' instead" in error
+    code, error = fails(capsys, "fit", "data\\t.csv", "--target", "y", "-o", "m.fuse")
+    assert (
+        code == 2 and f"Relative paths start at the working directory, {os.getcwd()}" in error and "backslash" in error
+    )
+    code, error = fails(capsys, "fit", tmp_path / "no.csv", "--target", "y", "-o", "m.fuse")
+    assert code == 2 and "Relative" not in error and "backslash" not in error
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+def test_pipes_and_devices_are_named_and_not_waited_for(capsys, shop, model_file, tmp_path):
+    for name in ("t.csv", "t.parquet", "m.fuse"):
+        os.mkfifo(tmp_path / name)
+    table, target = shop / "shop.csv", ("--target", "shape")
+    for argv in (
+        *(["fit", tmp_path / name, *target, "-o", tmp_path / "new.fuse"] for name in ("t.csv", "t.parquet")),
+        ["predict", model_file, tmp_path / "t.csv"],
+        ["predict", tmp_path / "m.fuse", table],
+        ["inspect", tmp_path / "m.fuse"],
+        ["report", tmp_path / "m.fuse", table, *target, "-o", tmp_path / "r.html"],
+        ["cache", "merge", tmp_path / "m.fuse"],
+        ["cache", "forget", tmp_path / "t.csv"],
+        ["fit", table, *target, "-o", tmp_path / "m.fuse", "--overwrite"],
+        ["predict", model_file, table, "-o", tmp_path / "t.csv", "--overwrite"],
+    ):
+        code, error = fails(capsys, *argv)
+        assert code == 2 and "is a named pipe" in error, argv
+    assert "is a device" in fails(capsys, "fit", table, *target, "-o", os.devnull, "--overwrite")[1]
+
+
+def test_a_declared_category_is_read_as_it_is_written(tmp_path):
+    """A reader of numbers would make one postal code of 012, 12 and 0012."""
+    rows = [f"{code},{i},{label}" for i in range(12) for code, label in (("012", "a"), ("12", "b"), ("0012", "c"))]
+    (tmp_path / "codes.csv").write_text("\n".join(["code,noise,target", *rows]))
+    made = str(tmp_path / "codes.fuse")
+    assert (
+        main(["fit", str(tmp_path / "codes.csv"), "--target", "target", "--kind", "code=category", "-o", made, "-q"])
+        == 0
+    )
+    table = pd.DataFrame({"code": ["012", "12", "0012"], "noise": 5})
+    assert load_model(made).predict(table).tolist() == ["a", "b", "c"]

@@ -18,11 +18,14 @@ from sklearn.preprocessing import StandardScaler
 
 from ensemblefuse import (
     DecisionFusionClassifier,
+    inspect_model,
     load_model,
     make_fusion_pipeline,
     save_model,
 )
 from ensemblefuse.cli import main
+from ensemblefuse.cli._messages import CommandError
+from ensemblefuse.cli._tables import read_target
 
 HEAD = LogisticRegression()
 
@@ -108,7 +111,7 @@ def write_parquet(path, y, **columns):
         (b"price,weight,y\n1,2,a\n1,2,3,4,b\n", "line 3, saw 5"),
         (b"price,weight,y\n" + b"1,2,a\n2,5,a\n" * 5, "only one class, 'a'"),
         (b"price,weight,y\n1,2,a\n3,4,b\n", "needs a class of 2 rows or more"),
-        (b"price,weight,y\n" + b"1,inf,a\n2,3,b\n" * 5, "infinite in the column 'weight' in 5 of 10 rows: 0, 2, 4"),
+        (b"price,weight,y\n" + b"1,inf,a\n2,3,b\n" * 5, "row 0, column 'weight': inf is not a finite number"),
         (b"y\na\nb\n", "has no feature columns"),
         (b"price,weight,y\n" + b",,a\n,,b\n" * 5, "all"),
     ],
@@ -276,23 +279,25 @@ def test_a_table_that_cannot_be_asked_about_says_why(capsys, model_file, tmp_pat
 def test_texts_and_infinities_in_a_column_of_numbers_are_named(capsys, model_file, tmp_path):
     """`predict` keeps the rows and says so in them; a score of fewer rows than were given would not be one."""
     path = tmp_path / "new.csv"
-    for cell, said, reason in (
-        ("cheap", "holds 'cheap' in row 1, column 'price', which held numbers", "'cheap' is not a number"),
-        ("inf", "is infinite in the column 'price' in 1 of 3 rows: 1", "'inf' is not a finite number"),
+    for cell, reason in (
+        ("cheap", "'cheap' is not a number"),
+        ("inf", "'inf' is not a finite number"),
+        ("1e300", "'1e300' is too large for float32, so it must be below 3.4e+38"),
     ):
         path.write_text(f"price,weight,y\n1,2,a\n{cell},2,b\n1,3,b\n")
         _, *others = with_table(model_file, path, tmp_path)
         for argv in others:
             code, error = fails(capsys, *argv, "-q")
-            assert code == 1 and said in error, argv
-        assert main(["predict", str(model_file), str(path), "-o", str(tmp_path / "p.csv"), "-q"]) == 0
+            assert code == 1 and "new.csv: 1 cell in 3 rows" in error, argv
+            assert f"row 1, column 'price': {reason}" in error, argv
+        assert main(["predict", str(model_file), str(path), "-o", str(tmp_path / "p.csv"), "-q", "--overwrite"]) == 0
         written = pd.read_csv(tmp_path / "p.csv")
         assert written["prediction"].isna().tolist() == [False, True, False]
         assert written.loc[1, "error"] == f"column 'price': {reason}"
     pd.DataFrame({"price": [1.0, -np.inf], "weight": [1.0, 2.0]}).to_parquet(tmp_path / "new.parquet")
-    argv = ["predict", model_file, tmp_path / "new.parquet", "-o", tmp_path / "p.csv", "-q", "--on-error", "missing"]
+    argv = ["predict", model_file, tmp_path / "new.parquet", "-o", tmp_path / "p2.csv", "-q", "--on-error", "missing"]
     assert main([str(word) for word in argv]) == 0
-    written = pd.read_csv(tmp_path / "p.csv")
+    written = pd.read_csv(tmp_path / "p2.csv")
     assert (
         written["prediction"].notna().all() and written.loc[1, "error"] == "column 'price': -inf is not a finite number"
     )
@@ -311,3 +316,54 @@ def test_a_model_of_fit_keeps_what_the_command_promises(table, tmp_path):
     """What all the commands above stand on."""
     assert main(["fit", str(table), "--target", "y", "-q", "-o", str(tmp_path / "m.fuse")]) == 0
     assert load_model(tmp_path / "m.fuse").predict(numbers()).shape == (30,)
+
+
+@pytest.mark.parametrize(
+    "labels, dtype",
+    [
+        (["p", "q"], "object"),
+        (["p", "q"], "string"),
+        (["p", "q"], "category"),
+        ([True, False], "boolean"),
+        ([True, False], "object"),
+        ([1, 2], "Int64"),
+        ([1, 2], "object"),
+        ([1.0, 2.0], "Float64"),
+    ],
+)
+def test_labels_of_any_dtype_are_fitted_and_scored(table, tmp_path, labels, dtype):
+    path, model = tmp_path / "t.parquet", tmp_path / "m.fuse"
+    cells = pd.read_csv(table).assign(y=pd.Series(labels * 15, dtype=dtype))
+    cells.to_parquet(path)
+    arguments = ["--target", "y", "--drop", *[c for c in cells.columns if c not in ("price", "y")]]
+    assert main(["fit", str(path), *arguments, "-o", str(model), "-q"]) == 0
+    assert sorted(inspect_model(model)["classes"]) == sorted(labels)
+    cells.iloc[::-1].reset_index(drop=True).to_parquet(path)  # new rows, as the card takes them to be
+    assert main(["card", str(model), str(path), "--target", "y", "-o", str(tmp_path / "card.md"), "-q"]) == 0
+
+
+def test_missing_labels_and_labels_of_several_kinds_are_named_by_row():
+    for cells in (
+        ["p", None, "q"],
+        pd.array([1, None, 2], dtype="Int64"),
+        pd.array([True, None, False], dtype="boolean"),
+    ):
+        with pytest.raises(CommandError, match="The target 'y' is missing in 1 of 3 rows: 1"):
+            read_target(pd.DataFrame({"y": cells}), "y", regression=False)
+    for cells, said in (
+        (["p", 3], "a text in row 0, 'p', and a number in row 1, 3"),
+        ([1, True], "a number in row 0, 1, and"),
+    ):
+        with pytest.raises(CommandError, match=said):
+            read_target(pd.DataFrame({"y": pd.Series(cells, dtype=object)}), "y", regression=False)
+    numbers = read_target(pd.DataFrame({"y": pd.Series([1, 2.5], dtype=object)}), "y", regression=True)
+    assert numbers.dtype == float and numbers.tolist() == [1.0, 2.5]
+
+
+def test_a_parquet_file_with_names_of_several_levels_is_refused(capsys, model_file, tmp_path):
+    columns = pd.MultiIndex.from_tuples([("price", "a"), ("weight", "b"), ("y", "c")])
+    path = tmp_path / "t.parquet"
+    pd.DataFrame([[1.0, 2.0, "p"]] * 4, columns=columns).to_parquet(path)
+    for argv in (["fit", path, "--target", "y", "-o", tmp_path / "m.fuse"], ["predict", model_file, path]):
+        code, error = fails(capsys, *argv)
+        assert code == 1 and "t.parquet: X has columns of 2 levels" in error and "('price', 'a')" in error

@@ -135,13 +135,10 @@ def test_a_misspelt_column_is_told(model_file, tmp_path, capsys):
     (tmp_path / "t.csv").write_text("titel,price,id\nx,1,1\n")
     assert predict(model_file, tmp_path / "t.csv") == 0
     told = capsys.readouterr().err
-    assert (
-        "lacks the column 'title', which counts as missing; it has 'titel'; rename that column if it is the same"
-        in told
-    )
-    assert "it has 'price'" not in told and "it has 'id'" not in told
+    assert "lacks the column 'title', which counts as missing. It has 'titel'; did you mean 'title'?" in told
+    assert "It has 'price'" not in told and "It has 'id'" not in told
     (tmp_path / "t.csv").write_text("price,id\n1,1\n")
-    assert predict(model_file, tmp_path / "t.csv") == 0 and "rename" not in capsys.readouterr().err
+    assert predict(model_file, tmp_path / "t.csv") == 0 and "Then rename" not in capsys.readouterr().err
 
 
 def test_a_row_that_cannot_be_read_is_kept_with_its_reason(model_file, tmp_path):
@@ -212,6 +209,31 @@ def test_a_stopped_run_goes_on_and_predicts_no_row_twice(stopped, tmp_path, monk
     assert predicted == [f"{i:03d}" for i in range(8, 25)]
     predict(*stopped[:3], tmp_path / "whole.csv", "--chunk-rows", "4")
     assert (tmp_path / "o.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_stopped_run_says_with_which_options_it_goes_on(stopped, tmp_path, capsys):
+    other = [*stopped[:-1], "5"]
+    assert predict(*other) == 2 and "(--chunk-rows 4)" in capsys.readouterr().err
+    assert predict(*other, "--resume") == 1
+    assert "another chunk_rows" in (told := capsys.readouterr().err) and "pass --chunk-rows 4 as then" in told
+    assert predict(*stopped, "--resume", "--on-error", "keep") == 1
+    assert "pass no --on-error as then" in capsys.readouterr().err
+    assert main(["predict", *map(str, stopped), "--resume"]) == 0
+    assert "earlier run with --chunk-rows 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_a_file_is_replaced_only_if_asked(model_file, tmp_path, capsys, suffix):
+    write(tmp_path / "t.csv")
+    output = tmp_path / f"o.{suffix}"
+    output.write_text("of somebody")
+    for option in ([], ["--resume"], ["--restart"]):
+        assert predict(model_file, tmp_path / "t.csv", "-o", output, *option) == 2
+        assert "already exists; pass --overwrite to replace it" in capsys.readouterr().err
+    assert output.read_text() == "of somebody" and not (tmp_path / f"o.{suffix}.parts").exists()
+    assert predict(model_file, tmp_path / "t.csv", "-o", output, "--overwrite") == 0
+    assert output.read_bytes() != b"of somebody"
+    assert predict(model_file, tmp_path / "t.csv", "--overwrite") == 2
 
 
 def test_rows_of_a_stopped_run_are_neither_lost_nor_mixed(stopped, tmp_path, capsys):

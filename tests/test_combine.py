@@ -25,7 +25,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
-from ensemblefuse.combine import apply_sigmoid, apply_temperature, fit_sigmoid, fit_temperature, shift_prior
+from ensemblefuse.combine import BasePool, apply_sigmoid, apply_temperature, fit_sigmoid, fit_temperature, shift_prior
 from ensemblefuse.combine.probabilities import log_sum_exp
 
 POOLS = [
@@ -505,3 +505,123 @@ def test_log_sum_exp_is_scipys():
     for scores in (rng.normal(size=(50, 4)), 1e3 * rng.normal(size=(50, 1)), np.round(rng.normal(size=(50, 3)))):
         scores[::7, 0] = -700.0
         assert_allclose(log_sum_exp(scores), logsumexp(scores, axis=1), rtol=1e-13, atol=1e-13)
+
+
+# ---------------------------------------------------------------------- weights by name, pools of one's own
+
+
+@pytest.mark.parametrize(
+    "pool, numbers",
+    [
+        (MeanPool, [0.5, 0.2, 0.3]),
+        (LogPool, [0.5, 0.2, 0.3]),
+        (DempsterShaferPool, [0.9, 0.5, 0.4]),
+    ],
+)
+def test_numbers_may_be_named_by_member(pool, numbers, tmp_path):
+    X, y = make_blocks(n=90)
+    names = ["image", "text", "audio"]
+    named = dict(zip(reversed(names), reversed(numbers), strict=True))  # the order of a dict does not matter
+    models = [
+        DecisionFusionClassifier(LogisticRegression(), combiner=pool(given), joint=False, cv=2).fit(X, y)
+        for given in (named, numbers)
+    ]
+    assert_allclose(*[model.predict_proba(X) for model in models])
+    again = load_model(save_model(models[0], tmp_path / "m"))
+    assert_allclose(again.predict_proba(X), models[0].predict_proba(X))
+    with_joint = DecisionFusionClassifier(LogisticRegression(), combiner=pool({**named, "joint": 0.1}), cv=2).fit(X, y)
+    assert with_joint.combiner_.n_members_ == 4
+    P = np.full((3, 2, 2), 0.5)
+    assert clone(pool(named)).fit(P, ["a", "b"], names=names).n_members_ == 3
+    with pytest.raises(ValueError, match="is a dict, but the members have no names here; pass names= to fit"):
+        pool(named).fit(P, ["a", "b"])
+
+
+@pytest.mark.parametrize("pool", [MeanPool, LogPool, DempsterShaferPool])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"image": 1, "text": 1, "sound": 1, "joint": 1}, r"names \['sound'\], which are no members and has no number"),
+        (
+            {"image": 1, "text": 1, "audio": 1},
+            r"has no number for \['joint'\]. joint=False leaves the joint member out",
+        ),
+        ({"image": -1, "text": 1, "audio": 1, "joint": 1}, "must be"),
+        ({"image": "much", "text": 1, "audio": 1, "joint": 1}, "must be"),
+    ],
+)
+def test_wrong_names_are_told_with_the_right_ones(pool, given, message):
+    X, y = make_blocks(n=60)
+    with pytest.raises(ValueError, match=message):
+        DecisionFusionClassifier(LogisticRegression(), combiner=pool(given), cv=2).fit(X, y)
+
+
+class Shaped(BasePool):
+    """Returns whatever `result` makes of P."""
+
+    def __init__(self, result=None):
+        self.result = result
+
+    def _fit(self, P, y, mask, weight):
+        pass
+
+    def _combine(self, P, mask):
+        return self.result(P)
+
+
+@pytest.mark.parametrize(
+    "result, message",
+    [
+        (
+            lambda P: P.mean(axis=1),
+            r"which is \(4, 3\) here; got \(2, 3\) from P of shape \(2, 4, 3\)",
+        ),
+        (lambda P: P, r"got \(2, 4, 3\) from P"),
+        (lambda P: P[0, :, 0], r"got \(4,\) from P"),
+        (lambda P: None, r"got \(\) from P"),
+        (lambda P: P.sum(axis=0), "probabilities that sum to 1 in each row; 4 of 4 rows hold something else"),
+        (lambda P: P[0] * np.nan, "such as row 0: .nan nan nan."),
+    ],
+    ids=["over the rows", "nothing", "one class", "None", "sums", "NaN"],
+)
+def test_a_pool_of_ones_own_that_breaks_its_promise_is_told_with_its_name(result, message):
+    P = np.full((2, 4, 3), 1 / 3)
+    pool = Shaped(result).fit(P, [0, 1, 2, 0])
+    with pytest.raises(ValueError, match=r"Shaped\._combine must return .*" + message):
+        pool.combine(P)
+    right = Shaped(lambda P: P.mean(axis=0)).fit(P, [0, 1, 2, 0])
+    assert_allclose(right.combine(P), 1 / 3)
+    absent = P.copy()
+    absent[:, 1] = np.nan
+    assert_allclose(right.combine(absent)[1], right.prior_)  # NaN in a row without a member is replaced
+
+
+def test_a_pool_of_numbers_of_ones_own_is_checked_too():
+    P = np.arange(8.0).reshape(2, 4)
+    with pytest.raises(
+        ValueError, match=r"shape \(n_samples,\), which is \(4,\) here; got \(2,\) from P of shape \(2, 4\)"
+    ):
+        Shaped(lambda P: P.mean(axis=1)).fit(P, P[0]).combine(P)
+    with pytest.raises(ValueError, match="must return finite numbers; 1 of 4 rows"):
+        Shaped(lambda P: np.where(P[0] == 2, np.inf, P[0])).fit(P, P[0]).combine(P)
+    with pytest.raises(TypeError, match="must return an array of numbers; got list"):
+        Shaped(lambda P: ["a", "b", "c", "d"]).fit(P, P[0]).combine(P)
+
+
+def test_a_pool_without_its_hooks_is_told_which_before_anything_is_fitted():
+    class Hollow(BasePool):
+        def _fit(self, P, y, mask, weight):
+            pass
+
+    class Counting(LogisticRegression):
+        fits = 0
+
+        def fit(self, *args, **kwargs):
+            type(self).fits += 1
+            return super().fit(*args, **kwargs)
+
+    X, y = make_blocks(n=30)
+    with pytest.raises(NotImplementedError, match=r"Hollow does not define _combine\. .* help\(BasePool\)"):
+        DecisionFusionClassifier(Counting(), combiner=Hollow()).fit(X, y)
+    assert Counting.fits == 0
+    assert "(n_members, n_samples, n_classes)" in BasePool.__doc__

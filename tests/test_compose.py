@@ -12,13 +12,15 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest
-from sklearn.impute import IterativeImputer
+from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import BayesianRidge, LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -28,14 +30,19 @@ from test_encoder_base import CountingEncoder
 
 from ensemblefuse import (
     AudioEncoder,
+    CascadeFusionClassifier,
+    ColumnError,
+    CommonSpaceProjector,
     DecisionFusionClassifier,
     EncodingError,
     FeatureFusionClassifier,
+    FunctionEncoder,
     ImageEncoder,
     MissingModalityWarning,
     ModalityTransformer,
     PresentRows,
     TextEncoder,
+    UnseenCategoryWarning,
     compare_models,
     infer_modalities,
     make_fusion_pipeline,
@@ -373,8 +380,13 @@ def test_missing_categories_are_a_category_of_their_own(cells):
     assert blocks.notna().all(axis=None)
     lost = blocks[cells.isna()].filter(like="colour")
     assert (lost.nunique() == 1).all() and (lost.sum(axis=1) == 1).all()
-    unseen = model[0].transform(X.assign(colour="green"))
-    assert (unseen.filter(like="colour") == 0).all(axis=None)
+    if cells.dtype == "boolean":
+        with pytest.raises(ColumnError, match="row 0, column 'colour': 'green' is neither true nor false"):
+            model.predict(X.assign(colour="green"))
+    else:
+        with pytest.warns(UnseenCategoryWarning, match="'colour' holds categories that fit never saw in 60 of 60 rows"):
+            unseen = model[0].transform(X.assign(colour="green"))
+        assert (unseen.filter(like="colour") == 0).all(axis=None)
     for missing in (None, np.nan, pd.NA):
         again = model[0].transform(X.assign(colour=pd.Series([missing] * len(X), dtype=object)))
         assert_allclose(again.filter(like="colour"), np.repeat(lost[:1].to_numpy(), len(X), axis=0))
@@ -488,3 +500,128 @@ def test_a_grid_search_in_a_second_process_encodes_nothing(tmp_path):
     assert f"candidates 4 distinct {len(set(encoded))}" in runs[0]
     assert len(encoded) == len(set(encoded)) > 20
     assert "encoded" not in runs[1] and "candidates 4" in runs[1]
+
+
+# ---------------------------------------------------------------------- transformers that are put in later
+
+
+def holed():
+    X, y = table()
+    X.loc[:9, ["price", "weight"]] = np.nan
+    X.loc[20, "title"] = None
+    return X, y
+
+
+def lengths(text):
+    return [len(text), len(text) ** 2, 1.0]
+
+
+FILLED = make_pipeline(SimpleImputer(), StandardScaler())
+BY_KIND = ColumnTransformer([("a", FILLED, ["price"]), ("b", StandardScaler(), ["weight"])])
+SWAPS = {
+    "transformer": ("tabular", PCA(2), ["price", "weight"]),
+    "pipeline": ("tabular", FILLED, ["price", "weight"]),
+    "pipeline in a pipeline": ("tabular", make_pipeline(FILLED, make_pipeline(PCA(1))), ["price", "weight"]),
+    "ColumnTransformer": ("tabular", BY_KIND, ["price", "weight"]),
+    "ColumnTransformer in a pipeline": ("tabular", make_pipeline(BY_KIND, PCA(1)), ["price", "weight"]),
+    "union": ("tabular", make_union(SimpleImputer(), FILLED), ["price", "weight"]),
+    "already guarded": ("tabular", PresentRows(FILLED), ["price", "weight"]),
+    "encoder and PCA": ("text", make_pipeline(FunctionEncoder(lengths), PCA(2)), "title"),
+    "encoder in two pipelines": ("text", make_pipeline(make_pipeline(FunctionEncoder(lengths), PCA(2))), "title"),
+    "encoder in a ColumnTransformer": (
+        "text",
+        make_pipeline(ColumnTransformer([("t", FunctionEncoder(lengths), "title")]), PCA(2)),
+        ["title"],
+    ),
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+@pytest.mark.parametrize("fusion", ["late", "cascade"])
+def test_a_transformer_put_in_later_is_guarded_like_one_that_was_given(swap, fusion):
+    X, y = holed()
+    name, transformer, columns = SWAPS[swap]
+    make = {"late": DecisionFusionClassifier, "cascade": CascadeFusionClassifier}[fusion]
+    others = [("tabular", FILLED, ["price", "weight"]), ("text", FunctionEncoder(len), "title")]
+    others = [(n, t, columns if n == name else c) for n, t, c in others]
+    given = [(n, transformer if n == name else t, c) for n, t, c in others]
+    wanted = make_fusion_pipeline(given, make(LogisticRegression(), cv=3)).fit(X, y)
+    where = f"fuse__encoders__{name}" if fusion == "cascade" else f"encode__{name}"
+    later = make_fusion_pipeline(others, make(LogisticRegression(), cv=3)).set_params(**{where: clone(transformer)})
+    assert_allclose(clone(later).fit(X, y).predict_proba(X), wanted.predict_proba(X))
+    grid = GridSearchCV(later, {where: [clone(transformer)]}, cv=2, error_score="raise").fit(X, y)
+    assert_allclose(grid.predict_proba(X), wanted.predict_proba(X))
+    if fusion == "late":
+        block = grid.best_estimator_[:-1].transform(X).filter(like=f"{name}__")
+        assert block.iloc[20 if name == "text" else 0].isna().all()
+        assert block.iloc[30].notna().all()
+
+
+def test_all_modalities_and_the_fusion_may_be_put_in_later():
+    X, y = holed()
+    modalities = [("text", FunctionEncoder(len), "title"), ("price", make_pipeline(SimpleImputer()), ["price"])]
+    wanted = make_fusion_pipeline(modalities, FeatureFusionClassifier(LogisticRegression())).fit(X, y)
+    later = make_fusion_pipeline([("other", "passthrough", "weight")])
+    later.set_params(encode__transformers=modalities, fuse=FeatureFusionClassifier(LogisticRegression()))
+    assert_allclose(later.fit(X, y).predict_proba(X), wanted.predict_proba(X))
+    later.set_params(encode__price="passthrough", encode__text="drop").fit(X, y)
+    assert list(later["fuse"].blocks_) == ["price"]
+    later.set_params(encode__transformers=[("price", "passthrough", "price")]).fit(X, y)  # a bare name of a column
+
+
+@pytest.mark.parametrize(
+    ("put_in", "error", "match"),
+    [
+        (SelectKBest(k=1), ValueError, "SelectKBest learns from labels"),
+        (make_pipeline(FILLED, make_pipeline(SelectKBest(k=1))), ValueError, "because of its SelectKBest"),
+        (ColumnTransformer([("a", PLSRegression(1), ["price"])]), ValueError, "because of its PLSRegression"),
+        (PresentRows(make_union(FILLED, SelectKBest(k=1))), ValueError, "because of its SelectKBest"),
+        (CommonSpaceProjector(1, method="pls"), ValueError, "CommonSpaceProjector learns from labels"),
+        (StandardScaler, TypeError, r"no transform method; did you mean StandardScaler\(\)\?"),
+        (LogisticRegression(), TypeError, "no transform method"),
+    ],
+)
+def test_what_learns_from_labels_is_refused_wherever_it_comes_from(put_in, error, match):
+    X, y = table()
+    modalities = [("tabular", FILLED, ["price", "weight"])]
+    late = make_fusion_pipeline(modalities).set_params(encode__tabular=put_in)
+    cascade = make_fusion_pipeline(modalities, CascadeFusionClassifier(cv=3))
+    cascade.set_params(fuse__encoders={"tabular": put_in})
+    for model in (late, cascade) if error is ValueError else (late,):
+        with pytest.raises(error, match=match):
+            model.fit(X, y)
+    with pytest.raises(error, match=match):
+        ModalityTransformer([("tabular", put_in, ["price", "weight"])]).fit(X)
+
+
+def test_fit_does_not_change_what_it_was_given():
+    X, y = holed()
+    model = make_fusion_pipeline([("text", FunctionEncoder(len), "title"), ("tabular", FILLED, ["price", "weight"])])
+    before = model["encode"].transformers
+    model.fit(X, y)
+    assert model["encode"].transformers is before
+    assert not hasattr(before[1][1][0], "statistics_")
+    model.set_params(encode__text=SelectKBest())
+    with pytest.raises(ValueError, match="learns from labels"):
+        model.fit(X, y)
+    assert [name for name, _, _ in model["encode"].transformers] == ["text", "tabular"]
+
+
+def test_a_model_without_any_modality_is_refused():
+    X, y = table()
+    dropped = make_fusion_pipeline([("text", "drop", "title"), ("price", StandardScaler(), ["price"])])
+    assert list(dropped.fit(X, y)["fuse"].blocks_) == ["price"]
+    for model in (dropped.set_params(encode__price="drop"), ModalityTransformer([("text", "drop", ["title"])])):
+        with pytest.raises(ValueError, match=r"every modality is dropped: \['text'.*keep one"):
+            model.fit(X, y)
+
+
+def test_a_transformer_of_the_remaining_columns_is_checked_and_guarded():
+    X = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [10.0, np.nan, 30.0]})
+    rest = ModalityTransformer([("x", "passthrough", ["a"])], remainder=SimpleImputer())
+    made = np.asarray(rest.fit_transform(X))
+    assert np.isnan(made[1, 1]) and made[2, 1] == 30  # a row without the modality is not filled
+    assert isinstance(rest.remainder, SimpleImputer)
+    np.testing.assert_array_equal(np.asarray(rest.transform(X)), made)
+    with pytest.raises(ValueError, match="'remainder': SelectKBest learns from labels"):
+        ModalityTransformer([("x", "passthrough", ["a"])], remainder=SelectKBest()).fit(X, [0, 1, 0])

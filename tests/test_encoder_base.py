@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import traceback
 import types
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,7 @@ from sklearn.exceptions import NotFittedError
 
 from ensemblefuse import BaseEncoder, EncodingError, MissingModalityWarning, config_context, get_cache
 from ensemblefuse.cache.code_digests import callable_token, cell_digest, class_digest
+from ensemblefuse.encoders import _flow
 from ensemblefuse.testing import check_encoder
 
 
@@ -319,6 +321,60 @@ def test_on_error_missing_goes_on_and_warns_once():
         out = CountingEncoder(on_error="missing").fit_transform(X)
     assert len(caught) == 1
     assert np.isnan(out).all(axis=1).tolist() == [False, True, True, True]
+
+
+def test_the_warning_of_missing_cells_has_all_their_rows():
+    X = pd.DataFrame({"title": ["good", None] + [f"bad {i}" for i in range(12)]}, index=range(100, 114))
+    encoder = CountingEncoder(on_error="missing")
+    for act in (encoder.fit_transform, encoder.transform):
+        with pytest.warns(
+            MissingModalityWarning, match=r"and 7 more \(all are in the attribute rows of this"
+        ) as caught:
+            act(X)
+        (said,) = [warning.message for warning in caught]
+        assert [row.label for row in said.rows] == list(range(102, 114))
+        assert said.report["reason"].tolist() == [f"ValueError: bad {i} is bad" for i in range(12)]
+        assert pickle.loads(pickle.dumps(said)).rows == said.rows
+    assert MissingModalityWarning("something else").rows == []
+
+
+class Misspelt(CountingEncoder):
+    def load(self, cell):
+        return cell.uper()
+
+
+class Forgetful(CountingEncoder):
+    def encode_batch(self, items):
+        return self.network_(items)
+
+
+class Unprepared(CountingEncoder):
+    loads_in_threads = True
+
+    def load(self, cell):
+        return [cell][len(cell)]
+
+
+@pytest.mark.parametrize(
+    "encoder, line",
+    [(Misspelt, "return cell.uper()"), (Forgetful, "return self.network_(items)"), (Unprepared, "[cell][len(cell)]")],
+)
+def test_a_bug_in_the_code_of_an_encoder_keeps_its_line(encoder, line, monkeypatch):
+    monkeypatch.setattr(_flow, "n_threads", lambda: 4)
+    for act in (encoder().fit, encoder().fit_transform):
+        with pytest.raises(EncodingError, match="All rows fail in the same way, so the encoder") as caught:
+            act({"title": ["a", "bb", None, "ccc"]})
+        assert line in "".join(traceback.format_exception(caught.value))
+        assert len(caught.value.rows) == 3
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_rows_that_fail_each_in_its_own_way_or_not_all_are_told_as_bad_cells():
+    for cells in (["bad 1", "bad 2"], ["good", "bad", "bad"], ["bad"]):
+        with pytest.raises(EncodingError) as caught:
+            CountingEncoder().fit_transform({"title": cells})
+        assert "in the same way" not in str(caught.value)
+        assert isinstance(caught.value.__cause__, ValueError) and "is bad" in str(caught.value.__cause__)
 
 
 def test_a_batch_that_fails_costs_only_the_cell_that_is_to_blame():

@@ -27,7 +27,11 @@ from ensemblefuse.fusion import (
 from ensemblefuse.testing import check_fusion
 
 # scikit-learn's check of an infinite y casts it to an integer.
-pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning"),
+    # All its tables are arrays.
+    pytest.mark.filterwarnings("ignore:.*X is an array without names of columns"),
+]
 
 # Every fusion as it comes, and with heads that are fitted some nine times faster. The checks of the first are slow.
 FUSIONS = [getattr(ensemblefuse.fusion, name)() for name in ensemblefuse.fusion.__all__]

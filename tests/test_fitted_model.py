@@ -74,7 +74,7 @@ def test_one_object_knows_encoders_and_columns_of_every_fusion(name, album):
     opened = FittedModel(fit(FUSIONS[name], *album)[0])
     columns = {"image": ["photo"], "tabular": ["price"]}
     assert opened.columns == {chosen: columns[chosen] for chosen in opened.names}  # a search may choose one alone
-    assert opened.path_columns == ["photo"] and opened.number_columns == ["price"]
+    assert opened.path_columns == ["photo"] and opened.schema["price"] == {"kind": "number"}
     assert opened.reads_files("image") and not opened.reads_files("tabular")
     assert [type(encoder) for encoder in opened.encoders] == [ImageEncoder]
     assert [modality.name for modality in opened.modalities] == list(columns)
@@ -132,7 +132,8 @@ def test_columns_may_be_chosen_by_a_function(album):
     folder, table = album
     X = table[["photo"]].assign(photo=[str(folder / photo) for photo in table["photo"]])
     encode = ColumnTransformer([("image", ImageEncoder(features="color"), lambda X: "photo")])
-    model = Pipeline([("encode", encode), ("fuse", FeatureFusionClassifier(LR))]).fit(X, table["kind"])
+    model = Pipeline([("encode", encode.set_output(transform="pandas")), ("fuse", FeatureFusionClassifier(LR))])
+    model.fit(X, table["kind"])
     assert FittedPipeline(model).path_columns == ["photo"]
 
 

@@ -1,5 +1,7 @@
 """Groups and weights of rows, and names of metrics, which all results read alike."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +27,7 @@ from ensemblefuse import (
     model_checks,
     robustness_curve,
 )
-from ensemblefuse.scoring.inputs import read_groups, read_weight
+from ensemblefuse.scoring.inputs import finite_numbers, read_groups, read_weight
 
 MODEL = DecisionFusionClassifier(LogisticRegression(), cv=3)
 
@@ -65,7 +67,7 @@ def test_groups_may_be_of_any_type_that_sorts():
         ([1, -1], r"finite numbers of at least 0; it holds -1 in 1 of 2 rows \(positions \[1\]\)"),
         ([np.inf, 1], "it holds inf in 1 of 2 rows"),
         (["1", "2"], "it holds '1' in 2 of 2 rows"),
-        ([0, 0], "sample_weight is 0 in every row"),
+        ([0, 0], "sample_weight is zero in every row"),
     ],
 )
 def test_weights_that_are_none_are_named(weight, message):
@@ -129,3 +131,12 @@ def test_predictions_made_elsewhere_need_their_labels_and_have_no_gaps():
     said["image", "text"][4] = np.nan
     with pytest.raises(ValueError, match=r"predictions of \('image', 'text'\) are missing .* \(positions \[4\]\)"):
         ModalityShapleyDisplay.from_predictions(np.arange(10) % 2, said)
+
+
+def test_groups_of_numpy_and_of_python_are_of_one_type():
+    groups = np.array([1, np.int64(1), 2], dtype=object)  # as pandas.concat makes them
+    assert read_groups(groups, 3).tolist() == [1, 1, 2]
+
+
+def test_decimals_are_numbers_for_a_regressor():
+    assert finite_numbers(np.array([Decimal("0.5"), Decimal(2)], dtype=object)).tolist() == [0.5, 2.0]

@@ -156,10 +156,14 @@ def test_weights_by_alignment_are_learned_without_the_fold(blocks, monkeypatch):
 @pytest.mark.parametrize("rule", RULES, ids=IDS)
 def test_random_labels_give_chance(rule):
     X, _ = make_blocks(n=200)
-    y = np.random.default_rng(3).integers(0, 2, size=200)
-    model = KernelFusionClassifier(**rule).fit(X, y)
-    assert log_loss(y, model.oof_proba_) > 0.67  # log 2 = 0.693; a leak would show as certainty
-    assert abs((model.oof_proba_.argmax(axis=1) == y).mean() - 0.5) < 0.1
+    right = []
+    for seed in range(5):
+        y = np.random.default_rng(seed).integers(0, 2, size=200)
+        model = KernelFusionClassifier(**rule).fit(X, y)
+        assert log_loss(y, model.oof_proba_) > 0.67  # log 2 = 0.693; a leak would show as certainty
+        right.append((model.oof_proba_.argmax(axis=1) == y).mean())
+    # The standard error of the mean is 0.016, and the choice of C by the same rows adds about as much.
+    assert abs(np.mean(right) - 0.5) < 0.06
 
 
 def test_groups_stay_together():
@@ -177,7 +181,7 @@ def test_groups_stay_together():
 
 
 def test_C_is_the_value_of_least_out_of_fold_log_loss():
-    X, y = make_blocks(n=150, noise=1.5)
+    X, y = make_blocks(n=150, noise=1.5, random_state=1)
     values = (0.01, 0.3, 100.0)
     alone = {C: KernelFusionClassifier(C, cv=3).fit(X, y) for C in values}
     losses = {C: log_loss(y, model.oof_proba_) for C, model in alone.items()}

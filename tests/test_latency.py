@@ -243,7 +243,7 @@ def test_the_model_is_left_as_it_was(model, monkeypatch):
     assert state() == before
     assert any("one after the other" in note for note in result.notes)
     with pytest.raises(EncodingError):
-        prediction_latency(model, DF.assign(title=3), batch_sizes=[1], n_repeats=1)
+        prediction_latency(model, DF.assign(title=[{}] * len(DF)), batch_sizes=[1], n_repeats=1)
     assert state() == before
 
 

@@ -26,6 +26,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
 )
 from ensemblefuse.evaluation._learning_curve import _power_law
+from ensemblefuse.fusion.splits import make_splits
 
 MODEL = FeatureFusionClassifier(LogisticRegression())
 
@@ -38,7 +39,7 @@ def curve():
 
 def test_scores_are_those_of_scikit_learn(curve):
     X, y = make_blocks(n=120, noise=2.0)
-    cv = StratifiedKFold(3)
+    cv = make_splits(3, np.unique(y, return_inverse=True)[1], None, classify=True)
     expected = model_selection.learning_curve(
         MODEL, X, y, train_sizes=[15, 40, 80], cv=cv, scoring="neg_log_loss", shuffle=True, random_state=0
     )

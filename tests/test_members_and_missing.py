@@ -192,8 +192,6 @@ def test_class_weights_are_row_weights(blocks, fusion):
     weighted = clone(fusion).set_params(class_weight=by_label, cv=splits).fit(X, y)
     rows = clone(fusion).set_params(cv=splits).fit(X, y, sample_weight=[by_label[label] for label in y])
     assert_allclose(weighted.predict_proba(X), rows.predict_proba(X))
-    with pytest.raises(ValueError, match=r"class_weight names unknown classes \['elk'\]"):
-        clone(fusion).set_params(class_weight={"elk": 2}).fit(X, y)
 
 
 def test_balanced_weights_make_a_rare_class_as_likely_as_the_others():
@@ -436,7 +434,7 @@ def test_single_gaps_are_left_to_a_pipeline_or_an_imputer_that_fills_them(blocks
 @pytest.mark.parametrize(
     "groups, message",
     [
-        ([1, 2], "inconsistent numbers of samples"),
+        ([1, 2], "groups has 2 values for the 150 rows"),
         (["a", None] * 75, "groups is missing in 75 of 150 rows"),
         (np.ones(150), "only one group"),
     ],
@@ -455,7 +453,7 @@ def test_groups_that_cannot_be_meant_are_refused(blocks, fusion, groups, message
         (FeatureFusionClassifier(imputer="mean"), ValueError, "imputer must be a transformer.*'mean'"),
         (DecisionFusionClassifier(LR, class_weight={"class 0": -1}), ValueError, "class_weight must hold numbers"),
         (DecisionFusionClassifier(LR, combiner=LogPool({"image": 1})), ValueError, "weights must be"),
-        (DecisionFusionRegressor(Ridge()), ValueError, "predicts numbers, but y holds something else"),
+        (DecisionFusionRegressor(Ridge()), ValueError, "must hold numbers for a regressor; it holds 'class"),
     ],
 )
 def test_a_wrong_argument_is_named(blocks, model, error, message):

@@ -4,10 +4,8 @@ import base64
 import importlib.util
 import io
 import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +23,6 @@ from ensemblefuse import (
     FunctionEncoder,
     ImageEncoder,
     PersistenceError,
-    load_model,
     make_fusion_pipeline,
     mlflow_arguments,
     save_model,
@@ -39,7 +36,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*An input example was not provided"),
     pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
 ]
-DOCS = Path(ensemblefuse.__file__).parents[1] / "docs" / "mlflow.md"
 HEAD = LogisticRegression()
 
 
@@ -230,20 +226,6 @@ def test_a_model_without_encoders_is_refused(tmp_path):
     path = save_model(FeatureFusionClassifier(HEAD).fit(X, [0, 1] * 5), tmp_path / "m.fuse")
     with pytest.raises(PersistenceError, match="make_fusion_pipeline"):
         mlflow_arguments(path)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:X lacks the columns")
-def test_the_code_of_the_guide_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
-    df = pd.DataFrame({"title": ["a", "b"] * 10, "price": np.arange(20.0)})
-    modalities = [("text", ensemblefuse.TextEncoder(), "title"), ("tabular", StandardScaler(), ["price"])]
-    model = make_fusion_pipeline(modalities, DecisionFusionClassifier(HEAD, cv=2)).fit(df, np.arange(20) % 2)
-    scope = {"model": model, "df": df}
-    for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.S):
-        exec(compile(block, str(DOCS), "exec"), scope)
-    assert len(scope["loaded"].predict(df)) == 20 and load_model("shop.fuse") is not None
 
 
 @pytest.mark.slow

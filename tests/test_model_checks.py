@@ -246,3 +246,12 @@ def test_labels_that_are_not_those_of_fit_are_refused():
     model = DecisionFusionClassifier(HEAD, cv=2, joint=False).fit(X, y)
     with pytest.raises(ValueError, match=r"y differs from the target in fit in .* rows, first at position"):
         model_checks(model, X, y[::-1])
+
+
+def test_groups_that_are_the_classes_leave_what_needs_splits_undone(clean):
+    model, X, y, _, _ = clean
+    checks = {f.code: f for f in model_checks(model, X, y, groups=y.to_numpy()).findings}
+    (undone,) = (f for f in checks.values() if "groups coincide with classes" in f.explanation)
+    assert undone.code == "EF002" and undone.severity not in ("ok", "issue")
+    one = np.where(y == 1, -1, np.arange(len(y)))  # the rows of one class are one group
+    assert {f.code for f in model_checks(model, X, y, groups=one).findings} == set(CODES)

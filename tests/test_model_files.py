@@ -1,5 +1,6 @@
 """Files of models that were damaged, crafted, or written elsewhere: one named error, or the same predictions."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -7,8 +8,12 @@ import os
 import pickle
 import random
 import resource
+import socket
 import stat
+import subprocess
+import sys
 import time
+import types
 import zipfile
 from pathlib import Path
 
@@ -20,6 +25,7 @@ import sklearn
 from conftest import make_blocks
 from numpy.testing import assert_allclose, assert_array_equal
 from packaging.version import Version
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import FunctionTransformer
 
@@ -35,6 +41,8 @@ from ensemblefuse import (
     saw_samples,
 )
 from ensemblefuse.persistence import archive as _archive
+from ensemblefuse.persistence import bounds
+from ensemblefuse.persistence.example import read_table
 
 DATA = Path(__file__).parent / "data"
 
@@ -508,7 +516,7 @@ def test_a_member_may_stand_once_only(file):
 
 def test_bombs_are_not_unpacked(file, monkeypatch):
     """Many large members, one in another, and one that is read again and again."""
-    monkeypatch.setattr(_archive, "_LARGE", 1_000_000)
+    monkeypatch.setattr(bounds, "LARGE", 1_000_000)
     many = io.BytesIO()
     with zipfile.ZipFile(many, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("schema.json", json.dumps({**text(1), "protocol": 2}))
@@ -543,6 +551,200 @@ def test_an_array_that_promises_more_than_it_holds_takes_no_memory(file):
     with pytest.raises(PersistenceError):
         load_model(file)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+# Prints the most memory that reading each file took, in MB. The first file is read before, for what it imports.
+MEASURE = """
+import sys
+from ensemblefuse import inspect_model
+from ensemblefuse.persistence.archive import open_archive
+def peak():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+inspect_model(sys.argv[1])
+for path in sys.argv[2:]:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = peak()
+    try:
+        inspect_model(path)
+        said = "read"
+    except ValueError as error:
+        said = str(error)
+    print(peak() - before, said)
+"""
+FORMAT_2 = '{"format": 2, "members": {}, "x": '
+
+
+def hostile_json():
+    """Texts of JSON that are small in a file and large in memory."""
+    yield "lists", FORMAT_2 + "[" + "[]," * 5_000_000 + "1]}"
+    yield "objects", FORMAT_2 + "[" + "{}," * 5_000_000 + "1]}"
+    yield "fewer lists", FORMAT_2 + "[" + "[]," * 1_200_000 + "1]}"
+    yield "numbers", FORMAT_2 + "[" + "1e9," * 4_000_000 + "1]}"
+    yield "keys", FORMAT_2 + "{" + "".join(f'"{i}":0,' for i in range(2_000_000)) + '"a":0}}'
+    yield "a text", FORMAT_2 + '"' + "a" * 90_000_000 + '"}'
+    yield "a text of wide characters", FORMAT_2 + '"' + "a" * 50_000_000 + '\U0001f600"}'
+    yield "spaces", FORMAT_2 + " " * 90_000_000 + "1}"
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="reads the memory from /proc, as of Linux")
+def test_a_small_file_takes_little_memory_whatever_is_in_it(file, tmp_path):
+    """As manifest, and as the schema of the model inside the file."""
+    paths = []
+    for name, content in hostile_json():
+        paths.append(seal(tmp_path / f"{len(paths)} {name}", [("manifest.json", content), ("model.skops", b"PK")]))
+        inner = io.BytesIO()
+        with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("schema.json", content)
+        manifest, _ = read(file)
+        digest = {"sha256": hashlib.sha256(inner.getvalue()).hexdigest(), "bytes": len(inner.getvalue())}
+        infos = [("manifest.json", json.dumps({**manifest, "members": {"model.skops": digest}}))]
+        paths.append(seal(tmp_path / f"{len(paths)} {name}", [*infos, ("model.skops", inner.getvalue())]))
+    assert max(path.stat().st_size for path in paths) < 6_000_000
+    arguments = [sys.executable, "-c", MEASURE, str(file), *map(str, paths)]
+    lines = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.splitlines()
+    for path, line in zip(paths, lines, strict=True):
+        megabytes, said = line.split(maxsplit=1)
+        assert "at most" in said and path.name in said and len(said) < 400, line
+        assert int(megabytes) < 150, f"{path.name}: {line}"
+
+
+def test_a_list_of_members_that_is_absurdly_long_is_not_read(file):
+    manifest, members = read(file)
+    more = [(zipfile.ZipInfo(f"example/{i}"), b"") for i in range(80_000)]
+    seal(file, [("manifest.json", json.dumps(manifest)), *members.items(), *more])
+    for load in (load_model, inspect_model):
+        with pytest.raises(PersistenceError, match="a list of members of"):
+            load(file)
+
+
+@pytest.mark.parametrize("member", ["example/encoded.json", "example/rows.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"columns": [], "n_rows": 3, "arrays": {}, "x": [' + "[]," * 1_000_000 + "1]}",
+        '{"columns": [{"name": "a", "dtype": "object", "cells": [1]}], "n_rows": 1000000000, "arrays": {}}',
+        "[" * 100_000,
+        "{",
+        "3",
+    ],
+    ids=["values", "rows", "depth", "cut", "a number"],
+)
+def test_example_rows_of_a_crafted_file_are_one_error(content, member, file):
+    change(file, lambda manifest, members: members.update({member: content.encode()}))
+    with pytest.raises(PersistenceError, match=r"at most|cannot be read"):
+        read_table(_archive.open_archive(file), member)  # as a server does before its first request
+    if "encoded" in member:
+        with pytest.raises(PersistenceError, match=r"at most|cannot be read"):
+            load_model(file)
+
+
+def test_a_message_repeats_no_long_text_of_a_file(file):
+    long = "x" * 100_000
+    for manifest in ({"format": long}, {"format": 9, "versions": {"ensemblefuse": long}}):
+        seal(file, [("manifest.json", json.dumps(manifest)), ("model.skops", b"PK")])
+        with pytest.raises(PersistenceError) as told:
+            inspect_model(file)
+        assert len(str(told.value)) < 600
+
+
+def test_what_would_not_be_read_is_not_written(model, tmp_path):
+    path = save_model(model[0], tmp_path / "model.fuse", metadata={"notes": "kept"})
+    for metadata in ({"numbers": list(range(1_100_000))}, {"text": "x" * 17_000_000}):
+        with pytest.raises(PersistenceError, match="at most"):
+            save_model(model[0], path, metadata=metadata)
+    assert inspect_model(path)["metadata"] == {"notes": "kept"} and os.listdir(tmp_path) == ["model.fuse"]
+    save_model(model[0], path, metadata={"numbers": list(range(900_000))})
+    assert len(inspect_model(path)["metadata"]["numbers"]) == 900_000
+
+
+@pytest.mark.slow
+def test_a_large_vocabulary_is_within_the_bounds(tmp_path):
+    """Words that pack as well as words can, and n-grams."""
+    words = TfidfVectorizer().fit([" ".join(f"w{i}" for i in range(150_000))])
+    texts = ["".join(random.Random(i).choices("etaoinshrdlu ", k=3000)) for i in range(60)]
+    grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5)).fit(texts)
+    for name, vectorizer in (("words", words), ("grams", grams)):
+        path = save_model(vectorizer, tmp_path / f"{name}.fuse")
+        assert load_model(path).vocabulary_ == vectorizer.vocabulary_
+
+
+# ---------------------------------------------------------------------- what is no file
+
+
+def special_files(folder):
+    """A named pipe, a socket, a device and a folder, each with what it is called."""
+    os.mkfifo(folder / "pipe")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(folder / "socket"))
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to(folder / "pipe")
+    return {
+        **{folder / "pipe": "a named pipe", folder / "socket": "a socket", folder / "folder": "a folder"},
+        **{folder / "link": "a named pipe", Path(os.devnull): "a device"},
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+def test_what_is_no_file_is_named_and_never_waited_for(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket has to be short
+    for path, kind in special_files(Path(".")).items():
+        for load in (
+            load_model,
+            inspect_model,
+            lambda path: load_model(path, allow_pickle=True),
+            lambda path: saw_samples(path, ["a"]),
+        ):
+            with pytest.raises(PersistenceError, match=f"is {kind}, not a model file"):
+                load(path)
+        before = os.stat(path)
+        with pytest.raises(OSError, match=f"is {kind}"):
+            save_model(model[0], path)
+        assert os.stat(path).st_mode == before.st_mode
+
+
+# ---------------------------------------------------------------------- pickles that cannot be read
+
+
+def test_a_pickle_that_is_cut_or_damaged_is_one_error(tmp_path):
+    path = tmp_path / "half.joblib"
+    for compress in (0, 3):
+        whole = joblib_bytes({"words": list(map(str, range(3000))), "numbers": np.arange(3000.0)}, compress)
+        for content in (whole[: len(whole) // 2], whole[:3], whole[:2] + b"garbage"):
+            path.write_bytes(content)
+            with pytest.raises(PersistenceError, match=r"half\.joblib is a pickle"):
+                load_model(path, allow_pickle=True)
+
+
+class Stubborn:
+    def __setstate__(self, state):
+        raise ZeroDivisionError("no numbers\nand more")
+
+    def __getstate__(self):
+        return {"a": 1}
+
+
+def test_a_pickle_of_what_is_not_here_names_it(tmp_path, monkeypatch):
+    path = tmp_path / "foreign.pkl"
+    module = types.ModuleType("a_notebook")
+    exec("class Ruler: pass\ndef measure(): pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "a_notebook", module)
+    contents = [
+        (joblib_bytes(value, 0), name) for value, name in ((module.Ruler(), "Ruler"), (module.measure, "measure"))
+    ]
+    monkeypatch.setitem(sys.modules, "a_notebook", types.ModuleType("a_notebook"))
+    for content, name in contents:
+        path.write_bytes(content)
+        with pytest.raises(PersistenceError, match=rf"foreign\.pkl.*{name}.*define them again"):
+            load_model(path, allow_pickle=True)
+    monkeypatch.delitem(sys.modules, "a_notebook")
+    with pytest.raises(PersistenceError, match=r"foreign\.pkl.*No module named 'a_notebook'"):
+        load_model(path, allow_pickle=True)
+    path.write_bytes(pickle.dumps(Stubborn()))
+    with pytest.raises(PersistenceError, match=r"foreign\.pkl.*ZeroDivisionError: no numbers\. It") as told:
+        load_model(path, allow_pickle=True)
+    assert "and more" not in str(told.value) and isinstance(told.value.__cause__, ZeroDivisionError)
 
 
 # ---------------------------------------------------------------------- which samples a model saw

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -136,9 +137,11 @@ def test_settings_that_change_after_a_first_call_take_effect():
     encode.set_params(verbose_feature_names_out=False)
     with pytest.raises(ValueError, match="are not unique"):
         encode.transform(X)
-    encode.set_output(transform="default")
-    assert isinstance(encode.transform(X), np.ndarray)
-    encode.set_output(transform="pandas")
+    encode.set_params(verbose_feature_names_out=True).set_output(transform="polars")
+    assert encode.transform(X).columns[0] == "text__0"
+    assert isinstance(encode.transform(X), pl.DataFrame)
+    encode.set_output(transform="default")  # without names, the modalities would become one
+    assert encode.transform(X).columns[0] == "text__0"
     encode.set_params(text=FunctionEncoder(len), verbose_feature_names_out=True).fit(X)
     assert encode.transform(X).columns.tolist() == ["text__0", *(f"vec__{i}" for i in range(5))]
 
@@ -211,7 +214,7 @@ def test_a_fusion_still_compares_the_names_of_every_new_index():
 
 def test_a_fusion_fitted_on_an_array_warns_of_names_each_time():
     X = np.random.default_rng(0).normal(size=(60, 4))
-    model = DecisionFusionClassifier(LogisticRegression(), cv=3).fit(X, X[:, 0] > 0)
+    model = DecisionFusionClassifier(LogisticRegression(), cv=3, blocks={"all": slice(None)}).fit(X, X[:, 0] > 0)
     frame = pd.DataFrame(X, columns=list("abcd"))
     for _ in range(2):
         with pytest.warns(UserWarning, match="X has feature names, but DecisionFusionClassifier was fitted without"):

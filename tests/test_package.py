@@ -17,10 +17,10 @@ ROOT = Path(ensemblefuse.__file__).parent
 
 FLOORS = {
     0: [
-        *["exceptions", "_config", "_deprecation", "_optional", "_plain", "_public_names", "_threads", "_torch"],
-        "_writing",
+        *["exceptions", "_config", "_deprecation", "_optional", "_plain", "_public_names", "_seeds", "_theme"],
+        *["_threads", "_torch", "_writing"],
     ],
-    1: ["_fitting", "table", "column_kinds", "blocks", "cache", "datasets", "cells", "scoring"],
+    1: ["_calls", "_fitting", "table", "column_kinds", "schema", "blocks", "cache", "datasets", "cells", "scoring"],
     2: ["backbones", "features", "combine"],
     3: ["encoders", "fusion"],
     4: ["compose", "fitted", "modalities"],

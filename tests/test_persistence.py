@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import skops.io
 import xgboost
 from conftest import every_pair, make_blocks
@@ -53,6 +54,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.persistence import archive as _archive
+from ensemblefuse.persistence import bounds
 from ensemblefuse.persistence.known_types import known_types
 
 
@@ -232,7 +234,7 @@ def test_the_manifest_names_modalities_input_classes_and_versions(tmp_path):
     path = save_model(model, tmp_path / "model.fuse", metadata={"author": "me", "runs": [1, 2]}, example=X.head(3))
     manifest = inspect_model(path)
     assert manifest["format"] == 3
-    assert manifest["model"] == "sklearn.pipeline.Pipeline"
+    assert manifest["model"] == "ensemblefuse.FusionPipeline"
     assert manifest["classes"] == ["cat", "dog", "owl"]
     assert manifest["metadata"] == {"author": "me", "runs": [1, 2]}
     assert [modality["name"] for modality in manifest["modalities"]] == ["text", "words", "tabular", "colour", "size"]
@@ -242,7 +244,8 @@ def test_the_manifest_names_modalities_input_classes_and_versions(tmp_path):
     assert manifest["input"]["title"] == {"type": "object", "modalities": ["text", "words"], "dtype": "str"} | {
         "dtype": str(X["title"].dtype)
     }
-    assert manifest["input"]["price"] == {"type": "number", "modalities": ["tabular"], "dtype": "float64"}
+    ends = {"range": [X["price"].min(), X["price"].max()], "median": X["price"].median()}
+    assert manifest["input"]["price"] == {"type": "number", "modalities": ["tabular"], "dtype": "float64", **ends}
     assert manifest["input"]["colour"] == {"type": "category", "modalities": ["colour"], "dtype": "category"}
     assert list(manifest["input"]) == ["title", "price", "weight", "colour", "size"]
     assert {"ensemblefuse", "python", "numpy", "scikit-learn", "xgboost"} <= set(manifest["versions"])
@@ -548,7 +551,7 @@ def test_a_model_with_a_text_network_is_small_in_either_format(tmp_path):
 @pytest.mark.parametrize("load", [load_model, inspect_model])
 @pytest.mark.parametrize("member", ["manifest.json", "model.skops", "schema.json"])
 def test_a_member_that_unpacks_to_an_absurd_size_is_refused_unread(load, member, tmp_path, monkeypatch):
-    monkeypatch.setattr(_archive, "_LARGE", 1_000_000)
+    monkeypatch.setattr(bounds, "LARGE", 1_000_000)
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("schema.json", b" " * 9_000_000 if member == "schema.json" else b"{}")
@@ -560,7 +563,7 @@ def test_a_member_that_unpacks_to_an_absurd_size_is_refused_unread(load, member,
 
 
 def test_a_large_model_of_zeros_is_no_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(_archive, "_LARGE", 1_000_000)
+    monkeypatch.setattr(bounds, "LARGE", 1_000_000)
     model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
     model.coef_ = np.zeros((1, 1_000_000))
     assert load_model(save_model(model, tmp_path / "model.fuse")).coef_.shape == (1, 1_000_000)
@@ -586,3 +589,21 @@ def test_versions_are_those_of_modules_whatever_their_distributions_are_called(t
 def test_types_of_older_releases_of_scikit_learn_are_known():
     older = {"sklearn.compose._column_transformer._RemainderColsList", "sklearn._loss.link.LogitLink"}
     assert older <= known_types()
+
+
+def test_requests_of_metadata_are_kept(tmp_path):
+    X, y = make_blocks(60)
+    groups = np.arange(60) // 2
+    with sklearn.config_context(enable_metadata_routing=True):
+        head = make_pipeline(StandardScaler(), LogisticRegression().set_fit_request(sample_weight=True))
+        fusion = DecisionFusionClassifier(head, cv=3).set_fit_request(groups=True, sample_weight="importance")
+        model = make_pipeline(fusion).fit(X, y, groups=groups, importance=np.ones(60))
+        requests = model[-1].get_metadata_routing().fit.requests
+        path = save_model(model, tmp_path / "model.fuse", example=X.head(3))
+        assert model[-1].get_metadata_routing().fit.requests == requests  # as before
+        loaded = load_model(path)
+        assert loaded[-1].get_metadata_routing().fit.requests == requests
+        assert loaded[-1].estimators[-1].get_metadata_routing().fit.requests == {"sample_weight": True}
+        assert_allclose(loaded.predict_proba(X), model.predict_proba(X))
+        loaded.fit(X, y, groups=groups)  # the request still takes them to the fusion
+    assert_allclose(load_model(path).predict_proba(X), model.predict_proba(X))

@@ -179,10 +179,11 @@ def test_code_that_names_public_functions_and_exceptions_has_its_former_digest()
 
 
 def test_every_public_name_has_a_former_path():
-    """Names that are added later have none: take them out here."""
+    """Names that were added later have none."""
+    later = {"ColumnError", "FusionPipeline", "UnseenCategoryWarning"}
     with former_paths():
         paths = {name: public_path(getattr(ensemblefuse, name)) for name in ensemblefuse.__all__}
-    assert [name for name, path in paths.items() if path == f"ensemblefuse.{name}"] == []
+    assert {name for name, path in paths.items() if path == f"ensemblefuse.{name}"} == later
 
 
 def test_a_joblib_file_may_name_the_former_module_of_present_rows():

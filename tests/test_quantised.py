@@ -73,6 +73,7 @@ def test_texts_in_int8_are_near_those_of_float32_and_have_a_key_of_their_own():
     assert "precision" not in TextEncoder().recipe()["params"], "keys of what is cached already"
 
 
+@pytest.mark.slow
 def test_a_text_has_the_same_vector_alone_and_beside_others():
     encoder = TextEncoder(precision="int8")
     together = encoder.fit_transform({"t": TEXTS})

@@ -16,12 +16,14 @@ from ensemblefuse import (
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     make_fusion_pipeline,
+    modality_shapley,
     write_report,
 )
 from ensemblefuse.report import _figures, _write
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._headline import answer
 from ensemblefuse.report._page import table_html
+from ensemblefuse.report._section_checks import checks_section
 from ensemblefuse.report._section_provenance import fingerprint
 from ensemblefuse.report._section_results import missing_section
 
@@ -96,7 +98,7 @@ def unsaved(monkeypatch):
 # ---------------------------------------------------------------------- what is on it
 
 
-@pytest.mark.parametrize("which", ["new_rows", "rows_of_fit"])
+@pytest.mark.parametrize("which", ["new_rows", pytest.param("rows_of_fit", marks=pytest.mark.slow)])
 def test_a_page_has_every_section_with_its_heading_and_no_error(which, request):
     report, page = request.getfixturevalue(which)
     assert report.errors == {} and report.n_bytes == len(page.source.encode()) < 5e6
@@ -157,9 +159,9 @@ def test_the_answer_names_what_helps_and_what_does_not():
     X = pd.DataFrame({"image__0": 4 * y + rng.normal(size=200), "text__0": rng.normal(size=200)})
     model = DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y)
     evidence = Evidence(model, X, y, trained_on=True, groups=None, random_state=0)
-    said = answer(evidence)
-    assert said.startswith("Image improves the model: without it the log-loss rises by 0.") and "text" in said
-    assert evidence.removal.loc["image", "low"] > 0 > evidence.removal.loc["text", "low"]
+    said, gains = answer(evidence), evidence.gains
+    assert said.startswith("On top of the others, image helps: gain of 0.") and "text" in said
+    assert gains.on_top["image"].low > 0 > gains.on_top["text"].low
 
 
 def test_the_answer_gives_no_modality_the_credit_of_the_joint_model():
@@ -167,19 +169,68 @@ def test_the_answer_gives_no_modality_the_credit_of_the_joint_model():
     heads = {**dict.fromkeys(["image", "text", "audio"], HEAD), "joint": SVC(C=10)}
     model = DecisionFusionClassifier(heads, cv=3).fit(X, y)
     said = answer(Evidence(model, X, y, trained_on=True, groups=None, random_state=0))
-    assert "improve" not in said and "leave it out" not in said and "left out" not in said
-    assert "The joint model over all of them lowers the log-loss by another 0." in said
+    assert "helps" not in said and "try the model without" not in said
+    assert "Without the joint model, no evidence that image, text and audio help" in said
+    assert "The joint model over all of them adds a gain of 0." in said
     new = answer(Evidence(model, X[::2], y[::2], trained_on=False, groups=None, random_state=0))
-    assert re.match("(Image and text|Text and image) improve the model: without each in turn", new)
+    assert re.match("On top of the others, (image and text|text and image) help: gains of 0.", new)
 
 
 def test_groups_make_the_intervals_wider(gaps, fitted):
     X, y = gaps[0][100:], gaps[1][100:]
-    groups = np.unique(y, return_inverse=True)[1]
-    alone, together = (
-        Evidence(fitted, X, y, trained_on=False, groups=g, random_state=0).removal for g in (None, groups)
-    )
-    assert (alone["loss"] == together["loss"]).all() and not np.allclose(alone["low"], together["low"])
+    groups = np.arange(50) // 5
+    alone, together = (Evidence(fitted, X, y, trained_on=False, groups=g, random_state=0).gains for g in (None, groups))
+    for name in fitted.blocks_:
+        assert alone.on_top[name].mean == together.on_top[name].mean
+        assert alone.on_top[name].low != together.on_top[name].low
+
+
+def figures(gain):
+    return f"{gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]"
+
+
+def judged(seed, *, regression=False):
+    """A model with a modality that helps, one that repeats it, and one of noise."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=150)
+    X = pd.DataFrame({"image__0": truth + rng.normal(size=150), "text__0": truth + rng.normal(size=150)})
+    X["audio__0"] = rng.normal(size=150)
+    groups = np.arange(150) // 3
+    if regression:
+        return DecisionFusionRegressor(Ridge(), cv=3).fit(X, truth), X, truth, groups
+    y = np.where(truth > 0, "up", "down")
+    return DecisionFusionClassifier(HEAD, cv=3).fit(X, y), X, y, groups
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("trained_on", [True, False])
+@pytest.mark.parametrize("regression", [False, True])
+def test_headline_tables_and_checks_are_of_one_comparison(regression, trained_on, grouped):
+    """The same rows, metric and resamples: so that no sentence of the page can contradict another."""
+    for seed in range(3):
+        model, X, y, groups = judged(seed, regression=regression)
+        X, y, groups = (X, y, groups) if trained_on else (X[40:], y[40:], groups[40:])
+        groups = groups if grouped else None
+        evidence = Evidence(model, X, y, trained_on=trained_on, groups=groups, random_state=0)
+        gains, said, section = evidence.gains, answer(evidence), checks_section(evidence)
+        helps = set(gains.names) - set(gains.useless)
+        text = re.sub("<[^>]*>", " ", section.wide)
+        assert figures(gains.over_best) in text
+        told = [figures(gain) for kind in (gains.alone, gains.on_top) for gain in kind.values()]
+        if gains.useless and gains.joint is not None and gains.joint.helps:
+            assert "the joint member is not in these figures" in " ".join(section.notes)
+            assert f"gain of {figures(gains.joint)}" in said
+        else:
+            assert all(figure in text for figure in told)
+        assert ("Each modality helps" in text) == (not gains.useless)
+        unclear = re.search("o evidence that (.*?) helps?, alone", said)
+        unclear = set(re.split(", | and ", unclear[1])) if unclear else set()
+        assert unclear == {name for name in gains.useless if not gains.on_top[name].hurts} and not unclear & helps
+        shapley = modality_shapley(**evidence.arguments(), groups=groups).table
+        for name in gains.names:
+            assert shapley.loc[name, "alone"] == pytest.approx(gains.alone[name].mean)
+            assert shapley.loc[name, "last"] == pytest.approx(gains.on_top[name].mean)
+        assert shapley["value"].sum() == pytest.approx(gains.subsets[tuple(gains.names)].mean)
 
 
 def test_missing_modalities_heed_groups_and_a_modality_may_be_called_any():
@@ -295,6 +346,7 @@ def test_a_model_without_probabilities_says_that_it_has_none(gaps, tmp_path):
     assert not report.errors and "has no probabilities" in Page(tmp_path / "r.html").of["scores"]
 
 
+@pytest.mark.slow
 def test_nine_modalities_are_a_page_that_says_what_is_too_much(tmp_path, monkeypatch):
     only(monkeypatch, "data", "scores", "ablation", "errors", "shares", "missing", "rows", "checks")
     X, y = make_blocks(n=90, widths={f"modality number {i}": 2 for i in range(9)})

@@ -1,13 +1,26 @@
 """The page in a browser: every section and figure is there, nothing is asked for, nothing overflows."""
 
+import io
+
 import in_browser
 import numpy as np
 import pytest
 from conftest import make_blocks
 from in_browser import opened
-from sklearn.linear_model import LogisticRegression
+from PIL import Image
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import OneHotEncoder
 
-from ensemblefuse import DecisionFusionClassifier, write_report
+import ensemblefuse
+from ensemblefuse import (
+    DecisionFusionClassifier,
+    DecisionFusionRegressor,
+    ImageEncoder,
+    TextEncoder,
+    make_fusion_pipeline,
+    write_report,
+)
+from ensemblefuse.datasets import make_media
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,18 +62,76 @@ def test_every_section_has_its_heading_and_its_figure_is_drawn(browser, page):
         assert drawn[name] and all(drawn[name]), name
 
 
-@pytest.mark.parametrize("width", [380, 1280])
-def test_nothing_is_wider_than_the_window(browser, page, width):
-    opened(browser, page, width)
-    window, shown, needed = browser.execute_script(
-        "const page = document.documentElement; return [innerWidth, page.clientWidth, page.scrollWidth]"
+@pytest.fixture(scope="module")
+def plain_page(tmp_path_factory):
+    """A page about a pipeline with a picture, a text, numbers and categories, in a regression."""
+    media = make_media(tmp_path_factory.mktemp("media"), 40)
+    X = media.frame.assign(place=["Bern", "Graz"] * 20)
+    modalities = [
+        ("image", ImageEncoder(features="color"), "photo"),
+        ("text", TextEncoder(), "title"),
+        ("tabular", "passthrough", ["price", "weight"]),
+        ("place", OneHotEncoder(handle_unknown="ignore"), ["place"]),
+    ]
+    path = tmp_path_factory.mktemp("plain") / "report.html"
+    with ensemblefuse.config_context(cache=tmp_path_factory.mktemp("cache"), progress=False):
+        model = make_fusion_pipeline(modalities, DecisionFusionRegressor(Ridge(), cv=3)).fit(X, X["price"])
+        assert not write_report(model, X, X["price"], path, trained_on=True, n_rows=3).errors
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 900, 1440])
+@pytest.mark.parametrize("which", ["page", "plain_page"])
+def test_nothing_overlaps_and_text_stands_out(browser, which, width, scheme, request):
+    in_browser.themed(browser, scheme)
+    opened(browser, request.getfixturevalue(which), width)
+    assert in_browser.faults_of_layout(browser) == []
+    assert in_browser.faults_of_drawings(browser) == []
+    contrasts = in_browser.contrasts(browser)
+    assert len(contrasts) > 200
+    assert [(ratio, what) for ratio, what in contrasts if ratio < 4.5] == []
+
+
+def test_the_switch_changes_the_drawings_too(browser, page):
+    in_browser.themed(browser, "light")
+    opened(browser, page)
+    light = middle_of_text(browser)
+    in_browser.chosen_theme(browser, "dark")
+    dark = middle_of_text(browser)
+    assert light.min() < 60 and light.max() > 240  # dark ink on white
+    assert dark.max() > 200 and np.median(dark) < 60
+    in_browser.chosen_theme(browser, "auto")
+    assert (middle_of_text(browser) == light).all()
+
+
+def middle_of_text(browser):
+    """Grey values of the first drawing, as the browser shows it."""
+    browser.execute_script("document.querySelector('#ablation img').scrollIntoView({behavior: 'instant'})")
+    shot = browser.find_element("css selector", "#ablation img").screenshot_as_png
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("L"))
+
+
+def test_both_pages_have_the_same_colours(browser, page):
+    """The server's style is the first part of that of a report."""
+    from ensemblefuse._theme import page_css
+
+    assert page_css() in page.read_text(encoding="utf-8")
+
+
+def test_all_bars_of_explanations_have_one_scale(browser, plain_page):
+    opened(browser, plain_page)
+    bars = browser.execute_script(
+        "return [...document.querySelectorAll('.explanation tr')].map((tr) => [tr.cells[2].innerText, "
+        "tr.cells[1].firstChild.firstChild.style.width, tr.cells[1].firstChild.firstChild.style.background])"
     )
-    assert window == width and needed <= shown  # a scroll bar at the side takes part of the window
-    beyond = browser.execute_script(
-        "return [...document.querySelectorAll('main *')].filter(e => !e.closest('.table, .explanation') && "
-        "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
-    )
-    assert beyond == []
+    numbers = np.array([float(text.replace("−", "-")) for text, _, _ in bars if text != "missing"])
+    widths = np.array([float(width.rstrip("%")) for text, width, _ in bars if text != "missing"])
+    assert len(bars) > 20 and np.allclose(widths, 50 * np.abs(numbers) / np.abs(numbers).max(), atol=0.3)
+    signs = {
+        ("for" in color, n > 0) for (_, _, color), n in zip(bars, numbers, strict=True) if "soft" not in color and n
+    }
+    assert signs == {(True, True), (False, False)}
 
 
 def test_a_phone_gets_figures_drawn_for_it(browser, page):

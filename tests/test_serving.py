@@ -262,7 +262,7 @@ def test_the_schema_names_every_column_and_status(client):
     kinds = {name.rsplit("/", 1)[1]: schemas[name.rsplit("/", 1)[1]] for name in _refs(document)}
     assert all(kinds.values())  # every reference leads somewhere
     assert set(document["paths"]["/predict"]["post"]["responses"]) == {
-        *("200", "403", "413", "415", "422", "503", "504")
+        *("200", "403", "408", "413", "415", "422", "503", "504")
     }
     assert set(document["paths"]["/predict"]["post"]["requestBody"]["content"]) == {
         "application/json",
@@ -287,3 +287,25 @@ def test_the_page_and_its_files(client):
     assert client.get("/page/index.html").content == page.content
     for name in ("nothing.js", "..%2f_app.py", "%2e%2e/_app.py"):
         assert client.get(f"/page/{name}").status_code == 404
+
+
+def test_the_example_is_a_row_of_the_file_that_can_be_asked(client):
+    told = client.get("/model").json()
+    row = client.get("/example").json()["row"]
+    assert told["example"] == "row" and set(row) == set(told["input"]) and set(row["photo"]) == {"base64"}
+    answer = client.post("/predict", json={"rows": [row]})
+    assert answer.status_code == 200 and answer.json()["predictions"][0]["missing"] == []
+    explained = client.post("/explain", json={"row": row}).json()
+    assert set(explained["on_top"]) == set(explained["shares"])
+
+
+def test_without_rows_the_example_has_the_medians_and_the_range_of_fit_is_told():
+    model, X = case.fit()
+    with case.client_of(model) as client:
+        told = client.get("/model").json()
+        for name, column in told["input"].items():
+            is_number = column["type"] == "number"
+            assert column.get("range") == ([X[name].min(), X[name].max()] if is_number else None)
+        numbers = {name for name, column in told["input"].items() if column["type"] == "number"}
+        assert told["example"] == "numbers"
+        assert client.get("/example").json() == {"row": {name: X[name].median() for name in numbers}}

@@ -7,7 +7,7 @@ from ensemblefuse.cli import main
 from ensemblefuse.serving import ServerSettings
 
 OPEN = ["/", "/health", "/ready", "/page/index.html"]
-CLOSED = ["/model", "/metrics", "/openapi.json", "/nothing"]
+CLOSED = ["/model", "/example", "/metrics", "/openapi.json", "/nothing"]
 
 
 @pytest.fixture(scope="module")

@@ -235,6 +235,21 @@ def test_a_request_may_have_four_of_the_largest_cells():
     assert faults[0].reason == "with it the request has more than 1600 pixels; send it in another request"
 
 
+def test_a_picture_that_decodes_slowly_counts_as_larger():
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(buffer, "JPEG2000")
+    content = case.in_base64(buffer.getvalue())
+    assert read("image", content, settings=ServerSettings(max_pixels=1600))[1] == ""
+    reason = read("image", content, settings=ServerSettings(max_pixels=1599))[1]
+    assert "20 x 20 pixels of a kind that decodes slowly: they count as 1600, and at most 1599 are allowed" in reason
+
+
+def test_a_sound_of_a_few_hertz_is_refused():
+    silence = io.BytesIO()
+    soundfile.write(silence, np.zeros(500), 1, format="WAV")
+    assert "its sampling rate is 1 Hz" in read("audio", case.in_base64(silence.getvalue()))[1]
+
+
 def test_a_sound_of_many_channels_counts_as_longer():
     settings, buffer = ServerSettings(max_seconds=1), io.BytesIO()
     soundfile.write(buffer, np.zeros((48_000, 8), dtype=np.float32), 96_000, format="FLAC")
@@ -336,3 +351,34 @@ def test_graphs_and_series_reach_their_encoders():
 def test_base64_of_the_url_alphabet_is_no_guess():
     text = base64.urlsafe_b64encode(b"\xff\xfe\xfd" * 3).decode()
     assert "not valid base64" in read("image", {"base64": text})[1]
+
+
+@pytest.mark.parametrize(
+    "kind, fits, too_much, reason",
+    [
+        ("series", [1] * 4, [1] * 5, "an array of 5 numbers; at most 4 are allowed"),
+        ("series", [[1, 2], [3, None]], [[1, 2, 3], [4, 5, 6]], "an array of 6 numbers"),
+        ("embedding", [0.5] * 4, [0.5] * 5, "an array of 5 numbers"),
+        ("embedding", "abc", "abcdef", "a text of 6 characters; at most 5 are allowed"),
+        ("category", "abcde", "abcdef", "a text of 6 characters"),
+        (
+            "graph",
+            {"edge_index": [[0, 1], [1, 0]], "num_nodes": 4},
+            {"edge_index": [[], []], "num_nodes": 5},
+            "a graph of 5",
+        ),
+        (
+            "graph",
+            {"edge_index": [[0], [1]], "num_nodes": 2},
+            {"edge_index": [[0, 1, 0]] * 2, "num_nodes": 2},
+            "a graph of 6",
+        ),
+    ],
+)
+def test_a_cell_may_have_so_many_characters_or_numbers(kind, fits, too_much, reason):
+    settings = ServerSettings(max_numbers=4, max_characters=5)
+    reader, files = RowReader({"c": Column("c", kind, ["m"])}, settings), FileReader(None, None, 1)
+    rows, faults = reader.read([{"c": fits}, {"c": too_much}, {"c": None}], files)
+    assert rows[0] is not None and rows[1] is None and rows[2] == {"c": None}
+    assert len(faults) == 1 and faults[0].row == 1 and faults[0].reason.startswith(reason)
+    assert 0 < files.costs[0] <= 1 and files.costs[2] == 0

@@ -32,7 +32,7 @@ from ensemblefuse.serving import ServerSettings
 PICTURE = case.picture("red")
 VECTOR = [0.5, -1.0, 2.0]
 OPEN = ("/health", "/ready")
-READS = (*OPEN, "/metrics", "/model", "/openapi.json")
+READS = (*OPEN, "/metrics", "/model", "/example", "/openapi.json")
 ASKS = ("/predict", "/explain")
 MAX_BODY = 2_000_000
 KINDS = JSON, FORM = "application/json", "multipart/form-data"

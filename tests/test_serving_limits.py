@@ -1,5 +1,6 @@
 """Bodies that are too large, too deep or no JSON; queues that are full; answers that come too late."""
 
+import asyncio
 import gc
 import json
 import logging
@@ -15,6 +16,7 @@ from ensemblefuse.serving._app import Service
 from ensemblefuse.serving._errors import Unreadable
 from ensemblefuse.serving._json import parse_json
 from ensemblefuse.serving._model import ServedModel
+from ensemblefuse.serving._worker import Job, Worker
 
 JSON = {"content-type": "application/json"}
 
@@ -337,3 +339,92 @@ def test_the_client_that_leaves_is_not_predicted(path, gate):
         assert answers[0].status_code == 200
         time.sleep(0.1)
         assert gate.batches == [1]
+
+
+# ---------------------------------------------------------------------- cells that cost much
+
+
+@pytest.mark.parametrize(
+    "column, most, fits, too_much, reason",
+    [
+        ("title", {"max_characters": 9}, "a red one", "a red one!", "a text of 10 characters; at most 9 are allowed"),
+        ("title", {}, "red", "red " * 1_300_000, "a text of 5200000 characters; at most 500000 are allowed"),
+    ],
+)
+def test_a_text_that_is_too_long_is_a_fault_of_its_row_alone(path, column, most, fits, too_much, reason):
+    with case.client_of(path, ServerSettings(**most)) as client:
+        start = time.monotonic()
+        answer = client.post("/predict", json={"rows": [{column: too_much}, {column: fits}]})
+        assert time.monotonic() - start < 5
+        assert answer.status_code == 422 and answer.json()["predictions"][1]["prediction"] == "red"
+        assert answer.json()["errors"] == [{"row": 0, "field": column, "reason": reason}]
+        assert client.post("/explain", json={"row": {column: too_much}}).json()["errors"][0]["reason"] == reason
+
+
+def test_a_row_that_is_looked_into_may_have_a_tenth(path):
+    with case.client_of(path, ServerSettings(max_characters=100)) as client:
+        for n, status in ((2, 200), (20, 422)):
+            answer = client.post("/explain", json={"row": {"title": "red " * n}, "within": ["text"]})
+            assert answer.status_code == status
+        assert answer.json()["errors"][0]["field"] == "within" and "10%" in answer.json()["errors"][0]["reason"]
+        assert client.post("/explain", json={"row": {"title": "red " * 20}}).status_code == 200
+
+
+def slow_worker(log, seconds=0.05):
+    """A worker whose batches take as long as their rows cost, and its model."""
+
+    class Model:
+        def predict(self, rows):
+            log.append([row["name"] for row in rows])
+            time.sleep(seconds * sum(row["cost"] for row in rows))
+            return [{"answer": row["name"]} for row in rows]
+
+    return Worker(Model, max_batch=4)
+
+
+def queued(worker, loop, name, *costs):
+    rows = [{"name": f"{name}{i}", "cost": cost} for i, cost in enumerate(costs)]
+    job = Job(rows, loop.create_future(), list(costs))
+    worker.submit(job)
+    return job.future
+
+
+def answered(*requests):
+    """The batches in which a worker answers requests that wait from the beginning."""
+    log: list = []
+
+    async def ask():
+        worker, loop = slow_worker(log), asyncio.get_running_loop()
+        futures = [queued(worker, loop, *request) for request in requests]
+        worker.start()
+        told = await asyncio.gather(*futures)
+        worker.close(10)
+        return told
+
+    told = asyncio.run(ask())
+    for (name, *costs), answers in zip(requests, told, strict=True):
+        assert [answer["answer"] for answer in answers] == [f"{name}{i}" for i in range(len(costs))]
+    return log
+
+
+def test_a_batch_costs_no_more_than_one_large_cell():
+    assert answered(("a", 0.6, 0.6, 0.3, 1.0, 2.0, 0.2)) == [["a0"], ["a1", "a2"], ["a3"], ["a4"], ["a5"]]
+
+
+def test_cheap_rows_do_not_wait_for_all_expensive_ones_before_them():
+    large = [(name, 1.0, 1.0) for name in "abc"]
+    log = answered(*large, *((f"s{i}", 0.0) for i in range(9)), ("many", *[0.01] * 9))
+    assert log[0] == ["s00", "s10", "s20", "s30"]  # all at once, as far as a batch goes
+    first_large = [i for i, batch in enumerate(log) if batch[0][0] in "abc"]
+    assert first_large[0] == 4 and log[4] == ["a0"] and len(log) == 6 + 5
+    # Of the large ones each has its turn before any has its second.
+    assert [log[i] for i in first_large] == [["a0"], ["b0"], ["c0"], ["a1"], ["b1"], ["c1"]]
+
+
+def test_a_long_request_lets_others_in_between():
+    assert answered(("long", *[0.0] * 12), ("short", 0.0)) == [
+        ["long0", "long1", "long2", "long3"],
+        ["short0", "long4", "long5", "long6"],
+        ["long7", "long8", "long9", "long10"],
+        ["long11"],
+    ]

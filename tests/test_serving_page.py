@@ -238,10 +238,12 @@ def test_why_shows_the_shares_and_the_parts(page, model, media, row):
     explained = explain_row(model, X, X.index[0])
     shares = {name: signed(share) for name, share in explained.shares.items()} | {"tabular": "missing"}
     said = page.table("#shares table")
+    assert page.text("#shares caption").endswith("against it; the last line is the sum.")
     assert said == {"nothing known": signed(explained.base), **shares, "all together": signed(explained.value)}
     assert page.text("#parts") == ""
     page.click("inside")
     words = explained.parts["text"].effects
+    assert f"in the same way: {signed(explained.on_top['text'])}." in page.text("#parts")
     assert {f"“{word}”" for word in words["token"]} <= set(page.table("#parts table"))
     assert page.text(".marked") == row["title"]
     colours = "new Set(document.querySelector('canvas').getContext('2d').getImageData(0, 0, 96, 96).data).size"
@@ -463,42 +465,96 @@ def test_nothing_is_wider_than_the_window(browser, server, row, tmp_path, width)
     assert page.js(f"{beyond}.map((e) => e.outerHTML.slice(0, 80))") == []
 
 
-CONTRASTS = """(() => {
-  const pen = Object.assign(document.createElement("canvas"), {width: 1, height: 1}).getContext("2d");
-  const over = (colors) => {
-    pen.clearRect(0, 0, 1, 1);
-    for (const color of colors) { pen.fillStyle = color; pen.fillRect(0, 0, 1, 1); }
-    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const light = (rgb) => {
-    const [r, g, b] = rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const backs = (e) => (e ? [...backs(e.parentElement), getComputedStyle(e).backgroundColor] : []);
-  const seen = [...document.querySelectorAll("body *")].filter((e) =>
-    e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
-  return seen.map((e) => {
-    const behind = backs(e), back = light(over(behind)), ink = light(over([...behind, getComputedStyle(e).color]));
-    return [(Math.max(back, ink) + 0.05) / (Math.min(back, ink) + 0.05), e.outerHTML.slice(0, 60)];
-  });
-})()"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_in_light_and_dark(browser, server, row, tmp_path, scheme):
-    """WCAG 2.2, success criterion 1.4.3: 4.5 to 1."""
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    page = Page(browser, server)
-    page.fill({name: row[name] for name in ("photo", "title")})
+@pytest.mark.parametrize("width", [380, 900, 1440])
+def test_nothing_overlaps_and_text_stands_out(browser, server, row, tmp_path, width, scheme):
+    in_browser.themed(browser, scheme)
+    page = Page(browser, server, width)
+    photo = tmp_path / f"{'long' * 50}.png"
+    Image.open(row["photo"]).resize((1600, 90)).save(photo)
+    page.fill(row | {"photo": photo, "title": f"{'word' * 60} {row['title']}", "price": 1e6})
     page.click("predict")
     page.click("why")
     page.click("inside")
-    page.fill({"price": "dear"})
-    page.js("showErrors([{field: 'price', reason: 'no number'}])")
-    contrasts = page.js(CONTRASTS)
-    assert len(contrasts) > 40
+    page.js("(document.getElementById('known').open = true)")
+    page.fill({"weight": "dear"})
+    page.js("showErrors([{field: 'weight', reason: 'no number'}])")
+    assert in_browser.faults_of_layout(browser) == []
+    contrasts = in_browser.contrasts(browser)
+    assert len(contrasts) > 60
     assert [(ratio, what) for ratio, what in contrasts if ratio < 4.5] == []
+
+
+def test_the_switch_goes_before_the_system(browser, server):
+    in_browser.themed(browser, "light")
+    page = Page(browser, server)
+    light = in_browser.back_color(browser)
+    in_browser.chosen_theme(browser, "dark")
+    dark = in_browser.back_color(browser)
+    assert dark != light
+    in_browser.themed(browser, "dark")
+    in_browser.chosen_theme(browser, "light")
+    assert in_browser.back_color(browser) == light
+    in_browser.chosen_theme(browser, "auto")
+    assert in_browser.back_color(browser) == dark and page.browser.get_log("browser") == []
+    in_browser.themed(browser, "light")
+
+
+def test_a_number_outside_the_range_of_fit_is_marked(page, media):
+    low, high = media.frame["price"].min(), media.frame["price"].max()
+    assert f"In fit from {low:g} to {high:g}" in page.text(".field:has(#field-3)")
+    marked = "!fields.find((field) => field.name === 'price').outside.hidden"
+    for value, outside in [(low, False), (high, False), (high + 0.01, True), (low - 0.01, True), (-1e300, True)]:
+        page.field("price").clear()
+        page.fill({"price": value})
+        assert page.js(marked) == outside, value
+    page.field("price").clear()
+    assert not page.js(marked)
+    page.fill({"price": high + 1, "weight": media.frame["weight"].median()})
+    page.click("predict")
+    assert f"price = {high + 1:g} is outside the range of fit, {low:g} to {high:g}" in page.text("#basis")
+    page.click("clear")
+    assert not page.js(marked)
+
+
+def test_a_row_of_the_file_is_an_example_to_start_from(browser, model, media, tmp_path):
+    save_model(model, tmp_path / "shapes.fuse", example=media.frame.iloc[[3, 4]])
+    with served(tmp_path / "shapes.fuse") as url:
+        page = Page(browser, url)
+        page.fill({"title": "something else"})
+        page.click("example")
+        assert page.text("#empty") == "No field is empty."
+        page.wait("document.querySelector('.preview img').naturalWidth > 0")
+        page.click("predict")
+        proba = model.predict_proba(media.frame.iloc[[3]])
+        assert page.text("#said .certain") == f"Certainty {percent(proba.max())}"
+        page.click("why")
+        page.click("inside")
+        assert "weight = " in page.text("#parts")
+
+
+def test_without_rows_in_the_file_the_example_has_usual_numbers(page, media):
+    page.click("example")
+    assert page.text("#empty") == "Empty, so missing: photo, title, clip."
+    assert float(page.js("arguments[0].value", page.field("price"))) == pytest.approx(media.frame["price"].median())
+
+
+def test_bars_of_contributions_and_of_parts_have_one_scale(page, row):
+    page.fill(row)
+    page.click("predict")
+    page.click("why")
+    page.click("inside")
+    bars = "[...document.querySelectorAll('#shares tbody tr, #parts tbody tr')]"
+    sizes = page.js(f"{bars}.map((tr) => [tr.cells[1].innerText, tr.querySelector('i').style.width])")
+    numbers = np.array([float(text.replace("−", "-")) for text, _ in sizes])
+    widths = np.array([float(width.rstrip("%")) for _, width in sizes])
+    most = np.abs(numbers).max()
+    assert len(sizes) > 15 and np.allclose(widths, 50 * np.abs(numbers) / most, atol=0.5)
+    colors = page.js(f"{bars}.map((tr) => tr.querySelector('i').className)")
+    assert {(c, np.sign(n)) for c, n in zip(colors, numbers, strict=True) if c != "sum" and n} == {
+        ("plus", 1),
+        ("minus", -1),
+    }
 
 
 def test_every_control_has_a_name_and_a_visible_focus(page, row):

@@ -16,13 +16,14 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from test_encoder_base import CountingEncoder
 
 from ensemblefuse import (
     BlockPCA,
     CascadeFusionClassifier,
+    ColumnError,
     ConformalFusionClassifier,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
@@ -276,14 +277,18 @@ def test_a_vector_of_another_length_is_refused_by_name():
 
 def test_a_number_beyond_float32_is_an_error_and_not_sent():
     X, y = table(missing=False)
-    plan = [("text", FunctionEncoder(letters), "title"), ("tabular", "passthrough", ["price", "weight"])]
+    squared = FunctionTransformer(np.square, feature_names_out="one-to-one")
+    plan = [("text", FunctionEncoder(letters), "title"), ("tabular", squared, ["price", "weight"])]
     part = split_model(make_fusion_pipeline(plan, decision()).fit(X, y)).edge["tabular"]
     X.loc["row 1", ["price", "weight"]] = np.nan
     X.loc["row 2", "weight"] = -1e300
-    with pytest.raises(ValueError, match=r"'tabular': number 1 of the vector of row 'row 2' is -1e\+300, too large"):
+    with pytest.raises(ColumnError, match=r"row 'row 2', column 'weight': -1e\+300 is too large for float32"):
         part.transform(X)
-    X.loc["row 2", "weight"] = 3e38
-    assert part.transform(X).at["row 2", "tabular"][1] == np.float32(3e38)
+    X.loc["row 2", "weight"] = -1e30
+    with pytest.raises(ValueError, match=r"number 1 of the vector of row 'row 2' is 1\.0+1?e\+60, too large"):
+        part.transform(X)
+    X.loc["row 2", "weight"] = 1e19
+    assert part.transform(X).at["row 2", "tabular"][1] == np.float32(1e38)
 
 
 def test_a_recipe_tells_vectors_of_equal_length_apart():

@@ -4,7 +4,20 @@ import numpy as np
 import pandas as pd
 import polars
 import pytest
+from conftest import make_blocks
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
+from ensemblefuse import (
+    BlockPCA,
+    DecisionFusionClassifier,
+    FeatureFusionClassifier,
+    FunctionEncoder,
+    ModalityDropout,
+    infer_modalities,
+    make_fusion_pipeline,
+)
 from ensemblefuse.blocks import find_blocks
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.table import to_frame
@@ -86,3 +99,43 @@ def test_blocks_by_prefix_keep_the_order_of_first_appearance():
 def test_blocks_that_make_no_sense_are_refused_by_name(columns, blocks, message):
     with pytest.raises(ValueError, match=message):
         find_blocks(columns, blocks)
+
+
+# ---------------------------------------------------------------------- names of several levels
+
+
+def test_columns_of_several_levels_are_refused_by_name_everywhere():
+    X, y = make_blocks(30)
+    nested = X.set_axis(pd.MultiIndex.from_tuples([tuple(name.split("__")) for name in X.columns]), axis=1)
+    fitted = FeatureFusionClassifier(LogisticRegression()).fit(X, y)
+    raw = pd.DataFrame({"price": np.arange(30.0), "title": ["a", "b"] * 15})
+    pipeline = make_fusion_pipeline(
+        [("tabular", StandardScaler(), ["price"])], FeatureFusionClassifier(LogisticRegression())
+    ).fit(raw, y)
+    nested_raw = raw.set_axis(pd.MultiIndex.from_tuples([("price", ""), ("title", "")]), axis=1)
+    for use in (
+        lambda: to_frame(nested),
+        lambda: FeatureFusionClassifier(LogisticRegression()).fit(nested, y),
+        lambda: DecisionFusionClassifier(LogisticRegression(), cv=3).fit(nested, y),
+        lambda: fitted.predict(nested),
+        lambda: BlockPCA(1).fit(nested),
+        lambda: ModalityDropout().fit_resample(nested, y),
+        lambda: FunctionEncoder(len).fit(nested_raw[["title"]]),
+        lambda: infer_modalities(nested_raw),
+        lambda: clone(pipeline).fit(nested_raw, y),
+        lambda: pipeline.predict(nested_raw),
+    ):
+        with pytest.raises(ValueError, match=r"2 levels \(a MultiIndex\), such as \('.*Join the levels"):
+            use()
+
+
+def test_row_labels_of_several_levels_are_labels():
+    X, y = make_blocks(30)
+    nested = X.set_axis(pd.MultiIndex.from_product([range(15), ["a", "b"]]), axis=0)
+    model = DecisionFusionClassifier(LogisticRegression(), cv=3)
+    np.testing.assert_array_equal(
+        clone(model).fit(nested, y).predict_proba(nested), clone(model).fit(X, y).predict_proba(X)
+    )
+    nested.iloc[3, 0] = np.nan
+    with pytest.raises(ValueError, match=r"\(1, 'b'\)"):
+        model.fit(nested, y)

@@ -8,12 +8,20 @@ import sklearn
 from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, RepeatedKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from ensemblefuse import DecisionFusionClassifier, make_fusion_pipeline
-from ensemblefuse.testing import _equal_rows, _highest_accuracy, _highest_r2, check_no_leakage
+from ensemblefuse import BaseEncoder, DecisionFusionClassifier, FeatureFusionClassifier, make_fusion_pipeline
+from ensemblefuse.testing import (
+    _equal_rows,
+    _highest_accuracy,
+    _highest_r2,
+    check_encoder,
+    check_fusion,
+    check_no_leakage,
+)
 
 NOISE = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 3)), columns=["a__0", "a__1", "b__0"])
 CODES = np.arange(120) % 3
@@ -137,3 +145,104 @@ def test_the_same_seed_gives_the_same_figures():
         return str(caught.value)
 
     assert message(0) == message(0) != message(1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42])
+def test_a_table_of_the_same_seed_as_the_canarys_is_no_leak(seed):
+    """An author draws labels, and then columns that tell them, from the seed that the canary uses by default."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, 240)
+    X = pd.DataFrame({f"{b}__{i}": 2 * (y == i) + rng.normal(size=240) for b in ("a", "b") for i in range(3)})
+    model = DecisionFusionClassifier(LogisticRegression(), joint=False, cv=2)
+    check_no_leakage(model, X, np.array(["a", "b", "c"])[y], random_state=seed)
+
+
+class Plain(BaseEncoder):
+    """Length of a text, with one fault."""
+
+    def __init__(self, batch_size=32, on_error="raise"):
+        self.batch_size = batch_size
+        self.on_error = on_error
+
+    def encode_batch(self, items):
+        return np.array([[len(item), 1.0] for item in items])
+
+
+class Random(Plain):
+    def encode_batch(self, items):
+        return super().encode_batch(items) + np.random.default_rng().normal(size=(len(items), 2))
+
+
+class Centred(Plain):
+    def encode_batch(self, items):
+        return super().encode_batch(items) - np.mean([len(item) for item in items])
+
+
+class Silent(Plain):
+    def fit(self, X, y=None):
+        super().fit(X, y)
+
+
+class Broken(Plain):
+    def transform(self, X):
+        if len(X) == 1:
+            raise RuntimeError("one row is not enough")
+        return super().transform(X)
+
+
+@pytest.mark.parametrize(
+    "encoder, name",
+    [
+        (Random(), "check_fit_and_transform: two calls of transform on the same rows differ"),
+        (Silent(), "check_fit_and_transform: fit must return the encoder itself"),
+        (Centred(), "check_fit_does_not_learn_from_rows|check_subset"),
+        (Broken(), "check_subset: RuntimeError: one row is not enough"),
+        (Plain(batch_size=0), "check_fit_and_transform: ValueError: batch_size"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_check_that_an_encoder_fails_is_named(encoder, name):
+    with pytest.raises(AssertionError, match=f"{type(encoder).__name__} fails ({name})"):
+        check_encoder(encoder, {"title": ["a cat", "two big dogs", "owl", "a red fox"]})
+
+
+class Faulty(DecisionFusionClassifier):
+    def fit(self, X, y, sample_weight=None, groups=None):
+        return super().fit(X, y)
+
+
+class Shuffled(Faulty):
+    def fit(self, X, y, sample_weight=None, groups=None):
+        return super().fit(X, np.random.default_rng().permutation(y))
+
+
+class NeedsAll(DecisionFusionClassifier):
+    def predict(self, X):
+        if pd.isna(X).any(axis=None):
+            raise RuntimeError("no gaps please")
+        return super().predict(X)
+
+
+class Nothing(DecisionFusionClassifier):
+    def fit(self, X, y, sample_weight=None, groups=None):
+        super().fit(X, y, sample_weight, groups)
+
+
+@pytest.mark.parametrize(
+    "fusion, name",
+    [
+        (Shuffled, "check_fit_and_predict: accuracy .* chance is 0.33|check_repeatable"),
+        (Nothing, "check_fit_and_predict: fit must return the fusion itself"),
+        (NeedsAll, "check_missing_block: RuntimeError: no gaps please"),
+        (Faulty, "check_weights_reach_the_fit"),
+    ],
+)
+def test_the_check_that_a_fusion_fails_is_named(fusion, name):
+    with pytest.raises(AssertionError, match=f"{fusion.__name__} fails ({name})"):
+        check_fusion(fusion(LogisticRegression(), cv=2))
+
+
+def test_two_fits_that_differ_are_not_told_as_an_order_of_blocks():
+    forest = RandomForestClassifier(2, max_features=1)
+    with pytest.raises(AssertionError, match="fails check_repeatable"):
+        check_fusion(FeatureFusionClassifier(forest))

@@ -1,0 +1,388 @@
+"""A column means the same in fit and in predict, whatever type it was read as and whoever asks.
+
+A column is fitted in one form and asked about in another, for every pair of forms: from Python, from the command line,
+in a report, over JSON. The answers are equal, or the error names the column.
+"""
+
+import datetime
+import decimal
+import itertools
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from conftest import slow_but
+from serving_case import client_of
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from ensemblefuse import (
+    ColumnError,
+    DecisionFusionClassifier,
+    infer_modalities,
+    make_fusion_pipeline,
+    save_model,
+)
+from ensemblefuse.cli import main
+
+N = 24
+GAPS = [4, 5, 13]
+DAYS = [datetime.date(2024, 3, 1), datetime.date(2025, 11, 20)]
+
+
+def held(kind):
+    """The cells of a column, and the label that goes with each."""
+    two = {
+        "code": [3, 7],
+        "large code": [2**53 + 1, 2**53 + 2],
+        "rate code": [0.1, 2.5],
+        "name": ["red", "blue"],
+        "flag": [True, False],
+        "size": [1.5, 40.0],
+        "whole size": [2, 40],
+        "flag as number": [True, False],
+        "day": DAYS,
+        "word": ["red", "blue"],
+        "raw": ["red", "blue"],
+    }[kind]
+    rows = np.random.default_rng(0).permutation(np.arange(N) % 2)
+    return [two[i] for i in rows], np.where((rows == 0) ^ (np.arange(N) % 11 == 0), "yes", "no")
+
+
+def year_of(table):
+    return table.apply(lambda column: column.dt.year + column.dt.month / 12)
+
+
+def modalities(kind, X):
+    """How the column `x` is read; beside it stands a column that is always there."""
+    number = ("other", StandardScaler(), ["other"])
+    if kind in ("word", "raw", "day"):
+        reader = {
+            "word": ("x", CountVectorizer(), "x"),
+            "raw": ("x", "passthrough", ["x"]),
+            "day": ("x", make_pipeline(FunctionTransformer(year_of), StandardScaler()), ["x"]),
+        }[kind]
+        return [reader, number]
+    declared = "number" if kind in ("size", "whole size", "flag as number") else "category"
+    return infer_modalities(X, kinds={"x": declared, "other": "number"}, verbose=False)
+
+
+def estimator(kind):
+    head = LogisticRegression()
+    raw = make_pipeline(FunctionTransformer(as_table), OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+    return DecisionFusionClassifier({"x": raw, "other": head} if kind == "raw" else head, cv=2, joint=False)
+
+
+def as_table(column):
+    return pd.DataFrame(column)
+
+
+# ---------------------------------------------------------------------- forms of a column
+
+
+def missing(cells, gaps, value=None):
+    return [value if gaps and i in GAPS else cell for i, cell in enumerate(cells)]
+
+
+def text(cell):
+    return None if cell is None else str(cell)
+
+
+def of_dtype(dtype):
+    def make(cells, gaps):
+        given = missing(cells, gaps)
+        if dtype == "bool" and gaps:
+            raise ValueError("it cannot hold gaps")  # astype makes False of None
+        if dtype in ("string", "string[pyarrow]", "str"):
+            given = [text(cell) for cell in given]
+        return pd.Series(given, dtype=object).astype(dtype)
+
+    return make
+
+
+def objects(change):
+    return lambda cells, gaps: pd.Series([None if c is None else change(c) for c in missing(cells, gaps)], dtype=object)
+
+
+def in_polars(change=lambda cell: cell, dtype=None):
+    return lambda cells, gaps: polars.Series(
+        "x", [None if c is None else change(c) for c in missing(cells, gaps)], dtype=dtype
+    )
+
+
+def category_of(dtype):
+    return lambda cells, gaps: of_dtype(dtype)(cells, gaps).astype("category")
+
+
+TEXTS = {
+    "object": objects(str),
+    "np.str_": objects(np.str_),
+    "string": of_dtype("string"),
+    "string[pyarrow]": of_dtype("string[pyarrow]"),
+    "category of text": lambda cells, gaps: pd.Series([text(c) for c in missing(cells, gaps)], dtype="category"),
+    "polars": in_polars(str),
+    "polars categories": in_polars(str, polars.Categorical),
+    "bytes": objects(lambda cell: str(cell).encode()),
+    "list": lambda cells, gaps: [text(c) for c in missing(cells, gaps)],
+}
+NUMBERS = {
+    "int64": of_dtype("int64"),
+    "float64": of_dtype("float64"),
+    "float32": of_dtype("float32"),
+    "Int64": of_dtype("Int64"),
+    "Float64": of_dtype("Float64"),
+    "int64[pyarrow]": of_dtype("int64[pyarrow]"),
+    "double[pyarrow]": of_dtype("double[pyarrow]"),
+    "category of numbers": category_of("float64"),
+    "decimals": objects(lambda cell: decimal.Decimal(str(cell))),
+    "NumPy numbers": objects(np.float64),
+    "polars numbers": in_polars(),
+    "text of a float": objects(lambda cell: str(float(cell))),
+    "list of numbers": lambda cells, gaps: missing(cells, gaps),
+}
+FLAGS = {
+    "bool": of_dtype("bool"),
+    "boolean": of_dtype("boolean"),
+    "bool[pyarrow]": of_dtype("bool[pyarrow]"),
+    "objects": objects(bool),
+    "NumPy": objects(np.bool_),
+    "category of truth": category_of("boolean"),
+    "polars truth": in_polars(),
+    "small letters": objects(lambda cell: str(cell).lower()),
+    "capitals": objects(lambda cell: str(cell).upper()),
+    "one and zero": objects(int),
+    "float with gaps": of_dtype("float64"),
+    "list of truth": lambda cells, gaps: missing(cells, gaps),
+}
+DATES = {
+    "ns": of_dtype("datetime64[ns]"),
+    "s": of_dtype("datetime64[s]"),
+    "dates": objects(lambda cell: cell),
+    "datetimes": objects(lambda cell: datetime.datetime(cell.year, cell.month, cell.day)),
+    "NumPy": objects(np.datetime64),
+    "ISO": objects(datetime.date.isoformat),
+    "ISO with time": objects(lambda cell: f"{cell.isoformat()}T00:00:00"),
+    "timestamp[us][pyarrow]": of_dtype("timestamp[us][pyarrow]"),
+    "date32[pyarrow]": of_dtype("date32[day][pyarrow]"),
+    "polars": in_polars(),
+}
+FORMS = {
+    "code": {**NUMBERS, **TEXTS},
+    "large code": {name: form for name, form in {**NUMBERS, **TEXTS}.items() if "loat" not in name},
+    "rate code": {name: form for name, form in {**NUMBERS, **TEXTS}.items() if "int" not in name.lower()},
+    "name": TEXTS,
+    "flag": {**FLAGS, "texts": objects(str)},
+    "size": {n: form for n, form in {**NUMBERS, **TEXTS}.items() if "int" not in n.lower()},
+    "whole size": {**NUMBERS, **TEXTS},
+    "flag as number": {**FLAGS, "texts": objects(str)},
+    "day": DATES,
+    "word": TEXTS,
+    "raw": TEXTS,
+}
+for large in ("category of numbers", "NumPy numbers", "double[pyarrow]"):  # they go through floats
+    del FORMS["large code"][large]
+# In fit these are no dates: the reader of the column gets texts.
+NOT_IN_FIT = {
+    "day": ("ISO", "ISO with time"),
+    "size": TEXTS,
+    "whole size": TEXTS,
+    "raw": ("bytes",),
+    "word": ("bytes",),
+}
+
+
+def frame(kind, form, gaps):
+    """A table of the column in one form, and labels; None where the form cannot hold gaps."""
+    cells, y = held(kind)
+    try:
+        column = FORMS[kind][form](cells, gaps)
+    except (ValueError, TypeError):
+        return None, y
+    other = np.linspace(-1, 1, N)
+    if isinstance(column, polars.Series):
+        return polars.DataFrame({"x": column, "other": other}), y
+    if isinstance(column, list):
+        return {"x": column, "other": other}, y
+    return pd.DataFrame({"x": column, "other": other}), y
+
+
+def fitted(kind, form, gaps):
+    X, y = frame(kind, form, gaps)
+    if X is None or form in NOT_IN_FIT.get(kind, ()):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return make_fusion_pipeline(modalities(kind, X), estimator(kind)).fit(X, y)
+
+
+# ---------------------------------------------------------------------- who asks
+
+
+def ask_python(model, X, folder):
+    return model.predict_proba(X)
+
+
+def on_disk(X, folder, suffix):
+    """The table as a file, where its cells can be written."""
+    path = folder / f"table{suffix}"
+    if suffix == ".csv" and isinstance(X, pd.DataFrame) and any(isinstance(cell, bytes) for cell in X["x"]):
+        return None
+    table = X.to_pandas() if isinstance(X, polars.DataFrame) and suffix == ".csv" else X
+    table = pd.DataFrame(table) if isinstance(table, dict) else table
+    y = held("name")[1]
+    try:
+        if isinstance(table, polars.DataFrame):
+            table.with_columns(y=polars.Series(y.tolist())).write_parquet(path)
+        elif suffix == ".csv":
+            table.assign(y=y).to_csv(path, index=False)
+        else:
+            table.assign(y=y).to_parquet(path)
+    except (TypeError, ValueError, OverflowError):  # pyarrow does not write every object
+        return None
+    return path
+
+
+def ask_command(model, X, folder, suffix):
+    path = on_disk(X, folder, suffix)
+    if path is None:
+        return None
+    out = folder / "out.csv"
+    out.unlink(missing_ok=True)
+    assert main(["predict", str(model_file(model, folder)), str(path), "-o", str(out), "-q", *TRUSTED]) == 0
+    written = pd.read_csv(out)
+    bad = written["error"].dropna()
+    if len(bad):
+        raise ColumnError([], len(X)) if bad.str.contains("column 'x'").all() else AssertionError(bad.iloc[0])
+    return written[["proba_no", "proba_yes"]].to_numpy()
+
+
+def ask_report(model, X, folder, suffix):
+    """What the report scores is what it hands to `write_report`."""
+    path = on_disk(X, folder, suffix)
+    if path is None:
+        return None
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ensemblefuse.report.write_report", lambda model, X, *_, **__: seen.append(X) or Written())
+        argv = [
+            "report",
+            model_file(model, folder),
+            path,
+            "--target",
+            "y",
+            "-o",
+            folder / "r.html",
+            "--overwrite",
+            "-q",
+        ]
+        assert main([*map(str, argv), *TRUSTED]) == 0
+    return model.predict_proba(seen[0])
+
+
+TRUSTED = ["--trusted", "test_column_types.as_table", "test_column_types.year_of"]
+
+
+class Written:
+    n_bytes, sections, errors = 0, (), {}
+
+
+def model_file(model, folder):
+    path = folder / f"{id(model)}.fuse"
+    return path if path.exists() else save_model(model, path)
+
+
+def ask_server(model, X, folder):
+    cells = X["x"].tolist() if hasattr(X["x"], "tolist") else list(X["x"])
+    rows = [{"x": None if pd.isna(c) else as_json(c), "other": o} for c, o in zip(cells, X["other"], strict=True)]
+    if any(isinstance(row["x"], bytes) for row in rows):
+        return None
+    with client_of(model) as client:
+        answer = client.post("/predict", json={"rows": json.loads(json.dumps(rows))})
+    said = answer.json()
+    if answer.status_code == 422:
+        assert all(fault["field"] == "x" for fault in said["errors"]), said
+        raise ColumnError([], len(rows))
+    return np.array([[p["probabilities"][label] for label in ("no", "yes")] for p in said["predictions"]])
+
+
+def as_json(cell):
+    cell = cell.item() if isinstance(cell, np.generic) else cell
+    if isinstance(cell, (datetime.date, decimal.Decimal)):
+        return cell.isoformat() if isinstance(cell, datetime.date) else float(cell)
+    return cell
+
+
+ASKED = {
+    "Python": ask_python,
+    "predict, CSV": lambda *given: ask_command(*given, ".csv"),
+    "predict, Parquet": lambda *given: ask_command(*given, ".parquet"),
+    "report, CSV": lambda *given: ask_report(*given, ".csv"),
+    "report, Parquet": lambda *given: ask_report(*given, ".parquet"),
+    "server": ask_server,
+}
+# Pairs that say another thing: no reader knows that 0.1 in float32 is the 0.1 of a text in a column of numbers.
+CLOSE = 2e-4
+
+
+def compare(kind, first, gaps, asked, folder, *, every=1):
+    """Return how many answers were equal, and the pairs with an error; each error names the column."""
+    model = fitted(kind, first, gaps)
+    if model is None:
+        return 0, []
+    equal, refused = 0, []
+    for later, later_gaps in itertools.islice(itertools.product(FORMS[kind], (False, True)), None, None, every):
+        X, _ = frame(kind, later, later_gaps)
+        if X is None:
+            continue
+        wanted = model.predict_proba(frame(kind, first, later_gaps)[0]) if can(kind, first, later_gaps) else None
+        if wanted is None:
+            continue
+        try:
+            got = ASKED[asked](model, X, folder)
+        except ValueError as error:
+            assert isinstance(error, ColumnError) or "'x'" in str(error), (first, later, error)
+            refused.append((first, later))
+            continue
+        if got is not None:
+            np.testing.assert_allclose(got, wanted, atol=CLOSE, err_msg=f"{first} -> {later}, gaps: {later_gaps}")
+            equal += 1
+    return equal, refused
+
+
+def can(kind, form, gaps):
+    return frame(kind, form, gaps)[0] is not None
+
+
+FIRST = [(kind, form, gaps) for kind in FORMS for form in FORMS[kind] for gaps in (False, True)]
+SOME = [(kind, next(iter(FORMS[kind])), True) for kind in FORMS]
+
+
+@pytest.mark.parametrize(
+    "first", slow_but(lambda first: first in SOME, FIRST), ids=lambda first: "-".join(map(str, first))
+)
+def test_python_gives_any_form_of_a_column_the_same_answer(first, tmp_path, request):
+    every = 3 if first in SOME and not request.config.getoption("-m").startswith("slow") else 1
+    equal, refused = compare(*first, "Python", tmp_path, every=every)
+    assert equal or refused or fitted(*first) is None
+
+
+# Each form of fit meets one or two of the entries, and each entry a fifth of the forms: all pairs of both take minutes.
+OTHERS = list(ASKED)[1:]
+SOME_FILES = [(first, OTHERS[i % 5]) for i, first in enumerate(SOME)]
+WITH_GAPS = [first for first in FIRST if first[2]]
+FILES = list(dict.fromkeys([*SOME_FILES, *((first, OTHERS[i % 5]) for i, first in enumerate(WITH_GAPS))]))
+
+
+@pytest.mark.parametrize(
+    ("first", "asked"),
+    [pytest.param(*pair, marks=[] if pair in SOME_FILES else pytest.mark.slow) for pair in FILES],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value[:2])),
+)
+def test_a_file_and_a_server_give_any_form_of_a_column_the_same_answer(first, asked, tmp_path):
+    equal, refused = compare(*first, asked, tmp_path, every=5)
+    assert equal or refused or fitted(*first) is None
