@@ -14,6 +14,7 @@ import pandas as pd
 __all__ = [
     "EXACT",
     "check_flat",
+    "from_arrow",
     "is_missing",
     "list_columns",
     "lists_again",
@@ -124,7 +125,7 @@ def _from_polars(X: Any) -> pd.DataFrame:
     columns = {}
     for name in frame.columns:
         column = frame[name]
-        if column.dtype.is_decimal():
+        if column.dtype.is_decimal() and (column.abs().max() or 0) < EXACT:
             columns[name] = pd.Series([None if v is None else float(v) for v in column.to_list()], dtype=float)
         elif column.dtype.is_integer() and column.null_count() and column.cast(float).abs().max() >= EXACT:
             columns[name] = pd.Series(column.to_list(), dtype=object)
@@ -137,6 +138,20 @@ def _from_polars(X: Any) -> pd.DataFrame:
         else:
             columns[name] = pd.Series(column.to_list(), dtype=object)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+
+
+def from_arrow(table: Any) -> pd.DataFrame:
+    """Return a pyarrow table, or a batch of one, as a frame whose large whole numbers are exact beside gaps, too."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    def is_large(column: Any) -> bool:
+        if not (pa.types.is_integer(column.type) and column.null_count):
+            return False
+        ends = compute.min_max(column).as_py()
+        return ends["max"] is not None and max(-ends["min"], ends["max"]) >= EXACT
+
+    return table.to_pandas(integer_object_nulls=any(is_large(column) for column in table.columns))
 
 
 def is_missing(cell: Any) -> bool:

@@ -1,5 +1,7 @@
 """What X may be, what its columns are, and which of them belong together."""
 
+import decimal
+
 import numpy as np
 import pandas as pd
 import polars
@@ -139,3 +141,21 @@ def test_row_labels_of_several_levels_are_labels():
     nested.iloc[3, 0] = np.nan
     with pytest.raises(ValueError, match=r"\(1, 'b'\)"):
         model.fit(nested, y)
+
+
+@pytest.mark.parametrize("cells", [[2**53 + 1, None, 3], [-(2**53) - 1, None], [1, None], [None, None]])
+def test_whole_numbers_of_a_file_are_exact_beside_gaps(cells, tmp_path):
+    from ensemblefuse.cli._table_stream import TableStream
+    from ensemblefuse.cli._tables import read_table
+
+    path = tmp_path / "table.parquet"
+    polars.DataFrame({"code": polars.Series(cells, dtype=polars.Int64)}).write_parquet(path)
+    whole = read_table(path)["code"]
+    streamed = pd.concat([table for _, table in TableStream(path, 10).chunks()])["code"]
+    for column in (whole, streamed):
+        assert [None if pd.isna(cell) else int(cell) for cell in column] == cells
+
+
+def test_large_decimals_of_polars_keep_their_digits():
+    cells = [decimal.Decimal(2**53 + 1), None]
+    assert to_frame(polars.DataFrame({"code": cells}))["code"].tolist() == cells

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ensemblefuse.cli._messages import CommandError
 from ensemblefuse.cli._tables import check_one_level, check_table_suffix, reader_reason
+from ensemblefuse.table import from_arrow
 
 # Texts that pandas takes as missing cells in a CSV file; `read_table` uses the same ones for the tables of `fit`.
 MISSING = frozenset(
@@ -110,7 +111,7 @@ class TableStream:
         position = 0
         with parquet.ParquetFile(self.path) as file:
             for batch in file.iter_batches(batch_size=self.chunk_rows):
-                table = batch.to_pandas()
+                table = from_arrow(batch)
                 if isinstance(table.index, pd.RangeIndex):  # otherwise each batch would begin at 0
                     table.index = pd.RangeIndex(position, position + len(table))
                 table.columns = [str(column) for column in table.columns]

@@ -18,7 +18,7 @@ from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, s
 from ensemblefuse.exceptions import path_hints
 from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
-from ensemblefuse.table import EXACT, check_flat
+from ensemblefuse.table import EXACT, check_flat, from_arrow
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
 
@@ -96,7 +96,9 @@ def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
     try:
         _check_names(place, kind)
         if kind == "Parquet":
-            table = pd.read_parquet(place)
+            from pyarrow import parquet
+
+            table = from_arrow(parquet.read_table(place))
         else:
             # low_memory=False: read in chunks, a column could hold texts in one place and numbers in another.
             options: dict[str, Any] = {"sep": "," if kind == "CSV" else "\t", "encoding": "utf-8-sig"}
