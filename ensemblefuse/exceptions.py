@@ -30,6 +30,7 @@ _SHOWN = 5
 _VALUE_WIDTH = 60
 _REASON_WIDTH = 500
 _LONGEST_NAME = 255  # characters of a file's name
+_ADDRESS = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)
 _BASE64 = re.compile(r"[\w+/=\s-]*", re.ASCII)
 
 
@@ -67,13 +68,14 @@ def format_bad_rows(bad: Sequence[BadRow], others: str = "") -> str:
     lines = [f"  row {row.label!r}, column {row.column!r}, value {row.value}: {row.reason}" for row in bad[:_SHOWN]]
     if len(bad) > _SHOWN:
         lines.append(f"  ... and {len(bad) - _SHOWN} more" + (f" ({others})" if others else ""))
-    absent = [row.value.strip("'\"") for row in bad if row.reason == NO_SUCH_FILE]
+    # Of a long path, only the end is shown, which does not say where it starts.
+    absent = [row.value[1:-1] for row in bad if row.reason == NO_SUCH_FILE and not row.value.startswith("'...")]
     lines += [f"  {hint}" for hint in path_hints(absent)]
     return "\n".join(lines)
 
 
 def path_hints(paths: Iterable[str], folder: str | None = None) -> list[str]:
-    """Return what may be wrong with paths of files that are not there: the folder of relative ones, or backslashes.
+    """Return what may be wrong with paths of files that are not there: addresses, relative paths, backslashes.
 
     Parameters
     ----------
@@ -89,6 +91,11 @@ def path_hints(paths: Iterable[str], folder: str | None = None) -> list[str]:
     """
     paths, hints = list(paths), []
     where = f"the working directory, {os.getcwd()}" if folder is None else folder
+    if "" in paths:
+        hints.append("An empty text is not a path; the cell of a missing file is None.")
+    if any(_ADDRESS.match(path) for path in paths):
+        hints.append("Nothing is downloaded: fetch what an address names first, and write the path of the file.")
+    paths = [path for path in paths if path and not _ADDRESS.match(path)]
     if not all(os.path.isabs(path) or path.startswith("~") for path in paths):
         hints.append(f"Relative paths start at {where}.")
     if os.sep == "/" and any("\\" in path for path in paths):
@@ -211,6 +218,8 @@ def reason_of(error: Exception) -> str:
         )
     if isinstance(error, FileNotFoundError):
         return NO_SUCH_FILE
+    if isinstance(error, IsADirectoryError):
+        return "a folder, not a file"
     text = str(error).strip().split("\n")[0]
     if isinstance(name, (str, bytes)) and len(name) > _VALUE_WIDTH and error.strerror:  # type: ignore[attr-defined]
         text = f"{error.strerror} ({len(name)} characters)"  # type: ignore[attr-defined]

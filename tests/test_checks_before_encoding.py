@@ -5,9 +5,14 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from ensemblefuse import (
     BaseEncoder,
@@ -176,6 +181,56 @@ def test_a_parameter_that_names_no_modality_is_told_first(fusion, match):
     with pytest.raises((ValueError, TypeError), match=match):
         pipeline(fusion).fit(X, LABELS)
     assert not read
+
+
+def test_a_parameter_without_the_name_of_its_step_is_told_first():
+    with pytest.raises(TypeError, match="begins with the name of its step: fuse__sample_weight=sample_weight"):
+        pipeline(DecisionFusionClassifier(LR)).fit(X, LABELS, sample_weight=np.ones(N))
+    assert not read
+
+
+@pytest.mark.parametrize(
+    ("y", "weight", "match"),
+    [
+        (GAPS[0], None, r"y is missing.* in 2 of 30 rows \(positions \[3, 8\]\)"),
+        (LABELS[:4], None, "y has 4 values for the 30 rows"),
+        (LABELS, [1.0], "sample_weight has 1 values"),
+    ],
+)
+def test_a_score_checks_before_it_encodes(y, weight, match):
+    model = pipeline(DecisionFusionClassifier(LR, cv=3)).fit(X, LABELS)
+    read.clear()
+    with pytest.raises(ValueError, match=match):
+        model.score(X.assign(title="y" + X["title"]), y, sample_weight=weight)
+    assert not read
+    assert 0 <= model.score(X, LABELS) <= 1 and not hasattr(pipeline(StandardScaler()), "score")
+
+
+@pytest.mark.parametrize(
+    ("modality", "match"),
+    [
+        (
+            ("size", StandardScaler(), "price"),
+            r"'size': StandardScaler takes a table, so its columns are a list: ",
+        ),
+        (("size", make_pipeline(SimpleImputer(), PCA()), "price"), "'size': SimpleImputer takes a table"),
+        (("word", TfidfVectorizer(), ["title"]), "TfidfVectorizer takes one column of texts, .* one name: 'title'"),
+        (("word", CountVectorizer(), ["title", "price"]), "CountVectorizer takes one column of texts"),
+    ],
+    ids=str,
+)
+def test_a_column_where_a_table_is_wanted_is_told_first(modality, match):
+    read.clear()
+    model = make_fusion_pipeline([("text", Watched(), "title"), modality], DecisionFusionClassifier(LR, cv=3))
+    with pytest.raises(ValueError, match=match):
+        model.fit(X, LABELS)
+    assert not read
+
+
+def test_texts_that_pass_through_to_an_estimator_of_numbers_name_their_block():
+    model = make_fusion_pipeline([("word", "passthrough", ["title"])], DecisionFusionClassifier(LR, cv=3))
+    with pytest.raises(ValueError, match="Block 'word' holds texts, and its estimator takes numbers"):
+        model.fit(X, LABELS)
 
 
 def test_groups_on_both_sides_of_a_splitter_are_told_first():

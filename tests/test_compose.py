@@ -465,8 +465,11 @@ def test_wrong_columns_are_told_plainly():
     with pytest.raises(ValueError, match=r"df\.columns = df\.columns\.astype\(str\)"):
         infer_modalities(X.rename(columns={"title": 0}))
     triples = [("text", TfidfVectorizer(), ["title"]), modalities()[1]]
-    with pytest.raises(ValueError, match="TfidfVectorizer returned 1 rows for 60"):
+    with pytest.raises(ValueError, match="TfidfVectorizer takes one column of texts"):
         make_fusion_pipeline(triples).fit(X, y)
+    shorter = FunctionTransformer(lambda cells: cells[:1])
+    with pytest.raises(ValueError, match="FunctionTransformer returned 1 rows for 60"):
+        make_fusion_pipeline([("text", shorter, ["title"]), modalities()[1]]).fit(X, y)
     with pytest.raises(TypeError, match=r"Column 'title' of X must be a sequence of cells; got str"):
         infer_modalities({"title": "a red bird"})
 

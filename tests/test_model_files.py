@@ -25,9 +25,10 @@ import sklearn
 from conftest import make_blocks
 from numpy.testing import assert_allclose, assert_array_equal
 from packaging.version import Version
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ensemblefuse import (
     DecisionFusionClassifier,
@@ -37,6 +38,7 @@ from ensemblefuse import (
     PersistenceError,
     inspect_model,
     load_model,
+    make_fusion_pipeline,
     save_model,
     saw_samples,
 )
@@ -785,3 +787,12 @@ def test_ids_and_keys_of_another_kind_are_refused(model, tmp_path):
             save_model(model[0], tmp_path / "a.fuse", **wrong)
     with pytest.raises(ValueError, match="59 ids for the 60 rows"):
         save_model(model[0], tmp_path / "a.fuse", training_data=model[1], sample_ids=range(59))
+
+
+@pytest.mark.parametrize(
+    "unfitted", [make_fusion_pipeline([("t", StandardScaler(), ["a"])]), DecisionFusionClassifier()]
+)
+def test_what_is_not_fitted_is_not_saved(unfitted, tmp_path):
+    with pytest.raises(NotFittedError, match="not fitted"):
+        save_model(unfitted, tmp_path / "m.fuse")
+    assert not list(tmp_path.iterdir())

@@ -299,6 +299,12 @@ def test_unknown_columns_are_named_and_long_names_are_cut():
     assert len(faults[1].field) == 100
 
 
+def test_a_column_with_a_slip_of_the_pen_is_asked_back():
+    reader = RowReader({"price": Column("price", "number", ["m"])}, ServerSettings())
+    _, faults = reader.read([{"prcie": 1}], FileReader(None, None, 1))
+    assert faults[0].reason.endswith("it has ['price']; did you mean 'price'?")
+
+
 def test_parts_of_a_form_that_are_not_there_or_not_named(tmp_path):
     path = case.save(tmp_path / "m.fuse")
     with case.client_of(path) as client:

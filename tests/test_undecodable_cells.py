@@ -135,3 +135,20 @@ def test_a_model_of_such_cells_is_saved_read_and_reported(photos, folder, capsys
 
 def _length(text):
     return np.array([len(text)], dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told", "not_told"),
+    [
+        ("https://shop.example/a.png?size=3", "Nothing is downloaded", "Relative paths"),
+        ("s3://bucket/a.png", "Nothing is downloaded", "Relative paths"),
+        ("", "An empty text is not a path", "Relative paths"),
+        ("pictures/a.png", "Relative paths start at the working directory", "downloaded"),
+        ("/" + "long/" * 20 + "a.png", "no such file", "Relative paths"),
+        ("/", "a folder, not a file", "no such file"),
+    ],
+)
+def test_the_message_about_a_path_fits_what_stands_in_the_cell(cell, told, not_told):
+    with pytest.raises(EncodingError) as raised:
+        ImageEncoder(features="hog").fit_transform([cell])
+    assert told in str(raised.value) and not_told not in str(raised.value)

@@ -44,7 +44,8 @@ def describe(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, EncodingError):
         told = text.replace('pass on_error="missing"', "pass --on-error missing").replace(" (see error.rows)", "")
-        # The commands have made all paths of a table absolute.
+        # Existing files were found from the folder of the table, so a path that is left relative was looked for there.
+        told = "\n".join(line for line in told.split("\n") if not line.startswith("  Relative paths start at"))
         return f"{told} {FROM_TABLE}" if f": {NO_SUCH_FILE}" in told else told
     if isinstance(error, PersistenceError):
         return _as_options(text)

@@ -11,6 +11,7 @@ from sklearn import get_config
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ensemblefuse._calls import count_rows
@@ -51,7 +52,7 @@ class FusionPipeline(Pipeline):
         ValueError
             If `y`, weights or groups cannot be used; the message names the rows.
         TypeError
-            If the last step takes no such parameter.
+            If a parameter names no step, or the last step takes no such parameter.
         """
         self.check_fit(X, y, **params)
         return super().fit(X, y, **params)
@@ -68,6 +69,7 @@ class FusionPipeline(Pipeline):
         ValueError: y is missing in 1 of 3 rows (positions [1]); leave these rows out.
         """
         name, last = self.steps[-1]
+        self._check_prefixes(params)
         n_samples = count_rows(X)
         if n_samples is None or not (is_classifier(last) or is_regressor(last)):
             return
@@ -78,6 +80,43 @@ class FusionPipeline(Pipeline):
             last.check_target(y, n_samples, **known, blocks=self._names_of_blocks())
         else:
             _check_target(last, y, n_samples, given)
+
+    @available_if(lambda self: hasattr(self.steps[-1][1], "score"))
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> float:
+        """Check `y` as `fit` does, then encode and score.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+        **params : dict
+            As in `sklearn.pipeline.Pipeline.score`.
+
+        Returns
+        -------
+        float
+            The score of the last step: accuracy of a classifier, R2 of a regressor.
+
+        Raises
+        ------
+        ValueError
+            If `y` or the weights cannot be used; the message names the rows.
+        """
+        last, n_samples = self.steps[-1][1], count_rows(X)
+        if n_samples is not None and (is_classifier(last) or is_regressor(last)):
+            _check_target(last, y, n_samples, {"sample_weight": sample_weight})
+        return super().score(X, y, sample_weight, **params)
+
+    def _check_prefixes(self, params: dict[str, Any]) -> None:
+        """Raise an error for parameters that name no step; with metadata routing, they need none."""
+        bare = [key for key in params if SEPARATOR not in key]
+        if bare and not get_config()["enable_metadata_routing"]:
+            last = self.steps[-1][0]
+            raise TypeError(
+                f"fit got {bare}; a parameter begins with the name of its step: "
+                f"{', '.join(f'{last}{SEPARATOR}{key}={key}' for key in bare)}."
+            )
 
     def _names_of_blocks(self) -> list[str] | None:
         """Return the names of the modalities, if the last step will see them as its blocks."""

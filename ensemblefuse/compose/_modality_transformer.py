@@ -18,7 +18,7 @@ from sklearn.utils._set_output import _get_output_config
 from ensemblefuse._calls import plain_inside
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.features.guard import check_transformer, guard
+from ensemblefuse.features.guard import check_shape, check_transformer, guard
 from ensemblefuse.modalities import columns_of, roles_of_columns
 from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
 from ensemblefuse.table import list_columns, similar_names, to_frame
@@ -223,6 +223,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         container = _get_output_config("transform", self)["dense"]
         guarded = []
         for name, transformer, columns in self.transformers:
+            check_shape(name, transformer, columns)
             # With a plain name, a transformer gets a Series, and "passthrough" cannot take it.
             is_plain = isinstance(transformer, str) and transformer == "passthrough" and isinstance(columns, str)
             guarded.append((name, _with_guard(name, transformer, container), [columns] if is_plain else columns))

@@ -15,7 +15,7 @@ from sklearn.utils import get_tags
 from ensemblefuse.blocks import SEPARATOR
 from ensemblefuse.features.present_rows import PresentRows
 
-__all__ = ["check_transformer", "guard"]
+__all__ = ["check_shape", "check_transformer", "guard"]
 
 # Transformers that need y, although their tags do not say so.
 _SUPERVISED = (SelectKBest, SelectPercentile, SequentialFeatureSelector, PLSCanonical, PLSRegression, PLSSVD, CCA)
@@ -86,6 +86,27 @@ def check_transformer(name: str, encoder: Any) -> None:
                 f"Put it before the block's estimator instead: DecisionFusionClassifier({{{name!r}: "
                 f"make_pipeline({kind}(...), ...)}})."
             )
+
+
+def check_shape(name: str, encoder: Any, columns: Any) -> None:
+    """Raise an error if a transformer of scikit-learn gets a column where it takes a table, or the contrary.
+
+    With ``"size"`` a transformer gets one column, with ``["size"]`` a table of one column.
+    """
+    first = encoder.steps[0][1] if isinstance(encoder, Pipeline) and encoder.steps else encoder
+    if not type(first).__module__.startswith("sklearn."):
+        return  # the tags of other classes are often the inherited ones
+    tags = get_tags(first)
+    takes_texts = tags.input_tags.string and not tags.input_tags.two_d_array
+    takes_table = tags.input_tags.two_d_array and not (tags.input_tags.one_d_array or tags.no_validation)
+    kind = type(first).__name__
+    if isinstance(columns, str) and takes_table:
+        raise ValueError(f"Modality {name!r}: {kind} takes a table, so its columns are a list: [{columns!r}].")
+    if isinstance(columns, list) and takes_texts:
+        raise ValueError(
+            f"Modality {name!r}: {kind} takes one column of texts, so its columns are one name"
+            f"{f': {columns[0]!r}' if len(columns) == 1 else f', and not {columns}'}."
+        )
 
 
 def _learner(step: Any) -> Any:

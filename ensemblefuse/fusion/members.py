@@ -156,6 +156,11 @@ def fit_one(
             score = lambda fitted: member_scores(fitted, classes, X_test, n_classes, member.decides_by_value)
             scores = [None if fitted is None else score(fitted) for fitted, _, _ in fits]
     except Exception as error:
+        if "could not convert string to float" in str(error):
+            raise ValueError(
+                f"Block {member.block or member.name!r} holds texts, and its estimator takes numbers; give the "
+                "modality an encoder, or the block an estimator that reads texts."
+            ) from error
         error.add_note(f"while fitting member {member.name!r}")
         raise
     estimators = [f for f, _, _ in fits]

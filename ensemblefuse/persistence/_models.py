@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._writing import check_place
 from ensemblefuse.exceptions import IncompatibleModelError, PersistenceError
 from ensemblefuse.features import EmbeddingNoise
 from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.persistence._devices import use_devices_of_here
 from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
 from ensemblefuse.persistence._other_versions import adapt
@@ -103,6 +106,8 @@ def save_model(
 
     Raises
     ------
+    NotFittedError
+        If the model is a pipeline or a fusion that is not fitted.
     ValueError
         If metadata cannot be written as JSON. If there is an example and the model does not predict, or adds random
         noise.
@@ -141,6 +146,8 @@ def save_model(
     (['cat', 'dog'], {'author': 'me'})
     """
     path = check_place(path, "save the model")
+    if isinstance(model, (Pipeline, BaseFusion)):
+        check_is_fitted(model)
     notes = checked_metadata(metadata)
     training, samples = describe_training(training_data, sample_ids, sample_key)
     if example is not None:

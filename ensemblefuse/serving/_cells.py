@@ -16,7 +16,7 @@ from ensemblefuse.serving._errors import CellError, Fault, Unreadable, found
 from ensemblefuse.serving._info import Column
 from ensemblefuse.serving._media import FileReader, check_picture, check_sound, check_video
 from ensemblefuse.serving._settings import ServerSettings
-from ensemblefuse.table import loose_name
+from ensemblefuse.table import similar_names
 
 __all__ = ["RowReader"]
 
@@ -40,7 +40,6 @@ class RowReader:
 
     def __init__(self, columns: Mapping[str, Column], settings: ServerSettings, path_columns: Iterable[str] = ()):
         self.columns, self.settings, self.path_columns = columns, settings, frozenset(path_columns)
-        self._loose = {loose_name(column): column for column in columns}
 
     def read(self, rows: Any, files: FileReader) -> tuple[list[dict[str, Any] | None], list[Fault]]:
         """Return the cells of each row by column, with None for missing cells; None for a row with a fault.
@@ -86,8 +85,8 @@ class RowReader:
         return cells, faults
 
     def _hint(self, name: str) -> str:
-        near = self._loose.get(loose_name(name[:100]))
-        return "" if near is None else f"; did you mean {near!r}?"
+        near = similar_names([name[:100]], self.columns)
+        return f"; did you mean {near[name[:100]]!r}?" if near else ""
 
     def _cell(self, column: Column, value: Any, files: FileReader) -> Any:
         is_path = column.name in self.path_columns
