@@ -223,10 +223,10 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         container = _get_output_config("transform", self)["dense"]
         guarded = []
         for name, transformer, columns in self.transformers:
-            check_shape(name, transformer, columns)
             # With a plain name, a transformer gets a Series, and "passthrough" cannot take it.
             is_plain = isinstance(transformer, str) and transformer == "passthrough" and isinstance(columns, str)
             guarded.append((name, _with_guard(name, transformer, container), [columns] if is_plain else columns))
+            check_shape(name, transformer, columns)
         return guarded, _with_guard("remainder", self.remainder, container)
 
     def set_params(self, **params: Any) -> Self:

@@ -93,7 +93,9 @@ def check_shape(name: str, encoder: Any, columns: Any) -> None:
 
     With ``"size"`` a transformer gets one column, with ``["size"]`` a table of one column.
     """
-    first = encoder.steps[0][1] if isinstance(encoder, Pipeline) and encoder.steps else encoder
+    first = encoder
+    while isinstance(first, Pipeline) and first.steps:
+        first = first.steps[0][1]
     if not type(first).__module__.startswith("sklearn."):
         return  # the tags of other classes are often the inherited ones
     tags = get_tags(first)
