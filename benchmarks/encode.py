@@ -151,6 +151,7 @@ def other_encoders(paths: list[str]) -> list[tuple[str, BaseEncoder, list]]:
     return [
         *((f"ImageEncoder, {name}", ImageEncoder(features=name), paths[:64]) for name in ("color", "hog", "lbp")),
         ("TextEncoder", TextEncoder(), texts),
+        ("TextEncoder, multilingual", TextEncoder("use-multilingual-v3"), texts),
         ("WordVectorEncoder", WordVectorEncoder(), texts),
         ("AudioEncoder", AudioEncoder(), sounds),
         ("AudioEncoder, librosa", AudioEncoder(features="librosa"), sounds),
@@ -162,7 +163,7 @@ def report_others(folder: Path, rounds: int) -> None:
     for name, encoder, cells in other_encoders(make_photos(folder, 64)):
         encoder.fit(cells[:2]).transform(cells[:2])
         median = statistics.median(rate(lambda e=encoder, c=cells: e.transform(c), len(cells)) for _ in range(rounds))
-        print(f"{name:24} {encoder.n_dims_:5} dimensions, {median:8.0f} rows a second", flush=True)
+        print(f"{name:25} {encoder.n_dims_:5} dimensions, {median:8.0f} rows a second", flush=True)
 
 
 def verdict(ratio: float, limit: float) -> str:

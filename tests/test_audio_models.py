@@ -200,7 +200,7 @@ def test_long_sounds_of_clap_are_the_mean_of_their_windows(folders):
 
 def test_max_seconds_counts_the_beginning_alone(folders):
     clip = tone(300, 1.7, noise=0.01)
-    with pytest.warns(UserWarning, match="cut 1 sounds of column 'clip' at max_seconds=0.5"):
+    with pytest.warns(UserWarning, match="cut 1 sound of column 'clip' at max_seconds=0.5"):
         cut = encode(folders["hubert"], [clip, clip[:4000]], max_seconds=0.5)
     assert_allclose(cut, encode(folders["hubert"], [clip[:8000], clip[:4000]]), rtol=1e-4, atol=1e-5)
 

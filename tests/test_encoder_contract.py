@@ -49,6 +49,7 @@ CASES = {
     "ImageEncoder hog": (ImageEncoder(features="hog"), "photo", "gone.png"),
     "ImageEncoder several": (ImageEncoder(features="color", pool="max"), "photos", []),
     "TextEncoder": (TextEncoder(), "title", "  "),
+    "TextEncoder multilingual": (TextEncoder("use-multilingual-v3"), "title", "\ud800"),
     "WordVectorEncoder": (WordVectorEncoder(), "title", ""),
     "AudioEncoder": (AudioEncoder(), "clip", b"not a sound"),
     "AudioEncoder librosa": (AudioEncoder(features="librosa"), "clip", np.array([], dtype=np.float32)),
@@ -88,7 +89,9 @@ def test_every_encoder_has_a_case():
     assert encoders == {type(encoder) for encoder, _, _ in CASES.values()}
 
 
-NETWORKS = ["ImageEncoder", "ImageEncoder tokens", "TextEncoder", "AudioEncoder", "VideoEncoder"]
+NETWORKS = [
+    *("ImageEncoder", "ImageEncoder tokens", "TextEncoder", "TextEncoder multilingual", "AudioEncoder", "VideoEncoder")
+]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in NETWORKS])

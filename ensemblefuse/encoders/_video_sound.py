@@ -209,9 +209,10 @@ class VideoSoundEncoder(BaseEncoder):
                 stacklevel=3,
             )
         if _call.n_cut:
+            sounds, them = ("sound", "it") if _call.n_cut == 1 else ("sounds", "them")
             warnings.warn(
-                f"{type(self).__name__} cut {_call.n_cut} sounds of column {column!r} at max_seconds="
-                f"{self._encoder().max_seconds}; the rest of them is ignored.",  # type: ignore[attr-defined]
+                f"{type(self).__name__} cut {_call.n_cut} {sounds} of column {column!r} at max_seconds="
+                f"{self._encoder().max_seconds}; the rest of {them} is ignored.",  # type: ignore[attr-defined]
                 UserWarning,
                 stacklevel=3,
             )

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from ensemblefuse._torch import shared_network
 from ensemblefuse.backbones.weights import WeightsSource, packaged_path
 from ensemblefuse.cache.code_digests import file_digest
-from ensemblefuse.cells.text import checked_text
+from ensemblefuse.cells.text import checked_text, is_in_other_script
 from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._unread_texts import MULTILINGUAL, unread_texts
 from ensemblefuse.encoders._word_file import read_word_file
 
 __all__ = ["WordVectorEncoder"]
@@ -121,7 +123,10 @@ class WordVectorEncoder(BaseEncoder):
         rows = [index.get(word.lower(), index.get(word, -1)) for word in words]
         known = [row for row in rows if row >= 0]
         if not known:
-            raise ValueError(f"none of its {len(words)} words is known" if words else "it holds no word")
+            reason = f"none of its {len(words)} words is known" if words else "it holds no word"
+            if self.vectors in _PACKAGED_WORD_VECTORS and is_in_other_script(cell):
+                reason += f", as the vectors are English; {MULTILINGUAL} reads more languages"
+            raise ValueError(reason)
         return known
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
@@ -166,6 +171,13 @@ class WordVectorEncoder(BaseEncoder):
             return [WeightsSource.packaged(kind, name)]
         return [WeightsSource(kind, "vectors", name, Path(name))]
 
+    def _doubt(self, frame: pd.DataFrame, vectors: np.ndarray | None) -> str:
+        if self.vectors not in _PACKAGED_WORD_VECTORS:
+            return ""
+        cells = pd.Series(self.cells(frame), name=frame.columns[0], dtype=object)
+        name = f'{type(self).__name__}("{self.vectors}")'
+        return unread_texts(cells, vectors, encoder=name, is_english=True)
+
     def _table(self) -> tuple[dict[str, int], np.ndarray]:
         if (table := _prepared.get(os.fspath(self.vectors))) is not None:
             return table
@@ -192,8 +204,6 @@ def _vectors_token(vectors: Any) -> str:
 
 
 def _read_packaged(name: str) -> tuple[dict[str, int], np.ndarray]:
-    import pandas as pd
-
     folder = packaged_path(name, needed_by=_NEEDED_BY)
     words = pd.read_parquet(folder / "glove_6B_index.parquet")["index"].tolist()
     # Mapped, not read: of 80 MB on disk, a data set uses a few pages, and processes share them.

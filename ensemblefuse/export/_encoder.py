@@ -13,6 +13,7 @@ from ensemblefuse._writing import check_place, write_atomically
 from ensemblefuse.backbones.forward import SAME, differ_by, onnx_session, quiet_translation, to_onnx
 from ensemblefuse.backbones.quantised import int8_onnx
 from ensemblefuse.backbones.text_transformers import SentenceNetwork
+from ensemblefuse.backbones.text_use import UniversalNetwork
 from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.encoders import ImageEncoder, TextEncoder
 from ensemblefuse.exceptions import PersistenceError
@@ -127,6 +128,11 @@ def _text(encoder: TextEncoder) -> tuple[bytes, dict[str, Any], np.ndarray]:
     plain = TextEncoder(**{**encoder.get_params(deep=False), "precision": "float32", "device": "cpu"})
     plain.prepare()
     network = plain._network()
+    if isinstance(network, UniversalNetwork):
+        raise ValueError(
+            f"{_NEEDED_BY}: the model {encoder.model!r} has no ONNX form: it runs in numpy, in a package of its own. "
+            "Encode texts with TextEncoder, and export what follows with export_onnx."
+        )
     if not isinstance(network, SentenceNetwork):
         raise ValueError(f"{_NEEDED_BY}: static embeddings ({encoder.model!r}) are a table of words, not a network.")
     texts = ["a cat sleeps", "shares fell in London, and nobody had expected it"]
