@@ -85,7 +85,7 @@ def _read_htad() -> Loaded:
 
 def _read_ad_data() -> Loaded:
     """Alzheimer's disease: blood proteins, three measures of the spinal fluid, genotype with age and sex."""
-    table = _r_table(_unpacked("r-cran-modeldata", _r_data) / "data", "ad_data")
+    table = read_modeldata("ad_data")
     fluid, person = ["tau", "p_tau", "Ab_42"], ["age", "male"]
     genotype = pd.get_dummies(table["Genotype"].astype(str)).to_numpy(float)
     proteins = table.drop(columns=[*fluid, *person, "Genotype", "Class"])
@@ -95,6 +95,11 @@ def _read_ad_data() -> Loaded:
         "person": np.hstack([table[person].to_numpy(float), genotype]),
     }
     return _joined(blocks), _strings(table["Class"]), None
+
+
+def read_modeldata(name: str) -> pd.DataFrame:
+    """One table of the R package modeldata."""
+    return _r_table(_unpacked("r-cran-modeldata", _r_data) / "data", name)
 
 
 def _r_data(path: str) -> str | None:
