@@ -34,9 +34,11 @@ __all__ = [
 _ROLES = {
     **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), "category"),
     **dict.fromkeys(("TfidfVectorizer", "CountVectorizer", "HashingVectorizer"), "text"),
+    **{"DateFeatures": "date", "TagFeatures": "tags"},
     **dict.fromkeys(("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer"), "number"),
     **dict.fromkeys(("QuantileTransformer", "PowerTransformer", "KBinsDiscretizer", "Binarizer"), "number"),
     **dict.fromkeys(("SplineTransformer", "PolynomialFeatures", "PCA", "KNNImputer", "IterativeImputer"), "number"),
+    "StringFeatures": "text",
 }
 _SHOWN = 3  # columns that the name of a group shows
 
@@ -180,6 +182,8 @@ def roles_of_columns(modalities: Iterable[tuple[str, Any, Any]], X: pd.DataFrame
             for name in names:
                 role = _role(reader)
                 roles[name].add("encoder of a group" if role == "encoder" and len(names) > 1 else role)
+                if role in ("category", "ordinal") and getattr(reader, "handle_unknown", None) == "error":
+                    roles[name].add("closed")
     return {column: how or {"other"} for column, how in roles.items()}
 
 

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from serving_case import client_of
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -35,11 +36,11 @@ from ensemblefuse import (
     split_model,
     write_report,
 )
-from ensemblefuse import schema as schema_module
 from ensemblefuse.cli import main
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.compose import ModalityTransformer
-from ensemblefuse.schema import _Categories, category_key, learn_schema, read_by_schema, schema_of
+from ensemblefuse.schema import _read, category_key, learn_schema, read_by_schema, schema_of
+from ensemblefuse.schema._categories import Categories
 from ensemblefuse.serving._info import read_info
 from ensemblefuse.serving._model import ServedModel
 
@@ -513,12 +514,12 @@ def test_a_group_of_columns_may_hold_whole_numbers_and_others():
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
-        ([True, None, False], "category"),
-        ([np.True_, np.False_], "category"),
+        ([True, None, False], "boolean"),
+        ([np.True_, np.False_], "boolean"),
         ([1, None, 2.5], "number"),
         ([decimal.Decimal("1.5"), None], "number"),
-        ([True, "yes"], "ambiguous"),
-        ([datetime.date(2026, 1, 1)], "ambiguous"),
+        ([True, "yes"], "boolean"),
+        ([datetime.date(2026, 1, 1)], "date"),
     ],
 )
 def test_gaps_do_not_change_what_a_column_seems_to_hold(cells, kind):
@@ -742,7 +743,7 @@ def test_look_ups_of_categories_are_made_once_for_a_model(monkeypatch):
     model = fit(X, y)
     first = model.predict(X.astype({"floor": str}))
     made = []
-    monkeypatch.setattr(schema_module, "_Categories", lambda known: made.append(known) or _Categories(known))
+    monkeypatch.setattr(_read, "Categories", lambda known: made.append(known) or Categories(known))
     assert model.predict(X.astype({"floor": str})).tolist() == first.tolist() and not made
     assert schema_of(model["encode"]) is schema_of(model["encode"])
     assert type(pickle.loads(pickle.dumps(schema_of(model["encode"])))) is dict
@@ -773,3 +774,15 @@ def test_a_report_tells_unseen_categories_once(tmp_path):
     assert len(told) == 1 and "in 1 of 24 rows: 'B' in 1" in str(told[0].message)
     with pytest.raises(ColumnError, match="row 'room 0', column 'size'"):
         write_report(model, new.assign(size="big"), y[:24], tmp_path / "r.html", n_rows=1)
+
+
+@pytest.mark.parametrize("reader", [OneHotEncoder(), OrdinalEncoder(), make_pipeline(OrdinalEncoder(), PCA(1))])
+def test_a_category_that_the_transformer_would_stop_at_is_a_cell_that_cannot_be_read(reader):
+    X = pd.DataFrame({"colour": ["red", "blue"] * 6, "size": np.arange(12.0)})
+    table = [("colour", reader, ["colour"]), ("size", StandardScaler(), ["size"])]
+    model = make_fusion_pipeline(table, DecisionFusionClassifier(LogisticRegression(), cv=2, joint=False))
+    model.fit(X, ["a", "b"] * 6)
+    later = X.head(3).assign(colour=["red", "green", None])
+    with pytest.raises(ColumnError, match=r"row 1, column 'colour': 'green' is a category that fit never saw.*ignore"):
+        model.predict(later)
+    assert len(model.predict(later.drop(index=1))) == 2

@@ -82,10 +82,16 @@ class ModalityRows:
         """Return whether rows may be equal by chance: the modality holds only numbers, categories or counts."""
         if name in self.parts.columns:
             cells = self.cells(name)
-            kinds = {column_kind(cells.iloc[:, i])[0] for i in range(cells.shape[1])}
-            return kinds <= {"number", "category", "empty"}
+            kinds = {_kind(cells.iloc[:, i]) for i in range(cells.shape[1])}
+            return kinds <= {"number", "date", "duration", "boolean", "category", "constant", "empty"}
         block = self.block(name)
         return block is not None and bool((np.nan_to_num(block) % 1 == 0).all())
+
+
+def _kind(column: pd.Series) -> str:
+    """Return the kind of a column; texts that are all equal are texts, which chance makes no more than once."""
+    kind = column_kind(column)[0]
+    return "text" if kind == "constant" and isinstance(column.dropna().iloc[0], str) else kind
 
 
 def _plain(column: pd.Series) -> list[Any]:

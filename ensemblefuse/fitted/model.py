@@ -232,7 +232,7 @@ class FittedModel(FittedPipeline):
         """
         table = Z.copy() if isinstance(Z, pd.DataFrame) else np.array(Z, dtype=float)
         for name, kept in zip(self.names, keep, strict=True):
-            positions = self.core.blocks_[name]
+            positions = self.positions(name)
             if kept.all():
                 continue
             if isinstance(table, np.ndarray):
@@ -241,6 +241,11 @@ class FittedModel(FittedPipeline):
                 block = table.iloc[:, positions]
                 table = replace_columns(table, positions, block.mask(np.broadcast_to(~kept[:, None], block.shape)))
         return table
+
+    def positions(self, name: str) -> np.ndarray:
+        """Return the positions of all columns of a modality in the encoded table: its numbers, and its texts if any."""
+        columns, words = self.core.blocks_[name], getattr(self.core, "word_columns_", {})
+        return np.append(columns, words[name]) if name in words else columns
 
     def encode_labels(self, y: Any) -> np.ndarray:
         """Return `y` as positions in ``classes``, or as numbers in regression.

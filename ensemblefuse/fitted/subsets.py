@@ -14,7 +14,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ensemblefuse.blocks import SEPARATOR
+from ensemblefuse.blocks import SEPARATOR, WORDS
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion.joint import JOINT
 from ensemblefuse.fusion.members import take_rows
@@ -342,6 +342,8 @@ def _named_table(parts: FittedModel, X: Any) -> pd.DataFrame:
     for name in parts.names:
         for i, position in enumerate(parts.core.blocks_[name]):
             columns[f"{name}{SEPARATOR}{i}"] = frame.iloc[:, position]
+        if name in parts.core.word_columns_:
+            columns[f"{name}{SEPARATOR}{WORDS}"] = frame.iloc[:, parts.core.word_columns_[name]]
     return pd.DataFrame(columns)
 
 

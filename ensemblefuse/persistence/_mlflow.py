@@ -102,7 +102,7 @@ def _signature(manifest: Mapping[str, Any], example: pd.DataFrame | None) -> Any
         for name in known
     }
     inputs: list[Any] = [
-        ColSpec(columns[name] or _type_of_kind(kind["type"]), name, required=False) for name, kind in known.items()
+        ColSpec(columns[name] or _type_of_kind(kind), name, required=False) for name, kind in known.items()
     ]
     classes = manifest.get("classes")
     outputs: list[Any] = [ColSpec(_type_of_label(classes), "prediction")]
@@ -125,8 +125,9 @@ def _type_of_cells(cells: pd.Series) -> Any:
 _NUMBERS = (bool, int, float, np.number, np.bool_)
 
 
-def _type_of_kind(kind: str) -> Any:
-    return _BY_KIND.get(kind) or _any_type()
+def _type_of_kind(kind: Mapping[str, Any]) -> Any:
+    """Return MLflow's type of a column; numbers that were texts in fit may come as either."""
+    return (None if "written" in kind else _BY_KIND.get(kind["type"])) or _any_type()
 
 
 def _any_type() -> Any:

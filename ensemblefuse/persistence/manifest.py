@@ -22,6 +22,7 @@ from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fitted.model import best_model, column_transformer_of, core_of, modalities_of
+from ensemblefuse.fusion import LogTargetRegressor
 from ensemblefuse.modalities import Modality, top_steps
 from ensemblefuse.persistence.archive import FORMAT
 from ensemblefuse.persistence.known_types import type_name
@@ -84,7 +85,8 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
     packages = [*_PACKAGES, *(["xgboost"] if any(name.startswith("xgboost.") for name in found) else [])]
     versions = {name: _version(name) for name in packages} | {name: _recorded(name) for name in sorted(needed)}
     manifest["versions"] = {"ensemblefuse": __version__, "python": platform.python_version(), **versions}
-    manifest |= {name: value for name, value in (("metrics", _metrics(model)),) if value}
+    facts = (("log_target", _on_log_scale(model)), ("metrics", _metrics(model)))
+    manifest |= {name: value for name, value in facts if value}
     return manifest
 
 
@@ -99,6 +101,8 @@ def _inputs(modalities: list[dict[str, Any]], kinds: Mapping[str, str], schema: 
                 held = kinds.get(column) or ("category" if held == "category" else "object")
             known = inputs.setdefault(column, {"type": held, "modalities": []})
             known["modalities"].append(modality["name"])
+            if "seen" in schema.get(column, {}):
+                known["written"] = schema[column]["seen"]
             if isinstance(example, pd.DataFrame) and column in example.columns:
                 known["dtype"] = str(example[column].dtype)
     return inputs
@@ -127,6 +131,22 @@ def _readers(encoder: Any, columns: Any) -> Iterator[tuple[Any, Any]]:
         yield from _readers(encoder.transformer, columns)
     else:
         yield encoder, columns
+
+
+def _on_log_scale(model: Any) -> list[str]:
+    """Return the members of a fusion that were fitted to the log of the target."""
+    model = best_model(model)
+    fusion = core_of(model[-1] if isinstance(model, Pipeline) else model)
+    members = getattr(fusion, "estimators_", None)
+    if not isinstance(members, dict):
+        members = {"all blocks": getattr(fusion, "estimator_", None)}
+    return [str(name) for name, fitted in members.items() if _is_on_log_scale(fitted)]
+
+
+def _is_on_log_scale(fitted: Any) -> bool:
+    if isinstance(fitted, list):  # one model for each fold
+        return any(map(_is_on_log_scale, fitted))
+    return isinstance(fitted[-1] if isinstance(fitted, Pipeline) else fitted, LogTargetRegressor)
 
 
 def _metrics(model: Any) -> dict[str, Any]:

@@ -94,7 +94,8 @@ class RowReader:
             return self._file("image", value, files)
         if column.kind in _FILES or (is_path and column.kind not in ("number", "graph")):  # a number becomes a float
             return self._file(column.kind, value, files)
-        cell = _graph(value) if column.kind == "graph" else _READERS[column.kind](value)
+        is_written = column.written is not None and isinstance(value, str)
+        cell = _graph(value) if column.kind == "graph" else (_text if is_written else _READERS[column.kind])(value)
         if isinstance(cell, str):
             self._measure(files, "a text", "characters", len(cell))
         elif isinstance(cell, np.ndarray):

@@ -30,6 +30,8 @@ class Column:
     range : tuple of float, or None
         Smallest and largest number of fit.
     median : float or None
+    written : str or None
+        What its texts were in fit, such as "masses in oz"; None if its cells are no texts that say something else.
     """
 
     name: str
@@ -37,10 +39,12 @@ class Column:
     modalities: list[str]
     range: tuple[float, float] | None = None
     median: float | None = None
+    written: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``GET /model`` says about the column."""
-        told = {"type": self.kind, "modalities": self.modalities}
+        told: dict[str, Any] = {"type": self.kind, "modalities": self.modalities}
+        told |= {} if self.written is None else {"written": self.written}
         return told if self.range is None else {**told, "range": list(self.range)}
 
 
@@ -109,6 +113,7 @@ def read_info(model: Any) -> ModelInfo:
             list(given["modalities"]),
             tuple(given["range"]) if "range" in given else None,
             given.get("median"),
+            given.get("written"),
         )
         for column, given in manifest["input"].items()
     }

@@ -108,7 +108,11 @@ def _cell(column: Column, suffix: str) -> dict[str, Any]:
     read_by = ", ".join(column.modalities)
     described = {"title": column.name, "description": f"{column.kind}, read by {read_by}{reach}"}
     if not _takes_files(column):
-        return {**described, **_CELLS[column.kind]}
+        cell = _CELLS[column.kind]
+        if column.written is not None and column.kind in ("number", "boolean"):
+            described["description"] += f"; {column.written} in fit"
+            cell = {"anyOf": [{"type": "string"}, cell]}
+        return {**described, **cell}
     one = {"$ref": f"#/components/schemas/File{suffix}"}
     kinds: list[dict[str, Any]] = [one, {"type": "null"}]
     if column.kind in ("image", "video"):

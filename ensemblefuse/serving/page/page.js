@@ -213,19 +213,27 @@ function textField(field) {
   field.input = short ? el("input", { type: "text", autocomplete: "off" }) : el("textarea", { rows: 2 });
   if (type === "number") field.input.inputMode = "decimal";
   const { range } = field.spec;
-  const hint = range ? `In fit from ${plainNumber(range[0])} to ${plainNumber(range[1])}` : HINTS[type];
-  field.control = el("div", {}, ...(hint ? [hintOf(field, hint)] : []), field.input);
+  const written = field.spec.written ? `Written in fit as ${field.spec.written}. ` : "";
+  const hint = range ? `In fit from ${plainNumber(range[0])} to ${plainNumber(range[1])}` : written && type !== "date" ? "" : HINTS[type];
+  field.control = el("div", {}, ...(hint || written ? [hintOf(field, written + (hint || ""))] : []), field.input);
   if (EITHER[type]) {
     field.as = el("select", {}, ...EITHER[type].map((kind) => el("option", {}, kind)));
     field.control.prepend(el("label", { class: "hint as" }, "The cell is ", field.as));
   }
   field.clear = () => (field.input.value = "");
   field.isEmpty = () => !field.input.value.trim();
-  field.read = () => readText(field.input.value, field.as?.value || type);
+  // A number that the page filled in is one; what is typed is read as the texts of fit were, where 1.234 may be 1234.
+  let filled = { text: null };
+  field.read = () => {
+    const text = field.input.value;
+    if (written && text === filled.text) return filled.cell;
+    return written && type === "number" ? text.trim() : readText(text, field.as?.value || type);
+  };
   field.fill = (cell) => {
     const isText = typeof cell === "string";
     if (field.as) field.as.value = isText ? "text" : "JSON";
     field.input.value = isText ? cell : type === "number" ? plainNumber(cell, "-") : JSON.stringify(cell);
+    filled = { text: field.input.value, cell };
   };
 }
 

@@ -1,0 +1,107 @@
+"""What the formats share: cells without their typography, words that stand for missing cells, and what was found."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from ensemblefuse.table import is_missing
+
+__all__ = ["LONGEST", "Found", "UnreadableCell", "clean", "loose", "odd_words", "texts_of"]
+
+# Blanks of all widths, and signs that only look different. Letters are left alone: full width means a full-width form.
+_PLAIN = {
+    **dict.fromkeys(map(ord, "\u00a0\u1680\u202f\u205f\u3000\t\r\f\v"), " "),
+    **dict.fromkeys(range(0x2000, 0x200B), " "),
+    **dict.fromkeys((0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF), None),
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+    ord("\u2212"): "-",
+    ord("\uffe5"): "\u00a5",
+    ord("\u066b"): ".",
+    ord("\u066c"): ",",
+}
+LONGEST = 80  # letters in a cell that is a number or a date
+_MOST_WORDS = 3
+_MOST_SHARE = 0.1
+_MOST_MARKS = 0.5
+# Texts that say "no value" in any table, beside those that hold no letter and no digit.
+_MARK_WORDS = "na n/a n.a. n.a nan null none nil unknown missing undefined tbd tba 未知 无 無 暂无"
+_MARKS = frozenset(_MARK_WORDS.split())
+
+
+class Found(NamedTuple):
+    """The written form of the cells of a column."""
+
+    format: dict[str, Any]
+    """Plain settings that JSON can hold, as `read_cell` takes them."""
+    share: float
+    """Share of cells that were read, among those that are neither missing nor blank."""
+    odd: dict[str, int]
+    """Texts that are taken for missing cells, and how many cells hold each."""
+    seen: str
+    """A phrase that says what the cells are."""
+    choice: str | None
+    """A sentence that says between which readings was chosen; None if the cells allow only one."""
+
+
+class UnreadableCell(ValueError):
+    """Raised for a cell that is not written in the format of its column; the message begins with the cell."""
+
+
+def clean(text: str) -> str:
+    """Return a text with plain blanks, digits and signs, and without blanks at its ends."""
+    if not text.isascii():
+        text = text.translate(_PLAIN)
+        text = re.sub(r"[^\W\D_]", lambda digit: str(unicodedata.decimal(digit[0])), text)
+    return " ".join(text.split())
+
+
+def loose(text: str) -> str:
+    """Return a text as words that stand for missing cells are compared."""
+    return " ".join(text.split()).casefold()
+
+
+def texts_of(cells: Iterable[Any]) -> tuple[Counter[str], list[Any]]:
+    """Return how many cells hold each text, without blank ones, and all cells that are neither text nor missing."""
+    texts: Counter[str] = Counter()
+    others = []
+    for cell in cells:
+        if is_missing(cell):
+            continue
+        if isinstance(cell, (bytes, bytearray)):
+            cell = bytes(cell).decode(errors="replace")
+        if isinstance(cell, str):
+            texts[str(cell)] += 1
+        else:
+            others.append(cell)
+    return Counter({text: n for text, n in texts.items() if clean(text[:LONGEST])}), others
+
+
+def odd_words(
+    texts: Counter[str], n_others: int, is_read: Callable[[str], bool], *, digits: bool = False
+) -> dict[str, int] | None:
+    """Return the texts that stand for missing cells, with their numbers; None if there are too many for that.
+
+    A few words may: at most 3 in at most a tenth of the cells. Marks such as ``-`` or ``n/a`` may stand in up to half
+    of them. Texts with a digit may only with `digits`: they often say something.
+    """
+    odd: dict[str, int] = {}
+    words: Counter[str] = Counter()
+    n_cells = texts.total() + n_others
+    for text, n in texts.items():
+        if is_read(text):
+            continue
+        odd[text] = n
+        if not _is_mark(text):
+            words[loose(text)] += n
+        has_digit = not digits and any(char.isdecimal() for char in text)
+        if has_digit or len(words) > _MOST_WORDS or words.total() > _MOST_SHARE * n_cells:
+            return None
+    return odd if sum(odd.values()) <= _MOST_MARKS * n_cells else None
+
+
+def _is_mark(text: str) -> bool:
+    return loose(text) in _MARKS or not any(char.isalnum() for char in text)

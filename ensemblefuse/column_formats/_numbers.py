@@ -1,0 +1,380 @@
+"""Numbers written as text: separators, currencies, units."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, loose, odd_words, texts_of
+from ensemblefuse.column_formats._units import CURRENCIES, spellings_of
+from ensemblefuse.exceptions import short_repr
+
+__all__ = ["number_format", "read_number"]
+
+# A blank or an apostrophe belongs to a number only before three digits: 5' 10" are two numbers.
+_BODY = re.compile(r"(?:\d+(?:(?:[ '’_](?=\d{3}(?!\d))|[.,])\d+)*\.?|[.,]\d+)(?:[eE][+-]?\d{1,3}(?![\d.,]))?", re.ASCII)
+_UNKNOWN_UNIT = re.compile(r"(?:/ ?)?[^\d\s.,;:!?()<>=~*#&@|\\/\[\]{}_-][^\d;:!?()<>=~|\\\[\]{}]{0,23}")
+_PREFIX = "|".join(
+    re.escape(name) if name.isupper() else f"(?i:{re.escape(name)})"
+    for name in sorted(CURRENCIES, key=len, reverse=True)
+)
+_CURRENCY_BEFORE = re.compile(rf"({_PREFIX})(?=[\d\s.,(+-])")
+_POWER = re.compile(r"(?<=[mMt])\^?([23])(?![\w.,])")
+_PER_HUNDRED = re.compile(r"\b[lL] ?/ ?100 ?km\b")
+# Ratings: 4.5/5 and 4.5 out of 5. The number after them is part of the unit, so it has to be the same in all cells.
+_OF = {"5": "five", "10": "ten", "20": "twenty", "100": "a hundred"}
+_OUT_OF = re.compile(r" ?(?:/|out of|of) ?(5|10|20|100)(?=$| stars$)")
+# In the order in which they are tried: decimal sign, sign between thousands.
+_CONVENTIONS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"), (".", "_"))
+_NAMES = {".": "points", ",": "commas", " ": "blanks", "'": "apostrophes", "_": "underscores"}
+_FACTS = {"length": "lengths", "mass": "masses", "volume": "volumes", "area": "areas", "duration": "lengths of time"}
+
+
+class _Said(NamedTuple):
+    """A cell taken apart: ``(1,234.50 kg)`` is negative, with the pair of ``1,234.50`` and ``kg``."""
+
+    negative: bool
+    currency: str | None
+    pairs: tuple[tuple[str, str], ...]
+
+
+def number_format(cells: Iterable[Any]) -> Found | None:
+    """Find in which written form the cells of a column are numbers.
+
+    A column has one currency, and units of one dimension; what is in another unit is converted. Percent stay percent:
+    ``12%`` is 12. A cell without a unit is in the unit of its column. Where most cells are real numbers, texts must be
+    plain numbers, or words that stand in several cells.
+
+    Parameters
+    ----------
+    cells : iterable
+        Texts, numbers and missing cells.
+
+    Returns
+    -------
+    Found or None
+        None if the cells are not numbers, or codes that begin with 0. ``choice`` says so if ``1,234`` could also be
+        1.234 by all cells, or if some cells lack the unit of the others.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import number_format, read_cell
+    >>> found = number_format(["1.250,00 €", "99,90 €", "-", None, "(12,00 €)"] * 10)
+    >>> found.seen, found.share, found.odd
+    ('numbers in EUR, with decimal commas and points between thousands', 0.75, {'-': 10})
+    >>> [read_cell(cell, found.format) for cell in ("1.250,00 €", "(12,00 €)", "-")]
+    [1250.0, -12.0, None]
+    >>> shoes = number_format(["9.4 oz", "1 lb", "310 g", "8 oz"])
+    >>> [round(read_cell(cell, shoes.format), 2) for cell in ("9.4 oz", "1 lb", "310 g")]
+    [9.4, 16.0, 10.93]
+    >>> number_format(["12 kg", "28 cm"]) is None
+    True
+    """
+    texts, others = texts_of(cells)
+    if not texts or not all(_is_real(cell) for cell in others):
+        return None
+    read: dict[str, _Said] = {}
+    odd = odd_words(texts, len(others), lambda text: _is_taken_apart(text, read))
+    if odd is None or not (read or others):
+        return None
+    if len(others) >= texts.total() and not _may_stand_among_numbers(read, odd):
+        return None
+    bodies = {body for parts in read.values() for body, _ in parts.pairs}
+    if any(re.fullmatch(r"0\d+", body) for body in bodies) and not any(_has_unit(parts) for parts in read.values()):
+        return None  # codes, such as 04109
+    signs = _signs(bodies)
+    counts: Counter[_Said] = Counter()
+    for text, parts in read.items():
+        counts[parts] += texts[text]
+    units = _units(counts)
+    if signs is None or units is None:
+        return None
+    (decimal, thousands, choice), (unit, lacking) = signs, units
+    settings = {"kind": "number", "decimal": decimal, "thousands": thousands, **unit}
+    settings["missing"] = sorted({loose(text) for text in odd})
+    n_cells = texts.total() + len(others)
+    if lacking:
+        n, example = lacking
+        more = f"{n} of {n_cells} cells, such as {short_repr(example)}, have no unit, and are read as {unit['unit']}"
+        choice = f"{choice}; {more}" if choice else more
+    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, _seen(settings, len(others) >= texts.total()), choice)
+
+
+def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
+    """Return the number that a cell says; None for a blank cell."""
+    if _is_real(cell):
+        return float(cell)
+    text = bytes(cell).decode(errors="replace") if isinstance(cell, (bytes, bytearray)) else cell
+    if not isinstance(text, str):
+        raise UnreadableCell(f"{short_repr(cell)} is not a number")
+    if not clean(text):
+        return None
+    shown, said = short_repr(text), _take_apart(text)
+    if said is None:
+        raise UnreadableCell(f"{shown} is not a number")
+    if said.currency not in (None, settings["currency"]):
+        raise UnreadableCell(f"{shown} is in {said.currency}, and the column {_in_unit(settings)} in fit")
+    total = 0.0
+    for body, spelling in said.pairs:
+        size = _size(spelling, settings)
+        if size is None:
+            raise UnreadableCell(f"{shown} is in {spelling!r}, and the column {_in_unit(settings)} in fit")
+        total += _value(body, settings, shown) * size
+    if not np.isfinite(total):
+        raise UnreadableCell(f"{shown} is not a finite number")
+    return -total if said.negative else total
+
+
+def _is_real(cell: Any) -> bool:
+    return isinstance(cell, (bool, np.bool_, int, float, np.integer, np.floating, Decimal)) and not isinstance(
+        cell, np.timedelta64
+    )
+
+
+# ---------------------------------------------------------------------- one cell
+
+
+def _take_apart(text: str) -> _Said | None:
+    """Return the parts of a cell; None if it is no number with a unit."""
+    if len(text) > LONGEST:
+        return None
+    text = clean(text)
+    text = _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
+    if "/" in text or " of " in text:
+        text = _PER_HUNDRED.sub("l/hundred km", text)
+        text = _OUT_OF.sub(lambda most: f" of {_OF[most[1]]}", text)
+    text, outer = _without_sign(text)
+    text, currency = _without_currency_before(text)
+    text, inner = _without_sign(text) if not outer else (text, False)
+    if currency is None:
+        text, currency = _without_currency_before(text)
+    found = list(_BODY.finditer(text))
+    if not found or found[0].start():
+        return None
+    ends = [body.start() for body in found[1:]] + [len(text)]
+    suffixes = [text[body.end() : end].strip() for body, end in zip(found, ends, strict=True)]
+    if suffixes[-1] in ("-", ".-", ",-", ".–", "–"):
+        outer, suffixes[-1] = outer or suffixes[-1] == "-", ""
+    suffixes = [re.sub(r"(?:,|\band)$", "", suffix).strip() for suffix in suffixes]
+    if len(suffixes) == 2 and not suffixes[1]:  # 5'11 and 1h30
+        suffixes[1] = {"'": '"', "′": '"', "’": '"', "h": "min"}.get(suffixes[0], "")
+    suffixes[-1], after = _without_currency_after(suffixes[-1])
+    if after and currency and after != currency and {after, currency} - {"$", "¥"} != {after}:
+        return None
+    pairs = tuple((body[0], suffix) for body, suffix in zip(found, suffixes, strict=True))
+    return _Said(outer or inner, after or currency, pairs) if _are_units(pairs) else None
+
+
+def _has_unit(parts: _Said) -> bool:
+    return parts.currency is not None or any(spelling for _, spelling in parts.pairs)
+
+
+def _may_stand_among_numbers(read: dict[str, _Said], odd: dict[str, int]) -> bool:
+    """Return whether texts in a column of real numbers are plain numbers, or words that stand in several cells.
+
+    One text alone is more likely a mistake than a sign for a missing cell.
+    """
+    return all(n > 1 for n in odd.values()) and all(re.fullmatch(r" *[+-]?\d+(\.\d+)? *", text) for text in read)
+
+
+def _is_taken_apart(text: str, read: dict[str, _Said]) -> bool:
+    parts = _take_apart(text)
+    if parts is not None:
+        read[text] = parts
+    return parts is not None
+
+
+def _are_units(pairs: tuple[tuple[str, str], ...]) -> bool:
+    """Return whether the text after each number may be a unit; several numbers make one only in known units."""
+    if len(pairs) == 1:
+        return not pairs[0][1] or bool(spellings_of(pairs[0][1])) or bool(_UNKNOWN_UNIT.fullmatch(pairs[0][1]))
+    sizes = [spellings_of(spelling) or {} for _, spelling in pairs]
+    shared = [d for d in sizes[0] if d != "count" and all(d in other for other in sizes[1:])]
+    return any(all(a[d] > b[d] for a, b in pairwise(sizes)) for d in shared)
+
+
+def _without_sign(text: str) -> tuple[str, bool]:
+    if text.startswith("(") and text.endswith(")"):
+        return text[1:-1].strip(), True
+    if text[:1] in ("-", "–", "+"):
+        return text[1:].strip(), text[0] != "+"
+    return text, False
+
+
+def _without_currency_before(text: str) -> tuple[str, str | None]:
+    found = None if text[:1].isdigit() else _CURRENCY_BEFORE.match(text)
+    return (text[found.end() :].strip(), _currency(found[1])) if found else (text, None)
+
+
+@lru_cache(maxsize=1000)
+def _without_currency_after(suffix: str) -> tuple[str, str | None]:
+    if (whole := _currency(suffix)) is not None:
+        return "", whole
+    for spelling in sorted((s for s in CURRENCIES if suffix.lower().endswith(s.lower())), key=len, reverse=True):
+        left = suffix[: len(suffix) - len(spelling)]
+        if (spellings_of(left.strip()) or {}).get("count") and (left.endswith(" ") or not spelling.isascii()):
+            return left.strip(), CURRENCIES[spelling]
+    return suffix, None
+
+
+def _currency(text: str) -> str | None:
+    return CURRENCIES.get(text) or CURRENCIES.get(text.lower())
+
+
+# ---------------------------------------------------------------------- signs between digits
+
+
+def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
+    d, t = re.escape(decimal), "['’]" if thousands == "'" else re.escape(thousands)
+    grouped = rf"[1-9]\d{{0,2}}(?:{t}\d{{3}})+" + (rf"|[1-9]\d?(?:{t}\d{{2}})+{t}\d{{3}}" if thousands == "," else "")
+    return re.compile(rf"(?:(?:{grouped}|\d+)(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+_PATTERNS = {signs: _pattern(*signs) for signs in _CONVENTIONS}
+
+
+def _signs(bodies: set[str]) -> tuple[str | None, str | None, str | None] | None:
+    """Return the decimal sign, the sign between thousands, and what was chosen; None if no convention fits all."""
+    fitting = [signs for signs in _CONVENTIONS if all(_PATTERNS[signs].fullmatch(body) for body in bodies)]
+    if not fitting:
+        return None
+    readings = {tuple(_plain(body, *signs) for body in bodies): signs for signs in reversed(fitting)}
+    decimal, thousands = fitting[0]
+    used = set("".join(bodies).replace("’", "'"))
+    choice = None
+    if len(readings) > 1 and not _are_surely_thousands(bodies):
+        example = min((body for body in bodies if "," in body or "." in body), key=lambda body: (len(body), body))
+        other = next(signs for signs in fitting if _plain(example, *signs) != _plain(example, decimal, thousands))
+        first, second = (f"{_plain(example, *signs):g}" for signs in ((decimal, thousands), other))
+        choice = f"{example!r} is read as {first}, and could be {second} by all cells of the column"
+    return (decimal if decimal in used else None), (thousands if thousands in used else None), choice
+
+
+def _are_surely_thousands(bodies: set[str]) -> bool:
+    """Return whether commas stand between thousands though each is before three digits.
+
+    Beside whole numbers such as 999, decimals have no zeros at their end, or those numbers would have some.
+    """
+    separated = [body for body in bodies if "," in body]
+    plain = [body for body in bodies if body.isdigit()]
+    return (
+        not any("." in body for body in bodies)
+        and any(body.endswith("0") for body in separated)
+        and any(1 < len(body) <= 3 for body in plain)
+        and not any(len(body) > 3 for body in plain)
+    )
+
+
+def _plain(body: str, decimal: str, thousands: str) -> float:
+    body = body.replace("’", "'").replace(thousands, "") if thousands else body
+    return float(body.replace(decimal, "."))
+
+
+def _value(body: str, settings: dict[str, Any], shown: str) -> float:
+    """Return the number that digits with signs say by the signs of fit."""
+    decimal, thousands = settings["decimal"], settings["thousands"]
+    allowed = [
+        signs
+        for signs in _CONVENTIONS
+        if decimal in (None, signs[0]) and thousands in (None, signs[1]) and _PATTERNS[signs].fullmatch(body)
+    ]
+    values = {_plain(body, *signs) for signs in allowed}
+    if not values:
+        used = [f"decimal {_NAMES[decimal]}"] if decimal else []
+        used += [f"{_NAMES[thousands]} between thousands"] if thousands else []
+        raise UnreadableCell(f"{shown} is not a number" + (f" with {' and '.join(used)}, as in fit" if used else ""))
+    if len(values) > 1:
+        if decimal is None and "." in body and "," not in body and body.count(".") == 1 and thousands is None:
+            return float(body)  # as Python writes numbers
+        low, high = min(values), max(values)
+        raise UnreadableCell(f"{shown} may be {high:.15g} or {low:.15g}: no number of fit had such a sign")
+    return values.pop()
+
+
+# ---------------------------------------------------------------------- units
+
+
+def _units(said: Counter[_Said]) -> tuple[dict[str, Any], tuple[int, str] | None] | None:
+    """Return currency, dimension and unit of a column, and how many cells lack them; None if they do not agree."""
+    currencies = {parts.currency for parts in said if parts.currency}
+    spelled = {spelling for parts in said for _, spelling in parts.pairs if spelling}
+    if len(currencies) > 1:
+        return None
+    currency = next(iter(currencies), None)
+    lacking = Counter({parts: n for parts, n in said.items() if not parts.currency and not parts.pairs[-1][1]})
+    if not spelled:
+        unit = {"currency": currency, "dimension": None, "unit": currency}
+        return unit, _lacking(lacking) if currency else None
+    sizes = [spellings_of(spelling) for spelling in spelled]
+    if all(sizes):
+        shared = [d for d in (sizes[0] or {}) if all(d in (other or {}) for other in sizes)]
+        shared = [d for d in shared if d == "count"] if currency else shared
+        if not currency and lacking and "count" in shared and lacking.total() * 2 > said.total():
+            shared = ["count"]  # beside plain numbers, m is a million
+        if shared:
+            return _known_unit(said, shared[0], currency, lacking)
+    names = {_loose_unit(spelling) for spelling in spelled}
+    if len(names) > 1:
+        return None
+    name = names.pop()
+    return {"currency": currency, "dimension": None, "unit": name}, _lacking(lacking)
+
+
+def _known_unit(
+    said: Counter[_Said], dimension: str, currency: str | None, lacking: Counter[_Said]
+) -> tuple[dict[str, Any], tuple[int, str] | None]:
+    if dimension == "count":
+        return {"currency": currency, "dimension": "count", "unit": currency or ""}, _lacking(lacking, currency)
+    last: Counter[str] = Counter()
+    for parts, n in said.items():
+        if parts.pairs[-1][1]:
+            last[parts.pairs[-1][1]] += n
+    most = min(last, key=lambda spelling: (-last[spelling], spelling))
+    return {"currency": None, "dimension": dimension, "unit": most}, _lacking(lacking)
+
+
+def _lacking(lacking: Counter[_Said], unit: str | None = "unit") -> tuple[int, str] | None:
+    """Return how many cells lack the unit of the others, and one of them; 0 is 0 in any unit."""
+    told = {parts: n for parts, n in lacking.items() if re.search("[1-9]", parts.pairs[0][0])}
+    return (sum(told.values()), min(parts.pairs[0][0] for parts in told)) if told and unit else None
+
+
+def _size(spelling: str, settings: dict[str, Any]) -> float | None:
+    """Return how many units of the column a unit is; None if it is none of its dimension."""
+    dimension, unit = settings["dimension"], settings["unit"]
+    if not spelling:
+        return 1.0
+    if dimension is None:
+        is_unit = unit is not None and unit != settings["currency"] and _loose_unit(spelling) == unit
+        return 1.0 if is_unit else None
+    size = (spellings_of(spelling) or {}).get(dimension)
+    own = Fraction(1) if dimension == "count" else (spellings_of(unit) or {})[dimension]
+    return None if size is None else float(size / own)
+
+
+def _loose_unit(spelling: str) -> str:
+    text = loose(spelling).rstrip(".")
+    return text.removesuffix("s") if len(text) > 3 else text
+
+
+def _in_unit(settings: dict[str, Any]) -> str:
+    unit = settings["currency"] or settings["unit"]
+    return f"held {unit!r}" if unit else "held numbers without a unit"
+
+
+def _seen(settings: dict[str, Any], among_numbers: bool) -> str:
+    unit = settings["currency"] or settings["unit"]
+    is_known = settings["currency"] or settings["dimension"]
+    fact = _FACTS.get(settings["dimension"] or "", "numbers")
+    fact += (f" in {unit}" if is_known else f" with {unit!r}") if unit else "" if among_numbers else " written as text"
+    signs = ["decimal commas"] if settings["decimal"] == "," else []
+    signs += [f"{_NAMES[settings['thousands']]} between thousands"] if settings["thousands"] else []
+    return fact + (f", with {' and '.join(signs)}" if signs else "")

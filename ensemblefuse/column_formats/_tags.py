@@ -1,0 +1,145 @@
+"""Lists of tags, written as one text."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ensemblefuse.column_formats._cells import Found, UnreadableCell, clean, texts_of
+from ensemblefuse.exceptions import short_repr
+
+__all__ = ["read_tags", "tag_format"]
+
+# Signs between tags, in the order in which they are tried.
+_SEPARATORS = ("|", ";", "、", "，", ",", ",;", "、，", "/", "\n", "·", "#")
+_LIST = "list"  # a Python or JSON list
+_MOST_LETTERS = 40
+_LEAST_LISTS = 0.1  # share of cells with several tags
+_LEAST_KNOWN = 0.8  # share of tags that stand in another cell, too
+
+
+def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
+    """Find how the cells of a column list tags: short texts that most often stand in several cells.
+
+    Parameters
+    ----------
+    cells : iterable
+        Texts such as ``"drama|war"`` or ``"['drama', 'war']"``, lists of texts, and missing cells.
+    declared : bool
+        Whether somebody said that they are tags. Only the sign between them is asked for then.
+
+    Returns
+    -------
+    Found or None
+        None if the cells hold no lists, or lists of what hardly ever repeats.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import read_cell, tag_format
+    >>> found = tag_format(["drama, war", "comedy; drama", "war", "comedy, romance; war", "romance"] * 3)
+    >>> found.seen, read_cell("comedy, romance; war", found.format)
+    ('lists of 4 tags, separated by , or ;', ['comedy', 'romance', 'war'])
+    """
+    texts, others = texts_of(cells)
+    lists = [_as_list(cell) for cell in others]
+    if any(tags is None for tags in lists):
+        return None
+    best: tuple[tuple[int, int], str] | None = None
+    for form in (_LIST, *_SEPARATORS):
+        if lists and form != _LIST:
+            break
+        split = _all_split(texts, form, _MOST_LETTERS if not declared else 1000)
+        if split is None:
+            continue
+        split += [(tags or [], 1) for tags in lists]
+        counts = _counts(split, declared)
+        several = sum(n for tags, n in split if len(tags) > 1) if declared else 0
+        if counts is not None and (best is None or (-several, len(counts)) < best[0]):
+            best = (-several, len(counts)), form
+        if form == _LIST and best is not None:
+            break
+    if best is None:
+        return None
+    (_, n_tags), form = best
+    how = "" if form == _LIST else f", separated by {' or '.join(form.replace(chr(10), '¶'))}"
+    return Found({"kind": "tags", "separator": form, "missing": []}, 1.0, {}, f"lists of {n_tags} tags{how}", None)
+
+
+def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
+    """Return the tags of a cell; None for a blank cell."""
+    if isinstance(cell, (bytes, bytearray)):
+        cell = bytes(cell).decode(errors="replace")
+    if isinstance(cell, str):
+        tags = _split(cell, settings["separator"]) if clean(cell) else None
+        if tags is None and clean(cell):
+            raise UnreadableCell(f"{short_repr(cell)} is not a list of texts")
+        return tags
+    tags = _as_list(cell)
+    if tags is None:
+        raise UnreadableCell(f"{short_repr(cell)} is not a list of texts")
+    return tags
+
+
+def _counts(lists: list[tuple[list[str], int]], declared: bool) -> Counter[str] | None:
+    """Return in how many cells each tag stands; None if these are no tags."""
+    counts: Counter[str] = Counter()
+    for tags, n in lists:
+        for tag in set(tags):
+            counts[tag] += n
+    n_cells = sum(n for _, n in lists)
+    several = sum(n for tags, n in lists if len(tags) > 1)
+    known = sum(n for n in counts.values() if n > 1)
+    letters = sum(any(char.isalpha() for char in tag) for tag in counts)
+    is_tags = (declared and bool(counts)) or (
+        several >= max(2, _LEAST_LISTS * n_cells)
+        and known >= _LEAST_KNOWN * counts.total()
+        and 2 * len(counts) <= counts.total()
+        and 2 * letters >= len(counts)
+    )
+    return counts if is_tags else None
+
+
+def _all_split(texts: Counter[str], form: str, most: int) -> list[tuple[list[str], int]] | None:
+    """Return the tags of all texts with the numbers of cells; None if one of them holds no tags in this form."""
+    split = []
+    for text, n in texts.items():
+        tags = _split(text, form)
+        if tags is None or any(len(tag) > most for tag in tags):
+            return None
+        split.append((tags, n))
+    return split
+
+
+def _as_list(cell: Any) -> list[str] | None:
+    if isinstance(cell, np.ndarray) and cell.ndim == 1:
+        cell = cell.tolist()
+    if not isinstance(cell, (list, tuple, set, frozenset)) or not all(isinstance(tag, str) for tag in cell):
+        return None
+    return _tidied(sorted(cell) if isinstance(cell, (set, frozenset)) else cell)
+
+
+def _split(text: str, form: str) -> list[str] | None:
+    """Return the tags of a text; None if it is not written in this form."""
+    if form != _LIST:
+        return _tidied(re.split(f"[{re.escape(form)}]", text))
+    text = text.strip()
+    if len(text) > 10_000 or text[:1] not in ("[", "(", "{") or text[-1:] not in ("]", ")", "}"):
+        return None
+    try:
+        return _as_list(ast.literal_eval(text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        inner = text[1:-1]
+        return (
+            None if re.search(r"[\[\](){}]", inner) else _tidied(next(csv.reader([inner], skipinitialspace=True), []))
+        )
+
+
+def _tidied(tags: Iterable[str]) -> list[str]:
+    """Return tags without blanks around them; each once, in the order of the cell."""
+    return list(dict.fromkeys(tag for tag in (clean(tag) for tag in tags) if tag))

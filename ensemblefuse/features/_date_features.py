@@ -1,0 +1,202 @@
+"""Dates as numbers."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+
+from ensemblefuse._calls import plain_inside
+from ensemblefuse.exceptions import short_repr
+from ensemblefuse.table import check_flat, is_missing, to_frame
+
+__all__ = ["DateFeatures"]
+
+# Name -> how pandas calls it. Monday is 0.
+_PARTS = {"year": "year", "month": "month", "day": "day", "weekday": "day_of_week", "hour": "hour"}
+# The parts that come round again, and after how many of their units.
+_CYCLES = {"month": 12, "weekday": 7, "hour": 24}
+_DAY = pd.Timedelta(days=1)
+
+
+class DateFeatures(TransformerMixin, BaseEstimator):
+    """Turn dates into numbers: year, month, day, weekday, hour, and the days since the first date of fit.
+
+    Parts that are the same in all dates of fit are left out, so whole days give no hour, and times of one day nothing
+    but hours. A missing date gets the means of fit.
+
+    Parameters
+    ----------
+    cyclic : bool
+        Whether month, weekday and hour also come as sine and cosine, in which December and January are neighbours:
+        linear models and kernels need that, trees do not.
+
+    Attributes
+    ----------
+    parts_ : list of list of str
+        Names of the numbers that each column gives.
+    first_ : list of str
+        The first date of each column, in ISO 8601; None if it has none.
+    means_ : list of ndarray
+        Means of the numbers of each column, for missing dates.
+    has_missing_ : list of bool
+        Whether each column had missing dates in fit. If so, one more number, 0 or 1, says where a date is missing.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    TypeError
+        In `fit` and `transform`, if a cell is no date. A `ModalityTransformer` reads dates that are written as text.
+
+    Notes
+    -----
+    The hour has a fraction for the minutes. Dates with a time zone give the parts of their own zone. Scale the numbers
+    for models that need it: ``make_pipeline(DateFeatures(), StandardScaler())``.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse import DateFeatures
+    >>> sold = pd.DataFrame({"sold": pd.to_datetime(["2024-02-28", None, "2024-03-01"])})
+    >>> DateFeatures(cyclic=False).set_output(transform="pandas").fit_transform(sold)
+       sold_month  sold_day  sold_weekday  sold_elapsed  sold_missing
+    0         2.0      28.0           2.0           0.0           0.0
+    1         2.5      14.5           3.0           1.0           1.0
+    2         3.0       1.0           4.0           2.0           0.0
+    """
+
+    def __init__(self, *, cyclic: bool = True):
+        self.cyclic = cyclic
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the first date, and which numbers differ between dates.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_columns)
+            Each column holds dates: dtype datetime64, or objects such as `datetime.date`.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        columns = self._read(X, reset=True)
+        # As text, because files of models hold no objects of pandas.
+        self.first_ = [None if pd.isna(first := dates.min()) else first.isoformat() for dates in columns]
+        self.parts_, self.means_, self.has_missing_ = [], [], []
+        for dates, first in zip(columns, self.first_, strict=True):
+            numbers = _numbers(dates, first, self.cyclic)
+            varying = [name for name, values in numbers.items() if np.nanmax(values, initial=-np.inf) > _least(values)]
+            if not {"year", "month", "day"} & set(varying) and "hour" in varying:
+                varying.remove("elapsed")
+            parts = varying or ["elapsed"]
+            known = np.array([numbers[part] for part in parts])[:, dates.notna().to_numpy()]
+            self.parts_.append(parts)
+            self.means_.append(known.mean(axis=1) if known.size else np.zeros(len(parts)))
+            self.has_missing_.append(bool(dates.isna().any()))
+        return self
+
+    @plain_inside
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the numbers of dates.
+
+        Parameters
+        ----------
+        X : DataFrame or array of shape (n_samples, n_columns)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+        """
+        check_is_fitted(self)
+        blocks = []
+        for i, dates in enumerate(self._read(X, reset=False)):
+            numbers = _numbers(dates, self.first_[i], self.cyclic)
+            block = np.column_stack([numbers[part] for part in self.parts_[i]])
+            missing = dates.isna().to_numpy()
+            block[missing | (self.first_[i] is None)] = self.means_[i]
+            blocks.append(block)
+            if self.has_missing_[i]:
+                blocks.append(missing[:, None].astype(float))
+        return np.hstack(blocks)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array of shape (n_columns,), optional
+            Names of the columns; those of fit by default.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        columns = _check_feature_names_in(self, input_features)
+        names = [
+            f"{column}_{part}"
+            for column, parts, has_missing in zip(columns, self.parts_, self.has_missing_, strict=True)
+            for part in [*parts, *(["missing"] if has_missing else [])]
+        ]
+        return np.array(names, dtype=object)
+
+    def _read(self, X: Any, *, reset: bool) -> list[pd.Series]:
+        """Return each column as a Series of datetimes."""
+        check_flat(X)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        frame = pd.DataFrame(X) if isinstance(X, np.ndarray) else to_frame(X)
+        if reset and frame.empty:
+            raise ValueError(
+                f"X has {frame.shape[0]} rows and {frame.shape[1]} columns; fit needs at least one of each."
+            )
+        return [_dates(frame.iloc[:, i]) for i in range(frame.shape[1])]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _dates(cells: pd.Series) -> pd.Series:
+    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        return cells
+    for row, cell in zip(cells.index, cells.tolist(), strict=True):
+        if not is_missing(cell) and not isinstance(cell, (datetime.date, np.datetime64)):
+            raise TypeError(
+                f"Column {cells.name!r} holds {short_repr(cell)} in row {row!r}, which is no date; convert the column "
+                "with pandas.to_datetime(column, format=...)."
+            )
+    stamps = [pd.NaT if is_missing(cell) else pd.Timestamp(cell).as_unit("us") for cell in cells.tolist()]
+    if len({stamp.tzinfo is None for stamp in stamps if stamp is not pd.NaT}) > 1:
+        raise TypeError(f"Column {cells.name!r} holds dates with and without a time zone; give all of them one.")
+    has_zone = any(stamp is not pd.NaT and stamp.tzinfo is not None for stamp in stamps)
+    dtype = "datetime64[us, UTC]" if has_zone else "datetime64[us]"
+    return pd.Series(stamps, index=cells.index, dtype=dtype)
+
+
+def _numbers(dates: pd.Series, first: str | None, cyclic: bool) -> dict[str, np.ndarray]:
+    """Return all numbers of dates by name; NaN where a date is missing."""
+    when = dates.dt
+    parts = {name: getattr(when, field).to_numpy(float, na_value=np.nan) for name, field in _PARTS.items()}
+    parts["hour"] = parts["hour"] + when.minute.to_numpy(float, na_value=np.nan) / 60
+    parts["hour"] += when.second.to_numpy(float, na_value=np.nan) / 3600
+    numbers = dict(parts)
+    for name, length in _CYCLES.items() if cyclic else ():
+        angle = parts[name] * (2 * np.pi / length)
+        numbers |= {f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
+    since = np.full(len(dates), np.nan) if first is None else ((dates - pd.Timestamp(first)) / _DAY).to_numpy(float)
+    numbers["elapsed"] = since
+    return numbers
+
+
+def _least(values: np.ndarray) -> float:
+    """Return the smallest number, and a trifle: sines of equal angles may differ in the last bit."""
+    return float(np.nanmin(values, initial=np.inf)) + 1e-9

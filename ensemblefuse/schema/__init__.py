@@ -1,0 +1,39 @@
+"""The schema of a raw table: what each column holds. It is learned in fit, and every later table is read by it.
+
+A schema is a dict from column to a dict of plain values, so that every model file can hold it. ``kind`` says how the
+cells are read:
+
+- ``"number"``: numbers, numbers written as text, true and false as 1 and 0. For a column of an encoder, ``whole`` says
+  whether the cells of fit were integers: an encoder may see a difference between 3 and 3.0.
+- ``"category"``: what a cell says, whatever its type: 3, 3.0 and "3" are one category. ``known`` holds the categories
+  of fit, in the form of `category_key`; ``values`` says what the cells of fit were ("text", "number", "date",
+  "duration", "tuple", "other", "mixed"). ``closed`` marks columns whose transformer stops at categories that fit never
+  saw: there, they are cells that cannot be read.
+- ``"boolean"``: true or false, also as 1 and 0 or as text. ``texts`` are those of false and true, if fit had texts.
+- ``"date"``, ``"duration"``: dates and lengths of time, also as text in ISO 8601; ``dtype`` is their type in fit.
+- ``"tags"``: lists of texts, read as tuples; ``known`` holds the tags of fit.
+- ``"text"``: texts. A number among them becomes its text.
+- ``"object"``: anything else, such as pictures or arrays. These cells pass as they are.
+
+Numbers, booleans, dates and tags that fit saw written as text have a ``format``, as `ensemblefuse.column_formats` finds
+it, and ``seen``, which says in words what it is. Files of before have none.
+"""
+
+from ensemblefuse.schema._category_key import category_key
+from ensemblefuse.schema._cells import Fault, Reading, Schema, Unseen
+from ensemblefuse.schema._learn import learn_schema
+from ensemblefuse.schema._read import counted, read_by_schema, read_or_raise, schema_of, unseen_text
+
+__all__ = [
+    "Fault",
+    "Reading",
+    "Schema",
+    "Unseen",
+    "category_key",
+    "counted",
+    "learn_schema",
+    "read_by_schema",
+    "read_or_raise",
+    "schema_of",
+    "unseen_text",
+]

@@ -1,0 +1,186 @@
+"""Reading of a table by the schema of a model."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+
+from ensemblefuse.exceptions import BadRow, ColumnError, UnseenCategoryWarning, short_repr
+from ensemblefuse.schema._categories import Categories, CategoryReader
+from ensemblefuse.schema._cells import LARGEST, Fault, Reading, Schema, Unseen, loose
+from ensemblefuse.schema._reader import Reader, not_a_number
+from ensemblefuse.schema._readers import READERS
+from ensemblefuse.table import plain_missing
+
+__all__ = ["counted", "read_by_schema", "read_or_raise", "schema_of", "unseen_text"]
+
+_SHOWN = 5
+
+
+def read_by_schema(X: pd.DataFrame, schema: Schema, *, fitting: bool = False) -> Reading:
+    """Return a table with the cells of all columns in the one form that belongs to their kind.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        Columns that the schema lacks are left as they are; columns that X lacks are left out.
+    schema : dict
+        From `learn_schema`.
+    fitting : bool
+        Whether X is the table that the schema was learned from. Columns that only encoders read then stay as they are.
+
+    Returns
+    -------
+    Reading
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse.schema import learn_schema, read_by_schema
+    >>> rooms = pd.DataFrame({"floor": [3, 7], "size": [20.5, 31.0]})
+    >>> schema = learn_schema(rooms, {"floor": {"category"}, "size": {"number"}})
+    >>> later = pd.DataFrame({"floor": ["3", "7.0", "8"], "size": ["25", None, "big"]})
+    >>> reading = read_by_schema(later, schema)
+    >>> reading.table["floor"].tolist(), reading.table["size"].tolist()
+    ([3, 7, 8], [25.0, nan, nan])
+    >>> reading.unseen, reading.faults[0].reason
+    ([Unseen(position=2, column='floor', key='8')], "'big' is not a number")
+    """
+    plain = _plain_numbers(X, schema)
+    new, faults = _without_large(X, [c for c in plain if not schema[c].get("encoded")])
+    unseen: list[Unseen] = []
+    for column, known in schema.items():
+        if column in plain or column not in X.columns or (fitting and known.get("encoded")):
+            continue
+        reader = _reader(schema, column)
+        cells = reader.read(X[column])
+        if cells is not None:
+            new[column] = cells
+        faults += [Fault(i, column, value, reason) for i, value, reason in reader.faults]
+        unseen += [Unseen(i, column, key) for i, key in reader.unseen]
+    table = plain_missing(X)
+    if new:
+        table = table.copy(deep=False)
+        for column, cells in new.items():
+            table[column] = cells
+    return Reading(table, sorted(faults, key=lambda fault: fault.position), unseen)
+
+
+def _reader(schema: Schema, column: Any) -> Reader:
+    known = schema[column]
+    if known["kind"] != "category":
+        return READERS[known["kind"]](known)
+    categories = schema.categories.get(column) if isinstance(schema, _Kept) else None
+    if categories is None:
+        categories = Categories(known["known"])
+        if isinstance(schema, _Kept):
+            schema.categories[column] = categories
+    return CategoryReader(known, categories)
+
+
+def read_or_raise(X: pd.DataFrame, schema: Schema, *, fitting: bool = False) -> pd.DataFrame:
+    """Return the table of `read_by_schema`, with one warning of all categories that fit never saw.
+
+    Raises
+    ------
+    ColumnError
+        If a cell cannot be read; it lists all such cells.
+    """
+    table, faults, unseen = read_by_schema(X, schema, fitting=fitting)
+    if faults:
+        raise ColumnError([BadRow(X.index[i], c, short_repr(value), why) for i, c, value, why in faults], len(X))
+    if unseen:
+        warnings.warn(unseen_text(counted(unseen), schema, len(X)), UnseenCategoryWarning, stacklevel=3)
+    return table
+
+
+def schema_of(column_transformer: Any) -> Schema:
+    """Return the schema of a fitted `ModalityTransformer`; empty for another object.
+
+    Model files of old versions only know which columns are numbers. The schema is the same object at each call.
+    """
+    schema = getattr(column_transformer, "schema_", None)
+    if not schema:
+        return {column: {"kind": "number"} for column in getattr(column_transformer, "numeric_columns_", ())}
+    with _lock:
+        learned, kept = _kept.get(column_transformer, (None, None))
+        if kept is None or learned is not schema:
+            kept = _Kept(schema)
+            _kept[column_transformer] = schema, kept
+        return kept
+
+
+class _Kept(dict):
+    """A schema with the look-ups of its categories, which are made once for a model and not at each call."""
+
+    def __init__(self, schema: Schema):
+        super().__init__(schema)
+        self.categories: dict[Any, Categories] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+# Look-ups of fitted transformers, with the schema that they belong to. A cache, not state.
+_kept: WeakKeyDictionary[Any, tuple[Schema, _Kept]] = WeakKeyDictionary()
+
+_lock = threading.Lock()
+
+
+def counted(unseen: Iterable[Unseen]) -> dict[Any, Counter]:
+    """Return for each column how many cells hold each category that fit never saw."""
+    counts: dict[Any, Counter] = {}
+    for _, column, key in unseen:
+        counts.setdefault(column, Counter())[key] += 1
+    return counts
+
+
+def unseen_text(unseen: Mapping[Any, Counter], schema: Schema, n_rows: int) -> str:
+    """Return one sentence for each column about its categories that fit never saw."""
+    facts: list[str] = []
+    for column, counts in unseen.items():
+        known = {loose(key): key for key in schema[column]["known"]}
+        shown = [
+            f"{short_repr(key)} in {n}" + (f" (did you mean {known[loose(key)]!r}?)" if loose(key) in known else "")
+            for key, n in counts.most_common(_SHOWN)
+        ]
+        more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+        facts.append(
+            f"Column {column!r} holds categories that fit never saw in {counts.total()} of {n_rows} rows: "
+            f"{', '.join(shown)}{more}."
+        )
+    return " ".join([*facts, "The model knows nothing of them."]) if facts else ""
+
+
+def _plain_numbers(X: pd.DataFrame, schema: Schema) -> dict[Any, np.dtype]:
+    """Return the columns of numbers that are arrays of numbers in their form already, with their dtypes."""
+    return {
+        column: dtype
+        for column, dtype in zip(X.columns, X.dtypes, strict=True)
+        if isinstance(dtype, np.dtype)
+        and dtype.kind in "iuf"
+        and (known := schema.get(column, {})).get("kind") == "number"
+        and known.get("whole") in (None, dtype.kind in "iu")
+    }
+
+
+def _without_large(X: pd.DataFrame, columns: list[Any]) -> tuple[dict[Any, pd.Series], list[Fault]]:
+    """Return columns without their numbers that are too large, all looked at in one go, and the faults."""
+    if not columns:
+        return {}, []
+    # A limit of 64 bits: numpy would cast a Python float to the type of the column, and 16 bits do not hold it.
+    large = np.abs(X[columns].to_numpy()) > np.float64(LARGEST)
+    if not large.any():
+        return {}, []
+    faults = []
+    for i, j in np.argwhere(large).tolist():
+        value = X[columns[j]].iloc[i].item()
+        faults.append(Fault(i, columns[j], value, not_a_number(value, value)))
+    return {columns[j]: X[columns[j]].mask(large[:, j]) for j in np.flatnonzero(large.any(axis=0)).tolist()}, faults
