@@ -226,26 +226,27 @@ def test_infer_modalities_prints_what_it_decided_and_why(capsys, tmp_path):
         ("series", "TimeSeriesEncoder", "series"),
         ("tabular", "ColumnTransformer", ["price", "weight", "colour"]),
     ]
-    out = capsys.readouterr().out
-    assert out.splitlines()[0].split() == ["modality", "encoder", "columns", "why"]
-    assert "12 distinct" in out or "distinct values in 12 cells" in out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["column", "kind", "seen", "done"]
+    assert [line.split()[0] for line in lines[1:]] == list(frame.columns)
+    assert "distinct values in 12 cells" in lines[1 + list(frame.columns).index("title")]
 
 
-def test_ambiguous_columns_are_an_error_that_says_how_to_declare_them():
+def test_columns_that_tell_nothing_are_left_out_unless_they_are_declared(capsys):
     X = {
         "code": [f"k{i}" for i in range(30)],
         "row": list(range(30)),
         "empty": [None] * 30,
         "price": np.linspace(0, 1, 30),
     }
-    with pytest.raises(ValueError) as caught:
-        infer_modalities(X)
-    message = str(caught.value)
-    assert "The kind of 3 columns is ambiguous" in message
-    assert "'code'" in message and "'row'" in message and "'empty'" in message
-    assert 'infer_modalities(df, kinds={"code"' in message.replace("'", '"')
-    found = infer_modalities(X, kinds={"code": "text", "row": "drop", "empty": "drop"}, verbose=False)
-    assert [name for name, _, _ in found] == ["text", "tabular"]
+    assert [(name, columns) for name, _, columns in infer_modalities(X)] == [("tabular", ["price"])]
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert all("left out" in lines[column] for column in ("code", "row", "empty"))
+    with pytest.raises(ValueError, match="allow several readings") as caught:
+        infer_modalities(X, strict=True)
+    assert "'row'" in str(caught.value) and "row number" in str(caught.value)
+    found = infer_modalities(X, kinds={"code": "text", "row": "number"}, verbose=False)
+    assert [(name, columns) for name, _, columns in found] == [("text", "code"), ("tabular", ["row", "price"])]
     with pytest.raises(ValueError, match="got 'words'"):
         infer_modalities(X, kinds={"code": "words"})
     with pytest.raises(ValueError, match="columns that the table lacks"):

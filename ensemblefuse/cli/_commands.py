@@ -23,8 +23,10 @@ from ensemblefuse.cli._tables import (
     read_table,
     read_target,
     resolve_paths,
+    words_for_missing,
 )
-from ensemblefuse.compose import infer_modalities, make_fusion_pipeline
+from ensemblefuse.compose import make_fusion_pipeline
+from ensemblefuse.compose.proposal import propose
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
 from ensemblefuse.exceptions import ColumnError
 from ensemblefuse.fusion import (
@@ -35,6 +37,9 @@ from ensemblefuse.fusion import (
 )
 from ensemblefuse.modalities import columns_of, path_columns, roles_of_columns, set_on_error
 from ensemblefuse.schema import learn_schema, read_or_raise
+
+# Kinds whose cells are read from a CSV file as they are written: 007 stays apart from 7.
+WRITTEN = ("category", "text", "string", "tags", "date", "boolean")
 
 
 @dataclass
@@ -58,7 +63,7 @@ class Problem:
 
 def read_problem(args: Namespace) -> Problem:
     """Read the table of ``fit`` and ``evaluate``, and decide what its columns hold."""
-    written = [column for column, kind in args.kind if kind in ("category", "text") and column != args.target]
+    written = [column for column, kind in args.kind if kind in WRITTEN and column != args.target]
     table = read_table(args.table, texts=written)
     check_column(table, args.target, "--target")
     for column in args.drop:
@@ -76,6 +81,8 @@ def read_problem(args: Namespace) -> Problem:
     if not features.shape[1]:
         raise CommandError(f"{args.table} has no feature columns: the options name all of its columns.")
     modalities = _infer(features, {c: k for c, k in args.kind if c in features.columns}, quiet=args.quiet)
+    if not args.quiet and (words := words_for_missing(args.table, features)):
+        print(words)
     set_on_error(modalities, args.on_error)
     X = features[columns_of(modalities)]
     try:  # before anything is encoded
@@ -98,13 +105,18 @@ def read_groups(table: pd.DataFrame, column: str | None) -> np.ndarray | None:
 
 
 def _infer(features: pd.DataFrame, kinds: dict[str, str], *, quiet: bool) -> list[tuple[str, Any, Any]]:
-    try:
-        return infer_modalities(features, kinds=kinds, verbose=not quiet)
-    except ValueError as error:
-        facts, declare, _ = str(error).partition("\nDeclare them")
-        if not declare:
-            raise
-        raise CommandError(f"{facts}\nDeclare them with --kind COLUMN=KIND, or leave them out with --drop.") from error
+    proposal = propose(features, kinds)
+    if not proposal.modalities:
+        facts = "; ".join(f"{column!r}: {seen}" for column, seen in proposal.left_out.items())
+        raise CommandError(
+            f"all {features.shape[1]} feature columns are left out ({facts}). Declare one with --kind "
+            "COLUMN=KIND, or add columns."
+        )
+    if not quiet:
+        print("\n".join(proposal.lines))
+        if proposal.choices:
+            print("Where another reading is right, say so with --kind COLUMN=KIND.")
+    return proposal.modalities
 
 
 def _summary(y: np.ndarray, *, regression: bool) -> str:

@@ -18,7 +18,10 @@ from ensemblefuse.cli._messages import FAILED, INTERRUPTED, WRONG_USAGE, Command
 __all__ = ["main"]
 
 # As in `ensemblefuse.compose`, which is not imported here because it loads scikit-learn; a test compares them.
-KINDS = ("image", "audio", "video", "text", "series", "embedding", "graph", "number", "category", "drop")
+KINDS = (
+    *("image", "audio", "video", "text", "series", "embedding", "graph"),
+    *("number", "date", "category", "boolean", "tags", "string", "drop"),
+)
 
 _EXIT_CODES = """\
 exit codes:

@@ -117,6 +117,34 @@ def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
     return table
 
 
+def words_for_missing(path: str, table: pd.DataFrame) -> str:
+    """Return one sentence about words such as NA in a CSV file that count as missing cells; "" if there are none.
+
+    ``NA`` may be a value: Namibia's code, or a surname.
+    """
+    columns = [column for column in table.columns if table[column].isna().any()]
+    kind = check_table_suffix(Path(path))
+    if kind == "Parquet" or not columns:
+        return ""
+    written = pd.read_csv(
+        path,
+        usecols=columns,
+        dtype=str,
+        keep_default_na=False,
+        sep="," if kind == "CSV" else "\t",
+        encoding="utf-8-sig",
+    )
+    facts = []
+    for column in columns:
+        words = written[column][table[column].isna().to_numpy() & (written[column].str.strip() != "").to_numpy()]
+        counts = [f"{word!r} in {n}" for word, n in words.value_counts().head(3).items()]
+        facts += [f"{', '.join(counts)} cells of {column!r}"] if counts else []
+    if not facts:
+        return ""
+    more = f"; and in {len(facts) - 5} more columns" if len(facts) > 5 else ""
+    return f"Counted as missing: {'; '.join(facts[:5])}{more}. If such a word is a value, write another in its place."
+
+
 def check_one_level(table: pd.DataFrame, path: Any) -> None:
     """Raise if the columns of a Parquet file have names of several levels."""
     try:
@@ -152,9 +180,19 @@ def check_column(table: pd.DataFrame, column: str, option: str) -> str:
     if column not in table.columns:
         raise UsageError(
             f"{option} names the column {column!r}, which the table lacks.{did_you_mean(column, table.columns)} "
-            f"It has {shown_list(table.columns, limit=12)}."
+            f"It has {shown_list(table.columns, limit=12)}.{separator_hint(table.columns)}"
         )
     return column
+
+
+def separator_hint(columns: Sequence[str]) -> str:
+    """Return what to do if a table was read with the wrong separator: it has one column, whose name holds another."""
+    if len(columns) != 1:
+        return ""
+    for sign, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars"), (",", "commas")):
+        if sign in columns[0]:
+            return f" Its columns seem to be separated by {what}: a .csv file needs commas, a .tsv file tabs."
+    return ""
 
 
 def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ensemblefuse._calls import count_rows
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.compose._modality_transformer import ModalityTransformer
+from ensemblefuse.compose._modality_transformer import ModalityTransformer, handing_on_words
 from ensemblefuse.features.guard import check_transformer
 from ensemblefuse.fusion import DecisionFusionClassifier
 from ensemblefuse.fusion.base import BaseFusion
@@ -55,7 +55,15 @@ class FusionPipeline(Pipeline):
             If a parameter names no step, or the last step takes no such parameter.
         """
         self.check_fit(X, y, **params)
-        return super().fit(X, y, **params)
+        with handing_on_words(self._word_modalities()):
+            return super().fit(X, y, **params)
+
+    def _word_modalities(self) -> list[str]:
+        """Return the modalities of which the last step would read the texts beside the numbers."""
+        last = self.steps[-1][1]
+        if not isinstance(last, BaseFusion):
+            return []
+        return [name for name in self._names_of_blocks() or [] if last._wants_words(name)]
 
     def check_fit(self, X: Any, y: Any = None, **params: Any) -> None:
         """Raise the errors of `fit` that need no encoded cell. Parameters are those of `fit`.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
+from types import MappingProxyType
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
@@ -16,21 +20,36 @@ from sklearn.compose import ColumnTransformer
 from sklearn.utils._set_output import _get_output_config
 
 from ensemblefuse._calls import plain_inside
-from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.blocks import SEPARATOR, WORDS
+from ensemblefuse.encoders import BaseEncoder, TextEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.features import EmbeddingNoise
 from ensemblefuse.features.guard import check_shape, check_transformer, guard
-from ensemblefuse.modalities import columns_of, roles_of_columns
+from ensemblefuse.features.present_rows import missing_rows
+from ensemblefuse.modalities import columns_of, roles_of_columns, steps_of, top_steps
 from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
 from ensemblefuse.table import list_columns, similar_names, to_frame
 
-__all__ = ["ModalityTransformer"]
+__all__ = ["ModalityTransformer", "handing_on_words"]
 
 
 _SHOWN_COLUMNS = 3
+# Modalities whose texts the step after this one reads. A transformer alone hands on numbers.
+_wanted_words: ContextVar[Sequence[str]] = ContextVar("wanted_words", default=())
 
 
 # Names of the columns that a fitted transformer gives, with the values that they depend on. A cache, not state.
 _names_out: WeakKeyDictionary[Any, tuple[Any, Any, Any]] = WeakKeyDictionary()
+
+
+@contextmanager
+def handing_on_words(names: Sequence[str]) -> Iterator[None]:
+    """Let a `ModalityTransformer` that is fitted inside hand on the texts of these modalities, if it has them."""
+    token = _wanted_words.set(tuple(names))
+    try:
+        yield
+    finally:
+        _wanted_words.reset(token)
 
 
 class _OneFrame:
@@ -40,6 +59,9 @@ class _OneFrame:
     columns again at each call.
     """
 
+    # Files of before hand on no texts.
+    word_columns_: Mapping[str, str] = MappingProxyType({})
+
     @plain_inside
     def transform(self: Any, X: Any, **params: Any) -> Any:
         """Return the blocks of new rows; see `fit_transform`."""
@@ -47,7 +69,50 @@ class _OneFrame:
         if hasattr(self, "transformers_"):
             X = read_or_raise(self._complete(X), schema_of(self))
         blocks = None if params else _one_frame(self, X)
-        return ColumnTransformer.transform(self, X, **params) if blocks is None else blocks
+        if blocks is None:
+            blocks = ColumnTransformer.transform(_numbers_alone(self), X, **params)
+        return _with_words(self, blocks, X)
+
+    @plain_inside
+    def fit_transform(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit all modalities and return their blocks.
+
+        Parameters
+        ----------
+        X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
+        y : ignored
+            No transformer of the modalities gets it.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, n_features)
+            Columns named ``modality__feature``. In a pipeline of `make_fusion_pipeline` whose fusion reads the words of
+            a modality, also a column ``modality__words`` with its texts, the last of all.
+
+        Raises
+        ------
+        TypeError
+            If X is no table with named columns, or a modality has no transformer.
+        ValueError
+            If X lacks a column, a transformer learns from labels, or every modality is dropped.
+        """
+        X = _named_table(X)
+        guarded, rest = self._guarded()
+        self._require_columns(X)
+        self.schema_ = learn_schema(X, roles_of_columns([*self.transformers, *self._rest(X)], X))
+        self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
+        X = read_or_raise(X, self.schema_, fitting=True)
+        self.numeric_summary_ = _summary(X, self.numeric_columns_)
+        self.word_columns_ = {}
+        # y stops here: a transformer that learns from labels at this level would leak into every inner fold.
+        declared: Any = self.transformers, self.remainder
+        self.transformers, self.remainder = guarded, rest
+        try:
+            blocks = ColumnTransformer.fit_transform(self, X, None, **params)
+        finally:
+            self.transformers, self.remainder = declared
+        self.word_columns_ = _columns_of_words(self.transformers_)
+        return _with_words(self, blocks, X)
 
 
 def _named_table(X: Any) -> pd.DataFrame:
@@ -126,11 +191,56 @@ def _known_names(encode: Any, widths: list[int]) -> pd.Index | None:
     transformers, known_key, names = _names_out.get(encode, (None, None, None))
     if transformers is encode.transformers_ and known_key == key:
         return names
-    names = pd.Index(encode.get_feature_names_out(), tupleize_cols=False)
+    names = pd.Index(ColumnTransformer.get_feature_names_out(encode), tupleize_cols=False)
     if len(names) != sum(widths):
         return None
     _names_out[encode] = (encode.transformers_, key, names)
     return names
+
+
+def _columns_of_words(transformers: list[tuple[str, Any, Any]]) -> dict[str, str]:
+    """Return the column of texts of each modality that is wanted and has one.
+
+    A pipeline that adds noise to protect its cells does not hand them on.
+    """
+    found = {}
+    for name, transformer, columns in transformers:
+        columns = [columns] if isinstance(columns, str) else columns
+        first = top_steps(transformer)[0]
+        reads_texts = isinstance(first, TextEncoder) and first.words
+        is_private = any(isinstance(step, EmbeddingNoise) for step in steps_of(transformer))
+        if name in _wanted_words.get() and reads_texts and not is_private and len(columns) == 1:
+            found[name] = columns[0]
+    return found
+
+
+def _numbers_alone(encode: Any) -> Any:
+    """Return the transformer as scikit-learn knows it: it names the columns of its output, and has no texts."""
+    if not encode.word_columns_:
+        return encode
+    alone = copy(encode)
+    alone.word_columns_ = {}
+    return alone
+
+
+def _with_words(encode: Any, blocks: Any, X: pd.DataFrame) -> Any:
+    """Return blocks with a column of texts for each modality that has one; None where its numbers are missing."""
+    texts = {}
+    for name, column in encode.word_columns_.items():
+        block = encode.output_indices_[name]
+        lost = missing_rows((blocks[:, block] if _is_polars(blocks) else blocks.iloc[:, block]).to_numpy())
+        texts[f"{name}{SEPARATOR}{WORDS}"] = [
+            None if gone else str(cell) for cell, gone in zip(X[column].tolist(), lost, strict=True)
+        ]
+    if not texts:
+        return blocks
+    if _is_polars(blocks):
+        return blocks.hstack(type(blocks)(texts))
+    return pd.concat([blocks, pd.DataFrame(texts, index=blocks.index, dtype=object)], axis=1)
+
+
+def _is_polars(blocks: Any) -> bool:
+    return type(blocks).__module__.split(".")[0] == "polars"
 
 
 class ModalityTransformer(_OneFrame, ColumnTransformer):
@@ -154,47 +264,18 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
     numeric_summary_ : dict of str to list of float
         Smallest number, median and largest number of each of these columns in fit. Columns without a number are left
         out.
+    word_columns_ : dict of str to str
+        Columns of texts that are handed on beside the numbers of their modality, by modality.
     """
 
     transformers: Any
     remainder: Any
 
-    @plain_inside
-    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Fit all modalities and return their blocks.
-
-        Parameters
-        ----------
-        X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
-        y : ignored
-            No transformer of the modalities gets it.
-
-        Returns
-        -------
-        DataFrame of shape (n_samples, n_features)
-            Columns named ``modality__feature``.
-
-        Raises
-        ------
-        TypeError
-            If X is no table with named columns, or a modality has no transformer.
-        ValueError
-            If X lacks a column, a transformer learns from labels, or every modality is dropped.
-        """
-        X = _named_table(X)
-        guarded, rest = self._guarded()
-        self._require_columns(X)
-        self.schema_ = learn_schema(X, roles_of_columns([*self.transformers, *self._rest(X)], X))
-        self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
-        X = read_or_raise(X, self.schema_, fitting=True)
-        self.numeric_summary_ = _summary(X, self.numeric_columns_)
-        # y stops here: a transformer that learns from labels at this level would leak into every inner fold.
-        declared: Any = self.transformers, self.remainder
-        self.transformers, self.remainder = guarded, rest
-        try:
-            return super().fit_transform(X, None, **params)
-        finally:
-            self.transformers, self.remainder = declared
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns, those of texts last."""
+        names = super().get_feature_names_out(input_features)
+        words = [f"{name}{SEPARATOR}{WORDS}" for name in self.word_columns_]
+        return np.append(names, np.array(words, dtype=object)) if words else names
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Set the kind of frame that is returned: ``"pandas"`` (also for ``"default"``) or ``"polars"``."""

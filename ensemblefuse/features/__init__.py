@@ -1,13 +1,17 @@
-"""Transformers for named blocks of numbers."""
+"""Transformers for named blocks of numbers, and for the columns of a table."""
 
 from ensemblefuse.features._block_nystroem import BlockNystroem
 from ensemblefuse.features._block_pca import BlockPCA
 from ensemblefuse.features._block_scaler import BlockScaler
 from ensemblefuse.features._common_space import CommonSpaceProjector
 from ensemblefuse.features._cross_modal_imputer import CrossModalImputer
+from ensemblefuse.features._date_features import DateFeatures
 from ensemblefuse.features._embedding_noise import EmbeddingNoise
 from ensemblefuse.features._modality_dropout import ModalityDropout
+from ensemblefuse.features._string_features import StringFeatures
+from ensemblefuse.features._tag_features import TagFeatures
 from ensemblefuse.features.present_rows import PresentRows
+from ensemblefuse.features.word_features import WordFeatures
 
 __all__ = [
     "BlockNystroem",
@@ -15,7 +19,11 @@ __all__ = [
     "BlockScaler",
     "CommonSpaceProjector",
     "CrossModalImputer",
+    "DateFeatures",
     "EmbeddingNoise",
     "ModalityDropout",
     "PresentRows",
+    "StringFeatures",
+    "TagFeatures",
+    "WordFeatures",
 ]

@@ -96,8 +96,8 @@ def check_shape(name: str, encoder: Any, columns: Any) -> None:
     first = encoder
     while isinstance(first, Pipeline) and first.steps:
         first = first.steps[0][1]
-    if not type(first).__module__.startswith("sklearn."):
-        return  # the tags of other classes are often the inherited ones
+    if not type(first).__module__.startswith("sklearn.") or isinstance(first, FeatureUnion):
+        return  # the tags of other classes are often the inherited ones, and a union takes what its parts take
     tags = get_tags(first)
     takes_texts = tags.input_tags.string and not tags.input_tags.two_d_array
     takes_table = tags.input_tags.two_d_array and not (tags.input_tags.one_d_array or tags.no_validation)

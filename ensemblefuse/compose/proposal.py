@@ -1,0 +1,249 @@
+"""What a raw table holds, column by column, and the modalities that this makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, RobustScaler, StandardScaler
+
+from ensemblefuse.cells.text import foreign_share
+from ensemblefuse.column_kinds import find_kind
+from ensemblefuse.encoders import (
+    AudioEncoder,
+    BaseEncoder,
+    GraphEncoder,
+    ImageEncoder,
+    PrecomputedEncoder,
+    TextEncoder,
+    TimeSeriesEncoder,
+    VideoEncoder,
+)
+from ensemblefuse.exceptions import short_repr
+from ensemblefuse.features import DateFeatures, StringFeatures, TagFeatures
+from ensemblefuse.table import is_missing, to_frame
+
+__all__ = ["KINDS", "Proposal", "propose"]
+
+_ENCODERS: dict[str, type[BaseEncoder]] = {
+    "image": ImageEncoder,
+    "audio": AudioEncoder,
+    "video": VideoEncoder,
+    "text": TextEncoder,
+    "series": TimeSeriesEncoder,
+    "embedding": PrecomputedEncoder,
+    "graph": GraphEncoder,
+}
+# Kinds of columns of the table, and what is done with them there.
+_TABLE = {
+    "number": "scaled; gaps filled and marked",
+    "date": "year, month, day, weekday, hour, elapsed time, as far as they differ",
+    "category": "a column for each value, one for the rare ones",
+    "boolean": "a column for each value",
+    "tags": "a column for each frequent tag",
+    "string": "pieces of letters that cells share",
+}
+_LEFT_OUT = {
+    "identifier": "left out: it names rows, so it is a leak; a model would learn them by heart",
+    "address": "left out: an address is no content",
+    "constant": "left out: it tells no rows apart",
+    "empty": "left out: there is nothing to learn from",
+    "duration": "left out: give lengths of time as numbers, with .dt.total_seconds()",
+    "other": "left out: nothing can read all of its cells",
+}
+_MULTILINGUAL = "use-multilingual-v3"
+
+KINDS = (*_ENCODERS, *_TABLE, "drop")
+
+_MOST_TEXTS = 6  # texts that get a network each: every block of hundreds of numbers costs fits and invites overfitting
+_MOST_CATEGORIES = 100  # values of a column with a column each
+_RARE = 3  # values in fewer cells are pooled: a column of one or two rows cannot be learned from
+_FOREIGN = 0.1  # share of letters beyond English from which on an English network would not understand the texts
+_SAMPLE = 2000  # texts that are read to find their language
+_SHOWN = 90  # letters of a name or a fact that a line shows
+
+
+class _Decided(NamedTuple):
+    """What was decided for a column."""
+
+    kind: str
+    seen: str
+    choice: str | None
+    done: str
+
+
+class Proposal(NamedTuple):
+    """The modalities of a table, and what was decided for each column.
+
+    Attributes
+    ----------
+    modalities : list of (name, encoder, columns)
+    lines : list of str
+        One for each column, below a line of headings.
+    left_out : dict of str to str
+        Columns that nothing learns from, with what was seen in them.
+    choices : dict of str to str
+        Columns whose cells allow several readings, with these readings.
+    hint : str or None
+        What may be wrong with the table as a whole.
+    """
+
+    modalities: list[tuple[str, Any, Any]]
+    lines: list[str]
+    left_out: dict[str, str]
+    choices: dict[str, str]
+    hint: str | None
+
+
+def propose(df: Any, kinds: Mapping[str, str] | None = None) -> Proposal:
+    """Decide what each column of a table holds; see `infer_modalities`."""
+    frame = to_frame(df)
+    _check(frame, kinds)
+    decided = {column: _decide(frame[column], (kinds or {}).get(column)) for column in frame.columns}
+    decided = _few_texts(frame, decided)
+    modalities = _encoded(frame, decided)
+    table = [column for column, (kind, *_) in decided.items() if kind in _TABLE]
+    if table:
+        by_kind = {kind: [column for column in table if decided[column].kind == kind] for kind in _TABLE}
+        modalities.append(("tabular", _tabular(by_kind), [c for kind in _TABLE for c in by_kind[kind]]))
+    encoders = {
+        columns: f"modality {name!r}: {encoder!r}" for name, encoder, columns in modalities if name != "tabular"
+    }
+    lines = _lines({c: d._replace(done=encoders.get(c) or d.done) for c, d in decided.items()})
+    left_out = {column: d.seen for column, d in decided.items() if d.kind in _LEFT_OUT}
+    choices = {column: f"{d.kind}: {d.seen}; {d.choice}" for column, d in decided.items() if d.choice}
+    return Proposal(modalities, lines, left_out, choices, _hint(frame, decided))
+
+
+def _check(frame: pd.DataFrame, kinds: Mapping[str, str] | None) -> None:
+    unnamed = [column for column in frame.columns if not isinstance(column, str)]
+    if unnamed:
+        raise ValueError(
+            f"Names of columns must be str; the table has {unnamed[:5]}. Rename them: "
+            "df.columns = df.columns.astype(str)."
+        )
+    if kinds is None:
+        return
+    if not isinstance(kinds, Mapping):
+        raise TypeError(f"kinds must be a dict of column to kind, such as {{'title': 'text'}}; got {kinds!r}.")
+    unknown = sorted(map(str, set(kinds) - set(frame.columns)))
+    if unknown:
+        raise ValueError(f"kinds names columns that the table lacks: {unknown}; it has {list(frame.columns)}.")
+    for column, kind in kinds.items():
+        if kind not in KINDS:
+            raise ValueError(f"kinds[{column!r}] must be one of {', '.join(KINDS)}; got {kind!r}.")
+
+
+def _decide(cells: pd.Series, declared: str | None) -> _Decided:
+    kind, seen, choice = (declared, "declared", None) if declared else find_kind(cells)[:3]
+    if kind == "drop":
+        return _Decided("drop", seen, None, "left out as declared")
+    if kind in _LEFT_OUT:
+        return _Decided(kind, seen, choice, _LEFT_OUT[kind])
+    return _Decided(kind, seen, choice, f"table: {_TABLE[kind]}" if kind in _TABLE else "")
+
+
+def _few_texts(frame: pd.DataFrame, decided: dict[str, _Decided]) -> dict[str, _Decided]:
+    """Return the decisions with at most six columns of texts that were found: the others become strings."""
+    found = [column for column, d in decided.items() if d.kind == "text" and d.seen != "declared"]
+    n_declared = sum(d.kind == "text" and d.seen == "declared" for d in decided.values())
+    n_free = max(0, _MOST_TEXTS - n_declared)
+    if len(found) <= n_free:
+        return decided
+    lengths = {column: np.median([len(text) for text in _texts(frame[column])]) for column in found}
+    shorter = sorted(found, key=lambda column: -lengths[column])[n_free:]
+    done = f"table: {_TABLE['string']}; {_MOST_TEXTS} longer texts have a network"
+    return {c: d._replace(kind="string", done=done) if c in shorter else d for c, d in decided.items()}
+
+
+def _texts(cells: pd.Series) -> list[str]:
+    return [str(cell) for cell in cells.tolist() if not is_missing(cell)]
+
+
+def _encoded(frame: pd.DataFrame, decided: Mapping[str, _Decided]) -> list[tuple[str, Any, Any]]:
+    """Return the modalities of the columns that have an encoder each."""
+    modalities: list[tuple[str, Any, Any]] = []
+    for kind, encoder in _ENCODERS.items():
+        columns = [column for column, d in decided.items() if d.kind == kind]
+        for column in columns:
+            name = kind if len(columns) == 1 else re.sub("_{2,}", "_", f"{kind}_{column}").rstrip("_")
+            made = _text_encoder(frame[column]) if kind == "text" else encoder()
+            modalities.append((_distinct(name, modalities), made, column))
+    return modalities
+
+
+def _distinct(name: str, modalities: list[tuple[str, Any, Any]]) -> str:
+    """Return a name that no modality has yet: ``a__b`` and ``a_b`` would both be ``text_a_b``."""
+    taken, number, free = {known for known, _, _ in modalities}, 2, name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def _text_encoder(cells: pd.Series) -> TextEncoder:
+    texts = _texts(cells)
+    # Many files hold blanks where there is no text, and to an encoder they are a cell that it cannot read.
+    options = {"on_error": "missing"} if any(not text.strip() for text in texts) else {}
+    texts = texts[:: max(1, len(texts) // _SAMPLE)]
+    return TextEncoder(_MULTILINGUAL, **options) if foreign_share(texts) >= _FOREIGN else TextEncoder(**options)
+
+
+def _tabular(by_kind: Mapping[str, list[str]]) -> ColumnTransformer:
+    """Return the transformer of the table: one part for each kind that it has."""
+    categories = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", min_frequency=_RARE, max_categories=_MOST_CATEGORIES, sparse_output=False
+    )
+    parts = {
+        "number": make_pipeline(
+            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+            RobustScaler(),
+            # Long tails are drawn in: a few large prices would decide what a linear model and a kernel see.
+            FunctionTransformer(np.arcsinh, feature_names_out="one-to-one"),
+            StandardScaler(),
+        ),
+        "date": make_pipeline(DateFeatures(), StandardScaler()),
+        "category": categories,
+        "boolean": OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+        "tags": TagFeatures(),
+        "string": StringFeatures(),
+    }
+    return ColumnTransformer([(kind, part, by_kind[kind]) for kind, part in parts.items() if by_kind[kind]])
+
+
+def _lines(decided: Mapping[str, _Decided]) -> list[str]:
+    """Return one line for each column, below a line of headings."""
+    rows = [("column", "kind", "seen", "done")]
+    for column, (kind, seen, choice, done) in decided.items():
+        seen += f" ({choice})" if choice else ""
+        rows.append((_cut(_printable(column)), kind, _printable(seen), _printable(done)))
+    widths = [min(_SHOWN, max(len(row[i]) for row in rows)) for i in range(3)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows]
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _hint(frame: pd.DataFrame, decided: Mapping[str, _Decided]) -> str | None:
+    """Return what may be wrong with the whole table, such as a wrong separator."""
+    if frame.shape[1] == 1:
+        column = frame.columns[0]
+        for sign, written in ((";", "';'"), ("\t", r"'\t'"), ("|", "'|'")):
+            if sign in column:
+                return (
+                    f"The table has one column, {short_repr(column)}. Its cells may be separated by {written}: read it "
+                    f"with pandas.read_csv(..., sep={written})."
+                )
+    if not any(kind in _TABLE or kind in _ENCODERS for kind, *_ in decided.values()):
+        return "No column is left to learn from."
+    return None

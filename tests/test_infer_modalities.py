@@ -1,0 +1,496 @@
+"""What `infer_modalities` sees in the columns of real tables, says about them, and builds; the model then fits."""
+
+import datetime
+import re
+
+import numpy as np
+import pandas as pd
+import polars
+import pytest
+from numpy.testing import assert_allclose
+
+from ensemblefuse import (
+    BaseEncoder,
+    DecisionFusionClassifier,
+    FeatureFusionClassifier,
+    StringFeatures,
+    TextEncoder,
+    infer_modalities,
+    load_model,
+    make_fusion_pipeline,
+    save_model,
+)
+from ensemblefuse.cli import main
+from ensemblefuse.column_kinds import column_kind, find_kind
+
+N = 90
+RNG = np.random.default_rng(3)
+SIZES = RNG.lognormal(3, 1, N)
+DAYS = pd.date_range("2019-11-20", periods=N, freq="29h")
+STEMS = [
+    a + b
+    for a in ("Kal", "Mor", "Ven", "Tas", "Rol", "Bin", "Sud", "Pel", "Gar")
+    for b in ("ina", "ett", "or", "umi", "ak", "ens", "isch", "ova", "el", "ir")
+]
+FAULTS = ["the zip broke", "colour fades", "much too small", "smells of glue"]
+
+
+def series(cells):
+    return cells if isinstance(cells, pd.Series) else pd.Series(cells, dtype=None if len(cells) else object)
+
+
+def draw(values, size=N):
+    return [values[i] for i in np.random.default_rng(0).integers(0, len(values), size)]
+
+
+def gaps(cells, every=7):
+    return pd.Series([None if i % every == 0 else cell for i, cell in enumerate(cells)], dtype=object)
+
+
+def sentences(form):
+    return [form.format(a, b, i) for i, (a, b) in enumerate(zip(draw(FAULTS), reversed(draw(FAULTS)), strict=True))]
+
+
+KINDS = {
+    # numbers as text
+    "points between thousands": ([f"{v * 1000:,.2f}".translate(str.maketrans(",.", ".,")) for v in SIZES], "number"),
+    "dollars": ([f"${v:,.0f}" for v in SIZES * 100], "number"),
+    "grams": ([f"{v:.1f} g" for v in SIZES], "number"),
+    "numbers with gaps and a dash": (["-" if i % 8 == 0 else f"{v:.3f}" for i, v in enumerate(SIZES)], "number"),
+    "small whole numbers": (draw([0, 1, 2, 3]), "number"),
+    "years": (draw(list(range(1990, 2024))), "number"),
+    "seconds since 1970": (1_600_000_000 + RNG.integers(0, 10**7, N), "number"),
+    "steps of ten": (np.arange(N) * 10, "number"),
+    "prices in cents, all distinct": (RNG.permutation(90_000)[:N] + 100, "number"),
+    # dates
+    "day names": (DAYS.strftime("%d %b %Y").tolist(), "date"),
+    "dates of objects": (pd.Series([day.date() for day in DAYS], dtype=object), "date"),
+    "months": (DAYS.strftime("%Y-%m").tolist(), "date"),
+    "times with a zone": (DAYS.tz_localize("Europe/Paris"), "date"),
+    # booleans
+    "yes and no": (draw(["Yes", "no", "YES", "n"]), "boolean"),
+    "flags with gaps": (gaps(draw([True, False])), "boolean"),
+    "nullable flags": (pd.Series(gaps(draw([True, False])), dtype="boolean"), "boolean"),
+    # categories
+    "three words that repeat": (draw(["as good as new", "slightly worn out", "for spare parts"]), "category"),
+    "sentences that repeat": (draw(["I would buy this again", "It went back to the shop the same day"]), "category"),
+    "codes with zeros": (draw(["0041", "0351", "8000"]), "category"),
+    "a mark or nothing": (pd.Series(np.where(np.arange(N) % 3 == 0, "x", None), dtype=object), "category"),
+    "a few rare ones": ([*draw(["oak", "beech", "ash"], N - 3), "elm", "yew", "fir"], "category"),
+    "dtype category": (pd.Series(draw(["s", "m", "l"]), dtype="category"), "category"),
+    "ranges": (pd.Series(pd.cut(SIZES, 4)), "category"),
+    "numbers and words": (pd.Series(draw([1, 2, "many"]), dtype=object), "category"),
+    "a named key that repeats": (pd.Series(draw([11, 12, 19]), name="shop_id"), "category"),
+    # tags
+    "lists": (pd.Series([["sea", "sun", "ice", "fog"][i % 3 : i % 3 + 1 + i % 2] for i in range(N)]), "tags"),
+    # short strings
+    "surnames": (STEMS[:N], "string"),
+    "names of two words": ([f"{a} {b}" for a, b in zip(STEMS, STEMS[::-1], strict=True)], "string"),
+    "names of three words": (
+        [f"{a} {b} {i}00" for i, (a, b) in enumerate(zip(STEMS, STEMS[3:], strict=False))],
+        "string",
+    ),
+    "many names that repeat": (draw(STEMS, 400), "string"),
+    "Chinese names": ([a + b + c for a in "周吴郑冯" for b in "国建志文" for c in "华明强平军波"][:N], "string"),
+    "sizes": ([f"{a}x{b}x{b + 1}" for a, b in zip(range(N), RNG.integers(1, 90, N), strict=True)], "string"),
+    # free text
+    "sentences": (sentences("After {2} days {0} and {1}"), "text"),
+    "short phrases": ([f"{a} {b} coat" for a, b in zip(STEMS, map(str.lower, STEMS), strict=True)], "text"),
+    "Japanese": ([f"この鞄は{i}日で壊れました。店員さんはとても親切でした" for i in range(N)], "text"),
+    "Thai": ([f"กระเป๋าใบนี้พังภายในเวลา {i} วันและสีซีดมาก" for i in range(N)], "text"),
+    "Russian": ([f"Сумка порвалась через {i} дней, очень жаль" for i in range(N)], "text"),
+    # left out
+    "order numbers": ([f"R{i:03d}/{v}" for i, v in enumerate(RNG.integers(10, 99, N))], "identifier"),
+    "numbered orders": ([f"order no. {v}" for v in RNG.permutation(5 * N)[:N]], "identifier"),
+    "hashes": ([f"{v:016x}" for v in RNG.integers(2**60, 2**63, N)], "identifier"),
+    "mail": ([f"{stem.lower()}@shop.test" for stem in STEMS[:N]], "identifier"),
+    "row numbers": (np.arange(5, N + 5), "identifier"),
+    "row numbers in any order": (RNG.permutation(N), "identifier"),
+    "row numbers as text": ([str(i) for i in range(1, N + 1)], "identifier"),
+    "book numbers": (9_780_000_000_000 + RNG.integers(0, 10**9, N), "identifier"),
+    "a named key": (pd.Series(RNG.permutation(10**5)[:N], name="customerID"), "identifier"),
+    "links": ([f"https://shop.test/{stem}" for stem in STEMS[:N]], "address"),
+    "links to pictures": ([f"http://shop.test/{stem}.jpg" for stem in STEMS[:N]], "address"),
+    "one word": (["steel"] * N, "constant"),
+    "one number": ([7.0] * N, "constant"),
+    "nothing": (pd.Series([None] * N, dtype=object), "empty"),
+    "blanks": (["  ", ""] * (N // 2), "empty"),
+    "numbers and a remark": ([f"{v:.2f}" if i != 4 else "see page 3" for i, v in enumerate(SIZES)], "other"),
+    "pictures and a remark": (["a.png"] * 20 + ["lost"], "other"),
+    "arrays of no dimension": (pd.Series([np.array(1.0)] * 4), "other"),
+    "dicts": (pd.Series([{"a": 1}] * 5), "other"),
+    "lengths of time": (pd.to_timedelta(RNG.integers(60, 9999, N), unit="s"), "duration"),
+}
+
+
+@pytest.mark.parametrize("form", KINDS)
+def test_what_a_column_holds(form):
+    cells, kind = KINDS[form]
+    assert column_kind(series(cells)) == (kind, find_kind(series(cells)).seen)
+    assert find_kind(series(cells)).kind == kind
+
+
+def test_tags_in_a_text_are_told_from_categories_and_from_sentences():
+    rng = np.random.default_rng(1)
+    words = ["sea", "sun", "ice", "fog", "rain", "snow", "wind", "dust"]
+    lists = ["|".join(rng.permutation(words)[: 1 + i % 4]) for i in range(N)]
+    assert column_kind(pd.Series(lists))[0] == "tags"
+    assert column_kind(pd.Series(sentences("{0}, {1}, and {2} more faults, sadly")))[0] == "text"
+
+
+@pytest.mark.parametrize("dtype", ["object", "string", "string[pyarrow]", "category"])
+def test_the_dtype_of_texts_does_not_matter(dtype):
+    for cells, kind in (
+        ([f"{v:.2f} €" for v in SIZES], "number"),
+        (STEMS[:N], "string"),
+        (sentences("{0} {1} {2}"), "text"),
+    ):
+        assert column_kind(pd.Series(cells).astype(dtype))[0] == kind
+
+
+def test_days_as_numbers_are_numbers_and_may_be_dates():
+    days = pd.Series([int(day) for day in DAYS.strftime("%Y%m%d")])
+    assert find_kind(days).kind == "number" and find_kind(days).choice.startswith("could also be: date")
+    assert find_kind(days.astype(str)).kind == "date"
+
+
+def test_few_cells_are_no_evidence():
+    """With a handful of rows, values are distinct or equal by chance."""
+    assert column_kind(pd.Series([4.5, 4.5]))[0] == "number"
+    assert column_kind(pd.Series(["A-11", "B-12", "C-13"]))[0] == "string"
+    assert column_kind(pd.Series([9, 4, 7]))[0] == "number"
+
+
+# ---------------------------------------------------------------------- what is printed
+
+
+def printed(capsys, df, **params):
+    capsys.readouterr()
+    found = infer_modalities(df, **params)
+    return found, capsys.readouterr().out.splitlines()
+
+
+def line_of(lines, column):
+    (line,) = [line for line in lines if line.startswith(column + "  ")]
+    return line
+
+
+def test_one_line_for_each_column_says_what_was_seen_and_what_is_done(capsys):
+    df = pd.DataFrame(
+        {
+            "sku": [f"K-{v:04d}" for v in RNG.permutation(N)],
+            "price": gaps([f"{v:.2f} EUR" for v in SIZES]),
+            "stock": ["sold" if i % 10 == 3 else str(i % 7) for i in range(N)],
+            "sold": DAYS.strftime("%d.%m.%Y"),
+            "maker": STEMS[:N],
+            "review": sentences("{0}, {1} after {2} days"),
+            "shop": ["Lyon"] * N,
+        }
+    )
+    found, lines = printed(capsys, df)
+    assert len(lines) == 1 + df.shape[1] and lines[0].split() == ["column", "kind", "seen", "done"]
+    assert [line.split()[0] for line in lines[1:]] == list(df)
+    assert "left out" in line_of(lines, "sku") and "leak" in line_of(lines, "sku") and "'K-" in line_of(lines, "sku")
+    assert "EUR" in line_of(lines, "price") and "13 of 90 cells missing" in line_of(lines, "price")
+    assert "90.0% of 90 cells" in line_of(lines, "stock") and "'sold'" in line_of(lines, "stock")
+    assert "day.month.year" in line_of(lines, "sold")
+    assert "90 distinct values in 90 cells" in line_of(lines, "maker")
+    assert "modality 'text': TextEncoder()" in line_of(lines, "review")
+    assert "all 90 cells are 'Lyon'" in line_of(lines, "shop")
+    assert [(name, columns) for name, _, columns in found] == [
+        ("text", "review"),
+        ("tabular", ["price", "stock", "sold", "maker"]),
+    ]
+    assert printed(capsys, df, verbose=False)[1] == []
+
+
+def test_names_and_cells_with_line_breaks_stay_on_one_line(capsys):
+    df = pd.DataFrame({"a\nb": ["x\ny"] * 5, "c" * 300: ["z"] * 5, "d": SIZES[:5]})
+    lines = printed(capsys, df)[1]
+    assert len(lines) == 4 and all(len(line) < 300 for line in lines)
+
+
+def test_a_table_read_with_the_wrong_separator_gets_a_hint(capsys):
+    for sign in (";", "\t"):
+        df = pd.DataFrame({f"a{sign}b": [f"{v:.1f}{sign}{i}" for i, v in enumerate(SIZES)]})
+        assert f"sep={sign!r}" in printed(capsys, df)[1][-1]
+    assert "sep=" not in printed(capsys, pd.DataFrame({"a;b": SIZES, "c": SIZES}))[1][-1]
+
+
+def test_the_advice_for_an_odd_cell_fits_the_cells():
+    found = find_kind(pd.Series(["4.5", "7.1", "3.3", "see 2", "5.0", "6.1", "2.2", "9.9"], index=list("abcdefgh")))
+    assert found.kind == "other" and "7 of 8 cells are numbers, but 'see 2' in row 'd' is not; correct" in found.seen
+    assert "text" not in found.seen and found.choice == "could also be: string"
+    found = find_kind(pd.Series([None, "a.png", "b.png", "gone", "c.jpg"]))
+    assert found.kind == "other" and "3 of 4 cells name image files, but 'gone' in row 3 does not" in found.seen
+
+
+# ---------------------------------------------------------------------- strict, kinds
+
+
+def test_strict_raises_where_the_cells_allow_several_readings():
+    sure = pd.DataFrame({"size": SIZES, "wood": draw(["oak", "ash"]), "empty": [None] * N})
+    assert infer_modalities(sure, strict=True, verbose=False)
+    unsure = sure.assign(number=np.arange(N), day=draw(["20210304", "20210911", "20220101"]))
+    infer_modalities(unsure, verbose=False)
+    with pytest.raises(ValueError, match=r"2 columns allow several readings") as caught:
+        infer_modalities(unsure, strict=True)
+    assert "'number'" in str(caught.value) and "'day'" in str(caught.value) and "kinds={'number'" in str(caught.value)
+    declared = {"number": "drop", "day": "date"}
+    assert infer_modalities(unsure, strict=True, kinds=declared, verbose=False)[0][2] == ["size", "day", "wood"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "error", "message"),
+    [
+        ({"a": "words"}, ValueError, r"kinds\['a'\] must be one of image, .*string, drop; got 'words'"),
+        ({"b": "text"}, ValueError, r"columns that the table lacks: \['b'\]; it has \['a'\]"),
+        ({1: "text"}, ValueError, r"the table lacks: \['1'\]"),
+        ([("a", "text")], TypeError, "kinds must be a dict"),
+        ({"a": ["text"]}, ValueError, "must be one of"),
+    ],
+)
+def test_kinds_that_make_no_sense(kinds, error, message):
+    with pytest.raises(error, match=message):
+        infer_modalities({"a": [1.5, 2.5]}, kinds=kinds)
+
+
+def test_kinds_decide():
+    df = pd.DataFrame({"code": [f"Q{i:04d}" for i in range(N)], "grade": draw([1, 2, 3]), "word": STEMS[:N]})
+    found = infer_modalities(df, kinds={"code": "string", "grade": "category", "word": "text"}, verbose=False)
+    assert [(name, columns) for name, _, columns in found] == [("text", "word"), ("tabular", ["grade", "code"])]
+    assert [name for name, _, _ in found[1][1].transformers] == ["category", "string"]
+
+
+def test_a_table_of_which_nothing_is_left_gives_an_empty_list(capsys):
+    found, lines = printed(capsys, {"same": ["a"] * 5, "none": [None] * 5})
+    assert found == [] and "No column is left" in lines[-1]
+    assert infer_modalities({}, verbose=False) == []
+
+
+# ---------------------------------------------------------------------- modalities
+
+
+def test_of_many_texts_the_longest_are_modalities_and_the_others_strings():
+    df = pd.DataFrame({f"t{k}": sentences("{0} " * (k + 2) + "{1} {2}") for k in range(8)})
+    found = infer_modalities(df, verbose=False)
+    assert [name for name, _, _ in found] == [*(f"text_t{k}" for k in range(2, 8)), "tabular"]
+    assert found[-1][2] == ["t0", "t1"] and isinstance(found[-1][1].transformers[0][1], StringFeatures)
+    declared = infer_modalities(df, kinds={"t0": "text"}, verbose=False)
+    assert "text_t0" in [name for name, _, _ in declared] and len(declared) == 7
+
+
+def test_texts_beyond_english_get_the_multilingual_network():
+    df = pd.DataFrame({"en": sentences("{0} and {1} {2}"), "ru": KINDS["Russian"][0], "ja": KINDS["Japanese"][0]})
+    models = {columns: encoder.model for _, encoder, columns in infer_modalities(df, verbose=False)}
+    assert models == {"en": TextEncoder().model, "ru": "use-multilingual-v3", "ja": "use-multilingual-v3"}
+
+
+def test_names_of_modalities_stay_distinct_and_without_separators():
+    df = {name: sentences("{0} and {1} {2}") for name in ("a__b", "a_b", "_c", "d_", "_")}
+    names = [name for name, _, _ in infer_modalities(df, verbose=False)]
+    assert names == ["text_a_b", "text_a_b_2", "text_c", "text_d", "text"]
+    make_fusion_pipeline(infer_modalities(df, verbose=False))
+
+
+# ---------------------------------------------------------------------- the model fits, saves, serves
+
+
+def messy(n=N):
+    """A table of everything that goes into one block, and a label that several of its columns tell."""
+    rng = np.random.default_rng(5)
+    y = rng.permutation(np.arange(n) % 2)
+    kg = rng.lognormal(1 + y, 0.5)
+    table = pd.DataFrame(
+        {
+            "sku": [f"A{v:05d}" for v in rng.permutation(n)],
+            "weight": [None if i % 11 == 4 else "unknown" if i % 29 == 5 else f"{v:.1f} kg" for i, v in enumerate(kg)],
+            "price": [f"{v:,.2f}" for v in rng.lognormal(7, 1, n)],
+            "added": [day.strftime("%d/%m/%Y") for day in pd.date_range("2023-01-14", periods=n, freq="3D")],
+            "new": [[None, "yes", "no"][k] for k in rng.integers(0, 3, n)],
+            "state": [["as good as new", "slightly worn out"][k] for k in np.where(rng.random(n) < 0.8, y, 1 - y)],
+            "genres": ["|".join(rng.permutation(["sea", "sun", "ice", "fog", "rain"])[: 1 + i % 3]) for i in range(n)],
+            "maker": [f"{STEMS[(i * 7 + 3 * k) % 40]} {STEMS[i % 90]}" for i, k in enumerate(y)],
+            "rooms": rng.integers(1, 9, n),
+            "notes": [None] * n,
+        }
+    )
+    return table, np.where(y, "heavy", "light")
+
+
+@pytest.mark.parametrize(
+    "fusion", [FeatureFusionClassifier(), DecisionFusionClassifier(cv=3)], ids=["feature", "decision"]
+)
+def test_a_messy_table_fits_saves_and_predicts(tmp_path, fusion):
+    X, y = messy()
+    found = infer_modalities(X, verbose=False)
+    assert [(name, set(columns)) for name, _, columns in found] == [("tabular", set(X) - {"sku", "notes"})]
+    assert not any(isinstance(encoder, BaseEncoder) for _, encoder, _ in found)
+    model = make_fusion_pipeline(found, fusion).fit(X[:70], y[:70])
+    assert (model.predict(X[70:]) == y[70:]).mean() > 0.6
+    expected = model.predict_proba(X)
+    save_model(model, tmp_path / "m.fuse", example=X.head(3))
+    assert_allclose(load_model(tmp_path / "m.fuse").predict_proba(X), expected)
+    columns = {
+        name: [None if cell is None or cell != cell else cell for cell in X[name]] for name in X if name != "notes"
+    }
+    assert_allclose(model.predict_proba(polars.DataFrame(columns)), expected)
+    assert_allclose(model.predict_proba(columns), expected)
+
+
+def plain_columns(X):
+    return {name: [None if cell is None or cell != cell else cell for cell in X[name]] for name in X}
+
+
+def test_the_list_for_polars_and_a_dict_is_that_for_pandas():
+    X, _ = messy()
+    columns = plain_columns(X)
+    expected = [(name, columns) for name, _, columns in infer_modalities(X, verbose=False)]
+    for table in (columns, polars.DataFrame(columns)):
+        assert [(name, columns) for name, _, columns in infer_modalities(table, verbose=False)] == expected
+
+
+def test_a_later_table_may_hold_what_fit_never_saw():
+    X, y = messy()
+    model = make_fusion_pipeline(infer_modalities(X, verbose=False), FeatureFusionClassifier()).fit(X, y)
+    later = pd.DataFrame(
+        {"weight": ["3 kg", None], "price": ["12.00", "1,000.00"], "added": ["01/02/2031", None], "new": ["YES", "n"]}
+    ).assign(state=["lost", None], genres=["moon|sea", ""], maker=["Nobody", None], rooms=[3, None])
+    with pytest.warns(UserWarning, match="'lost'"):
+        proba = model.predict_proba(later)
+    assert np.isfinite(proba).all()
+
+
+def test_rare_categories_are_pooled_and_unknown_ones_read_as_rare():
+    X = pd.DataFrame({"wood": [*draw(["oak", "ash"], N - 4), "elm", "elm", "yew", "fir"], "size": SIZES})
+    model = make_fusion_pipeline(infer_modalities(X, verbose=False), FeatureFusionClassifier())
+    model.fit(X, np.arange(N) % 2)
+    blocks = model[0].transform(X).filter(like="wood")
+    assert blocks.shape[1] == 3
+    assert_allclose(blocks.iloc[-1], blocks.iloc[-4])
+    with pytest.warns(UserWarning, match="'plum'"):
+        assert_allclose(model[0].transform(X.head(1).assign(wood="plum")).filter(like="wood"), blocks.iloc[[-1]])
+
+
+def test_gaps_of_numbers_get_a_mark():
+    X = pd.DataFrame({"size": np.where(np.arange(N) % 5 == 0, np.nan, SIZES), "wood": draw(["oak", "ash"])})
+    model = make_fusion_pipeline(infer_modalities(X, verbose=False), FeatureFusionClassifier()).fit(X, np.arange(N) % 2)
+    mark = model[0].transform(X).filter(like="missingindicator").iloc[:, 0]
+    assert ((mark > 0) == X["size"].isna()).all()
+
+
+# ---------------------------------------------------------------------- StringFeatures
+
+
+def test_string_features_keep_similar_strings_near_and_rows_finite():
+    names = pd.DataFrame(
+        {"bike": [f"{maker} {k}" for maker in ("Trek Marlin", "Giant Talon", "Cube Aim") for k in range(9)]}
+    )
+    features = StringFeatures(5).fit(names)
+    near, far, none = features.transform(pd.DataFrame({"bike": ["Trek Marlin 12", "Giant Talon SE", None]}))
+    known = features.transform(names)
+    assert np.linalg.norm(known[:9] - near, axis=1).min() < np.linalg.norm(known[9:] - near, axis=1).min() / 2
+    assert np.linalg.norm(known[9:18] - far, axis=1).min() < np.linalg.norm(known[:9] - far, axis=1).min() / 2
+    assert_allclose(none, 0) and known.shape == (27, 5)
+    assert_allclose(known.var(axis=0).sum(), 1)
+    assert features.get_feature_names_out().tolist() == [f"bike_{k}" for k in range(5)]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["a"], ["a", "a"], ["a", None], [None, None], ["", "b"], ["漢", "字", "漢字"], [3, 4.5, "x"], ["!!!", "?"]],
+)
+def test_string_features_of_few_or_strange_cells(cells):
+    X = pd.DataFrame({"s": pd.Series(cells, dtype=object)})
+    values = StringFeatures().fit_transform(X)
+    assert values.shape[0] == len(cells) and values.shape[1] >= 1 and np.isfinite(values).all()
+    assert values.shape[1] == len(StringFeatures().fit(X).get_feature_names_out())
+
+
+def test_string_features_mark_missing_cells_if_fit_had_some():
+    X = pd.DataFrame({"s": ["red oak", None, "red ash", " "]})
+    features = StringFeatures(1).set_output(transform="pandas").fit(X)
+    assert features.transform(X)["s_missing"].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "params", [{"n_components": 0}, {"n_components": 2.5}, {"max_features": 0}, {"max_features": True}]
+)
+def test_string_features_refuse_senseless_numbers(params):
+    with pytest.raises(ValueError, match=f"{next(iter(params))} must be a whole number from 1; got"):
+        StringFeatures(**params).fit(pd.DataFrame({"s": ["a", "b"]}))
+
+
+# ---------------------------------------------------------------------- the command line
+
+
+def test_the_command_line_takes_a_messy_table_and_tells_what_counts_as_missing(tmp_path, capsys):
+    X, y = messy()
+    X["land"] = ["NA" if i % 9 == 0 else land for i, land in enumerate(draw(["DE", "FR", "PL"]))]
+    path, model = tmp_path / "t.csv", tmp_path / "m.fuse"
+    X.assign(y=y).to_csv(path, index=False)
+    assert main(["fit", str(path), "--target", "y", "-o", str(model), "--strategy", "feature"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^sku +identifier .* left out", out, re.MULTILINE)
+    assert "Counted as missing: 'NA' in 10 cells of 'land'" in out
+    assert main(["predict", str(model), str(path), "-o", str(tmp_path / "p.csv")]) == 0
+    assert len(pd.read_csv(tmp_path / "p.csv")) == N
+
+
+def test_the_command_line_says_that_the_separator_is_wrong(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_text("a;b;y\n" + "".join(f"{i};{i % 3};{i % 2}\n" for i in range(20)))
+    assert main(["fit", str(path), "--target", "y", "-o", str(tmp_path / "m.fuse")]) == 2
+    assert "separated by semicolons" in capsys.readouterr().err
+
+
+def test_a_file_of_which_nothing_is_left_names_the_columns(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"row": range(20), "same": ["a"] * 20, "y": [0, 1] * 10}).to_csv(path, index=False)
+    assert main(["fit", str(path), "--target", "y", "-o", str(tmp_path / "m.fuse")]) == 1
+    err = capsys.readouterr().err
+    assert "all 2 feature columns are left out ('row': " in err and "row number" in err and "--kind COLUMN" in err
+
+
+@pytest.mark.slow
+def test_a_chinese_table_is_learned_by_three_lines_and_by_the_command_line(tmp_path, capsys):
+    X, y = chinese(160)
+    found = infer_modalities(X, verbose=False)
+    assert {name: columns for name, _, columns in found} == {"text": "评价", "tabular": ["价格", "城市"]}
+    model = make_fusion_pipeline(found, DecisionFusionClassifier(cv=3)).fit(X[:120], y[:120])
+    assert (model.predict(X[120:]) == y[120:]).mean() > 0.8  # chance has 0.5
+    table, path = tmp_path / "t.csv", tmp_path / "m.fuse"
+    X.assign(标签=y)[:120].to_csv(table, index=False)
+    X[120:].to_csv(tmp_path / "new.csv", index=False)
+    assert main(["fit", str(table), "--target", "标签", "-o", str(path)]) == 0
+    assert main(["predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv")]) == 0
+    predicted = pd.read_csv(tmp_path / "p.csv")["prediction"]
+    assert (predicted.to_numpy() == y[120:]).mean() > 0.8
+
+
+def chinese(n):
+    """Reviews, a city and a price; the words of test rows are partly others than those of training rows."""
+    rng = np.random.default_rng(2)
+    good = ["味道非常好", "服务很热情", "送货特别快", "质量让人满意", "价格也很便宜", "下次一定再来", "推荐给大家"]
+    bad = ["味道太难吃", "服务员态度很差", "等了两个小时", "质量非常糟糕", "价格贵得离谱", "不会再来了", "要求退款"]
+    y = rng.permutation(np.arange(n) % 2)
+    texts = ["，".join(rng.permutation(good if k else bad)[:2]) + f"，买了{i}次。" for i, k in enumerate(y)]
+    prices = np.round(rng.lognormal(3, 0.5, n), 2)
+    cities = rng.choice(["北京", "上海", "广州"], n)
+    return pd.DataFrame({"评价": texts, "价格": prices, "城市": cities}), np.where(y, "好", "差")
+
+
+def test_dates_of_the_standard_library_fit():
+    X = pd.DataFrame({"day": pd.Series([datetime.date(2024, 1 + i % 12, 1 + i % 28) for i in range(N)], dtype=object)})
+    y = np.array([day.month > 6 for day in X["day"]])
+    model = make_fusion_pipeline(infer_modalities(X, verbose=False), FeatureFusionClassifier()).fit(X, y)
+    assert model.score(X, y) > 0.9
+
+
+def test_blank_texts_are_missing_texts_and_stop_nothing():
+    texts = [f"a sentence about the {word} of number {i}" for i, word in enumerate(["sea", "hill", "town"] * 8)]
+    table = pd.DataFrame({"note": [" " if i % 5 == 0 else text for i, text in enumerate(texts)]})
+    ((_, encoder, column),) = infer_modalities(table, kinds={"note": "text"}, verbose=False)
+    assert encoder.on_error == "missing" and column == "note"
+    ((_, encoder, _),) = infer_modalities(pd.DataFrame({"note": texts}), kinds={"note": "text"}, verbose=False)
+    assert encoder.on_error == "raise"
