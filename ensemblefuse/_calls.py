@@ -98,7 +98,10 @@ def _made_up_row(estimator: Any, X: Any) -> Any:
 
 def _raw_positions(estimator: Any) -> set[int]:
     """Return the positions of the columns that hold raw cells, for the fusion itself or for the one that it holds."""
-    while not getattr(estimator, "raw_blocks_", None) and hasattr(estimator, "fusion_"):
+    while hasattr(estimator, "fusion_") and not (
+        getattr(estimator, "raw_blocks_", None) or getattr(estimator, "word_columns_", None)
+    ):
         estimator = estimator.fusion_
     blocks = getattr(estimator, "blocks_", {})
-    return {int(i) for name in getattr(estimator, "raw_blocks_", ()) for i in blocks[name]}
+    words = getattr(estimator, "word_columns_", {})
+    return {*words.values(), *(int(i) for name in getattr(estimator, "raw_blocks_", ()) for i in blocks[name])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,22 @@ import pandas as pd
 
 from ensemblefuse.table import is_missing
 
-__all__ = ["SEPARATOR", "Blocks", "check_complete", "find_blocks", "is_raw", "read_block"]
+__all__ = [
+    "SEPARATOR",
+    "WORDS",
+    "Blocks",
+    "check_complete",
+    "find_blocks",
+    "is_raw",
+    "read_block",
+    "read_words",
+    "words_apart",
+]
 
 SEPARATOR = "__"
 SINGLE_BLOCK = "features"
+# A column of this name beside the numbers of a block holds the texts that the numbers were made of.
+WORDS = "words"
 _SHOWN = 5
 
 
@@ -29,21 +41,24 @@ class Blocks:
         False where all cells of the block are missing in the row.
     labels : list
         Index labels of the rows, for messages.
-    tables : dict of tuple of str to ndarray
-        Arrays that `side_by_side` returns again, by the names of their blocks.
+    tables : dict of tuple of str to array
+        Arrays that `side_by_side` and `counts_of` return again, by the names of their blocks.
+    words : dict of str to Series
+        The texts of blocks of numbers that were made of texts, and None where the block is missing.
     """
 
     data: dict[str, Any]
     present: np.ndarray
     labels: list
-    tables: dict[tuple, np.ndarray] = field(default_factory=dict, repr=False)
+    tables: dict[tuple, Any] = field(default_factory=dict, repr=False)
+    words: dict[str, pd.Series] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> list[str]:
         return list(self.data)
 
-    def side_by_side(self, names: Sequence[str]) -> np.ndarray:
-        """Return blocks of numbers as one array: the same array each time.
+    def side_by_side(self, names: Sequence[str], *, exact: bool = False) -> np.ndarray:
+        """Return blocks of numbers as one array: the same array each time. With `exact`, it is float64.
 
         Nothing is copied if the blocks were read from one array.
         """
@@ -51,7 +66,23 @@ class Blocks:
         if key not in self.tables:
             parts = [self.data[name] for name in key]
             self.tables[key] = parts[0] if len(parts) == 1 else np.hstack(parts)
+        if not exact or self.tables[key].dtype == np.float64:
+            return self.tables[key]
+        precise = (key, np.float64)
+        if precise not in self.tables:
+            self.tables[precise] = self.tables[key].astype(np.float64)
+        return self.tables[precise]
+
+    def counts_of(self, name: str, count: Callable[[pd.Series], Any]) -> Any:
+        """Return the counts of a block's words: the same object each time, so that a ledger knows its members again."""
+        key = (name, WORDS)
+        if key not in self.tables:
+            self.tables[key] = count(self.words[name])
         return self.tables[key]
+
+    def has_words(self, name: str) -> np.ndarray:
+        """Return the rows that hold the texts of a block, as booleans of shape (n_samples,)."""
+        return np.array([not is_missing(text) for text in self.words[name].tolist()], dtype=bool)
 
     def spans(self, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the positions of each block's columns in `side_by_side`."""
@@ -112,32 +143,101 @@ def find_blocks(columns: Sequence[Any], blocks: Mapping[str, Any] | None = None)
 def _declared_blocks(columns: list, blocks: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not isinstance(blocks, Mapping) or not blocks:
         raise ValueError(f"blocks must be a dict of block name to columns; got {blocks!r}.")
-    found = {name: _positions(name, chosen, columns) for name, chosen in blocks.items()}
-    used = np.concatenate(list(found.values()))
-    repeated = [columns[i] for i in np.unique(used) if (used == i).sum() > 1]
+    # Embeddings have thousands of columns, so names are looked up in a dict. Of equal names the first one counts.
+    places = {column: len(columns) - 1 - i for i, column in enumerate(reversed(columns))}
+    found = {name: _positions(name, chosen, places, len(columns)) for name, chosen in blocks.items()}
+    used, counts = np.unique(np.concatenate(list(found.values())), return_counts=True)
+    repeated = [columns[i] for i in used[counts > 1]]
     if repeated:
         raise ValueError(f"blocks puts columns into several blocks: {repeated[:_SHOWN]}.")
-    left = [column for i, column in enumerate(columns) if i not in set(used.tolist())]
+    left = [columns[i] for i in np.setdiff1d(np.arange(len(columns)), used)]
     if left:
         raise ValueError(f"blocks leaves out {len(left)} columns of X: {left[:_SHOWN]}. Drop them or name their block.")
     return found
 
 
-def _positions(name: str, chosen: Any, columns: list) -> np.ndarray:
+def _positions(name: str, chosen: Any, places: Mapping[Any, int], n_columns: int) -> np.ndarray:
     if isinstance(chosen, slice):
-        return np.arange(len(columns))[chosen]
+        return np.arange(n_columns)[chosen]
     chosen = [chosen] if isinstance(chosen, (str, int)) else list(chosen)
     positions = []
     for column in chosen:
-        if column in columns:
-            positions.append(columns.index(column))
-        elif isinstance(column, (int, np.integer)) and -len(columns) <= column < len(columns):
-            positions.append(int(column) % len(columns))
+        if isinstance(column, Hashable) and column in places:
+            positions.append(places[column])
+        elif isinstance(column, (int, np.integer)) and -n_columns <= column < n_columns:
+            positions.append(int(column) % n_columns)
         else:
             raise ValueError(f"blocks[{name!r}] names {column!r}, which is not a column of X.")
     if not positions:
         raise ValueError(f"blocks[{name!r}] names no column.")
     return np.array(positions)
+
+
+def words_apart(frame: pd.DataFrame, blocks: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Take the column of texts out of each block of numbers that has one, ``block__words``.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_samples, n_columns)
+    blocks : dict of str to ndarray of int
+        As from `find_blocks`.
+
+    Returns
+    -------
+    blocks : dict of str to ndarray of int
+        Without the columns of texts.
+    words : dict of str to int
+        The position of the column of texts, for each block that has one.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse.blocks import find_blocks, words_apart
+    >>> frame = pd.DataFrame({"text__0": [0.5], "image__0": [1.0], "text__words": ["a red bird"]})
+    >>> words_apart(frame, find_blocks(frame.columns))
+    ({'text': array([0]), 'image': array([1])}, {'text': 2})
+    """
+    numbers, words = {}, {}
+    for name, columns in blocks.items():
+        numbers[name] = columns
+        found = [i for i in columns.tolist() if _may_be_words(frame, i)]
+        if len(found) == 1 and len(columns) > 1:
+            rest = columns[columns != found[0]]
+            if not is_raw(frame.iloc[:, rest]):
+                numbers[name], words[name] = rest, found[0]
+    return numbers, words
+
+
+def _may_be_words(frame: pd.DataFrame, position: int) -> bool:
+    column = frame.columns[position]
+    is_named = isinstance(column, str) and column.endswith(f"{SEPARATOR}{WORDS}")
+    return is_named and not pd.api.types.is_numeric_dtype(frame.dtypes.iloc[position])
+
+
+def read_words(name: str, cells: pd.Series, present: np.ndarray, labels: Sequence[Any]) -> pd.Series:
+    """Return the texts of a block, after checking them.
+
+    Raises
+    ------
+    ValueError
+        If a cell is no text, or a row has a text where the numbers of the block are missing: the two are views of one
+        modality.
+    """
+    texts = cells.tolist()
+    held = np.array([not is_missing(text) for text in texts], dtype=bool)
+    wrong = [i for i, text in enumerate(texts) if held[i] and not isinstance(text, str)]
+    if wrong:
+        raise ValueError(
+            f"Block {name!r}: its column {cells.name!r} holds texts, but a {type(texts[wrong[0]]).__name__} in "
+            f"{len(wrong)} rows: {[labels[i] for i in wrong[:_SHOWN]]}. Make them str, or None where they are missing."
+        )
+    alone = np.flatnonzero(held & ~present)
+    if len(alone):
+        raise ValueError(
+            f"Block {name!r} has texts in its column {cells.name!r} without numbers in {len(alone)} rows: "
+            f"{[labels[i] for i in alone[:_SHOWN]]}. A missing modality is missing in all its columns."
+        )
+    return cells
 
 
 def is_raw(frame: pd.DataFrame) -> bool:

@@ -1,4 +1,7 @@
-"""The log-linear pool: a weighted geometric mean, in which the prior replaces absent members."""
+"""The log-linear pool: a weighted geometric mean, in which the prior replaces absent members.
+
+In regression it is a weighted sum of predicted values.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 
 from ensemblefuse.combine._base import BasePool, log_evidence, member_weights
 from ensemblefuse.combine._log_loss_weights import learn_weights, weighted_evidence
+from ensemblefuse.combine._squared_error_weights import learn_value_weights
 from ensemblefuse.combine.probabilities import softmax
 
 __all__ = ["LogPool", "shift_prior"]
@@ -36,18 +40,28 @@ class LogPool(BasePool):
     independent given the class. With weights 1/M it is the geometric mean. The class prior replaces absent members, so
     a row with less evidence gets a less certain prediction.
 
-    In regression, every member counts as a normal density around its prediction, with the variance of its out-of-fold
-    error. The product of these densities gives a mean weighted by precision, over the members present in the row.
+    In regression, members and prior count as normal densities around their predictions. With learned weights, these
+    have the same variance, and the product of the densities is normal around
+
+    .. math:: f = \bar y + b + \sum_{m \in S} w_m (f_m - \bar y)
+
+    With other weights, the variance is that of the member's out-of-fold error, and the members present in the row give
+    a mean weighted by precision.
 
     Parameters
     ----------
     weights : "learned", "equal", array of shape (n_members,), or dict of member name to number
-        ``"learned"``: non-negative weights that minimise the log-loss on the predictions given to `fit`. In regression
-        they are 1/M, because there the precisions are learned. ``"equal"``: 1/M each, for members of about equal
-        strength. A dict names every member, as in `MeanPool`.
+        ``"learned"``: non-negative weights that minimise the log-loss on the predictions given to `fit`, or the squared
+        error in regression. In regression, four forms are compared by generalised cross-validation: the best member
+        (if it is clearly better than the mean of all), a mean, any sum of weights, and any sum with an intercept. The
+        first is taken that is at most half a standard error worse than the best. So a useless member gets a weight of
+        about 0, and members that add up may have a sum above 1.
+        ``"equal"``: 1/M each, for members of about equal strength; in regression, times the precision. A dict names
+        every member, as in `MeanPool`.
     alpha : float
         Factor of the penalty ``alpha / n * (||w - mean(w)||^2 + M / 5 * (mean(w) - 1/M)^2)`` on learned weights. Here n
-        is the sum of the sample weights. The mean acts as a temperature, and is shrunk less than the differences.
+        is the sum of the sample weights. The mean acts as a temperature, and is shrunk less than the differences. In
+        regression, the loss is divided by twice the squared error of the best member, so that no unit matters.
     per_class : bool
         Whether each class has weights of its own, and a bias that is shrunk to 0:
         :math:`\log p_k = \log \pi_k + b_k + \sum_{m \in S} w_{mk} (\log p_{mk} - \log \pi_k)` up to a constant.
@@ -59,8 +73,7 @@ class LogPool(BasePool):
         weight), or with one class only, has no weights of its own. All sets without their own weights share one vector
         of weights. It is learned on all rows, reduced to each of the possible sets (to 12 random ones if there are more
         than 31). `per_pattern` helps if members carry the same information: one of them alone must then count for both.
-        For learned weights and classification only, because in regression the variances are the same in every set. It
-        can be combined with `per_class`.
+        For learned weights only. It can be combined with `per_class`.
     smoothing : float
         Share of the uniform distribution in the probabilities of each member, in `fit` and at prediction. With 0.01,
         one member that is certain and wrong has a bounded effect. Classification only.
@@ -71,9 +84,10 @@ class LogPool(BasePool):
     ----------
     weights_ : ndarray of shape (n_members,), or (n_members, n_classes) with `per_class`
     bias_ : ndarray of shape (n_classes,)
-        0 without `per_class`. Classification only.
+        0 without `per_class`. In regression of shape (1,), the intercept, and only with learned weights.
     patterns_ : ndarray of shape (n_patterns, n_members), dtype bool
-        Sets of present members that have weights of their own. Empty without `per_pattern`. Classification only.
+        Sets of present members that have weights of their own. Empty without `per_pattern`. Not in regression with
+        weights that are given.
     pattern_weights_ : ndarray of shape (n_patterns, n_members), or (n_patterns, n_members, n_classes)
         0 for members outside the set.
     pattern_bias_ : ndarray of shape (n_patterns, n_classes)
@@ -86,8 +100,9 @@ class LogPool(BasePool):
     References
     ----------
     Genest and Zidek, Statistical Science 1986; Ranjan and Gneiting, JRSS-B 2010; for non-negative weights: Heskes,
-    NIPS 1998; for `per_pattern`: the reduced models of Saar-Tsechansky and Provost, JMLR 2007, here on the second
-    level; for `class_prior`: Saerens, Latinne and Decaestecker, Neural Computation 2002.
+    NIPS 1998, and in regression Breiman, Machine Learning 1996, and van der Laan, Polley and Hubbard, SAGMB 2007; for
+    `per_pattern`: the reduced models of Saar-Tsechansky and Provost, JMLR 2007, here on the second level; for
+    `class_prior`: Saerens, Latinne and Decaestecker, Neural Computation 2002.
 
     Examples
     --------
@@ -116,9 +131,10 @@ class LogPool(BasePool):
             self.weights_ = np.full(n_members, 1 / n_members)
         else:
             self.weights_ = member_weights(self.weights, n_members, self._names)
+        self.__dict__.pop("bias_", None)  # from an earlier fit
         if P.ndim == 2:
             self._fit_variance(P, y, mask, weight)
-        else:
+        if P.ndim == 3 or self.is_calibrated:
             self._fit_weights(P, y, mask, weight)
         if self.class_prior is not None:
             self._new_prior()
@@ -133,12 +149,12 @@ class LogPool(BasePool):
         for name in ("per_class", "per_pattern"):
             if getattr(self, name) and not self.is_calibrated:
                 raise ValueError(f'{name}=True needs weights="learned"; got weights={self.weights!r}.')
-            if getattr(self, name) and not classify:
-                raise ValueError(f"{name}=True is for classification: in regression members are weighted by precision.")
+        if self.per_class and not classify:
+            raise ValueError("per_class=True is for classification: in regression there are no classes.")
 
     def _fit_weights(self, P, y, mask, weight):
-        n_members, _, n_classes = P.shape
-        self.bias_ = np.zeros(n_classes)
+        n_members = len(P)
+        self.bias_ = np.zeros(P.shape[2] if P.ndim == 3 else 1)
         self.patterns_ = np.zeros((0, n_members), dtype=bool)
         if not self.is_calibrated:
             return
@@ -148,10 +164,15 @@ class LogPool(BasePool):
             self._learn_patterns(evidence, y, mask, weight)
 
     def _evidence(self, P, mask):
+        """Return what each member adds to the prior, 0 where it is absent; in regression with a last axis of size 1."""
+        if P.ndim == 2:
+            return np.where(mask, P - self.prior_[0], 0.0)[..., None]
         smooth = (1 - self.smoothing) * P + self.smoothing / P.shape[2] if self.smoothing else P
         return log_evidence(smooth, mask, self.prior_)
 
     def _learn(self, evidence, y, weight, start=None):
+        if not hasattr(self, "classes_"):
+            return learn_value_weights(evidence[..., 0], y - self.prior_[0], weight, self.alpha, _SHARED)
         shape = (len(evidence), evidence.shape[2]) if self.per_class else (len(evidence),)
         centre = np.full(shape, 1 / self.n_members_)
         return learn_weights(evidence, y, weight, np.log(self.prior_), centre, self.alpha, start, _SHARED)
@@ -196,7 +217,7 @@ class LogPool(BasePool):
         self.variance_ = np.maximum((error * weight).sum(axis=1) / mass, floor)
 
     def _combine(self, P, mask):
-        if P.ndim == 2:
+        if not hasattr(self, "bias_"):  # weights that are given, and files of versions that learned none in regression
             return self._combine_normal(P, mask)
         evidence = self._evidence(P, mask)
         scores = self.bias_ + weighted_evidence(evidence, self.weights_)
@@ -206,6 +227,8 @@ class LogPool(BasePool):
                 rows = pattern_of.ravel() == i
                 weights, bias = self._weights_of(pattern)
                 scores[rows] = bias + weighted_evidence(evidence[:, rows], weights)
+        if P.ndim == 2:
+            return self.prior_[0] + scores[:, 0]
         return softmax(np.log(self.prior_) + scores)
 
     def shift(self, fused: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from ensemblefuse._public_names import former_paths
 from ensemblefuse.blocks import read_block
 from ensemblefuse.encoders import BaseEncoder
+from ensemblefuse.features.word_features import count_terms
 from ensemblefuse.fusion.members import ask_member
 from ensemblefuse.schema import Schema, read_or_raise
 from ensemblefuse.table import to_frame
@@ -133,13 +134,14 @@ class EdgePart(TransformerMixin, BaseEstimator):
         if present.any():
             rows = data.loc[present] if hasattr(data, "loc") else data[present]
             places = np.flatnonzero(present)
-            for place, vector in zip(places, self._vectors(rows, frame.index[places].tolist()), strict=True):
+            texts = frame[wanted[0]].iloc[places]
+            for place, vector in zip(places, self._vectors(rows, texts, frame.index[places].tolist()), strict=True):
                 cells[place] = vector
         return pd.DataFrame({self.name: pd.Series(cells, index=frame.index, dtype=object)})
 
-    def _vectors(self, rows: Any, labels: list[Any]) -> np.ndarray:
+    def _vectors(self, rows: Any, texts: pd.Series, labels: list[Any]) -> np.ndarray:
         if self.heads is not None:
-            rows = np.column_stack([ask_member(**head, rows=rows, n_classes=self.n_classes) for head in self.heads])
+            rows = np.column_stack([self._ask(head, rows, texts) for head in self.heads])
         values = np.asarray(rows)
         with np.errstate(over="ignore"):
             vectors = values.astype(np.float32)
@@ -152,6 +154,11 @@ class EdgePart(TransformerMixin, BaseEstimator):
                 "Correct the cell, or scale the column and fit again."
             )
         return vectors
+
+    def _ask(self, head: dict[str, Any], rows: Any, texts: pd.Series) -> np.ndarray:
+        """Return the predictions of a head, which reads the vectors, or the words of the texts."""
+        known = {key: value for key, value in head.items() if key != "words"}
+        return ask_member(**known, rows=count_terms(texts) if head.get("words") else rows, n_classes=self.n_classes)
 
     def recipe(self) -> dict[str, Any]:
         """Return everything that determines a vector besides the cell, as far as it is known.

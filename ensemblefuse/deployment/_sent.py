@@ -79,7 +79,7 @@ def _check_probabilities(rows: np.ndarray) -> None:
 
 
 def heads_of(core: Any, block: str) -> list[dict[str, Any]]:
-    """Return the fitted members of one block, as `ask_member` takes them."""
+    """Return the fitted members of one block, as `ask_member` takes them; with `words`, one that reads its texts."""
     heads = []
     for m, (name, of) in enumerate(zip(core.member_names_, core.member_blocks_, strict=True)):
         if of == block:
@@ -90,6 +90,7 @@ def heads_of(core: Any, block: str) -> list[dict[str, Any]]:
                     "classes": [classes] if core.refit else list(classes),
                     "temperature": float(core.member_temperatures_[m]),
                     "by_value": bool(core._by_value[m]),
+                    **({"words": True} if name in core.word_members_ else {}),
                 }
             )
     return heads
@@ -115,6 +116,7 @@ def without_heads(core: Any, widths: dict[str, int]) -> Any:
     fusion.blocks_ = {n: np.arange(end - w, end) for (n, w), end in zip(widths.items(), ends, strict=True)}
     fusion.feature_names_in_ = np.array([f"{n}__{i}" for n, w in widths.items() for i in range(w)], dtype=object)
     fusion.n_features_in_, fusion.raw_blocks_ = int(ends[-1]), []
+    fusion.word_columns_, fusion.word_members_ = {}, []
     fusion.estimators_, fusion.member_classes_ = {}, {}
     for name in widths:
         for i, member in enumerate(

@@ -69,7 +69,8 @@ def split_model(model: Any, *, send: str = "embeddings") -> SplitModel:
         If the model is not a pipeline that begins with a `ModalityTransformer`; for ``"probabilities"``, if its fusion
         is not decision-level.
     ValueError
-        If a block holds raw cells, which are not vectors (``"probabilities"`` takes them); if the fusion encodes by
+        If a block holds raw cells, or the fusion reads the texts of a modality beside its vectors
+        (``"probabilities"`` takes both); if the fusion encodes by
         itself; if columns pass as the remainder. For ``"probabilities"``, if blocks are not modalities, or a modality
         has no member.
 
@@ -182,6 +183,12 @@ def _send_embeddings(parts: FittedModel, encode: ModalityTransformer) -> SplitMo
         raise ValueError(
             f"The blocks {raw} hold raw cells, so there is no vector to send. Give them an encoder, or pass "
             'send="probabilities", which puts their heads on the edge.'
+        )
+    words = list(getattr(parts.core, "word_columns_", ()))
+    if words:
+        raise ValueError(
+            f"The fusion also reads the texts of the modalities {words}, which would have to leave the edge. Pass "
+            'send="probabilities", which puts their heads on the edge, or fit with TextEncoder(words=False).'
         )
     edge, widths = {}, {}
     for name, (transformer, columns) in _modalities(encode).items():

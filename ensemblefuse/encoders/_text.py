@@ -87,6 +87,11 @@ class TextEncoder(BaseEncoder):
         that the environment variable ``ENSEMBLEFUSE_WEIGHTS`` names.
     batch_size : int, default=32
         Number of texts, or windows, that go through the network at once. Not part of the cache key.
+    words : bool, default=True
+        Whether a fusion may also read the words of the texts. In a pipeline of `make_fusion_pipeline`, decision-level
+        fusion with its default estimators then has two members for the modality: one over the embeddings, one over
+        TF-IDF of words and characters, which it fits. What this encoder returns does not change. Not part of the cache
+        key.
     on_error : {"raise", "missing"}, default="raise"
         What to do with cells that are not texts: raise one error that lists all of them, or return rows of NaN with
         one `MissingModalityWarning`.
@@ -145,10 +150,12 @@ class TextEncoder(BaseEncoder):
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {
         "model",
         "max_characters",
+        "words",
     }  # `recipe` writes a digest
     # For encoders that were saved before these were parameters.
     precision: str = "float32"
     max_characters: int = _MOST_CHARACTERS
+    words: bool = True
 
     def __init__(
         self,
@@ -160,6 +167,7 @@ class TextEncoder(BaseEncoder):
         device: str = "auto",
         precision: str = "float32",
         batch_size: int = 32,
+        words: bool = True,
         on_error: str = "raise",
     ):
         self.model = model
@@ -169,6 +177,7 @@ class TextEncoder(BaseEncoder):
         self.device = device
         self.precision = precision
         self.batch_size = batch_size
+        self.words = words
         self.on_error = on_error
 
     def load(self, cell: Any) -> str:

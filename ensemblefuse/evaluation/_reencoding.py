@@ -12,13 +12,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import config_context
+from ensemblefuse.blocks import SEPARATOR, WORDS
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.evaluation._corruptions import Corruption, corrupt, kind_of_encoder
 from ensemblefuse.exceptions import BadRow, EncodingError, UnseenCategoryWarning, format_bad_rows, reason_of, short_repr
 from ensemblefuse.features import PresentRows
 from ensemblefuse.features.present_rows import missing_rows
-from ensemblefuse.fitted.model import FittedModel
+from ensemblefuse.fitted.model import FittedModel, replace_columns
 from ensemblefuse.table import is_missing
 
 __all__ = ["EncodedRows"]
@@ -67,6 +68,8 @@ class EncodedRows:
         self._later = parts.model[1:-1] if len(parts.model) > 2 else None
         self._fitted = {name: (fitted, columns) for name, fitted, columns in first.transformers_}
         self._places = first.output_indices_
+        texts = {name: f"{name}{SEPARATOR}{WORDS}" for name in getattr(first, "word_columns_", ())}
+        self._words = {name: self.blocks.columns.get_loc(column) for name, column in texts.items()}
         self._columns = parts.columns
         self.names = list(parts.columns)
         own = getattr(parts.core, "encoders_", {})  # a fusion that encodes by itself, such as a cascade
@@ -92,7 +95,7 @@ class EncodedRows:
         if isinstance(encoder, BaseEncoder):
             known = [cell for cell in cells.tolist() if not is_missing(cell)]
             return bool(known) and all(isinstance(cell, str) for cell in known)
-        return column_kind(cells)[0] == "text"
+        return column_kind(cells)[0] in ("text", "string")
 
     def corrupted(self, name: str, corruption: Corruption, severity: int, random_state: int) -> pd.DataFrame:
         """Return the blocks, with the block of one modality encoded from its corrupted cells.
@@ -111,11 +114,8 @@ class EncodedRows:
                 self._chunk(name, corruption, severity, random_state, np.arange(start, min(start + size, n)))
                 for start in range(0, n, size)
             ]
-        block = pd.concat(parts)
-        block.columns = self.blocks.columns[place]
-        block.index = self.blocks.index
-        sides = [self.blocks.iloc[:, : place.start], block, self.blocks.iloc[:, place.stop :]]
-        return pd.concat(sides, axis=1)
+        positions = np.append(np.arange(place.start, place.stop), self._words.get(name, []))
+        return replace_columns(self.blocks, positions.astype(int), pd.concat(parts))
 
     def _chunk(self, name: str, corruption: Corruption, severity: int, seed: int, rows: np.ndarray) -> pd.DataFrame:
         """Corrupt the cells of some rows, and return their block."""
@@ -148,7 +148,7 @@ class EncodedRows:
         lost = np.flatnonzero(_missing(made) & np.array([not _is_lost(cell) for cell in new], dtype=bool))
         unread = [BadRow(label[i], column, short_repr(new[i]), "the encoder treats it as missing") for i in lost]
         self._refuse(unread, name, corruption, severity, "could not be encoded afterwards")
-        return made
+        return made.assign(**{WORDS: np.array(new, dtype=object)}) if name in self._words else made
 
     def _refuse(self, bad: list[BadRow], name: str, corruption: Corruption, severity: int, what: str) -> None:
         if bad:

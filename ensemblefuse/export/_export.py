@@ -130,6 +130,11 @@ def _check_fusion(fusion: BaseFusion) -> None:
             f"{_NEEDED_BY}: the blocks {fusion.raw_blocks_} hold raw cells, but a graph takes numbers. Encode them "
             "first, as make_fusion_pipeline does."
         )
+    if words := list(getattr(fusion, "word_members_", ())):
+        raise ValueError(
+            f"{_NEEDED_BY}: the members {words} read the words of texts, but a graph takes numbers. Fit with "
+            "TextEncoder(words=False), or name an estimator for these blocks."
+        )
     taken = sorted({_LABEL, _PROBABILITIES, _PREDICTION} & set(map(str, fusion.blocks_)))
     if taken:
         raise ValueError(f"{_NEEDED_BY}: outputs have the names {taken}; rename these blocks and fit again.")
@@ -264,7 +269,10 @@ def _table(fusion: Any, rows: Mapping[Any, np.ndarray]) -> Any:
     for name, columns in fusion.blocks_.items():
         array[:, columns] = rows[name]
     names = getattr(fusion, "feature_names_in_", None)
-    return array if names is None else pd.DataFrame(array, columns=names)
+    if names is None:
+        return array
+    texts = {names[position]: None for position in fusion.word_columns_.values()}  # read by no member
+    return pd.DataFrame(array, columns=names).assign(**texts)
 
 
 def _compare(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.combine import LogPool
+from ensemblefuse.combine.probabilities import log_probabilities
 from ensemblefuse.export._graph import Graph, Value, where
 from ensemblefuse.export._heads import (
     UnsupportedError,
@@ -201,7 +202,8 @@ def _feature(g: Graph, fusion: Any, rows: Rows) -> tuple[Value, Value | None]:
     try:
         x, width = transform(g, fusion.prepare_, x, width)
         if not fusion._classify:
-            return where(some, prediction(g, fusion.estimator_, x, width), prior), None
+            share, value = float(getattr(fusion, "prior_weight_", 0.0)), prediction(g, fusion.estimator_, x, width)
+            return where(some, value * (1 - share) + prior * share, prior), None
         return _classified(g, fusion, x, width, some, prior)
     except UnsupportedError as error:
         raise UnsupportedMember("all blocks", error) from error
@@ -215,7 +217,8 @@ def _classified(g: Graph, fusion: Any, x: Value, width: int, some: Value, prior:
         value = (
             decision_values(g, estimator, x, width) if by_value else log_floor(probabilities(g, estimator, x, width))
         )
-        local = (value / float(fusion.temperature_)).softmax()
+        share, frequencies = float(getattr(fusion, "prior_weight_", 0.0)), log_probabilities(prior[:, known])
+        local = (value * ((1 - share) / float(fusion.temperature_)) + frequencies * share).softmax()
         code = local.op("ArgMax", axis=1, keepdims=0)
     elif hasattr(estimator, "predict_proba"):
         local = probabilities(g, estimator, x, width)

@@ -6,21 +6,23 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import SimpleImputer
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, PowerTransformer, StandardScaler
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 from sklearn.utils._missing import is_scalar_nan
 
 from ensemblefuse.export._graph import INT64, TREES, Graph, Value, where
 from ensemblefuse.export._support import _FAILS
 from ensemblefuse.features import BlockNystroem, BlockPCA, BlockScaler
+from ensemblefuse.fusion import LogTargetRegressor
 
 __all__ = ["UnsupportedError", "codes", "decision_values", "prediction", "probabilities", "transform"]
 
@@ -90,6 +92,9 @@ def prediction(g: Graph, estimator: Any, x: Value, width: int) -> Value:
         scale = 1.0 if scaler.scale_ is None else scaler.scale_
         mean = 0.0 if scaler.mean_ is None else scaler.mean_
         return prediction(g, estimator.regressor_, x, width) * scale + mean
+    if isinstance(estimator, LogTargetRegressor):
+        low, high = (float(end) for end in estimator.range_)
+        return prediction(g, estimator.regressor_, x, width).op("Clip", low, high).exp() * estimator.factor_
     if isinstance(estimator, (SVR, NuSVR)) and isinstance(estimator.kernel, str):
         return _machines(g, [estimator], x)
     return _numbers(g, estimator, x, width, 0).op("Reshape", np.array([-1, 1]))
@@ -184,6 +189,10 @@ def transform(g: Graph, step: Any, x: Value, width: int) -> tuple[Value, int]:
     if isinstance(step, (BlockPCA, BlockNystroem)):
         parts = [_components(g, step, name, x.columns(columns)) for name, columns in step.blocks_.items()]
         return g.concat([part for part, _ in parts]), sum(size for _, size in parts)
+    if type(step) is Nystroem:
+        return _nystroem(step, x, width), len(step.components_)
+    if isinstance(step, ColumnTransformer) and any(isinstance(part, BlockPCA) for _, part, _ in step.transformers_):
+        return _by_columns(g, step, x, width)
     if not hasattr(step, "transform") or is_classifier(step):
         raise UnsupportedError(step, "skl2onnx does not convert it", ["StandardScaler", "PCA"])
     out = _embedded(g, step, x, width)[0].number()
@@ -217,6 +226,18 @@ def _unit_length(g: Graph, scaler: BlockScaler, z: Value, width: int) -> Value:
     return z / (where(norm.equals(0.0), 1.0, norm) @ belongs)
 
 
+def _by_columns(g: Graph, step: ColumnTransformer, x: Value, width: int) -> tuple[Value, int]:
+    """Return the outputs of the parts side by side; skl2onnx knows none of this library's transformers."""
+    parts = []
+    for _, part, columns in step.transformers_:
+        if isinstance(part, str) and part == "drop":
+            continue
+        identity = isinstance(part, FunctionTransformer) and part.func is None  # what "passthrough" becomes in fit
+        own = np.arange(width)[columns]
+        parts.append(transform(g, "passthrough" if identity else part, x.columns(own), len(own)))
+    return g.concat([part for part, _ in parts]), sum(size for _, size in parts)
+
+
 def _components(g: Graph, step: BlockPCA | BlockNystroem, name: str, x: Value) -> tuple[Value, int]:
     """Return the components of one block; a row of NaN stays NaN."""
     known = step.pcas_ if isinstance(step, BlockPCA) else step.nystroems_
@@ -228,11 +249,17 @@ def _components(g: Graph, step: BlockPCA | BlockNystroem, name: str, x: Value) -
         if part.whiten:
             out = out / np.sqrt(part.explained_variance_)[None]
         return out, len(part.components_)
-    if part.kernel != "rbf":
-        raise UnsupportedError(step, f"its kernel is {part.kernel!r}")
-    kernel = (_distances(x, np.asarray(part.components_)) * -float(part.gamma)).exp()
     lost = x.op("IsNaN").any()  # Max need not keep NaN
-    return where(lost, np.nan, kernel @ part.normalization_.T * step.scale_[name]), len(part.components_)
+    features = _nystroem(part, x, part.n_features_in_) * step.scale_[name]
+    return where(lost, np.nan, features), len(part.components_)
+
+
+def _nystroem(step: Nystroem, x: Value, width: int) -> Value:
+    if step.kernel != "rbf":
+        raise UnsupportedError(step, f"its kernel is {step.kernel!r}", ["Nystroem(kernel='rbf')"])
+    gamma = 1 / width if step.gamma is None else float(step.gamma)
+    kernel = (_distances(x, np.asarray(step.components_)) * -gamma).exp()
+    return kernel @ np.asarray(step.normalization_).T
 
 
 # ---------------------------------------------------------------------- shared

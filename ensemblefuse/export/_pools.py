@@ -91,18 +91,26 @@ def _mean(g: Graph, fitted: Any, P: list[Value], masks: list[Value]) -> Value:
 
 
 def _log(g: Graph, fitted: Any, P: list[Value], masks: list[Value]) -> Value:
-    if not hasattr(fitted, "classes_"):
+    if not hasattr(fitted, "bias_"):
         return _normal(fitted, P, masks)
-    s, n_classes = fitted.smoothing, len(fitted.classes_)
-    evidence = []
-    for p, mask in zip(P, masks, strict=True):
-        smooth = p * (1 - s) + s / n_classes if s else p
-        evidence.append(_log_evidence(smooth, mask, fitted.prior_))
-    offset = np.log(fitted.prior_)[None]
-    if not (fitted.per_pattern and fitted.is_calibrated):
+    classify = hasattr(fitted, "classes_")
+    evidence = _evidence(fitted, P, masks)
+    offset = (np.log(fitted.prior_) if classify else fitted.prior_[:1])[None]
+    if fitted.per_pattern and fitted.is_calibrated:
+        fused = _by_pattern(g, fitted, evidence, masks) + offset
+    else:
         scores = [e * _row(w) for e, w in zip(evidence, fitted.weights_, strict=True)]
-        return (total(scores) + (offset + fitted.bias_[None])).softmax()
-    return (_by_pattern(g, fitted, evidence, masks) + offset).softmax()
+        fused = total(scores) + (offset + fitted.bias_[None])
+    return fused.softmax() if classify else fused
+
+
+def _evidence(fitted: Any, P: list[Value], masks: list[Value]) -> list[Value]:
+    """Return what each member adds to the prior."""
+    if not hasattr(fitted, "classes_"):
+        return [where(mask, p - float(fitted.prior_[0]), 0) for p, mask in zip(P, masks, strict=True)]
+    s, n_classes = fitted.smoothing, len(fitted.classes_)
+    smooth = [p * (1 - s) + s / n_classes if s else p for p in P]
+    return [_log_evidence(p, mask, fitted.prior_) for p, mask in zip(smooth, masks, strict=True)]
 
 
 def _row(weight: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ _WORKS = {
     "pool": ["DempsterShaferPool", "EntropyPool", "GreedyPool", "LogPool", "MeanPool", "StackingPool", "VotePool"],
     "transformer": [
         *("BlockNystroem", "BlockPCA", "BlockScaler", "FunctionTransformer", "IncrementalPCA", "KernelPCA"),
-        *("MaxAbsScaler", "MinMaxScaler", "Normalizer", "PCA", "PolynomialFeatures", "PowerTransformer"),
+        *("MaxAbsScaler", "MinMaxScaler", "Normalizer", "Nystroem", "PCA", "PolynomialFeatures", "PowerTransformer"),
         *("QuantileTransformer", "RobustScaler", "SelectKBest", "SimpleImputer", "StandardScaler", "TruncatedSVD"),
         "VarianceThreshold",
     ],
@@ -28,8 +28,8 @@ _WORKS = {
     "regressor": [
         *("AdaBoostRegressor", "BaggingRegressor", "BayesianRidge", "DecisionTreeRegressor", "ElasticNet"),
         *("ExtraTreesRegressor", "GradientBoostingRegressor", "HuberRegressor", "KNeighborsRegressor", "Lasso"),
-        *("LinearRegression", "LinearSVR", "MLPRegressor", "NuSVR", "QuantileRegressor", "RandomForestRegressor"),
-        *("Ridge", "RidgeCV", "SVR", "TransformedTargetRegressor", "VotingRegressor"),
+        *("LinearRegression", "LinearSVR", "LogTargetRegressor", "MLPRegressor", "NuSVR", "QuantileRegressor"),
+        *("RandomForestRegressor", "Ridge", "RidgeCV", "SVR", "TransformedTargetRegressor", "VotingRegressor"),
         "XGBRegressor",
     ],
 }

@@ -6,6 +6,7 @@ from ensemblefuse.fusion._cooperative import CooperativeClassifier, CooperativeR
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
+from ensemblefuse.fusion._log_target import LogTargetRegressor
 from ensemblefuse.fusion._search import FusionSearchCV
 from ensemblefuse.fusion._sequential import SequentialFusionClassifier, SequentialFusionRegressor
 
@@ -22,6 +23,7 @@ __all__ = [
     "FusionSearchCV",
     "KernelFusionClassifier",
     "KernelFusionRegressor",
+    "LogTargetRegressor",
     "SequentialFusionClassifier",
     "SequentialFusionRegressor",
 ]

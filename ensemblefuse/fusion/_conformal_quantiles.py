@@ -149,6 +149,10 @@ class BaseConformalFusion(BaseFusion):
     def _check_settings(self) -> None:
         _checked_level(read_renamed(self, *_RENAMED, removal=ALPHA_REMOVAL, convert=complement, stacklevel=5))
 
+    def _wants_words(self, name: str) -> bool:
+        fusion = self._fusion()
+        return isinstance(fusion, BaseFusion) and fusion._wants_words(name)
+
     def _needs_splits(self, y: np.ndarray) -> bool:
         return False  # the fusion makes them, or its folds are made after it is fitted
 

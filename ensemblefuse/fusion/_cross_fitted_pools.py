@@ -18,10 +18,10 @@ __all__ = ["cross_fit", "default_combiner"]
 def default_combiner(*, classify: bool) -> LogPool:
     """Return the default pool.
 
-    In classification, its weights are learned for each pattern of missing members, and its smoothing bounds the effect
-    of one member that is certain and wrong.
+    Its weights are learned for each pattern of missing members. In classification, its smoothing bounds the effect of
+    one member that is certain and wrong.
     """
-    return LogPool(per_pattern=True, smoothing=0.01) if classify else LogPool()
+    return LogPool(per_pattern=True, smoothing=0.01) if classify else LogPool(per_pattern=True)
 
 
 def cross_fit(

@@ -123,6 +123,8 @@ def _blocks(fusion: Any, names: list[str]) -> tuple[list[str], list[str], list[s
 
 def _label(fusion: Any, name: str, block: str) -> tuple[str, str]:
     """Return the label of a block or member (with its columns), and the text with the list of columns."""
+    if name in getattr(fusion, "word_members_", ()):
+        return f"{name}: texts", f"words and characters of the texts of {block}"
     positions = fusion.blocks_.get(block)
     if positions is None:
         return f"{name}: all blocks", f"all blocks of numbers: {list(fusion.blocks_)}"

@@ -26,6 +26,8 @@ class EstimatorsFusion(PerBlockFusion):
         given = self._given(name)
         if isinstance(given, str) and given == DROP:
             return []
+        if isinstance(given, list) and len(given) == 1 and given[0] is None:
+            return [(name, None)]  # the searched head alone
         if isinstance(given, list):
             return [(f"{name}/{head}", estimator) for head, estimator in name_heads(given)]
         return [(name, given)]

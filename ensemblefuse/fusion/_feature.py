@@ -19,6 +19,13 @@ from ensemblefuse.fusion._block_preparation import SCALED, make_preparation
 from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
 from ensemblefuse.fusion._parameter_choice import fold_positions
+from ensemblefuse.fusion._prior_term import (
+    learn_prior_weight,
+    prior_weight_of,
+    shrink_oof,
+    shrink_scores,
+    shrink_values,
+)
 from ensemblefuse.fusion._reduced_models import fit_reduced, predict_reduced
 from ensemblefuse.fusion.base import (
     BaseFusion,
@@ -127,24 +134,29 @@ class _FeatureFusion(BaseFusion):
         check_components("all blocks side by side", first, n_rows, n_columns)
 
     def _predict_oof(self, blocks: Blocks, ledger: Ledger) -> np.ndarray:
-        return self._enter(blocks, ledger)[1][0].predictions
+        predictions = self._enter(blocks, ledger)[1][0].predictions
+        return shrink_oof(predictions, ledger) if self.estimator is None else predictions
 
     def _fit_members(self, blocks: Blocks, ledger: Ledger) -> None:
         (entry,) = self._enter(blocks, ledger)[1]
         ledger.refit([entry])
         self.patterns_ = np.unique(blocks.present.T, axis=0)
         self._learn_prior(ledger.y, ledger.sample_weight)
-        self._take(entry)
+        self._take(entry, ledger)
 
-    def _take(self, entry: Entry) -> None:
-        """Take over the chosen head of an entry, fitted on all rows."""
+    def _take(self, entry: Entry, ledger: Ledger) -> None:
+        """Take over the chosen head of an entry, fitted on all rows, and learn how far to trust it."""
         (fit,) = entry.deployed(refit=True)
         fitted = fit.estimators[0]
         self.prepare_, self.estimator_ = fitted[:-1], fitted[-1]
         if self._classify:
             self.known_ = fit.classes
         if self.estimator is None:
-            self.temperature_ = entry.temperature
+            if self._classify:
+                self.temperature_ = entry.temperature
+            mean = 0.0 if self._classify else self.prior_
+            y, weight = ledger.y, ledger.sample_weight
+            self.prior_weight_ = learn_prior_weight(entry.predictions, y, weight, ledger.n_classes, mean)
 
     def _can_be_tuned(self, y: np.ndarray) -> bool:
         """Return whether there can be two folds with two classes each."""
@@ -159,7 +171,7 @@ class _FeatureFusion(BaseFusion):
         (entry,) = ledger.add([Member("all blocks", search, table, np.ones(len(y), dtype=bool))])
         ledger.refit([entry])
         known: Any = getattr(self, "known_", None)
-        self._take(entry)
+        self._take(entry, ledger)
         if self._classify:
             self.known_ = known[self.known_]
 
@@ -231,7 +243,8 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     ----------
     estimator : classifier, optional
         The default is the candidate with the smallest out-of-fold loss: logistic regressions with several penalties
-        and, if they cost little, one-vs-rest SVMs with an RBF kernel and a discriminant analysis with shrinkage.
+        and an RBF kernel: one-vs-rest SVMs if they cost little, otherwise least squares on Nystroem features. With few
+        rows per class, also a discriminant analysis with shrinkage.
     scaling : {"equal", "mfa", "frobenius", "unit", None}
         See `BlockScaler`. ``"equal"`` gives every block the same total variance.
     weights : dict of str to float, optional
@@ -272,6 +285,10 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         ``missing="reduced"``.
     temperature_ : float
         Temperature of the decision values of the default estimator.
+    prior_weight_ : float
+        Share of the log class frequencies in the scores, from 0 (none) to 1 (no trust in the default estimator):
+        ``(1 - prior_weight_) * scores / temperature_ + prior_weight_ * log(prior_)``. Learned out of fold, as the
+        weight of a `LogPool` with one member. Only for the default estimator.
     known_ : ndarray of int
         Classes that have rows with any block. Code i of `estimator_` is class ``known_[i]``.
     prior_ : ndarray of shape (n_classes,)
@@ -376,7 +393,10 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
             codes = self.predict_proba(X).argmax(axis=1)  # first: it tells if the fusion is not fitted
             return self.classes_[codes]
         table, empty = self._rows(X)
-        codes = self.known_[np.asarray(self.estimator_.predict(table)).astype(int)]
+        if prior_weight_of(self):
+            codes = self.known_[self._known_scores(table).argmax(axis=1)]
+        else:
+            codes = self.known_[np.asarray(self.estimator_.predict(table)).astype(int)]
         codes[empty] = self.prior_.argmax()
         return self.classes_[codes]
 
@@ -404,8 +424,13 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
     def _proba(self, table):
         if not hasattr(self, "temperature_"):
             return self.estimator_.predict_proba(table)
+        return softmax(self._known_scores(table) / self.temperature_)
+
+    def _known_scores(self, table):
+        """Return the scores of the default estimator for the classes in `known_`, with the prior term."""
         known = np.arange(len(self.known_))
-        return softmax(member_scores(self.estimator_, known, table, len(known), by_value=True) / self.temperature_)
+        scores = member_scores(self.estimator_, known, table, len(known), by_value=True)
+        return shrink_scores(scores, prior_weight_of(self), self.temperature_, self.prior_[self.known_])
 
     @final_has("decision_function")
     @answers_rows
@@ -421,17 +446,24 @@ class FeatureFusionClassifier(ClassifierMixin, _FeatureFusion):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         table, _ = self._rows(X)
-        return self.estimator_.decision_function(table)
+        if not prior_weight_of(self):
+            return self.estimator_.decision_function(table)
+        scores = self._known_scores(table)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
 
 class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
     """Feature-level (early) fusion: scale the blocks, put them side by side, fit one regressor.
 
+    If `y` is positive and skewed, the default estimators are also tried on the log of `y`. If one of these has the
+    smallest out-of-fold error on the scale of `y`, ``estimator_`` is a `LogTargetRegressor`.
+
     Parameters
     ----------
     estimator : regressor, optional
-        The default is ridge regression, with its penalty chosen by leave-one-out error. If it costs little, support
-        vector regression is tried too, and used if its out-of-fold error is smaller.
+        The default is ridge regression, with its penalty chosen by leave-one-out error, or a regression with an RBF
+        kernel if its out-of-fold error is smaller: support vector regression if it costs little, otherwise ridge
+        regression on Nystroem features.
     scaling, weights, transformer, missing, imputer, cv, random_state, n_jobs, blocks
         As in `FeatureFusionClassifier`.
 
@@ -441,6 +473,8 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
         As in `FeatureFusionClassifier`.
     prior_ : float
         Mean of `y`. This is the prediction for a row without any block.
+    prior_weight_ : float
+        Share of this mean in the predictions, from 0 to 1, learned out of fold. Only for the default estimator.
 
     Examples
     --------
@@ -527,6 +561,6 @@ class FeatureFusionRegressor(RegressorMixin, _FeatureFusion):
         if self.missing == "reduced":
             return predict_reduced(self, X)
         table, empty = self._rows(X)
-        values = np.asarray(self.estimator_.predict(table), dtype=float)
+        values = shrink_values(np.asarray(self.estimator_.predict(table), float), prior_weight_of(self), self.prior_)
         values[empty] = self.prior_
         return values

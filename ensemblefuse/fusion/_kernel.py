@@ -30,6 +30,7 @@ _BATCH = 1000
 
 class _KernelFusion(OneModelFusion):
     _needs_numbers = "computes kernels of numbers"
+    _shrinks = True
 
     def _prepare(self, blocks: Blocks, used: np.ndarray, weight: np.ndarray) -> list[np.ndarray]:
         """Compute one Gram matrix per block, of all rows.
@@ -198,6 +199,10 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
     weights_ : dict of str to float
         1 for every block in a product.
     temperature_ : float
+    prior_weight_ : float
+        Share of the log class frequencies in the scores, from 0 (none) to 1 (no trust in the machine):
+        ``(1 - prior_weight_) * scores / temperature_ + prior_weight_ * log(prior_)``. Learned out of fold, as the
+        weight of a `LogPool` with one member.
     estimator_ : OneVsRestClassifier
         Machines ``SVC(kernel="precomputed")``, fitted on the Gram matrix and coded labels.
     known_ : ndarray of int
@@ -307,6 +312,8 @@ class KernelFusionRegressor(OneModelRegressor, _KernelFusion):
         As in `KernelFusionClassifier`.
     prior_ : float
         Mean of `y`. This is the prediction for a row without any block.
+    prior_weight_ : float
+        Share of this mean in the predictions, from 0 to 1, learned out of fold.
     oof_fused_ : ndarray of shape (n_samples,)
         Out-of-fold predictions with `alpha_`. NaN in rows in no test fold, with weight 0, or without any block.
 

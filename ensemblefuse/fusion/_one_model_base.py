@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import Any, Self
 
 import numpy as np
@@ -11,12 +12,14 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
+from ensemblefuse.fusion._oof_ledger import Ledger, OutOfTimeError
 from ensemblefuse.fusion._parameter_choice import (
     choose_by_log_loss,
     choose_by_squared_error,
     fold_positions,
     mean_of_folds,
 )
+from ensemblefuse.fusion._prior_term import learn_prior_weight, prior_weight_of, shrink_scores, shrink_values
 from ensemblefuse.fusion.base import BaseFusion, read_labels, read_numbers
 from ensemblefuse.fusion.splits import make_splits
 
@@ -39,9 +42,13 @@ class OneModelFusion(BaseFusion):
     - ``_fit_last(shared, y, weight, chosen)``: fits and stores the model of the chosen candidate on all n_used rows;
     - ``_scores(X)``: returns scores of shape (n_samples, n_classes), or predictions of shape (n_samples,), for new
       rows; and a mask of shape (n_samples,) of the rows without any block seen in fit.
+
+    In a search, it takes the splits of the ledger: `_predict_oof` and `_fit_members` are as in `BaseFusion`.
     """
 
     _needs_numbers: str
+    # Whether predictions are shrunk towards the prior. Coefficients that the user reads would not say so.
+    _shrinks = False
     prior_: Any
 
     @plain_inside
@@ -69,25 +76,67 @@ class OneModelFusion(BaseFusion):
         weight = self._read_weight(sample_weight, blocks)
         weight = np.ones(len(y)) if weight is None else weight
         groups = self._read_groups(groups, len(blocks))
+        splits = make_splits(self.cv, y, groups, classify=self._classify)
+        self._fit_blocks(blocks, y, weight, splits)
+        return self
+
+    def _fit_blocks(self, blocks: Blocks, y: np.ndarray, weight: np.ndarray, splits: Any) -> None:
         used = self._usable(blocks, weight)
         self.patterns_ = np.unique(blocks.present[:, used].T, axis=0)
         self._learn_prior(y, weight)
-        splits = fold_positions(make_splits(self.cv, y, groups, classify=self._classify), used)
+        shared, scores, _ = self._score_folds(blocks, y, weight, splits, used)
+        y, weight = y[used], weight[used]
+        best, chosen = self._choose(scores, y, weight)
+        self._fit_last(shared, y, weight, self._candidates()[best])
+        self._keep_oof(_in_all_rows(chosen, used))
+
+    def _score_folds(
+        self, blocks: Blocks, y: np.ndarray, weight: np.ndarray, splits: Any, used: np.ndarray, deadline: Any = None
+    ) -> tuple[Any, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Return what the folds share, the out-of-fold scores of all candidates, and the splits of the used rows."""
+
+        def fit_fold(train, test):
+            if deadline is not None and time() > deadline:
+                raise OutOfTimeError
+            return self._fit_fold(shared, y, weight, train, test)
+
+        splits = fold_positions(splits, used)
         shared = self._prepare(blocks, used, weight[used])
         y, weight = y[used], weight[used]
         # Threads share the tables and start at once, and libsvm and LAPACK release the lock of the interpreter.
-        results = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(self._fit_fold)(shared, y, weight, train, test) for train, test in splits
-        )
+        results = Parallel(n_jobs=self.n_jobs, prefer="threads")(delayed(fit_fold)(*split) for split in splits)
         folds = [(test, scores) for (_, test), scores in zip(splits, results, strict=True)]
-        candidates = self._candidates()
         shape = (len(y), len(self.classes_)) if self._classify else (len(y),)
-        best, chosen = self._choose(mean_of_folds(folds, len(candidates), shape), y, weight)
-        self._fit_last(shared, y, weight, candidates[best])
-        oof = np.full((len(used), *shape[1:]), np.nan)
-        oof[used] = chosen
-        self._keep_oof(oof)
-        return self
+        return shared, mean_of_folds(folds, len(self._candidates()), shape), splits
+
+    # ------------------------------------------------------------------ on the splits of a search
+
+    def _enter(self, blocks: Blocks, ledger: Ledger) -> tuple[list, list]:
+        """Return no members: one model over all blocks takes the splits of a ledger, and nothing else."""
+        return [], []
+
+    def _predict_oof(self, blocks: Blocks, ledger: Ledger) -> np.ndarray:
+        """Return out-of-fold predictions, with the candidate and what follows it chosen without the fold, too."""
+        self._check_parameters()
+        self._refuse_raw(self._needs_numbers)
+        self._check_partial(blocks, frozenset())
+        y, weight = ledger.y, _weights_in(ledger)
+        used = self._usable(blocks, weight)
+        self._learn_prior(y, weight)
+        _, scores, splits = self._score_folds(blocks, y, weight, ledger.splits, used, ledger.deadline)
+        y, weight = y[used], weight[used]
+        chosen = np.full(scores.shape[1:], np.nan)
+        for train, test in splits:
+            rest = np.setdiff1d(train, test)
+            known = np.isfinite(scores[0].reshape(len(y), -1)).all(axis=1)
+            # With one test fold, no other row has a score to choose by: then all of them serve.
+            rest = rest if known[rest].any() and not (self._classify and len(np.unique(y[rest])) < 2) else known
+            best, _ = self._choose(scores[:, rest], y[rest], weight[rest])
+            chosen[test] = self._finished(scores[best][test])
+        return _in_all_rows(chosen, used)
+
+    def _fit_members(self, blocks: Blocks, ledger: Ledger) -> None:
+        self._fit_blocks(blocks, ledger.y, _weights_in(ledger), ledger.splits)
 
     def _check_names_of_blocks(self) -> None:
         self._check_parameters()
@@ -106,8 +155,18 @@ class OneModelFusion(BaseFusion):
         return np.asarray(~blocks.present[self.patterns_.any(axis=0)].any(axis=0))
 
 
+def _in_all_rows(chosen: np.ndarray, used: np.ndarray) -> np.ndarray:
+    out = np.full((len(used), *chosen.shape[1:]), np.nan)
+    out[used] = chosen
+    return out
+
+
+def _weights_in(ledger: Ledger) -> np.ndarray:
+    return np.ones(len(ledger.y)) if ledger.sample_weight is None else ledger.sample_weight
+
+
 class OneModelClassifier(ClassifierMixin):
-    """Mixin of classifiers: probabilities at a temperature fitted on out-of-fold scores.
+    """Mixin of classifiers: probabilities at a temperature, with a share of the prior, both fitted out of fold.
 
     In a list of base classes, it stands before the `OneModelFusion`.
     """
@@ -127,13 +186,23 @@ class OneModelClassifier(ClassifierMixin):
                 "the rows that hold a block and have a weight above 0 are all of one class; there is nothing to fit."
             )
         best, self.temperature_, proba = choose_by_log_loss(scores, y, weight)
-        return best, proba
+        if not self._shrinks:
+            return best, proba
+        self.prior_weight_ = learn_prior_weight(proba, y, weight, len(self.classes_))
+        return best, self._finished(scores[best])
+
+    def _finished(self, scores):
+        return softmax(self._with_prior(scores) / self.temperature_)
+
+    def _with_prior(self, scores):
+        return shrink_scores(scores, prior_weight_of(self), self.temperature_, self.prior_)
 
     def _keep_oof(self, oof):
         self.oof_proba_ = oof.astype(np.float32)
 
     def _class_scores(self, X):
         scores, empty = self._scores(X)
+        scores = self._with_prior(scores)
         scores[empty] = self.temperature_ * log_probabilities(self.prior_, floor=-700.0)
         return scores
 
@@ -197,7 +266,13 @@ class OneModelRegressor(RegressorMixin):
 
     def _choose(self, predictions, y, weight):
         best = choose_by_squared_error(predictions, y, weight)
-        return best, predictions[best]
+        if not self._shrinks:
+            return best, predictions[best]
+        self.prior_weight_ = learn_prior_weight(predictions[best], y, weight, 0, self.prior_)
+        return best, self._finished(predictions[best])
+
+    def _finished(self, values):
+        return shrink_values(values, prior_weight_of(self), self.prior_)
 
     def _keep_oof(self, oof):
         self.oof_fused_ = oof
@@ -216,4 +291,4 @@ class OneModelRegressor(RegressorMixin):
             A row without any block gets the mean of `y`.
         """
         values, empty = self._scores(X)
-        return np.where(empty, self.prior_, values)
+        return np.where(empty, self.prior_, self._finished(values))

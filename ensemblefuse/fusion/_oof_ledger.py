@@ -17,6 +17,7 @@ from ensemblefuse.combine import fit_temperature
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.fusion._default_heads import HeadSearch
 from ensemblefuse.fusion._jobs import run_jobs
+from ensemblefuse.fusion._log_target import log_target_of, on_both_scales, smearing_factor
 from ensemblefuse.fusion.members import Fit, Member, fit_one, member_scores
 from ensemblefuse.fusion.splits import mean_over_folds
 
@@ -38,8 +39,9 @@ class Entry:
     Attributes
     ----------
     member : Member
+        With all heads that were tried: for a skewed target, default heads also on the log scale.
     temperature : float
-        Temperature of the scores of the chosen head; 1 for a member with probabilities.
+        Temperature of the scores of the chosen head; 1 for a member with probabilities, and in regression.
     predictions : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
         Out-of-fold probabilities, or numbers. Head and temperature are also chosen without the fold. NaN if the member
         is missing in the row, if the row is in no test fold, or if the training rows of its fold hold fewer than two
@@ -54,6 +56,9 @@ class Entry:
         The chosen head, fitted on all rows.
     seconds : float
         Time of the fits of all heads in all folds.
+    factor : float
+        Factor of the predictions of a head on the log scale, by which they have the right mean out of fold. It is in
+        `predictions`, in `refit` and in `folds`.
     """
 
     member: Member
@@ -64,6 +69,7 @@ class Entry:
     folds: list[Fit] = field(default_factory=list)
     refit: Fit | None = None
     seconds: float = 0.0
+    factor: float = 1.0
 
     def deployed(self, refit: bool) -> list[Fit]:
         """Return the fits that predict new rows: the fit on all rows, or the fits of the folds.
@@ -127,12 +133,19 @@ class Ledger:
     def add(self, members: Sequence[Member]) -> list[Entry]:
         """Return the entries of these members. New members are first fitted in all folds."""
         keys = [member_key(member) for member in members]
-        new = {key: member for key, member in zip(keys, members, strict=True) if key not in self.entries}
+        new = {k: self._on_scales(m) for k, m in zip(keys, members, strict=True) if k not in self.entries}
         jobs = [(m, train, test) for train, test in self.splits for m in new.values()]
         fits = list(self._run([(m, range(len(m.heads)), train, test) for m, train, test in jobs], self.keep_folds))
         for i, (key, member) in enumerate(new.items()):
             self.entries[key] = self._enter(member, fits[i :: len(new)])
         return [self.entries[key] for key in keys]
+
+    def _on_scales(self, member: Member) -> Member:
+        """Return a member of default heads with those on the log scale, if the target asks for it."""
+        search = member.estimator
+        if self.n_classes or not isinstance(search, HeadSearch) or not search.by_value:
+            return member
+        return replace(member, estimator=on_both_scales(search, self.y, self.sample_weight))
 
     def refit(self, entries: Sequence[Entry]) -> None:
         """Fit the chosen heads on all rows, unless this is already done."""
@@ -142,7 +155,7 @@ class Ledger:
         deadline, self.deadline = self.deadline, None  # the last fit of a search has no time limit
         try:
             for entry, fit in zip(waiting, self._run(jobs, keep=True), strict=True):
-                entry.refit = fit
+                entry.refit = _corrected(fit, entry.factor)
         finally:
             self.deadline = deadline
 
@@ -154,11 +167,13 @@ class Ledger:
     def _enter(self, member: Member, folds: list[Fit]) -> Entry:
         by_head = [self._gather(member, folds, head) for head in range(len(member.heads))]
         everything = np.arange(len(self.y))
-        head, temperature, loss = self._choose(by_head, folds, everything)
-        predictions = self._predictions(by_head, folds, (head, temperature))
+        is_log = [not self.n_classes and log_target_of(head) is not None for head in member.heads]
+        head, scale, loss = self._choose(by_head, folds, everything, is_log)
+        predictions = self._predictions(by_head, folds, (head, scale), is_log)
         seconds = float(sum(sum(fit.seconds) for fit in folds))
-        kept = [_only(fit, head) for fit in folds] if self.keep_folds else []
-        return Entry(member, temperature, predictions, head, loss, kept, None, seconds)
+        temperature, factor = (scale, 1.0) if self.n_classes else (1.0, scale)
+        kept = [_corrected(_only(fit, head), factor) for fit in folds] if self.keep_folds else []
+        return Entry(member, temperature, predictions, head, loss, kept, None, seconds, factor)
 
     def _gather(self, member: Member, folds: list[Fit], head: int) -> np.ndarray:
         """Collect the out-of-fold scores of one head. All are NaN if it failed in any fold."""
@@ -169,26 +184,30 @@ class Ledger:
         filled: list = [(test, fit.scores[head]) for test, fit in pairs if fit.scores and len(test)]
         return mean_over_folds(filled, n, self.n_classes)
 
-    def _predictions(self, by_head: list[np.ndarray], folds: list[Fit], overall: tuple[int, float]) -> np.ndarray:
-        """Return the prediction of each row, with head and temperature chosen without the row's own fold.
+    def _predictions(
+        self, by_head: list[np.ndarray], folds: list[Fit], overall: tuple[int, float], is_log: list[bool]
+    ) -> np.ndarray:
+        """Return the prediction of each row, with head and temperature (or factor) chosen without the row's own fold.
 
         If the other rows have no predictions, as with only one test fold, the overall choice is used.
         """
         alone = len(by_head) == 1 and not self._by_value(folds, 0)  # one head and no temperature: nothing to choose
         filled = []
         for train, test in self.splits:
-            head, temperature = overall
+            head, scale = overall
             if not alone:
-                other, own, loss = self._choose(by_head, folds, np.setdiff1d(train, test))
-                head, temperature = (other, own) if np.isfinite(loss) else overall
+                other, own, loss = self._choose(by_head, folds, np.setdiff1d(train, test), is_log)
+                head, scale = (other, own) if np.isfinite(loss) else overall
             test = test[self._known(by_head[head])[test]]
             scores = by_head[head][test]
-            filled.append((test, softmax(scores / temperature) if self.n_classes else scores))
+            filled.append((test, softmax(scores / scale) if self.n_classes else scores * scale))
         return mean_over_folds(filled, len(self.y), self.n_classes)
 
-    def _choose(self, by_head: list[np.ndarray], folds: list[Fit], rows: np.ndarray) -> tuple[int, float, float]:
-        """Return the head with the smallest loss on these rows, its temperature, and the loss."""
-        rated = [self._rate(scores, rows, self._by_value(folds, head)) for head, scores in enumerate(by_head)]
+    def _choose(
+        self, by_head: list[np.ndarray], folds: list[Fit], rows: np.ndarray, is_log: list[bool]
+    ) -> tuple[int, float, float]:
+        """Return the head with the smallest loss on these rows, its temperature (or factor), and the loss."""
+        rated = [self._rate(s, rows, self._by_value(folds, head), is_log[head]) for head, s in enumerate(by_head)]
         head = int(np.argmin([loss for loss, _ in rated]))
         return head, rated[head][1], rated[head][0]
 
@@ -198,8 +217,8 @@ class Ledger:
     def _known(self, scores: np.ndarray) -> np.ndarray:
         return np.isfinite(scores[:, 0] if self.n_classes else scores)
 
-    def _rate(self, scores: np.ndarray, rows: np.ndarray, by_value: bool) -> tuple[float, float]:
-        """Return loss and temperature of one head on some rows."""
+    def _rate(self, scores: np.ndarray, rows: np.ndarray, by_value: bool, is_log: bool) -> tuple[float, float]:
+        """Return loss and temperature of one head on some rows; in regression its factor, 1 unless `is_log`."""
         rows = rows[self._known(scores)[rows]]
         if self.sample_weight is not None:
             rows = rows[self.sample_weight[rows] > 0]
@@ -207,7 +226,8 @@ class Ledger:
             return np.inf, 1.0
         y, weight = self.y[rows], None if self.sample_weight is None else self.sample_weight[rows]
         if not self.n_classes:
-            return float(np.average((scores[rows] - y) ** 2, weights=weight)), 1.0
+            factor = smearing_factor(y, scores[rows], weight) if is_log else 1.0
+            return float(np.average((factor * scores[rows] - y) ** 2, weights=weight)), factor
         temperature = smooth_temperature(scores[rows], y, weight) if by_value else 1.0
         truth = softmax(scores[rows] / temperature)[np.arange(len(y)), y]
         return float(-np.average(np.log(np.maximum(truth, 1e-15)), weights=weight)), temperature
@@ -244,6 +264,15 @@ def _fit_lean(job: tuple, y, sample_weight, labels, keep, deadline) -> Fit:
     member, heads, train, test = job
     fit = fit_one(member, heads, y, sample_weight, train, test, labels)
     return fit if keep else replace(fit, estimators=[])
+
+
+def _corrected(fit: Fit, factor: float) -> Fit:
+    """Return a fit of one head on the log scale with the factor that the ledger found; any other fit as it is."""
+    for fitted in fit.estimators:
+        part = log_target_of(fitted)
+        if part is not None and factor != 1:
+            part.factor_ *= factor
+    return fit
 
 
 def _only(fit: Fit, head: int) -> Fit:

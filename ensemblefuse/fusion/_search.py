@@ -16,10 +16,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._calls import answers_rows, plain_inside
+from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine import GreedyPool, LogPool, MeanPool, StackingPool
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
+from ensemblefuse.fusion._default_trees import has_components, has_trees, narrow_blocks, trees_strategy
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
+from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
 from ensemblefuse.fusion._oof_ledger import Ledger, NothingToFitError, OutOfTimeError
 from ensemblefuse.fusion._search_runs import (
     DECISION,
@@ -37,6 +40,9 @@ from ensemblefuse.scoring.metrics import check_scoring
 __all__ = ["FusionSearchCV"]
 
 ALONE = " alone"
+# Kernel machines are default candidates up to this number of rows squared times classes (regression counts as two):
+# 2 100 rows of 11 classes, 5 000 rows of two. A machine then takes some seconds a fold.
+_KERNEL_WORK = 5e7
 
 
 class FusionSearchCV(BaseFusion):
@@ -44,14 +50,16 @@ class FusionSearchCV(BaseFusion):
 
     All candidates share one ledger. So if several candidates use the same estimator on the same block, it is fitted
     only once in each fold. The second level (combiner, calibration) is scored by cross-validation over the same folds,
-    fitted without the fold to score. A candidate that cannot share the ledger is cross-validated as a whole. Every
-    block alone is also a candidate.
+    fitted without the fold to score. Kernel fusion is fitted anew, in the folds of the ledger. A candidate that cannot
+    share the ledger is cross-validated as a whole. Every block alone is also a candidate.
 
     Parameters
     ----------
     candidates : dict of str to estimator, optional
         From simple to complex. Their own `cv` is only used if they cannot share the ledger. By default: decision level
-        with five combiners, without and with the joint member, and feature level.
+        with five combiners, without and with the joint member, feature level, kernel fusion (sum and product) if rows
+        squared times classes are at most 5e7 (in regression, if there are at most 5 000 rows), and boosted trees if a
+        block is narrow.
     kind : {"classifier", "regressor"}
         Kind of the candidates.
     scoring : str or callable, optional
@@ -178,7 +186,7 @@ class FusionSearchCV(BaseFusion):
                 "repeated cross-validation, see compare_fusions."
             )
         labels = self.classes_.tolist() if self._classify else []
-        candidates = self._strategies()
+        candidates = self._strategies(len(blocks))
         fold_models = any(isinstance(c, DECISION) and not c.refit for c in candidates.values())
         ledger = Ledger(
             codes,
@@ -190,6 +198,8 @@ class FusionSearchCV(BaseFusion):
             keep_folds=fold_models,
             row_weight=weight,
         )
+        if self.candidates is None and not self.raw_blocks_:
+            candidates |= self._trees(blocks, ledger)
         table = SearchTable(X, blocks)
         runs = self._score_all(candidates, table, ledger, start)
         self._choose(runs)
@@ -231,9 +241,15 @@ class FusionSearchCV(BaseFusion):
                 f"FusionSearchCV(kind={self.kind!r}) needs a {self.kind} as each candidate; these are not: {wrong}."
             )
 
-    def _strategies(self) -> dict[str, Any]:
+    def _wants_words(self, name: str) -> bool:
+        given = default_candidates(2 * self._classify, 0) if self.candidates is None else self.candidates
+        candidates = given.values()
+        return all(isinstance(c, BaseFusion) for c in candidates) and any(c._wants_words(name) for c in candidates)
+
+    def _strategies(self, n_rows: int) -> dict[str, Any]:
         """Return a strategy for each block alone, followed by the candidates."""
-        given = default_candidates(self._classify) if self.candidates is None else dict(self.candidates)
+        n_classes = len(self.classes_) if self._classify else 0
+        given = default_candidates(n_classes, n_rows) if self.candidates is None else dict(self.candidates)
         decision = DecisionFusionClassifier if self._classify else DecisionFusionRegressor
         alone = {}
         for block in self.blocks_:
@@ -245,6 +261,19 @@ class FusionSearchCV(BaseFusion):
         if taken:
             raise ValueError(f"candidates uses {taken}, the names of strategies of single blocks; rename them.")
         return {**alone, **given}
+
+    def _trees(self, blocks: Blocks, ledger: Ledger) -> dict[str, Any]:
+        """Return the candidate of boosted trees over all blocks, if they pay there."""
+        spans = blocks.spans(blocks.names)
+        narrow = narrow_blocks(blocks, blocks.names)
+        wide = [name for name in spans if name not in narrow]
+        some = np.asarray(blocks.present.any(axis=0))
+        known = not wide or has_components(wide, blocks, some, ledger.splits, ledger.sample_weight)
+        table = blocks.side_by_side(blocks.names)
+        if not (narrow and known and has_trees(table, some, ledger.y, ledger.n_classes)):
+            return {}
+        feature = FeatureFusionClassifier if self._classify else FeatureFusionRegressor
+        return {"trees": feature(**trees_strategy(spans, narrow, ledger.n_classes))}
 
     def _score_all(
         self, candidates: dict[str, Any], table: SearchTable, ledger: Ledger, start: float
@@ -293,7 +322,7 @@ class FusionSearchCV(BaseFusion):
             if self.blocks is not None and "blocks" in candidate.get_params() and candidate.blocks is None:
                 candidate.set_params(blocks=self.blocks)
         else:
-            for name in ("blocks_", "raw_blocks_", "classes_", "n_features_in_", "feature_names_in_"):
+            for name in ("blocks_", "raw_blocks_", "word_columns_", "classes_", "n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
                     setattr(candidate, name, getattr(self, name))
         return candidate
@@ -394,17 +423,30 @@ class FusionSearchCV(BaseFusion):
         return float(metrics.check_scoring(self.best_estimator_, self.scoring)(self.best_estimator_, X, y, **weight))
 
 
-def default_candidates(classify: bool) -> dict[str, Any]:
-    """Return strategies over the default members, from simple to complex."""
-    decision = DecisionFusionClassifier if classify else DecisionFusionRegressor
-    feature = FeatureFusionClassifier if classify else FeatureFusionRegressor
+def default_candidates(n_classes: int, n_rows: int) -> dict[str, Any]:
+    """Return strategies over the default members, from simple to complex; `n_classes` is 0 in regression."""
+    decision = DecisionFusionClassifier if n_classes else DecisionFusionRegressor
     pools = {
-        "equal log pool" if classify else "mean": LogPool("equal") if classify else MeanPool(),
+        "equal log pool" if n_classes else "mean": LogPool("equal") if n_classes else MeanPool(),
         "learned mean": MeanPool("learned"),
         "log pool": LogPool(),
         "greedy": GreedyPool(),
         "stacking": StackingPool(),
     }
-    alone = {name: decision(combiner=pool, joint=False) for name, pool in pools.items()}
-    together = {f"hybrid, {name}": decision(combiner=pool) for name, pool in pools.items() if name != "log pool"}
-    return {**alone, "feature level": feature(), "hybrid": decision(), **together}
+    return {
+        **{name: decision(combiner=pool, joint=False) for name, pool in pools.items()},
+        **_over_all_blocks(n_classes, n_rows),
+        "hybrid": decision(),
+        **{f"hybrid, {name}": decision(combiner=pool) for name, pool in pools.items() if name != "log pool"},
+    }
+
+
+def _over_all_blocks(n_classes: int, n_rows: int) -> dict[str, Any]:
+    """Return the strategies with one model over all blocks."""
+    feature = FeatureFusionClassifier if n_classes else FeatureFusionRegressor
+    kernel = KernelFusionClassifier if n_classes else KernelFusionRegressor
+    models: dict[str, Any] = {"feature level": feature()}
+    if n_rows**2 * (n_classes or 2) <= _KERNEL_WORK:
+        models |= {"kernel sum": kernel(), "kernel product": kernel(combine="product")}
+    # Further strategies with one model over all blocks go here.
+    return models

@@ -14,6 +14,7 @@ from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
+from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
 from ensemblefuse.fusion._oof_ledger import Ledger, Member
 from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.table import to_frame
@@ -22,6 +23,7 @@ __all__ = ["Run", "SearchTable", "estimator_of", "make_scorer", "scoring_name", 
 
 DECISION = (DecisionFusionClassifier, DecisionFusionRegressor)
 FEATURE = (FeatureFusionClassifier, FeatureFusionRegressor)
+KERNEL = (KernelFusionClassifier, KernelFusionRegressor)
 
 
 class SearchTable:
@@ -77,7 +79,7 @@ class Run:
             predictions = entries[0].predictions
         fitted_now = sum(entry.seconds for entry in ledger.entries.values()) - before
         second_level = max(0.0, perf_counter() - start - fitted_now)
-        self.n_members, self.seconds = len(entries), second_level + sum(entry.seconds for entry in entries)
+        self.n_members, self.seconds = max(1, len(entries)), second_level + sum(entry.seconds for entry in entries)
         return _with_prior(predictions, table.blocks, ledger)
 
     def fit(self, table: SearchTable, ledger: Ledger, y: Any, sample_weight: Any) -> Any:
@@ -92,12 +94,12 @@ class Run:
 
 
 def shares_ledger(candidate: Any) -> bool:
-    """Return whether a candidate can take its members from the shared ledger."""
+    """Return whether a candidate can take its members, or at least the splits, from the shared ledger."""
     if getattr(candidate, "class_weight", None) is not None or getattr(candidate, "blocks", None) is not None:
         return False
     if type(candidate) in FEATURE:
         return candidate.missing in ("impute", "native", "raise")
-    return type(candidate) in DECISION
+    return type(candidate) in (*DECISION, *KERNEL)
 
 
 def _with_prior(predictions: np.ndarray, blocks: Blocks, ledger: Ledger) -> np.ndarray:

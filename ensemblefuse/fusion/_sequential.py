@@ -18,7 +18,14 @@ from ensemblefuse.blocks import Blocks
 from ensemblefuse.fusion._default_heads import default_head
 from ensemblefuse.fusion._jobs import run_jobs
 from ensemblefuse.fusion._per_block_base import PerBlockFusion, is_number
-from ensemblefuse.fusion._sequential_stage import check_stage, fit_stage, log_loss_of, stage_step, step_size
+from ensemblefuse.fusion._sequential_stage import (
+    check_stage,
+    fit_stage,
+    log_loss_of,
+    stage_step,
+    step_size,
+    step_size_of_numbers,
+)
 from ensemblefuse.fusion.base import check_estimator_kind, read_labels, read_numbers, refuse_fitted, warn_unweighted
 from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.fusion.splits import make_splits
@@ -173,16 +180,24 @@ class _SequentialFusion(PerBlockFusion):
         step /= np.maximum(count, 1)[:, None]
         step[present & (count == 0)] = np.nan  # these rows have the block, but no out-of-fold step
         fitted = results[-1]
-        size = self._size(fitted.estimator, margin, step, y, weight, usable & (count > 0))
+        default = self._given(name) is None
+        size = self._size(fitted.estimator, default, margin, step, y, weight, usable & (count > 0))
         after = margin + size * step
         return _Stage(name, fitted.estimator, fitted.classes, fitted.weighted, size, after)
 
-    def _size(self, fitted, margin, step, y, weight, rows) -> float:
-        """Return the learning rate, times the result of a line search if the stage was fitted on the gradient."""
-        if not isinstance(fitted, list) or not rows.any():
+    def _size(self, fitted, default, margin, step, y, weight, rows) -> float:
+        """Return the learning rate, times the result of a line search on out-of-fold steps.
+
+        The search is for stages that were fitted on the gradient, and for default estimators: these count at most once,
+        and not at all if the block says nothing.
+        """
+        searched = isinstance(fitted, list) or (default and fitted is not None)
+        if not searched or not rows.any():
             return float(self.learning_rate)
         row_weight = np.ones(rows.sum()) if weight is None else weight[rows]
-        return float(self.learning_rate) * step_size(margin[rows], step[rows], y[rows], row_weight)
+        rate = step_size if self._classify else step_size_of_numbers
+        best = rate(margin[rows], step[rows], y[rows], row_weight)
+        return float(self.learning_rate) * (best if isinstance(fitted, list) else min(1.0, best))
 
     def _margins(self, X: Any) -> Iterator[np.ndarray]:
         """Yield the margins of new rows after each stage."""
@@ -283,7 +298,8 @@ class SequentialFusionClassifier(ClassifierMixin, _SequentialFusion):
     stage_classes_ : dict of str to ndarray of int
         Codes of the classes that each stage was fitted on.
     step_sizes_ : ndarray of shape (n_stages,)
-        Factors of the steps: `learning_rate`, times the result of the line search if the stage consists of regressors.
+        Factors of the steps: `learning_rate`, times the result of a line search on out-of-fold steps if the stage
+        consists of regressors or is the default; for the default it is at most 1, and 0 for a block that says nothing.
     stage_losses_ : ndarray of shape (n_stages,)
         Out-of-fold log-loss after each stage, in nats.
     oof_proba_ : ndarray of shape (n_samples, n_classes), dtype float32
@@ -419,7 +435,7 @@ class SequentialFusionRegressor(RegressorMixin, _SequentialFusion):
     blocks_, order_, estimators_, n_features_in_, feature_names_in_
         As in `SequentialFusionClassifier`.
     step_sizes_ : ndarray of shape (n_stages,)
-        `learning_rate`, once per stage.
+        `learning_rate`; for a default stage, times the factor from 0 to 1 that has the smallest out-of-fold error.
     stage_losses_ : ndarray of shape (n_stages,)
         Out-of-fold mean squared error after each stage.
     oof_fused_ : ndarray of shape (n_samples,)

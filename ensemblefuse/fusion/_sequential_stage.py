@@ -21,7 +21,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from ensemblefuse._fitting import fit_clone, fit_estimator, refuses_weights
 
-__all__ = ["check_stage", "fit_stage", "log_loss_of", "stage_step", "step_size"]
+__all__ = ["check_stage", "fit_stage", "log_loss_of", "stage_step", "step_size", "step_size_of_numbers"]
 
 _LARGEST_STEP = 100.0
 
@@ -222,17 +222,25 @@ def _contribution(fitted: Any, X: Any, n_known: int) -> np.ndarray:
 def step_size(margin: np.ndarray, step: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
     """Return the factor of `step` that gives the smallest log-loss (Friedman 2001, algorithm 1, line 5).
 
-    The targets are smoothed as in Platt's scaling, by 1 / (n_samples + 2). So the factor stays finite if no row is
+    The targets are smoothed as in Platt's scaling, by 1 / (sum of weights + 2). So the factor stays finite if no row is
     wrong.
     """
-    n, n_classes = margin.shape
-    smoothing = 1 / (n + 2)
+    n_classes = margin.shape[1]
+    # As in `smooth_temperature`, a row of weight 2 counts as two rows.
+    smoothing = 1 / (max(float(weight.sum()), int((weight > 0).sum())) + 2)
     target = np.eye(n_classes)[y] * (1 - smoothing) + smoothing / n_classes
 
     def loss(size):
         return -weight @ (log_softmax(margin + size * step, axis=1) * target).sum(axis=1)
 
     return float(minimize_scalar(loss, bounds=(0, _LARGEST_STEP), method="bounded").x)
+
+
+def step_size_of_numbers(margin: np.ndarray, step: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    """Return the factor of `step`, of at least 0, that gives the smallest squared error; 1 for a step of 0."""
+    step, rest = step.ravel(), y - margin.ravel()
+    size = weight @ step**2
+    return float(max(0.0, weight @ (step * rest) / size)) if size > 0 else 1.0
 
 
 def log_loss_of(margin: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence, Sized
 from copy import copy, deepcopy
 from numbers import Real
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from ensemblefuse._fitting import check_label_types, is_fitted_before
-from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block
+from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block, read_words, words_apart
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._diagram import fusion_diagram
 from ensemblefuse.fusion.splits import make_splits
@@ -43,7 +44,8 @@ class BaseFusion(BaseEstimator):
 
     - ``_forget()`` deletes the attributes of an earlier fit;
     - ``_read(X, reset=True)`` sets ``blocks_`` and ``raw_blocks_``, and returns `Blocks`: for each block an array of
-      shape (n_samples, n_columns), or raw cells; and ``present``, a mask of shape (n_blocks, n_samples);
+      shape (n_samples, n_columns), or raw cells; and ``present``, a mask of shape (n_blocks, n_samples). A column
+      ``block__words`` of texts beside numbers is set apart, in ``words``: ``word_columns_`` has its position;
     - `read_labels` returns class codes of shape (n_samples,) and sets ``classes_``; `read_numbers` returns numbers of
       shape (n_samples,);
     - ``_read_weight`` and ``_read_groups`` return arrays of shape (n_samples,), or None.
@@ -55,6 +57,8 @@ class BaseFusion(BaseEstimator):
     """
 
     _classify: bool
+    # Files of before have no such columns.
+    word_columns_: Mapping[str, int] = MappingProxyType({})
 
     def _sk_visual_block_(self) -> Any:
         """Return the boxes for scikit-learn's HTML diagram."""
@@ -121,6 +125,10 @@ class BaseFusion(BaseEstimator):
         """Return whether `fit` makes splits by the parameter `cv`."""
         return hasattr(self, "cv")
 
+    def _wants_words(self, name: str) -> bool:
+        """Return whether `fit` would read the texts of this block beside its numbers, if the table has them."""
+        return False
+
     def _read_target(self, y: Any, n_samples: int) -> np.ndarray:
         return read_labels(self, y, n_samples) if self._classify else read_numbers(self, y, n_samples)
 
@@ -137,12 +145,24 @@ class BaseFusion(BaseEstimator):
             X = to_frame(X)
         if isinstance(X, pd.DataFrame) and X.shape[1] and X.shape[0]:
             return self._read_frame(to_frame(X), reset, allow_partial)
+        if self.word_columns_ and not reset and not hasattr(X, "columns"):
+            raise ValueError(
+                f"{type(self).__name__} reads the texts of the blocks {list(self.word_columns_)} beside their numbers, "
+                f"and X is a {type(X).__name__} without names of columns. Pass the table as the encoding step gives it."
+            )
+        if isinstance(X, np.ndarray) and X.dtype == object and any(isinstance(cell, str) for cell in X.flat):
+            raise ValueError(
+                f"{type(self).__name__}: X is an array that holds texts, without names of columns that tell what they "
+                "are. Pass the table as the encoding step gives it; Bagging, AdaBoost and SelfTrainingClassifier turn "
+                "it into an array, so use them inside the fusion."
+            )
         array = validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", ensure_min_samples=1
         )
         if reset:
             self.blocks_ = find_blocks(range(array.shape[1]), self.blocks)
             self.raw_blocks_: list[str] = []
+            self.word_columns_ = {}
             self._warn_one_block(array.shape[1])
         return self._read_array(array, list(range(len(array))), allow_partial)
 
@@ -161,8 +181,20 @@ class BaseFusion(BaseEstimator):
     def _read_frame(self, frame: pd.DataFrame, reset: bool, allow_partial: frozenset[str] | None) -> Blocks:
         self._check_names(frame, reset)
         if reset:
-            self.blocks_ = find_blocks(frame.columns, self.blocks)
+            self.blocks_, self.word_columns_ = words_apart(frame, find_blocks(frame.columns, self.blocks))
         labels = frame.index.tolist()
+        blocks = self._read_numbers(frame, labels, reset, allow_partial)
+        for name, position in self.word_columns_.items():
+            present = blocks.present[blocks.names.index(name)]
+            blocks.words[name] = read_words(name, frame.iloc[:, position], present, labels)
+        return blocks
+
+    def _read_numbers(
+        self, frame: pd.DataFrame, labels: list, reset: bool, allow_partial: frozenset[str] | None
+    ) -> Blocks:
+        n_words = len(self.word_columns_)
+        if n_words and min(self.word_columns_.values()) == frame.shape[1] - n_words:
+            frame = frame.iloc[:, :-n_words]  # as the encoding step has them: the others keep their positions
         if set(frame.dtypes.tolist()) in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
             if reset:
                 self.raw_blocks_ = []

@@ -110,11 +110,14 @@ def _features(cells: pd.Series, data: CheckData) -> tuple[Any, Any]:
     leaves = min(2 * n_classes, _MOST_LEAVES) if n_classes else _MOST_LEAVES
     tree = DecisionTreeClassifier if n_classes else DecisionTreeRegressor
     model = tree(max_leaf_nodes=leaves, random_state=0)
-    if kind == "number":
+    if kind in ("number", "identifier") and not kinds & {str, bytes}:
         return cells.to_numpy(dtype=float)[:, None], model
-    if kind == "category":
+    if kind in ("category", "boolean", "constant"):
         return pd.factorize(cells.astype(str), sort=True)[0][:, None], model
-    if kinds == {str} and kind in ("text", "ambiguous"):
+    if kind == "date" and kinds != {str}:
+        days = pd.to_datetime(cells.astype(str), utc=True, format="mixed").to_numpy(dtype="datetime64[s]")
+        return days.astype(float)[:, None], model
+    if kinds == {str} and kind not in ("image", "audio", "video"):
         if not any(re.search(r"\w", cell) for cell in cells):
             return None, None
         words = CountVectorizer(binary=True, token_pattern=r"[^\W\d_]+|\d+", max_features=_WORDS)

@@ -138,7 +138,7 @@ def modality_importance(
     orders = [rng.permutation(len(y)) for _ in range(n_repeats)]
     shuffled = np.array(
         [
-            [row_values(parts.predict(_shuffle(Z, parts.core.blocks_[name], order)), y, metric) for order in orders]
+            [row_values(parts.predict(_shuffle(Z, parts.positions(name), order)), y, metric) for order in orders]
             for name in parts.names
         ]
     )

@@ -12,6 +12,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from ensemblefuse._config import config_context
+from ensemblefuse.blocks import SEPARATOR, WORDS
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning, UnseenCategoryWarning
@@ -117,7 +118,9 @@ class RowModel:
             columns = next(columns for key, _, columns in self.step.transformers_ if key == name)
             given = self.parts.read(table)
             given = given[columns] if isinstance(columns, str) else given
-            return self.of_block(name, self.step.named_transformers_[name].transform(given))
+            block = self.step.named_transformers_[name].transform(given)
+            column = self.step.word_columns_.get(name) if isinstance(self.step, ModalityTransformer) else None
+            return self.of_block(name, block, None if column is None else table[column])
 
     def of_vectors(self, name: str, vectors: Any) -> np.ndarray:
         """Return the value with other embeddings of one modality, as its encoder returns them: shape (n,)."""
@@ -129,12 +132,17 @@ class RowModel:
             vectors = vectors if isinstance(step, str) or step is None else step.transform(vectors)
         return self.of_block(name, vectors)
 
-    def of_block(self, name: str, block: Any) -> np.ndarray:
-        """Return the value with another block of one modality, as the encoding step returns it: shape (n,)."""
+    def of_block(self, name: str, block: Any, texts: pd.Series | None = None) -> np.ndarray:
+        """Return the value with another block of one modality, as the encoding step returns it: shape (n,).
+
+        Without `texts`, a fusion that also reads the texts of the modality sees those of the row.
+        """
         assert self.step is not None
         block = block.toarray() if sparse.issparse(block) else block
         where = np.arange(self._encoded.shape[1])[self.step.output_indices_[name]]
         Z = self._with_columns(self._encoded, where, block)
+        if texts is not None:
+            Z = Z.assign(**{f"{name}{SEPARATOR}{WORDS}": texts.to_numpy(dtype=object)})
         return self.value(Pipeline(self._later).transform(Z) if self._later else Z)
 
     def _raw(self) -> pd.DataFrame:

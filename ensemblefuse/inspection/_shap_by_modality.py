@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, NuSVC
 
 from ensemblefuse._calls import plain_inside
@@ -190,6 +192,8 @@ class _Candidate:
     rows : ndarray of shape (n_samples,), dtype bool
     columns : list of str
         Such as ``"image__0"``: the modality, and the position in it.
+    why_not : str
+        Why it cannot be explained; empty if it can.
     """
 
     name: str
@@ -198,6 +202,7 @@ class _Candidate:
     data: Any
     rows: np.ndarray
     columns: list[str]
+    why_not: str = ""
 
 
 @dataclass
@@ -232,6 +237,9 @@ def _candidates(parts: FittedModel, Z: Any) -> list[_Candidate]:
     for name, block in zip(core.member_names_, core.member_blocks_, strict=True):
         if name not in core.estimators_:
             continue  # a model that was split has no joint member
+        if name in core.word_members_:
+            found.append(_Candidate(name, [], [], None, blocks.has_words(block), [], "it reads the words of texts"))
+            continue
         names = core._joint_blocks() if core._is_joint(block) else [block]
         if core._is_joint(block):
             data, rows = blocks.side_by_side(names), core._joint_rows(blocks)
@@ -243,8 +251,9 @@ def _candidates(parts: FittedModel, Z: Any) -> list[_Candidate]:
             estimators, codes = [estimators], [codes]
         labels = [[] if classes is None else classes[code].tolist() for code in codes]
         data = data.iloc[rows] if hasattr(data, "iloc") else data[rows]
-        columns = [] if block in core.raw_blocks_ else _columns(blocks, names)
-        found.append(_Candidate(name, list(estimators), labels, data, np.asarray(rows), columns))
+        raw = block in core.raw_blocks_
+        columns, why_not = [] if raw else _columns(blocks, names), "its block holds raw cells" if raw else ""
+        found.append(_Candidate(name, list(estimators), labels, data, np.asarray(rows), columns, why_not))
     return found
 
 
@@ -256,8 +265,8 @@ def _columns(blocks: Any, names: list[str]) -> list[str]:
 
 
 def _explain(shap: Any, one: _Candidate) -> _Explained:
-    if not one.columns:
-        raise _CannotExplainError("its block holds raw cells")
+    if one.why_not:
+        raise _CannotExplainError(one.why_not)
     runs = [_explain_one(shap, e, one.data, k, one) for e, k in zip(one.estimators, one.labels, strict=True)]
     columns, head, unit = runs[0][1:]
     if any(run[1] != columns for run in runs):
@@ -330,6 +339,9 @@ def _values(shap: Any, head: Any, Z: np.ndarray, n_classes: int) -> tuple[np.nda
         explainer = shap.LinearExplainer((coef, head.intercept_), background)
         unit = "units of y" if not n_classes else "decision value"
         return explainer.shap_values(Z), "log-odds" if isinstance(head, LogisticRegression) else unit
+    if isinstance(head, TransformedTargetRegressor) and type(head.transformer_) is StandardScaler:
+        values, unit = _values(shap, head.regressor_, Z, n_classes)
+        return values * head.transformer_.scale_, unit
     try:
         explainer = shap.TreeExplainer(head)
     except Exception as error:  # the class of the error differs between versions of shap

@@ -1,0 +1,211 @@
+"""Boosted trees: default members of decision-level fusion, beside the heads that are searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ensemblefuse.blocks import Blocks
+from ensemblefuse.features import BlockPCA
+from ensemblefuse.fusion._default_heads import HeadSearch
+
+__all__ = [
+    "has_components",
+    "has_trees",
+    "joint_trees",
+    "narrow_blocks",
+    "tree_search",
+    "trees_member",
+    "trees_strategy",
+]
+
+# Tables have few columns, each with a meaning of its own; a split on one column of an embedding says little. A flag,
+# such as one of the columns that a category becomes, is never part of an embedding, and costs next to nothing.
+_NARROW = 200
+_MOST_COLUMNS = 1000
+_COMPONENTS = 30
+# With fewer rows trees are a matter of luck: with 75 one log-loss grew by .02, with 89 another fell by .015.
+_MIN_ROWS = 100
+# Each round fits one tree per class, so the work of many classes is bounded, and beyond a number there are no trees.
+_MAX_CLASSES = 30
+# Of a target's largest number. Single precision rounds by less than a thousandth of this.
+_LEAST_SPREAD = 1e-4
+_MAX_TREES = 600
+# A fixed number of rounds needs no rows to stop on. Too many rounds make a classifier too certain, which the member's
+# temperature mends: 60 rounds at rate .15 were as good as 100 at .1, and on average as 50 to 400 at .05.
+_ROUNDS, _RATE, _MAX_RATE = 60, 0.15, 0.3
+# The work of a round grows with columns times bins, so a table of few columns gets finer bins.
+_MIN_BINS, _MAX_BINS, _COLUMN_BINS = 64, 256, 1024
+
+
+def trees_member(block: str) -> str:
+    """Return the name of the member of boosted trees over a block."""
+    return f"{block}/trees"
+
+
+def narrow_blocks(blocks: Blocks, names: Sequence[str]) -> list[str]:
+    """Return the names of the blocks of numbers that have few columns, not counting flags (0 or 1)."""
+    return [name for name in names if _is_narrow(blocks.data[name])]
+
+
+def _is_narrow(data: np.ndarray) -> bool:
+    if not _NARROW < data.shape[1] <= _MOST_COLUMNS:
+        return data.shape[1] <= _NARROW
+    flags = ((data == 0) | (data == 1) | np.isnan(data)).all(axis=0)
+    return int((~flags).sum()) <= _NARROW
+
+
+def has_trees(data: np.ndarray, present: np.ndarray, y: np.ndarray, n_classes: int) -> bool:
+    """Return whether trees are worth their time: for enough rows, few classes, and numbers that float32 can hold."""
+    enough = int(present.sum()) >= _MIN_ROWS and n_classes <= _MAX_CLASSES
+    return enough and _in_float32(data) and (n_classes > 0 or (_in_float32(y) and _varies_in_float32(y)))
+
+
+def _in_float32(values: np.ndarray) -> bool:
+    return not bool((np.abs(values) > np.finfo(np.float32).max).any())
+
+
+def _varies_in_float32(y: np.ndarray) -> bool:
+    """Return whether predictions in single precision, which XGBoost gives, keep the differences of a target."""
+    return bool(np.std(y) > _LEAST_SPREAD * np.abs(y).max())
+
+
+def tree_search(n_columns: int, n_classes: int, weight: np.ndarray | None = None, prepare: Any = None) -> HeadSearch:
+    """Build boosted trees, which also get a temperature from the ledger.
+
+    Parameters
+    ----------
+    n_columns : int
+        Number of columns that the trees see.
+    n_classes : int
+        0 in regression. There the target is standardised, because XGBoost computes in float32.
+    weight : ndarray of shape (n_samples,), optional
+        Weights of the rows. Small ones shrink the penalties with them, which XGBoost compares with sums of weights.
+    prepare : transformer, optional
+
+    Returns
+    -------
+    HeadSearch
+        One head: `xgboost.XGBClassifier` or `xgboost.XGBRegressor`, on one thread, because the ledger runs fits side by
+        side.
+
+    References
+    ----------
+    Chen and Guestrin, XGBoost: a scalable tree boosting system, KDD 2016.
+    """
+    from xgboost import XGBClassifier, XGBRegressor  # not before trees are fitted: importing it takes time
+
+    rounds = min(_ROUNDS, _MAX_TREES // max(n_classes, 1))
+    weights = np.ones(1) if weight is None else weight[weight > 0]
+    unit = min(1.0, float(weights.mean())) if len(weights) else 1.0
+    settings: dict[str, Any] = {
+        "n_estimators": rounds,
+        "learning_rate": min(_RATE * _ROUNDS / rounds, _MAX_RATE),
+        "grow_policy": "lossguide",
+        "max_depth": 0,
+        "max_leaves": 31,
+        "max_bin": int(np.clip(_COLUMN_BINS // n_columns, _MIN_BINS, _MAX_BINS)),
+        "subsample": 0.8,
+        "min_child_weight": unit,
+        "reg_lambda": unit,
+        "n_jobs": 1,
+        "random_state": 0,
+    }
+    if n_classes:
+        head: Any = XGBClassifier(**settings)
+    else:
+        head = TransformedTargetRegressor(XGBRegressor(**settings), transformer=StandardScaler())
+    return HeadSearch([head], Pipeline([]) if prepare is None else prepare)
+
+
+def joint_trees(
+    spans: dict[str, np.ndarray], narrow: Sequence[str], n_classes: int, weight: np.ndarray | None = None
+) -> HeadSearch:
+    """Build boosted trees over narrow blocks and the first principal components of wide ones.
+
+    Parameters
+    ----------
+    spans : dict of str to ndarray of int
+        Positions of the columns of each block.
+    narrow : sequence of str
+    n_classes, weight
+        As in `tree_search`.
+
+    Returns
+    -------
+    HeadSearch
+        Gaps are filled with the mean. Imputer and components are fitted with the trees, so inside each fold.
+    """
+    columns = _columns_for_trees(spans, narrow)
+    prepare = make_pipeline(*([] if columns is None else [columns]), _imputer())
+    return tree_search(_width(spans, narrow), n_classes, weight, prepare)
+
+
+def has_components(
+    wide: Sequence[str], blocks: Blocks, present: np.ndarray, splits: Sequence, weight: np.ndarray | None
+) -> bool:
+    """Return whether one of these wide blocks has components in each fold of these splits.
+
+    Parameters
+    ----------
+    wide : sequence of str
+    blocks : Blocks
+    present : ndarray of shape (n_samples,), dtype bool
+        Rows in which the trees take part.
+    splits : list of (train, test)
+    weight : ndarray of shape (n_samples,), optional
+    """
+    usable = present if weight is None else present & (weight > 0)
+    held = [usable & blocks.present[blocks.names.index(name)] for name in wide]
+    return any(all(rows[train].sum() > 1 for train, _ in splits) for rows in held)
+
+
+def trees_strategy(spans: dict[str, np.ndarray], narrow: Sequence[str], n_classes: int) -> dict[str, Any]:
+    """Return the parameters of a feature-level fusion by boosted trees: narrow blocks, and components of wide ones.
+
+    Parameters
+    ----------
+    spans : dict of str to ndarray of int
+    narrow : sequence of str
+    n_classes : int
+        0 in regression.
+    """
+    (head,) = tree_search(_width(spans, narrow), n_classes).heads
+    return {
+        "estimator": make_pipeline(_imputer(), head),
+        "transformer": _columns_for_trees(spans, narrow),
+        "missing": "native",  # the imputer stands behind the components
+    }
+
+
+def _width(spans: dict[str, np.ndarray], narrow: Sequence[str]) -> int:
+    """Return how many columns the trees over all blocks see."""
+    return sum(len(columns) if name in narrow else _COMPONENTS for name, columns in spans.items())
+
+
+def _imputer() -> SimpleImputer:
+    """Return what fills gaps. It stands behind the components.
+
+    Components of a filled row would be zero but for rounding errors, and trees would split on these.
+    """
+    return SimpleImputer(keep_empty_features=True)
+
+
+def _columns_for_trees(spans: dict[str, np.ndarray], narrow: Sequence[str]) -> ColumnTransformer | None:
+    """Return a transformer that passes narrow blocks on and gives components of wide ones; None without wide ones."""
+    wide = {name: columns for name, columns in spans.items() if name not in narrow}
+    if not wide:
+        return None
+    ends = np.cumsum([len(columns) for columns in wide.values()])
+    blocks = {name: np.arange(end - len(wide[name]), end) for name, end in zip(wide, ends, strict=True)}
+    parts = [
+        ("narrow", "passthrough", np.concatenate([spans[name] for name in narrow])),
+        ("wide", BlockPCA(_COMPONENTS, blocks=blocks, random_state=0), np.concatenate(list(wide.values()))),
+    ]
+    return ColumnTransformer(parts, verbose_feature_names_out=False)
