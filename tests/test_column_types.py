@@ -6,6 +6,7 @@ in a report, over JSON. The answers are equal, or the error names the column.
 
 import datetime
 import decimal
+import functools
 import itertools
 import json
 import warnings
@@ -215,6 +216,7 @@ def can_be_fitted(kind, form, gaps):
     return frame(kind, form, gaps)[0] is not None and form not in NOT_IN_FIT.get(kind, ())
 
 
+@functools.cache
 def fitted(kind, form, gaps):
     X, y = frame(kind, form, gaps)
     with warnings.catch_warnings():
@@ -315,6 +317,21 @@ ENTRIES = {
 CLOSE = 2e-4
 
 
+@pytest.fixture
+def loaded_once(monkeypatch):
+    """Each model file is read once: its tables change, and the model does not."""
+    from ensemblefuse import persistence
+
+    load, loaded = persistence.load_model, {}
+
+    def once(path, **options):
+        if path not in loaded:
+            loaded[path] = load(path, **options)
+        return loaded[path]
+
+    monkeypatch.setattr(persistence, "load_model", once)
+
+
 class Asker:
     """Asks one entry. Forms that are written alike, and models that read alike, are asked once."""
 
@@ -392,10 +409,11 @@ def test_a_file_or_a_server_gives_some_forms_of_a_column_the_same_answer(first, 
     assert equal > len(refused)
 
 
+# The tests of one kind run in one process, which fits each model once.
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES)
-@pytest.mark.parametrize("kind", FORMS)
-def test_files_and_the_server_give_any_form_of_a_column_the_same_answer(kind, entry, tmp_path):
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in FORMS])
+def test_files_and_the_server_give_any_form_of_a_column_the_same_answer(kind, entry, tmp_path, loaded_once):
     ask = Asker(entry, tmp_path)
     found = [compare(*first, ask) for first in FIRST if first[0] == kind]
     assert sum(equal for equal, _ in found) > len(found)

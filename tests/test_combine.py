@@ -387,10 +387,10 @@ def test_regression_pools_follow_the_better_member_and_fall_back_to_the_mean(poo
 def test_regression_log_pool_is_the_precision_weighted_mean():
     y = np.array([0.0, 0.0, 2.0, 2.0])
     P = np.stack([y + np.array([1, -1, 1, -1]), y + np.array([2, -2, 2, -2])]).astype(float)  # variances 1 and 4
-    fused = LogPool().fit(P, y).combine(np.array([[1.0], [6.0]]))
+    fused = LogPool("equal").fit(P, y).combine(np.array([[1.0], [6.0]]))
     assert_allclose(fused, (1.0 / 1 + 6.0 / 4) / (1 + 1 / 4))
     # One member absent: the other stands alone; a regressor is drawn towards the mean by itself.
-    assert_allclose(LogPool().fit(P, y).combine(np.array([[3.0], [np.nan]])), 3.0)
+    assert_allclose(LogPool("equal").fit(P, y).combine(np.array([[3.0], [np.nan]])), 3.0)
 
 
 @pytest.mark.parametrize(
@@ -466,9 +466,8 @@ def test_shapes_that_disagree_are_refused():
         LogPool().fit(P, y).combine(P[:2])
     with pytest.raises(ValueError, match=r"shape \(n_members, n_samples, 3\) as in fit"):
         LogPool().fit(P, y).combine(P[..., 0])
-    for pool in (LogPool(per_class=True), LogPool(per_pattern=True)):
-        with pytest.raises(ValueError, match="is for classification: in regression members are weighted by precision"):
-            pool.fit(P[..., 0], y)
+    with pytest.raises(ValueError, match="is for classification: in regression there are no classes"):
+        LogPool(per_class=True).fit(P[..., 0], y)
 
 
 def test_what_is_no_probability_is_refused_with_its_place():

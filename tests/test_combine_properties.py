@@ -47,7 +47,7 @@ POOLS = {
 }
 REGRESSION_POOLS = {
     "GreedyPool": [GreedyPool(10)],
-    "LogPool": [LogPool(), LogPool("equal")],
+    "LogPool": [LogPool(), LogPool("equal"), LogPool(per_pattern=True)],
     "MeanPool": [MeanPool(), MeanPool("learned")],
     "StackingPool": [StackingPool(), StackingPool(nonnegative=True), StackingPool(Ridge())],
 }

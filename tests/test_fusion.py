@@ -43,6 +43,7 @@ from ensemblefuse import (
     VotePool,
 )
 from ensemblefuse.fusion import _jobs
+from ensemblefuse.fusion._default_heads import default_search
 
 HEADS = [
     SVC(),
@@ -89,9 +90,9 @@ def test_every_head_works_with_every_kind_of_label(head, labels):
 def test_a_dict_names_an_estimator_a_block_and_the_rest_gets_the_default(blocks):
     X, y = blocks
     model = DecisionFusionClassifier({"image": SVC(), "joint": RandomForestClassifier(10, random_state=0)}).fit(X, y)
-    assert model.member_names_ == ["image", "text", "audio", "joint"]
+    assert model.member_names_ == ["image", "text", "text/trees", "audio", "audio/trees", "joint"]
     assert isinstance(model.estimators_["image"], SVC)
-    assert isinstance(model.estimators_["text"][-1], LogisticRegression)
+    assert type(model.estimators_["text"][-1]) in {type(head) for head in default_search(4, (120, 4), 3).heads}
     assert isinstance(model.estimators_["joint"][-1], RandomForestClassifier)
 
 
@@ -254,7 +255,7 @@ def test_a_block_that_cannot_be_fitted_is_left_out_with_a_warning(blocks):
     X = drop_block(X, "audio", slice(None))
     with pytest.warns(MissingModalityWarning, match=r"leaves out these members.*'audio': 0"):
         model = DecisionFusionClassifier().fit(X, y)
-    assert model.member_names_ == ["image", "text", "joint"]
+    assert model.member_names_ == ["image", "image/trees", "text", "text/trees", "joint"]
     assert model.joint_patterns_.tolist() == [[True, True, False]]
 
 

@@ -388,7 +388,9 @@ def test_regression_on_one_block_is_kernel_ridge_of_the_centred_kernel():
     K = rbf_kernel(StandardScaler().fit_transform(X), gamma=0.1)
     H = np.eye(90) - 1 / 90
     direct = KernelRidge(alpha=0.3, kernel="precomputed").fit(H @ K @ H, y - y.mean())
-    assert_allclose(model.predict(X), direct.predict(H @ K @ H) + y.mean())
+    own = 1 - model.prior_weight_
+    assert 0.5 < own <= 1
+    assert_allclose(model.predict(X), own * direct.predict(H @ K @ H) + y.mean())
     assert_allclose(model.dual_coef_.sum(), 0, atol=1e-9)
 
 
@@ -418,9 +420,11 @@ def test_regression_with_weights_and_missing_blocks(rule):
     X, y = make_numbers()
     X = drop_block(drop_block(X, "text", range(0, 90, 5)), "image", [0])
     weight = np.random.default_rng(0).integers(0, 3, size=90)
-    repeated = np.repeat(np.arange(90), weight)
-    weighted = KernelFusionRegressor(0.1, cv=3, **rule).fit(X, y, sample_weight=weight)
-    plain = KernelFusionRegressor(0.1, cv=3, **rule).fit(X.iloc[repeated], y[repeated])
+    repeated, fold = np.repeat(np.arange(90), weight), np.arange(90) % 3
+    splits = lambda fold: [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(3)]
+    weighted = KernelFusionRegressor(0.1, cv=splits(fold), **rule).fit(X, y, sample_weight=weight)
+    plain = KernelFusionRegressor(0.1, cv=splits(fold[repeated]), **rule).fit(X.iloc[repeated], y[repeated])
+    assert weighted.prior_weight_ == pytest.approx(plain.prior_weight_, abs=1e-8)
     assert_allclose(weighted.predict(X), plain.predict(X), atol=1e-8)
     assert_allclose(weighted.predict(X)[0], np.average(y, weights=weight))  # row 0 has no block
     assert np.isnan(weighted.oof_fused_[weight == 0]).all()

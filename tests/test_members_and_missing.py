@@ -66,7 +66,7 @@ def loss(model, X, y):
 def test_of_a_list_of_estimators_each_is_a_member(blocks):
     X, y = blocks
     heads = {"image": [LR, SVC()], "text": [("near", KNeighborsClassifier()), ("tree", DecisionTreeClassifier())]}
-    model = DecisionFusionClassifier(heads, joint=False).fit(X, y)
+    model = DecisionFusionClassifier({**heads, "audio": [None]}, joint=False).fit(X, y)
     assert model.member_names_ == ["image/logisticregression", "image/svc", "text/near", "text/tree", "audio"]
     assert model.member_blocks_ == ["image", "image", "text", "text", "audio"]
     assert isinstance(model.estimators_["text/tree"], DecisionTreeClassifier)
@@ -103,7 +103,7 @@ def test_heads_in_lists_can_be_searched(blocks):
 def test_a_dropped_block_counts_for_nothing(blocks):
     X, y = blocks
     model = DecisionFusionClassifier({"text": "drop"}).fit(X, y)
-    assert model.member_names_ == ["image", "audio", "joint"]
+    assert model.member_names_ == ["image", "image/trees", "audio", "audio/trees", "joint"]
     other = X.copy()
     other[columns(X, "text")] = 1e3
     assert_allclose(model.predict_proba(other), model.predict_proba(X))

@@ -1,7 +1,7 @@
 """Models of one Python in another: of every fusion, combiner and encoder.
 
 Each run writes what its Python makes into a folder of its version, and reads all that lie there. `.ci/run` runs it in
-both of its environments, and in the first one again; alone, it reads what it wrote.
+both of its environments, and the first two tests in the first one again; alone, it reads what it wrote.
 """
 
 import json
@@ -50,6 +50,7 @@ HERE = platform.python_version()
 TRUSTED = ["test_encoder_contract.word_count"]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.exchange,
     pytest.mark.xdist_group("exchange"),
     # Wheels of one release may differ from Python to Python, and what the files predict is compared.
     pytest.mark.filterwarnings("ignore:.*saved with other versions"),

@@ -107,6 +107,8 @@ CHEAP = {
 
 def every_fusion_and_combiner():
     for name in ensemblefuse.fusion.__all__:
+        if name == "LogTargetRegressor":  # a part of a fusion, for positive targets; see test_log_target
+            continue
         yield name, getattr(ensemblefuse.fusion, name)(*CHEAP.get(name, []))
     for name in ensemblefuse.combine.__all__:
         cls = getattr(ensemblefuse.combine, name)

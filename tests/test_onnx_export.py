@@ -16,6 +16,7 @@ import sklearn.ensemble
 import sklearn.feature_selection
 import sklearn.gaussian_process
 import sklearn.impute
+import sklearn.kernel_approximation
 import sklearn.linear_model
 import sklearn.model_selection
 import sklearn.multiclass
@@ -122,6 +123,7 @@ def instances(kind):
             sklearn.feature_selection,
             sklearn.gaussian_process,
             sklearn.impute,
+            sklearn.kernel_approximation,
             sklearn.linear_model,
             sklearn.multiclass,
         ),
@@ -145,6 +147,7 @@ def instances(kind):
         },
         "VotingRegressor": {"estimators": [("a", Ridge()), ("b", Ridge(2.0))]},
         "KernelPCA": {"n_components": 2, "kernel": "rbf"},
+        "Nystroem": {"n_components": 20},
         "SelectKBest": {"k": 2},
         **{name: {"n_components": 2} for name in ("PCA", "IncrementalPCA", "TruncatedSVD", "FastICA")},
     }
@@ -166,8 +169,8 @@ def instances(kind):
 QUICK = {
     *("LogisticRegression", "SVC", "OneVsRestClassifier", "RidgeClassifier", "RandomForestClassifier", "XGBClassifier"),
     *("LinearDiscriminantAnalysis", "VotingClassifier", "HistGradientBoostingClassifier", "XGBRFClassifier"),
-    *("Ridge", "SVR", "TransformedTargetRegressor", "XGBRegressor", "GaussianProcessRegressor"),
-    *("StandardScaler", "PCA", "SimpleImputer", "BlockPCA", "CrossModalImputer", "FunctionTransformer"),
+    *("LogTargetRegressor", "Ridge", "SVR", "TransformedTargetRegressor", "XGBRegressor", "GaussianProcessRegressor"),
+    *("StandardScaler", "Nystroem", "PCA", "SimpleImputer", "BlockPCA", "CrossModalImputer", "FunctionTransformer"),
 }
 
 
@@ -255,7 +258,14 @@ def test_the_pools_of_the_table_are_those_of_the_library(tmp_path):
     from ensemblefuse import combine
 
     assert set(named) == {name for name in combine.__all__ if name.endswith("Pool") and name != "BasePool"}
-    for pool in (LogPool(), MeanPool("learned"), GreedyPool(), StackingPool()):
+    for pool in (
+        LogPool(),
+        LogPool("equal"),
+        LogPool(per_pattern=True),
+        MeanPool("learned"),
+        GreedyPool(),
+        StackingPool(),
+    ):
         assert_same(DecisionFusionRegressor(Ridge(), combiner=pool, cv=3).fit(X, TARGET), tmp_path)
 
 

@@ -62,7 +62,7 @@ ORDERED = [
 
 
 def test_every_fusion_is_in_the_table():
-    assert sorted(PAIRS) == sorted(fusion.__all__)
+    assert sorted(PAIRS) == sorted(set(fusion.__all__) - {"LogTargetRegressor"})  # a part, with nothing to forget
 
 
 def told(model, X):

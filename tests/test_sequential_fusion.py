@@ -195,7 +195,7 @@ def test_in_classification_too_a_forest_does_not_blind_the_next_stage():
     model = SequentialFusionClassifier(estimators, order=["image", "text", "audio"]).fit(X[:250], y[:250])
     losses = [log_loss(y[250:], p) for p in model.staged_predict_proba(X[250:])]
     assert losses[0] - 0.1 > losses[1] > losses[2]
-    assert model.step_sizes_[0] > 1 and model.step_sizes_[1] == 1
+    assert model.step_sizes_[0] > 1 and 0.7 < model.step_sizes_[1] <= 1  # a default stage counts at most once
 
 
 @pytest.mark.parametrize(

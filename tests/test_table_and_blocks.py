@@ -1,6 +1,7 @@
 """What X may be, what its columns are, and which of them belong together."""
 
 import decimal
+import time
 
 import numpy as np
 import pandas as pd
@@ -62,15 +63,15 @@ def test_what_is_no_table_is_refused_with_what_was_found():
         (["a.wav", "b.ogg"], "audio"),
         (["the first text", "and one more text"], "text"),
         (["red", "blue"] * 20, "category"),
-        ([f"id{i}" for i in range(40)], "ambiguous"),
+        ([f"id{i}" for i in range(40)], "identifier"),
         ([1.5, np.nan], "number"),
-        ([True, False], "category"),
+        ([True, False], "boolean"),
         ([np.zeros(9), np.zeros(4)], "series"),
         ([[1, 2, 3], [4, 5]], "series"),
         ([None, None], "empty"),
-        (["a.png", "some text here"], "ambiguous"),
-        ([complex(1, 2), complex(3, 4)], "ambiguous"),
-        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "ambiguous"),
+        (["a.png", "some text here"], "other"),
+        ([complex(1, 2), complex(3, 4)], "other"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "date"),
     ],
     ids=str,
 )
@@ -96,11 +97,28 @@ def test_blocks_by_prefix_keep_the_order_of_first_appearance():
         (["a", "b"], {"x": ["a", "c"]}, "names 'c', which is not a column"),
         (["a", "b"], {"x": ["a", "b"], "y": []}, "names no column"),
         (range(2), {"x": [0, 5]}, "names 5, which is not a column"),
+        (["a", "b"], {"x": ["a", ["b"]]}, r"names \['b'\], which is not a column"),
     ],
 )
 def test_blocks_that_make_no_sense_are_refused_by_name(columns, blocks, message):
     with pytest.raises(ValueError, match=message):
         find_blocks(columns, blocks)
+
+
+def test_blocks_that_a_caller_names_are_names_positions_or_slices():
+    found = find_blocks(["a", "b", "c", "d"], {"x": ["d", 0], "y": slice(1, 2), "z": -2})
+    assert {name: places.tolist() for name, places in found.items()} == {"x": [3, 0], "y": [1], "z": [2]}
+    # Where a name is a number, it is the name that counts.
+    assert find_blocks([1, 0], {"x": [0], "y": [1]})["x"].tolist() == [1]
+
+
+def test_twenty_thousand_columns_are_found_in_a_moment():
+    names = [f"b{i // 1000}__{i}" for i in range(20_000)]
+    blocks = {f"b{i}": names[1000 * i : 1000 * (i + 1)] for i in range(20)}
+    begin = time.process_time()
+    found = find_blocks(names, blocks)
+    assert time.process_time() - begin < 1  # a search of the list for each name took 15 s
+    assert np.concatenate(list(found.values())).tolist() == list(range(20_000))
 
 
 # ---------------------------------------------------------------------- names of several levels

@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 from ensemblefuse import (
     AudioEncoder,
@@ -120,7 +121,7 @@ def test_a_model_of_such_cells_is_saved_read_and_reported(photos, folder, capsys
     X = pd.DataFrame({"photo": pd.Series(photos, dtype=object), "note": pd.Series(["a \udc80"] * 12, dtype=object)})
     count = FunctionEncoder(_length, version=1)
     model = make_fusion_pipeline([("image", ImageEncoder(features="color"), "photo"), ("note", count, "note")],
-                                 DecisionFusionClassifier(cv=2)).fit(X, labels)  # fmt: skip
+                                 DecisionFusionClassifier(LogisticRegression(), cv=2)).fit(X, labels)  # fmt: skip
     path = os.path.join(folder, os.fsdecode(b"mod\xe8le.fuse"))
     save_model(model, path, example=X.iloc[:2])
     assert load_model(path, trusted=[f"{__name__}._length"]).predict(X).tolist() == model.predict(X).tolist()
