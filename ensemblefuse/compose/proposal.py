@@ -189,9 +189,11 @@ def _distinct(name: str, modalities: list[tuple[str, Any, Any]]) -> str:
 def _text_encoder(cells: pd.Series) -> TextEncoder:
     texts = _texts(cells)
     # Many files hold blanks where there is no text, and to an encoder they are a cell that it cannot read.
-    options = {"on_error": "missing"} if any(not text.strip() for text in texts) else {}
+    on_error = "missing" if any(not text.strip() for text in texts) else "raise"
     texts = texts[:: max(1, len(texts) // _SAMPLE)]
-    return TextEncoder(_MULTILINGUAL, **options) if foreign_share(texts) >= _FOREIGN else TextEncoder(**options)
+    if foreign_share(texts) >= _FOREIGN:
+        return TextEncoder(_MULTILINGUAL, on_error=on_error)
+    return TextEncoder(on_error=on_error)
 
 
 def _tabular(by_kind: Mapping[str, list[str]]) -> ColumnTransformer:
