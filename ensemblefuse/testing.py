@@ -389,7 +389,7 @@ def check_no_leakage(
     >>> from ensemblefuse.testing import check_no_leakage
     >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 2)), columns=["image__0", "text__0"])
     >>> y = np.repeat(["cat", "dog"], 60)
-    >>> check_no_leakage(DecisionFusionClassifier(joint=False), X, y, n_draws=1)
+    >>> check_no_leakage(DecisionFusionClassifier([None], joint=False), X, y, n_draws=1)
     ['cross_validation', 'oof_proba_', "oof_predictions_ of 'image'", "oof_predictions_ of 'text'"]
     """
     run = _LeakageCheck(model, X, y, groups, cv, random_state)
