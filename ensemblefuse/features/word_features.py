@@ -8,7 +8,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.table import is_missing
@@ -155,12 +154,15 @@ class WordFeatures(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "columns_")
         counts = _counts(X)
-        idf = np.full(counts.shape[1], self.idf_of_new_)
-        idf[self.columns_] = self.idf_
-        weights = (1 + np.log(counts.data.astype(float))) * idf[counts.indices]
-        weighted = sparse.csr_matrix((weights, counts.indices, counts.indptr), shape=counts.shape)
-        halves = [normalize(weighted[:, :_WORD_COLUMNS]), normalize(weighted[:, _WORD_COLUMNS:])]
-        return sparse.hstack(halves, format="csr")[:, self.columns_]
+        n_rows, rows = counts.shape[0], np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+        place = np.minimum(np.searchsorted(self.columns_, counts.indices), len(self.columns_) - 1)
+        known = self.columns_[place] == counts.indices
+        weights = (1 + np.log(counts.data.astype(float))) * np.where(known, self.idf_[place], self.idf_of_new_)
+        halves = 2 * rows + (counts.indices >= _WORD_COLUMNS)
+        lengths = np.sqrt(np.bincount(halves, weights**2, minlength=2 * n_rows))
+        weights = weights[known] / lengths[halves[known]]
+        ends = np.concatenate([[0], np.cumsum(np.bincount(rows[known], minlength=n_rows))])
+        return sparse.csr_matrix((weights, place[known], ends), shape=(n_rows, len(self.columns_)))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns: ``"term"`` and the hash of the term."""
