@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ensemblefuse._calls import plain_inside
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.table import check_flat, is_missing, to_frame
+from ensemblefuse.features._columns import read_columns
+from ensemblefuse.table import is_missing
 
 __all__ = ["TagFeatures"]
 
@@ -152,14 +153,7 @@ class TagFeatures(TransformerMixin, BaseEstimator):
 
     def _read(self, X: Any, *, reset: bool) -> list[list[list[str] | None]]:
         """Return the tags of each cell, column by column; None for a missing cell."""
-        check_flat(X)
-        validate_data(self, X, reset=reset, skip_check_array=True)
-        frame = pd.DataFrame(X) if isinstance(X, np.ndarray) else to_frame(X)
-        if reset and frame.empty:
-            raise ValueError(
-                f"X has {frame.shape[0]} rows and {frame.shape[1]} columns; fit needs at least one of each."
-            )
-        return [_lists(frame.iloc[:, i]) for i in range(frame.shape[1])]
+        return [_lists(cells) for cells in read_columns(self, X, reset=reset)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
