@@ -128,15 +128,18 @@ def test_steps_are_learnt_that_no_line_and_no_kernel_finds():
     assert with_trees.score(X[800:], y[800:]) > head.score(X[800:], y[800:]) + 0.02
 
 
-def test_trees_that_learn_nothing_cost_nothing():
-    rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(1200, 8)), columns=[f"table__{i}" for i in range(8)])
-    y = (X.sum(axis=1) + 2 * rng.normal(size=1200) > 0).to_numpy()
-    scores = [
-        -np.log(model.predict_proba(X[400:])[np.arange(800), y[400:].astype(int)]).mean()
-        for model in (DecisionFusionClassifier(e).fit(X[:400], y[:400]) for e in (None, [None]))
-    ]
-    assert scores[0] < scores[1] + 0.01
+@pytest.mark.slow
+def test_trees_cost_little_where_a_line_says_all():
+    """On 400 rows, over ten tables, .0044 nats: the pool gives a member that it does not need some weight."""
+    costs = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X = pd.DataFrame(rng.normal(size=(1200, 8)), columns=[f"table__{i}" for i in range(8)])
+        y = (X.sum(axis=1) + 2 * rng.normal(size=1200) > 0).to_numpy()
+        fits = [DecisionFusionClassifier(estimators).fit(X[:400], y[:400]) for estimators in (None, [None])]
+        losses = [-np.log(m.predict_proba(X[400:])[np.arange(800), y[400:].astype(int)]).mean() for m in fits]
+        costs.append(losses[0] - losses[1])
+    assert np.mean(costs) < 0.005
 
 
 @pytest.mark.parametrize("dtype", slow_but(lambda dtype: dtype is np.float32, [np.float32, np.float64]))
@@ -171,13 +174,13 @@ def test_rows_of_one_group_never_teach_each_other():
     assert accuracy(groups) < 0.7
 
 
-def test_the_scale_of_small_weights_does_not_matter():
+@pytest.mark.parametrize("scale", [2.0**-9, 2.0**-20, 1e-12])
+def test_the_scale_of_small_weights_does_not_matter(scale):
     X, y = parcels(300)
     weight = np.random.default_rng(0).uniform(0.2, 1.0, 300)
-    fits = [DecisionFusionClassifier(cv=3).fit(X, y, sample_weight=weight * scale) for scale in (1.0, 2.0**-9)]
-    trees = [model.oof_predictions_[1].argmax(axis=1) for model in fits]
-    assert (trees[0] == trees[1]).mean() > 0.95
-    assert [((codes == (y == "on time")).mean() > 0.75) for codes in trees] == [True, True]
+    fits = [DecisionFusionClassifier(cv=3).fit(X, y, sample_weight=w) for w in (weight, weight * scale)]
+    trees = [model.estimators_["table/trees"][-1].predict_proba(X.to_numpy()) for model in fits]
+    assert_allclose(*trees, atol=1e-6)
 
 
 def test_weights_are_heeded():

@@ -69,6 +69,7 @@ LR = LogisticRegression()
 EXACT = [
     CascadeFusionClassifier(LR),
     ConformalFusionClassifier(FeatureFusionClassifier(LR)),
+    ConformalFusionRegressor(FeatureFusionRegressor(Ridge())),
     DecisionFusionClassifier(LR),
     DecisionFusionClassifier([LR, LogisticRegression(C=0.01)], refit=False, class_weight="balanced"),
     DecisionFusionRegressor(Ridge()),

@@ -153,7 +153,7 @@ class _DecisionFusion(EstimatorsFusion):
                     estimator = default_search(shape[1], shape, ledger.n_classes, weighted=weighted)
                 members.append(Member(member, estimator, data, present, ledger.groups, name))
             if name in narrow and has_trees(data, present, ledger.y, ledger.n_classes):
-                trees = tree_search(shape[1], ledger.n_classes, ledger.sample_weight)
+                trees = tree_search(shape[1], ledger.n_classes)
                 members.append(Member(trees_member(name), trees, data, present, ledger.groups, name))
             if name in self.word_columns_ and self._wants_words(name):
                 counts, held = blocks.counts_of(name, count_terms), present & blocks.has_words(name)
@@ -174,7 +174,7 @@ class _DecisionFusion(EstimatorsFusion):
             wanted = narrow and self._given(JOINT) is None and self.missing == "present"
             known = has_components(wide, blocks, present, ledger.splits, ledger.sample_weight)
             if wanted and known and has_trees(data, present, ledger.y, ledger.n_classes):
-                trees = joint_trees(spans, table, ledger.n_classes, ledger.sample_weight)
+                trees = joint_trees(spans, table, ledger.n_classes)
                 # Components in double precision: in single precision they depend on the rows beside them.
                 exact = blocks.side_by_side(numeric, exact=True)
                 members.append(Member(trees_member(JOINT), trees, exact, present, ledger.groups, JOINT))

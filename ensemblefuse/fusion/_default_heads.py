@@ -56,11 +56,15 @@ class HeadSearch:
         Fitted once for all heads.
     by_value : bool
         Whether to use the decision values of the heads, with a temperature, even if they have probabilities.
+    raise_weights : bool
+        Whether the heads compare sums of weights with constants, as XGBoost does. Weights of a mean below 1 are then
+        raised to a mean of 1.
     """
 
     heads: list[Any]
     prepare: Any = field(default_factory=StandardScaler)
     by_value: bool = True
+    raise_weights: bool = False
 
 
 def default_head(width: float, *, classify: bool, scale: bool = True) -> Any:

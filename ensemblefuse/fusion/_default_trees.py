@@ -76,7 +76,7 @@ def _varies_in_float32(y: np.ndarray) -> bool:
     return bool(np.std(y) > _LEAST_SPREAD * np.abs(y).max())
 
 
-def tree_search(n_columns: int, n_classes: int, weight: np.ndarray | None = None, prepare: Any = None) -> HeadSearch:
+def tree_search(n_columns: int, n_classes: int, prepare: Any = None) -> HeadSearch:
     """Build boosted trees, which also get a temperature from the ledger.
 
     Parameters
@@ -85,8 +85,6 @@ def tree_search(n_columns: int, n_classes: int, weight: np.ndarray | None = None
         Number of columns that the trees see.
     n_classes : int
         0 in regression. There the target is standardised, because XGBoost computes in float32.
-    weight : ndarray of shape (n_samples,), optional
-        Weights of the rows. Small ones shrink the penalties with them, which XGBoost compares with sums of weights.
     prepare : transformer, optional
 
     Returns
@@ -102,8 +100,6 @@ def tree_search(n_columns: int, n_classes: int, weight: np.ndarray | None = None
     from xgboost import XGBClassifier, XGBRegressor  # not before trees are fitted: importing it takes time
 
     rounds = min(_ROUNDS, _MAX_TREES // max(n_classes, 1))
-    weights = np.ones(1) if weight is None else weight[weight > 0]
-    unit = min(1.0, float(weights.mean())) if len(weights) else 1.0
     settings: dict[str, Any] = {
         "n_estimators": rounds,
         "learning_rate": min(_RATE * _ROUNDS / rounds, _MAX_RATE),
@@ -112,8 +108,6 @@ def tree_search(n_columns: int, n_classes: int, weight: np.ndarray | None = None
         "max_leaves": 31,
         "max_bin": int(np.clip(_COLUMN_BINS // n_columns, _MIN_BINS, _MAX_BINS)),
         "subsample": 0.8,
-        "min_child_weight": unit,
-        "reg_lambda": unit,
         "n_jobs": 1,
         "random_state": 0,
     }
@@ -121,12 +115,10 @@ def tree_search(n_columns: int, n_classes: int, weight: np.ndarray | None = None
         head: Any = XGBClassifier(**settings)
     else:
         head = TransformedTargetRegressor(XGBRegressor(**settings), transformer=StandardScaler())
-    return HeadSearch([head], Pipeline([]) if prepare is None else prepare)
+    return HeadSearch([head], Pipeline([]) if prepare is None else prepare, raise_weights=True)
 
 
-def joint_trees(
-    spans: dict[str, np.ndarray], narrow: Sequence[str], n_classes: int, weight: np.ndarray | None = None
-) -> HeadSearch:
+def joint_trees(spans: dict[str, np.ndarray], narrow: Sequence[str], n_classes: int) -> HeadSearch:
     """Build boosted trees over narrow blocks and the first principal components of wide ones.
 
     Parameters
@@ -134,7 +126,7 @@ def joint_trees(
     spans : dict of str to ndarray of int
         Positions of the columns of each block.
     narrow : sequence of str
-    n_classes, weight
+    n_classes : int
         As in `tree_search`.
 
     Returns
@@ -144,7 +136,7 @@ def joint_trees(
     """
     columns = _columns_for_trees(spans, narrow)
     prepare = make_pipeline(*([] if columns is None else [columns]), _imputer())
-    return tree_search(_width(spans, narrow), n_classes, weight, prepare)
+    return tree_search(_width(spans, narrow), n_classes, prepare)
 
 
 def has_components(

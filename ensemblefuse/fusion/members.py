@@ -196,6 +196,8 @@ def _fit_heads(
     # Several heads are always default ones of the library: their parameters need no check in each fold. A single head
     # may be the user's estimator.
     own = len(member.heads) > 1
+    if member.estimator.raise_weights and weight is not None:
+        weight = weight / min(1.0, float(weight.mean()))
     estimators = member.heads if own or known is None else [weight_codes(head, known) for head in member.heads]
     steps = member.estimator.prepare
     prepare, Z = fit_preparation(steps if known is None else weight_codes(steps, known), X, y, weight)
