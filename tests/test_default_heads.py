@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_blocks
+from numpy.testing import assert_allclose
+from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import log_loss
@@ -242,3 +245,12 @@ def test_a_block_of_noise_costs_next_to_nothing_in_regression(level):
     y = X.filter(like="image").sum(axis=1) + np.random.default_rng(3).normal(size=len(X))
     score = lambda X: REGRESSIONS[level].fit(X[:200], y[:200]).score(X[200:], y[200:])
     assert score(X) > score(X.filter(like="image")) - 0.05
+
+
+def test_weights_of_one_are_no_weights():
+    """A default head takes no weights: it must not drop out where they say nothing."""
+    X, y = make_blocks(n=90, noise=1.5)
+    for fusion in (DecisionFusionClassifier(cv=3), FeatureFusionClassifier(cv=3)):
+        plain = fusion.fit(X, y).predict_proba(X)
+        for weight in (1, np.ones(90)):
+            assert_allclose(clone(fusion).fit(X, y, sample_weight=weight).predict_proba(X), plain)

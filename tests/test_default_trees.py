@@ -14,10 +14,12 @@ from ensemblefuse import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
+    FeatureFusionRegressor,
     FusionSearchCV,
     load_model,
     save_model,
 )
+from ensemblefuse.fusion._default_trees import trees_strategy
 
 LR = LogisticRegression()
 
@@ -289,3 +291,16 @@ def test_worth_is_told_by_modality():
 def test_a_named_head_of_a_regressor_is_alone():
     X, _ = parcels(120)
     assert DecisionFusionRegressor(Ridge(), cv=2).fit(X, X["table__0"]).member_names_ == ["table"]
+
+
+@pytest.mark.parametrize("classify", [True, False])
+def test_the_search_has_the_same_trees_for_small_weights(classify):
+    X, y = parcels(300)
+    y = y if classify else X["table__0"].to_numpy() + (y == "late")
+    kind = FeatureFusionClassifier if classify else FeatureFusionRegressor
+    spans, weight = {"table": np.arange(X.shape[1])}, np.random.default_rng(0).uniform(0.2, 1.0, 300)
+    fits = [
+        kind(**trees_strategy(spans, ["table"], 2 * classify, w)).fit(X, y, sample_weight=w)
+        for w in (weight, weight * 2.0**-8)
+    ]
+    assert_allclose(*[fit.score(X, y) for fit in fits], atol=0.02)

@@ -360,7 +360,7 @@ def test_sample_weight_reaches_nested_heads(head):
 def test_a_head_without_weights_is_named(blocks):
     X, y = blocks
     with pytest.warns(UserWarning, match=r"\['text'\] take no sample_weight"):
-        DecisionFusionClassifier({"text": KNeighborsClassifier()}).fit(X, y, sample_weight=np.ones(len(y)))
+        DecisionFusionClassifier({"text": KNeighborsClassifier()}).fit(X, y, sample_weight=np.linspace(1, 2, len(y)))
 
 
 def test_metadata_routing_brings_groups_and_weights(blocks):
@@ -466,7 +466,7 @@ def test_a_pipeline_whose_last_step_takes_no_weight_is_named(blocks):
     X, y = blocks
     head = make_pipeline(StandardScaler(), KNeighborsClassifier())
     with pytest.warns(UserWarning, match=r"\['text'\] take no sample_weight"):
-        DecisionFusionClassifier({"text": head}).fit(X, y, sample_weight=np.ones(len(y)))
+        DecisionFusionClassifier({"text": head}).fit(X, y, sample_weight=np.linspace(1, 2, len(y)))
 
 
 def test_weights_reach_a_stacker_inside_a_pipeline():

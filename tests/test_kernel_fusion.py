@@ -24,6 +24,7 @@ from ensemblefuse import (
 )
 from ensemblefuse.fusion import _block_kernels, _kernel
 from ensemblefuse.fusion._block_kernels import BlockKernel, centred_alignment, median_gamma
+from ensemblefuse.fusion._oof_ledger import Ledger
 
 RULES = [{}, {"combine": "product"}, {"weights": "cka"}, {"kernel": "linear"}]
 IDS = ["sum", "product", "cka", "linear"]
@@ -435,3 +436,22 @@ def test_splits_may_be_given(blocks):
     cv = StratifiedKFold(3, shuffle=True, random_state=1)
     given = KernelFusionClassifier(cv=cv).fit(X, y)
     assert_allclose(given.oof_proba_, KernelFusionClassifier(cv=list(cv.split(X, y))).fit(X, y).oof_proba_)
+
+
+def test_a_row_hardly_moves_its_own_prediction_out_of_fold_in_a_search():
+    """On noise the prediction is nearly the mean of y: 1 more with the row, and no more than the choice of a penalty
+    by the other folds, whose models have seen the row, without it.
+    """
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(40, 6)), columns=[f"{b}__{i}" for b in ("a", "b") for i in range(3)])
+    y = rng.normal(size=40)
+    far = np.where(np.arange(40) == 0, 40.0, y)
+    splits = [(np.flatnonzero(np.arange(40) % 4 != k), np.flatnonzero(np.arange(40) % 4 == k)) for k in range(4)]
+
+    def out_of_fold(target):
+        fusion = KernelFusionRegressor(0.1)
+        blocks = fusion._read(X, reset=True)
+        return fusion._predict_oof(blocks, Ledger(target, splits, None, []))
+
+    own = np.arange(40) % 4 == 0
+    assert_allclose(out_of_fold(far)[own], out_of_fold(y)[own], atol=0.1)

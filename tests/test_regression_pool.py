@@ -271,3 +271,19 @@ def test_a_block_that_is_useless_in_every_way_is_left_alone():
     weights = dict(zip(model.member_names_, model.combiner_.weights_, strict=True))
     assert weights["good"] > 0.7
     assert weights["noise"] < 0.1
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 5e-3, 1 / 120, 1.0])
+def test_the_scale_of_small_weights_does_not_matter(scale):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=120)
+    P = np.stack([y + 0.5 * rng.normal(size=120), rng.normal(size=120), y + rng.normal(size=120)])
+    weight = rng.uniform(0.2, 1.0, 120)
+    pools = [LogPool().fit(P, y, sample_weight=w) for w in (weight, weight * scale)]
+    np.testing.assert_allclose(pools[0].weights_, pools[1].weights_, atol=1e-9)
+
+
+def test_fewer_rows_than_members_give_a_mean():
+    y = np.array([1.0, 2.0])
+    weights = LogPool().fit(np.stack([y + k for k in (-1, 0.5, 2, 3, 1)]), y).weights_
+    assert np.isfinite(weights).all() and (weights >= 0).all()

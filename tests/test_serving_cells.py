@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -388,3 +389,12 @@ def test_a_cell_may_have_so_many_characters_or_numbers(kind, fits, too_much, rea
     assert rows[0] is not None and rows[1] is None and rows[2] == {"c": None}
     assert len(faults) == 1 and faults[0].row == 1 and faults[0].reason.startswith(reason)
     assert 0 < files.costs[0] <= 1 and files.costs[2] == 0
+
+
+def test_similar_names_are_looked_for_a_few_times_a_request():
+    reader = RowReader({f"column{i}": Column(f"column{i}", "number", ["m"]) for i in range(50)}, ServerSettings())
+    rows = [{f"colunm{i}": 1 for i in range(100)} for _ in range(100)]
+    start = time.process_time()
+    _, faults = reader.read(rows, FileReader(None, None, 1))
+    assert time.process_time() - start < 2  # 9 s where each name is compared with each column
+    assert sum("did you mean" in fault.reason for fault in faults) < 20

@@ -14,6 +14,7 @@ _ERRORS = 0.5
 # The best member is a form of its own only if it is this many standard errors better than the mean of all: with few
 # rows, the best one is best by chance.
 _CERTAIN = 3.0
+_FORMS_AFTER_MEAN = 3  # in the order of the forms, counted from the last one
 _TINY = 1e-12
 _RANK = 1e-15
 
@@ -36,7 +37,8 @@ def learn_value_weights(
     y : ndarray of shape (n_samples,)
         In the unit of `evidence`, from the same zero.
     weight : ndarray of shape (n_samples,)
-        As in scikit-learn, a row of weight 2 counts as two rows.
+        As in scikit-learn, a row of weight 2 counts as two rows. Weights of a mean below 1 are raised to it: they count
+        as many rows as there are.
     alpha, shared : float
         As in `learn_weights`.
 
@@ -50,6 +52,7 @@ def learn_value_weights(
     Breiman, Stacked regressions, Machine Learning 1996 (non-negative weights); Golub, Heath and Wahba, Technometrics
     1979 (generalised cross-validation).
     """
+    weight = weight / min(1.0, float(weight[weight > 0].mean()))
     n_members, n = len(evidence), weight.sum()
     unit = np.sqrt(max(float(np.average(y**2, weights=weight)), float((evidence**2 @ weight).max() / n)))
     if unit == 0:
@@ -61,6 +64,9 @@ def learn_value_weights(
         left = max(1 - freedom / n, 0.0)
         errors.append(np.average(residuals[-1], weights=weight) / left**2 if left else np.inf)
         found.append((weights, intercept * unit))
+    if not np.isfinite(errors).any():  # fewer rows than any form has degrees of freedom
+        weights, intercept = found[-_FORMS_AFTER_MEAN]
+        return weights, np.array([intercept])
     best = int(np.argmin(errors))
     margins = [_ERRORS * _standard_error(own - residuals[best], weight) for own in residuals]
     chosen = next(i for i, margin in enumerate(margins) if errors[i] - errors[best] <= margin)

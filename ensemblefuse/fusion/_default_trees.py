@@ -158,7 +158,9 @@ def has_components(
     return any(all(rows[train].sum() > 1 for train, _ in splits) for rows in held)
 
 
-def trees_strategy(spans: dict[str, np.ndarray], narrow: Sequence[str], n_classes: int) -> dict[str, Any]:
+def trees_strategy(
+    spans: dict[str, np.ndarray], narrow: Sequence[str], n_classes: int, weight: np.ndarray | None
+) -> dict[str, Any]:
     """Return the parameters of a feature-level fusion by boosted trees: narrow blocks, and components of wide ones.
 
     Parameters
@@ -167,8 +169,15 @@ def trees_strategy(spans: dict[str, np.ndarray], narrow: Sequence[str], n_classe
     narrow : sequence of str
     n_classes : int
         0 in regression.
+    weight : ndarray of shape (n_samples,), optional
+        XGBoost compares sums of weights with its penalties. A feature-level fusion hands weights on as they are, so
+        small ones make the penalties small, too.
     """
     (head,) = tree_search(_width(spans, narrow), n_classes).heads
+    if weight is not None:
+        unit = min(1.0, float(weight[weight > 0].mean()))
+        own = head if n_classes else head.regressor
+        own.set_params(min_child_weight=unit, reg_lambda=unit)
     return {
         "estimator": make_pipeline(_imputer(), head),
         "transformer": _columns_for_trees(spans, narrow),

@@ -122,7 +122,6 @@ class OneModelFusion(BaseFusion):
         self._check_partial(blocks, frozenset())
         y, weight = ledger.y, _weights_in(ledger)
         used = self._usable(blocks, weight)
-        self._learn_prior(y, weight)
         _, scores, splits = self._score_folds(blocks, y, weight, ledger.splits, used, ledger.deadline)
         y, weight = y[used], weight[used]
         chosen = np.full(scores.shape[1:], np.nan)
@@ -131,6 +130,7 @@ class OneModelFusion(BaseFusion):
             known = np.isfinite(scores[0].reshape(len(y), -1)).all(axis=1)
             # With one test fold, no other row has a score to choose by: then all of them serve.
             rest = rest if known[rest].any() and not (self._classify and len(np.unique(y[rest])) < 2) else known
+            self._learn_prior(y[rest], weight[rest])
             best, _ = self._choose(scores[:, rest], y[rest], weight[rest])
             chosen[test] = self._finished(scores[best][test])
         return _in_all_rows(chosen, used)

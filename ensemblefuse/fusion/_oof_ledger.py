@@ -245,8 +245,10 @@ def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | N
 
 def member_key(member: Member) -> str:
     """Return a key that is equal for members with the same data, rows and estimator."""
-    prepare = [member.estimator.prepare] if isinstance(member.estimator, HeadSearch) else []
-    recipe = [_recipe(part) for part in [*prepare, *member.heads]] + [str(member.decides_by_value)]
+    search = member.estimator if isinstance(member.estimator, HeadSearch) else None
+    prepare = [] if search is None else [search.prepare]
+    raises = search is not None and search.raise_weights
+    recipe = [_recipe(part) for part in [*prepare, *member.heads]] + [str(member.decides_by_value), str(raises)]
     return f"{id(member.data)} {joblib.hash((member.present, member.groups))} {recipe}"
 
 

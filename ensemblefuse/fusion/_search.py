@@ -273,7 +273,7 @@ class FusionSearchCV(BaseFusion):
         if not (narrow and known and has_trees(table, some, ledger.y, ledger.n_classes)):
             return {}
         feature = FeatureFusionClassifier if self._classify else FeatureFusionRegressor
-        return {"trees": feature(**trees_strategy(spans, narrow, ledger.n_classes))}
+        return {"trees": feature(**trees_strategy(spans, narrow, ledger.n_classes, ledger.sample_weight))}
 
     def _score_all(
         self, candidates: dict[str, Any], table: SearchTable, ledger: Ledger, start: float

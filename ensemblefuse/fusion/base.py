@@ -242,7 +242,9 @@ class BaseFusion(BaseEstimator):
     def _read_weight(self, sample_weight: Any, blocks: Sized) -> np.ndarray | None:
         if isinstance(sample_weight, Real):  # as in scikit-learn: one weight for all rows
             sample_weight = np.full(len(blocks), float(sample_weight))
-        return read_weight(sample_weight, len(blocks))
+        weight = read_weight(sample_weight, len(blocks))
+        # Some default heads take no weights, and drop out where there are some: weights of 1 must not count as any.
+        return None if weight is not None and (weight == 1).all() else weight
 
     def _forget(self) -> None:
         """Delete the attributes of an earlier fit, because a new fit does not replace all of them."""

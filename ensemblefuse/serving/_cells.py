@@ -23,6 +23,7 @@ __all__ = ["RowReader"]
 _FILES = ("image", "audio", "video")
 _ARRAYS_OF_A_GRAPH = ("x", "edge_index", "edge_weight", "edge_attr")
 _MOST_FAULTS = 100
+_HINTS = 5  # the first ones of a request: similar names take time
 # A request may have the pixels and seconds of this many cells of the largest size: a running decoder cannot be stopped.
 _CELLS_IN_A_REQUEST = 4
 
@@ -72,9 +73,9 @@ class RowReader:
             Fault(
                 i,
                 short_name(name),
-                f"the model has no column of this name; it has {list(self.columns)}{self._hint(name)}",
+                f"the model has no column of this name; it has {list(self.columns)}{self._hint(name, i + k)}",
             )
-            for name in unknown[:_MOST_FAULTS]
+            for k, name in enumerate(unknown[:_MOST_FAULTS])
         ]
         cells: dict[str, Any] = {}
         for name, column in self.columns.items():
@@ -84,7 +85,10 @@ class RowReader:
                 faults.append(Fault(i, name, str(error)))
         return cells, faults
 
-    def _hint(self, name: str) -> str:
+    def _hint(self, name: str, n_before: int) -> str:
+        """Return a question where a column has nearly this name; similar names are looked for a few times a request."""
+        if n_before >= _HINTS:
+            return ""
         near = similar_names([name[:100]], self.columns)
         return f"; did you mean {near[name[:100]]!r}?" if near else ""
 
