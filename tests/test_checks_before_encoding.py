@@ -14,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import ensemblefuse
 from ensemblefuse import (
     BaseEncoder,
     CascadeFusionClassifier,
@@ -180,6 +181,17 @@ def test_a_wrong_parameter_of_the_fusion_is_told_first(fusion, match):
 def test_a_parameter_that_names_no_modality_is_told_first(fusion, match):
     with pytest.raises((ValueError, TypeError), match=match):
         pipeline(fusion).fit(X, LABELS)
+    assert not read
+
+
+@pytest.mark.parametrize(
+    "name", ["DecisionFusion", "FeatureFusion", "KernelFusion", "SequentialFusion", "CascadeFusion"]
+)
+def test_a_classifier_that_gets_numbers_names_its_regressor(name):
+    fusion = getattr(ensemblefuse, f"{name}Classifier")()
+    regressor = f"{name}Regressor" if hasattr(ensemblefuse, f"{name}Regressor") else "DecisionFusionRegressor"
+    with pytest.raises(ValueError, match=rf"Unknown label type: continuous.*make_fusion_pipeline.*{regressor}\(\)"):
+        pipeline(fusion).fit(X, np.linspace(0, 1.5, N))
     assert not read
 
 

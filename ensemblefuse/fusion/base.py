@@ -22,6 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from ensemblefuse._fitting import check_label_types, is_fitted_before
+from ensemblefuse._public_names import PUBLIC
 from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block, read_words, words_apart
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._diagram import fusion_diagram
@@ -328,7 +329,7 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
         y = plain_labels(one_a_row(_flat(y), n_rows=n_samples))
         if y.dtype.kind == "f":
             finite_numbers(y)
-    check_classification_targets(y)
+    _check_classes(fusion, y)
     kind = type_of_target(y, input_name="y")
     if kind not in ("binary", "multiclass"):
         raise ValueError(f"{type(fusion).__name__} takes one label per row; got a target of type {kind!r}.")
@@ -341,6 +342,21 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
             f"{fusion.classes_.tolist()[0]!r}."
         )
     return codes
+
+
+def _check_classes(fusion: Any, y: Any) -> None:
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        name = type(fusion).__name__
+        if "continuous" not in str(error) or not name.endswith("Classifier"):
+            raise
+        same = name.removesuffix("Classifier") + "Regressor"
+        regressor = same if same in PUBLIC else "DecisionFusionRegressor"
+        raise ValueError(
+            f"Unknown label type: continuous. {name} learns classes, and y holds numbers with decimals; for numbers, "
+            f"pass a regressor, as in make_fusion_pipeline(modalities, {regressor}())."
+        ) from error
 
 
 def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
