@@ -720,3 +720,18 @@ def test_a_declared_category_is_read_as_it_is_written(tmp_path):
     )
     table = pd.DataFrame({"code": ["012", "12", "0012"], "noise": 5})
     assert load_model(made).predict(table).tolist() == ["a", "b", "c"]
+
+
+def test_codes_with_zeros_at_the_beginning_are_what_they_are_in_python(capsys, tmp_path):
+    codes = ["01234", "00801", "75001", "69002"] * 9
+    table = pd.DataFrame({"zip": codes, "size": np.linspace(0, 1, 36) ** 2, "y": ["007", "010"] * 18})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    code, out, _ = run(capsys, "fit", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "m.fuse")
+    assert code == 0 and "zip     category  4 codes" in out
+    model = load_model(tmp_path / "m.fuse")
+    assert sorted(model["encode"].schema_["zip"]["known"]) == sorted(set(codes))
+    assert model.classes_.tolist() == [7, 10]  # the labels are read as they were before
+    code, out, _ = run(
+        capsys, "fit", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "n.fuse", "--kind", "zip=number"
+    )
+    assert code == 0 and load_model(tmp_path / "n.fuse")["encode"].schema_["zip"]["kind"] == "number"

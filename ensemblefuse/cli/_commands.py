@@ -16,8 +16,10 @@ from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 from ensemblefuse._fitting import with_groups
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
 from ensemblefuse.cli._messages import CommandError, UsageError, describe, one_line
+from ensemblefuse.cli._table_stream import columns_of_codes
 from ensemblefuse.cli._tables import (
     check_column,
+    check_input,
     check_not_input,
     check_output,
     read_table,
@@ -64,7 +66,9 @@ class Problem:
 def read_problem(args: Namespace) -> Problem:
     """Read the table of ``fit`` and ``evaluate``, and decide what its columns hold."""
     written = [column for column, kind in args.kind if kind in WRITTEN and column != args.target]
-    table = read_table(args.table, texts=written)
+    known = {args.target, *(column for column, _ in args.kind)}
+    codes = columns_of_codes(check_input(args.table, "table"))
+    table = read_table(args.table, texts=[*written, *(column for column in codes if column not in known)])
     check_column(table, args.target, "--target")
     for column in args.drop:
         check_column(table, column, "--drop")
