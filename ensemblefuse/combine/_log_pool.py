@@ -159,6 +159,10 @@ class LogPool(BasePool):
         if not self.is_calibrated:
             return
         evidence = self._evidence(P, mask)
+        if P.ndim == 2:
+            # Weights of a mean below 1 count as many rows as there are. They are raised here, for the whole table: the
+            # copies of `_learn_patterns` share the weight of a row.
+            weight = weight / min(1.0, float(weight[weight > 0].mean()))
         self.weights_, self.bias_ = self._learn(evidence, y, weight)
         if self.per_pattern:
             self._learn_patterns(evidence, y, mask, weight)

@@ -37,8 +37,7 @@ def learn_value_weights(
     y : ndarray of shape (n_samples,)
         In the unit of `evidence`, from the same zero.
     weight : ndarray of shape (n_samples,)
-        As in scikit-learn, a row of weight 2 counts as two rows. Weights of a mean below 1 are raised to it: they count
-        as many rows as there are.
+        As in scikit-learn, a row of weight 2 counts as two rows.
     alpha, shared : float
         As in `learn_weights`.
 
@@ -52,7 +51,6 @@ def learn_value_weights(
     Breiman, Stacked regressions, Machine Learning 1996 (non-negative weights); Golub, Heath and Wahba, Technometrics
     1979 (generalised cross-validation).
     """
-    weight = weight / min(1.0, float(weight[weight > 0].mean()))
     n_members, n = len(evidence), weight.sum()
     unit = np.sqrt(max(float(np.average(y**2, weights=weight)), float((evidence**2 @ weight).max() / n)))
     if unit == 0:
