@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import slow_but
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ensemblefuse import (
@@ -206,6 +207,67 @@ def test_a_transformer_alone_gives_numbers_alone():
     assert model[:-1].transform(X).shape[1] == 3
 
 
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_pipelines_with_one_memory_predict_as_without_it(tmp_path, routing, reverse):
+    X, y = make_titles(60)
+    fusions = {  # with the number of columns that each reads
+        "all": (DecisionFusionClassifier(cv=2), 4),
+        "feature": (FeatureFusionClassifier(), 3),
+        "no fusion": (LogisticRegression(), 3),
+        "some": (DecisionFusionClassifier({"text": LogisticRegression()}, cv=2), 3),
+        "the same as all": (DecisionFusionClassifier(cv=2), 4),
+    }
+    with config_context(enable_metadata_routing=routing):
+        for name in sorted(fusions, reverse=reverse):
+            fusion, n_columns = fusions[name]
+            plain = make_fusion_pipeline(modalities(), clone(fusion)).fit(X, y)
+            model = make_fusion_pipeline(modalities(), fusion).set_params(memory=str(tmp_path)).fit(X, y)
+            assert model[:-1].transform(X).shape[1] == plain[:-1].transform(X).shape[1] == n_columns, name
+            assert ("text/words" in getattr(model[-1], "member_names_", ())) == (n_columns == 4), name
+            np.testing.assert_array_equal(model.predict_proba(X), plain.predict_proba(X), err_msg=name)
+
+
+def test_memory_encodes_once_for_fusions_that_read_the_same(tmp_path, monkeypatch):
+    encoded = []
+    plain = LengthEncoder.encode_batch
+    monkeypatch.setattr(LengthEncoder, "encode_batch", lambda self, items: (encoded.append(1), plain(self, items))[1])
+    X, y = make_titles(60)
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2)).set_params(memory=str(tmp_path))
+    model.fit(X, y)
+    n_batches = len(encoded)
+    model.set_params(fuse__cv=3).fit(X, y)
+    assert n_batches and len(encoded) == n_batches
+    model.set_params(fuse=FeatureFusionClassifier()).fit(X, y)
+    assert len(encoded) == 2 * n_batches
+
+
+def test_a_grid_over_fusions_with_memory_gives_each_what_it_reads(tmp_path):
+    X, y = make_titles(60)
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2)).set_params(memory=str(tmp_path))
+    fusions = [LogisticRegression(), DecisionFusionClassifier(cv=2), KernelFusionClassifier()]
+    grid = GridSearchCV(model, {"fuse": fusions}, cv=2, error_score="raise").fit(X, y)
+    scores = grid.cv_results_["mean_test_score"]
+    assert scores[1] > 0.9 > 0.8 > max(scores[0], scores[2])
+    assert "text/words" in grid.best_estimator_[-1].member_names_
+
+
+def test_the_encoding_step_hands_on_the_texts_that_a_parameter_of_fit_names():
+    X, y = make_titles(60)
+    encode = ModalityTransformer(modalities())
+    assert encode.fit_transform(X, word_modalities=["text", "tabular"]).columns.tolist()[2:] == [
+        "tabular__price",
+        "text__words",
+    ]
+    assert encode.transform(X).shape[1] == 4 and clone(encode).fit(X).transform(X).shape[1] == 3
+    assert clone(encode).fit_transform(X, word_modalities="tex").shape[1] == 3
+    plain = Pipeline([("encode", encode), ("fuse", DecisionFusionClassifier(cv=2))])
+    assert "text/words" not in plain.fit(X, y)[-1].member_names_
+    assert "text/words" in plain.fit(X, y, encode__word_modalities="text")[-1].member_names_
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2))  # what the caller says counts
+    assert "text/words" not in model.fit(X, y, encode__word_modalities=[])[-1].member_names_
+
+
 def test_steps_after_the_encoder_leave_the_texts_alone():
     model, X, _ = fit(text=make_pipeline(LengthEncoder(), PCA(1)))
     assert model[:-1].transform(X).columns.tolist() == ["text__pca0", "tabular__price", "text__words"]
@@ -229,6 +291,15 @@ def test_pools_with_weights_by_name_say_which_member_they_lack():
     pool = LogPool({"text": 1.0, "tabular": 1.0, "joint": 1.0})
     with pytest.raises(ValueError, match=r"text/words.*TextEncoder\(words=False\)"):
         fit(DecisionFusionClassifier(cv=3, combiner=pool))
+
+
+def test_a_modality_named_as_the_member_over_words_is_refused():
+    X, y = make_titles(60)
+    two = [("text", LengthEncoder(), "title"), ("text/words", StandardScaler(), ["price"])]
+    with pytest.raises(ValueError, match="'text' and 'text/words' both have a member named 'text/words'"):
+        make_fusion_pipeline(two, DecisionFusionClassifier(cv=2)).fit(X, y)
+    two[0] = ("text", LengthEncoder(words=False), "title")
+    assert make_fusion_pipeline(two, DecisionFusionClassifier(cv=2)).fit(X, y).predict(X).shape == y.shape
 
 
 # ---------------------------------------------------------------------- what sees one modality
@@ -275,10 +346,13 @@ def test_a_saved_model_predicts_the_same_without_code(fitted, tmp_path):
     assert not [t for t in inspect_model(path).get("untrusted", []) if "LengthEncoder" not in t]
     loaded = load_model(path, trusted=trusted)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert loaded[:-1].transform(X).columns[-1] == "text__words"
     assert loaded[-1].word_members_ == ["text/words"]
     old = load_model(path, trusted=trusted)
     del old[0].word_columns_, old[-1].word_members_, old[-1].word_columns_  # as files of before
     assert old[:-1].transform(X).shape[1] == 3
+    y = np.arange(len(X)) % 2
+    assert clone(loaded).set_params(fuse=LogisticRegression()).fit(X[1:9], y[1:9])[:-1].transform(X).shape[1] == 3
 
 
 def test_onnx_and_edges_refuse_what_needs_the_text(fitted, tmp_path):

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ensemblefuse._calls import count_rows
 from ensemblefuse.blocks import SEPARATOR
-from ensemblefuse.compose._modality_transformer import ModalityTransformer, handing_on_words
+from ensemblefuse.compose._modality_transformer import ModalityTransformer
 from ensemblefuse.features.guard import check_transformer
 from ensemblefuse.fusion import DecisionFusionClassifier
 from ensemblefuse.fusion.base import BaseFusion
@@ -55,15 +55,18 @@ class FusionPipeline(Pipeline):
             If a parameter names no step, or the last step takes no such parameter.
         """
         self.check_fit(X, y, **params)
-        with handing_on_words(self._word_modalities()):
-            return super().fit(X, y, **params)
+        return super().fit(X, y, **{**self._word_modalities(), **params})
 
-    def _word_modalities(self) -> list[str]:
-        """Return the modalities of which the last step would read the texts beside the numbers."""
-        last = self.steps[-1][1]
-        if not isinstance(last, BaseFusion):
-            return []
-        return [name for name in self._names_of_blocks() or [] if last._wants_words(name)]
+    def _word_modalities(self) -> dict[str, tuple[str, ...]]:
+        """Return a parameter of `fit` that tells the first step which texts the last one reads beside the numbers.
+
+        It is a parameter, so that `memory` keeps apart what the first step returns for one fusion and for another.
+        """
+        first, last = self.steps[0][0], self.steps[-1][1]
+        names = self._names_of_blocks() if isinstance(last, BaseFusion) else None
+        wanted = tuple(name for name in names or () if last._wants_words(name))
+        key = "word_modalities" if get_config()["enable_metadata_routing"] else f"{first}{SEPARATOR}word_modalities"
+        return {key: wanted} if wanted else {}
 
     def check_fit(self, X: Any, y: Any = None, **params: Any) -> None:
         """Raise the errors of `fit` that need no encoded cell. Parameters are those of `fit`.

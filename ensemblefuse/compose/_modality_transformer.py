@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
 from typing import Any, Self
@@ -18,6 +16,7 @@ from sklearn import get_config
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from ensemblefuse._calls import plain_inside
 from ensemblefuse.blocks import SEPARATOR, WORDS
@@ -30,26 +29,13 @@ from ensemblefuse.modalities import columns_of, roles_of_columns, steps_of, top_
 from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
 from ensemblefuse.table import list_columns, similar_names, to_frame
 
-__all__ = ["ModalityTransformer", "handing_on_words"]
+__all__ = ["ModalityTransformer"]
 
 
 _SHOWN_COLUMNS = 3
-# Modalities whose texts the step after this one reads. A transformer alone hands on numbers.
-_wanted_words: ContextVar[Sequence[str]] = ContextVar("wanted_words", default=())
-
 
 # Names of the columns that a fitted transformer gives, with the values that they depend on. A cache, not state.
 _names_out: WeakKeyDictionary[Any, tuple[Any, Any, Any]] = WeakKeyDictionary()
-
-
-@contextmanager
-def handing_on_words(names: Sequence[str]) -> Iterator[None]:
-    """Let a `ModalityTransformer` that is fitted inside hand on the texts of these modalities, if it has them."""
-    token = _wanted_words.set(tuple(names))
-    try:
-        yield
-    finally:
-        _wanted_words.reset(token)
 
 
 class _OneFrame:
@@ -74,7 +60,9 @@ class _OneFrame:
         return _with_words(self, blocks, X)
 
     @plain_inside
-    def fit_transform(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
+    def fit_transform(
+        self: Any, X: Any, y: Any = None, *, word_modalities: str | Sequence[str] = (), **params: Any
+    ) -> Any:
         """Fit all modalities and return their blocks.
 
         Parameters
@@ -82,12 +70,17 @@ class _OneFrame:
         X : DataFrame (pandas or polars) or dict of columns, of n_samples rows
         y : ignored
             No transformer of the modalities gets it.
+        word_modalities : str or list of str
+            Modalities whose texts the next step reads beside their numbers. Those that have no texts are passed over.
+            A pipeline of `make_fusion_pipeline` names those of which its fusion reads the words.
+        **params : dict
+            As in `sklearn.compose.ColumnTransformer.fit_transform`.
 
         Returns
         -------
         DataFrame of shape (n_samples, n_features)
-            Columns named ``modality__feature``. In a pipeline of `make_fusion_pipeline` whose fusion reads the words of
-            a modality, also a column ``modality__words`` with its texts, the last of all.
+            Columns named ``modality__feature``. For each of `word_modalities` that has texts, also a column
+            ``modality__words`` that holds them, the last of all. `transform` gives the same columns.
 
         Raises
         ------
@@ -111,7 +104,7 @@ class _OneFrame:
             blocks = ColumnTransformer.fit_transform(self, X, None, **params)
         finally:
             self.transformers, self.remainder = declared
-        self.word_columns_ = _columns_of_words(self.transformers_)
+        self.word_columns_ = _columns_of_words(self.transformers_, list_columns(word_modalities))
         return _with_words(self, blocks, X)
 
 
@@ -198,7 +191,7 @@ def _known_names(encode: Any, widths: list[int]) -> pd.Index | None:
     return names
 
 
-def _columns_of_words(transformers: list[tuple[str, Any, Any]]) -> dict[str, str]:
+def _columns_of_words(transformers: list[tuple[str, Any, Any]], wanted: Sequence[str]) -> dict[str, str]:
     """Return the column of texts of each modality that is wanted and has one.
 
     A pipeline that adds noise to protect its cells does not hand them on.
@@ -209,7 +202,7 @@ def _columns_of_words(transformers: list[tuple[str, Any, Any]]) -> dict[str, str
         first = top_steps(transformer)[0]
         reads_texts = isinstance(first, TextEncoder) and first.words
         is_private = any(isinstance(step, EmbeddingNoise) for step in steps_of(transformer))
-        if name in _wanted_words.get() and reads_texts and not is_private and len(columns) == 1:
+        if name in wanted and reads_texts and not is_private and len(columns) == 1:
             found[name] = columns[0]
     return found
 
@@ -287,13 +280,18 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         return self
 
     def get_metadata_routing(self) -> Any:
-        """Return the routing of metadata to the guarded transformers: those of modalities take none, as in `fit`."""
+        """Return the routing of metadata: own `word_modalities`, and what the guarded transformers take.
+
+        Transformers of modalities take none, as in `fit`.
+        """
         guarded = copy(self)
         guarded.transformers = [
             (name, part if isinstance(part, str) else guard(part), columns) for name, part, columns in self.transformers
         ]
         guarded.remainder = self.remainder if isinstance(self.remainder, str) else guard(self.remainder)
-        return ColumnTransformer.get_metadata_routing(guarded)
+        own = MetadataRequest(owner=type(self).__name__)
+        own.fit.add_request(param="word_modalities", alias=True)  # also of `fit_transform`
+        return ColumnTransformer.get_metadata_routing(guarded).add_self_request(own)
 
     def _guarded(self) -> tuple[list[tuple[str, Any, Any]], Any]:
         """Return clones of all transformers, and of that of the remainder, after checking them, each with its guard."""
