@@ -36,6 +36,7 @@ from ensemblefuse import (
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
+    FusionSearchCV,
     LogPool,
     MeanPool,
     MissingModalityWarning,
@@ -404,6 +405,38 @@ def test_targets_of_several_columns_are_refused_in_one_sentence(y):
     for fusion in (FeatureFusionClassifier(), DecisionFusionClassifier()):
         with pytest.raises(ValueError):
             fusion.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("widths", "estimators", "member"),
+    [
+        ({"a": 3, "a/trees": 3}, None, "a/trees"),
+        ({"a/trees": 3, "a": 3}, None, "a/trees"),
+        ({"a": 3, "a/svc": 3}, {"a": [LogisticRegression(), SVC()]}, "a/svc"),
+        ({"a": 3, "a/own": 3}, {"a": [("own", LogisticRegression())], "a/own": SVC()}, "a/own"),
+        ({"a": 3, "joint/trees": 205}, {"joint/trees": SVC()}, "joint/trees"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("search", [False, True])
+def test_two_members_of_one_name_are_refused(widths, estimators, member, search):
+    X, y = make_blocks(n=120, widths=widths)
+    fusion = DecisionFusionClassifier(estimators, cv=2)
+    fusion = FusionSearchCV({"own": fusion}, cv=2) if search else fusion
+    with pytest.raises(ValueError, match=f"both have a member named '{member}'; rename"):
+        fusion.fit(X, y)
+    renamed = X.rename(columns=lambda column: column.replace("/", "-"))
+    estimators = {name.replace("/", "-"): head for name, head in (estimators or {}).items()} or None
+    fitted = DecisionFusionClassifier(estimators, cv=2).fit(renamed, y)
+    assert len(set(fitted.member_names_)) == len(fitted.member_names_) and len(fitted.predict(renamed)) == len(y)
+
+
+def test_blocks_with_a_slash_are_fine_where_no_member_has_the_name():
+    X, y = make_blocks(n=120, widths={"a": 3, "a/trees": 3, "a/words": 2})
+    heads = {"a": LogisticRegression(), "a/trees": LogisticRegression()}
+    fitted = DecisionFusionClassifier(heads, cv=2, joint=False).fit(X, y)
+    assert fitted.member_names_ == ["a", "a/trees", "a/words", "a/words/trees"]
+    assert len(fitted.predict(X)) == len(y)
 
 
 def test_explicit_blocks_serve_arrays(blocks, default_model):

@@ -178,6 +178,7 @@ class _DecisionFusion(EstimatorsFusion):
                 # Components in double precision: in single precision they depend on the rows beside them.
                 exact = blocks.side_by_side(numeric, exact=True)
                 members.append(Member(trees_member(JOINT), trees, exact, present, ledger.groups, JOINT))
+        _check_distinct(members)
         return members
 
     def _wants_words(self, name: str) -> bool:
@@ -305,6 +306,18 @@ class _DecisionFusion(EstimatorsFusion):
         if self.refit:
             estimators, classes = [estimators], [classes]
         return ask_member(estimators, classes, rows, n_classes, float(self.member_temperatures_[m]), self._by_value[m])
+
+
+def _check_distinct(members: list[Member]) -> None:
+    """Raise an error if two members have one name: blocks may be named ``a`` and ``a/trees``."""
+    block_of: dict[str, str] = {}
+    for member in members:
+        if member.name in block_of:
+            raise ValueError(
+                f"The blocks {block_of[member.name]!r} and {member.block!r} both have a member named {member.name!r}; "
+                "rename one of the blocks, or the estimators of one."
+            )
+        block_of[member.name] = member.block
 
 
 class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
