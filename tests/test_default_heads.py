@@ -25,8 +25,8 @@ from ensemblefuse import (
 )
 from ensemblefuse.fusion._default_heads import default_search
 from ensemblefuse.fusion._oof_ledger import Ledger, Member
-from ensemblefuse.fusion._prior_term import learn_prior_weight
 from ensemblefuse.fusion.members import _fit_head
+from ensemblefuse.fusion.prior_term import learn_prior_weight
 from ensemblefuse.fusion.splits import make_splits
 
 

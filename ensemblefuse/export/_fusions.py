@@ -28,6 +28,7 @@ from ensemblefuse.fusion import (
 )
 from ensemblefuse.fusion.members import class_columns, gives_probabilities
 from ensemblefuse.fusion.patterns import JOIN
+from ensemblefuse.fusion.prior_term import prior_weight_of
 
 __all__ = ["FUSIONS", "Rows", "fuse"]
 
@@ -202,7 +203,7 @@ def _feature(g: Graph, fusion: Any, rows: Rows) -> tuple[Value, Value | None]:
     try:
         x, width = transform(g, fusion.prepare_, x, width)
         if not fusion._classify:
-            share, value = float(getattr(fusion, "prior_weight_", 0.0)), prediction(g, fusion.estimator_, x, width)
+            share, value = prior_weight_of(fusion), prediction(g, fusion.estimator_, x, width)
             return where(some, value * (1 - share) + prior * share, prior), None
         return _classified(g, fusion, x, width, some, prior)
     except UnsupportedError as error:
@@ -217,7 +218,7 @@ def _classified(g: Graph, fusion: Any, x: Value, width: int, some: Value, prior:
         value = (
             decision_values(g, estimator, x, width) if by_value else log_floor(probabilities(g, estimator, x, width))
         )
-        share, frequencies = float(getattr(fusion, "prior_weight_", 0.0)), log_probabilities(prior[:, known])
+        share, frequencies = prior_weight_of(fusion), log_probabilities(prior[:, known])
         local = (value * ((1 - share) / float(fusion.temperature_)) + frequencies * share).softmax()
         code = local.op("ArgMax", axis=1, keepdims=0)
     elif hasattr(estimator, "predict_proba"):

@@ -19,13 +19,6 @@ from ensemblefuse.fusion._block_preparation import SCALED, make_preparation
 from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
 from ensemblefuse.fusion._parameter_choice import fold_positions
-from ensemblefuse.fusion._prior_term import (
-    learn_prior_weight,
-    prior_weight_of,
-    shrink_oof,
-    shrink_scores,
-    shrink_values,
-)
 from ensemblefuse.fusion._reduced_models import fit_reduced, predict_reduced
 from ensemblefuse.fusion.base import (
     BaseFusion,
@@ -39,6 +32,13 @@ from ensemblefuse.fusion.base import (
     warn_unweighted,
 )
 from ensemblefuse.fusion.members import Member, fit_preparation, member_scores
+from ensemblefuse.fusion.prior_term import (
+    learn_prior_weight,
+    prior_weight_of,
+    shrink_oof,
+    shrink_scores,
+    shrink_values,
+)
 from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["FeatureFusionClassifier", "FeatureFusionRegressor"]

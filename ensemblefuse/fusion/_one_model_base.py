@@ -19,8 +19,8 @@ from ensemblefuse.fusion._parameter_choice import (
     fold_positions,
     mean_of_folds,
 )
-from ensemblefuse.fusion._prior_term import learn_prior_weight, prior_weight_of, shrink_scores, shrink_values
 from ensemblefuse.fusion.base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.fusion.prior_term import learn_prior_weight, prior_weight_of, shrink_scores, shrink_values
 from ensemblefuse.fusion.splits import make_splits
 
 __all__ = ["OneModelClassifier", "OneModelFusion", "OneModelRegressor"]
