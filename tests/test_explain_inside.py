@@ -144,6 +144,23 @@ def test_the_column_is_found_in_the_table(explained, rows):
     assert part.shown["kind"] == rows[0]["kind"][DOG]
 
 
+def test_the_printed_explanation_lists_the_columns_of_a_table_by_their_effects(explained, rows):
+    part, lines = explained.parts["tabular"], str(explained).splitlines()
+    start = lines.index(f"  tabular  {explained.shares['tabular']:+.3f}")
+    assert lines[start + 1] == f"    {part.unit}:" and len(lines) == start + 5
+    assert lines[start + 2].startswith(f"      price = {rows[0]['price'][DOG]:.4g}  {part.effects['price']:+.3f}")
+    order = part.effects.abs().sort_values(ascending=False).index
+    assert [line.split()[0] for line in lines[start + 2 :]] == list(order)
+
+
+def test_the_printed_explanation_of_many_columns_stays_short():
+    X, y = make_blocks(n=60, widths={"a": 40, "b": 2})
+    said = explain_row(FeatureFusionClassifier(LogisticRegression()).fit(X, y), X, 0)
+    lines = str(said).splitlines()
+    assert "      and 25 columns of smaller effect" in lines
+    assert sum(line.startswith("      a__") for line in lines) == 15 and len(said.parts["a"].effects) == 40
+
+
 def test_what_speaks_against_the_other_class_has_the_other_sign(rows, model):
     said = explain_row(model, rows[0], DOG, target="cat", within=["text"])
     table = said.parts["text"].effects

@@ -229,7 +229,18 @@ def test_columns_are_explained(model):
         told = explain_row(model, X, 0)
     shown = told.parts["tabular"]
     assert shown.shown["price"] == said["price"][0]
+    assert shown.shown["added"] == X["added"][0]
     assert set(shown.effects.index) == set(X)
+
+
+def test_times_of_day_are_explained_without_a_date():
+    hours = np.arange(24).repeat(2)
+    X = pd.DataFrame({"at": [f"{hour:02d}:{7 * i % 60:02d}" for i, hour in enumerate(hours)]})
+    model = make_fusion_pipeline([("tabular", DateFeatures(), ["at"])], FeatureFusionClassifier(LogisticRegression()))
+    told = explain_row(model.fit(X, hours > 12), X, 40)
+    assert told.parts["tabular"].shown["at"] == X["at"][40] == "20:40"
+    assert f"at = 20:40  {told.parts['tabular'].effects['at']:+.3f}" in str(told)
+    assert "at = 20:40" in told.to_html() and "1970" not in told.to_html() + str(told)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class ColumnParts:
 
     def __init__(self, row: RowModel, name: str, cells: pd.DataFrame, settings: Any):
         self.row, self.n_parts, self.is_class = cells, cells.shape[1], row.code is not None
+        self.shown = {column: _shown(column, cells[column].iloc[0], row) for column in cells.columns}
         known = settings.background
         known = pd.DataFrame(known) if isinstance(known, np.ndarray) else known
         absent = [column for column in cells.columns if column not in known]
@@ -54,10 +55,17 @@ class ColumnParts:
         """Return the columns with their effects."""
         index = pd.Index(self.row.columns, name="column")
         note = "A removed column is replaced by the median, or the most frequent value, of other rows."
-        shown = pd.Series(self.row.iloc[0].tolist(), index=index, dtype=object)
+        shown = pd.Series([self.shown[column] for column in self.row.columns], index=index, dtype=object)
         return PartExplanation(
             "columns", method, pd.Series(effects, index=index), shown, unit=unit_of(method, self.is_class), note=note
         )
+
+
+def _shown(column: Any, cell: Any, row: RowModel) -> Any:
+    """Return a cell as it is shown: texts that are read as dates stay as they are, since a time of day has no date."""
+    held = row.parts.schema.get(column, {})
+    as_date = held.get("kind") == "date" and "format" in held
+    return row.row[column].iloc[0] if as_date and column in row.row else cell
 
 
 def _usual(column: Any, cells: pd.Series, kind: str | None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.inspection._part_explanation import PartExplanation
-from ensemblefuse.inspection._row_html import row_html
+from ensemblefuse.inspection._row_html import MOST_COLUMNS, columns_by_effect, row_html
 from ensemblefuse.inspection._row_plot import draw_row
 
 __all__ = ["RowExplanation", "RowExplanationDisplay"]
@@ -99,9 +99,9 @@ class RowExplanation:
 
     def __str__(self) -> str:
         lines = [self.title, f"{self.unit}: {self.value:.3f} = base {self.base:.3f} + shares"]
-        lines += [
-            f"  {name}  {'missing' if name in self.missing else f'{share:+.3f}'}" for name, share in self.shares.items()
-        ]
+        for name, share in self.shares.items():
+            lines.append(f"  {name}  {'missing' if name in self.missing else f'{share:+.3f}'}")
+            lines += _lines_of_columns(self.parts[name]) if name in self.parts else []
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -109,6 +109,17 @@ class RowExplanation:
 
     def _repr_html_(self) -> str:
         return self.to_html()
+
+
+def _lines_of_columns(part: PartExplanation) -> list[str]:
+    """Return the effects of columns, one a line; none for other parts, which a plot shows."""
+    if part.kind != "columns":
+        return []
+    columns = columns_by_effect(part)
+    more = len(columns) - MOST_COLUMNS
+    lines = [f"    {part.unit}:"]
+    lines += [f"      {' '.join(column.split())}  {effect:+.3f}" for column, effect in columns[:MOST_COLUMNS]]
+    return [*lines, f"      and {more} columns of smaller effect"] if more > 0 else lines
 
 
 class RowExplanationDisplay:

@@ -13,9 +13,9 @@ from PIL import Image
 from ensemblefuse._theme import AGAINST, FOR, SOFT
 from ensemblefuse.inspection._part_explanation import PartExplanation
 
-__all__ = ["relation", "row_html", "signed"]
+__all__ = ["MOST_COLUMNS", "columns_by_effect", "relation", "row_html", "signed"]
 
-_MOST_BARS = 15
+MOST_COLUMNS = 15  # with the largest effects, that are shown
 _SIDE = 320  # pixels
 _MOST_BYTES = 60_000  # of a picture or a sound
 _SUM, _SOFT = f"var(--soft,{SOFT})", f"color:var(--soft,{SOFT})"
@@ -181,12 +181,15 @@ def _series_html(part: PartExplanation) -> str:
 
 
 def _columns_html(part: PartExplanation, scale: float) -> str:
+    bars = [(name, effect, _color(effect), "") for name, effect in columns_by_effect(part)]
+    rest = "" if len(bars) <= MOST_COLUMNS else f"<p>and {len(bars) - MOST_COLUMNS} columns of smaller effect</p>"
+    return _bars(bars[:MOST_COLUMNS], scale) + rest
+
+
+def columns_by_effect(part: PartExplanation) -> list[tuple[str, float]]:
+    """Return each column with its value, and its effect; the largest effects come first."""
     order = part.effects.abs().sort_values(ascending=False, kind="stable").index
-    names = [f"{column} = {_short(part.shown[column])}" for column in order]
-    effects = [float(part.effects[column]) for column in order]
-    bars = [(name, effect, _color(effect), "") for name, effect in zip(names, effects, strict=True)]
-    rest = "" if len(bars) <= _MOST_BARS else f"<p>and {len(bars) - _MOST_BARS} columns of smaller effect</p>"
-    return _bars(bars[:_MOST_BARS], scale) + rest
+    return [(f"{column} = {_short(part.shown[column])}", float(part.effects[column])) for column in order]
 
 
 # ---------------------------------------------------------------------- pictures and sounds as text

@@ -10,12 +10,12 @@ import numpy as np
 from ensemblefuse._optional import import_optional
 from ensemblefuse._theme import INK, SOFT
 from ensemblefuse.inspection._part_explanation import PartExplanation
+from ensemblefuse.inspection._row_html import MOST_COLUMNS, columns_by_effect
 from ensemblefuse.scoring.display import MUTED, color_map, sign_color, text_on
 
 __all__ = ["draw_row"]
 
 _WIDTH = 8.0  # inches
-_MOST_BARS = 15
 _CHARACTERS = 56  # in a line of text
 _CHARACTER_WIDTH, _LINE_HEIGHT = 6.0, 18  # points, of the monospace font at 9 points, rounded up to pixels
 
@@ -40,7 +40,7 @@ def _height(part: PartExplanation) -> float:
     if part.kind == "text":
         return 0.5 + _LINE_HEIGHT / 72 * len(_lines(part.effects["token"]))
     if part.kind == "columns":
-        return 0.9 + 0.28 * min(_MOST_BARS, len(part.effects))
+        return 0.9 + 0.28 * min(MOST_COLUMNS, len(part.effects))
     return {"image": 3.6, "sound": 2.8, "series": 2.4}[part.kind]
 
 
@@ -140,17 +140,12 @@ def _draw_series(ax: Any, part: PartExplanation) -> None:
 
 
 def _draw_columns(ax: Any, part: PartExplanation) -> None:
-    order = part.effects.abs().sort_values(ascending=False, kind="stable").index[:_MOST_BARS]
-    effects = part.effects[order]
-    ax.barh(np.arange(len(order)), effects, color=[sign_color(effect) for effect in effects], height=0.7)
-    labels = [_short(f"{column} = {_shown(part.shown[column])}", 26) for column in order]
-    ax.set(yticks=np.arange(len(order)), yticklabels=labels, ylim=(len(order) - 0.5, -0.5))
+    columns = columns_by_effect(part)[:MOST_COLUMNS]
+    labels, effects = [_short(column, 26) for column, _ in columns], [effect for _, effect in columns]
+    ax.barh(np.arange(len(columns)), effects, color=[sign_color(effect) for effect in effects], height=0.7)
+    ax.set(yticks=np.arange(len(columns)), yticklabels=labels, ylim=(len(columns) - 0.5, -0.5))
     ax.axvline(0, color=INK, linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
 def _draw_text(ax: Any, part: PartExplanation) -> None:
