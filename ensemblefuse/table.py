@@ -13,18 +13,22 @@ import pandas as pd
 
 __all__ = [
     "EXACT",
+    "SEPARATORS",
     "check_flat",
     "from_arrow",
     "is_missing",
     "list_columns",
     "lists_again",
     "loose_name",
+    "loose_text",
     "plain_missing",
+    "separator_in",
     "similar_names",
     "to_frame",
 ]
 
 EXACT = 2**53  # beyond it, neighbouring whole numbers are the same float
+SEPARATORS = (";", "\t", "|", ",")  # of columns in a file
 
 
 def to_frame(X: Any) -> pd.DataFrame:
@@ -216,6 +220,33 @@ def loose_name(name: Any) -> str:
     True
     """
     return re.sub(r"[\s_-]+", "", str(name)).casefold()
+
+
+def loose_text(text: str) -> str:
+    """Return a cell without case and repeated blanks; hyphens count, unlike in names: -1 is not 1.
+
+    Examples
+    --------
+    >>> from ensemblefuse.table import loose_text
+    >>> loose_text(" New  York ") == loose_text("new york")
+    True
+    """
+    return " ".join(text.split()).casefold()
+
+
+def separator_in(columns: Iterable[Any]) -> str | None:
+    """Return the sign that seems to separate the columns of a table that was read with another one; None if no sign.
+
+    Such a table has one column, and its name holds the sign.
+
+    Examples
+    --------
+    >>> from ensemblefuse.table import separator_in
+    >>> separator_in(["title;price"]), separator_in(["title", "price"])
+    (';', None)
+    """
+    names = list(columns)
+    return next((sign for sign in SEPARATORS if len(names) == 1 and sign in str(names[0])), None)
 
 
 def plain_missing(X: pd.DataFrame) -> pd.DataFrame:

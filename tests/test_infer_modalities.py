@@ -21,6 +21,9 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.cli import main
+from ensemblefuse.cli._messages import CommandError
+from ensemblefuse.cli._table_stream import TableStream
+from ensemblefuse.cli._tables import read_table
 from ensemblefuse.column_kinds import column_kind, find_kind
 
 N = 90
@@ -211,7 +214,7 @@ def test_names_and_cells_with_line_breaks_stay_on_one_line(capsys):
 
 
 def test_a_table_read_with_the_wrong_separator_gets_a_hint(capsys):
-    for sign in (";", "\t"):
+    for sign in (";", "\t", "|", ","):
         df = pd.DataFrame({f"a{sign}b": [f"{v:.1f}{sign}{i}" for i, v in enumerate(SIZES)]})
         assert f"sep={sign!r}" in printed(capsys, df)[1][-1]
     assert "sep=" not in printed(capsys, pd.DataFrame({"a;b": SIZES, "c": SIZES}))[1][-1]
@@ -444,6 +447,28 @@ def test_the_command_line_says_that_the_separator_is_wrong(tmp_path, capsys):
     assert "separated by semicolons" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "signs"),
+    [
+        ("t.csv", "id;price;y\n1;2;a\n2;3,5;b\n", "semicolons"),
+        ("t.csv", "id;size, cm;y\n1;2;a\n2;3,5;4,5,b\n", "semicolons"),
+        ("t.csv", "id\tprice\ty\n1\t2\ta\n2\t3,5\tb\n", "tabs"),
+        ("t.tsv", "id,price,y\n1,2,a\n2,3\t5,b\n", "commas"),
+        ("t.csv", "id,price (a;b),y\n1,2,a\n2,3,5,b\n", None),
+        ("t.csv", "id\n1\n2,3\n", None),
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "predict"])
+def test_rows_that_the_wrong_separator_cuts_apart_get_the_hint(tmp_path, name, content, signs, command):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(CommandError, match="Error tokenizing data") as caught:
+        read_table(str(path)) if command == "fit" else list(TableStream(path, 10).chunks())
+    message = str(caught.value)
+    assert (f"separated by {signs}: a .csv file needs commas" in message) == (signs is not None)
+    assert ("separated by" in message) == (signs is not None)
+
+
 def test_a_file_of_which_nothing_is_left_names_the_columns(tmp_path, capsys):
     path = tmp_path / "t.csv"
     pd.DataFrame({"row": range(20), "same": ["a"] * 20, "y": [0, 1] * 10}).to_csv(path, index=False)
@@ -487,10 +512,11 @@ def test_dates_of_the_standard_library_fit():
     assert model.score(X, y) > 0.9
 
 
-def test_blank_texts_are_missing_texts_and_stop_nothing():
+def test_blank_texts_are_missing_texts_and_stop_nothing(capsys):
     texts = [f"a sentence about the {word} of number {i}" for i, word in enumerate(["sea", "hill", "town"] * 8)]
     table = pd.DataFrame({"note": [" " if i % 5 == 0 else text for i, text in enumerate(texts)]})
-    ((_, encoder, column),) = infer_modalities(table, kinds={"note": "text"}, verbose=False)
+    ((_, encoder, column),) = infer_modalities(table, kinds={"note": "text"})
     assert encoder.on_error == "missing" and column == "note"
-    ((_, encoder, _),) = infer_modalities(pd.DataFrame({"note": texts}), kinds={"note": "text"}, verbose=False)
-    assert encoder.on_error == "raise"
+    assert capsys.readouterr().out.rstrip().endswith("TextEncoder(on_error='missing'); blank texts count as missing")
+    ((_, encoder, _),) = infer_modalities(pd.DataFrame({"note": texts}), kinds={"note": "text"})
+    assert encoder.on_error == "raise" and "blank" not in capsys.readouterr().out

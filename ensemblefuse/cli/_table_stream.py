@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ensemblefuse.cli._messages import CommandError
-from ensemblefuse.cli._tables import check_one_level, check_table_suffix, reader_reason
+from ensemblefuse.cli._tables import check_one_level, check_table_suffix, unreadable
 from ensemblefuse.table import from_arrow
 
 # Texts that pandas takes as missing cells in a CSV file; `read_table` uses the same ones for the tables of `fit`.
@@ -170,7 +170,7 @@ class _Told:
 
     def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         if isinstance(error, _BAD_FILE):
-            raise CommandError(f"{self.path} cannot be read as {self.kind}: {reader_reason(error)}.") from error
+            raise unreadable(self.path, self.kind, error) from error
 
 
 def _cells(texts: pd.Series) -> pd.Series:

@@ -18,9 +18,11 @@ from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, s
 from ensemblefuse.exceptions import path_hints
 from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
-from ensemblefuse.table import EXACT, check_flat, from_arrow
+from ensemblefuse.table import EXACT, SEPARATORS, check_flat, from_arrow, separator_in
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
+_SIGNS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+_LONGEST_LINE = 1_000_000  # letters that are read to find the separator
 
 
 def check_table_suffix(path: Path) -> str:
@@ -72,6 +74,13 @@ def check_not_input(output: Path, source: str) -> None:
         raise UsageError(f"{output} is the table to read; name another file to write.")
 
 
+def unreadable(path: str | Path, kind: str, error: BaseException) -> CommandError:
+    """Return the error that says why a table cannot be read, and what to do if that is known."""
+    ragged = kind != "Parquet" and "Error tokenizing data" in str(error)  # rows of more cells than the first line
+    hint = _separator_of_first_line(Path(path), kind) if ragged else ""
+    return CommandError(f"{path} cannot be read as {kind}: {reader_reason(error)}.{hint}")
+
+
 def reader_reason(error: BaseException) -> str:
     """Return why a table cannot be read, and what to do if that is known.
 
@@ -105,7 +114,7 @@ def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
             table = pd.read_csv(place, low_memory=False, dtype=dict.fromkeys(texts, str), **options)
             _read_exactly(table, place, options)
     except (ValueError, OSError, ImportError, pd.errors.ParserError) as error:
-        raise CommandError(f"{path} cannot be read as {kind}: {reader_reason(error)}.") from error
+        raise unreadable(path, kind, error) from error
     if not len(table):
         raise CommandError(f"{path} holds no rows.")
     check_one_level(table, path)
@@ -187,12 +196,21 @@ def check_column(table: pd.DataFrame, column: str, option: str) -> str:
 
 def separator_hint(columns: Sequence[str]) -> str:
     """Return what to do if a table was read with the wrong separator: it has one column, whose name holds another."""
-    if len(columns) != 1:
-        return ""
-    for sign, what in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars"), (",", "commas")):
-        if sign in columns[0]:
-            return f" Its columns seem to be separated by {what}: a .csv file needs commas, a .tsv file tabs."
-    return ""
+    sign = separator_in(columns)
+    return _separated_by(sign) if sign else ""
+
+
+def _separated_by(sign: str) -> str:
+    return f" Its columns seem to be separated by {_SIGNS[sign]}: a .csv file needs commas, a .tsv file tabs."
+
+
+def _separator_of_first_line(path: Path, kind: str) -> str:
+    """Return what to do if another sign than that of the kind of file separates the names in the first line."""
+    own = "," if kind == "CSV" else "\t"
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline(_LONGEST_LINE)
+    sign = max((sign for sign in SEPARATORS if sign != own), key=line.count)
+    return _separated_by(sign) if line.count(sign) >= max(1, line.count(own)) else ""
 
 
 def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from ensemblefuse.column_formats._booleans import boolean_format, read_boolean
-from ensemblefuse.column_formats._cells import Found, UnreadableCell, loose
+from ensemblefuse.column_formats._cells import Found, UnreadableCell
 from ensemblefuse.column_formats._dates import date_format, read_date
 from ensemblefuse.column_formats._numbers import number_format, read_number
 from ensemblefuse.column_formats._tags import read_tags, tag_format
-from ensemblefuse.table import is_missing
+from ensemblefuse.table import is_missing, loose_text
 
 __all__ = ["Found", "UnreadableCell", "boolean_format", "date_format", "number_format", "read_cell", "tag_format"]
 
@@ -52,6 +52,6 @@ def read_cell(cell: Any, settings: dict[str, Any]) -> Any:
     >>> heights.seen, read_cell("6' 1\\"", heights.format)
     ('lengths in "', 73.0)
     """
-    if is_missing(cell) or (isinstance(cell, str) and loose(cell) in settings["missing"]):
+    if is_missing(cell) or (isinstance(cell, str) and loose_text(cell) in settings["missing"]):
         return None
     return _READERS[settings["kind"]](cell, settings)

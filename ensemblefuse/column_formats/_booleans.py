@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.column_formats._cells import Found, UnreadableCell, clean, loose, odd_words, texts_of
+from ensemblefuse.column_formats._cells import Found, UnreadableCell, clean, odd_words, texts_of
 from ensemblefuse.exceptions import short_repr
+from ensemblefuse.table import loose_text
 
 __all__ = ["boolean_format", "read_boolean"]
 
@@ -49,7 +50,7 @@ def boolean_format(cells: Iterable[Any]) -> Found | None:
     booleans = [cell for cell in others if isinstance(cell, (bool, np.bool_))]
     if odd is None or not (read or booleans) or (not booleans and all(word[0] in "01" for word in read)):
         return None
-    settings = {"kind": "boolean", "missing": sorted({loose(text) for text in odd})}
+    settings = {"kind": "boolean", "missing": sorted({loose_text(text) for text in odd})}
     said = [str(bool(cell)).lower() for cell in booleans] + read
     names = [next((word for word in said if word in words), "") for words in (_TRUE, _FALSE)]
     seen = " or ".join(names) if all(names) else f"only {''.join(names)}"
@@ -58,7 +59,7 @@ def boolean_format(cells: Iterable[Any]) -> Found | None:
 
 
 def _word(text: str) -> str:
-    return loose(clean(text)) if len(text) < 40 else "?"
+    return loose_text(clean(text)) if len(text) < 40 else "?"
 
 
 def _is_flag(cell: Any) -> bool:

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from ensemblefuse.table import is_missing
+from ensemblefuse.table import is_missing, loose_text
 
-__all__ = ["LONGEST", "Found", "UnreadableCell", "clean", "loose", "odd_words", "texts_of"]
+__all__ = ["LONGEST", "Found", "UnreadableCell", "clean", "odd_words", "texts_of"]
 
 # Blanks of all widths, and signs that only look different. Letters are left alone: full width means a full-width form.
 _PLAIN = {
@@ -59,11 +59,6 @@ def clean(text: str) -> str:
     return " ".join(text.split())
 
 
-def loose(text: str) -> str:
-    """Return a text as words that stand for missing cells are compared."""
-    return " ".join(text.split()).casefold()
-
-
 def texts_of(cells: Iterable[Any]) -> tuple[Counter[str], list[Any]]:
     """Return how many cells hold each text, without blank ones, and all cells that are neither text nor missing."""
     texts: Counter[str] = Counter()
@@ -96,7 +91,7 @@ def odd_words(
             continue
         odd[text] = n
         if not _is_mark(text):
-            words[loose(text)] += n
+            words[loose_text(text)] += n
         has_digit = not digits and any(char.isdecimal() for char in text)
         if has_digit or len(words) > _MOST_WORDS or words.total() > _MOST_SHARE * n_cells:
             return None
@@ -104,4 +99,4 @@ def odd_words(
 
 
 def _is_mark(text: str) -> bool:
-    return loose(text) in _MARKS or not any(char.isalnum() for char in text)
+    return loose_text(text) in _MARKS or not any(char.isalnum() for char in text)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, loose, odd_words, texts_of
+from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, odd_words, texts_of
 from ensemblefuse.exceptions import short_repr
+from ensemblefuse.table import loose_text
 
 __all__ = ["date_format", "read_date"]
 
@@ -106,7 +107,7 @@ def date_format(cells: Iterable[Any]) -> Found | None:
     n_years = sum(texts[text] for text, found in read.items() if found[0] in _YEARS)
     if (_TIME in used and (len(used) > 1 or others)) or n_cells - sum(odd.values()) - n_years < _LEAST_FULL * n_cells:
         return None
-    settings = {"kind": "date", "formats": used, "utc": True in zones, "missing": sorted({loose(t) for t in odd})}
+    settings = {"kind": "date", "formats": used, "utc": True in zones, "missing": sorted({loose_text(t) for t in odd})}
     return Found(settings, 1 - sum(odd.values()) / n_cells, odd, _seen(used, any(map(_clock, read))), choice)
 
 

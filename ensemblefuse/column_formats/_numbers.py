@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, loose, odd_words, texts_of
+from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, odd_words, texts_of
 from ensemblefuse.column_formats._units import CURRENCIES, spellings_of
 from ensemblefuse.exceptions import short_repr
+from ensemblefuse.table import loose_text
 
 __all__ = ["number_format", "read_number"]
 
@@ -99,7 +100,7 @@ def number_format(cells: Iterable[Any]) -> Found | None:
         return None
     (decimal, thousands, choice), (unit, lacking) = signs, units
     settings = {"kind": "number", "decimal": decimal, "thousands": thousands, **unit}
-    settings["missing"] = sorted({loose(text) for text in odd})
+    settings["missing"] = sorted({loose_text(text) for text in odd})
     n_cells = texts.total() + len(others)
     if lacking:
         n, example = lacking
@@ -361,7 +362,7 @@ def _size(spelling: str, settings: dict[str, Any]) -> float | None:
 
 
 def _loose_unit(spelling: str) -> str:
-    text = loose(spelling).rstrip(".")
+    text = loose_text(spelling).rstrip(".")
     return text.removesuffix("s") if len(text) > 3 else text
 
 

@@ -27,7 +27,7 @@ from ensemblefuse.encoders import (
 )
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.features import DateFeatures, StringFeatures, TagFeatures
-from ensemblefuse.table import is_missing, to_frame
+from ensemblefuse.table import is_missing, separator_in, to_frame
 
 __all__ = ["KINDS", "Proposal", "propose"]
 
@@ -113,7 +113,9 @@ def propose(df: Any, kinds: Mapping[str, str] | None = None) -> Proposal:
         by_kind = {kind: [column for column in table if decided[column].kind == kind] for kind in _TABLE}
         modalities.append(("tabular", _tabular(by_kind), [c for kind in _TABLE for c in by_kind[kind]]))
     encoders = {
-        columns: f"modality {name!r}: {encoder!r}" for name, encoder, columns in modalities if name != "tabular"
+        columns: f"modality {name!r}: {encoder!r}{_on_blanks(encoder)}"
+        for name, encoder, columns in modalities
+        if name != "tabular"
     }
     lines = _lines({c: d._replace(done=encoders.get(c) or d.done) for c, d in decided.items()})
     left_out = {column: d.seen for column, d in decided.items() if d.kind in _LEFT_OUT}
@@ -196,6 +198,11 @@ def _text_encoder(cells: pd.Series) -> TextEncoder:
     return TextEncoder(on_error=on_error)
 
 
+def _on_blanks(encoder: Any) -> str:
+    reads_blanks = isinstance(encoder, TextEncoder) and encoder.on_error == "missing"
+    return "; blank texts count as missing" if reads_blanks else ""
+
+
 def _tabular(by_kind: Mapping[str, list[str]]) -> ColumnTransformer:
     """Return the transformer of the table: one part for each kind that it has."""
     categories = OneHotEncoder(
@@ -238,14 +245,11 @@ def _cut(text: str) -> str:
 
 def _hint(frame: pd.DataFrame, decided: Mapping[str, _Decided]) -> str | None:
     """Return what may be wrong with the whole table, such as a wrong separator."""
-    if frame.shape[1] == 1:
-        column = frame.columns[0]
-        for sign, written in ((";", "';'"), ("\t", r"'\t'"), ("|", "'|'")):
-            if sign in column:
-                return (
-                    f"The table has one column, {short_repr(column)}. Its cells may be separated by {written}: read it "
-                    f"with pandas.read_csv(..., sep={written})."
-                )
+    if sign := separator_in(frame.columns):
+        return (
+            f"The table has one column, {short_repr(frame.columns[0])}. Its cells may be separated by {sign!r}: read "
+            f"it with pandas.read_csv(..., sep={sign!r})."
+        )
     if not any(kind in _TABLE or kind in _ENCODERS for kind, *_ in decided.values()):
         return "No column is left to learn from."
     return None

@@ -26,7 +26,6 @@ __all__ = [
     "is_number",
     "item",
     "listed",
-    "loose",
     "types_held",
 ]
 
@@ -71,11 +70,6 @@ class Reading(NamedTuple):
 
 class Unreadable(Exception):
     """Raised for one cell; the message is the reason."""
-
-
-def loose(text: str) -> str:
-    """Return a category without case and repeated blanks; hyphens count, unlike in names: -1 is not 1."""
-    return " ".join(text.split()).casefold()
 
 
 def is_number(dtype: Any) -> bool:

@@ -14,10 +14,10 @@ import pandas as pd
 
 from ensemblefuse.exceptions import BadRow, ColumnError, UnseenCategoryWarning, short_repr
 from ensemblefuse.schema._categories import Categories, CategoryReader
-from ensemblefuse.schema._cells import LARGEST, Fault, Reading, Schema, Unseen, loose
+from ensemblefuse.schema._cells import LARGEST, Fault, Reading, Schema, Unseen
 from ensemblefuse.schema._reader import Reader, not_a_number
 from ensemblefuse.schema._readers import READERS
-from ensemblefuse.table import plain_missing
+from ensemblefuse.table import loose_text, plain_missing
 
 __all__ = ["counted", "read_by_schema", "read_or_raise", "schema_of", "unseen_text"]
 
@@ -146,9 +146,10 @@ def unseen_text(unseen: Mapping[Any, Counter], schema: Schema, n_rows: int) -> s
     """Return one sentence for each column about its categories that fit never saw."""
     facts: list[str] = []
     for column, counts in unseen.items():
-        known = {loose(key): key for key in schema[column]["known"]}
+        known = {loose_text(key): repr(key) for key in schema[column]["known"]}
+        near = {key: known.get(loose_text(key)) for key in counts}
         shown = [
-            f"{short_repr(key)} in {n}" + (f" (did you mean {known[loose(key)]!r}?)" if loose(key) in known else "")
+            f"{short_repr(key)} in {n}" + (f" (did you mean {near[key]}?)" if near[key] else "")
             for key, n in counts.most_common(_SHOWN)
         ]
         more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
