@@ -19,7 +19,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.column_formats import Found, boolean_format, date_format, number_format, read_cell, tag_format
+from ensemblefuse.column_formats import (
+    Found,
+    boolean_format,
+    date_format,
+    number_clash,
+    number_format,
+    read_cell,
+    tag_format,
+    unit_clash,
+)
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import is_missing
 
@@ -85,6 +94,7 @@ _EPOCHS = ((3e8, 2.6e9), (3e11, 2.6e12))  # seconds and milliseconds since 1970 
 
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]{1,9}://|www\.|mailto:|data:[\w/+.-]+[;,])\S*", re.IGNORECASE)
 _MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
+_LONGEST_MAIL = 320  # 64 letters before the @, and 255 behind; the time of the pattern grows with the square
 _PHONE = re.compile(r"[+(]?\d[\d ()./-]{6,18}\d")
 _COMPUTER = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?")
 _MARK = re.compile(r"[\W_]*|n\W?a\W?|nan|none|null|nil|unknown|missing", re.IGNORECASE)
@@ -206,6 +216,8 @@ def _constant(value: Any, n_cells: int) -> ColumnKind:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     return value.item() if isinstance(value, np.generic) else str(value) if isinstance(value, _DATES) else value
 
 
@@ -228,9 +240,19 @@ def _number_kind(column: Any, seen: str, name: str) -> ColumnKind:
         return _EMPTY
     if n_distinct == 1 and len(present) == len(values) and len(present) >= _CONSTANT_CELLS:
         return ColumnKind("constant", f"all {len(values)} cells are {present[0]:g}")
-    if np.isinf(present).any() or (present % 1 != 0).any():
+    if np.isinf(present).any():
+        return _infinite(present, seen)
+    if (present % 1 != 0).any():
         return ColumnKind("number", _with_range(seen, present))
     return _whole_kind(present, n_distinct, _with_range(seen, present), name)
+
+
+def _infinite(present: np.ndarray, seen: str) -> ColumnKind:
+    finite = present[np.isfinite(present)]
+    n = len(present) - len(finite)
+    are, them = ("cell is", "it") if n == 1 else ("cells are", "them")
+    choice = f"{n} {are} infinite, which fit refuses; make {them} missing"
+    return ColumnKind("number", _with_range(seen, finite) if len(finite) else seen, choice)
 
 
 def _with_range(seen: str, present: np.ndarray) -> str:
@@ -350,17 +372,40 @@ def _constant_or(cells: list[Any], has_gaps: bool, kind: ColumnKind) -> ColumnKi
 
 
 def _of_objects(column: pd.Series, cells: list[Any], name: str) -> ColumnKind:
-    kinds = Counter(cell_kind(cell) for cell in cells)
-    if kinds.keys() <= {"tags", "text"}:
+    filled = [cell for cell in cells if not _is_empty_list(cell)]
+    if not filled:
+        return ColumnKind("empty", f"{len(cells)} cells hold empty lists, and the others nothing")
+    kinds = Counter(cell_kind(cell) for cell in filled)
+    if kinds.keys() <= {"tags", "text"}:  # a cell without tags is an empty list
+        if _are_equal(column, cells):
+            return _constant(cells[0], len(cells))
         found = tag_format(cells)
         seen = found.seen if found else "lists of texts that hardly ever repeat"
         return ColumnKind("tags" if found else "other", seen)
+    if kinds.keys() == {"other"}:
+        return ColumnKind("other", _untaken(filled[0]))
+    kinds = Counter(cell_kind(cell) for cell in cells)
     if len(kinds) > 1:
         return _mixed(column, kinds)
     kind = next(iter(kinds))
+    if kind == "series" and _are_equal(column, cells):
+        return _constant(cells[0], len(cells))
     if kind == "series" and (reason := _embedding_reason(name, cells)):
         return ColumnKind("embedding", reason)
-    return ColumnKind(kind, _SEEN[kind] if kind in _SEEN else _untaken(cells[0]))
+    return ColumnKind(kind, _SEEN[kind])
+
+
+def _is_empty_list(cell: Any) -> bool:
+    if isinstance(cell, np.ndarray):
+        return cell.shape == (0,)
+    return isinstance(cell, (list, tuple, set, frozenset)) and not cell
+
+
+def _are_equal(column: pd.Series, cells: list[Any]) -> bool:
+    """Return whether all cells of a column without gaps are lists of the same parts."""
+    if len(cells) < len(column) or len(cells) < _CONSTANT_CELLS:
+        return False
+    return all(type(cell) is type(cells[0]) and np.array_equal(cell, cells[0]) for cell in cells)
 
 
 def _untaken(cell: Any) -> str:
@@ -380,7 +425,8 @@ _SEEN = {
 
 def _mixed(column: pd.Series, kinds: Counter[str]) -> ColumnKind:
     """Return that no reading takes all cells, with the row of the first one of a rarer kind."""
-    (most, n), others = kinds.most_common(1)[0], sum(kinds.values())
+    most, n = next(pair for pair in kinds.most_common() if pair[0] != "other")
+    others = sum(kinds.values())
     for label, cell in zip(column.index, column.tolist(), strict=True):
         if not is_missing(cell) and not _is_blank(cell) and cell_kind(cell) != most:
             facts = f"{n} of {others} cells are of the kind {most!r}, but {short_repr(cell)} in row {label!r} is not"
@@ -472,7 +518,9 @@ def _text_kind(cells: list[Any], name: str, has_gaps: bool) -> ColumnKind:
             )
     elif len(counts) == 1:
         return _constant(texts[0], len(texts))
-    return _formatted(cells, counts, name) or _worded(counts, name, mixed=not all_texts)
+    found = _formatted(cells, counts, name) or _worded(counts, name, mixed=not all_texts)
+    are_words = found.kind in ("string", "category") and found.choice is None
+    return found._replace(choice=unit_clash(cells)) if are_words and _may_count(counts) else found
 
 
 def _is_numeric(text: str) -> bool:
@@ -509,19 +557,26 @@ def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind 
         return ColumnKind("boolean", _facts(found, len(cells)), found.choice)  # another word is a third value
     if _are_codes(counts):
         return _code_kind(counts)
-    may_count = _share(counts, lambda text: len(text) <= _LONGEST_VALUE and _has_digit(text)) >= _READABLE
+    may_count = _may_count(counts)
     number, date = (number_format(cells), date_format(cells)) if may_count else (None, None)
     if number and date and date.share >= number.share:
         return ColumnKind("date", _facts(date, len(cells)), date.choice or "could also be: number")
     if number:
-        values = [read_cell(cell, number.format) for cell in cells]
+        values = [_float(c) if isinstance(c, _NUMBERS) else read_cell(c, number.format) for c in cells]
         kind = _number_kind(values, _facts(number, len(cells)), name)
         return kind if kind.choice else kind._replace(choice=number.choice)
     if date:
         return ColumnKind("date", _facts(date, len(cells)), date.choice)
+    if may_count and (clash := number_clash(cells)):
+        return ColumnKind("other", clash, "could also be: string")
     if _may_be_tags(counts) and (tags := tag_format(cells)):
         return ColumnKind("tags", _facts(tags, len(cells)), tags.choice)
     return None
+
+
+def _may_count(counts: Counter[str]) -> bool:
+    """Return whether so many cells are short, and hold a digit, that all may be numbers or dates."""
+    return _share(counts, lambda text: len(text) <= _LONGEST_VALUE and _has_digit(text)) >= _READABLE
 
 
 def _has_digit(text: str) -> bool:
@@ -642,7 +697,7 @@ def _identifier_reason(counts: Counter[str], *, is_named: bool) -> str | None:
 
 
 _FORMS: dict[str, Callable[[str], Any]] = {
-    "e-mail addresses": _MAIL.fullmatch,
+    "e-mail addresses": lambda text: len(text) <= _LONGEST_MAIL and _MAIL.fullmatch(text),
     "hashes": _HASH.fullmatch,
     "addresses of computers": _COMPUTER.fullmatch,
     "telephone numbers": lambda text: _PHONE.fullmatch(text) and sum(map(str.isdecimal, text)) >= 7,

@@ -55,7 +55,10 @@ def short_repr(value: object) -> str:
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return f"{type(value).__name__} with a number of thousands of digits"
     if len(text) <= _VALUE_WIDTH:
         return text
     # The end of a path identifies the file; the beginning of a text identifies the text.

@@ -133,15 +133,25 @@ def _from_polars(X: Any) -> pd.DataFrame:
             columns[name] = pd.Series([None if v is None else float(v) for v in column.to_list()], dtype=float)
         elif column.dtype.is_integer() and column.null_count() and column.cast(float).abs().max() >= EXACT:
             columns[name] = pd.Series(column.to_list(), dtype=object)
-        elif column.dtype.is_numeric() or column.dtype.is_temporal():
+        elif column.dtype.is_numeric() or (column.dtype.is_temporal() and str(column.dtype) != "Time"):
             columns[name] = column.to_pandas()
         elif str(column.dtype) == "Boolean":
             columns[name] = pd.Series(column.to_list(), dtype="bool" if column.null_count() == 0 else "boolean")
         elif column.dtype.is_nested():
-            columns[name] = _as_series([None if cell is None else np.asarray(cell) for cell in column.to_list()])
+            columns[name] = _as_series([_nested(cell) for cell in column.to_list()])
         else:
             columns[name] = pd.Series(column.to_list(), dtype=object)
     return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+
+
+def _nested(cell: Any) -> Any:
+    """Return an array for a list. A struct stays a dict, and what makes no array stays a list."""
+    if not isinstance(cell, list) or any(isinstance(part, dict) for part in cell):
+        return cell
+    try:
+        return np.asarray(cell)
+    except ValueError:  # lists of several lengths
+        return cell
 
 
 def from_arrow(table: Any) -> pd.DataFrame:

@@ -1,7 +1,10 @@
 """Written forms of cells: what is written and read again is the same, and what is unclear is said or refused."""
 
+import _strptime
+import contextlib
 import datetime
 import json
+import time
 from collections import Counter
 
 import numpy as np
@@ -14,10 +17,14 @@ from ensemblefuse.column_formats import (
     UnreadableCell,
     boolean_format,
     date_format,
+    number_clash,
     number_format,
     read_cell,
     tag_format,
+    unit_clash,
 )
+from ensemblefuse.column_formats import _dates as dates
+from ensemblefuse.column_kinds import column_kind, find_kind
 
 
 def read(find, cells, *later):
@@ -230,6 +237,231 @@ def test_among_real_numbers_a_single_text_is_a_mistake_and_a_repeated_one_a_word
     assert read(number_format, [1.5] * 38 + ["cheap"] * 2, "3")[-3:] == [None, None, 3]
 
 
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["3 mW", "2 W", "5 MW", "1.5 kW", "1.5 kw", "4 KW"], [3e-3, 2, 5e6, 1500, 1500, 4000]),
+        (["3 w", "1 kw"], [3, 1000]),
+        (["2 wk", "1 w", "7 days"], [2, 1, 1]),
+        (["5 mJ", "2 MJ", "3 J"], [5e-9, 2, 3e-6]),
+        (["5 mWh", "2 MWh"], [5e-9, 2]),
+        (["20 mV", "3 V", "4 v", "1 kV"], [0.02, 3, 4, 1000]),
+        (["5 MPa", "2 Pa", "3 kPa"], [5, 2e-6, 3e-3]),
+        (["200 Cal", "3 kcal", "500 cal"], [200, 3, 0.5]),
+        (["8 Mb", "1 MB", "3 kB"], [8, 8, 0.024]),
+        (["2 gb", "512 mb", "1 GB"], [2, 0.512, 1]),
+        (["16G", "512M", "2T"], [16e9, 512e6, 2e12]),
+        (["2 M", "3 k", "4"], [2e6, 3000, 4]),
+        (["2 MM", "3 CM"], [0.2, 3]),
+        (["500 mL", "1 L", "2 l", "20 ml"], [500, 1000, 2000, 20]),
+        (["5 KG", "3 kg", "400 g"], [5, 3, 0.4]),
+        (["500 G", "1 KG", "10 MG"], [500, 1000, 0.01]),
+        (["5 M", "80 CM", "3 MM"], [5, 0.8, 0.003]),
+        (["250 ML", "1 L"], [0.25, 1]),
+        (["1H 30M", "2H", "45M", "30S"], [90, 120, 45, 0.5]),
+        (["2 T", "500 KG"], [2, 0.5]),
+        (["1 W", "14 D"], [1, 2]),
+    ],
+    ids=repr,
+)
+def test_capitals_are_read_where_they_make_another_unit(cells, values):
+    found = number_format(cells)
+    first = read_cell(cells[0], found.format) / values[0]
+    assert [read_cell(cell, found.format) / first for cell in cells] == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["3 mw", "1 kW"],
+        ["3 mw", "1 MW"],
+        ["3 Mw", "1 W"],
+        ["3 mj", "1 MJ"],
+        ["3 W", "5 days"],
+        ["3 M", "5 cm"],
+        ["3 M", "5 h"],
+        ["3 G", "5 kg"],
+        ["3 S", "5 min"],
+        ["3 Mg", "5 g"],
+        ["3 ML", "5 l"],
+        ["8 mb", "1 Mb"],
+        ["8 mA", "1 a"],
+        ["8 MQ", "1 MW"],
+        ["8 mQ", "1 MQ"],
+        ["16 G", "500 g"],
+        ["100 Mbps", "10 MBps"],
+        ["100 Mb/s", "10 MB/s"],
+        ["3 mb/s", "1 MB/s"],
+    ],
+    ids=repr,
+)
+def test_a_unit_whose_capitals_are_wrong_is_none_of_the_others(cells):
+    assert number_format(cells) is None
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["3 mw", "4 mw"],
+        ["3 Rooms", "4 rooms"],
+        ["3 mQ", "4 mq"],
+        ["3 mAh", "4 MAH"],
+        ["3 mmHg", "4 mmhg"],
+        ["3/Day", "4/day"],
+    ],
+    ids=repr,
+)
+def test_unknown_units_are_one_unit_if_no_capital_can_matter(cells):
+    assert read(number_format, cells) == [3, 4]
+
+
+def test_later_cells_keep_to_the_capitals_of_fit():
+    watts = number_format(["130 W", "95 W"]).format
+    assert read_cell("1.5 kW", watts) == 1500 and read_cell("20 mW", watts) == 0.02
+    for cell in ("5 days", "3 mw"):
+        with pytest.raises(UnreadableCell, match="and the column held 'W' in fit"):
+            read_cell(cell, watts)
+    with pytest.raises(UnreadableCell, match="'3 MW' is in 'MW', and the column held 'mw' in fit"):
+        read_cell("3 MW", number_format(["3 mw"]).format)
+
+
+@pytest.mark.parametrize(
+    ("cells", "units"),
+    [
+        (["12 kg", "28 cm"], "cm and kg"),
+        (["3 mw", "1 kW"], "kW and mw"),
+        (["500 G", "1 kg"], "G and kg"),
+        (["20 °C", "68 °F"], "°C and °F"),
+        (["4/5", "7/10"], "out of 5 and out of 10"),
+        (["$5", "5 kg"], r"\$ and kg"),
+        (["$5", "5 %"], r"\$ and %"),
+        (["100 Mbps", "10 MBps"], "MBps and Mbps"),
+        (["1 kg", "2 l", "3 m²", "4 V", "5 Pa"], "Pa, V, kg and 2 more"),
+    ],
+    ids=repr,
+)
+def test_units_that_cannot_be_compared_are_told(cells, units):
+    assert number_format(cells) is None and number_clash(cells) is None
+    with pytest.raises(AssertionError, match=rf"numbers in units that cannot be compared \({units}\)"):
+        raise AssertionError(unit_clash(cells))
+    found = find_kind(pd.Series(cells))
+    assert found.kind in ("string", "category") and found.choice == unit_clash(cells)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["12 kg", "3 g"],
+        ["3 rooms", "4 beds"],
+        ["12 Main St", "7 Oak Ave"],
+        ["5", "6"],
+        ["a", "3 kg"],
+        ["$4", "€3"],
+        [None],
+    ],
+    ids=repr,
+)
+def test_where_no_units_clash(cells):
+    assert unit_clash(cells) is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "choice"),
+    [
+        (["5 M", "3 m"], "'m' is read as 'M' is"),
+        (["5 B", "3 b"], "'b' is read as 'B' is"),
+        (["5 GB", "3 gb", "2 mb"], "'gb' is read as 'GB' is"),
+        (["5 W", "3 w"], "'w' is read as 'W' is"),
+        (["5 M", "3 k", "2 K"], None),
+        (["5 mL", "3 ml"], None),
+        (["5 KG", "3 kg"], None),
+        (["5 gb", "2 mb"], None),
+        (["250 Cal", "300 cal"], None),
+        (["3 Mb", "2 MB"], None),
+    ],
+    ids=repr,
+)
+def test_units_that_capitals_would_make_others_are_told(cells, choice):
+    found = number_format(cells)
+    assert (found and found.choice) == choice
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_the_units_does_not_choose_the_dimension(seed):
+    cells = np.random.default_rng(seed).permutation(["3 M", "5 m", "4 m"]).tolist()
+    assert sorted(read(number_format, cells)) == [3e6, 4e6, 5e6]
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        (["$4.10", "€3.90"], r"in several currencies \(\$ and €\); convert them to one"),
+        (["12.50 USD", "9 EUR", "8 EUR"], r"in several currencies \(USD and EUR\)"),
+        (["A$5", "$6"], r"\(A\$ and \$\)"),
+        (["5 Eur", "6 usd"], r"\(Eur and usd\)"),
+        (["5 kr", "£4", "¥300", None, "-"], r"in several currencies \(kr, £ and ¥\)"),
+        (["5 CAD", "£4", "¥300", "$3", "7 zł"], r"in several currencies \(CAD, £, ¥ and 2 more\)"),
+        (["4,535.90", "4.535,90"], r"such as '4,535.90' and '4.535,90'; write all in one way"),
+        (["1.5 kg", "2,5 kg", "3 kg"], r"such as '1.5 kg' and '2,5 kg'"),
+        (["1'000.5", "1,000.5"], "write all in one way"),
+        (["1,234", "1.234", "1 234"], "such as '1 234', '1,234' and '1.234'"),
+    ],
+    ids=repr,
+)
+def test_numbers_that_contradict_each_other_are_told_from_what_is_no_number(cells, reason):
+    assert number_format(cells) is None
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(number_clash(cells))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["$4.10", "$3.90"],
+        ["$4.10", "3.90"],
+        ["4,535.90", "4,000"],
+        ["12 kg", "28 cm"],
+        ["$4", "€3", "nobody knows", "ask", "see there", "5th"],
+        ["1.2.3", "1,5", "1.5"],
+        ["04109", "1,5"],
+        ["2021-03-05"],
+        ["a", "b"],
+        [None],
+    ],
+    ids=repr,
+)
+def test_where_nothing_contradicts(cells):
+    assert number_clash(cells) is None
+
+
+@pytest.mark.parametrize("cell", [10**400, -(10**400), 10**5000, float("inf"), np.float32(-np.inf), "1e999"], ids=type)
+def test_a_number_that_no_float_holds_is_unreadable(cell):
+    with pytest.raises(UnreadableCell, match=r"too large|is not a finite number"):
+        read_cell(cell, number_format(["12", "13"]).format)
+
+
+@pytest.mark.parametrize("cell", [10**5000, [10**5000]], ids=["number", "list"])
+def test_a_number_that_python_cannot_write_is_unreadable_in_every_format(cell):
+    for find, cells in EXAMPLES:
+        with pytest.raises(UnreadableCell):
+            read_cell(cell, find(cells).format)
+
+
+def test_a_cell_of_many_blanks_and_a_number_is_not_blank():
+    cells = [" " * 200 + "x", "1", "2"]
+    assert number_format(cells) is None
+    assert number_format([" " * 200, "1", "2"]).odd == {}
+
+
+def test_ratings_are_named_as_people_name_them():
+    stars = number_format(["4/5", "3 of 5", "5"])
+    assert stars.seen == "ratings out of 5" and stars.choice.endswith("have no unit, and are read as out of 5")
+    assert number_format(["4.5 out of 10 stars"]).seen == "ratings out of 10"
+    with pytest.raises(UnreadableCell, match="'8/10' is out of 10, and the column held ratings out of 5 in fit"):
+        read_cell("8/10", stars.format)
+    assert number_format(["6.5 l/100km"]).seen == "numbers with 'l/100 km'"
+
+
 # ---------------------------------------------------------------------- dates
 
 FORMS = [
@@ -351,6 +583,47 @@ def test_a_few_texts_that_are_no_dates_are_missing_and_told():
     assert date_format(cells[:12] + ["30"] * 3) is None
 
 
+def test_names_of_months_do_not_depend_on_the_language_of_the_process(monkeypatch):
+    """`strptime` takes the names of months from the locale: in a German one, it knows no Mar, May, Oct and Dec."""
+    names = _strptime.LocaleTime()
+    names.a_month = ["", *(["jan", "feb", "mär", "apr", "mai", "jun", "jul", "aug", "sep", "okt", "nov", "dez"])]
+    monkeypatch.setattr(_strptime, "_TimeRE_cache", _strptime.TimeRE(names))
+    monkeypatch.setattr(_strptime, "_regex_cache", {})
+    with pytest.raises(ValueError, match="does not match"):
+        datetime.datetime.strptime("Oct", "%b")
+    cells = ["3 Oct 2021", "May 5, 2020", "12-Dec-2019", "Mar 2018", "7. Oktober 2021"]
+    found = date_format([*cells * 5, "Foo 2018"])
+    assert [read_cell(cell, found.format).month for cell in cells] == [10, 5, 12, 3, 10]
+    assert found.odd == {"Foo 2018": 1}
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour"),
+    [("+05:30", 4.5), ("-0800", 18), ("+14", 20), ("+99:00", None), ("-19:00", None), ("+05:75", None)],
+)
+def test_zones_that_cannot_be_are_not_read(zone, hour):
+    found = date_format([f"2021-03-05T10:00{zone}"])
+    if hour is None:
+        assert found is None
+        for utc in (True, False):
+            known = date_format(["2021-03-05T10:00" + "Z" * utc]).format
+            with pytest.raises(UnreadableCell, match="is not a date as in fit"):
+                read_cell(f"2021-03-05T10:00{zone}", known)
+    else:
+        read_at = read_cell(f"2021-03-05T10:00{zone}", found.format)
+        assert read_at.hour + read_at.minute / 60 == hour
+
+
+def test_a_long_text_is_no_date_and_is_not_kept():
+    known = date_format(["5 May 2021", "6 May 2021"]).format
+    before = dates._tidy.cache_info().currsize
+    for i in range(5):
+        with pytest.raises(UnreadableCell, match="is not a date"):
+            read_cell(" " * 10**5 + f"5 May 202{i}" + "x" * 10**5, known)
+    assert dates._tidy.cache_info().currsize == before
+    assert read_cell(" " * 10**5, known) is None
+
+
 # ---------------------------------------------------------------------- true and false
 
 
@@ -429,6 +702,117 @@ def test_declared_tags_need_not_repeat():
         ["f"],
     ]
     assert tag_format(["a|b", 5], declared=True) is None
+
+
+@pytest.mark.parametrize("cells", [[["a"], [], ["b"]], [["a"], [], ["b"]] * 30, [[], ["a", "b"], None, ["b"]] * 30])
+def test_a_list_without_tags_says_that_there_are_none(cells):
+    found = tag_format(cells)
+    assert found.seen == "lists of tags, 2 different ones" and found.share == 1
+    assert read_cell([], found.format) == [] and read_cell(np.array([]), found.format) == []
+
+
+def test_lists_of_what_never_repeats_are_no_tags():
+    assert tag_format([[f"word{i}", f"other{i}"] for i in range(30)]) is None
+    assert tag_format([[]] * 30) is None
+
+
+@pytest.mark.parametrize("sign", ["\r", "\n", "\0", '"', "\ud800", "\\"])
+@pytest.mark.parametrize("declared", [False, True])
+def test_an_odd_sign_in_a_list_stops_nothing(sign, declared):
+    cells = [f"[a{sign}b, c]", f'["a{sign}b", "c"]', f"{{a{sign}, b}}", "[a, b]", "['a']"]
+    for cell in cells:
+        tag_format([cell, "[a, b]"] * 6, declared=declared)
+        try:
+            tags = read_cell(cell, tag_format(["[a, b]", "[b]", "[a]"] * 4).format)
+        except UnreadableCell:
+            continue
+        assert all(isinstance(tag, str) for tag in tags)
+
+
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        (r"""['a\d', "b"]""", [r"a\d", "b"]),
+        (r"""['a\\d', 'b']""", [r"a\d", "b"]),
+        (r"""['a\\\d']""", [r"a\\d"]),
+        (r"""['it\'s', "b"]""", ["it's", "b"]),
+        (r"""["caf\u00e9"]""", ["café"]),
+    ],
+)
+def test_backslashes_in_lists_are_read_without_a_warning(cell, tags):
+    found = tag_format(["['a', 'b']", "['b']", "['a']"] * 4)
+    assert read_cell(cell, found.format) == tags
+
+
+SIGNS_OF_PATTERNS = [
+    *(
+        "a@",
+        "a@.",
+        ".",
+        "@",
+        "a",
+        "A1",
+        "1",
+        "1,",
+        "1.",
+        "1 ",
+        "1'",
+        " ",
+        "\t",
+        "-",
+        "_",
+        "(",
+        "((",
+        "[",
+        "[[",
+        "{",
+        "'",
+    ),
+    *('"', ",", ";", "|", "/", "1/", "1x", "x 1 ", "a-", "a_1", "http://", "data:a", "data:,", "www.", "mailto:", "00"),
+    *(
+        "12:30",
+        "2021-03-05",
+        "May ",
+        "5. May ",
+        "de ",
+        "年",
+        "1年",
+        "日",
+        "st ",
+        "1st",
+        "£",
+        "$",
+        "$ ",
+        "e",
+        "1e",
+        "1e+",
+    ),
+    *("%", "of 5", "1 of ", "\0", "é", "\u0661", "字", "no ", "n/a", "a1 ", "-a", "+1 ", "1-", "f", "0f", "[a,", "\\"),
+]
+
+
+@pytest.mark.parametrize("end", ["", "!", "@", "1", "]"])
+def test_no_text_of_any_length_takes_long(end):
+    """Patterns with nested repeats take the square of the length, or worse."""
+    known = [find(cells).format for find, cells in EXAMPLES]
+    begin = time.process_time()
+    for sign in SIGNS_OF_PATTERNS[:: 1 if end == "@" else 3]:
+        cell = ("a@" if end == "@" else "[" if end == "]" else "") + sign * (100_000 // len(sign)) + end
+        column_kind(pd.Series([cell] + ["b"] * 2))
+        column_kind(pd.Series([f"{i}{cell}" for i in range(10)]) if sign in ("a@.", "1,", "a-") else pd.Series([cell]))
+        for settings_ in known:
+            with contextlib.suppress(UnreadableCell):
+                read_cell(cell, settings_)
+    assert time.process_time() - begin < 20
+
+
+EXAMPLES = [
+    (number_format, ["12 kg"]),
+    (date_format, ["5 May 2021"]),
+    (boolean_format, ["yes", "no"]),
+    (tag_format, ["a, b", "b", "a"] * 4),
+    (tag_format, ["[a, b]", "[b]", "[a]"] * 4),
+]
 
 
 def test_finding_a_format_takes_no_longer_than_reading_the_table():

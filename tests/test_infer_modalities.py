@@ -8,6 +8,7 @@ import pandas as pd
 import polars
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.preprocessing import StandardScaler
 
 from ensemblefuse import (
     BaseEncoder,
@@ -243,6 +244,109 @@ def test_strict_raises_where_the_cells_allow_several_readings():
     assert infer_modalities(unsure, strict=True, kinds=declared, verbose=False)[0][2] == ["size", "day", "wood"]
 
 
+CLASHES = [
+    (["$3", "€4", "$5.50"] * 10, r"numbers in several currencies \(\$ and €\); convert them to one", "other"),
+    (["3.50", "1,25", "7"] * 10, r"such as '1,25' and '3.50'; write all in one way", "other"),
+    (["12 kg", "28 cm", "3 kg"] * 10, r"numbers in units that cannot be compared \(cm and kg\)", "category"),
+]
+
+
+@pytest.mark.parametrize(("cells", "reason", "kind"), CLASHES, ids=["currencies", "signs", "units"])
+def test_numbers_that_cannot_be_compared_are_never_put_together(cells, reason, kind, capsys):
+    X = pd.DataFrame({"price": cells, "size": SIZES[:30]})
+    found = infer_modalities(X)
+    assert ("price" in found[-1][2]) == (kind == "category")
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split()[:2] == ["price", kind] and re.search(reason, line)
+    with pytest.raises(ValueError, match=reason):
+        infer_modalities(X, strict=True)
+    with pytest.raises(ValueError, match=rf"kinds\['price'\] is 'number', but the column holds .*{reason}"):
+        infer_modalities(X, kinds={"price": "number"}, verbose=False)
+    infer_modalities(X, kinds={"price": "category"}, verbose=False, strict=True)
+    scaled = make_fusion_pipeline([("table", StandardScaler(), ["price", "size"])], FeatureFusionClassifier())
+    with pytest.raises(ValueError, match=f"'price' holds .*{reason}"):
+        scaled.fit(X, [0, 1] * 15)
+
+
+@pytest.mark.parametrize("cells", [["$3", "$4", "5"] * 10, ["3.50", "1,250.00", "7"] * 10, ["12 kg", "280 g"] * 15])
+def test_declared_numbers_that_agree_are_numbers(cells):
+    ((_, _, columns),) = infer_modalities(pd.DataFrame({"price": cells}), kinds={"price": "number"}, verbose=False)
+    assert columns == ["price"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ([np.inf, *SIZES[1:]], "1 cell is infinite, which fit refuses; make it missing"),
+        ([np.inf, -np.inf, *range(N - 2)], "2 cells are infinite, which fit refuses; make them missing"),
+        ([np.inf, *map(str, SIZES[1:])], "1 cell is infinite"),
+        (pd.array([np.inf, *SIZES[1:]], dtype="Float64"), "1 cell is infinite"),
+    ],
+    ids=["floats", "both signs", "texts", "Float64"],
+)
+def test_infinity_is_told_before_the_fit(cells, told, capsys):
+    X = pd.DataFrame({"size": cells})
+    modalities = infer_modalities(X)
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.startswith("size    number") and told in line
+    with pytest.raises(ValueError, match=told):
+        infer_modalities(X, strict=True)
+    with pytest.raises(ValueError, match=r"(?i)infinit|not a finite number"):
+        make_fusion_pipeline(modalities, FeatureFusionClassifier()).fit(X, [0, 1] * (N // 2))
+
+
+def test_a_list_without_tags_is_no_gap_and_no_error():
+    tags = draw([["a"], [], ["b", "c"], ["c"]])
+    X, y = pd.DataFrame({"tags": tags, "size": SIZES}), np.array(["c" in cell for cell in tags])
+    found = infer_modalities(X, strict=True, verbose=False)
+    model = make_fusion_pipeline(found, FeatureFusionClassifier()).fit(X, y)
+    assert model.score(X, y) == 1
+    later = pd.DataFrame({"tags": [[], ["c"]], "size": [20.0, 20.0]})
+    assert model.predict(later).tolist() == [False, True]
+    names = model[0].get_feature_names_out()
+    assert not any("missing" in name for name in names)
+
+
+POLARS = {
+    "times": (polars.Series([datetime.time(9, 30), None, datetime.time(7)] * 3), "other", "cells of type time"),
+    "structs": (polars.Series([{"a": 1}, {"a": 2}, None] * 3), "other", "cells of type dict"),
+    "structs in lists": (polars.Series([[{"a": 1}], [{"a": 2}], []] * 3), "other", "cells of type list"),
+    "equal tags": (polars.Series([["a", "b"]] * 9), "constant", "all 9 cells are ['a', 'b']"),
+    "equal numbers": (polars.Series([[1.0, 2.0]] * 9), "constant", "all 9 cells are [1.0, 2.0]"),
+    "empty lists": (polars.Series([["a"], [], ["b"]] * 9), "tags", "lists of tags, 2 different ones"),
+    "only empty lists": (polars.Series([[], []], dtype=polars.List(polars.String)), "empty", "empty lists"),
+    "lists with gaps": (polars.Series([["a"], None, ["b"]] * 9), "tags", "9 of 27 cells missing"),
+    "durations": (polars.Series([datetime.timedelta(1), datetime.timedelta(2)]), "duration", ""),
+    "bytes": (polars.Series([b"ab", b"c"]), "other", "cells of type bytes"),
+}
+
+
+@pytest.mark.parametrize(("column", "kind", "seen"), POLARS.values(), ids=POLARS)
+def test_columns_of_polars_are_what_they_are_in_pandas(column, kind, seen, capsys):
+    lines = []
+    for table in (polars.DataFrame({"x": column}), pd.DataFrame({"x": pd.Series(column.to_list(), dtype=object)})):
+        infer_modalities(table)
+        lines.append(capsys.readouterr().out.splitlines()[1])
+        assert lines[-1].split()[:2] == ["x", kind] and seen in lines[-1]
+    assert kind == "duration" or lines[0] == lines[1]
+
+
+def test_lists_of_lists_are_refused_in_one_sentence():
+    for cells in ([[[1], [2, 3]], [[1]], None], [[[1, 2], [3, 4]], [[1, 2]], [[5], [6, 7]]]):
+        for table in (polars.DataFrame({"x": cells}), {"x": cells}):
+            assert infer_modalities(table, verbose=False) == []
+    found = find_kind(pd.Series([np.ones((2, 2)), object(), object()]))
+    assert found.kind == "other" and found.choice == "could also be: image"
+
+
+def test_times_of_day_promise_no_year(capsys):
+    clocks = [f"{i % 24:02d}:{i * 7 % 60:02d}" for i in range(N)]
+    infer_modalities({"at": clocks, "on": [f"2021-03-{i % 28 + 1:02d} {clock}" for i, clock in enumerate(clocks)]})
+    at, on = capsys.readouterr().out.splitlines()[1:]
+    assert re.fullmatch("at +date +times of day +table: hour of the day", at)
+    assert "dates with times" in on and "year, month" in on
+
+
 @pytest.mark.parametrize(
     ("kinds", "error", "message"),
     [
@@ -383,6 +487,13 @@ def test_gaps_of_numbers_get_a_mark():
 
 
 # ---------------------------------------------------------------------- StringFeatures
+
+
+def test_long_texts_are_read_to_their_end():
+    ends = ["oak wood", "oak wood old", "ash tree", "ash tree new"]
+    values = StringFeatures(2).fit_transform(pd.DataFrame({"s": ["x" * 20_000 + f" {end}" for end in ends]}))
+    near, far = abs(values[[0, 2]] - values[[1, 3]]).max(), abs(values[[0, 1]] - values[[2, 3]]).max()
+    assert far > 3 * near
 
 
 def test_string_features_keep_similar_strings_near_and_rows_finite():

@@ -12,11 +12,21 @@ from typing import Any
 from ensemblefuse.column_formats._booleans import boolean_format, read_boolean
 from ensemblefuse.column_formats._cells import Found, UnreadableCell
 from ensemblefuse.column_formats._dates import date_format, read_date
-from ensemblefuse.column_formats._numbers import number_format, read_number
+from ensemblefuse.column_formats._numbers import number_clash, number_format, read_number, unit_clash
 from ensemblefuse.column_formats._tags import read_tags, tag_format
 from ensemblefuse.table import is_missing, loose_text
 
-__all__ = ["Found", "UnreadableCell", "boolean_format", "date_format", "number_format", "read_cell", "tag_format"]
+__all__ = [
+    "Found",
+    "UnreadableCell",
+    "boolean_format",
+    "date_format",
+    "number_clash",
+    "number_format",
+    "read_cell",
+    "tag_format",
+    "unit_clash",
+]
 
 _READERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "number": read_number,

@@ -72,7 +72,7 @@ def texts_of(cells: Iterable[Any]) -> tuple[Counter[str], list[Any]]:
             texts[str(cell)] += 1
         else:
             others.append(cell)
-    return Counter({text: n for text, n in texts.items() if clean(text[:LONGEST])}), others
+    return Counter({text: n for text, n in texts.items() if clean(text[:LONGEST]) or clean(text)}), others
 
 
 def odd_words(

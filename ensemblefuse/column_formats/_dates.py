@@ -19,11 +19,14 @@ from ensemblefuse.table import loose_text
 __all__ = ["date_format", "read_date"]
 
 
+_MONTH_NAME = re.compile("[A-Z][a-z]{2}", re.ASCII)
+
+
 def _shape(form: str) -> re.Pattern[str]:
     """Return what texts of a form look like: most are told apart faster by this than by parsing them."""
     if form == "%Y%m%d":
         return re.compile(r"(?:19|20)\d{6}")
-    digits = {"%d": r"\d\d?", "%m": r"\d\d?", "%Y": r"\d{4}", "%y": r"\d\d", "%b": "[A-Z][a-z]{2}"}
+    digits = {"%d": r"\d\d?", "%m": r"\d\d?", "%Y": r"\d{4}", "%y": r"\d\d", "%b": _MONTH_NAME.pattern}
     return re.compile(re.sub("%[dmYyb]", lambda code: digits[code[0]], form.replace(".", r"\.")), re.ASCII)
 
 
@@ -40,6 +43,8 @@ _SHAPES = {form: _shape(form) for form in (*_DAY_FIRST, *_MONTH_FIRST, *_OTHER, 
 _TIME = "time"  # a time of day without a date
 _SHOWN = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year of 2 digits", "%b": "name of the month"}
 _LEAST_FULL = 0.1  # share of the cells that hold more than a year, for years to be dates
+
+_FARTHEST = datetime.timedelta(hours=18)  # from UTC; no place was ever farther
 
 _ENGLISH = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # The names of the twelve months: English, German, Dutch, French, Spanish, Italian, Portuguese; then abbreviations.
@@ -122,6 +127,8 @@ def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
         raise UnreadableCell(f"{shown} is not a date")
     elif not clean(cell):
         return None
+    elif len(cell) > LONGEST:  # before it is kept among the texts that were read
+        raise UnreadableCell(f"{shown} is not a date")
     else:
         date, clock = _split(cell)
         # What ISO 8601 says can be mistaken for nothing else.
@@ -180,7 +187,9 @@ def _is_only_date(text: str) -> bool:
 
 
 def _of_day(clock: re.Match[str]) -> datetime.timedelta | None:
-    """Return the time since midnight; None if there is no such time."""
+    """Return the time since midnight; None if there is no such time, or no such zone."""
+    if clock["zone"] and _offset(clock["zone"]) is None:
+        return None
     hour, half = int(clock["h"]), (clock["half"] or "").lower()[:1]
     minute, second = int(clock["m"] or 0), int(clock["s"] or 0)
     if minute > 59 or second > 59 or hour > 23 or (half and not 1 <= hour <= 12):
@@ -195,11 +204,20 @@ def _zone(text: str) -> datetime.timezone | None:
     name = clock["zone"] if clock else None
     if name is None:
         return None
-    if name.upper() in ("Z", "UTC", "GMT"):
-        return datetime.UTC
-    digits = name[1:].replace(":", "").ljust(4, "0")
-    offset = datetime.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    return datetime.timezone(-offset if name[0] == "-" else offset) if offset < datetime.timedelta(days=1) else None
+    offset = _offset(name)
+    return None if offset is None else datetime.timezone(offset)
+
+
+def _offset(zone: str) -> datetime.timedelta | None:
+    """Return how far the clocks of a zone are from UTC; None if there is no such zone."""
+    if zone.upper() in ("Z", "UTC", "GMT"):
+        return datetime.timedelta()
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    hours, minutes = int(digits[:2]), int(digits[2:])
+    offset = datetime.timedelta(hours=hours, minutes=minutes)
+    if minutes > 59 or offset > _FARTHEST:
+        return None
+    return -offset if zone[0] == "-" else offset
 
 
 def _parsed(date: str, form: str) -> datetime.datetime | None:
@@ -208,6 +226,11 @@ def _parsed(date: str, form: str) -> datetime.datetime | None:
         return None if date else datetime.datetime(1970, 1, 1)
     if not _SHAPES[form].fullmatch(date):
         return None
+    if "%b" in form:  # the names of months that strptime knows depend on the language of the process
+        name = _MONTH_NAME.findall(date)[0]
+        if name not in _ENGLISH:
+            return None
+        date, form = date.replace(name, f"{_ENGLISH.index(name) + 1:02d}"), form.replace("%b", "%m")
     try:
         return datetime.datetime.strptime(date, form)
     except ValueError:

@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, odd_words, texts_of
-from ensemblefuse.column_formats._units import CURRENCIES, spellings_of
+from ensemblefuse.column_formats._units import CASED, CURRENCIES, spellings_of
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import loose_text
 
-__all__ = ["number_format", "read_number"]
+__all__ = ["number_clash", "number_format", "read_number", "unit_clash"]
 
 # A blank or an apostrophe belongs to a number only before three digits: 5' 10" are two numbers.
 _BODY = re.compile(r"(?:\d+(?:(?:[ '’_](?=\d{3}(?!\d))|[.,])\d+)*\.?|[.,]\d+)(?:[eE][+-]?\d{1,3}(?![\d.,]))?", re.ASCII)
@@ -79,19 +79,11 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     >>> number_format(["12 kg", "28 cm"]) is None
     True
     """
-    texts, others = texts_of(cells)
-    if not texts or not all(_is_real(cell) for cell in others):
+    said = _all_said(cells)
+    if said is None:
         return None
-    read: dict[str, _Said] = {}
-    odd = odd_words(texts, len(others), lambda text: _is_taken_apart(text, read))
-    if odd is None or not (read or others):
-        return None
-    if len(others) >= texts.total() and not _may_stand_among_numbers(read, odd):
-        return None
-    bodies = {body for parts in read.values() for body, _ in parts.pairs}
-    if any(re.fullmatch(r"0\d+", body) for body in bodies) and not any(_has_unit(parts) for parts in read.values()):
-        return None  # codes, such as 04109
-    signs = _signs(bodies)
+    texts, others, read, odd = said
+    signs = _signs(_bodies(read))
     counts: Counter[_Said] = Counter()
     for text, parts in read.items():
         counts[parts] += texts[text]
@@ -104,15 +96,132 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     n_cells = texts.total() + len(others)
     if lacking:
         n, example = lacking
-        more = f"{n} of {n_cells} cells, such as {short_repr(example)}, have no unit, and are read as {unit['unit']}"
+        own = _shown(unit["unit"])
+        more = f"{n} of {n_cells} cells, such as {short_repr(example)}, have no unit, and are read as {own}"
         choice = f"{choice}; {more}" if choice else more
+    if twins := _twins({spelling for parts in read.values() for _, spelling in parts.pairs}, unit["dimension"]):
+        choice = f"{choice}; {twins}" if choice else twins
     return Found(settings, 1 - sum(odd.values()) / n_cells, odd, _seen(settings, len(others) >= texts.total()), choice)
+
+
+def number_clash(cells: Iterable[Any]) -> str | None:
+    """Return why cells that are all numbers make no column of numbers: several currencies, or signs that contradict.
+
+    Parameters
+    ----------
+    cells : iterable
+        Texts, numbers and missing cells.
+
+    Returns
+    -------
+    str or None
+        None if the cells are no numbers, or if nothing contradicts.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import number_clash
+    >>> number_clash(["$4.10", "€3.90", "$7"])
+    'numbers in several currencies ($ and €); convert them to one'
+    >>> number_clash(["4,535.90", "4.535,90"])
+    "numbers with other signs between digits in some cells than in others, such as '4,535.90' and '4.535,90'; write \
+all in one way"
+    """
+    said = _all_said(cells)
+    if said is None:
+        return None
+    read = said[2]
+    currencies: dict[str, str] = {}
+    for text, parts in read.items():
+        if parts.currency:
+            currencies.setdefault(parts.currency, _as_written(parts.currency, text))
+    if len(currencies) > 1:
+        return f"numbers in several currencies ({_and(list(currencies.values()))}); convert them to one"
+    bodies = _contradiction(_bodies(read))
+    if bodies is None:
+        return None
+    text_of = {body: text for text, parts in read.items() for body, _ in parts.pairs}
+    shown = _and([short_repr(text_of[body]) for body in bodies])
+    return (
+        f"numbers with other signs between digits in some cells than in others, such as {shown}; write all in one way"
+    )
+
+
+def unit_clash(cells: Iterable[Any]) -> str | None:
+    """Return why cells that are all numbers with known units make no column of numbers; None if they do, or are not.
+
+    Unknown units are told of if they differ only in capitals, such as MBps and Mbps.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import unit_clash
+    >>> unit_clash(["500 g", "28 cm", "1 kg"])
+    'numbers in units that cannot be compared (cm, g and kg)'
+    """
+    said = _all_said(cells)
+    if said is None or _units(Counter(said[2].values())) is not None:
+        return None
+    names = {currency for parts in said[2].values() if (currency := parts.currency)}
+    spelled = sorted({spelling for parts in said[2].values() for _, spelling in parts.pairs if spelling})
+    differ = len({loose_text(spelling) for spelling in spelled}) > 1  # by more than capitals
+    if len(names) > 1 or (differ and not all(map(_is_measure, spelled))):
+        return None
+    return f"numbers in units that cannot be compared ({_and([*names, *map(_shown, spelled)])})"
+
+
+def _is_measure(spelling: str) -> bool:
+    """Return whether a unit is known, or would be with other capitals."""
+    is_degree = spelling.startswith(("°", "℃", "℉"))
+    return is_degree or _is_rating(spelling) or bool(spellings_of(spelling)) or loose_text(spelling) in CASED
+
+
+def _and(names: list[str]) -> str:
+    *first, last = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    return f"{', '.join(first)} and {last}"
+
+
+def _as_written(currency: str, text: str) -> str:
+    """Return a currency as a cell writes it: ``€``, where its name is EUR."""
+    spellings = [re.escape(spelling) for spelling, name in CURRENCIES.items() if name == currency]
+    found = [written[0] for s in spellings if (written := re.search(s, text, re.IGNORECASE))]
+    return max(found, key=len, default=currency)
+
+
+def _contradiction(bodies: set[str]) -> tuple[str, ...] | None:
+    """Return the fewest numbers that no one convention of signs reads; None if one convention reads all of them."""
+    first: dict[frozenset[tuple[str, str]], str] = {}
+    for body in sorted(bodies):
+        first.setdefault(frozenset(signs for signs in _CONVENTIONS if _PATTERNS[signs].fullmatch(body)), body)
+    if not all(first):  # not even a number by itself, such as 1.2.3
+        return None
+    sets = (some for n in (2, 3) for some in combinations(first.items(), n))
+    return next((tuple(b for _, b in some) for some in sets if not frozenset.intersection(*(s for s, _ in some))), None)
+
+
+def _all_said(
+    cells: Iterable[Any],
+) -> tuple[Counter[str], list[Any], dict[str, _Said], dict[str, int]] | None:
+    """Return texts, other cells, texts taken apart, and words for missing cells; None if they are no numbers."""
+    texts, others = texts_of(cells)
+    if not texts or not all(_is_real(cell) for cell in others):
+        return None
+    read: dict[str, _Said] = {}
+    odd = odd_words(texts, len(others), lambda text: _is_taken_apart(text, read))
+    if odd is None or not (read or others):
+        return None
+    if len(others) >= texts.total() and not _may_stand_among_numbers(read, odd):
+        return None
+    are_codes = any(re.fullmatch(r"0\d+", body) for body in _bodies(read))  # such as 04109
+    return None if are_codes and not any(map(_has_unit, read.values())) else (texts, others, read, odd)
+
+
+def _bodies(read: dict[str, _Said]) -> set[str]:
+    return {body for parts in read.values() for body, _ in parts.pairs}
 
 
 def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
     """Return the number that a cell says; None for a blank cell."""
     if _is_real(cell):
-        return float(cell)
+        return _finite(cell)
     text = bytes(cell).decode(errors="replace") if isinstance(cell, (bytes, bytearray)) else cell
     if not isinstance(text, str):
         raise UnreadableCell(f"{short_repr(cell)} is not a number")
@@ -127,17 +236,27 @@ def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
     for body, spelling in said.pairs:
         size = _size(spelling, settings)
         if size is None:
-            raise UnreadableCell(f"{shown} is in {spelling!r}, and the column {_in_unit(settings)} in fit")
+            is_in = _shown(spelling) if _is_rating(spelling) else f"in {_shown(spelling)!r}"
+            raise UnreadableCell(f"{shown} is {is_in}, and the column {_in_unit(settings)} in fit")
         total += _value(body, settings, shown) * size
     if not np.isfinite(total):
         raise UnreadableCell(f"{shown} is not a finite number")
     return -total if said.negative else total
 
 
+def _finite(cell: Any) -> float:
+    try:
+        value = float(cell)
+    except OverflowError:
+        raise UnreadableCell("a whole number of more than 308 digits is too large") from None
+    if not np.isfinite(value):
+        raise UnreadableCell(f"{short_repr(cell)} is not a finite number")
+    return value
+
+
 def _is_real(cell: Any) -> bool:
-    return isinstance(cell, (bool, np.bool_, int, float, np.integer, np.floating, Decimal)) and not isinstance(
-        cell, np.timedelta64
-    )
+    kinds = (bool, np.bool_, int, float, np.integer, np.floating, Decimal)
+    return isinstance(cell, kinds) and not isinstance(cell, np.timedelta64)
 
 
 # ---------------------------------------------------------------------- one cell
@@ -197,7 +316,8 @@ def _are_units(pairs: tuple[tuple[str, str], ...]) -> bool:
     """Return whether the text after each number may be a unit; several numbers make one only in known units."""
     if len(pairs) == 1:
         return not pairs[0][1] or bool(spellings_of(pairs[0][1])) or bool(_UNKNOWN_UNIT.fullmatch(pairs[0][1]))
-    sizes = [spellings_of(spelling) or {} for _, spelling in pairs]
+    capitals = all(spelling.isupper() for _, spelling in pairs)
+    sizes = [spellings_of(spelling, capitals) or {} for _, spelling in pairs]
     shared = [d for d in sizes[0] if d != "count" and all(d in other for other in sizes[1:])]
     return any(all(a[d] > b[d] for a, b in pairwise(sizes)) for d in shared)
 
@@ -306,7 +426,7 @@ def _value(body: str, settings: dict[str, Any], shown: str) -> float:
 def _units(said: Counter[_Said]) -> tuple[dict[str, Any], tuple[int, str] | None] | None:
     """Return currency, dimension and unit of a column, and how many cells lack them; None if they do not agree."""
     currencies = {parts.currency for parts in said if parts.currency}
-    spelled = {spelling for parts in said for _, spelling in parts.pairs if spelling}
+    spelled = sorted({spelling for parts in said for _, spelling in parts.pairs if spelling})
     if len(currencies) > 1:
         return None
     currency = next(iter(currencies), None)
@@ -314,7 +434,8 @@ def _units(said: Counter[_Said]) -> tuple[dict[str, Any], tuple[int, str] | None
     if not spelled:
         unit = {"currency": currency, "dimension": None, "unit": currency}
         return unit, _lacking(lacking) if currency else None
-    sizes = [spellings_of(spelling) for spelling in spelled]
+    capitals = all(map(str.isupper, spelled))
+    sizes = [spellings_of(spelling, capitals) for spelling in spelled]
     if all(sizes):
         shared = [d for d in (sizes[0] or {}) if all(d in (other or {}) for other in sizes)]
         shared = [d for d in shared if d == "count"] if currency else shared
@@ -322,10 +443,9 @@ def _units(said: Counter[_Said]) -> tuple[dict[str, Any], tuple[int, str] | None
             shared = ["count"]  # beside plain numbers, m is a million
         if shared:
             return _known_unit(said, shared[0], currency, lacking)
-    names = {_loose_unit(spelling) for spelling in spelled}
-    if len(names) > 1:
-        return None
-    name = names.pop()
+    name, *others = {_loose_unit(spelling) for spelling in spelled}
+    if others or (currency and any(parts.pairs[-1][1] and not parts.currency for parts in said)):
+        return None  # the last: $5 and 5 kg
     return {"currency": currency, "dimension": None, "unit": name}, _lacking(lacking)
 
 
@@ -351,31 +471,72 @@ def _lacking(lacking: Counter[_Said], unit: str | None = "unit") -> tuple[int, s
 def _size(spelling: str, settings: dict[str, Any]) -> float | None:
     """Return how many units of the column a unit is; None if it is none of its dimension."""
     dimension, unit = settings["dimension"], settings["unit"]
-    if not spelling:
+    if not spelling or (spelling == unit and unit != settings["currency"]):
         return 1.0
     if dimension is None:
         is_unit = unit is not None and unit != settings["currency"] and _loose_unit(spelling) == unit
         return 1.0 if is_unit else None
-    size = (spellings_of(spelling) or {}).get(dimension)
-    own = Fraction(1) if dimension == "count" else (spellings_of(unit) or {})[dimension]
-    return None if size is None else float(size / own)
+    size = (spellings_of(spelling, unit.isupper()) or {}).get(dimension)
+    own = Fraction(1) if dimension == "count" else (spellings_of(unit, unit.isupper()) or {}).get(dimension)
+    return None if size is None or own is None else float(size / own)
+
+
+def _twins(spelled: set[str], dimension: str | None) -> str | None:
+    """Return that a unit in small letters is read as one with capitals, if it could be another."""
+    for large in sorted(spelled):
+        small = large.lower()
+        here, there = spellings_of(small) or {}, spellings_of(large) or {}
+        is_pair = small != large and small in spelled and dimension in here
+        if is_pair and here != there and here.get(dimension or "") == there.get(dimension or ""):
+            return f"{small!r} is read as {large!r} is"
+    return None
 
 
 def _loose_unit(spelling: str) -> str:
-    text = loose_text(spelling).rstrip(".")
+    """Return an unknown unit without capitals, as far as they do not make another unit of it."""
+    if loose_text(spelling).rstrip(".") in CASED:  # mJ and MJ are two units
+        return spelling.rstrip(".")
+    text = re.sub(r"[^\W\d_]+", _loose_letters, " ".join(spelling.split())).rstrip(".")
     return text.removesuffix("s") if len(text) > 3 else text
+
+
+def _loose_letters(word: re.Match[str]) -> str:
+    """Return letters without capitals. MB and Mb are two units, and so may be all that differ in those letters."""
+    letters = word[0]
+    if len(letters) > 2 and (letters.isupper() or letters[1:].islower()):
+        return letters.casefold()
+    return "".join(char if char in "MB" else char.casefold() for char in letters)
 
 
 def _in_unit(settings: dict[str, Any]) -> str:
     unit = settings["currency"] or settings["unit"]
-    return f"held {unit!r}" if unit else "held numbers without a unit"
+    if _is_rating(unit):
+        return f"held ratings {_shown(unit)}"
+    return f"held {_shown(unit)!r}" if unit else "held numbers without a unit"
+
+
+def _is_rating(unit: str | None) -> bool:
+    return unit is not None and unit.startswith("of ")
+
+
+def _shown(unit: str) -> str:
+    """Return a unit as people write it: the numbers in some of them are kept as words."""
+    if not _is_rating(unit):
+        return unit.replace("l/hundred km", "l/100 km")
+    number = next(number for number, word in _OF.items() if unit.startswith(f"of {word}"))
+    return f"out of {number}"
 
 
 def _seen(settings: dict[str, Any], among_numbers: bool) -> str:
     unit = settings["currency"] or settings["unit"]
     is_known = settings["currency"] or settings["dimension"]
     fact = _FACTS.get(settings["dimension"] or "", "numbers")
-    fact += (f" in {unit}" if is_known else f" with {unit!r}") if unit else "" if among_numbers else " written as text"
+    if _is_rating(unit):
+        fact = f"ratings {_shown(unit)}"
+    elif unit:
+        fact += f" in {unit}" if is_known else f" with {_shown(unit)!r}"
+    else:
+        fact += "" if among_numbers else " written as text"
     signs = ["decimal commas"] if settings["decimal"] == "," else []
     signs += [f"{_NAMES[settings['thousands']]} between thousands"] if settings["thousands"] else []
     return fact + (f", with {' and '.join(signs)}" if signs else "")

@@ -19,8 +19,11 @@ __all__ = ["read_tags", "tag_format"]
 # Signs between tags, in the order in which they are tried.
 _SEPARATORS = ("|", ";", "、", "，", ",", ",;", "、，", "/", "\n", "·", "#")
 _LIST = "list"  # a Python or JSON list
+# Backslashes that mean themselves, and of which Python warns; the first part skips those that mean something.
+_BACKSLASH = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN\n])""")
 _MOST_LETTERS = 40
 _LEAST_LISTS = 0.1  # share of cells with several tags
+_LEAST_CELLS = 10
 _LEAST_KNOWN = 0.8  # share of tags that stand in another cell, too
 
 
@@ -44,7 +47,7 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
     >>> from ensemblefuse.column_formats import read_cell, tag_format
     >>> found = tag_format(["drama, war", "comedy; drama", "war", "comedy, romance; war", "romance"] * 3)
     >>> found.seen, read_cell("comedy, romance; war", found.format)
-    ('lists of 4 tags, separated by , or ;', ['comedy', 'romance', 'war'])
+    ('lists of tags, 4 different ones, separated by , or ;', ['comedy', 'romance', 'war'])
     """
     texts, others = texts_of(cells)
     lists = [_as_list(cell) for cell in others]
@@ -58,7 +61,7 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
         if split is None:
             continue
         split += [(tags or [], 1) for tags in lists]
-        counts = _counts(split, declared)
+        counts = _counts(split, declared, are_lists=not texts)
         several = sum(n for tags, n in split if len(tags) > 1) if declared else 0
         if counts is not None and (best is None or (-several, len(counts)) < best[0]):
             best = (-several, len(counts)), form
@@ -68,7 +71,8 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
         return None
     (_, n_tags), form = best
     how = "" if form == _LIST else f", separated by {' or '.join(form.replace(chr(10), '¶'))}"
-    return Found({"kind": "tags", "separator": form, "missing": []}, 1.0, {}, f"lists of {n_tags} tags{how}", None)
+    seen = f"lists of tags, {n_tags} different {'one' if n_tags == 1 else 'ones'}{how}"
+    return Found({"kind": "tags", "separator": form, "missing": []}, 1.0, {}, seen, None)
 
 
 def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
@@ -86,8 +90,11 @@ def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
     return tags
 
 
-def _counts(lists: list[tuple[list[str], int]], declared: bool) -> Counter[str] | None:
-    """Return in how many cells each tag stands; None if these are no tags."""
+def _counts(lists: list[tuple[list[str], int]], declared: bool, *, are_lists: bool) -> Counter[str] | None:
+    """Return in how many cells each tag stands; None if these are no tags.
+
+    Cells that are lists by type need not hold several tags. A few such cells are no evidence that tags never repeat.
+    """
     counts: Counter[str] = Counter()
     for tags, n in lists:
         for tag in set(tags):
@@ -96,13 +103,14 @@ def _counts(lists: list[tuple[list[str], int]], declared: bool) -> Counter[str] 
     several = sum(n for tags, n in lists if len(tags) > 1)
     known = sum(n for n in counts.values() if n > 1)
     letters = sum(any(char.isalpha() for char in tag) for tag in counts)
-    is_tags = (declared and bool(counts)) or (
-        several >= max(2, _LEAST_LISTS * n_cells)
-        and known >= _LEAST_KNOWN * counts.total()
-        and 2 * len(counts) <= counts.total()
-        and 2 * letters >= len(counts)
-    )
-    return counts if is_tags else None
+    if not counts:
+        return None
+    repeat = known >= _LEAST_KNOWN * counts.total() and 2 * len(counts) <= counts.total()
+    if are_lists:
+        is_tags = repeat or n_cells < _LEAST_CELLS
+    else:
+        is_tags = several >= max(2, _LEAST_LISTS * n_cells) and repeat and 2 * letters >= len(counts)
+    return counts if declared or is_tags else None
 
 
 def _all_split(texts: Counter[str], form: str, most: int) -> list[tuple[list[str], int]] | None:
@@ -132,12 +140,19 @@ def _split(text: str, form: str) -> list[str] | None:
     if len(text) > 10_000 or text[:1] not in ("[", "(", "{") or text[-1:] not in ("]", ")", "}"):
         return None
     try:
-        return _as_list(ast.literal_eval(text))
+        return _as_list(ast.literal_eval(_BACKSLASH.sub(r"\\\g<0>", text)))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        inner = text[1:-1]
-        return (
-            None if re.search(r"[\[\](){}]", inner) else _tidied(next(csv.reader([inner], skipinitialspace=True), []))
-        )
+        return _unquoted(text[1:-1])
+
+
+def _unquoted(inner: str) -> list[str] | None:
+    """Return the tags of a list that most often has no quotes; None if it is no list of one level."""
+    if re.search(r"[\[\](){}]", inner):
+        return None
+    try:
+        return _tidied(next(csv.reader([inner], skipinitialspace=True), []))
+    except csv.Error:  # a line break between the tags
+        return None
 
 
 def _tidied(tags: Iterable[str]) -> list[str]:

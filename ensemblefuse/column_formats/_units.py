@@ -5,9 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = ["CURRENCIES", "UNITS", "spellings_of"]
+__all__ = ["CASED", "CURRENCIES", "UNITS", "spellings_of"]
 
 # Dimension -> unit: size in the first unit of the dimension, and its spellings. Sizes are exact by definition.
+# Capitals do not matter in these spellings, but for those that stand in `_EXACT` in another case.
 _DIMENSIONS: dict[str, str] = {
     "length": """
         1 m|metre|meter|米; 0.001 mm|millimetre|millimeter|毫米; 0.01 cm|centimetre|centimeter|厘米|公分; 0.1 dm
@@ -29,9 +30,20 @@ _DIMENSIONS: dict[str, str] = {
         1 s|sec|second|秒; 0.001 ms|millisecond; 60 m|min|mins|minute|分钟|分; 3600 h|hr|hour|小时|时
         86400 d|day|天|日; 604800 w|wk|week|周; 2629746 mo|mos|month|个月; 31556952 y|yr|year|年""",
     "speed": "1 m/s; 5/18 km/h|kmh|kph|km / h; 0.44704 mph",
-    "power": "1 w|watt; 1000 kw|kilowatt; 1000000 mw|megawatt; 745.69987158227022 hp|bhp; 735.49875 ps",
-    "energy": "1 j|joule; 1000 kj; 4.184 cal|calorie; 4184 kcal; 3600 wh; 3600000 kwh",
+    "power": """
+        1 w|watt; 0.001 milliwatt; 1000 kw|kilowatt; 1000000 megawatt; 1000000000 gw|gigawatt
+        745.69987158227022 hp|bhp; 735.49875 ps""",
+    "energy": """
+        1 j|joule; 0.001 millijoule; 1000 kj|kilojoule; 1000000 megajoule; 1000000000 gj|gigajoule
+        4.184 cal|calorie; 4184 kcal; 3600 wh; 3600000 kwh; 3600000000000 gwh""",
+    "voltage": "1 v|volt; 0.001 millivolt; 1000 kv|kilovolt; 1000000 megavolt",
+    "current": "1 amp|ampere; 0.001 milliampere; 1000 ka",
+    "pressure": "100 hpa; 1000 kpa; 100000 bar; 100 mbar; 6894.757293168361 psi",
+    "resistance": "1 Ω|ω|ohm; 1000 kΩ|kω",
+    # Bytes, with bits as parts of them. Small letters are bytes to most people, but not beside bits.
     "data": """
+        1 byte; 1/8 bit; 125 kbit; 125000 mbit; 125000000 gbit; 1024 kib; 1048576 mib; 1073741824 gib""",
+    "bytes": """
         1 b|byte; 1000 kb; 1000000 mb; 1000000000 gb; 1000000000000 tb; 1024 kib; 1048576 mib; 1073741824 gib""",
     "frequency": "1 hz; 1000 khz; 1000000 mhz; 1000000000 ghz",
     "percent": "1 %|percent|per cent|pct; 1/10 ‰",
@@ -39,13 +51,32 @@ _DIMENSIONS: dict[str, str] = {
         1000 k|thousand|tsd|千; 1000000 m|mn|mio|mln|million; 1000000000 b|bn|mrd|bln|billion; 100000 lakh|lac
         10000000 crore|cr; 10000 万|萬; 100000000 亿|億""",
 }
-# The same letter in capitals is another unit.
-_CAPITALS = {"M": {"count": Fraction(10**6)}, "MM": {"count": Fraction(10**6)}, "T": {"count": Fraction(10**12)}}
+# Spellings whose capitals matter. Read with other capitals they would be another unit, most often a thousand million
+# times as large. A spelling in other capitals than these, or than small ones in the table above, is unknown.
+_EXACT_UNITS: dict[str, str] = {
+    "power": "1 W; 0.001 mW; 1000000 MW",
+    "energy": "0.001 mJ; 1000000 MJ; 3.6 mWh; 3600000000 MWh; 4184 Cal",
+    "voltage": "0.001 mV; 1000000 MV",
+    "current": "1 A; 0.001 mA",
+    "pressure": "1 Pa; 0.001 mPa; 1000000 MPa; 1000000000 GPa",
+    "resistance": "0.001 mΩ; 1000000 MΩ",
+    "data": """
+        1 B; 1000 KB|kB|Ko|ko; 1000000 MB|Mo; 1000000000 GB|Go; 1000000000000 TB|To
+        125 Kb; 125000 Mb; 125000000 Gb; 125000000000 Tb""",
+    "bytes": "1 B; 1000 KB|kB|Ko|ko; 1000000 MB|Mo; 1000000000 GB|Go; 1000000000000 TB|To",
+    "frequency": "0.001 mHz; 1000000 MHz|MHZ|Mhz",
+    "duration": "2629746 Mo|MO",
+    "mass": "0.001 MG",
+    "volume": "0.001 mL",
+    "count": "1000000 M|MM; 1000000000 B|G; 1000000000000 T",
+    "length": "0.001 MM",
+}
+_UNKNOWN = "S Mm Mg ML Ml Mw mw mj mwh mpa DM CAL a pa PA"  # too likely to be something else
 
 
-def _table() -> dict[str, dict[str, Fraction]]:
+def _table(dimensions: dict[str, str]) -> dict[str, dict[str, Fraction]]:
     table: dict[str, dict[str, Fraction]] = {}
-    for dimension, lines in _DIMENSIONS.items():
+    for dimension, lines in dimensions.items():
         for unit in lines.replace("\n", ";").split(";"):
             size, _, spellings = unit.strip().partition(" ")
             for spelling in filter(None, map(str.strip, spellings.split("|"))):
@@ -53,8 +84,13 @@ def _table() -> dict[str, dict[str, Fraction]]:
     return table
 
 
-UNITS = _table()
+UNITS = _table(_DIMENSIONS)
 """Spelling -> dimension -> size: ``m`` is a metre, a minute or a million, as the other cells of its column say."""
+UNITS["w"] = {"power": Fraction(1)} | UNITS["w"]  # a watt, but a week beside days
+_EXACT = _table(_EXACT_UNITS) | {spelling: {} for spelling in _UNKNOWN.split()}
+CASED = frozenset(map(str.lower, _EXACT))
+"""Spellings, in small letters, whose capitals matter."""
+_SMALL = frozenset(("G", "M", "ML", "S", "T", "W"))  # where a column has capitals only, these may be the small ones
 
 _ALIASES = """
     EUR € eur euro euros|GBP £ gbp|INR ₹ rs rs. inr rupees|USD us$ usd|RUB ₽ руб руб.|KRW ₩ 원 won|CNY 元 人民币 rmb 块
@@ -79,20 +115,27 @@ CURRENCIES = _currencies()
 
 
 @lru_cache(maxsize=1000)
-def spellings_of(text: str) -> dict[str, Fraction] | None:
+def spellings_of(text: str, capitals: bool = False) -> dict[str, Fraction] | None:
     """Return what a unit may be: size by dimension; None for an unknown one.
+
+    `capitals` is whether all units of its column are written in capitals, so that they decide nothing: ``G`` is a gram
+    beside ``KG``.
 
     Examples
     --------
     >>> from ensemblefuse.column_formats._units import spellings_of
     >>> {name: float(size) for name, size in spellings_of("lbs.").items()}
     {'mass': 453.59237}
+    >>> [float(spellings_of(unit)["power"]) for unit in ("mW", "MW")]
+    [0.001, 1000000.0]
     """
-    if text in _CAPITALS:
-        return _CAPITALS[text]
-    small = text.lower()
-    plain = small.replace(".", "")
-    for spelling in (small, plain, plain.removesuffix("s")):
-        if spelling in UNITS:
-            return UNITS[spelling]
+    plain = text.replace(".", "")
+    if capitals and plain in _SMALL:
+        return _EXACT[plain] | {k: size for k, size in UNITS[plain.lower()].items() if k not in _EXACT[plain]}
+    for spelling in (text, plain, plain.removesuffix("s"), plain.removesuffix("S")):
+        small = spelling.lower()
+        if spelling in _EXACT:
+            return _EXACT[spelling] or None
+        if small in UNITS and (spelling == small or small not in CASED):
+            return UNITS[small]
     return None

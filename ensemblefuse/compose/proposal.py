@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, RobustScaler, StandardScaler
 
 from ensemblefuse.cells.text import foreign_share
+from ensemblefuse.column_formats import number_clash, unit_clash
 from ensemblefuse.column_kinds import find_kind
 from ensemblefuse.encoders import (
     AudioEncoder,
@@ -49,6 +50,7 @@ _TABLE = {
     "tags": "a column for each frequent tag",
     "string": "pieces of letters that cells share",
 }
+_CLOCK = "hour of the day"  # of times of day, which have no year, month and day
 _LEFT_OUT = {
     "identifier": "left out: it names rows, so it is a leak; a model would learn them by heart",
     "address": "left out: an address is no content",
@@ -146,9 +148,12 @@ def _decide(cells: pd.Series, declared: str | None) -> _Decided:
     kind, seen, choice = (declared, "declared", None) if declared else find_kind(cells)[:3]
     if kind == "drop":
         return _Decided("drop", seen, None, "left out as declared")
+    if declared == "number" and (clash := number_clash(cells.tolist()) or unit_clash(cells.tolist())):
+        raise ValueError(f"kinds[{cells.name!r}] is 'number', but the column holds {clash}.")
     if kind in _LEFT_OUT:
         return _Decided(kind, seen, choice, _LEFT_OUT[kind])
-    return _Decided(kind, seen, choice, f"table: {_TABLE[kind]}" if kind in _TABLE else "")
+    what = _TABLE.get(kind, "") if "times of day" not in seen else _CLOCK
+    return _Decided(kind, seen, choice, f"table: {what}" if what else "")
 
 
 def _few_texts(frame: pd.DataFrame, decided: dict[str, _Decided]) -> dict[str, _Decided]:

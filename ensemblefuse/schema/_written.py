@@ -6,14 +6,29 @@ from typing import Any
 
 import pandas as pd
 
-from ensemblefuse.column_formats import Found, boolean_format, date_format, number_format, read_cell, tag_format
+from ensemblefuse.column_formats import (
+    Found,
+    boolean_format,
+    date_format,
+    number_clash,
+    number_format,
+    read_cell,
+    tag_format,
+    unit_clash,
+)
 from ensemblefuse.schema._cells import NUMBER, TRUTH
 
 __all__ = ["written_dates", "written_numbers", "written_tags"]
 
 
 def written_numbers(cells: pd.Series) -> dict[str, Any] | None:
-    """Return how texts are read as numbers, or as true and false; None if they are plain numbers, or no numbers."""
+    """Return how texts are read as numbers, or as true and false; None if they are plain numbers, or no numbers.
+
+    Raises
+    ------
+    ValueError
+        If they are numbers in several currencies or units, or with signs between digits that contradict.
+    """
     listed = cells.tolist()
     if all(_is_plain(cell) for cell in listed):
         return None
@@ -21,6 +36,8 @@ def written_numbers(cells: pd.Series) -> dict[str, Any] | None:
         return {"kind": "number", **_kept(found)}
     if (found := boolean_format(listed)) is not None:
         return {"kind": "boolean", "as": "number", **_kept(found)}
+    if clash := number_clash(listed) or unit_clash(listed):
+        raise ValueError(f"Column {cells.name!r} holds {clash}.")
     return None
 
 
