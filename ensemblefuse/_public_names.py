@@ -95,6 +95,7 @@ PUBLIC = {
     "StrategyComparison": "evaluation",
     "StrategyComparisonDisplay": "evaluation",
     "StringFeatures": "features",
+    "TableTransformer": "features",
     "TagFeatures": "features",
     "TextEncoder": "encoders",
     "TimeSeriesEncoder": "encoders",

@@ -40,6 +40,7 @@ __all__ = [
     "ColumnKind",
     "cell_kind",
     "column_kind",
+    "facts_of",
     "find_kind",
 ]
 
@@ -131,6 +132,8 @@ class ColumnKind(NamedTuple):
     """Between which readings was chosen; None if the cells allow only one."""
     odd: str | None = None
     """A text that cannot be read as nearly all others."""
+    form: Found | None = None
+    """The written form of the cells; None if they are values, or of another kind."""
 
 
 def column_kind(column: pd.Series) -> tuple[str, str]:
@@ -273,9 +276,7 @@ def _whole_kind(present: np.ndarray, n_distinct: int, seen: str, name: str) -> C
     if n_cells > 2 and (steps == 1).all():
         return _row_number(f"{seen}; every value is the previous one plus 1: a row number", "number")
     if n_distinct > 2 and _are_days(present):
-        return ColumnKind(
-            "number", f"{seen}: days written as numbers", "could also be: date, if the cells are read as texts"
-        )
+        return ColumnKind("number", f"{seen}: days written as numbers", "could also be: date")
     all_distinct = n_distinct == n_cells
     facts = f"{seen}; {n_distinct} distinct values in {n_cells} cells"
     if _says_id(name):
@@ -380,8 +381,9 @@ def _of_objects(column: pd.Series, cells: list[Any], name: str) -> ColumnKind:
         if _are_equal(column, cells):
             return _constant(cells[0], len(cells))
         found = tag_format(cells)
-        seen = found.seen if found else "lists of texts that hardly ever repeat"
-        return ColumnKind("tags" if found else "other", seen)
+        if found is None:
+            return ColumnKind("other", "lists of texts that hardly ever repeat")
+        return _of_form("tags", found, len(cells))
     if kinds.keys() == {"other"}:
         return ColumnKind("other", _untaken(filled[0]))
     kinds = Counter(cell_kind(cell) for cell in cells)
@@ -554,29 +556,33 @@ def _media_kind(counts: Counter[str]) -> ColumnKind | None:
 def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind | None:
     """Return the kind of cells that are all written as flags, numbers, dates or lists of tags."""
     if len(counts) <= _MOST_CATEGORIES and (found := boolean_format(cells)) and all(map(_MARK.fullmatch, found.odd)):
-        return ColumnKind("boolean", _facts(found, len(cells)), found.choice)  # another word is a third value
+        return _of_form("boolean", found, len(cells))  # another word is a third value
     if _are_codes(counts):
         return _code_kind(counts)
     may_count = _may_count(counts)
     number, date = (number_format(cells), date_format(cells)) if may_count else (None, None)
     if number and date and date.share >= number.share:
-        return ColumnKind("date", _facts(date, len(cells)), date.choice or "could also be: number")
+        return _of_form("date", date, len(cells), date.choice or "could also be: number")
     if number:
         values = [_float(c) if isinstance(c, _NUMBERS) else read_cell(c, number.format) for c in cells]
-        kind = _number_kind(values, _facts(number, len(cells)), name)
+        kind = _number_kind(values, facts_of(number, len(cells)), name)._replace(form=number)
         return kind if kind.choice else kind._replace(choice=number.choice)
     if date:
-        return ColumnKind("date", _facts(date, len(cells)), date.choice)
+        return _of_form("date", date, len(cells))
     if may_count and (clash := number_clash(cells)):
         return ColumnKind("other", clash, "could also be: string")
     if _may_be_tags(counts) and (tags := tag_format(cells)):
-        return ColumnKind("tags", _facts(tags, len(cells)), tags.choice)
+        return _of_form("tags", tags, len(cells))
     return None
 
 
 def _may_count(counts: Counter[str]) -> bool:
     """Return whether so many cells are short, and hold a digit, that all may be numbers or dates."""
     return _share(counts, lambda text: len(text) <= _LONGEST_VALUE and _has_digit(text)) >= _READABLE
+
+
+def _of_form(kind: str, found: Found, n_cells: int, choice: str | None = None) -> ColumnKind:
+    return ColumnKind(kind, facts_of(found, n_cells), choice or found.choice, form=found)
 
 
 def _has_digit(text: str) -> bool:
@@ -592,7 +598,7 @@ def _may_be_tags(counts: Counter[str]) -> bool:
     )
 
 
-def _facts(found: Found, n_cells: int) -> str:
+def facts_of(found: Found, n_cells: int) -> str:
     """Return what was found, with the share of cells that could be read if it is not all of them."""
     if not found.odd:
         return found.seen

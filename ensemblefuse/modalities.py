@@ -13,14 +13,16 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 from sklearn.utils._indexing import _get_column_indices
 
+from ensemblefuse.column_formats import full_format
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.features import PresentRows
+from ensemblefuse.features import PresentRows, TableTransformer
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.table import list_columns
 
 __all__ = [
     "Modality",
     "columns_of",
+    "formats_of",
     "path_columns",
     "readers_of",
     "reads_files",
@@ -185,6 +187,24 @@ def roles_of_columns(modalities: Iterable[tuple[str, Any, Any]], X: pd.DataFrame
                 if role in ("category", "ordinal") and getattr(reader, "handle_unknown", None) == "error":
                     roles[name].add("closed")
     return {column: how or {"other"} for column, how in roles.items()}
+
+
+def formats_of(modalities: Iterable[tuple[str, Any, Any]]) -> dict[Any, dict[str, Any]]:
+    """Return the written forms of columns that the modalities know, as `learn_schema` takes them.
+
+    Raises
+    ------
+    ValueError
+        If one is no form.
+    """
+    found: dict[Any, dict[str, Any]] = {}
+    for _, encoder, _ in modalities:
+        for _, part in parts_of(encoder):
+            if isinstance(part, TableTransformer):
+                found |= part.formats or {}
+    for column, form in found.items():
+        full_format(column, form)
+    return found
 
 
 def _role(reader: Any) -> str:

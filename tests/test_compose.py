@@ -224,7 +224,7 @@ def test_infer_modalities_prints_what_it_decided_and_why(capsys, tmp_path):
         ("audio", "AudioEncoder", "clip"),
         ("text", "TextEncoder", "title"),
         ("series", "TimeSeriesEncoder", "series"),
-        ("tabular", "ColumnTransformer", ["price", "weight", "colour"]),
+        ("tabular", "TableTransformer", ["price", "weight", "colour"]),
     ]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["column", "kind", "seen", "done"]

@@ -145,7 +145,11 @@ def test_cells_that_cannot_be_read_are_all_named(model):
     assert [(row.label, row.column, row.reason) for row in caught.value.rows] == [
         ("item 1", "weight", "'12 cm' is in 'cm', and the column held 'kg' in fit"),
         ("item 2", "weight", "'heavy' is not a number"),
-        ("item 4", "added", "'31.02.2021' is not a date as in fit: day.month.year"),
+        (
+            "item 4",
+            "added",
+            "'31.02.2021' is not a date as in fit: day.month.year; write dates as 2021-12-31, or pass datetimes",
+        ),
         ("item 6", "price", "'$5' is in $, and the column held 'EUR' in fit"),
     ]
     with pytest.raises(ColumnError, match="row 0, column 'tags': 5 is not a list of texts"):

@@ -37,7 +37,7 @@ from ensemblefuse.fusion import (
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.modalities import columns_of, path_columns, roles_of_columns, set_on_error
+from ensemblefuse.modalities import columns_of, formats_of, path_columns, roles_of_columns, set_on_error
 from ensemblefuse.schema import learn_schema, read_or_raise
 
 # Kinds whose cells are read from a CSV file as they are written: 007 stays apart from 7.
@@ -90,7 +90,7 @@ def read_problem(args: Namespace) -> Problem:
     set_on_error(modalities, args.on_error)
     X = features[columns_of(modalities)]
     try:  # before anything is encoded
-        read_or_raise(X, learn_schema(X, roles_of_columns(modalities, X)), fitting=True)
+        read_or_raise(X, learn_schema(X, roles_of_columns(modalities, X), formats_of(modalities)), fitting=True)
     except ColumnError as error:
         raise CommandError(f"{args.table}: {one_line(describe(error))}") from error
     X = resolve_paths(X, path_columns(modalities), Path(args.table).parent)

@@ -1,29 +1,40 @@
 """Written forms of cells: numbers, dates, true and false, and lists of tags as tables hold them in text.
 
 A form is found from all cells of a column, once. It is a dict of plain settings that JSON can hold, by which
-`read_cell` reads any later cell. ``kind`` says what the cells are, and ``missing`` which texts stand for missing cells.
+`read_cell` reads any later cell. ``kind`` says what the cells are, and ``missing`` which texts stand for missing cells,
+beside marks such as ``-`` and ``n/a``, which do in any column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ensemblefuse.column_formats._booleans import boolean_format, read_boolean
-from ensemblefuse.column_formats._cells import Found, UnreadableCell
-from ensemblefuse.column_formats._dates import date_format, read_date
-from ensemblefuse.column_formats._numbers import number_clash, number_format, read_number, unit_clash
-from ensemblefuse.column_formats._tags import read_tags, tag_format
+from ensemblefuse.column_formats._cells import Found, UnreadableCell, is_mark
+from ensemblefuse.column_formats._dates import DATE_WAY_OUT, date_format, may_be_date_format, read_date, written_day
+from ensemblefuse.column_formats._numbers import (
+    may_be_number_format,
+    number_clash,
+    number_format,
+    read_number,
+    unit_clash,
+)
+from ensemblefuse.column_formats._tags import may_be_tag_format, read_tags, tag_format
+from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import is_missing, loose_text
 
 __all__ = [
+    "DATE_WAY_OUT",
     "Found",
     "UnreadableCell",
     "boolean_format",
     "date_format",
+    "full_format",
     "number_clash",
     "number_format",
     "read_cell",
+    "short_format",
     "tag_format",
     "unit_clash",
 ]
@@ -34,6 +45,62 @@ _READERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "boolean": read_boolean,
     "tags": read_tags,
 }
+# What a setting is that is left out.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "number": dict.fromkeys(("decimal", "thousands", "currency", "dimension", "unit")),
+    "date": {"utc": False},
+    "boolean": {},
+    "tags": {},
+    "category": {},
+    "text": {},
+}
+_CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "number": may_be_number_format,
+    "date": may_be_date_format,
+    "boolean": lambda settings: settings.keys() == {"missing"},
+    "tags": may_be_tag_format,
+    # Cells that are read as they are, also where those of a part of the table would seem to be of another kind.
+    "category": lambda settings: settings == {"missing": []},
+    "text": lambda settings: settings == {"missing": []},
+}
+
+
+def short_format(found: Found) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, with ``seen``: what `full_format` makes whole again.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import date_format, full_format, short_format
+    >>> short_format(date_format(["13.02.2001"]))
+    {'kind': 'date', 'formats': ['%d.%m.%Y'], 'seen': 'dates as day.month.year'}
+    >>> full_format("born", {"kind": "date", "formats": ["%d.%m.%Y"]})
+    {'kind': 'date', 'utc': False, 'missing': [], 'formats': ['%d.%m.%Y']}
+    """
+    defaults = {**_DEFAULTS[found.format["kind"]], "missing": []}
+    kept = {name: value for name, value in found.format.items() if name not in defaults or value != defaults[name]}
+    return {**kept, "seen": found.seen}
+
+
+def full_format(column: Any, given: Any) -> dict[str, Any]:
+    """Return the format of a column as `read_cell` takes it, from a short one.
+
+    Raises
+    ------
+    ValueError
+        If `given` is no dict, of an unknown kind, or has settings that its kind does not take.
+    """
+    kind = given.get("kind") if isinstance(given, Mapping) else None
+    if isinstance(kind, str) and kind in _DEFAULTS:
+        settings = {**_DEFAULTS[kind], "missing": [], **{k: v for k, v in given.items() if k not in ("kind", "seen")}}
+        words = settings["missing"]
+        if isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words):
+            settings["missing"] = sorted({loose_text(word) for word in words})
+            if _CHECKS[kind](settings):
+                return {"kind": kind, **settings}
+    raise ValueError(
+        f"The format of column {column!r} must be a dict as infer_modalities finds it, such as "
+        f"{{'kind': 'date', 'formats': ['%d/%m/%Y']}}; got {short_repr(given)}."
+    )
 
 
 def read_cell(cell: Any, settings: dict[str, Any]) -> Any:
@@ -62,6 +129,17 @@ def read_cell(cell: Any, settings: dict[str, Any]) -> Any:
     >>> heights.seen, read_cell("6' 1\\"", heights.format)
     ('lengths in "', 73.0)
     """
-    if is_missing(cell) or (isinstance(cell, str) and loose_text(cell) in settings["missing"]):
+    if is_missing(cell):
         return None
-    return _READERS[settings["kind"]](cell, settings)
+    if settings["kind"] == "date" and "%Y%m%d" in settings["formats"]:
+        cell = written_day(cell)
+    text = bytes(cell).decode(errors="replace") if isinstance(cell, (bytes, bytearray)) else cell
+    if isinstance(text, str) and loose_text(text) in settings["missing"]:
+        return None
+    try:
+        return _READERS[settings["kind"]](cell, settings)
+    except UnreadableCell:
+        # Tried last: signs such as a tick say something in some columns.
+        if isinstance(text, str) and is_mark(text):
+            return None
+        raise

@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 
 from ensemblefuse.table import is_missing, loose_text
 
-__all__ = ["LONGEST", "Found", "UnreadableCell", "clean", "odd_words", "texts_of"]
+__all__ = [
+    "LONGEST",
+    "MOST_MARKS",
+    "Found",
+    "UnreadableCell",
+    "clean",
+    "is_mark",
+    "is_mark_among_words",
+    "odd_words",
+    "texts_of",
+]
 
 # Blanks of all widths, and signs that only look different. Letters are left alone: full width means a full-width form.
 _PLAIN = {
@@ -26,9 +36,9 @@ _PLAIN = {
 LONGEST = 80  # letters in a cell that is a number or a date
 _MOST_WORDS = 3
 _MOST_SHARE = 0.1
-_MOST_MARKS = 0.5
+MOST_MARKS = 0.5  # share of the cells that may say "no value"
 # Texts that say "no value" in any table, beside those that hold no letter and no digit.
-_MARK_WORDS = "na n/a n.a. n.a nan null none nil unknown missing undefined tbd tba 未知 无 無 暂无"
+_MARK_WORDS = "na n/a #n/a #na <na> n.a. n.a nan null none nil unknown missing undefined tbd tba 未知 无 無 暂无"
 _MARKS = frozenset(_MARK_WORDS.split())
 
 
@@ -90,13 +100,23 @@ def odd_words(
         if is_read(text):
             continue
         odd[text] = n
-        if not _is_mark(text):
+        if not is_mark(text):
             words[loose_text(text)] += n
         has_digit = not digits and any(char.isdecimal() for char in text)
         if has_digit or len(words) > _MOST_WORDS or words.total() > _MOST_SHARE * n_cells:
             return None
-    return odd if sum(odd.values()) <= _MOST_MARKS * n_cells else None
+    return odd if sum(odd.values()) <= MOST_MARKS * n_cells else None
 
 
-def _is_mark(text: str) -> bool:
+def is_mark(text: str) -> bool:
+    """Return whether a text says "no value" in any table."""
     return loose_text(text) in _MARKS or not any(char.isalnum() for char in text)
+
+
+def is_mark_among_words(text: str) -> bool:
+    """Return whether a text says "no value" where signs such as an emoji may be words, and brackets an empty list."""
+    return loose_text(text) in _MARKS or (text.strip() != "" and all(map(_is_stop, text.replace(" ", ""))))
+
+
+def _is_stop(char: str) -> bool:
+    return unicodedata.category(char) in ("Pd", "Po")

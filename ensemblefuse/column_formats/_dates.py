@@ -12,11 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, odd_words, texts_of
+from ensemblefuse.column_formats._cells import (
+    LONGEST,
+    Found,
+    UnreadableCell,
+    clean,
+    is_mark,
+    odd_words,
+    texts_of,
+)
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import loose_text
 
-__all__ = ["date_format", "read_date"]
+__all__ = ["DATE_WAY_OUT", "date_format", "may_be_date_format", "read_date", "written_day"]
 
 
 _MONTH_NAME = re.compile("[A-Z][a-z]{2}", re.ASCII)
@@ -40,6 +48,7 @@ _OTHER = (
 _MONTHS = ("%b %Y", "%b-%Y", "%b/%Y", "%Y %b", "%Y-%m", "%Y/%m", "%m/%Y", "%m.%Y", "%Y年%m月")
 _YEARS = ("%Y", "%Y年")
 _SHAPES = {form: _shape(form) for form in (*_DAY_FIRST, *_MONTH_FIRST, *_OTHER, *_MONTHS, *_YEARS)}
+DATE_WAY_OUT = "write dates as 2021-12-31, or pass datetimes"
 _TIME = "time"  # a time of day without a date
 _SHOWN = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year of 2 digits", "%b": "name of the month"}
 _LEAST_FULL = 0.1  # share of the cells that hold more than a year, for years to be dates
@@ -71,7 +80,7 @@ _CLOCK = re.compile(
 )
 
 
-def date_format(cells: Iterable[Any]) -> Found | None:
+def date_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
     """Find in which written form the cells of a column are dates, with or without a time, or times of day.
 
     Several forms may stand in one column. Years alone are dates only beside fuller ones. Dates with a time zone are
@@ -81,6 +90,8 @@ def date_format(cells: Iterable[Any]) -> Found | None:
     ----------
     cells : iterable
         Texts, dates and missing cells.
+    declared : bool
+        Whether somebody said that they are dates. Whole numbers such as 20240131 are read then, too.
 
     Returns
     -------
@@ -96,12 +107,12 @@ def date_format(cells: Iterable[Any]) -> Found | None:
     >>> [str(read_cell(cell, found.format).date()) for cell in ("August 1st 2000", "1/3/2001", "1999")]
     ['2000-08-01', '2001-03-01', '1999-01-01']
     """
-    texts, others = texts_of(cells)
+    texts, others = texts_of(map(written_day, cells) if declared else cells)
     if not texts or not all(isinstance(cell, (datetime.date, np.datetime64)) for cell in others):
         return None
     read: dict[str, list[str]] = {}
     odd = odd_words(texts, len(others), lambda text: bool(_forms(text, read)), digits=True)
-    if odd is None or not read:
+    if odd is None or not (read or (others and all(map(is_mark, odd)))):
         return None
     chosen = _chosen(Counter({text: texts[text] for text in read}), read)
     zones = {_zone(text) is not None for text in read if not _is_only_date(text)}
@@ -112,8 +123,21 @@ def date_format(cells: Iterable[Any]) -> Found | None:
     n_years = sum(texts[text] for text, found in read.items() if found[0] in _YEARS)
     if (_TIME in used and (len(used) > 1 or others)) or n_cells - sum(odd.values()) - n_years < _LEAST_FULL * n_cells:
         return None
+    used = used or ["%Y-%m-%d"]  # texts are marks alone, and later ones may be ISO 8601
     settings = {"kind": "date", "formats": used, "utc": True in zones, "missing": sorted({loose_text(t) for t in odd})}
     return Found(settings, 1 - sum(odd.values()) / n_cells, odd, _seen(used, any(map(_clock, read))), choice)
+
+
+def may_be_date_format(settings: dict[str, Any]) -> bool:
+    """Return whether `read_date` takes these settings."""
+    forms = settings.get("formats")
+    is_list = isinstance(forms, list) and bool(forms) and all(isinstance(form, str) for form in forms)
+    return (
+        is_list
+        and (forms == [_TIME] or set(forms or ()) <= _SHAPES.keys())
+        and isinstance(settings["utc"], bool)
+        and settings.keys() == {"formats", "utc", "missing"}
+    )
 
 
 def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
@@ -124,7 +148,7 @@ def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
     if isinstance(cell, (datetime.date, np.datetime64)):
         stamp = pd.Timestamp(cell)
     elif not isinstance(cell, str):
-        raise UnreadableCell(f"{shown} is not a date")
+        raise UnreadableCell(f"{shown} is not a date; {DATE_WAY_OUT}")
     elif not clean(cell):
         return None
     elif len(cell) > LONGEST:  # before it is kept among the texts that were read
@@ -137,7 +161,8 @@ def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
         moment = next((day for day in parsed if day is not None), None)
         if moment is None or (clock is not None and _of_day(clock) is None):
             as_in_fit = ", ".join(map(_described, settings["formats"]))
-            raise UnreadableCell(f"{shown} is not a date as in fit: {as_in_fit}")
+            advice = "" if forms == [_TIME] else f"; {DATE_WAY_OUT}"
+            raise UnreadableCell(f"{shown} is not a date as in fit: {as_in_fit}{advice}")
         stamp = pd.Timestamp(moment)
         if clock is not None:
             stamp = stamp.as_unit("us") + pd.Timedelta(_of_day(clock) or datetime.timedelta())
@@ -149,6 +174,12 @@ def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
         )
         raise UnreadableCell(f"{shown} has {has}")
     return (stamp.tz_convert("UTC") if settings["utc"] else stamp).as_unit("us")
+
+
+def written_day(cell: Any) -> Any:
+    """Return a whole number as its digits, and another cell as it is: 20240131 may be a date."""
+    is_number = isinstance(cell, (int, float, np.integer, np.floating)) and not isinstance(cell, (bool, np.timedelta64))
+    return str(int(cell)) if is_number and np.isfinite(cell) and cell == int(cell) else cell
 
 
 # ---------------------------------------------------------------------- one cell
@@ -285,6 +316,8 @@ def _chosen(texts: Counter[str], forms: dict[str, list[str]]) -> tuple[list[str]
 def _described(form: str) -> str:
     if form == _TIME:
         return "hour:minute"
+    if form == "%Y%m%d":
+        return "year month day in 8 digits"
     if "年" in form:
         return re.sub("%[Ymd]", "", form)
     for code, name in _SHOWN.items():

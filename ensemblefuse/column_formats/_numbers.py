@@ -218,6 +218,21 @@ def _bodies(read: dict[str, _Said]) -> set[str]:
     return {body for parts in read.values() for body, _ in parts.pairs}
 
 
+def may_be_number_format(settings: dict[str, Any]) -> bool:
+    """Return whether `read_number` takes these settings."""
+    if settings.keys() != {"decimal", "thousands", "currency", "dimension", "unit", "missing"}:
+        return False
+    signs = [settings[name] for name in ("decimal", "thousands")]
+    units = [settings[name] for name in ("currency", "dimension", "unit")]
+    if not all(sign is None or any(sign == known[i] for known in _CONVENTIONS) for i, sign in enumerate(signs)):
+        return False
+    if not all(unit is None or isinstance(unit, str) for unit in units):
+        return False
+    currency, dimension, unit = units
+    is_known = dimension in (None, "count") or dimension in (spellings_of(unit or "", (unit or "").isupper()) or {})
+    return is_known and (currency is None or currency in CURRENCIES.values())
+
+
 def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
     """Return the number that a cell says; None for a blank cell."""
     if _is_real(cell):

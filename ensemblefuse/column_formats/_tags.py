@@ -11,10 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ensemblefuse.column_formats._cells import Found, UnreadableCell, clean, texts_of
+from ensemblefuse.column_formats._cells import (
+    MOST_MARKS,
+    Found,
+    UnreadableCell,
+    clean,
+    is_mark_among_words,
+    texts_of,
+)
 from ensemblefuse.exceptions import short_repr
+from ensemblefuse.table import loose_text
 
-__all__ = ["read_tags", "tag_format"]
+__all__ = ["may_be_tag_format", "read_tags", "tag_format"]
 
 # Signs between tags, in the order in which they are tried.
 _SEPARATORS = ("|", ";", "、", "，", ",", ",;", "、，", "/", "\n", "·", "#")
@@ -50,6 +58,11 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
     ('lists of tags, 4 different ones, separated by , or ;', ['comedy', 'romance', 'war'])
     """
     texts, others = texts_of(cells)
+    odd = {text: n for text, n in texts.items() if is_mark_among_words(text)}
+    n_cells = texts.total() + len(others)
+    if sum(odd.values()) > MOST_MARKS * n_cells and not declared:
+        return None
+    texts = Counter({text: n for text, n in texts.items() if text not in odd})
     lists = [_as_list(cell) for cell in others]
     if any(tags is None for tags in lists):
         return None
@@ -71,8 +84,14 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
         return None
     (_, n_tags), form = best
     how = "" if form == _LIST else f", separated by {' or '.join(form.replace(chr(10), '¶'))}"
+    settings = {"kind": "tags", "separator": form, "missing": sorted({loose_text(text) for text in odd})}
     seen = f"lists of tags, {n_tags} different {'one' if n_tags == 1 else 'ones'}{how}"
-    return Found({"kind": "tags", "separator": form, "missing": []}, 1.0, {}, seen, None)
+    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, None)
+
+
+def may_be_tag_format(settings: dict[str, Any]) -> bool:
+    """Return whether `read_tags` takes these settings."""
+    return settings.keys() == {"separator", "missing"} and settings["separator"] in (_LIST, *_SEPARATORS)
 
 
 def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
@@ -80,8 +99,10 @@ def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
     if isinstance(cell, (bytes, bytearray)):
         cell = bytes(cell).decode(errors="replace")
     if isinstance(cell, str):
-        tags = _split(cell, settings["separator"]) if clean(cell) else None
-        if tags is None and clean(cell):
+        if not clean(cell) or is_mark_among_words(cell):
+            return None
+        tags = _split(cell, settings["separator"])
+        if tags is None:
             raise UnreadableCell(f"{short_repr(cell)} is not a list of texts")
         return tags
     tags = _as_list(cell)

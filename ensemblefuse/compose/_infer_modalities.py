@@ -26,7 +26,7 @@ def infer_modalities(
     kinds : dict of str to str, optional
         Kinds of columns that you know: ``"image"``, ``"audio"``, ``"video"``, ``"text"``, ``"series"``,
         ``"embedding"``, ``"graph"``, ``"number"``, ``"date"``, ``"category"``, ``"boolean"``, ``"tags"``,
-        ``"string"`` (short texts, such as names) or ``"drop"``.
+        ``"string"`` (short texts, such as names) or ``"drop"``. Whole numbers such as 20240131 may be dates.
     strict : bool
         Whether to raise an error where the cells of a column allow several readings. By default the more likely one
         is taken.
@@ -37,7 +37,8 @@ def infer_modalities(
     -------
     list of (name, encoder, columns)
         Edit it as you like, and pass it to `make_fusion_pipeline`. Each column of pictures, sounds, videos, series,
-        embeddings, graphs and texts is a modality. All others together are one, ``"tabular"``. Of more than six columns
+        embeddings, graphs and texts is a modality. All others together are one, ``"tabular"``: a `TableTransformer`,
+        which keeps how their cells are written, so that each fold reads them alike. Of more than six columns
         of texts, those with the longest texts are modalities, and the others go into the table as strings. The list is
         empty if every column is left out.
 
@@ -46,7 +47,8 @@ def infer_modalities(
     TypeError
         If `df` is no table, or `kinds` no dict.
     ValueError
-        If names of columns are not str, `kinds` names an unknown column or kind, or ``strict=True`` finds a choice.
+        If names of columns are not str, `kinds` names an unknown column or kind, or declares cells as dates that are
+        none, or ``strict=True`` finds a choice.
 
     Examples
     --------

@@ -25,7 +25,7 @@ from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features import EmbeddingNoise
 from ensemblefuse.features.guard import check_shape, check_transformer, guard
 from ensemblefuse.features.present_rows import missing_rows
-from ensemblefuse.modalities import columns_of, roles_of_columns, steps_of, top_steps
+from ensemblefuse.modalities import columns_of, formats_of, roles_of_columns, steps_of, top_steps
 from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
 from ensemblefuse.table import list_columns, similar_names, to_frame
 
@@ -92,18 +92,19 @@ class _OneFrame:
         X = _named_table(X)
         guarded, rest = self._guarded()
         self._require_columns(X)
-        self.schema_ = learn_schema(X, roles_of_columns([*self.transformers, *self._rest(X)], X))
+        declared = [*self.transformers, *self._rest(X)]
+        self.schema_ = learn_schema(X, roles_of_columns(declared, X), formats_of(declared))
         self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
         X = read_or_raise(X, self.schema_, fitting=True)
         self.numeric_summary_ = _summary(X, self.numeric_columns_)
         self.word_columns_ = {}
         # y stops here: a transformer that learns from labels at this level would leak into every inner fold.
-        declared: Any = self.transformers, self.remainder
+        given: Any = self.transformers, self.remainder
         self.transformers, self.remainder = guarded, rest
         try:
             blocks = ColumnTransformer.fit_transform(self, X, None, **params)
         finally:
-            self.transformers, self.remainder = declared
+            self.transformers, self.remainder = given
         self.word_columns_ = _columns_of_words(self.transformers_, list_columns(word_modalities))
         return _with_words(self, blocks, X)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, RobustScaler, StandardScaler
 
 from ensemblefuse.cells.text import foreign_share
-from ensemblefuse.column_formats import number_clash, unit_clash
-from ensemblefuse.column_kinds import find_kind
+from ensemblefuse.column_formats import Found, date_format, number_clash, short_format, unit_clash
+from ensemblefuse.column_kinds import ColumnKind, facts_of, find_kind
 from ensemblefuse.encoders import (
     AudioEncoder,
     BaseEncoder,
@@ -27,7 +27,8 @@ from ensemblefuse.encoders import (
     VideoEncoder,
 )
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.features import DateFeatures, StringFeatures, TagFeatures
+from ensemblefuse.features import DateFeatures, StringFeatures, TableTransformer, TagFeatures
+from ensemblefuse.schema import find_form
 from ensemblefuse.table import is_missing, separator_in, to_frame
 
 __all__ = ["KINDS", "Proposal", "propose"]
@@ -51,6 +52,7 @@ _TABLE = {
     "string": "pieces of letters that cells share",
 }
 _CLOCK = "hour of the day"  # of times of day, which have no year, month and day
+_WRITTEN = ("number", "date", "boolean", "tags")  # kinds whose cells may be written in several forms
 _LEFT_OUT = {
     "identifier": "left out: it names rows, so it is a leak; a model would learn them by heart",
     "address": "left out: an address is no content",
@@ -78,6 +80,7 @@ class _Decided(NamedTuple):
     seen: str
     choice: str | None
     done: str
+    form: Found | None = None
 
 
 class Proposal(NamedTuple):
@@ -113,7 +116,8 @@ def propose(df: Any, kinds: Mapping[str, str] | None = None) -> Proposal:
     table = [column for column, (kind, *_) in decided.items() if kind in _TABLE]
     if table:
         by_kind = {kind: [column for column in table if decided[column].kind == kind] for kind in _TABLE}
-        modalities.append(("tabular", _tabular(by_kind), [c for kind in _TABLE for c in by_kind[kind]]))
+        formats = {c: short_format(d.form) for c, d in decided.items() if d.form is not None}
+        modalities.append(("tabular", _tabular(by_kind, formats), [c for kind in _TABLE for c in by_kind[kind]]))
     encoders = {
         columns: f"modality {name!r}: {encoder!r}{_on_blanks(encoder)}"
         for name, encoder, columns in modalities
@@ -121,7 +125,9 @@ def propose(df: Any, kinds: Mapping[str, str] | None = None) -> Proposal:
     }
     lines = _lines({c: d._replace(done=encoders.get(c) or d.done) for c, d in decided.items()})
     left_out = {column: d.seen for column, d in decided.items() if d.kind in _LEFT_OUT}
-    choices = {column: f"{d.kind}: {d.seen}; {d.choice}" for column, d in decided.items() if d.choice}
+    # What was declared is chosen: nothing is left to say.
+    open_ = {column: d for column, d in decided.items() if d.choice and column not in (kinds or {})}
+    choices = {column: f"{d.kind}: {d.seen}; {d.choice}" for column, d in open_.items()}
     return Proposal(modalities, lines, left_out, choices, _hint(frame, decided))
 
 
@@ -145,15 +151,38 @@ def _check(frame: pd.DataFrame, kinds: Mapping[str, str] | None) -> None:
 
 
 def _decide(cells: pd.Series, declared: str | None) -> _Decided:
-    kind, seen, choice = (declared, "declared", None) if declared else find_kind(cells)[:3]
+    found = ColumnKind(declared, "declared") if declared else find_kind(cells)
+    kind, seen, choice = found[:3]
     if kind == "drop":
         return _Decided("drop", seen, None, "left out as declared")
     if declared == "number" and (clash := number_clash(cells.tolist()) or unit_clash(cells.tolist())):
         raise ValueError(f"kinds[{cells.name!r}] is 'number', but the column holds {clash}.")
     if kind in _LEFT_OUT:
         return _Decided(kind, seen, choice, _LEFT_OUT[kind])
+    form = find_form(cells, kind, declared=bool(declared), found=found.form) if kind in _TABLE else None
+    if declared in _WRITTEN and form is not None:
+        seen, choice = f"declared: {facts_of(form, sum(not is_missing(cell) for cell in cells.tolist()))}", form.choice
+    elif declared == "date":
+        _check_dates(cells)
     what = _TABLE.get(kind, "") if "times of day" not in seen else _CLOCK
-    return _Decided(kind, seen, choice, f"table: {what}" if what else "")
+    return _Decided(kind, seen, choice, f"table: {what}" if what else "", form)
+
+
+def _check_dates(cells: pd.Series) -> None:
+    """Raise an error if cells that are declared as dates are none, and name one."""
+    present = cells[[not is_missing(cell) for cell in cells.tolist()]]
+    if all(isinstance(cell, (datetime.date, np.datetime64)) for cell in present.tolist()):
+        return
+    way_out = "write dates as 2021-12-31, and make other cells missing"
+    for label, cell in present.items():
+        if date_format([cell], declared=True) is None and not isinstance(cell, (datetime.date, np.datetime64)):
+            fact = f"{short_repr(_plain(cell))} in row {label!r} is no date"
+            raise ValueError(f"kinds[{cells.name!r}] is 'date', but {fact}: {way_out}.")
+    raise ValueError(f"kinds[{cells.name!r}] is 'date', but its cells are no dates of one kind: {way_out}.")
+
+
+def _plain(cell: Any) -> Any:
+    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def _few_texts(frame: pd.DataFrame, decided: dict[str, _Decided]) -> dict[str, _Decided]:
@@ -208,7 +237,7 @@ def _on_blanks(encoder: Any) -> str:
     return "; blank texts count as missing" if reads_blanks else ""
 
 
-def _tabular(by_kind: Mapping[str, list[str]]) -> ColumnTransformer:
+def _tabular(by_kind: Mapping[str, list[str]], formats: dict[str, dict[str, Any]]) -> TableTransformer:
     """Return the transformer of the table: one part for each kind that it has."""
     categories = OneHotEncoder(
         handle_unknown="infrequent_if_exist", min_frequency=_RARE, max_categories=_MOST_CATEGORIES, sparse_output=False
@@ -227,13 +256,14 @@ def _tabular(by_kind: Mapping[str, list[str]]) -> ColumnTransformer:
         "tags": TagFeatures(),
         "string": StringFeatures(),
     }
-    return ColumnTransformer([(kind, part, by_kind[kind]) for kind, part in parts.items() if by_kind[kind]])
+    used = [(kind, part, by_kind[kind]) for kind, part in parts.items() if by_kind[kind]]
+    return TableTransformer(used, formats=formats or None)
 
 
 def _lines(decided: Mapping[str, _Decided]) -> list[str]:
     """Return one line for each column, below a line of headings."""
     rows = [("column", "kind", "seen", "done")]
-    for column, (kind, seen, choice, done) in decided.items():
+    for column, (kind, seen, choice, done, _) in decided.items():
         seen += f" ({choice})" if choice else ""
         rows.append((_cut(_printable(column)), kind, _printable(seen), _printable(done)))
     widths = [min(_SHOWN, max(len(row[i]) for row in rows)) for i in range(3)]

@@ -9,6 +9,7 @@ from ensemblefuse.features._date_features import DateFeatures
 from ensemblefuse.features._embedding_noise import EmbeddingNoise
 from ensemblefuse.features._modality_dropout import ModalityDropout
 from ensemblefuse.features._string_features import StringFeatures
+from ensemblefuse.features._table_transformer import TableTransformer
 from ensemblefuse.features._tag_features import TagFeatures
 from ensemblefuse.features.present_rows import PresentRows
 from ensemblefuse.features.word_features import WordFeatures
@@ -24,6 +25,7 @@ __all__ = [
     "ModalityDropout",
     "PresentRows",
     "StringFeatures",
+    "TableTransformer",
     "TagFeatures",
     "WordFeatures",
 ]

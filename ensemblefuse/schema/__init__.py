@@ -16,13 +16,15 @@ cells are read:
 - ``"object"``: anything else, such as pictures or arrays. These cells pass as they are.
 
 Numbers, booleans, dates and tags that fit saw written as text have a ``format``, as `ensemblefuse.column_formats` finds
-it, and ``seen``, which says in words what it is. Files of before have none.
+it, and ``seen``, which says in words what it is. Files of before have none. A `ensemblefuse.TableTransformer` gives the
+formats that were found in the whole table; the others are found in the table of fit.
 """
 
 from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import Fault, Reading, Schema, Unseen
 from ensemblefuse.schema._learn import learn_schema
 from ensemblefuse.schema._read import counted, read_by_schema, read_or_raise, schema_of, unseen_text
+from ensemblefuse.schema._written import find_form
 
 __all__ = [
     "Fault",
@@ -31,6 +33,7 @@ __all__ = [
     "Unseen",
     "category_key",
     "counted",
+    "find_form",
     "learn_schema",
     "read_by_schema",
     "read_or_raise",

@@ -11,7 +11,7 @@ import pandas as pd
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import TRUTH, Unreadable, is_number, listed, types_held
-from ensemblefuse.schema._written import written_dates, written_numbers, written_tags
+from ensemblefuse.schema._written import given_form, written_dates, written_numbers, written_tags
 from ensemblefuse.table import is_missing
 
 __all__ = ["learn_schema"]
@@ -19,7 +19,9 @@ __all__ = ["learn_schema"]
 _OF_CATEGORIES = {"category", "ordinal", "listed"}
 
 
-def learn_schema(X: pd.DataFrame, roles: Mapping[Any, set[str]]) -> dict[Any, dict[str, Any]]:
+def learn_schema(
+    X: pd.DataFrame, roles: Mapping[Any, set[str]], formats: Mapping[Any, Mapping[str, Any]] | None = None
+) -> dict[Any, dict[str, Any]]:
     """Return what each column holds.
 
     Parameters
@@ -31,6 +33,9 @@ def learn_schema(X: pd.DataFrame, roles: Mapping[Any, set[str]]) -> dict[Any, di
         ``"category"``, ``"number"``, ``"date"``, ``"tags"`` or ``"text"``, or ``"other"``. An ``"ordinal"`` transformer
         is one of categories whose order counts, a ``"listed"`` one has its own list of categories, and a ``"closed"``
         one stops at categories that fit never saw. Only these columns get an entry.
+    formats : dict of column to dict, optional
+        Written forms of columns that are known already, as `ensemblefuse.TableTransformer` holds them. The forms of
+        other columns are found from their cells.
 
     Returns
     -------
@@ -44,14 +49,24 @@ def learn_schema(X: pd.DataFrame, roles: Mapping[Any, set[str]]) -> dict[Any, di
     >>> learn_schema(X, {"paid": {"category"}, "size": {"other"}})
     {'paid': {'kind': 'boolean', 'as': 'category'}, 'size': {'kind': 'number'}}
     """
-    learned = {column: _learn(X[column], how - {"closed"}) for column, how in roles.items() if column in X.columns}
+    formats = formats or {}
+    learned = {
+        column: _learn(X[column], how - {"closed"}, formats.get(column))
+        for column, how in roles.items()
+        if column in X.columns
+    }
     for column, known in learned.items():
         if "closed" in roles[column] and known["kind"] == "category":
             known["closed"] = True
     return learned
 
 
-def _learn(cells: pd.Series, roles: set[str]) -> dict[str, Any]:
+def _learn(cells: pd.Series, roles: set[str], form: Mapping[str, Any] | None) -> dict[str, Any]:
+    if form is not None and form.get("kind") == "category" and roles <= {"category", "ordinal"}:
+        values = cells.dtype.categories if isinstance(cells.dtype, pd.CategoricalDtype) else cells
+        return _learn_category(listed(pd.Series(values)), _with_texts(types_held(cells)))
+    if form is not None and (given := given_form(cells, form, roles)) is not None:
+        return given
     dtype = cells.dtype
     if roles <= {"encoder", "encoder of a group"}:
         if roles == {"encoder"} and cells.isna().all():

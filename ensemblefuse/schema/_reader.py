@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.column_formats import UnreadableCell, read_cell
+from ensemblefuse.column_formats import DATE_WAY_OUT, UnreadableCell, read_cell
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.schema._cells import LARGEST, TRUTH, Unreadable, decoded, item, listed
 from ensemblefuse.table import is_missing
@@ -112,4 +112,4 @@ def parsed_date(cell: Any) -> pd.Timestamp | None:
             raise Unreadable(f"{short_repr(cell)} is not a date in ISO 8601, such as 2026-01-31") from None
     if isinstance(cell, (datetime.date, np.datetime64)):
         return pd.Timestamp(cell)
-    raise Unreadable(f"{short_repr(item(cell))} is not a date")
+    raise Unreadable(f"{short_repr(item(cell))} is not a date; {DATE_WAY_OUT}")

@@ -1,24 +1,96 @@
-"""Columns whose texts are numbers, dates or lists of tags: the written form that fit found."""
+"""Columns whose texts are numbers, dates or lists of tags: their written form."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ensemblefuse.column_formats import (
     Found,
+    UnreadableCell,
     boolean_format,
     date_format,
+    full_format,
     number_clash,
     number_format,
     read_cell,
+    short_format,
     tag_format,
     unit_clash,
 )
-from ensemblefuse.schema._cells import NUMBER, TRUTH
+from ensemblefuse.schema._cells import NUMBER, TRUTH, types_held
+from ensemblefuse.table import is_missing
 
-__all__ = ["written_dates", "written_numbers", "written_tags"]
+__all__ = ["find_form", "given_form", "written_dates", "written_numbers", "written_tags"]
+
+
+_NAMES = {
+    "number": "numbers written as text",
+    "date": "dates written as text",
+    "boolean": "true and false written as text",
+    "tags": "tags written as text",
+    "category": "categories",
+    "text": "texts",
+}
+
+
+def find_form(cells: pd.Series, kind: str, *, declared: bool = True, found: Found | None = None) -> Found | None:
+    """Return in which written form the cells of a column say numbers, dates, true and false, or tags.
+
+    None if they are in no such form, or need none because all of them are values. `declared` is whether somebody said
+    of which kind they are: with less evidence, cells are tags and whole numbers are dates. `found` is the form if it
+    is known already. Categories and short texts have a form if a part of the cells would seem to be of another kind.
+    """
+    listed = cells.tolist()
+    if kind in ("category", "string"):
+        return _mixed_form(cells, kind)
+    if kind == "tags":
+        return found or tag_format(listed, declared=True)
+    held = types_held(cells)
+    if kind == "date" and held & {"text", "bytes", "number"}:
+        return found or date_format(listed, declared=declared)
+    if not held & {"text", "bytes"}:
+        return None
+    if kind == "number" and not all(_is_plain(cell) for cell in listed):
+        return found or number_format(listed) or boolean_format(listed)
+    return found or boolean_format(listed) if kind == "boolean" else None
+
+
+def given_form(cells: pd.Series, form: Mapping[str, Any], roles: set[str]) -> dict[str, Any] | None:
+    """Return how a column is read of which the written form is known; None if its transformers read something else."""
+    settings = full_format(cells.name, form)
+    kind, is_category = settings["kind"], roles <= {"category", "ordinal"}
+    kept = {"format": settings, "seen": form.get("seen", _NAMES[kind])}
+    if kind == "text" and roles == {"text"}:
+        return {"kind": "text"}
+    if kind == "number" and "number" in roles:
+        return {"kind": "number", **kept}
+    if kind == "boolean" and ("number" in roles or is_category):
+        return {"kind": "boolean", "as": "category" if is_category else "number", **kept}
+    if kind == "date" and roles == {"date"}:
+        return {"kind": "date", "dtype": "datetime64[us, UTC]" if settings["utc"] else "datetime64[us]", **kept}
+    if kind == "tags" and roles == {"tags"}:
+        return {"kind": "tags", **kept, "known": _tags(cells, settings)}
+    return None
+
+
+def _mixed_form(cells: pd.Series, kind: str) -> Found | None:
+    """Return that cells are categories or texts, if some of them alone would be booleans, dates or numbers."""
+    if kind == "string":
+        kind, held = "text", types_held(cells)
+    else:
+        held = {_truth_of(cell) for cell in cells.tolist() if not is_missing(cell)}
+    return Found({"kind": kind, "missing": []}, 1.0, {}, _NAMES[kind], None) if len(held) > 1 else None
+
+
+def _truth_of(cell: Any) -> str:
+    """Return whether a cell is a boolean, or a text that says true or false, or something else."""
+    if isinstance(cell, (bool, np.bool_)):
+        return "boolean"
+    return "text" if isinstance(cell, str) and cell.strip().lower() in TRUTH else "other"
 
 
 def written_numbers(cells: pd.Series) -> dict[str, Any] | None:
@@ -29,39 +101,37 @@ def written_numbers(cells: pd.Series) -> dict[str, Any] | None:
     ValueError
         If they are numbers in several currencies or units, or with signs between digits that contradict.
     """
-    listed = cells.tolist()
-    if all(_is_plain(cell) for cell in listed):
-        return None
-    if (found := number_format(listed)) is not None:
-        return {"kind": "number", **_kept(found)}
-    if (found := boolean_format(listed)) is not None:
-        return {"kind": "boolean", "as": "number", **_kept(found)}
-    if clash := number_clash(listed) or unit_clash(listed):
+    found, listed = _found(cells, "number"), cells.tolist()
+    unread = found is None and not all(_is_plain(cell) for cell in listed)
+    if unread and (clash := number_clash(listed) or unit_clash(listed)):
         raise ValueError(f"Column {cells.name!r} holds {clash}.")
-    return None
+    return found
 
 
 def written_dates(cells: pd.Series) -> dict[str, Any] | None:
     """Return how texts are read as dates; None if they are none."""
-    found = date_format(cells.tolist())
-    if found is None:
-        return None
-    dtype = "datetime64[us, UTC]" if found.format["utc"] else "datetime64[us]"
-    return {"kind": "date", "dtype": dtype, **_kept(found)}
+    return _found(cells, "date")
 
 
 def written_tags(cells: pd.Series) -> dict[str, Any] | None:
     """Return how cells are read as lists of tags, and the tags of fit; None if they hold something else."""
-    listed = cells.tolist()
-    found = tag_format(listed, declared=True)
-    if found is None:
-        return None
-    known = {tag: None for cell in listed for tag in read_cell(cell, found.format) or ()}
-    return {"kind": "tags", **_kept(found), "known": list(known)}
+    return _found(cells, "tags")
 
 
-def _kept(found: Found) -> dict[str, Any]:
-    return {"format": found.format, "seen": found.seen}
+def _found(cells: pd.Series, kind: str) -> dict[str, Any] | None:
+    found = find_form(cells, kind)
+    return None if found is None else given_form(cells, short_format(found), {kind})
+
+
+def _tags(cells: pd.Series, settings: dict[str, Any]) -> list[str]:
+    """Return the tags of all cells that can be read; reading the table of fit says where one cannot."""
+    known: dict[str, None] = {}
+    for cell in cells.tolist():
+        try:
+            known |= dict.fromkeys(read_cell(cell, settings) or ())
+        except UnreadableCell:
+            continue
+    return list(known)
 
 
 def _is_plain(cell: Any) -> bool:

@@ -109,9 +109,10 @@ def _cell(column: Column, suffix: str) -> dict[str, Any]:
     described = {"title": column.name, "description": f"{column.kind}, read by {read_by}{reach}"}
     if not _takes_files(column):
         cell = _CELLS[column.kind]
-        if column.written is not None and column.kind in ("number", "boolean"):
+        other = {"number": "string", "boolean": "string", "date": "integer"}.get(column.kind)
+        if column.written is not None and other is not None:
             described["description"] += f"; {column.written} in fit"
-            cell = {"anyOf": [{"type": "string"}, cell]}
+            cell = {"anyOf": [{"type": other}, cell]}
         return {**described, **cell}
     one = {"$ref": f"#/components/schemas/File{suffix}"}
     kinds: list[dict[str, Any]] = [one, {"type": "null"}]
