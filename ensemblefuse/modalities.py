@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +14,10 @@ from sklearn.preprocessing import OrdinalEncoder
 from sklearn.utils._indexing import _get_column_indices
 
 from ensemblefuse.column_formats import full_format
-from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.features import PresentRows, TableTransformer
+from ensemblefuse.encoders import BaseEncoder, TextEncoder
+from ensemblefuse.features import EmbeddingNoise, PresentRows, StringFeatures, TableTransformer
 from ensemblefuse.fitted.walk import parts_of
-from ensemblefuse.table import list_columns
+from ensemblefuse.table import is_missing, list_columns
 
 __all__ = [
     "Modality",
@@ -27,9 +27,11 @@ __all__ = [
     "readers_of",
     "reads_files",
     "roles_of_columns",
+    "row_texts",
     "set_on_error",
     "steps_of",
     "top_steps",
+    "word_columns",
 ]
 
 # How transformers of these names read their columns.
@@ -149,6 +151,37 @@ def readers_of(encoder: Any, columns: list[Any]) -> Iterator[tuple[Any, list[Any
         yield from readers_of(encoder.remainder, left)
     elif not (isinstance(encoder, str) and encoder == "drop"):
         yield encoder, columns
+
+
+def word_columns(encoder: Any, columns: Any) -> list[str]:
+    """Return the columns of a modality whose texts a fusion may read beside its numbers.
+
+    That is the column of a `TextEncoder`, or the columns of the `StringFeatures` of a table. A modality that adds noise
+    to protect its cells does not hand them on.
+    """
+    columns = list_columns(columns)
+    if any(isinstance(step, EmbeddingNoise) for step in steps_of(encoder)):
+        return []
+    first = top_steps(encoder)[0]
+    if isinstance(first, TextEncoder):
+        return columns if first.words and len(columns) == 1 else []
+    readers = readers_of(encoder, columns)
+    return [name for reader, names in readers if isinstance(reader, StringFeatures) and reader.words for name in names]
+
+
+def row_texts(table: pd.DataFrame, columns: Sequence[str]) -> list[str | None]:
+    """Return one text for each row: what its cells of these columns say, one below the other; None if that is nothing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from ensemblefuse.modalities import row_texts
+    >>> bikes = pd.DataFrame({"brand": ["Trek", None, None], "name": ["Marlin 5", "Talon", " "]})
+    >>> row_texts(bikes, ["brand", "name"])
+    ['Trek\\nMarlin 5', 'Talon', None]
+    """
+    rows = zip(*(table[column].tolist() for column in columns), strict=True)
+    return ["\n".join(str(cell) for cell in row if not is_missing(cell) and str(cell).strip()) or None for row in rows]
 
 
 def _fills(step: Any) -> bool:

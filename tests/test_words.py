@@ -6,9 +6,11 @@ import pytest
 from conftest import slow_but
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -24,6 +26,7 @@ from ensemblefuse import (
     LogPool,
     ModalityTransformer,
     SequentialFusionClassifier,
+    StringFeatures,
     TextEncoder,
     explain_row,
     export_onnx,
@@ -32,6 +35,7 @@ from ensemblefuse import (
     modality_ablation,
     modality_importance,
     modality_shapley,
+    robustness_curve,
     save_model,
     shap_by_modality,
     split_model,
@@ -382,6 +386,83 @@ def test_meta_estimators_hand_tables_on_or_say_why_not(fitted):
 
 
 # ---------------------------------------------------------------------- tables made by hand
+
+
+def make_bikes(n=160):
+    """Bikes whose price is a matter of their name and age; two of the columns are short strings."""
+    rng = np.random.default_rng(0)
+    brands, models = rng.choice(["Veloce", "Kestrel", "Arbor"], n), rng.integers(0, 12, n)
+    age = rng.integers(0, 9, n)
+    price = np.where(brands == "Kestrel", 900.0, 400.0) + 90 * (models % 5) - 20 * age + rng.normal(0, 10, n)
+    names = [f"Model {'abcdefghijkl'[m]}x{m % 5} {'sport' if m % 2 else 'city'}" for m in models]
+    return pd.DataFrame({"brand": brands, "name": names, "age": age}), price
+
+
+def table_of_bikes(**settings):
+    table = ColumnTransformer(
+        [("string", StringFeatures(**settings), ["brand", "name"]), ("age", StandardScaler(), ["age"])]
+    )
+    return [("tabular", table, ["brand", "name", "age"])]
+
+
+@pytest.fixture(scope="module")
+def bikes():
+    X, y = make_bikes()
+    return make_fusion_pipeline(table_of_bikes(), DecisionFusionRegressor(cv=3)).fit(X, y), X, y
+
+
+def test_short_strings_of_a_table_are_read_as_words_too(bikes):
+    model, X, _ = bikes
+    assert model[-1].member_names_ == ["tabular", "tabular/trees", "tabular/words"]
+    texts = model[0].transform(X.head(2))["tabular__words"].tolist()
+    assert texts == [f"{row.brand}\n{row.name_}" for row in X.head(2).rename(columns={"name": "name_"}).itertuples()]
+    without = make_fusion_pipeline(table_of_bikes(words=False), DecisionFusionRegressor(cv=3)).fit(*make_bikes())
+    assert without[-1].member_names_ == ["tabular", "tabular/trees"]
+
+
+def test_rows_without_strings_are_left_to_the_other_members(bikes):
+    model, X, _ = bikes
+    held = X.head(4).astype({"brand": object, "name": object})
+    held.loc[0, ["brand", "name"]] = None
+    held.loc[1, "brand"] = None
+    _, mask = model[-1]._outputs(model[0].transform(held))
+    assert mask[model[-1].member_names_.index("tabular/words")].tolist() == [False, True, True, True]
+    assert np.isfinite(model.predict(held)).all()
+
+
+def test_a_changed_string_changes_both_views_of_a_table(bikes):
+    model, X, _ = bikes
+    row = X[X["brand"] == "Kestrel"].iloc[[0]]
+    swapped, names = row.assign(brand="Veloce"), model[-1].member_names_
+    before, after = (model[-1]._outputs(model[0].transform(table))[0].ravel() for table in (row, swapped))
+    assert before[names.index("tabular/words")] > after[names.index("tabular/words")] + 100
+    other = X[X["brand"] == "Veloce"]
+    effects = explain_row(model, row, row.index[0], background=other).parts["tabular"].effects
+    # Both views see another brand: one of them alone would leave a part of the difference to the name and the age.
+    assert effects["brand"] == pytest.approx(500, abs=150)
+
+
+def test_corrupted_strings_reach_both_views_of_a_table(bikes):
+    model, X, y = bikes
+    kinds = {"tabular": {"unnamed": unnamed}}
+    curve = robustness_curve(model, X, y, corruptions=kinds, severities=[1], n_resamples=2)
+    expected = mean_squared_error(y, model.predict(X.assign(brand="?", name="?")))
+    assert abs(curve.table["score"].item()) == pytest.approx(expected, rel=1e-5)
+
+
+def unnamed(cells, severity, rng):
+    return np.array(["?", "?", cells[2]], dtype=object)
+
+
+def test_models_of_strings_are_saved_and_split(bikes, tmp_path):
+    model, X, _ = bikes
+    loaded = load_model(save_model(model, tmp_path / "bikes.fuse", example=X.head(4)))
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    with pytest.raises(ValueError, match=r"StringFeatures\(words=False\)"):
+        split_model(model)
+    parts = split_model(model, send="probabilities")
+    sent = pd.concat([parts.edge[name].transform(X) for name in parts.edge], axis=1)
+    np.testing.assert_allclose(parts.fusion.predict(sent), model.predict(X), rtol=1e-5)
 
 
 def test_only_a_column_of_texts_beside_numbers_is_set_apart():

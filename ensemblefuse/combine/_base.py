@@ -315,7 +315,11 @@ def _by_name(given: Mapping[str, Any], names: Sequence[str] | None, what: str) -
         hint = " joint=False leaves the joint member out." if "joint" in missing else ""
         hint += " estimators=[None] leaves the trees out." if any(name.endswith("/trees") for name in missing) else ""
         words = any(name.endswith("/words") for name in map(str, missing))
-        hint += " TextEncoder(words=False) leaves the member over the words of a text out." if words else ""
+        hint += (
+            " TextEncoder(words=False) and StringFeatures(words=False) leave the members over words out."
+            if words
+            else ""
+        )
         raise ValueError(
             f"{what} must be one number for each member of {list(names)}; {given!r} {' and '.join(wrong)}.{hint}"
         )

@@ -20,12 +20,11 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from ensemblefuse._calls import plain_inside
 from ensemblefuse.blocks import SEPARATOR, WORDS
-from ensemblefuse.encoders import BaseEncoder, TextEncoder
+from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.features import EmbeddingNoise
 from ensemblefuse.features.guard import check_shape, check_transformer, guard
 from ensemblefuse.features.present_rows import missing_rows
-from ensemblefuse.modalities import columns_of, formats_of, roles_of_columns, steps_of, top_steps
+from ensemblefuse.modalities import columns_of, formats_of, roles_of_columns, row_texts, word_columns
 from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
 from ensemblefuse.table import list_columns, similar_names, to_frame
 
@@ -46,7 +45,7 @@ class _OneFrame:
     """
 
     # Files of before hand on no texts.
-    word_columns_: Mapping[str, str] = MappingProxyType({})
+    word_columns_: Mapping[str, list[str]] = MappingProxyType({})
 
     @plain_inside
     def transform(self: Any, X: Any, **params: Any) -> Any:
@@ -105,7 +104,9 @@ class _OneFrame:
             blocks = ColumnTransformer.fit_transform(self, X, None, **params)
         finally:
             self.transformers, self.remainder = given
-        self.word_columns_ = _columns_of_words(self.transformers_, list_columns(word_modalities))
+        wanted = list_columns(word_modalities)
+        found = {name: word_columns(part, columns) for name, part, columns in self.transformers_ if name in wanted}
+        self.word_columns_ = {name: columns for name, columns in found.items() if columns}
         return _with_words(self, blocks, X)
 
 
@@ -192,22 +193,6 @@ def _known_names(encode: Any, widths: list[int]) -> pd.Index | None:
     return names
 
 
-def _columns_of_words(transformers: list[tuple[str, Any, Any]], wanted: Sequence[str]) -> dict[str, str]:
-    """Return the column of texts of each modality that is wanted and has one.
-
-    A pipeline that adds noise to protect its cells does not hand them on.
-    """
-    found = {}
-    for name, transformer, columns in transformers:
-        columns = [columns] if isinstance(columns, str) else columns
-        first = top_steps(transformer)[0]
-        reads_texts = isinstance(first, TextEncoder) and first.words
-        is_private = any(isinstance(step, EmbeddingNoise) for step in steps_of(transformer))
-        if name in wanted and reads_texts and not is_private and len(columns) == 1:
-            found[name] = columns[0]
-    return found
-
-
 def _numbers_alone(encode: Any) -> Any:
     """Return the transformer as scikit-learn knows it: it names the columns of its output, and has no texts."""
     if not encode.word_columns_:
@@ -220,12 +205,11 @@ def _numbers_alone(encode: Any) -> Any:
 def _with_words(encode: Any, blocks: Any, X: pd.DataFrame) -> Any:
     """Return blocks with a column of texts for each modality that has one; None where its numbers are missing."""
     texts = {}
-    for name, column in encode.word_columns_.items():
+    for name, columns in encode.word_columns_.items():
         block = encode.output_indices_[name]
         lost = missing_rows((blocks[:, block] if _is_polars(blocks) else blocks.iloc[:, block]).to_numpy())
-        texts[f"{name}{SEPARATOR}{WORDS}"] = [
-            None if gone else str(cell) for cell, gone in zip(X[column].tolist(), lost, strict=True)
-        ]
+        said = row_texts(X, list_columns(columns))
+        texts[f"{name}{SEPARATOR}{WORDS}"] = [None if gone else text for text, gone in zip(said, lost, strict=True)]
     if not texts:
         return blocks
     if _is_polars(blocks):
@@ -258,7 +242,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
     numeric_summary_ : dict of str to list of float
         Smallest number, median and largest number of each of these columns in fit. Columns without a number are left
         out.
-    word_columns_ : dict of str to str
+    word_columns_ : dict of str to list of str
         Columns of texts that are handed on beside the numbers of their modality, by modality.
     """
 

@@ -17,6 +17,7 @@ from ensemblefuse.blocks import read_block
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.features.word_features import count_terms
 from ensemblefuse.fusion.members import ask_member
+from ensemblefuse.modalities import row_texts, word_columns
 from ensemblefuse.schema import Schema, read_or_raise
 from ensemblefuse.table import to_frame
 
@@ -126,20 +127,21 @@ class EdgePart(TransformerMixin, BaseEstimator):
                 f"The edge part of modality {self.name!r} reads the columns {wanted}; X lacks {absent} and has "
                 f"{list(frame.columns)}. If a row lacks the modality, leave its cells missing."
             )
-        block = self.transformer.transform(read_or_raise(frame[wanted], self.schema or {})[self.columns])
+        table = read_or_raise(frame[wanted], self.schema or {})
+        block = self.transformer.transform(table[self.columns])
         # Read the block as the fusion does, with the same errors.
-        table = block if isinstance(block, pd.DataFrame) else pd.DataFrame(np.asarray(block))
-        data, present = read_block(self.name, table, frame.index.tolist(), raw=self.raw, allow_partial=self.partial)
+        numbers = block if isinstance(block, pd.DataFrame) else pd.DataFrame(np.asarray(block))
+        data, present = read_block(self.name, numbers, frame.index.tolist(), raw=self.raw, allow_partial=self.partial)
         cells = np.full(len(frame), None, dtype=object)
         if present.any():
             rows = data.loc[present] if hasattr(data, "loc") else data[present]
             places = np.flatnonzero(present)
-            texts = frame[wanted[0]].iloc[places]
+            texts = row_texts(table.iloc[places], word_columns(self.transformer, wanted))
             for place, vector in zip(places, self._vectors(rows, texts, frame.index[places].tolist()), strict=True):
                 cells[place] = vector
         return pd.DataFrame({self.name: pd.Series(cells, index=frame.index, dtype=object)})
 
-    def _vectors(self, rows: Any, texts: pd.Series, labels: list[Any]) -> np.ndarray:
+    def _vectors(self, rows: Any, texts: list[str | None], labels: list[Any]) -> np.ndarray:
         if self.heads is not None:
             rows = np.column_stack([self._ask(head, rows, texts) for head in self.heads])
         values = np.asarray(rows)
@@ -155,7 +157,7 @@ class EdgePart(TransformerMixin, BaseEstimator):
             )
         return vectors
 
-    def _ask(self, head: dict[str, Any], rows: Any, texts: pd.Series) -> np.ndarray:
+    def _ask(self, head: dict[str, Any], rows: Any, texts: list[str | None]) -> np.ndarray:
         """Return the predictions of a head, which reads the vectors, or the words of the texts."""
         known = {key: value for key, value in head.items() if key != "words"}
         return ask_member(**known, rows=count_terms(texts) if head.get("words") else rows, n_classes=self.n_classes)

@@ -188,7 +188,8 @@ def _send_embeddings(parts: FittedModel, encode: ModalityTransformer) -> SplitMo
     if words:
         raise ValueError(
             f"The fusion also reads the texts of the modalities {words}, which would have to leave the edge. Pass "
-            'send="probabilities", which puts their heads on the edge, or fit with TextEncoder(words=False).'
+            'send="probabilities", which puts their heads on the edge, or fit with TextEncoder(words=False) and '
+            "StringFeatures(words=False)."
         )
     edge, widths = {}, {}
     for name, (transformer, columns) in _modalities(encode).items():

@@ -20,7 +20,8 @@ from ensemblefuse.exceptions import BadRow, EncodingError, UnseenCategoryWarning
 from ensemblefuse.features import PresentRows
 from ensemblefuse.features.present_rows import missing_rows
 from ensemblefuse.fitted.model import FittedModel, replace_columns
-from ensemblefuse.table import is_missing
+from ensemblefuse.modalities import row_texts
+from ensemblefuse.table import is_missing, list_columns
 
 __all__ = ["EncodedRows"]
 
@@ -68,8 +69,9 @@ class EncodedRows:
         self._later = parts.model[1:-1] if len(parts.model) > 2 else None
         self._fitted = {name: (fitted, columns) for name, fitted, columns in first.transformers_}
         self._places = first.output_indices_
-        texts = {name: f"{name}{SEPARATOR}{WORDS}" for name in getattr(first, "word_columns_", ())}
-        self._words = {name: self.blocks.columns.get_loc(column) for name, column in texts.items()}
+        self._read_as_texts = {name: list_columns(held) for name, held in getattr(first, "word_columns_", {}).items()}
+        places = {name: self.blocks.columns.get_loc(f"{name}{SEPARATOR}{WORDS}") for name in self._read_as_texts}
+        self._words = places
         self._columns = parts.columns
         self.names = list(parts.columns)
         own = getattr(parts.core, "encoders_", {})  # a fusion that encodes by itself, such as a cascade
@@ -140,7 +142,8 @@ class EncodedRows:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnseenCategoryWarning)
-                made = fitted.transform(self._parts.read(_frame(new, part))[columns])
+                table = self._parts.read(_frame(new, part))
+                made = fitted.transform(table[columns])
         except EncodingError as error:
             self._refuse(error.rows, name, corruption, severity, "could not be encoded afterwards")
         made = made.toarray() if sparse.issparse(made) else made
@@ -148,7 +151,9 @@ class EncodedRows:
         lost = np.flatnonzero(_missing(made) & np.array([not _is_lost(cell) for cell in new], dtype=bool))
         unread = [BadRow(label[i], column, short_repr(new[i]), "the encoder treats it as missing") for i in lost]
         self._refuse(unread, name, corruption, severity, "could not be encoded afterwards")
-        return made.assign(**{WORDS: np.array(new, dtype=object)}) if name in self._words else made
+        if name not in self._read_as_texts:
+            return made
+        return made.assign(**{WORDS: np.array(row_texts(table, self._read_as_texts[name]), dtype=object)})
 
     def _refuse(self, bad: list[BadRow], name: str, corruption: Corruption, severity: int, what: str) -> None:
         if bad:

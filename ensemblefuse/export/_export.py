@@ -133,7 +133,7 @@ def _check_fusion(fusion: BaseFusion) -> None:
     if words := list(getattr(fusion, "word_members_", ())):
         raise ValueError(
             f"{_NEEDED_BY}: the members {words} read the words of texts, but a graph takes numbers. Fit with "
-            "TextEncoder(words=False), or name an estimator for these blocks."
+            "TextEncoder(words=False) and StringFeatures(words=False), or name an estimator for these blocks."
         )
     taken = sorted({_LABEL, _PROBABILITIES, _PREDICTION} & set(map(str, fusion.blocks_)))
     if taken:

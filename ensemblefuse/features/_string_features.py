@@ -33,6 +33,10 @@ class StringFeatures(TransformerMixin, BaseEstimator):
         Most components of a column. A column with few distinct strings has fewer: one less than it has strings.
     max_features : int
         Most pieces of letters that are counted in a column: the most frequent ones. It bounds the size of the model.
+    words : bool, default=True
+        Whether a fusion may also read the strings as they are. In a pipeline of `make_fusion_pipeline`, decision-level
+        fusion then has one more member over their words and characters, as for a `TextEncoder`. What this transformer
+        returns does not change.
     random_state : int, RandomState or None
         Seed of the SVD.
 
@@ -70,9 +74,10 @@ class StringFeatures(TransformerMixin, BaseEstimator):
     ((2, 2), True)
     """
 
-    def __init__(self, n_components=30, *, max_features=4000, random_state=0):
+    def __init__(self, n_components=30, *, max_features=4000, words=True, random_state=0):
         self.n_components = n_components
         self.max_features = max_features
+        self.words = words
         self.random_state = random_state
 
     @plain_inside

@@ -18,6 +18,8 @@ from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning, UnseenCategoryWarning
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fitted.model import FittedModel, replace_columns
+from ensemblefuse.modalities import row_texts
+from ensemblefuse.table import list_columns
 
 __all__ = ["RowModel", "first_encoder", "log_odds"]
 
@@ -116,11 +118,11 @@ class RowModel:
             if self.step is None:
                 return self.value(self._with_columns(self.Z, self.parts.core.blocks_[name], table))
             columns = next(columns for key, _, columns in self.step.transformers_ if key == name)
-            given = self.parts.read(table)
-            given = given[columns] if isinstance(columns, str) else given
+            read = self.parts.read(table)
+            given = read[columns] if isinstance(columns, str) else read
             block = self.step.named_transformers_[name].transform(given)
-            column = self.step.word_columns_.get(name) if isinstance(self.step, ModalityTransformer) else None
-            return self.of_block(name, block, None if column is None else table[column])
+            held = self.step.word_columns_.get(name) if isinstance(self.step, ModalityTransformer) else None
+            return self.of_block(name, block, None if held is None else row_texts(read, list_columns(held)))
 
     def of_vectors(self, name: str, vectors: Any) -> np.ndarray:
         """Return the value with other embeddings of one modality, as its encoder returns them: shape (n,)."""
@@ -132,7 +134,7 @@ class RowModel:
             vectors = vectors if isinstance(step, str) or step is None else step.transform(vectors)
         return self.of_block(name, vectors)
 
-    def of_block(self, name: str, block: Any, texts: pd.Series | None = None) -> np.ndarray:
+    def of_block(self, name: str, block: Any, texts: list[str | None] | None = None) -> np.ndarray:
         """Return the value with another block of one modality, as the encoding step returns it: shape (n,).
 
         Without `texts`, a fusion that also reads the texts of the modality sees those of the row.
@@ -142,7 +144,7 @@ class RowModel:
         where = np.arange(self._encoded.shape[1])[self.step.output_indices_[name]]
         Z = self._with_columns(self._encoded, where, block)
         if texts is not None:
-            Z = Z.assign(**{f"{name}{SEPARATOR}{WORDS}": texts.to_numpy(dtype=object)})
+            Z = Z.assign(**{f"{name}{SEPARATOR}{WORDS}": np.array(texts, dtype=object)})
         return self.value(Pipeline(self._later).transform(Z) if self._later else Z)
 
     def _raw(self) -> pd.DataFrame:
