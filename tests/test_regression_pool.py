@@ -283,6 +283,20 @@ def test_the_scale_of_small_weights_does_not_matter(scale):
     np.testing.assert_allclose(pools[0].weights_, pools[1].weights_, atol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1 / 120])
+def test_nor_does_it_in_classification(scale):
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 3
+    scores = rng.normal(size=(3, 120, 3)) + np.eye(3)[y]
+    P = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    P[rng.random((3, 120)) < 0.2] = np.nan
+    weight = rng.uniform(0.2, 1.0, 120)
+    weight /= weight.mean()
+    pools = [LogPool(per_pattern=True).fit(P, y, sample_weight=w) for w in (weight, weight * scale)]
+    assert len(pools[1].patterns_) == 7
+    np.testing.assert_allclose(pools[0].pattern_weights_, pools[1].pattern_weights_, atol=1e-6)
+
+
 def test_fewer_rows_than_members_give_a_mean():
     y = np.array([1.0, 2.0])
     weights = LogPool().fit(np.stack([y + k for k in (-1, 0.5, 2, 3, 1)]), y).weights_
