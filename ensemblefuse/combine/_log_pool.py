@@ -60,8 +60,9 @@ class LogPool(BasePool):
         every member, as in `MeanPool`.
     alpha : float
         Factor of the penalty ``alpha / n * (||w - mean(w)||^2 + M / 5 * (mean(w) - 1/M)^2)`` on learned weights. Here n
-        is the sum of the sample weights, raised to the number of rows if it is smaller. The mean acts as a temperature, and is shrunk less than the differences. In
-        regression, the loss is divided by twice the squared error of the best member, so that no unit matters.
+        is the sum of the sample weights, or the number of rows if that is larger. The mean acts as a temperature, and
+        is shrunk less than the differences. In regression, the loss is divided by twice the squared error of the best
+        member, so that no unit matters.
     per_class : bool
         Whether each class has weights of its own, and a bias that is shrunk to 0:
         :math:`\log p_k = \log \pi_k + b_k + \sum_{m \in S} w_{mk} (\log p_{mk} - \log \pi_k)` up to a constant.
@@ -159,8 +160,8 @@ class LogPool(BasePool):
         if not self.is_calibrated:
             return
         evidence = self._evidence(P, mask)
-        # Weights of a mean below 1 count as many rows as there are. They are raised here, for the whole table: the copies
-        # of `_learn_patterns` share the weight of a row.
+        # Weights of a mean below 1 count as many rows as there are. They are raised here, for the whole table: the
+        # copies of `_learn_patterns` share the weight of a row.
         weight = weight / min(1.0, float(weight[weight > 0].mean()))
         self.weights_, self.bias_ = self._learn(evidence, y, weight)
         if self.per_pattern:
