@@ -23,7 +23,7 @@ from ensemblefuse.blocks import SEPARATOR, WORDS
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features.guard import check_shape, check_transformer, guard
-from ensemblefuse.features.present_rows import missing_rows
+from ensemblefuse.features.present_rows import PresentRows, missing_rows
 from ensemblefuse.modalities import columns_of, formats_of, roles_of_columns, row_texts, word_columns
 from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
 from ensemblefuse.table import list_columns, similar_names, to_frame
@@ -35,6 +35,8 @@ _SHOWN_COLUMNS = 3
 
 # Names of the columns that a fitted transformer gives, with the values that they depend on. A cache, not state.
 _names_out: WeakKeyDictionary[Any, tuple[Any, Any, Any]] = WeakKeyDictionary()
+# The same with the columns of texts.
+_names_with_words: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
 
 
 class _OneFrame:
@@ -176,6 +178,9 @@ def _block(transformer: Any, cells: Any) -> Any:
     """Return an array of embeddings, or the frame of another transformer; None for anything else."""
     if isinstance(transformer, BaseEncoder) and type(transformer).transform is BaseEncoder.transform:
         return transformer._embed(cells)
+    if type(transformer) is PresentRows and isinstance(cells, pd.DataFrame) and _gives_pandas(transformer):
+        # Its names are already known. A copy would have another memory layout, and sums another last bit.
+        return pd.DataFrame(transformer.values_of(cells), index=cells.index, copy=False)
     block = transformer.transform(cells)
     return block if isinstance(block, pd.DataFrame) else None
 
@@ -214,7 +219,25 @@ def _with_words(encode: Any, blocks: Any, X: pd.DataFrame) -> Any:
         return blocks
     if _is_polars(blocks):
         return blocks.hstack(type(blocks)(texts))
-    return pd.concat([blocks, pd.DataFrame(texts, index=blocks.index, dtype=object)], axis=1)
+    table = pd.concat([blocks, pd.DataFrame(texts, index=blocks.index, dtype=object)], axis=1)
+    return _with_known_columns(encode, blocks, table)
+
+
+def _with_known_columns(encode: Any, blocks: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Give a table with texts the same names as the last one, as an object that the fusion knows at once."""
+    numbers, names = _names_with_words.get(encode, (None, None))
+    if numbers is None or not numbers.is_(blocks.columns):
+        if not _is_known(encode, blocks.columns):
+            return table
+        names = table.columns
+        _names_with_words[encode] = blocks.columns, names
+    return table.set_axis(names, axis=1)
+
+
+def _is_known(encode: Any, names: pd.Index) -> bool:
+    """Return whether `_known_names` gave these names, so that the next call has the same object."""
+    known = _names_out.get(encode, (None, None, None))[2]
+    return known is not None and known.is_(names)
 
 
 def _is_polars(blocks: Any) -> bool:

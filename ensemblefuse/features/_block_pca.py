@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._calls import answers_rows, plain_inside
+from ensemblefuse.features import few_rows
 from ensemblefuse.features._block_transformer import (
     BlockTransformer,
     block_values,
@@ -113,7 +114,7 @@ class BlockPCA(BlockTransformer):
     def _components(self, name: str, part: np.ndarray, there: np.ndarray) -> np.ndarray:
         if name not in self.pcas_ or not there.any():
             return np.full((len(part), self._widths()[name]), np.nan, dtype=part.dtype)
-        return spread(self.pcas_[name].transform(part[there]), there, part.dtype)
+        return spread(few_rows.transform(self.pcas_[name], part[there]), there, part.dtype)
 
     def _widths(self) -> dict[str, int]:
         return {name: self.pcas_[name].n_components_ if name in self.pcas_ else 1 for name in self.blocks_}

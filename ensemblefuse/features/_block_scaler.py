@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse.blocks import find_blocks
+from ensemblefuse.features import few_rows
 
 __all__ = ["BlockScaler"]
 
@@ -141,8 +142,8 @@ class BlockScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "scale_")
-        array = validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        Z = self.scaler_.transform(array, copy=not _is_own(array, X))
+        array = few_rows.checked_floats(self, X)
+        Z = self.scaler_.transform(array, copy=False) if _is_own(array, X) else few_rows.transform(self.scaler_, array)
         if self.method == "unit":
             self._to_unit_length(Z)
         factors = np.empty(Z.shape[1], dtype=Z.dtype)

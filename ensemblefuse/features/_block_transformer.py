@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from ensemblefuse.blocks import SEPARATOR, Blocks, find_blocks, read_block
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.features import few_rows
 from ensemblefuse.table import check_flat
 
 __all__ = ["BlockTransformer", "block_values", "check_names", "numbered", "rows_to_learn_from", "spread"]
@@ -30,8 +31,10 @@ class BlockTransformer(TransformerMixin, BaseEstimator):
     def _read(self, X: Any, *, reset: bool) -> Blocks:
         """Return the blocks of X. Raise an error if a row of a block is partly NaN."""
         check_flat(X)
-        array = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        if reset:
+        if not reset:
+            array = few_rows.checked_floats(self, X)
+        else:
+            array = validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
             self.blocks_ = find_blocks(getattr(self, "feature_names_in_", range(array.shape[1])), self.blocks)
         labels = X.index.tolist() if isinstance(X, pd.DataFrame) else list(range(len(array)))
         data, present = {}, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -118,7 +119,7 @@ class DateFeatures(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         blocks = []
         for i, dates in enumerate(self._read(X, reset=False)):
-            numbers = _numbers(dates, self.first_[i], self.cyclic)
+            numbers = _numbers(dates, self.first_[i], self.cyclic, self.parts_[i])
             block = np.column_stack([numbers[part] for part in self.parts_[i]])
             missing = dates.isna().to_numpy()
             block[missing | (self.first_[i] is None)] = self.means_[i]
@@ -176,19 +177,31 @@ def _dates(cells: pd.Series) -> pd.Series:
     return pd.Series(stamps, index=cells.index, dtype=dtype)
 
 
-def _numbers(dates: pd.Series, first: str | None, cyclic: bool) -> dict[str, np.ndarray]:
-    """Return all numbers of dates by name; NaN where a date is missing."""
-    when = dates.dt
-    parts = {name: getattr(when, field).to_numpy(float, na_value=np.nan) for name, field in _PARTS.items()}
-    parts["hour"] = parts["hour"] + when.minute.to_numpy(float, na_value=np.nan) / 60
-    parts["hour"] += when.second.to_numpy(float, na_value=np.nan) / 3600
+def _numbers(
+    dates: pd.Series, first: str | None, cyclic: bool, wanted: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Return numbers of dates by name, all of them or at least those that are wanted; NaN where a date is missing."""
+    asked = {*_PARTS, "elapsed"} if wanted is None else {name.partition("_")[0] for name in wanted}
+    # The array gives plain arrays at once; a Series makes another Series for each part.
+    when = dates.array if isinstance(dates.array, pd.arrays.DatetimeArray) else dates.dt
+    parts = {name: _part(when, field) for name, field in _PARTS.items() if name in asked}
+    if "hour" in asked:
+        parts["hour"] = parts["hour"] + _part(when, "minute") / 60
+        parts["hour"] += _part(when, "second") / 3600
     numbers = dict(parts)
     for name, length in _CYCLES.items() if cyclic else ():
-        angle = parts[name] * (2 * np.pi / length)
-        numbers |= {f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
-    since = np.full(len(dates), np.nan) if first is None else ((dates - pd.Timestamp(first)) / _DAY).to_numpy(float)
-    numbers["elapsed"] = since
+        if name in asked:
+            angle = parts[name] * (2 * np.pi / length)
+            numbers |= {f"{name}_sin": np.sin(angle), f"{name}_cos": np.cos(angle)}
+    if "elapsed" in asked:
+        since = np.full(len(dates), np.nan) if first is None else ((dates - pd.Timestamp(first)) / _DAY).to_numpy(float)
+        numbers["elapsed"] = since
     return numbers
+
+
+def _part(when: Any, field: str) -> np.ndarray:
+    values = getattr(when, field)
+    return values.astype(float) if isinstance(values, np.ndarray) else values.to_numpy(float, na_value=np.nan)
 
 
 def _least(values: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._calls import plain_inside
 from ensemblefuse._fitting import check_components
+from ensemblefuse.features import few_rows
 from ensemblefuse.table import is_missing
 
 __all__ = ["PresentRows", "missing_rows", "takes_sequence"]
@@ -112,7 +113,6 @@ class PresentRows(TransformerMixin, BaseEstimator):
             self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self._spread(values, present)
 
-    @plain_inside
     def transform(self, X: Any) -> np.ndarray:
         """Transform the present rows.
 
@@ -125,12 +125,17 @@ class PresentRows(TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features_out_)
             A row of NaN where all cells of the input row are missing.
         """
+        return self.values_of(X)
+
+    @plain_inside
+    def values_of(self, X: Any) -> np.ndarray:
+        """Return the array that `transform` makes, whatever `set_output` says of the frame around it."""
         check_is_fitted(self, "transformer_")
         present = ~missing_rows(X)
         if not present.any():
             dtype = getattr(self, "_dtype_out", "float64")  # older files do not have it
             return np.full((len(present), self.n_features_out_), np.nan, dtype=dtype)
-        return self._spread(_dense(self.transformer_.transform(_take(X, present))), present)
+        return self._spread(_dense(few_rows.transform(self.transformer_, _take(X, present))), present)
 
     def _spread(self, values: np.ndarray, present: np.ndarray) -> np.ndarray:
         if len(values) != present.sum():

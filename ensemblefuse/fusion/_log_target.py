@@ -14,6 +14,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ensemblefuse._fitting import fit_estimator
+from ensemblefuse.features.few_rows import numbers
 from ensemblefuse.fusion._default_heads import HeadSearch
 from ensemblefuse.fusion.base import read_numbers
 from ensemblefuse.scoring.inputs import read_weight
@@ -131,7 +132,7 @@ class LogTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             Positive numbers.
         """
         check_is_fitted(self, "factor_")
-        logs = np.asarray(self.regressor_.predict(X), dtype=float).reshape(-1)
+        logs = np.asarray(numbers(self.regressor_, X), dtype=float).reshape(-1)
         return self.factor_ * np.exp(np.clip(logs, *self.range_))
 
 

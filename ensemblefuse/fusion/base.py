@@ -32,6 +32,8 @@ from ensemblefuse.table import to_frame
 
 __all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
 
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
 # Column names already found equal to those of fit. A cache, not state: comparing 2 000 names takes longer than
 # predicting a row.
 _known_names: WeakKeyDictionary[Any, tuple[np.ndarray, pd.Index]] = WeakKeyDictionary()
@@ -196,15 +198,30 @@ class BaseFusion(BaseEstimator):
         n_words = len(self.word_columns_)
         if n_words and min(self.word_columns_.values()) == frame.shape[1] - n_words:
             frame = frame.iloc[:, :-n_words]  # as the encoding step has them: the others keep their positions
-        if set(frame.dtypes.tolist()) in ({np.dtype(np.float32)}, {np.dtype(np.float64)}):
+        dtypes = frame.dtypes.tolist()
+        held = set(dtypes)
+        if held in ({_SINGLE}, {_DOUBLE}):
             if reset:
                 self.raw_blocks_ = []
             if not self.raw_blocks_:
                 return self._read_array(frame.to_numpy(), labels, allow_partial)
+        if held == {_SINGLE, _DOUBLE} and len(frame) == 1 and not reset and not self.raw_blocks_:
+            return self._read_parts(self._one_row(frame, dtypes), labels, allow_partial)
         parts = {name: frame.iloc[:, columns] for name, columns in self.blocks_.items()}
         if reset:
             self.raw_blocks_ = [name for name, part in parts.items() if is_raw(part)]
         return self._read_parts(parts, labels, allow_partial)
+
+    def _one_row(self, frame: pd.DataFrame, dtypes: list) -> dict[str, np.ndarray]:
+        """Return the blocks of one row by way of double precision, which keeps every number of single precision.
+
+        Taking the columns of each block out of a frame costs more than asking the members of this block.
+        """
+        row, parts = frame.to_numpy(np.float64), {}
+        for name, columns in self.blocks_.items():
+            is_single = all(dtypes[i] == _SINGLE for i in columns.tolist())
+            parts[name] = row[:, _run(columns)].astype(_SINGLE if is_single else _DOUBLE)
+        return parts
 
     def _check_names(self, frame: pd.DataFrame, reset: bool) -> None:
         """Compare the columns with those of fit, only once for each index object: pandas indexes never change."""

@@ -20,6 +20,7 @@ from ensemblefuse._fitting import fit_clone, fit_estimator, refuses_weights, tau
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.features.few_rows import decision_values, numbers, probabilities, transform
 from ensemblefuse.fusion._default_heads import HeadSearch
 from ensemblefuse.fusion.base import BaseFusion
 
@@ -332,9 +333,9 @@ def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, b
         return np.empty((0, n_classes) if n_classes else 0)
     estimator, X = _last_step(estimator, X)
     if not n_classes:
-        return np.asarray(estimator.predict(X), dtype=float).reshape(n_samples)
+        return np.asarray(numbers(estimator, X), dtype=float).reshape(n_samples)
     if gives_probabilities(estimator) and not (by_value and hasattr(estimator, "decision_function")):
-        local = log_probabilities(np.asarray(estimator.predict_proba(X), dtype=float))
+        local = log_probabilities(np.asarray(probabilities(estimator, X), dtype=float))
         absent = np.full(len(local), -20.0)
     else:
         local = _decision_values(estimator, X, len(classes))
@@ -387,14 +388,14 @@ def _last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
     """
     while type(estimator) is Pipeline:
         for _, step in estimator.steps[:-1]:
-            X = X if step is None or isinstance(step, str) else step.transform(X)
+            X = X if step is None or isinstance(step, str) else transform(step, X)
         estimator = estimator.steps[-1][1]
     return estimator, X
 
 
 def _decision_values(estimator: Any, X: Any, n_known: int) -> np.ndarray:
     if hasattr(estimator, "decision_function"):
-        values = np.asarray(estimator.decision_function(X), dtype=float)
+        values = np.asarray(decision_values(estimator, X), dtype=float)
         return np.column_stack([-values / 2, values / 2]) if values.ndim == 1 else values
     own = np.asarray(getattr(estimator, "classes_", np.arange(n_known)))
     said = np.asarray(estimator.predict(X))
