@@ -29,6 +29,7 @@ __all__ = [
 
 EXACT = 2**53  # beyond it, neighbouring whole numbers are the same float
 SEPARATORS = (";", "\t", "|", ",")  # of columns in a file
+_RARE_IN_NAMES = SEPARATORS[:3]  # a comma stands in many names, such as "weight, kg"
 
 
 def to_frame(X: Any) -> pd.DataFrame:
@@ -244,19 +245,20 @@ def loose_text(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def separator_in(columns: Iterable[Any]) -> str | None:
+def separator_in(columns: Iterable[Any], signs: Iterable[str] = _RARE_IN_NAMES) -> str | None:
     """Return the sign that seems to separate the columns of a table that was read with another one; None if no sign.
 
-    Such a table has one column, and its name holds the sign.
+    Such a table has one column, and its name holds the sign. Where it is known that the table was not read with commas,
+    `signs` may be all of `SEPARATORS`.
 
     Examples
     --------
     >>> from ensemblefuse.table import separator_in
-    >>> separator_in(["title;price"]), separator_in(["title", "price"])
-    (';', None)
+    >>> separator_in(["title;price"]), separator_in(["title", "price"]), separator_in(["weight, kg"])
+    (';', None, None)
     """
     names = list(columns)
-    return next((sign for sign in SEPARATORS if len(names) == 1 and sign in str(names[0])), None)
+    return next((sign for sign in signs if len(names) == 1 and sign in str(names[0])), None)
 
 
 def plain_missing(X: pd.DataFrame) -> pd.DataFrame:

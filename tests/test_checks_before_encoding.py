@@ -1,5 +1,7 @@
 """What is wrong with labels, weights, groups or parameters is said before a single cell is encoded."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -38,6 +40,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
 )
 from ensemblefuse.cli import main
+from ensemblefuse.fusion.base import are_many_classes
 
 N = 30
 X = pd.DataFrame({"title": ["x" * (1 + i) for i in range(N)], "price": np.arange(N, dtype=float)})
@@ -351,3 +354,30 @@ def test_the_command_line_checks_before_it_encodes(command, tmp_path, monkeypatc
     said = capsys.readouterr()
     assert "only one group" in said.err
     assert "to encode" not in said.err + said.out
+
+
+@pytest.mark.parametrize(
+    ("fusion", "regressor"),
+    [
+        (DecisionFusionClassifier(LogisticRegression(), cv=3), "DecisionFusionRegressor"),
+        (FeatureFusionClassifier(LogisticRegression()), "FeatureFusionRegressor"),
+        (CascadeFusionClassifier(LogisticRegression(), cv=3), "DecisionFusionRegressor"),
+    ],
+)
+def test_labels_that_may_be_numbers_get_one_warning_that_names_the_regressor(fusion, regressor):
+    X = pd.DataFrame({"size": np.linspace(0, 1, 90)})
+    said = rf"{type(fusion).__name__} learns classes, and y holds 30 different labels in 90 rows; for numbers, pass a "
+    said += rf"regressor, as in make_fusion_pipeline\(modalities, {regressor}\(\)\)\.$"
+    for y in (np.arange(90) % 30, np.array([f"n{i % 30}" for i in range(90)])):
+        with pytest.warns(UserWarning) as caught:
+            make_fusion_pipeline([("tabular", StandardScaler(), ["size"])], fusion).fit(X, y)
+        assert [bool(re.match(said, str(warning.message))) for warning in caught] == [True]
+    # Warnings are errors here: up to 20 classes, and up to a tenth of the rows, are classes.
+    make_fusion_pipeline([("tabular", StandardScaler(), ["size"])], fusion).fit(X, np.arange(90) % 20)
+
+
+def test_a_tenth_of_many_rows_is_many():
+    assert not are_many_classes(19, 20) and are_many_classes(11, 21) and not are_many_classes(10, 21)
+    assert not are_many_classes(20, 100) and are_many_classes(21, 100)
+    assert not are_many_classes(100, 1000) and are_many_classes(101, 1000)
+    assert not are_many_classes(0, 0)

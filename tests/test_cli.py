@@ -14,11 +14,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import ensemblefuse
-from ensemblefuse import compare_models, datasets, load_model
+from ensemblefuse import compare_models, datasets, infer_modalities, load_model
 from ensemblefuse.cache.cell_digests import cell_digest
-from ensemblefuse.cli import _demo, _main, main
+from ensemblefuse.cli import _demo, _main, _report, main
 from ensemblefuse.cli._demo import hold_out
 from ensemblefuse.cli._messages import describe, install_warning_printer, one_line
+from ensemblefuse.cli._tables import read_table, read_target
 from ensemblefuse.compose._infer_modalities import KINDS
 from ensemblefuse.exceptions import BadRow, EncodingError
 
@@ -722,16 +723,169 @@ def test_a_declared_category_is_read_as_it_is_written(tmp_path):
     assert load_model(made).predict(table).tolist() == ["a", "b", "c"]
 
 
-def test_codes_with_zeros_at_the_beginning_are_what_they_are_in_python(capsys, tmp_path):
+def fit_columns(capsys, folder, columns, *options):
+    """Fit a table of texts, and return the model's reading of each column, and what was printed."""
+    n = len(next(iter(columns.values())))
+    table = pd.DataFrame({"noise": (np.arange(n) * 7 % n) ** 0.5, **columns, "y": (["007", "010"] * n)[:n]})
+    table.to_csv(folder / "t.csv", index=False)
+    argv = ["--target", "y", "--strategy", "feature", "-o", folder / "m.fuse", "--overwrite"]
+    code, out, _ = run(capsys, "fit", folder / "t.csv", *argv, *options)
+    assert code == 0
+    model = load_model(folder / "m.fuse")
+    assert model.classes_.tolist() == [7, 10]  # labels are numbers where pandas reads numbers
+    return model, out
+
+
+def test_codes_keep_the_zeros_at_their_beginning_and_one_line_says_so(capsys, tmp_path):
     codes = ["01234", "00801", "75001", "69002"] * 9
-    table = pd.DataFrame({"zip": codes, "size": np.linspace(0, 1, 36) ** 2, "y": ["007", "010"] * 18})
-    table.to_csv(tmp_path / "t.csv", index=False)
-    code, out, _ = run(capsys, "fit", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "m.fuse")
-    assert code == 0 and "zip     category  4 codes" in out
-    model = load_model(tmp_path / "m.fuse")
+    model, out = fit_columns(capsys, tmp_path, {"zip": codes, "self": codes, "boston": ["02139", "01002"] * 18})
+    assert "zip     category  4 codes" in out
+    for column in ("zip", "self"):  # assign(self=...) would fail
+        assert sorted(model["encode"].schema_[column]["known"]) == sorted(set(codes))
+    assert model["encode"].schema_["boston"]["known"] == ["02139", "01002"]  # all begin with one zero
+    line = "Read as codes, with the zeros at their beginning: 'zip' (such as 01234), 'self' (such as 01234), 'boston'"
+    assert out.count("Read as codes") == 1 and line in out and "pass --kind COLUMN=number" in out
+    assert model.predict(pd.read_csv(tmp_path / "t.csv", dtype=str)[:4]).shape == (4,)
+    model, out = fit_columns(capsys, tmp_path, {"zip": codes}, "--kind", "zip=number")
+    assert model["encode"].schema_["zip"]["kind"] == "number" and "Read as codes" not in out
+    gaps = [code if i % 7 else "" for i, code in enumerate(codes)]
+    model, _ = fit_columns(capsys, tmp_path, {"zip": gaps})
     assert sorted(model["encode"].schema_["zip"]["known"]) == sorted(set(codes))
-    assert model.classes_.tolist() == [7, 10]  # the labels are read as they were before
-    code, out, _ = run(
-        capsys, "fit", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "n.fuse", "--kind", "zip=number"
+    assert "Read as codes" not in fit_columns(capsys, tmp_path, {"zip": codes}, "-q")[1]
+
+
+PADDED = np.exp(np.random.default_rng(0).uniform(1, 8.9, 200)).astype(int)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["007" if i == 5 else f"{v}" for i, v in enumerate(PADDED)],  # one odd cell
+        ["0100" if i == 5 else f"{v % 800 + 100}" for i, v in enumerate(PADDED)],
+        [f"{v:06}" for v in PADDED],
+        [f"{v // 1000:06}" for v in PADDED],  # they repeat
+        [f"{v % 12 + 1:02}" for v in PADDED],  # months
+        [f"{v % 60:02}" for v in PADDED],
+        [f"{v:05}" if i % 9 else "" for i, v in enumerate(PADDED)],
+        [f"{v * 7919 % 100_000:05}" for v in np.arange(1, 201)],  # as codes they would be left out
+        ["012", "12", "0012", "5", "60"] * 40,
+        [f"0{v / 8}" for v in PADDED],
+    ],
+)
+def test_padded_numbers_and_one_odd_cell_stay_the_numbers_that_python_reads(capsys, tmp_path, cells):
+    model, out = fit_columns(capsys, tmp_path, {"x": cells})
+    found = dict(
+        (column, kind)
+        for kind, part, columns in infer_modalities(pd.read_csv(tmp_path / "t.csv"), verbose=False)[0][1].transformers
+        for column in columns
     )
-    assert code == 0 and load_model(tmp_path / "n.fuse")["encode"].schema_["zip"]["kind"] == "number"
+    assert found["x"] == "number" and model["encode"].schema_["x"]["kind"] == "number"
+    assert "Read as codes" not in out
+
+
+def test_codes_are_looked_for_without_another_reading_of_the_whole_file(capsys, tmp_path, monkeypatch):
+    whole, read_csv = [], pd.read_csv
+
+    def counted(path, **options):
+        if options.get("nrows") is None and Path(path).name == "t.csv":
+            whole.append(options.get("usecols"))
+        return read_csv(path, **options)
+
+    monkeypatch.setattr(pd, "read_csv", counted)
+    plain = {"size": [str(v) for v in PADDED], "year": [str(1990 + v % 30) for v in PADDED]}
+    fit_columns(capsys, tmp_path, plain)
+    assert whole == [None]
+    fit_columns(capsys, tmp_path, {**plain, "zip": ["01234", "75001"] * 100})
+    assert whole == [None, None, ["zip"]]
+
+
+# ---------------------------------------------------------------------- written numbers as targets, and many labels
+
+
+def euros(value):
+    return f"{value:,.2f}".translate(str.maketrans(",.", ".,")) + " €"
+
+
+def fit_target(capsys, folder, cells, *options):
+    """Exit code, output and errors of ``fit`` with a column of numbers and a target of these cells."""
+    x = (np.arange(len(cells)) * 37 % len(cells)) ** 0.5
+    pd.DataFrame({"x": x, "y": cells}).to_csv(folder / "t.csv", index=False)
+    argv = ["--target", "y", "--strategy", "feature", "-o", folder / "m.fuse", "--overwrite", *options]
+    return run(capsys, "fit", folder / "t.csv", *argv)
+
+
+VALUES = np.linspace(96.2, 1299, 60)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (euros, "numbers in EUR, with decimal commas and points between thousands: '96,20 €' is 96.2."),
+        (lambda v: euros(v)[:-2], "numbers written as text, with decimal commas and points between thousands: "),
+        (lambda v: f"€{v:,.2f}", "numbers in EUR, with commas between thousands: '€96.20' is 96.2."),
+        (lambda v: f"{v:.2f} kg", "masses in kg: '96.20 kg' is 96.2."),
+    ],
+)
+def test_a_regression_target_is_read_as_it_is_written_and_a_line_says_so(capsys, tmp_path, write, said):
+    code, out, err = fit_target(capsys, tmp_path, [write(v) for v in VALUES], "--regression")
+    assert (code, err) == (0, "") and f"The target 'y' is read as {said}" in out
+    assert "60 rows, target 'y': 96.2 to 1299, mean 697.6" in out
+    form = ensemblefuse.inspect_model(tmp_path / "m.fuse")["metadata"]["target_format"]
+    assert form["kind"] == "number" and json.dumps(form)
+    assert "is read as" not in fit_target(capsys, tmp_path, [write(v) for v in VALUES], "--regression", "-q")[1]
+    code, error = fails(capsys, "fit", tmp_path / "t.csv", "--target", "y", "-o", tmp_path / "n.fuse", "-q")
+    assert code == 1 and "not classes; pass --regression" in error
+
+
+def test_numbers_of_a_target_need_no_form(capsys, tmp_path):
+    code, out, _ = fit_target(capsys, tmp_path, VALUES, "--regression")
+    assert code == 0 and "is read as" not in out
+    assert "target_format" not in ensemblefuse.inspect_model(tmp_path / "m.fuse")["metadata"]
+
+
+def test_a_report_reads_the_target_as_fit_did(capsys, tmp_path):
+    """In the new rows alone, 1.299 could have a decimal point."""
+    assert fit_target(capsys, tmp_path, [euros(v)[:-2] for v in VALUES], "--regression", "-q")[0] == 0
+    model = tmp_path / "m.fuse"
+    (tmp_path / "new.csv").write_text("x,y\n" + "".join(f"{i},1.{i}00\n" for i in range(1, 9)))
+    (tmp_path / "new.csv").write_text((tmp_path / "new.csv").read_text() + '9,"2.500,75"\n')
+    form = _report.target_form(model)
+    table = read_table(str(tmp_path / "new.csv"))
+    seen = read_target(table, "y", regression=True, form=form)
+    assert seen.tolist() == [*(1000.0 + 100 * i for i in range(1, 9)), 2500.75]
+    card = ["card", model, tmp_path / "new.csv", "--target", "y", "-o", tmp_path / "card.md"]
+    code, _, err = run(capsys, *card)
+    assert code == 0, err
+    (tmp_path / "new.csv").write_text("x,y\n1,3 kg\n2,4 kg\n")
+    code, error = fails(capsys, *card, "--overwrite")
+    assert code == 1 and "The target 'y', row 0: '3 kg' is in 'kg'" in error
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["abc" if i == 7 else f"{v:.1f}" for i, v in enumerate(VALUES)], "holds 'abc' in row 7, not a number"),
+        (["n/a!" if i == 7 else f"{v:.1f} kg" for i, v in enumerate(VALUES)], "holds 'n/a!' in row 7, not a number"),
+        (["5 $", "6 €"] * 30, "holds numbers in several currencies ($ and €); convert them to one"),
+        (["5 kg", "6 cm"] * 30, "holds numbers in units that cannot be compared (cm and kg)"),
+        ([True, False] * 30, "not a number; --regression needs numbers"),
+    ],
+)
+def test_a_regression_target_that_is_no_number_is_one_sentence(capsys, tmp_path, cells, said):
+    code, _, err = fit_target(capsys, tmp_path, cells, "--regression")
+    assert code == 1 and len(err.splitlines()) == 1 and said in err
+
+
+@pytest.mark.filterwarnings("default")
+def test_many_labels_get_one_sentence_with_the_way_out(capsys, tmp_path):
+    whole = [int(v) for v in VALUES]
+    code, _, err = fit_target(capsys, tmp_path, whole)
+    assert code == 0
+    assert err == "warning: The target 'y' holds 60 different labels in 60 rows; for numbers, pass --regression.\n"
+    code, _, err = fit_target(capsys, tmp_path, [f"{v} kg" for v in whole])
+    assert code == 0 and err.endswith("holds 60 different labels in 60 rows; for numbers, pass --regression.\n")
+    code, _, err = fit_target(capsys, tmp_path, [f"name {v}" for v in whole])
+    assert code == 0 and err.endswith("holds 60 different labels in 60 rows; a class is learned from several rows.\n")
+    for classes in (whole[:20], [f"{v} kg" for v in whole[:20]], ["4.5/5", "5/5", "3/5"]):
+        code, _, err = fit_target(capsys, tmp_path, (classes * 20)[:60])
+        assert (code, err) == (0, "")

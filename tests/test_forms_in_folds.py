@@ -9,6 +9,7 @@ import polars
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from serving_case import client_of
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score
@@ -16,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from ensemblefuse import (
+    CascadeFusionClassifier,
     ColumnError,
     DateFeatures,
     FeatureFusionClassifier,
@@ -386,3 +388,96 @@ def test_signs_may_be_tags_and_an_empty_list_is_no_gap():
     assert [read_cell(cell, signs.format) for cell in ("★", "😀", "—")] == [["★"], ["😀"], None]
     lists = tag_format(["['red', 'blue']", "['red']", "[]", "n/a"], declared=True)
     assert [read_cell(cell, lists.format) for cell in ("[]", "['red']", "n/a")] == [[], ["red"], None]
+
+
+# ---------------------------------------------------------------------- a fusion that encodes itself
+
+
+def bikes():
+    """Columns of all kinds whose form the table declares, and labels that the weight tells."""
+    weight = 70 + 9 * Y + RNG.normal(size=N)
+    return pd.DataFrame(
+        {
+            "weight": with_odd([f"{v:.1f} kg" for v in weight], "unknown"),
+            "sold": with_odd(AMBIGUOUS, "25/03/2001"),
+            "paid": with_odd(["yes", "no"] * (N // 2), "n/a"),
+            "tags": TAGS,
+            "size": np.arange(N) / 7,
+            "colour": with_odd(RNG.choice(["red", "blue"], N), None),
+        }
+    )
+
+
+def modalities_of(X):
+    return infer_modalities(X, kinds={"tags": "tags"} if "tags" in X else None, verbose=False)
+
+
+def cascade_of(X):
+    return make_fusion_pipeline(modalities_of(X), CascadeFusionClassifier(LogisticRegression(), cv=3))
+
+
+def test_a_cascade_reads_a_table_by_its_written_forms():
+    X = bikes()
+    model = cascade_of(X).fit(X, Y)
+    other = make_fusion_pipeline(modalities_of(X), FeatureFusionClassifier(LogisticRegression())).fit(X, Y)
+    assert model["encode"].schema_ == other["encode"].schema_
+    assert model["encode"].numeric_summary_ == other["encode"].numeric_summary_
+    assert [model["encode"].schema_[c]["kind"] for c in X] == [
+        "number",
+        "date",
+        "boolean",
+        "tags",
+        "number",
+        "category",
+    ]
+    # The encoder of the cascade makes the same numbers of it as the first step of another pipeline.
+    raw = model["encode"].transform(X)
+    block = model["fuse"].encoders_["tabular"].transform(raw.rename(columns=lambda c: c.removeprefix("tabular__")))
+    assert_allclose(block, other["encode"].transform(X))
+    assert model.score(X, Y) > 0.95
+    with pytest.raises(ColumnError, match=r"weight.*'12 cm' is in 'cm', and the column held 'kg' in fit"):
+        model.predict(X.assign(weight="12 cm"))
+    assert np.isfinite(cross_val_score(cascade_of(X), X, Y, cv=KFold(3))).all()
+
+
+def test_a_saved_cascade_and_its_server_read_the_written_forms(tmp_path):
+    X = bikes()
+    model = cascade_of(X).fit(X, Y)
+    path = save_model(model, tmp_path / "m.fuse", example=X[:3])
+    loaded = load_model(path)
+    said = X.assign(weight=[None if w == "unknown" else float(w.split()[0]) for w in X["weight"]])
+    assert_allclose(loaded.predict_proba(X), model.predict_proba(X))
+    assert_allclose(loaded.predict_proba(said), model.predict_proba(X))
+    X.to_csv(tmp_path / "new.csv", index=False)
+    assert main(["predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv"), "-q"]) == 0
+    assert_allclose(pd.read_csv(tmp_path / "p.csv")[["proba_0", "proba_1"]], model.predict_proba(X), atol=1e-6)
+    rows = json.loads(X[:4].to_json(orient="records"))
+    with client_of(path) as client:
+        answer = client.post("/predict", json={"rows": rows}).json()
+        refused = client.post("/predict", json={"rows": [{**rows[0], "weight": "12 cm"}]})
+        assert client.get("/model").json()["input"]["weight"]["written"] == "masses in kg"
+    assert [one["prediction"] for one in answer["predictions"]] == model.predict(X[:4]).tolist()
+    assert "'12 cm' is in 'cm'" in refused.text
+
+
+def test_the_forms_of_a_cascade_are_those_of_its_encoders_when_it_is_fitted(tmp_path):
+    """Parameters of the encoders may change after the pipeline was made; `memory` keeps such fits apart."""
+    X = bikes()[["sold", "size"]].drop(index=ODD)
+    y = np.delete(Y, ODD)
+    model = cascade_of(X).set_params(memory=str(tmp_path))
+    formats = model.get_params()["fuse__encoders__tabular__formats"]
+    for form in ("%d/%m/%Y", "%m/%d/%Y"):
+        changed = {**formats, "sold": {"kind": "date", "formats": [form]}}
+        model.set_params(fuse__encoders__tabular__formats=changed).fit(X, y)
+        assert model["encode"].schema_["sold"]["format"]["formats"] == [form]
+    with config_context(enable_metadata_routing=True):
+        routed = clone(model).fit(X, y)
+    assert routed["encode"].schema_ == model["encode"].schema_
+    # Alone, the first step has no encoders to ask, and the cells stay as they are.
+    alone = clone(model["encode"]).fit(X)
+    assert alone.schema_["sold"]["kind"] == "text"
+    told = clone(alone)
+    told.fit_transform(X, readers=model["fuse"].encoders)
+    assert told.schema_ == model["encode"].schema_
+    with pytest.raises(ValueError, match="encoders must be a dict of block to transformer"):
+        clone(model).set_params(fuse__encoders=["tabular"]).fit(X, y)

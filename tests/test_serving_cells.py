@@ -397,4 +397,22 @@ def test_similar_names_are_looked_for_a_few_times_a_request():
     start = time.process_time()
     _, faults = reader.read(rows, FileReader(None, None, 1))
     assert time.process_time() - start < 2  # 9 s where each name is compared with each column
-    assert sum("did you mean" in fault.reason for fault in faults) < 20
+    hinted = [(fault.row, fault.field) for fault in faults if "did you mean" in fault.reason]
+    assert hinted == [(row, f"colunm{i}") for row in range(100) for i in range(10)]  # ten names, in every row
+
+
+def test_a_hint_does_not_depend_on_the_row():
+    reader = RowReader({name: Column(name, "number", ["m"]) for name in ("price", "size")}, ServerSettings())
+
+    def hints(rows):
+        return [
+            fault.reason.partition("; did you mean ")[2] for fault in reader.read(rows, FileReader(None, None, 1))[1]
+        ]
+
+    good, wrong = {"price": 1, "size": 2}, {"prce": 1, "size": 2}
+    assert hints([*[good] * 9, wrong]) == ["'price'?"]
+    assert hints([wrong] * 12) == ["'price'?"] * 12
+    assert hints([{"note": 1, "zzz": 2, "prce": 1}, good, {"sizes": 1}]) == ["", "", "'price'?", "'size'?"]
+    assert hints([{"zzz": 1}] * 30 + [wrong]) == [""] * 30 + ["'price'?"]
+    assert hints([{f"zzz{i}": 1} for i in range(10)] + [wrong]) == [""] * 11  # ten other names were looked for
+    assert hints([wrong]) == ["'price'?"]  # each request has its own count

@@ -161,7 +161,7 @@ def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
         raise UsageError("--ids and --models need --id: the column with the samples' ids.")
     table, ids = read_table(args.table), None
     if args.id is not None:
-        ids = _whole(table.pop(check_column(table, args.id, "--id")))
+        ids = _whole(table.pop(check_column(table, args.id, "--id", args.table)))
         unknown = sorted(set(args.ids) - set(ids.dropna().astype(str)))
         if unknown:
             raise CommandError(f"{args.table} has no rows with these ids in {args.id!r}: {unknown[:5]}.")

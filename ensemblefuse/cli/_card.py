@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._messages import UsageError
-from ensemblefuse.cli._report import _labels_of_model, features_of_model
+from ensemblefuse.cli._report import _labels_of_model, features_of_model, target_form
 from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
 
 _SUFFIXES = (".md", ".markdown")
@@ -51,9 +51,9 @@ def _rows(args: Namespace) -> dict[str, Any]:
     from ensemblefuse.persistence import load_model
 
     table = read_table(args.table)
-    check_column(table, args.target, "--target")
-    groups = read_groups(table, args.groups)
+    check_column(table, args.target, "--target", args.table)
+    groups = read_groups(table, args.groups, args.table)
     model = load_model(args.model, trusted=args.trusted)
     X = features_of_model(model, args)
-    y = read_target(table, args.target, regression=not is_classifier(model))
+    y = read_target(table, args.target, regression=not is_classifier(model), form=target_form(args.model))
     return {"X": X, "y": _labels_of_model(y, model, args) if is_classifier(model) else y, "groups": groups}

@@ -14,19 +14,21 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 
 from ensemblefuse._fitting import with_groups
+from ensemblefuse.cli._codes import columns_of_codes, told_codes
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
 from ensemblefuse.cli._messages import CommandError, UsageError, describe, one_line
-from ensemblefuse.cli._table_stream import columns_of_codes
 from ensemblefuse.cli._tables import (
     check_column,
-    check_input,
     check_not_input,
     check_output,
+    check_table_suffix,
     read_table,
     read_target,
+    read_texts,
     resolve_paths,
     words_for_missing,
 )
+from ensemblefuse.cli._written_target import check_labels, find_form, told_form
 from ensemblefuse.compose import make_fusion_pipeline
 from ensemblefuse.compose.proposal import propose
 from ensemblefuse.evaluation import compare_models, format_comparison, standard_strategies
@@ -55,38 +57,39 @@ class Problem:
     y : array of shape (n_samples,)
     groups : array of shape (n_samples,), or None
     modalities : list of (name, encoder, columns)
+    target_form : dict, or None
+        The written form of a target whose texts say numbers.
     """
 
     X: pd.DataFrame
     y: Any
     groups: Any
     modalities: list[tuple[str, Any, Any]]
+    target_form: dict[str, Any] | None
 
 
 def read_problem(args: Namespace) -> Problem:
     """Read the table of ``fit`` and ``evaluate``, and decide what its columns hold."""
     written = [column for column, kind in args.kind if kind in WRITTEN and column != args.target]
-    known = {args.target, *(column for column, _ in args.kind)}
-    codes = columns_of_codes(check_input(args.table, "table"))
-    table = read_table(args.table, texts=[*written, *(column for column in codes if column not in known)])
-    check_column(table, args.target, "--target")
-    for column in args.drop:
-        check_column(table, column, "--drop")
-    for column, _ in args.kind:
-        check_column(table, column, "--kind")
-        if column in (args.target, args.groups):
-            raise UsageError(f"--kind names the column {column!r}, which is the target or the groups, not a feature.")
-    if args.groups == args.target:
-        raise UsageError(f"--groups and --target name the same column, {args.target!r}.")
-    y = read_target(table, args.target, regression=args.regression)
-    groups = read_groups(table, args.groups)
+    table = read_table(args.table, texts=written)
+    _check_names(table, args)
+    form = find_form(table[args.target], args.target) if args.regression else None
+    y = read_target(table, args.target, regression=args.regression, form=form)
+    if not args.regression:
+        check_labels(y, args.target)
+    groups = read_groups(table, args.groups, args.table)
     others = {args.target, args.groups, *args.drop}
     features = table[[column for column in table.columns if column not in others]]
     if not features.shape[1]:
         raise CommandError(f"{args.table} has no feature columns: the options name all of its columns.")
-    modalities = _infer(features, {c: k for c, k in args.kind if c in features.columns}, quiet=args.quiet)
-    if not args.quiet and (words := words_for_missing(args.table, features)):
-        print(words)
+    kinds = {c: k for c, k in args.kind if c in features.columns}
+    codes = _codes(features.drop(columns=list(kinds)), args.table)
+    features = features.copy()
+    features[list(codes.columns)] = codes
+    modalities = _infer(features, kinds, quiet=args.quiet)
+    if not args.quiet:
+        for line in filter(None, (told_codes(codes), words_for_missing(args.table, features))):
+            print(line)
     set_on_error(modalities, args.on_error)
     X = features[columns_of(modalities)]
     try:  # before anything is encoded
@@ -95,14 +98,36 @@ def read_problem(args: Namespace) -> Problem:
         raise CommandError(f"{args.table}: {one_line(describe(error))}") from error
     X = resolve_paths(X, path_columns(modalities), Path(args.table).parent)
     if not args.quiet:
+        if form is not None:
+            print(told_form(table[args.target], args.target, form))
         print(f"{len(X)} rows, target {args.target!r}: {_summary(y, regression=args.regression)}\n", flush=True)
-    return Problem(X, y, groups, modalities)
+    return Problem(X, y, groups, modalities, form)
 
 
-def read_groups(table: pd.DataFrame, column: str | None) -> np.ndarray | None:
+def _check_names(table: pd.DataFrame, args: Namespace) -> None:
+    """Raise if an option names a column that the table lacks, or one that another option names."""
+    check_column(table, args.target, "--target", args.table)
+    for column in args.drop:
+        check_column(table, column, "--drop", args.table)
+    for column, _ in args.kind:
+        check_column(table, column, "--kind", args.table)
+        if column in (args.target, args.groups):
+            raise UsageError(f"--kind names the column {column!r}, which is the target or the groups, not a feature.")
+    if args.groups == args.target:
+        raise UsageError(f"--groups and --target name the same column, {args.target!r}.")
+
+
+def _codes(table: pd.DataFrame, path: str) -> pd.DataFrame:
+    """Return the columns of a table that hold codes, as they are written; a Parquet file has them as texts already."""
+    if check_table_suffix(Path(path)) == "Parquet":
+        return table[[]]
+    return columns_of_codes(table, table.columns, lambda names, n_rows: read_texts(path, names, n_rows))
+
+
+def read_groups(table: pd.DataFrame, column: str | None, path: str) -> np.ndarray | None:
     if column is None:
         return None
-    cells = table[check_column(table, column, "--groups")]
+    cells = table[check_column(table, column, "--groups", path)]
     if cells.isna().any():
         raise CommandError(f"The groups {column!r} are missing in {int(cells.isna().sum())} of {len(table)} rows.")
     return cells.astype(str).to_numpy(dtype=str)
@@ -159,6 +184,7 @@ def fit(args: Namespace) -> int:
             "strategy": args.strategy,
             "n_samples": len(X),
             "made_by": "ensemblefuse fit",
+            **({"target_format": problem.target_form} if problem.target_form else {}),
         }
         save_model(model, output, metadata=metadata, example=X.head(5))
     print(f"saved {output} ({output.stat().st_size / 1e6:.1f} MB)")

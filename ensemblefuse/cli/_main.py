@@ -423,7 +423,7 @@ def _add_table(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--drop", nargs="+", action="extend", default=[], metavar="COLUMN", help="columns that are not features"
     )
-    command.add_argument("--regression", action="store_true", help="the target is a number, not a class")
+    command.add_argument("--regression", action="store_true", help="the target is a number, such as 12.5 or '€12.50'")
     command.add_argument(
         "--groups",
         metavar="COLUMN",

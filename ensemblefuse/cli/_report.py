@@ -41,12 +41,12 @@ def report(args: Namespace) -> int:
     output = _check_page(args)
     path = check_input(args.model, "model")
     table = read_table(args.table)
-    check_column(table, args.target, "--target")
-    groups = read_groups(table, args.groups)
+    check_column(table, args.target, "--target", args.table)
+    groups = read_groups(table, args.groups, args.table)
     model = load_model(path, trusted=args.trusted)
     X = features_of_model(model, args)
     classify = is_classifier(model)
-    y = read_target(table, args.target, regression=not classify)
+    y = read_target(table, args.target, regression=not classify, form=target_form(path))
     y = _labels_of_model(y, model, args) if classify else y
     title = args.title or f"{path.name} on {Path(args.table).name}"
     with working_cache() as where:
@@ -74,6 +74,14 @@ def _check_page(args: Namespace) -> Path:
     if output.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{output} has the suffix {output.suffix!r}; a report needs the suffix .html.")
     return output
+
+
+def target_form(path: Any) -> Any:
+    """Return the written form of the target that ``fit`` noted in a model file; None if it noted none."""
+    from ensemblefuse.persistence import inspect_model
+
+    notes = inspect_model(path).get("metadata")
+    return notes.get("target_format") if isinstance(notes, dict) else None
 
 
 def features_of_model(model: Any, args: Namespace) -> pd.DataFrame:

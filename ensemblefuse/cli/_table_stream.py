@@ -142,23 +142,6 @@ def read_cells(path: Path) -> pd.DataFrame:
     return pd.concat([table for _, table in TableStream(path, _AT_ONCE).chunks()])
 
 
-def columns_of_codes(path: Path) -> list[str]:
-    """Return the columns of a CSV file in which whole numbers begin with 0, as postal codes do.
-
-    pandas would read them as numbers without these zeros. The list is empty for a file that cannot be read: whoever
-    reads the whole table says why.
-    """
-    found: dict[str, None] = {}
-    try:
-        stream = TableStream(path, _AT_ONCE)
-        for table, _ in stream.chunks() if stream.kind != "Parquet" else ():
-            left = [column for column in table.columns if column not in found]
-            found |= dict.fromkeys(c for c in left if table[c].str.fullmatch(r"\s*0\d+\s*").any())
-    except CommandError:
-        return []
-    return list(found)
-
-
 class _Told:
     """Context manager that turns errors of readers into one sentence."""
 

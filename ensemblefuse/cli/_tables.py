@@ -15,6 +15,7 @@ import pandas as pd
 
 from ensemblefuse._writing import special_kind
 from ensemblefuse.cli._messages import CommandError, UsageError, did_you_mean, shown_list
+from ensemblefuse.cli._written_target import find_form, numbers_of
 from ensemblefuse.exceptions import path_hints
 from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
@@ -22,6 +23,7 @@ from ensemblefuse.table import EXACT, SEPARATORS, check_flat, from_arrow, separa
 
 SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet"}
 _SIGNS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+_OWN_SIGN = {"CSV": ",", "TSV": "\t"}
 _LONGEST_LINE = 1_000_000  # letters that are read to find the separator
 
 
@@ -110,7 +112,7 @@ def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
             table = from_arrow(parquet.read_table(place))
         else:
             # low_memory=False: read in chunks, a column could hold texts in one place and numbers in another.
-            options: dict[str, Any] = {"sep": "," if kind == "CSV" else "\t", "encoding": "utf-8-sig"}
+            options: dict[str, Any] = {"sep": _OWN_SIGN[kind], "encoding": "utf-8-sig"}
             table = pd.read_csv(place, low_memory=False, dtype=dict.fromkeys(texts, str), **options)
             _read_exactly(table, place, options)
     except (ValueError, OSError, ImportError, pd.errors.ParserError) as error:
@@ -124,6 +126,12 @@ def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
             cells = table[column].astype(object)
             table[column] = cells.where(cells.notna(), None)
     return table
+
+
+def read_texts(path: str, columns: list[str], n_rows: int | None = None) -> pd.DataFrame:
+    """Read columns of a CSV file as they are written, with NaN for missing cells."""
+    kind = check_table_suffix(Path(path))
+    return pd.read_csv(path, usecols=columns, nrows=n_rows, dtype=str, sep=_OWN_SIGN[kind], encoding="utf-8-sig")
 
 
 def words_for_missing(path: str, table: pd.DataFrame) -> str:
@@ -140,7 +148,7 @@ def words_for_missing(path: str, table: pd.DataFrame) -> str:
         usecols=columns,
         dtype=str,
         keep_default_na=False,
-        sep="," if kind == "CSV" else "\t",
+        sep=_OWN_SIGN[kind],
         encoding="utf-8-sig",
     )
     facts = []
@@ -178,25 +186,28 @@ def _check_names(place: Path, kind: str) -> None:
 
         names = pd.Index(parquet.read_schema(place).names)
     else:
-        options: dict[str, Any] = {"sep": "," if kind == "CSV" else "\t", "encoding": "utf-8-sig", "dtype": str}
+        options: dict[str, Any] = {"sep": _OWN_SIGN[kind], "encoding": "utf-8-sig", "dtype": str}
         names = pd.Index(pd.read_csv(place, header=None, nrows=1, keep_default_na=False, **options).iloc[0])
     for name in names[names.duplicated() & (names != "")]:
         raise CommandError(f"{place} has several columns with the name {name!r}.")
 
 
-def check_column(table: pd.DataFrame, column: str, option: str) -> str:
-    """Return the column that an option names; raise if the table lacks it."""
+def check_column(table: pd.DataFrame, column: str, option: str, path: str) -> str:
+    """Return the column that an option names; raise if the table, read from `path`, lacks it."""
     if column not in table.columns:
         raise UsageError(
             f"{option} names the column {column!r}, which the table lacks.{did_you_mean(column, table.columns)} "
-            f"It has {shown_list(table.columns, limit=12)}.{separator_hint(table.columns)}"
+            f"It has {shown_list(table.columns, limit=12)}.{separator_hint(table.columns, path)}"
         )
     return column
 
 
-def separator_hint(columns: Sequence[str]) -> str:
+def separator_hint(columns: Sequence[str], path: str) -> str:
     """Return what to do if a table was read with the wrong separator: it has one column, whose name holds another."""
-    sign = separator_in(columns)
+    kind = check_table_suffix(Path(path))
+    if kind == "Parquet":
+        return ""
+    sign = separator_in(columns, [sign for sign in SEPARATORS if sign != _OWN_SIGN[kind]])
     return _separated_by(sign) if sign else ""
 
 
@@ -206,15 +217,26 @@ def _separated_by(sign: str) -> str:
 
 def _separator_of_first_line(path: Path, kind: str) -> str:
     """Return what to do if another sign than that of the kind of file separates the names in the first line."""
-    own = "," if kind == "CSV" else "\t"
+    own = _OWN_SIGN[kind]
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         line = file.readline(_LONGEST_LINE)
     sign = max((sign for sign in SEPARATORS if sign != own), key=line.count)
     return _separated_by(sign) if line.count(sign) >= max(1, line.count(own)) else ""
 
 
-def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
-    """Return the target as an array; raise if it is missing, with the rows, or not of a usable type."""
+def read_target(table: pd.DataFrame, column: str, *, regression: bool, form: Any = None) -> Any:
+    """Return the target as an array; raise if it is missing, with the rows, or not of a usable type.
+
+    In regression, texts are read as the numbers that they say: by `form`, if a model has noted one when it was fitted.
+    """
+    cells = _present_labels(table, column)
+    if regression and cells.dtype == object and isinstance(cells.iloc[0], str):
+        cells = numbers_of(cells, column, form or find_form(cells, column))
+    return _target_of(cells, column, regression=regression)
+
+
+def _present_labels(table: pd.DataFrame, column: str) -> pd.Series:
+    """Return the labels as numpy's own type; raise if one is missing, or of another kind than the others."""
     cells = table[column]
     missing = table.index[cells.isna()]
     if len(missing):
@@ -229,7 +251,10 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
                 f"The target {column!r} holds a {type(cell).__name__} in row {row!r}; a target holds texts, numbers or "
                 "booleans."
             )
-    cells = _of_one_kind(cells, column)
+    return _of_one_kind(cells, column)
+
+
+def _target_of(cells: pd.Series, column: str, *, regression: bool) -> np.ndarray:
     numeric = pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(cells.dtype)
     if regression and not numeric:
         raise CommandError(
@@ -240,7 +265,7 @@ def read_target(table: pd.DataFrame, column: str, *, regression: bool) -> Any:
     if not regression and cells.nunique() < 2:
         raise CommandError(f"The target {column!r} holds only one class, {shown_list(cells.head(1))}, in all rows.")
     if regression:
-        check_finite(table[[column]], f"The target {column!r}")
+        check_finite(cells.to_frame(column), f"The target {column!r}")
     return cells.to_numpy(dtype=float) if regression else cells.to_numpy()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -55,18 +55,27 @@ class FusionPipeline(Pipeline):
             If a parameter names no step, or the last step takes no such parameter.
         """
         self.check_fit(X, y, **params)
-        return super().fit(X, y, **{**self._word_modalities(), **params})
+        return super().fit(X, y, **{**self._wishes(), **params})
 
-    def _word_modalities(self) -> dict[str, tuple[str, ...]]:
-        """Return a parameter of `fit` that tells the first step which texts the last one reads beside the numbers.
+    def _wishes(self) -> dict[str, Any]:
+        """Return parameters of `fit` that tell the first step how the last one reads what it hands on.
 
-        It is a parameter, so that `memory` keeps apart what the first step returns for one fusion and for another.
+        These are the modalities whose texts it reads beside the numbers, and the transformers by which it reads raw
+        cells. They are parameters, so that `memory` keeps apart what the first step returns for one fusion and for
+        another.
         """
         first, last = self.steps[0][0], self.steps[-1][1]
         names = self._names_of_blocks() if isinstance(last, BaseFusion) else None
-        wanted = tuple(name for name in names or () if last._wants_words(name))
-        key = "word_modalities" if get_config()["enable_metadata_routing"] else f"{first}{SEPARATOR}word_modalities"
-        return {key: wanted} if wanted else {}
+        if not names:
+            return {}
+        encoders = last.encoders if getattr(last, "_encodes", False) else None
+        encoders = encoders if isinstance(encoders, Mapping) else {}  # for anything else `fit` has an error
+        wishes = {
+            "word_modalities": tuple(name for name in names if last._wants_words(name)),
+            "readers": {name: encoders[name] for name in names if name in encoders},
+        }
+        prefix = "" if get_config()["enable_metadata_routing"] else f"{first}{SEPARATOR}"
+        return {f"{prefix}{key}": value for key, value in wishes.items() if value}
 
     def check_fit(self, X: Any, y: Any = None, **params: Any) -> None:
         """Raise the errors of `fit` that need no encoded cell. Parameters are those of `fit`.

@@ -62,7 +62,13 @@ class _OneFrame:
 
     @plain_inside
     def fit_transform(
-        self: Any, X: Any, y: Any = None, *, word_modalities: str | Sequence[str] = (), **params: Any
+        self: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        word_modalities: str | Sequence[str] = (),
+        readers: Mapping[str, Any] | None = None,
+        **params: Any,
     ) -> Any:
         """Fit all modalities and return their blocks.
 
@@ -74,6 +80,10 @@ class _OneFrame:
         word_modalities : str or list of str
             Modalities whose texts the next step reads beside their numbers. Those that have no texts are passed over.
             A pipeline of `make_fusion_pipeline` names those of which its fusion reads the words.
+        readers : dict of str to transformer, optional
+            For modalities that pass through as raw cells: the transformers by which the next step reads them. Their
+            columns are then read as they would be for these transformers here, also with the written forms of a
+            `TableTransformer`. A pipeline of `make_fusion_pipeline` names the encoders of a fusion that encodes itself.
         **params : dict
             As in `sklearn.compose.ColumnTransformer.fit_transform`.
 
@@ -93,7 +103,7 @@ class _OneFrame:
         X = _named_table(X)
         guarded, rest = self._guarded()
         self._require_columns(X)
-        declared = [*self.transformers, *self._rest(X)]
+        declared = _with_readers([*self.transformers, *self._rest(X)], readers or {})
         self.schema_ = learn_schema(X, roles_of_columns(declared, X), formats_of(declared))
         self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
         X = read_or_raise(X, self.schema_, fitting=True)
@@ -110,6 +120,14 @@ class _OneFrame:
         found = {name: word_columns(part, columns) for name, part, columns in self.transformers_ if name in wanted}
         self.word_columns_ = {name: columns for name, columns in found.items() if columns}
         return _with_words(self, blocks, X)
+
+
+def _with_readers(modalities: list[tuple[str, Any, Any]], readers: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return modalities with the transformers that will read their raw cells in the place of ``"passthrough"``."""
+    return [
+        (name, readers.get(name, part) if isinstance(part, str) and part == "passthrough" else part, columns)
+        for name, part, columns in modalities
+    ]
 
 
 def _named_table(X: Any) -> pd.DataFrame:
@@ -288,7 +306,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         return self
 
     def get_metadata_routing(self) -> Any:
-        """Return the routing of metadata: own `word_modalities`, and what the guarded transformers take.
+        """Return the routing of metadata: own `word_modalities` and `readers`, and what the guarded transformers take.
 
         Transformers of modalities take none, as in `fit`.
         """
@@ -299,6 +317,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         guarded.remainder = self.remainder if isinstance(self.remainder, str) else guard(self.remainder)
         own = MetadataRequest(owner=type(self).__name__)
         own.fit.add_request(param="word_modalities", alias=True)  # also of `fit_transform`
+        own.fit.add_request(param="readers", alias=True)
         return ColumnTransformer.get_metadata_routing(guarded).add_self_request(own)
 
     def _guarded(self) -> tuple[list[tuple[str, Any, Any]], Any]:

@@ -33,6 +33,7 @@ from ensemblefuse.table import to_frame
 __all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+_FEW_ROWS = 20  # with fewer rows, and up to so many classes, labels may well be classes
 
 # Column names already found equal to those of fit. A cache, not state: comparing 2 000 names takes longer than
 # predicting a row.
@@ -358,22 +359,50 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
             f"{type(fusion).__name__} needs samples of at least 2 classes; y holds only one class: "
             f"{fusion.classes_.tolist()[0]!r}."
         )
+    if are_many_classes(len(fusion.classes_), len(y)):
+        warnings.warn(
+            f"{type(fusion).__name__} learns classes, and y holds {len(fusion.classes_)} different labels in {len(y)} "
+            f"rows; {_way_out(fusion)}.",
+            UserWarning,
+            stacklevel=4,
+        )
     return codes
+
+
+def are_many_classes(n_classes: int, n_rows: int) -> bool:
+    """Return whether labels differ so often that they may be numbers to predict, or names of rows.
+
+    scikit-learn warns from half of the rows on. Where there are many rows, a tenth of them is many already.
+
+    Examples
+    --------
+    >>> from ensemblefuse.fusion.base import are_many_classes
+    >>> are_many_classes(10, 100), are_many_classes(100, 10_000), are_many_classes(380, 1000)
+    (False, False, True)
+    """
+    return n_rows > _FEW_ROWS and n_classes > min(n_rows / 2, max(_FEW_ROWS, n_rows / 10))
 
 
 def _check_classes(fusion: Any, y: Any) -> None:
     try:
-        check_classification_targets(y)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The number of unique classes")  # `read_labels` says what to do
+            check_classification_targets(y)
     except ValueError as error:
         name = type(fusion).__name__
         if "continuous" not in str(error) or not name.endswith("Classifier"):
             raise
-        same = name.removesuffix("Classifier") + "Regressor"
-        regressor = same if same in PUBLIC else "DecisionFusionRegressor"
         raise ValueError(
-            f"Unknown label type: continuous. {name} learns classes, and y holds numbers with decimals; for numbers, "
-            f"pass a regressor, as in make_fusion_pipeline(modalities, {regressor}())."
+            f"Unknown label type: continuous. {name} learns classes, and y holds numbers with decimals; "
+            f"{_way_out(fusion)}."
         ) from error
+
+
+def _way_out(fusion: Any) -> str:
+    """Return what to do if the labels of a classifier are numbers to predict."""
+    same = type(fusion).__name__.removesuffix("Classifier") + "Regressor"
+    regressor = same if same in PUBLIC else "DecisionFusionRegressor"
+    return f"for numbers, pass a regressor, as in make_fusion_pipeline(modalities, {regressor}())"
 
 
 def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:

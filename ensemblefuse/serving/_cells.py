@@ -23,7 +23,7 @@ __all__ = ["RowReader"]
 _FILES = ("image", "audio", "video")
 _ARRAYS_OF_A_GRAPH = ("x", "edge_index", "edge_weight", "edge_attr")
 _MOST_FAULTS = 100
-_HINTS = 5  # the first ones of a request: similar names take time
+_HINTS = 10  # different names of a request for which a similar one is looked for: it takes time
 # A request may have the pixels and seconds of this many cells of the largest size: a running decoder cannot be stopped.
 _CELLS_IN_A_REQUEST = 4
 
@@ -57,15 +57,16 @@ class RowReader:
             raise Unreadable(Fault(None, "rows", reason))
         read: list[dict[str, Any] | None] = []
         faults: list[Fault] = []
+        ask = _Hints(self.columns)
         for i, row in enumerate(rows):
             before = files.cost
-            cells, found_here = self._row(i, row, files)
+            cells, found_here = self._row(i, row, files, ask)
             files.costs.append(files.cost - before)
             read.append(None if found_here else cells)
             faults += found_here
         return read, faults
 
-    def _row(self, i: int, row: Any, files: FileReader) -> tuple[dict[str, Any], list[Fault]]:
+    def _row(self, i: int, row: Any, files: FileReader, ask: _Hints) -> tuple[dict[str, Any], list[Fault]]:
         if not isinstance(row, dict):
             return {}, [Fault(i, None, f"expected an object of cells by column; got {found(row)}")]
         unknown = [name for name in row if name not in self.columns]
@@ -73,9 +74,9 @@ class RowReader:
             Fault(
                 i,
                 short_name(name),
-                f"the model has no column of this name; it has {list(self.columns)}{self._hint(name, i + k)}",
+                f"the model has no column of this name; it has {list(self.columns)}{ask.hint(name)}",
             )
-            for k, name in enumerate(unknown[:_MOST_FAULTS])
+            for name in unknown[:_MOST_FAULTS]
         ]
         cells: dict[str, Any] = {}
         for name, column in self.columns.items():
@@ -84,13 +85,6 @@ class RowReader:
             except CellError as error:
                 faults.append(Fault(i, name, str(error)))
         return cells, faults
-
-    def _hint(self, name: str, n_before: int) -> str:
-        """Return a question where a column has nearly this name; similar names are looked for a few times a request."""
-        if n_before >= _HINTS:
-            return ""
-        near = similar_names([name[:100]], self.columns)
-        return f"; did you mean {near[name[:100]]!r}?" if near else ""
 
     def _cell(self, column: Column, value: Any, files: FileReader) -> Any:
         is_path = column.name in self.path_columns
@@ -145,6 +139,23 @@ class RowReader:
                 raise CellError(f"with it the request has more than {most:.0f} {name}; send it in another request")
             setattr(files, name, getattr(files, name) + new)
             files.cost += new / getattr(self.settings, f"max_{name}")
+
+
+class _Hints:
+    """Questions about unknown names in one request. Similar names are looked for a few times: it takes time."""
+
+    def __init__(self, columns: Iterable[str]):
+        self.columns, self.n_left = list(columns), _HINTS
+        self._known: dict[str, str] = {}
+
+    def hint(self, name: str) -> str:
+        """Return a question where a column has nearly this name; a name that was asked about before gets it again."""
+        name = name[:100]
+        if name not in self._known and self.n_left:
+            self.n_left -= 1
+            near = similar_names([name], self.columns)
+            self._known[name] = f"; did you mean {near[name]!r}?" if near else ""
+        return self._known.get(name, "")
 
 
 def short_name(name: str) -> str:
