@@ -30,7 +30,7 @@ from ensemblefuse.column_formats import (
     unit_clash,
 )
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.table import is_missing
+from ensemblefuse.table import is_missing, item
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -83,6 +83,7 @@ _READABLE = 0.5  # least share of cells that numbers or dates could be
 _LONGEST_VALUE = 60
 _LISTS = 0.05  # least share of cells with a sign that may stand between tags
 _LONGEST_TAGS = 500
+_EMPTY_LIST = re.compile(r"\[\s*\]|\(\s*\)|\{\s*\}")
 _BETWEEN_TAGS = re.compile(r"[|;、，,/\n·#]")
 
 _DISTINCT = 0.9  # share of distinct values in a column of identifiers
@@ -215,13 +216,11 @@ _EMPTY = ColumnKind("empty", "no cell holds a value")
 
 
 def _constant(value: Any, n_cells: int) -> ColumnKind:
-    return ColumnKind("constant", f"all {n_cells} cells are {short_repr(_plain(value))}")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else str(value) if isinstance(value, _DATES) else value
+    if isinstance(value, _DATES):
+        value = str(value)
+    elif isinstance(value, np.ndarray):
+        value = value.tolist()
+    return ColumnKind("constant", f"all {n_cells} cells are {short_repr(item(value))}")
 
 
 def _number(count: float, what: str) -> str:
@@ -381,11 +380,15 @@ def _of_objects(column: pd.Series, cells: list[Any], name: str) -> ColumnKind:
         if _are_equal(column, cells):
             return _constant(cells[0], len(cells))
         found = tag_format(cells)
+        if found is None and len(kinds) > 1 and tag_format(cells, declared=True) is None:
+            return _mixed(column, kinds)  # texts that are no lists
         if found is None:
             return ColumnKind("other", "lists of texts that hardly ever repeat")
         return _of_form("tags", found, len(cells))
     if kinds.keys() == {"other"}:
         return ColumnKind("other", _untaken(filled[0]))
+    if "tags" in kinds:
+        return _mixed(column, kinds)
     kinds = Counter(cell_kind(cell) for cell in cells)
     if len(kinds) > 1:
         return _mixed(column, kinds)
@@ -398,6 +401,8 @@ def _of_objects(column: pd.Series, cells: list[Any], name: str) -> ColumnKind:
 
 
 def _is_empty_list(cell: Any) -> bool:
+    if isinstance(cell, str):
+        return _EMPTY_LIST.fullmatch(cell.strip()) is not None
     if isinstance(cell, np.ndarray):
         return cell.shape == (0,)
     return isinstance(cell, (list, tuple, set, frozenset)) and not cell
@@ -430,7 +435,8 @@ def _mixed(column: pd.Series, kinds: Counter[str]) -> ColumnKind:
     most, n = next(pair for pair in kinds.most_common() if pair[0] != "other")
     others = sum(kinds.values())
     for label, cell in zip(column.index, column.tolist(), strict=True):
-        if not is_missing(cell) and not _is_blank(cell) and cell_kind(cell) != most:
+        is_empty = most == "tags" and _is_empty_list(cell)
+        if not (is_missing(cell) or _is_blank(cell) or is_empty) and cell_kind(cell) != most:
             facts = f"{n} of {others} cells are of the kind {most!r}, but {short_repr(cell)} in row {label!r} is not"
             return ColumnKind("other", f"{facts}; correct such cells, or make them missing", f"could also be: {most}")
     raise AssertionError("one kind")  # pragma: no cover
@@ -591,8 +597,10 @@ def _has_digit(text: str) -> bool:
 
 def _may_be_tags(counts: Counter[str]) -> bool:
     """Return whether some cells hold a sign between words, few are long, and they are not just categories."""
+    counts = Counter({text: n for text, n in counts.items() if not _EMPTY_LIST.fullmatch(text)})
     return (
-        not _repeat(counts)
+        bool(counts)
+        and not _repeat(counts)
         and _share(counts, lambda text: _BETWEEN_TAGS.search(text)) >= _LISTS
         and _share(counts, lambda text: len(text) <= _LONGEST_TAGS) >= _COVERED
     )

@@ -15,7 +15,9 @@ from sklearn.utils._indexing import _get_column_indices
 
 from ensemblefuse.column_formats import full_format
 from ensemblefuse.encoders import BaseEncoder, TextEncoder
+from ensemblefuse.exceptions import short_repr
 from ensemblefuse.features import EmbeddingNoise, PresentRows, StringFeatures, TableTransformer
+from ensemblefuse.features.forms import check_formats
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.table import is_missing, list_columns
 
@@ -23,12 +25,15 @@ __all__ = [
     "Modality",
     "columns_of",
     "formats_of",
+    "names_selected",
     "path_columns",
     "readers_of",
     "reads_files",
     "roles_of_columns",
     "row_texts",
+    "selection",
     "set_on_error",
+    "settle",
     "steps_of",
     "top_steps",
     "word_columns",
@@ -131,26 +136,75 @@ def readers_of(encoder: Any, columns: list[Any]) -> Iterator[tuple[Any, list[Any
     Parameters
     ----------
     encoder : transformer or str
+        Selections in it that need the cells select nothing here: `settle` makes names of them.
     columns : list
         Names of the columns that reach it.
     """
+    for part, cells in _reached(encoder, _no_rows(columns)):
+        if not (isinstance(part, _HOLDERS) or (isinstance(part, str) and part == "drop")):
+            yield part, list(cells.columns)
+
+
+def settle(encoder: Any, columns: list[Any], X: pd.DataFrame) -> Any:
+    """Make names of the selections in a transformer that need the cells, such as a lambda, and return it.
+
+    So the columns that are read for a transformer are those that it gets, even if reading changes what decides, such as
+    a dtype.
+
+    Parameters
+    ----------
+    encoder : transformer or str
+        A clone: it is changed.
+    columns : list
+        Names of the columns that reach it.
+    X : DataFrame
+        The table of fit, before it is read.
+    """
+    if any(callable(chosen) for part, _ in _reached(encoder, _no_rows(columns)) for chosen in _selections(part)):
+        for part, own in _reached(encoder, X[columns]):
+            if isinstance(part, ColumnTransformer):  # before `_reached` looks into it
+                part.transformers = [(name, inner, selection(chosen, own)) for name, inner, chosen in part.transformers]
+    return encoder
+
+
+def selection(chosen: Any, cells: pd.DataFrame) -> Any:
+    """Return which columns are selected, from a selection that may need the cells."""
+    return chosen(cells) if callable(chosen) else chosen
+
+
+_HOLDERS = (PresentRows, Pipeline, FeatureUnion, ColumnTransformer)
+
+
+def _reached(encoder: Any, cells: pd.DataFrame) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Yield a transformer, and then those inside it that raw cells reach, each with its columns."""
+    yield encoder, cells
+    for inner, own in _inside(encoder, cells):
+        yield from _reached(inner, own)
+
+
+def _inside(encoder: Any, cells: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    """Return the transformers in one that raw cells reach; steps that only fill gaps are passed over."""
     if isinstance(encoder, PresentRows):
-        yield from readers_of(encoder.transformer, columns)
-    elif isinstance(encoder, Pipeline):
+        return [(encoder.transformer, cells)]
+    if isinstance(encoder, Pipeline):
         steps = [step for _, step in encoder.steps if not (step is None or step == "passthrough" or _fills(step))]
-        yield from readers_of(steps[0] if steps else "passthrough", columns)
-    elif isinstance(encoder, FeatureUnion):
-        for _, inner in encoder.transformer_list:
-            yield from readers_of(inner, columns)
-    elif isinstance(encoder, ColumnTransformer):
-        names, left = pd.DataFrame(columns=pd.Index(columns, dtype=object, tupleize_cols=False)), list(columns)
-        for _, inner, chosen in encoder.transformers:
-            own = _chosen(names, chosen)
-            left = [column for column in left if column not in own]
-            yield from readers_of(inner, own)
-        yield from readers_of(encoder.remainder, left)
-    elif not (isinstance(encoder, str) and encoder == "drop"):
-        yield encoder, columns
+        return [(steps[0] if steps else "passthrough", cells)]
+    if isinstance(encoder, FeatureUnion):
+        return [(inner, cells) for _, inner in encoder.transformer_list]
+    if not isinstance(encoder, ColumnTransformer):
+        return []
+    parts = [(inner, names_selected(cells, chosen)) for _, inner, chosen in encoder.transformers]
+    used = {name for _, own in parts for name in own}
+    parts.append((encoder.remainder, [column for column in cells.columns if column not in used]))
+    return [(inner, cells[own]) for inner, own in parts]
+
+
+def _selections(part: Any) -> list[Any]:
+    return [chosen for _, _, chosen in part.transformers] if isinstance(part, ColumnTransformer) else []
+
+
+def _no_rows(columns: list[Any]) -> pd.DataFrame:
+    return pd.DataFrame(columns=pd.Index(columns, dtype=object, tupleize_cols=False))
 
 
 def word_columns(encoder: Any, columns: Any) -> list[str]:
@@ -189,7 +243,7 @@ def _fills(step: Any) -> bool:
     return isinstance(step, SimpleImputer) and step.strategy not in ("mean", "median")
 
 
-def _chosen(table: pd.DataFrame, columns: Any) -> list[Any]:
+def names_selected(table: pd.DataFrame, columns: Any) -> list[Any]:
     """Return the names of the columns that a `ColumnTransformer` selects; none if its selection needs the cells."""
     if callable(columns):
         return []
@@ -210,7 +264,7 @@ def roles_of_columns(modalities: Iterable[tuple[str, Any, Any]], X: pd.DataFrame
     """
     roles: dict[Any, set[str]] = {}
     for _, encoder, chosen in modalities:
-        columns = _chosen(X, chosen(X) if callable(chosen) else chosen)
+        columns = names_selected(X, selection(chosen, X))
         for column in columns:
             roles.setdefault(column, set())
         for reader, names in readers_of(encoder, columns):
@@ -222,22 +276,46 @@ def roles_of_columns(modalities: Iterable[tuple[str, Any, Any]], X: pd.DataFrame
     return {column: how or {"other"} for column, how in roles.items()}
 
 
-def formats_of(modalities: Iterable[tuple[str, Any, Any]]) -> dict[Any, dict[str, Any]]:
+def formats_of(modalities: Iterable[tuple[str, Any, Any]], X: pd.DataFrame) -> dict[Any, dict[str, Any]]:
     """Return the written forms of columns that the modalities know, as `learn_schema` takes them.
+
+    A transformer knows the forms of the columns that it reads itself.
+
+    Parameters
+    ----------
+    modalities : list of (name, encoder, columns)
+    X : DataFrame
+        The table of fit.
 
     Raises
     ------
+    TypeError
+        If forms are no dict.
     ValueError
-        If one is no form.
+        If one is no form, or if a column has two that differ.
     """
     found: dict[Any, dict[str, Any]] = {}
-    for _, encoder, _ in modalities:
-        for _, part in parts_of(encoder):
+    for _, encoder, chosen in modalities:
+        columns = names_selected(X, selection(chosen, X))
+        for part, cells in _reached(encoder, _no_rows(columns)):
             if isinstance(part, TableTransformer):
-                found |= part.formats or {}
-    for column, form in found.items():
-        full_format(column, form)
+                _add_forms(found, part, list(cells.columns))
     return found
+
+
+def _add_forms(found: dict[Any, dict[str, Any]], part: TableTransformer, columns: list[Any]) -> None:
+    """Add the forms of the columns that a transformer reads; raise if another one gave a different form."""
+    given, full = part.formats or {}, check_formats(part.formats)
+    read = {name for _, names in readers_of(part, columns) for name in names}
+    for column, form in given.items():
+        if column not in read:
+            continue
+        other = found.setdefault(column, form)
+        if full_format(column, other) != full[column]:
+            raise ValueError(
+                f"Column {column!r} has two written forms, {short_repr(other)} and {short_repr(form)}, in the formats "
+                "of two transformers. A column is read once: give both the same form, or only one of them."
+            )
 
 
 def _role(reader: Any) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "check_flat",
     "from_arrow",
     "is_missing",
+    "item",
     "list_columns",
     "lists_again",
     "loose_name",
@@ -185,6 +186,19 @@ def is_missing(cell: Any) -> bool:
     if isinstance(cell, (np.datetime64, np.timedelta64)):
         return bool(np.isnat(cell))
     return isinstance(cell, Decimal) and cell.is_nan()
+
+
+def item(cell: Any) -> Any:
+    """Return a cell as an object of Python, if it is a number, a text or a date of NumPy; else as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse.table import item
+    >>> item(np.int64(3)), item("3")
+    (3, '3')
+    """
+    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def lists_again(cells: list[Any]) -> list[Any]:

@@ -5,11 +5,14 @@ import warnings
 from inspect import Parameter, signature
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_blocks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
@@ -20,6 +23,7 @@ from ensemblefuse import (
     CommonSpaceProjector,
     CrossModalImputer,
     ModalityDropout,
+    TableTransformer,
     load_model,
     save_model,
 )
@@ -51,8 +55,8 @@ OF_COLUMNS = {"DateFeatures", "StringFeatures", "TableTransformer", "TagFeatures
 def test_every_transformer_is_checked():
     left = {kind.__name__ for kind in PUBLIC} - {type(t).__name__ for t in TRANSFORMERS}
     # One needs a transformer, one is none. Other tests check those that know no blocks (test_embedding_noise.py,
-    # test_words.py) or read no numbers (test_date_and_tag_features.py, test_infer_modalities.py,
-    # test_forms_in_folds.py).
+    # test_words.py) or read no numbers (test_date_and_tag_features.py, test_infer_modalities.py). The table is compared
+    # with its parent below.
     assert left == {"PresentRows", "ModalityDropout", "EmbeddingNoise", "WordFeatures", *OF_COLUMNS}
 
 
@@ -72,20 +76,52 @@ def test_as_many_checks_run_as_for_pca(transformer):
         assert count(transformer) >= count(PCA()) - transformer.__sklearn_tags__().input_tags.allow_nan
 
 
+OF_NAMES = [
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_dataframe_column_names_consistency",
+]
+
+
 @by_repr
-@pytest.mark.parametrize(
-    "check",
-    [
-        "check_set_output_transform",
-        "check_set_output_transform_pandas",
-        "check_transformer_get_feature_names_out",
-        "check_transformer_get_feature_names_out_pandas",
-        "check_dataframe_column_names_consistency",
-    ],
-)
+@pytest.mark.parametrize("check", OF_NAMES)
 @pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")  # the check fits an array, too
 def test_names_of_the_output(transformer, check):
     getattr(estimator_checks, check)(type(transformer).__name__, clone(transformer))
+
+
+def test_a_table_passes_the_checks_that_a_column_transformer_passes():
+    def results(kind):
+        return [
+            (result["check_name"], result["status"])
+            for result in check_estimator(kind([("n", StandardScaler(), [0])]), on_fail=None, on_skip=None)
+        ]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks themselves warn
+        expected, found = results(ColumnTransformer), results(TableTransformer)
+    assert found == expected and sum(status == "passed" for _, status in found) >= 35
+
+
+@pytest.mark.parametrize("check", OF_NAMES[:-1])  # it finds columns by name, in any order
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")  # the check fits an array, too
+def test_names_of_the_output_of_a_table(check):
+    table = TableTransformer([("n", StandardScaler(), [0]), ("p", "passthrough", [1])], remainder=StandardScaler())
+    getattr(estimator_checks, check)("TableTransformer", table)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+def test_a_table_gives_the_frames_of_a_column_transformer(container):
+    X = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [0.5, 0.0, 0.0], "c": ["x", "y", "x"]}, index=[5, 7, 6])
+    parts = [("n", StandardScaler(), ["b", "a"]), ("c", OneHotEncoder(sparse_output=False), ["c"])]
+    frames = []
+    for kind in (ColumnTransformer, TableTransformer):
+        table = kind(parts, verbose_feature_names_out=False).set_output(transform=container)
+        frames += [table.fit_transform(X), table.fit(X).transform(X)]
+        assert list(table.get_feature_names_out()) == list(frames[-1].columns) == ["b", "a", "c_x", "c_y"]
+    assert all(frame.equals(frames[0]) for frame in frames)
 
 
 def fitted(transformer, X, y):

@@ -93,7 +93,7 @@ def read_problem(args: Namespace) -> Problem:
     set_on_error(modalities, args.on_error)
     X = features[columns_of(modalities)]
     try:  # before anything is encoded
-        read_or_raise(X, learn_schema(X, roles_of_columns(modalities, X), formats_of(modalities)), fitting=True)
+        read_or_raise(X, learn_schema(X, roles_of_columns(modalities, X), formats_of(modalities, X)), fitting=True)
     except ColumnError as error:
         raise CommandError(f"{args.table}: {one_line(describe(error))}") from error
     X = resolve_paths(X, path_columns(modalities), Path(args.table).parent)

@@ -7,11 +7,11 @@ beside marks such as ``-`` and ``n/a``, which do in any column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ensemblefuse.column_formats._booleans import boolean_format, read_boolean
-from ensemblefuse.column_formats._cells import Found, UnreadableCell, is_mark
+from ensemblefuse.column_formats._cells import MOST_MISSING, Found, UnreadableCell, is_mark
 from ensemblefuse.column_formats._dates import DATE_WAY_OUT, date_format, may_be_date_format, read_date, written_day
 from ensemblefuse.column_formats._numbers import (
     may_be_number_format,
@@ -89,13 +89,15 @@ def full_format(column: Any, given: Any) -> dict[str, Any]:
     ValueError
         If `given` is no dict, of an unknown kind, or has settings that its kind does not take.
     """
-    kind = given.get("kind") if isinstance(given, Mapping) else None
-    if isinstance(kind, str) and kind in _DEFAULTS:
+    kind = given.get("kind") if isinstance(given, dict) else None
+    if isinstance(kind, str) and kind in _DEFAULTS and isinstance(given.get("seen", ""), str):
         settings = {**_DEFAULTS[kind], "missing": [], **{k: v for k, v in given.items() if k not in ("kind", "seen")}}
+        if kind == "number" and settings["unit"] is None and settings["dimension"] == "count":
+            settings["unit"] = settings["currency"] or ""
         words = settings["missing"]
         if isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words):
             settings["missing"] = sorted({loose_text(word) for word in words})
-            if _CHECKS[kind](settings):
+            if len(settings["missing"]) <= MOST_MISSING and _CHECKS[kind](settings):
                 return {"kind": kind, **settings}
     raise ValueError(
         f"The format of column {column!r} must be a dict as infer_modalities finds it, such as "

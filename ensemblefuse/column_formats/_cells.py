@@ -13,6 +13,7 @@ from ensemblefuse.table import is_missing, loose_text
 __all__ = [
     "LONGEST",
     "MOST_MARKS",
+    "MOST_MISSING",
     "Found",
     "UnreadableCell",
     "clean",
@@ -37,6 +38,7 @@ LONGEST = 80  # letters in a cell that is a number or a date
 _MOST_WORDS = 3
 _MOST_SHARE = 0.1
 MOST_MARKS = 0.5  # share of the cells that may say "no value"
+MOST_MISSING = 1000  # different texts for missing cells in a form: each cell is compared with them
 # Texts that say "no value" in any table, beside those that hold no letter and no digit.
 _MARK_WORDS = "na n/a #n/a #na <na> n.a. n.a nan null none nil unknown missing undefined tbd tba 未知 无 無 暂无"
 _MARKS = frozenset(_MARK_WORDS.split())
@@ -105,7 +107,8 @@ def odd_words(
         has_digit = not digits and any(char.isdecimal() for char in text)
         if has_digit or len(words) > _MOST_WORDS or words.total() > _MOST_SHARE * n_cells:
             return None
-    return odd if sum(odd.values()) <= MOST_MARKS * n_cells else None
+    few = len(odd) <= MOST_MISSING and sum(odd.values()) <= MOST_MARKS * n_cells
+    return odd if few else None
 
 
 def is_mark(text: str) -> bool:

@@ -22,7 +22,7 @@ from ensemblefuse.column_formats._cells import (
     texts_of,
 )
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.table import loose_text
+from ensemblefuse.table import item, loose_text
 
 __all__ = ["DATE_WAY_OUT", "date_format", "may_be_date_format", "read_date", "written_day"]
 
@@ -135,6 +135,7 @@ def may_be_date_format(settings: dict[str, Any]) -> bool:
     return (
         is_list
         and (forms == [_TIME] or set(forms or ()) <= _SHAPES.keys())
+        and len(set(forms or ())) == len(forms or ())  # each of them is tried on each cell
         and isinstance(settings["utc"], bool)
         and settings.keys() == {"formats", "utc", "missing"}
     )
@@ -142,11 +143,11 @@ def may_be_date_format(settings: dict[str, Any]) -> bool:
 
 def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
     """Return the time that a cell says, with a zone if the column has zones; None for a blank cell."""
-    shown = short_repr(cell)
+    shown = short_repr(item(cell))
     if isinstance(cell, (bytes, bytearray)):
         cell = bytes(cell).decode(errors="replace")
     if isinstance(cell, (datetime.date, np.datetime64)):
-        stamp = pd.Timestamp(cell)
+        stamp = _stamp(cell)
     elif not isinstance(cell, str):
         raise UnreadableCell(f"{shown} is not a date; {DATE_WAY_OUT}")
     elif not clean(cell):
@@ -177,9 +178,22 @@ def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
 
 
 def written_day(cell: Any) -> Any:
-    """Return a whole number as its digits, and another cell as it is: 20240131 may be a date."""
-    is_number = isinstance(cell, (int, float, np.integer, np.floating)) and not isinstance(cell, (bool, np.timedelta64))
-    return str(int(cell)) if is_number and np.isfinite(cell) and cell == int(cell) else cell
+    """Return a whole number as its digits, and another cell as it is: 20240131 may be a date.
+
+    Numbers of more than 64 bits stay: no table means days by them, and Python writes no number of 5000 digits.
+    """
+    if not isinstance(cell, (int, float, np.integer, np.floating)) or isinstance(cell, (bool, np.timedelta64)):
+        return cell
+    number = item(cell)
+    return str(int(number)) if -(2**63) <= number < 2**64 and number == int(number) else cell
+
+
+def _stamp(cell: Any) -> pd.Timestamp:
+    """Return a date as one of pandas."""
+    try:
+        return pd.Timestamp(cell).as_unit("us")
+    except (ValueError, OverflowError):
+        raise UnreadableCell(f"{short_repr(str(cell))} is outside the range of dates") from None
 
 
 # ---------------------------------------------------------------------- one cell

@@ -33,6 +33,8 @@ _PER_HUNDRED = re.compile(r"\b[lL] ?/ ?100 ?km\b")
 # Ratings: 4.5/5 and 4.5 out of 5. The number after them is part of the unit, so it has to be the same in all cells.
 _OF = {"5": "five", "10": "ten", "20": "twenty", "100": "a hundred"}
 _OUT_OF = re.compile(r" ?(?:/|out of|of) ?(5|10|20|100)(?=$| stars$)")
+# All that cells and `_loose_unit` make of them. Other units may begin with "of", too: 3 of each.
+_RATINGS = {f"of {word}{stars}": number for number, word in _OF.items() for stars in ("", " stars", " star")}
 # In the order in which they are tried: decimal sign, sign between thousands.
 _CONVENTIONS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"), (".", "_"))
 _NAMES = {".": "points", ",": "commas", " ": "blanks", "'": "apostrophes", "_": "underscores"}
@@ -222,15 +224,17 @@ def may_be_number_format(settings: dict[str, Any]) -> bool:
     """Return whether `read_number` takes these settings."""
     if settings.keys() != {"decimal", "thousands", "currency", "dimension", "unit", "missing"}:
         return False
-    signs = [settings[name] for name in ("decimal", "thousands")]
-    units = [settings[name] for name in ("currency", "dimension", "unit")]
-    if not all(sign is None or any(sign == known[i] for known in _CONVENTIONS) for i, sign in enumerate(signs)):
+    if not all(settings[name] is None or isinstance(settings[name], str) for name in settings.keys() - {"missing"}):
         return False
-    if not all(unit is None or isinstance(unit, str) for unit in units):
+    decimal, thousands = settings["decimal"], settings["thousands"]
+    if not any(decimal in (None, signs[0]) and thousands in (None, signs[1]) for signs in _CONVENTIONS):
         return False
-    currency, dimension, unit = units
-    is_known = dimension in (None, "count") or dimension in (spellings_of(unit or "", (unit or "").isupper()) or {})
-    return is_known and (currency is None or currency in CURRENCIES.values())
+    currency, dimension, unit = settings["currency"], settings["dimension"], settings["unit"] or ""
+    if len(unit) > LONGEST or not (currency is None or currency in CURRENCIES.values()):
+        return False
+    if dimension == "count":  # thousands are counted in ones
+        return settings["unit"] == (currency or "")
+    return dimension is None or dimension in (spellings_of(unit, unit.isupper()) or {})
 
 
 def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
@@ -382,15 +386,15 @@ def _signs(bodies: set[str]) -> tuple[str | None, str | None, str | None] | None
     fitting = [signs for signs in _CONVENTIONS if all(_PATTERNS[signs].fullmatch(body) for body in bodies)]
     if not fitting:
         return None
-    readings = {tuple(_plain(body, *signs) for body in bodies): signs for signs in reversed(fitting)}
+    readings = {body: [_plain(body, *signs) for signs in fitting] for body in bodies}
+    several = [body for body, values in readings.items() if len(set(values)) > 1]
     decimal, thousands = fitting[0]
     used = set("".join(bodies).replace("’", "'"))
     choice = None
-    if len(readings) > 1 and not _are_surely_thousands(bodies):
-        example = min((body for body in bodies if "," in body or "." in body), key=lambda body: (len(body), body))
-        other = next(signs for signs in fitting if _plain(example, *signs) != _plain(example, decimal, thousands))
-        first, second = (f"{_plain(example, *signs):g}" for signs in ((decimal, thousands), other))
-        choice = f"{example!r} is read as {first}, and could be {second} by all cells of the column"
+    if several and not _are_surely_thousands(bodies):
+        example = min(several, key=lambda body: (len(body), body))
+        first, second = list(dict.fromkeys(readings[example]))[:2]
+        choice = f"{example!r} is read as {first:g}, and could be {second:g} by all cells of the column"
     return (decimal if decimal in used else None), (thousands if thousands in used else None), choice
 
 
@@ -512,7 +516,8 @@ def _loose_unit(spelling: str) -> str:
     if loose_text(spelling).rstrip(".") in CASED:  # mJ and MJ are two units
         return spelling.rstrip(".")
     text = re.sub(r"[^\W\d_]+", _loose_letters, " ".join(spelling.split())).rstrip(".")
-    return text.removesuffix("s") if len(text) > 3 else text
+    stem = text.removesuffix("s") if len(text) > 3 else text
+    return text if stem in _RATINGS and not stem.endswith(" star") else stem  # 3 of fives is no rating
 
 
 def _loose_letters(word: re.Match[str]) -> str:
@@ -531,15 +536,12 @@ def _in_unit(settings: dict[str, Any]) -> str:
 
 
 def _is_rating(unit: str | None) -> bool:
-    return unit is not None and unit.startswith("of ")
+    return unit in _RATINGS
 
 
 def _shown(unit: str) -> str:
     """Return a unit as people write it: the numbers in some of them are kept as words."""
-    if not _is_rating(unit):
-        return unit.replace("l/hundred km", "l/100 km")
-    number = next(number for number, word in _OF.items() if unit.startswith(f"of {word}"))
-    return f"out of {number}"
+    return f"out of {_RATINGS[unit]}" if unit in _RATINGS else unit.replace("l/hundred km", "l/100 km")
 
 
 def _seen(settings: dict[str, Any], among_numbers: bool) -> str:

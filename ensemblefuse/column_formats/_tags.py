@@ -13,6 +13,7 @@ import numpy as np
 
 from ensemblefuse.column_formats._cells import (
     MOST_MARKS,
+    MOST_MISSING,
     Found,
     UnreadableCell,
     clean,
@@ -60,7 +61,7 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
     texts, others = texts_of(cells)
     odd = {text: n for text, n in texts.items() if is_mark_among_words(text)}
     n_cells = texts.total() + len(others)
-    if sum(odd.values()) > MOST_MARKS * n_cells and not declared:
+    if len(odd) > MOST_MISSING or (sum(odd.values()) > MOST_MARKS * n_cells and not declared):
         return None
     texts = Counter({text: n for text, n in texts.items() if text not in odd})
     lists = [_as_list(cell) for cell in others]
@@ -91,7 +92,8 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
 
 def may_be_tag_format(settings: dict[str, Any]) -> bool:
     """Return whether `read_tags` takes these settings."""
-    return settings.keys() == {"separator", "missing"} and settings["separator"] in (_LIST, *_SEPARATORS)
+    sign = settings.get("separator")
+    return settings.keys() == {"separator", "missing"} and isinstance(sign, str) and sign in (_LIST, *_SEPARATORS)
 
 
 def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
@@ -120,7 +122,7 @@ def _counts(lists: list[tuple[list[str], int]], declared: bool, *, are_lists: bo
     for tags, n in lists:
         for tag in set(tags):
             counts[tag] += n
-    n_cells = sum(n for _, n in lists)
+    n_cells = sum(n for tags, n in lists if tags)  # a cell without tags says nothing of what tags are
     several = sum(n for tags, n in lists if len(tags) > 1)
     known = sum(n for n in counts.values() if n > 1)
     letters = sum(any(char.isalpha() for char in tag) for tag in counts)
@@ -160,6 +162,8 @@ def _split(text: str, form: str) -> list[str] | None:
     text = text.strip()
     if len(text) > 10_000 or text[:1] not in ("[", "(", "{") or text[-1:] not in ("]", ")", "}"):
         return None
+    if not text[1:-1].strip():  # {} would be a dict
+        return []
     try:
         return _as_list(ast.literal_eval(_BACKSLASH.sub(r"\\\g<0>", text)))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

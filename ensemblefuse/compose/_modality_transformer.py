@@ -22,9 +22,20 @@ from ensemblefuse._calls import plain_inside
 from ensemblefuse.blocks import SEPARATOR, WORDS
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.features import TableTransformer
+from ensemblefuse.features.forms import check_formats
 from ensemblefuse.features.guard import check_shape, check_transformer, guard
 from ensemblefuse.features.present_rows import PresentRows, missing_rows
-from ensemblefuse.modalities import columns_of, formats_of, roles_of_columns, row_texts, word_columns
+from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.modalities import (
+    formats_of,
+    names_selected,
+    roles_of_columns,
+    row_texts,
+    selection,
+    settle,
+    word_columns,
+)
 from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
 from ensemblefuse.table import list_columns, similar_names, to_frame
 
@@ -101,10 +112,10 @@ class _OneFrame:
             If X lacks a column, a transformer learns from labels, or every modality is dropped.
         """
         X = _named_table(X)
-        guarded, rest = self._guarded()
+        guarded, rest = self._guarded(X)
         self._require_columns(X)
-        declared = _with_readers([*self.transformers, *self._rest(X)], readers or {})
-        self.schema_ = learn_schema(X, roles_of_columns(declared, X), formats_of(declared))
+        declared = _with_readers([*guarded, *_remaining(X, guarded, rest)], readers or {})
+        self.schema_ = learn_schema(X, roles_of_columns(declared, X), formats_of(declared, X))
         self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
         X = read_or_raise(X, self.schema_, fitting=True)
         self.numeric_summary_ = _summary(X, self.numeric_columns_)
@@ -320,20 +331,26 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         own.fit.add_request(param="readers", alias=True)
         return ColumnTransformer.get_metadata_routing(guarded).add_self_request(own)
 
-    def _guarded(self) -> tuple[list[tuple[str, Any, Any]], Any]:
-        """Return clones of all transformers, and of that of the remainder, after checking them, each with its guard."""
+    def _guarded(self, X: pd.DataFrame) -> tuple[list[tuple[str, Any, Any]], Any]:
+        """Return clones of all transformers, and of that of the remainder, after checking them, each with its guard.
+
+        Selections that need the cells are names of columns in them.
+        """
         if all(isinstance(t, str) and t == "drop" for _, t, _ in self.transformers) and self.remainder == "drop":
             raise ValueError(f"every modality is dropped: {[name for name, _, _ in self.transformers]}; keep one.")
         if not _gives_frames(self):
             self.set_output(transform="pandas")
         container = _get_output_config("transform", self)["dense"]
         guarded = []
-        for name, transformer, columns in self.transformers:
+        for name, transformer, chosen in self.transformers:
+            columns = selection(chosen, X)
             # With a plain name, a transformer gets a Series, and "passthrough" cannot take it.
             is_plain = isinstance(transformer, str) and transformer == "passthrough" and isinstance(columns, str)
-            guarded.append((name, _with_guard(name, transformer, container), [columns] if is_plain else columns))
+            part = _with_guard(name, transformer, container, names_selected(X, columns), X)
+            guarded.append((name, part, [columns] if is_plain else columns))
             check_shape(name, transformer, columns)
-        return guarded, _with_guard("remainder", self.remainder, container)
+        rest = [column for _, _, columns in _remaining(X, guarded, self.remainder) for column in columns]
+        return guarded, _with_guard("remainder", self.remainder, container, rest, X)
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters. In a fitted model, `device`, `batch_size` and `on_error` of encoders take effect at once."""
@@ -355,13 +372,6 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
             f"{name}: {_short(columns)}" for name, columns in zip(block.names, block.name_details, strict=True)
         ]
         return block
-
-    def _rest(self, X: pd.DataFrame) -> list[tuple[str, Any, list]]:
-        """Return the remaining columns as a modality, if they are used."""
-        if isinstance(self.remainder, str) and self.remainder == "drop":
-            return []
-        named = set(columns_of(modality for modality in self.transformers if isinstance(modality[2], (str, list))))
-        return [("remainder", self.remainder, [column for column in X.columns if column not in named])]
 
     def _wanted(self) -> dict[str, list]:
         """Return the columns of each modality, by name."""
@@ -407,10 +417,23 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         return X.assign(**{column: gaps for columns in absent.values() for column in columns})
 
 
-def _with_guard(name: str, transformer: Any, container: str) -> Any:
-    """Return a clone of a transformer with its guard; raise if it is none, or learns from labels."""
+def _with_guard(name: str, transformer: Any, container: str, columns: list[Any], X: pd.DataFrame) -> Any:
+    """Return a clone of a transformer of some columns with its guard; raise if it is none, or learns from labels."""
     check_transformer(name, transformer)
-    return transformer if isinstance(transformer, str) else guard(clone(transformer)).set_output(transform=container)
+    if isinstance(transformer, str):
+        return transformer
+    for _, part in parts_of(transformer):
+        if isinstance(part, TableTransformer):
+            check_formats(part.formats)  # not everything can be cloned
+    return guard(settle(clone(transformer), columns, X)).set_output(transform=container)
+
+
+def _remaining(X: pd.DataFrame, modalities: list[tuple[str, Any, Any]], remainder: Any) -> list[tuple[str, Any, list]]:
+    """Return the columns that no modality names as one more modality, if they are used."""
+    if isinstance(remainder, str) and remainder == "drop":
+        return []
+    named = {column for _, _, columns in modalities for column in names_selected(X, columns)}
+    return [("remainder", remainder, [column for column in X.columns if column not in named])]
 
 
 def _hint(X: pd.DataFrame, absent: list[str], wanted: dict[str, list]) -> str:

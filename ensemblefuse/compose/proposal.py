@@ -29,7 +29,7 @@ from ensemblefuse.encoders import (
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.features import DateFeatures, StringFeatures, TableTransformer, TagFeatures
 from ensemblefuse.schema import find_form
-from ensemblefuse.table import is_missing, separator_in, to_frame
+from ensemblefuse.table import is_missing, item, separator_in, to_frame
 
 __all__ = ["KINDS", "Proposal", "propose"]
 
@@ -164,7 +164,8 @@ def _decide(cells: pd.Series, declared: str | None) -> _Decided:
         seen, choice = f"declared: {facts_of(form, sum(not is_missing(cell) for cell in cells.tolist()))}", form.choice
     elif declared == "date":
         _check_dates(cells)
-    what = _TABLE.get(kind, "") if "times of day" not in seen else _CLOCK
+    are_times = form is not None and form.format.get("formats") == ["time"]
+    what = _CLOCK if are_times else _TABLE.get(kind, "")
     return _Decided(kind, seen, choice, f"table: {what}" if what else "", form)
 
 
@@ -176,13 +177,9 @@ def _check_dates(cells: pd.Series) -> None:
     way_out = "write dates as 2021-12-31, and make other cells missing"
     for label, cell in present.items():
         if date_format([cell], declared=True) is None and not isinstance(cell, (datetime.date, np.datetime64)):
-            fact = f"{short_repr(_plain(cell))} in row {label!r} is no date"
+            fact = f"{short_repr(item(cell))} in row {label!r} is no date"
             raise ValueError(f"kinds[{cells.name!r}] is 'date', but {fact}: {way_out}.")
     raise ValueError(f"kinds[{cells.name!r}] is 'date', but its cells are no dates of one kind: {way_out}.")
-
-
-def _plain(cell: Any) -> Any:
-    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def _few_texts(frame: pd.DataFrame, decided: dict[str, _Decided]) -> dict[str, _Decided]:

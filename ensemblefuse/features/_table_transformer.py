@@ -7,10 +7,25 @@ from typing import Any, ClassVar
 
 from sklearn.compose import ColumnTransformer
 
+from ensemblefuse.features.forms import check_formats
+
 __all__ = ["TableTransformer"]
 
 
-class TableTransformer(ColumnTransformer):
+class _Checked:
+    """The `fit_transform` of `TableTransformer`, which `fit` calls, too.
+
+    This class is not a subclass of a transformer: `set_output` wraps the methods of such classes, and would name all
+    columns twice.
+    """
+
+    def fit_transform(self: Any, X: Any, y: Any = None, **params: Any) -> Any:
+        """Check `formats`, fit all transformers and return their output; see `sklearn.compose.ColumnTransformer`."""
+        check_formats(self.formats)
+        return ColumnTransformer.fit_transform(self, X, y, **params)
+
+
+class TableTransformer(_Checked, ColumnTransformer):
     """A `ColumnTransformer` that knows in which written form its columns hold numbers, dates, booleans and tags.
 
     `infer_modalities` makes one for the table. A `ModalityTransformer` around it reads its columns by these forms, so
@@ -26,9 +41,17 @@ class TableTransformer(ColumnTransformer):
         ``currency``, ``dimension``, ``unit``), ``"date"`` (``formats``, ``utc``), ``"boolean"`` and ``"tags"``
         (``separator``). ``missing`` lists words for missing cells, and ``seen`` says in words what the cells are. What
         is left out has its default. ``"category"`` and ``"text"`` keep cells from being read as booleans, dates or
-        numbers where some of them alone look so. A form that no transformer of its column reads has no effect.
+        numbers where some of them alone look so. A form has no effect if no transformer in `transformers` reads its
+        column so.
     remainder, sparse_threshold, n_jobs, transformer_weights, verbose, verbose_feature_names_out
         As in `ColumnTransformer`.
+
+    Raises
+    ------
+    TypeError
+        In `fit`, if `formats` is no dict.
+    ValueError
+        In `fit`, if a form in `formats` is none.
 
     Notes
     -----
@@ -56,7 +79,7 @@ class TableTransformer(ColumnTransformer):
         self,
         transformers: list[tuple[str, Any, Any]],
         *,
-        formats: Mapping[Any, Mapping[str, Any]] | None = None,
+        formats: dict[Any, dict[str, Any]] | None = None,
         remainder: Any = "drop",
         sparse_threshold: float = 0.3,
         n_jobs: int | None = None,

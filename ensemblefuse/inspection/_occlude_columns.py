@@ -10,6 +10,7 @@ import pandas as pd
 from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, unit_of
 from ensemblefuse.inspection._row_model import RowModel
 from ensemblefuse.schema import read_by_schema
+from ensemblefuse.table import is_missing
 
 __all__ = ["ColumnParts"]
 
@@ -62,10 +63,16 @@ class ColumnParts:
 
 
 def _shown(column: Any, cell: Any, row: RowModel) -> Any:
-    """Return a cell as it is shown: texts that are read as dates stay as they are, since a time of day has no date."""
+    """Return a cell as it is shown: texts that are read as dates stay as they are, since a time of day has no date.
+
+    Numbers that are read as dates are shown as days: a gap in their column makes floats of all.
+    """
     held = row.parts.schema.get(column, {})
-    as_date = held.get("kind") == "date" and "format" in held
-    return row.row[column].iloc[0] if as_date and column in row.row else cell
+    if held.get("kind") != "date" or "format" not in held or column not in row.row:
+        return cell
+    given = row.row[column].iloc[0]
+    is_number = isinstance(given, (int, float, np.integer, np.floating)) and not is_missing(cell)
+    return cell.date().isoformat() if is_number else given
 
 
 def _usual(column: Any, cells: pd.Series, kind: str | None) -> Any:

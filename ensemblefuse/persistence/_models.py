@@ -22,6 +22,7 @@ from ensemblefuse.persistence._devices import use_devices_of_here
 from ensemblefuse.persistence._fingerprint import SAMPLES, describe_training
 from ensemblefuse.persistence._other_versions import adapt
 from ensemblefuse.persistence._requests import plain_requests
+from ensemblefuse.persistence._schemas import check_schemas
 from ensemblefuse.persistence._storable import check_storable
 from ensemblefuse.persistence.archive import (
     MODEL,
@@ -213,9 +214,10 @@ def load_model(
     ------
     PersistenceError
         If the file was not written by `save_model`, is damaged, was written by a newer version, or holds types that are
-        not trusted. If it would take too much memory: the manifest and the example rows may have 16 MB and a million
-        values of JSON each, the model two values more for each byte of the file. If the predictions for its example
-        have changed. If a pickle is cut, or holds something that this process cannot build.
+        not trusted, or a schema by which no table can be read. If it would take too much memory: the manifest and the
+        example rows may have 16 MB and a million values of JSON each, the model two values more for each byte of the
+        file. If the predictions for its example have changed. If a pickle is cut, or holds something that this process
+        cannot build.
     IncompatibleModelError
         If those predictions have changed, or the model cannot be built, and versions of packages differ. The message
         has the pip command that installs the versions that saved it.
@@ -268,6 +270,10 @@ def load_model(
         raise
     except Exception as error:
         raise _unlike(archive, f"cannot be rebuilt here: {type(error).__name__}: {first_line(error)}") from error
+    try:
+        check_schemas(model)
+    except ValueError as error:
+        raise _unlike(archive, f"its table cannot be read: {str(error).rstrip('.')}") from error
     agrees = _verify(archive, model, verify) if verify is not None else False
     if differing and not agrees:
         warnings.warn(

@@ -27,6 +27,7 @@ from ensemblefuse.modalities import Modality, top_steps
 from ensemblefuse.persistence.archive import FORMAT
 from ensemblefuse.persistence.known_types import type_name
 from ensemblefuse.schema import Schema, schema_of
+from ensemblefuse.table import list_columns
 
 _PACKAGES = ("numpy", "scikit-learn", "scipy", "pandas", "skops")
 # How many leading numbers of a version must agree: the state of estimators changes between minor releases of these.
@@ -103,6 +104,8 @@ def _inputs(modalities: list[dict[str, Any]], kinds: Mapping[str, str], schema: 
             known["modalities"].append(modality["name"])
             if "seen" in schema.get(column, {}):
                 known["written"] = schema[column]["seen"]
+            if "%Y%m%d" in schema.get(column, {}).get("format", {}).get("formats", ()):
+                known["days"] = True  # as whole numbers, too
             if isinstance(example, pd.DataFrame) and column in example.columns:
                 known["dtype"] = str(example[column].dtype)
     return inputs
@@ -114,7 +117,7 @@ def _kinds_of_columns(modalities: Iterable[Modality]) -> dict[str, str]:
     for _, encoder, columns in modalities:
         for step, names in _readers(encoder, columns):
             if type(step).__name__ in _KINDS:
-                for column in names if isinstance(names, list) else [names]:
+                for column in list_columns(names):
                     kinds.setdefault(str(column), _KINDS[type(step).__name__])
     return kinds
 

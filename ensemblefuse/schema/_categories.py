@@ -13,8 +13,9 @@ import pandas as pd
 
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.schema._category_key import category_key, date_key
-from ensemblefuse.schema._cells import NUMBER, TRUTH, Unreadable, item
+from ensemblefuse.schema._cells import NUMBER, TRUTH, Unreadable
 from ensemblefuse.schema._reader import Reader, objects, parsed_date
+from ensemblefuse.table import item
 
 __all__ = ["Categories", "CategoryReader"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.schema._cells import LARGEST, Unreadable, decoded, item
-from ensemblefuse.table import is_missing
+from ensemblefuse.schema._cells import LARGEST, Unreadable, decoded
+from ensemblefuse.table import is_missing, item
 
 __all__ = ["category_key", "date_key"]
 
@@ -44,7 +44,7 @@ def category_key(cell: Any) -> str | None:
     if isinstance(cell, (bool, np.bool_)):
         return str(bool(cell))
     if isinstance(cell, (int, np.integer)) and not isinstance(cell, np.timedelta64):
-        return str(int(cell))
+        return _whole_key(int(cell))
     if isinstance(cell, (float, np.floating, Decimal)):
         return _number_key(cell)
     if isinstance(cell, (datetime.date, np.datetime64)):
@@ -65,6 +65,13 @@ def _has_own_text(cell: Any) -> bool:
     except TypeError:
         return False
     return says and not callable(cell) and not isinstance(cell, (complex, np.complexfloating))
+
+
+def _whole_key(number: int) -> str:
+    try:
+        return str(number)
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        raise Unreadable(f"{short_repr(number)} is not a category") from None
 
 
 def _number_key(cell: Any) -> str:

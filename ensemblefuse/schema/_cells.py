@@ -24,7 +24,6 @@ __all__ = [
     "Unseen",
     "decoded",
     "is_number",
-    "item",
     "listed",
     "types_held",
 ]
@@ -124,7 +123,3 @@ def decoded(cell: bytes | bytearray) -> str:
         return bytes(cell).decode()
     except UnicodeDecodeError:
         raise Unreadable(f"{len(cell)} bytes are not a text in UTF-8") from None
-
-
-def item(cell: Any) -> Any:
-    return cell.item() if isinstance(cell, np.generic) else cell

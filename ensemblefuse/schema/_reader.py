@@ -12,8 +12,8 @@ import pandas as pd
 
 from ensemblefuse.column_formats import DATE_WAY_OUT, UnreadableCell, read_cell
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.schema._cells import LARGEST, TRUTH, Unreadable, decoded, item, listed
-from ensemblefuse.table import is_missing
+from ensemblefuse.schema._cells import LARGEST, TRUTH, Unreadable, decoded, listed
+from ensemblefuse.table import is_missing, item
 
 __all__ = ["Reader", "not_a_number", "number_or_text", "objects", "parsed_date"]
 
@@ -38,13 +38,13 @@ class Reader:
             if is_missing(cell):
                 out.append(None)
                 continue
-            try:
-                key = (type(cell), cell)
+            key = (type(cell), cell)
+            if not _has_hash(key):
+                value, reason = self._attempt(cell, read)
+            else:
                 if key not in seen:
                     seen[key] = self._attempt(cell, read)
                 value, reason = seen[key]
-            except TypeError:  # a cell without a hash, such as a list
-                value, reason = self._attempt(cell, read)
             if reason is not None:
                 self.faults.append((i, item(cell), reason))
             out.append(value)
@@ -61,6 +61,15 @@ class Reader:
             return read(cell), None
         except (Unreadable, UnreadableCell) as error:
             return None, str(error)
+
+
+def _has_hash(key: Any) -> bool:
+    """Return whether a cell can be looked up; a list cannot."""
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def objects(values: list[Any], index: pd.Index) -> pd.Series:

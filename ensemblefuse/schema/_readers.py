@@ -13,9 +13,9 @@ import pandas as pd
 
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.schema._category_key import category_key
-from ensemblefuse.schema._cells import LARGEST, NUMBER, Unreadable, decoded, is_number, item
+from ensemblefuse.schema._cells import LARGEST, NUMBER, Unreadable, decoded, is_number
 from ensemblefuse.schema._reader import Reader, not_a_number, number_or_text, objects, parsed_date
-from ensemblefuse.table import is_missing
+from ensemblefuse.table import is_missing, item
 
 __all__ = ["READERS"]
 

@@ -92,8 +92,8 @@ class RowReader:
             return self._file("image", value, files)
         if column.kind in _FILES or (is_path and column.kind not in ("number", "graph")):  # a number becomes a float
             return self._file(column.kind, value, files)
-        if column.kind == "date" and column.written is not None and type(value) is int:
-            return value  # 20240131 may be a date; the form of the column decides
+        if column.days and (type(value) is int or (type(value) is float and value.is_integer())):
+            return value  # in JSON, 20240131.0 is the same number
         is_written = column.written is not None and isinstance(value, str)
         cell = _graph(value) if column.kind == "graph" else (_text if is_written else _READERS[column.kind])(value)
         if isinstance(cell, str):

@@ -32,6 +32,8 @@ class Column:
     median : float or None
     written : str or None
         What its texts were in fit, such as "masses in oz"; None if its cells are no texts that say something else.
+    days : bool
+        Whether it takes days as whole numbers, such as 20240131.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Column:
     range: tuple[float, float] | None = None
     median: float | None = None
     written: str | None = None
+    days: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``GET /model`` says about the column."""
@@ -114,6 +117,7 @@ def read_info(model: Any) -> ModelInfo:
             tuple(given["range"]) if "range" in given else None,
             given.get("median"),
             given.get("written"),
+            given.get("days") is True,
         )
         for column, given in manifest["input"].items()
     }

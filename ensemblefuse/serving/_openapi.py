@@ -109,9 +109,10 @@ def _cell(column: Column, suffix: str) -> dict[str, Any]:
     described = {"title": column.name, "description": f"{column.kind}, read by {read_by}{reach}"}
     if not _takes_files(column):
         cell = _CELLS[column.kind]
-        other = {"number": "string", "boolean": "string", "date": "integer"}.get(column.kind)
-        if column.written is not None and other is not None:
+        other = {"number": "string", "boolean": "string"}.get(column.kind, "integer" if column.days else None)
+        if column.written is not None and column.kind in ("number", "boolean", "date"):
             described["description"] += f"; {column.written} in fit"
+        if column.written is not None and other is not None:
             cell = {"anyOf": [{"type": other}, cell]}
         return {**described, **cell}
     one = {"$ref": f"#/components/schemas/File{suffix}"}
