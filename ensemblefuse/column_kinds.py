@@ -23,6 +23,7 @@ from ensemblefuse.column_formats import (
     Found,
     boolean_format,
     date_format,
+    is_mark,
     number_clash,
     number_format,
     read_cell,
@@ -86,6 +87,23 @@ _LONGEST_TAGS = 500
 _EMPTY_LIST = re.compile(r"\[\s*\]|\(\s*\)|\{\s*\}")
 _BETWEEN_TAGS = re.compile(r"[|;、，,/\n·#]")
 
+_LEAST_COMBINED = 3  # tags from which on a few values may be combinations of them
+_COMBINED = 1.5  # values for each tag, from which on they are
+_MOVED = 0.5  # least share of tags that stand first in one value and later in another
+_SENTENCES = 0.1  # share of the parts of all cells, from which on words of sentences are no chance
+_PHRASE_WORDS = 2  # median words of a part, from which on it may be a remark
+_CLAUSE_WORDS = 3.5  # the same, for parts that are hardly ever tags
+# Words of sentences that names of things lack: forms of "be" and "have", pronouns, "very", "not". In capitals, they may
+# belong to a title. English, German, Dutch, French, Spanish, Italian, Portuguese, Russian. Words that are tags of
+# another language, such as "war", are left out.
+_WORDS_OF_SENTENCES = """
+    was were is are will would had have has did does i'm it's i we they my our not very too never
+    waren ist sind wird hat hatte haben ich wir nicht sehr nie niet erg wij
+    était est sont sera avait je nous pas très trop fue es está muy nos hay
+    è molto foi é muito não был была было были не очень мы я"""
+_OF_SENTENCES = frozenset(_WORDS_OF_SENTENCES.split())
+_SIGNS_OF_SENTENCES = re.compile("[!?。！？很了吗呢]|非常|没有|不错|[でま]す|でした|ました|습니다|어요|아요")
+
 _DISTINCT = 0.9  # share of distinct values in a column of identifiers
 _LEAST_CELLS = 10  # with fewer cells, it is no evidence that all are distinct
 _CONSTANT_CELLS = 3  # with fewer cells, it is no evidence that all are equal
@@ -98,7 +116,15 @@ _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]{1,9}://|www\.|mailto:|data:[\w/+.-]+
 _MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 _LONGEST_MAIL = 320  # 64 letters before the @, and 255 behind; the time of the pattern grows with the square
 _PHONE = re.compile(r"[+(]?\d[\d ()./-]{6,18}\d")
-_COMPUTER = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?")
+_PHONE_BEGIN = re.compile(r"[+(0]|(?!(?:19|20)\d\d[^\d])\d+[ ./-]+\d+[ ./-]+\d")  # 2024-100000 is none
+_COMPUTER = re.compile(
+    r"(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?|[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}"
+    r"|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}",
+    re.IGNORECASE,
+)  # by IP, also of version 6, or by MAC
+_CLOCK = re.compile(r"(\d{1,4}):(\d\d)(?::\d\d)?", re.ASCII)
+_MINUTES = re.compile(r"-?\d{1,4}:\d\d", re.ASCII)
+_EVENING, _LATE = 18, 0.1  # share of cells from this hour on, which lengths of time below 24 hardly ever have
 _MARK = re.compile(r"[\W_]*|n\W?a\W?|nan|none|null|nil|unknown|missing", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?:[^\W\d_]+[\W_]+){1,2}[0-9]+")  # one or two words and a number
 _HASH = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -199,7 +225,8 @@ def _of_categories(column: pd.Series) -> ColumnKind:
     found = {cell_kind(value) for value in values}
     if len(found) == 1 and found <= set(_MEDIA):
         return _object_kind(column.astype(object))
-    return _unless_constant(column, ColumnKind("category", f"dtype category, {_number(len(values), 'value')}"))
+    n_values = len({value.strip() if isinstance(value, str) else value for value in values})
+    return _unless_constant(column, ColumnKind("category", f"dtype category, {_number(n_values, 'value')}"))
 
 
 def _unless_constant(column: pd.Series, kind: ColumnKind) -> ColumnKind:
@@ -561,25 +588,128 @@ def _media_kind(counts: Counter[str]) -> ColumnKind | None:
 
 def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind | None:
     """Return the kind of cells that are all written as flags, numbers, dates or lists of tags."""
-    if len(counts) <= _MOST_CATEGORIES and (found := boolean_format(cells)) and all(map(_MARK.fullmatch, found.odd)):
-        return _of_form("boolean", found, len(cells))  # another word is a third value
+    if len(counts) <= _MOST_CATEGORIES and (found := boolean_format(cells)):
+        if all(_MARK.fullmatch(text) or is_mark(text) for text in found.odd):
+            return _of_form("boolean", found, len(cells))
+        return _third_value(found, counts)
     if _are_codes(counts):
         return _code_kind(counts)
     may_count = _may_count(counts)
     number, date = (number_format(cells), date_format(cells)) if may_count else (None, None)
     if number and date and date.share >= number.share:
-        return _of_form("date", date, len(cells), date.choice or "could also be: number")
+        return _of_form("date", date, len(cells), date.choice or _other_than_date(date, counts))
     if number:
         values = [_float(c) if isinstance(c, _NUMBERS) else read_cell(c, number.format) for c in cells]
-        kind = _number_kind(values, facts_of(number, len(cells)), name)._replace(form=number)
-        return kind if kind.choice else kind._replace(choice=number.choice)
+        seen, choice = facts_of(number, len(cells)), number.choice
+        if all(_MINUTES.fullmatch(text) for text in counts if text not in number.odd):
+            seen, choice = f"{seen}, from minutes:seconds", choice or _other_than_time(counts)
+        kind = _number_kind(values, seen, name)._replace(form=number)
+        return kind if kind.choice else kind._replace(choice=choice)
     if date:
         return _of_form("date", date, len(cells))
     if may_count and (clash := number_clash(cells)):
         return ColumnKind("other", clash, "could also be: string")
     if _may_be_tags(counts) and (tags := tag_format(cells)):
-        return _of_form("tags", tags, len(cells))
+        return _tag_kind(tags, counts, len(cells))
     return None
+
+
+def _third_value(found: Found, counts: Counter[str]) -> ColumnKind:
+    """Return that cells are categories, because a few hold a word that is neither true nor false."""
+    n_cells, n_odd = counts.total(), sum(found.odd.values())
+    odd = next(text for text in found.odd if not _MARK.fullmatch(text) and not is_mark(text))
+    facts = f"{_values(counts)}; {n_cells - n_odd} cells say {found.seen}, but {short_repr(odd.strip())} does not"
+    return ColumnKind("category", facts, "could also be: boolean", odd.strip())
+
+
+def _values(counts: Counter[str]) -> str:
+    """Return how many values there are, and two that differ in capitals alone, if there are such."""
+    facts = f"{_number(len(counts), 'distinct value')} in {_number(counts.total(), 'cell')}"
+    if len(counts) > _MOST_CODES:
+        return facts
+    spelled: dict[str, str] = {}
+    for text in counts:
+        first = spelled.setdefault(text.casefold(), text)
+        if first != text:
+            return f"{facts}, of which {short_repr(first)} and {short_repr(text)} differ in capitals alone"
+    return facts
+
+
+def _other_than_date(date: Found, counts: Counter[str]) -> str | None:
+    """Return what else dates may be that are also read as numbers: lengths of time, or numbers of 8 digits."""
+    if date.format["formats"] != ["time"]:
+        return "could also be: number"
+    return None if _is_surely_of_day(counts) else "could also be: number, as lengths of time"
+
+
+def _other_than_time(counts: Counter[str]) -> str | None:
+    """Return that lengths of time may be results of games, if seconds such as 05 stand nowhere."""
+    has_zero = any(text[-2] == "0" for text in counts if _MINUTES.fullmatch(text))
+    return None if has_zero else "could also be: string"
+
+
+def _is_surely_of_day(counts: Counter[str]) -> bool:
+    """Return whether times are those of a clock: in steps of five minutes, or with two digits and up to evening."""
+    parts = {text: found for text in counts if (found := _CLOCK.fullmatch(text))}
+    n_cells = sum(counts[text] for text in parts)
+    if n_cells >= _LEAST_CELLS and len(parts) > 1 and all(int(found[2]) % 5 == 0 for found in parts.values()):
+        return True
+    n_late = sum(counts[text] for text, found in parts.items() if int(found[1]) >= _EVENING)
+    return all(len(found[1]) == 2 for found in parts.values()) and n_late > _LATE * n_cells
+
+
+def _tag_kind(found: Found, counts: Counter[str], n_cells: int) -> ColumnKind | None:
+    """Return the kind of cells that can be split: tags, or None for sentences, and for categories that hold a sign."""
+    lists = {text: read_cell(text, found.format) or [] for text in counts}
+    are_categories = _repeat(Counter({text: n for text, n in counts.items() if lists[text]}))
+    if are_categories and not _are_combinations(lists.values()):
+        return None
+    others = ["category"] if are_categories else []
+    if found.format["separator"] != "list":
+        parts: Counter[str] = Counter()
+        for text, n in counts.items():
+            parts.update(dict.fromkeys(lists[text], n))
+        of_sentences = _are_clauses(parts)
+        if of_sentences and not are_categories and not _are_categories(parts.values(), parts.total()):
+            return None
+        others += ["text"] if of_sentences or _may_be_remarks(parts) else []
+    return _of_form("tags", found, n_cells, f"could also be: {' or '.join(others)}" if others else None)
+
+
+def _are_combinations(lists: Iterable[list[str]]) -> bool:
+    """Return whether a few values combine the same tags: there are more of them than tags, which change their places.
+
+    In ``Paris, France`` and in ``Europe/France``, each part has its place.
+    """
+    first, later, n_values = set(), set(), 0
+    for tags in lists:
+        n_values += 1
+        first.update(tags[:1])
+        later.update(tags[1:])
+    n_tags = len(first | later)
+    return n_tags >= _LEAST_COMBINED and n_values >= _COMBINED * n_tags and len(first & later) >= _MOVED * n_tags
+
+
+def _are_clauses(parts: Counter[str]) -> bool:
+    """Return whether the parts of cells are parts of sentences: they have verbs and such words, or are long."""
+    if np.median([n_words(part) for part in list(parts)[:_SAMPLE]]) >= _CLAUSE_WORDS:
+        return True
+    return sum(n for part, n in parts.items() if _is_clause(part)) >= _SENTENCES * parts.total()
+
+
+def _is_clause(part: str) -> bool:
+    """Return whether a part has several words, and a word or a sign of sentences."""
+    if _SIGNS_OF_SENTENCES.search(part):
+        return n_words(part) >= _PHRASE_WORDS
+    words = part.split()[:20]
+    return len(words) > 1 and not _OF_SENTENCES.isdisjoint(words)
+
+
+def _may_be_remarks(parts: Counter[str]) -> bool:
+    """Return whether most parts are phrases such as "bad room", which are remarks in one table and tags in another."""
+    some = list(parts)[:_SAMPLE]
+    are_long = np.median([n_words(part) for part in some]) >= _PHRASE_WORDS
+    return bool(are_long and sum(any(map(str.isupper, part)) for part in some) < len(some) / 2)
 
 
 def _may_count(counts: Counter[str]) -> bool:
@@ -596,11 +726,10 @@ def _has_digit(text: str) -> bool:
 
 
 def _may_be_tags(counts: Counter[str]) -> bool:
-    """Return whether some cells hold a sign between words, few are long, and they are not just categories."""
+    """Return whether some cells hold a sign between words, and few are long."""
     counts = Counter({text: n for text, n in counts.items() if not _EMPTY_LIST.fullmatch(text)})
     return (
         bool(counts)
-        and not _repeat(counts)
         and _share(counts, lambda text: _BETWEEN_TAGS.search(text)) >= _LISTS
         and _share(counts, lambda text: len(text) <= _LONGEST_TAGS) >= _COVERED
     )
@@ -640,7 +769,7 @@ def _worded(counts: Counter[str], name: str, *, mixed: bool) -> ColumnKind:
     """Return what words are: an identifier, a category, a short string, or free text."""
     n_cells, n_distinct = counts.total(), len(counts)
     words = _median_words(counts)
-    facts = f"{_number(n_distinct, 'distinct value')} in {_number(n_cells, 'cell')}"
+    facts = _values(counts)
     is_named = _says_id(name)
     odd = None if is_named else _odd_among_numbers(counts)
     if not odd and (reason := _identifier_reason(counts, is_named=is_named)):
@@ -655,7 +784,8 @@ def _worded(counts: Counter[str], name: str, *, mixed: bool) -> ColumnKind:
     if odd:
         advice = "correct such cells, or make them missing"
         return ColumnKind("other", f"{odd[0]}; {advice}", "could also be: string", odd[1])
-    facts += f", {_number(round(words, 1), 'word')} in the median"
+    some = f"{_number(round(words, 1), 'word')} in the median" if words else f"such as {short_repr(next(iter(counts)))}"
+    facts += f", {some}"
     if mixed:
         return ColumnKind("string", f"{facts}, texts beside other values", "could also be: text")
     if words >= _TEXT_WORDS or (words >= _TEXT_WORDS - 1 and _are_phrases(counts)):
@@ -714,9 +844,15 @@ _FORMS: dict[str, Callable[[str], Any]] = {
     "e-mail addresses": lambda text: len(text) <= _LONGEST_MAIL and _MAIL.fullmatch(text),
     "hashes": _HASH.fullmatch,
     "addresses of computers": _COMPUTER.fullmatch,
-    "telephone numbers": lambda text: _PHONE.fullmatch(text) and sum(map(str.isdecimal, text)) >= 7,
+    "telephone numbers": lambda text: _is_long_number(text) and _PHONE_BEGIN.match(text),
+    "numbers of one kind": lambda text: _is_long_number(text),
     "names of files that no encoder reads": lambda text: " " not in text and _suffix(text) in _OTHER_FILES,
 }
+
+
+def _is_long_number(text: str) -> bool:
+    """Return whether a text has the digits, and the signs between them, of a telephone or an order."""
+    return _PHONE.fullmatch(text) is not None and sum(map(str.isdecimal, text)) >= 7
 
 
 def _share(counts: Counter[str], test: Callable[[str], Any]) -> float:

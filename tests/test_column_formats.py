@@ -126,7 +126,8 @@ def test_numbers_as_tables_hold_them(cells, values):
         ["1,234.50", "1.234,50"],
         ["10-20", "5-8"],
         ["2021-03-05"],
-        ["12:30"],
+        ["2:1"],
+        ["12:70"],
         ["192.168.1.1"],
         ["+49 30 123456"],
         ["ORD-0001"],
@@ -642,6 +643,19 @@ def test_a_long_text_is_no_date_and_is_not_kept():
 )
 def test_true_and_false_with_gaps(true, false):
     assert read(boolean_format, [true, None, false, " ", true]) == [True, None, False, None, True]
+
+
+@pytest.mark.parametrize("mark", ["未知", "不详", "unknown", "unbekannt", "n/a"])
+def test_a_mark_beside_true_and_false_is_missing(mark):
+    found = boolean_format(["是", "否", mark] * 9)
+    assert found.seen == "是 or 否" and found.odd == {mark: 9} and read_cell(mark, found.format) is None
+
+
+def test_booleans_are_shown_as_most_cells_spell_them():
+    found = boolean_format(["t", "1", "TRUE", "TRUE", "True", "yes", "f", "0", "FALSE", "off", "FALSE", "no"])
+    assert found.seen == "TRUE or FALSE"
+    assert boolean_format([True, "yes", True, "no"]).seen == "true or no"
+    assert boolean_format(["nein", "n/a"]).seen == "only nein"
 
 
 def test_what_is_not_true_or_false():

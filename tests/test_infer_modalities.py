@@ -14,6 +14,7 @@ from ensemblefuse import (
     BaseEncoder,
     DecisionFusionClassifier,
     FeatureFusionClassifier,
+    ModalityTransformer,
     StringFeatures,
     TextEncoder,
     infer_modalities,
@@ -26,6 +27,7 @@ from ensemblefuse.cli._messages import CommandError
 from ensemblefuse.cli._table_stream import TableStream
 from ensemblefuse.cli._tables import read_table
 from ensemblefuse.column_kinds import column_kind, find_kind
+from ensemblefuse.schema import read_by_schema
 
 N = 90
 RNG = np.random.default_rng(3)
@@ -76,6 +78,13 @@ KINDS = {
     "flags with gaps": (gaps(draw([True, False])), "boolean"),
     "nullable flags": (pd.Series(gaps(draw([True, False])), dtype="boolean"), "boolean"),
     # categories
+    "places": (draw(["Paris, France", "Lyon, France", "Leeds, UK", "York, UK"]), "category"),
+    "names with a comma": (draw(["Smith, John", "Smith, Anna", "Doe, John", "Miller, Bob"]), "category"),
+    "levels": (
+        draw(["Europe", "Europe/France", "Europe/France/Lyon", "Asia", "Asia/Japan", "Asia/Japan/Kobe"]),
+        "category",
+    ),
+    "two properties": (draw(["wind, fixed", "wind, free", "sun, fixed", "sun, free"]), "category"),
     "three words that repeat": (draw(["as good as new", "slightly worn out", "for spare parts"]), "category"),
     "sentences that repeat": (draw(["I would buy this again", "It went back to the shop the same day"]), "category"),
     "codes with zeros": (draw(["0041", "0351", "8000"]), "category"),
@@ -106,6 +115,12 @@ KINDS = {
     # left out
     "order numbers": ([f"R{i:03d}/{v}" for i, v in enumerate(RNG.integers(10, 99, N))], "identifier"),
     "numbered orders": ([f"order no. {v}" for v in RNG.permutation(5 * N)[:N]], "identifier"),
+    "orders by year": ([f"2024-{v}" for v in RNG.permutation(900_000)[:N] + 100_000], "identifier"),
+    "computers": ([":".join(f"{b:02x}" for b in row) for row in RNG.integers(0, 256, (N, 6))], "identifier"),
+    "computers in capitals": (
+        ["-".join(f"{b:02X}" for b in row) for row in RNG.integers(0, 256, (N, 6))],
+        "identifier",
+    ),
     "hashes": ([f"{v:016x}" for v in RNG.integers(2**60, 2**63, N)], "identifier"),
     "mail": ([f"{stem.lower()}@shop.test" for stem in STEMS[:N]], "identifier"),
     "row numbers": (np.arange(5, N + 5), "identifier"),
@@ -140,6 +155,119 @@ def test_tags_in_a_text_are_told_from_categories_and_from_sentences():
     lists = ["|".join(rng.permutation(words)[: 1 + i % 4]) for i in range(N)]
     assert column_kind(pd.Series(lists))[0] == "tags"
     assert column_kind(pd.Series(sentences("{0}, {1}, and {2} more faults, sadly")))[0] == "text"
+
+
+REMARKS = {
+    ", ": "great food|nice staff|will return|bad room|noisy street|no refund|the bed was hard|breakfast cold",
+    "，": "房间很干净|服务态度好|早餐不好吃|位置很方便|隔音太差了|下次还会来|价格有点贵|前台很热情",
+}
+
+
+@pytest.mark.parametrize("sign", REMARKS)
+def test_reviews_with_commas_are_texts(sign):
+    rng, remarks = np.random.default_rng(0), REMARKS[sign].split("|")
+    few = [sign.join(rng.permutation(remarks)[:3]) for _ in range(200)]
+    closed = find_kind(pd.Series(few))
+    assert (closed.kind, closed.choice) == ("tags", "could also be: text"), "a list of remarks to choose from"
+    long = "{0}{1}stayed {2} nights" if sign == ", " else "{0}{1}住了{2}晚"
+    assert find_kind(pd.Series([long.format(text, sign, i % 91) for i, text in enumerate(few)])).kind == "text"
+
+
+TAGS = {
+    "genres": "drama war comedy western",
+    "words that are verbs elsewhere": "war es not is sales",
+    "names of two words": "Science Fiction|Young Adult|Film Noir|Film Musical",
+}
+
+
+@pytest.mark.parametrize("name", TAGS)
+@pytest.mark.parametrize("sign", [", ", "|", "，"])
+def test_tags_of_one_word_and_names_are_surely_tags(name, sign):
+    rng = np.random.default_rng(1)
+    words = TAGS[name].split("|" if "|" in TAGS[name] else " ")
+    rare = [f"{word} {k}" if "|" in TAGS[name] else f"{word}{k}" for word in words for k in "ABCDEFGHIJK"]
+    lists = [sign.join(rng.permutation([*words, *words, *rare])[: 1 + i % 4]) for i in range(500)]
+    found = find_kind(pd.Series(lists))
+    assert (found.kind, found.choice) == ("tags", None)
+
+
+WRITERS = {
+    **{sign: sign.join for sign in (", ", ";", "|", "/", "、", "，")},
+    "#": lambda words: " ".join(f"#{word}" for word in words),
+    "list": lambda words: str(list(words)),
+}
+
+
+@pytest.mark.parametrize("sign", WRITERS)
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_few_values_that_combine_the_same_words_are_tags(sign, in_order):
+    rng, ways = np.random.default_rng(0), ["Email", "Phone", "Post", "SMS"]
+    lists = [rng.permutation(ways)[: 1 + i % 3].tolist() for i in range(300)]
+    cells = pd.Series([WRITERS[sign](sorted(words) if in_order else words) for words in lists], name="by")
+    found = find_kind(cells)
+    assert (found.kind, found.choice) == ("tags", "could also be: category") and "4 different ones" in found.seen
+    names = ModalityTransformer(infer_modalities(cells.to_frame(), verbose=False)).fit(cells.to_frame())
+    assert sum("by=" in name for name in names.get_feature_names_out()) == 4
+    declared = infer_modalities(cells.to_frame(), kinds={"by": "category"}, strict=True, verbose=False)
+    assert declared[0][1].transformers[0][0] == "category"
+
+
+def test_a_third_value_beside_true_and_false_is_told():
+    cells = [*["ja", "nein", "JA", "Nein"] * 25, "vielleicht"]
+    found = find_kind(pd.Series(cells))
+    assert (found.kind, found.choice) == ("category", "could also be: boolean")
+    assert "5 distinct values in 101 cells, of which 'ja' and 'JA' differ in capitals alone" in found.seen
+    assert "100 cells say ja or nein, but 'vielleicht' in row 100 does not" in found.seen
+    often = find_kind(pd.Series([*cells, *["vielleicht"] * 40]))
+    assert (often.kind, often.choice) == ("category", None) and "capitals alone" in often.seen
+    assert "capitals" not in find_kind(pd.Series(["oak", "ash "] * 9)).seen
+
+
+def stopwatch(first):
+    return [f"{minutes}:{i * 7 % 60:02d}" for i, minutes in enumerate(first)]
+
+
+def test_lengths_of_time_are_told_from_times_of_day():
+    pace = find_kind(pd.Series(stopwatch(draw(range(3, 15)))))
+    assert (pace.kind, pace.choice) == ("date", "could also be: number, as lengths of time")
+    longer = find_kind(pd.Series(stopwatch(draw(range(3, 31)))))
+    assert (longer.kind, longer.choice) == ("number", None)
+    assert "lengths of time in s, from minutes:seconds, 18" in longer.seen
+    laps = find_kind(pd.Series([f"1:{20 + i % 40}.{i * 37 % 1000:03d}" for i in range(N)]))
+    assert (laps.kind, laps.choice) == ("number", None) and "lengths of time in s, 80 to" in laps.seen
+    games = find_kind(pd.Series([f"{i % 17 + 18}:{i % 13 + 15}" for i in range(N)]))
+    assert (games.kind, games.choice) == ("number", "could also be: string")
+    finish = find_kind(pd.Series([f"{2 + i // 40}:{i % 60:02d}:{i * 7 % 60:02d}" for i in range(N)]))
+    assert (finish.kind, finish.choice) == ("date", "could also be: number, as lengths of time")
+    shops = find_kind(pd.Series([f"{i % 12 + 7}:{i % 4 * 15:02d}" for i in range(N)]))
+    day = find_kind(pd.Series([f"{i % 24:02d}:{i * 7 % 60:02d}:05" for i in range(N)]))
+    half = find_kind(pd.Series([f"{text} am" for text in stopwatch(draw(range(1, 12)))]))
+    for found in (shops, day, half):
+        assert (found.kind, found.choice) == ("date", None)
+
+
+def test_a_pace_is_a_number_of_seconds():
+    X = pd.DataFrame({"pace": stopwatch(draw(range(3, 15))), "size": SIZES})
+    with pytest.raises(ValueError, match="could also be: number, as lengths of time"):
+        infer_modalities(X, strict=True)
+    made = ModalityTransformer(infer_modalities(X, kinds={"pace": "number"}, strict=True, verbose=False)).fit(X)
+    later = pd.DataFrame({"pace": ["25:30", "25.5 min", "0:25:30", 1530, "1:02:10.5"], "size": [20.0] * 5})
+    assert read_by_schema(later, made.schema_).table["pace"].tolist() == [1530, 1530, 1530, 1530, 3730.5]
+    undeclared = ModalityTransformer(infer_modalities(X, verbose=False)).fit(X)
+    with pytest.raises(ValueError, match="'25:30' is not a date as in fit: hour:minute; declare lengths of time as n"):
+        undeclared.transform(later.head(1))
+
+
+def test_long_numbers_are_called_what_they_are():
+    def seen(form):
+        return find_kind(pd.Series([form.format(i + 100, 7 * i + 1000) for i in range(N)])).seen
+
+    for phones in ("+49 30 {0}{1}", "(555) {0}-{1}", "0221-{0}{1}", "555-{0}-{1}"):
+        assert "telephone numbers" in seen(phones)
+    for orders in ("2024-{0}{1}", "2024-01-{0}{1}", "{0}-{1}"):
+        assert "telephone" not in seen(orders) and "numbers of one kind, such as" in seen(orders)
+    pressures = find_kind(pd.Series([f"{100 + i % 40}/{60 + i % 31}" for i in range(N)]))
+    assert pressures.kind == "string" and pressures.seen.endswith("such as '100/60'")
 
 
 @pytest.mark.parametrize("dtype", ["object", "string", "string[pyarrow]", "category"])

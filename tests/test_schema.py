@@ -170,14 +170,43 @@ def test_unseen_categories_are_counted_in_one_warning():
     X, y = table(("red", "blue"))
     X["door"] = X["floor"]
     model = fit(X, y)
-    new = X.assign(floor=["Red", " red", "teal", *["red"] * (N - 3)], door=[*["green"] * 30, *["red"] * (N - 30)])
+    new = X.assign(floor=["Red", " RED", "teal", *["red"] * (N - 3)], door=[*["green"] * 30, *["red"] * (N - 30)])
     with pytest.warns(UnseenCategoryWarning) as caught:
         model.predict(new)
     assert len(caught) == 1
     said = str(caught[0].message)
     assert "Column 'floor' holds categories that fit never saw in 3 of 40 rows" in said
-    assert "'Red' in 1 (did you mean 'red'?)" in said and "' red' in 1 (did you mean 'red'?)" in said
+    assert "'Red' in 1 (did you mean 'red'?)" in said and "'RED' in 1 (did you mean 'red'?)" in said
     assert "'teal' in 1." in said and "Column 'door'" in said and "'green' in 30" in said
+
+
+@pytest.mark.parametrize("dtype", ["object", "category"])
+def test_blanks_around_a_text_make_no_other_category(dtype):
+    X = pd.DataFrame({"x": pd.Series(["rot", "Rot", "blau ", "blau", "\u00a0rot "] * 3, dtype=dtype)})
+    for encoder, n_columns in ((OneHotEncoder(sparse_output=False), 3), (OrdinalEncoder(), 1)):
+        made = ModalityTransformer([("x", encoder, ["x"])]).fit(X)
+        assert made.schema_["x"]["known"] == list(dict.fromkeys(made.schema_["x"]["known"])), "each once"
+        assert sorted(made.schema_["x"]["known"]) == ["Rot", "blau", "rot"]
+        said = np.asarray(made.transform(X))
+        assert said.shape[1] == n_columns and (said[2] == said[3]).all() and (said[0] == said[4]).all()
+        assert (said[0] != said[1]).any(), "capitals count"
+        later = pd.DataFrame({"x": [" rot", "blau\t", "Rot"]})
+        assert (np.asarray(made.transform(later)) == said[[0, 3, 1]]).all()
+
+
+def test_a_list_of_categories_may_have_blanks():
+    X = pd.DataFrame({"x": ["a ", "a", "b"]})
+    made = ModalityTransformer([("x", OneHotEncoder(categories=[["a", "a ", "b"]], sparse_output=False), ["x"])]).fit(X)
+    later = pd.DataFrame({"x": ["a", "a ", " b "]})
+    assert np.asarray(made.transform(later)).argmax(1).tolist() == [0, 1, 2]
+
+
+def test_files_whose_categories_have_blanks_read_cells_without_them():
+    """Older versions kept the blanks."""
+    schema = {"x": {"kind": "category", "values": "text", "known": ["a ", "a", " b"]}}
+    read = read_by_schema(pd.DataFrame({"x": ["a ", "a", " a", "b", " b", "c "]}), schema)
+    assert read.table["x"].tolist() == ["a ", "a", "a ", " b", " b", "c"]
+    assert [unseen.key for unseen in read.unseen] == ["c"]
 
 
 def test_the_transformer_gets_the_values_of_fit():
@@ -653,6 +682,22 @@ def test_predict_counts_unseen_categories_of_all_pieces_once(files, capsys):
     assert (
         len(told) == 1 and "Column 'floor' holds categories that fit never saw in 20 of 40 rows: 'C' in 20" in told[0]
     )
+
+
+def test_blanks_around_a_category_count_neither_in_files_nor_on_a_server(tmp_path, capsys):
+    X, y = table(("rot", "blau"))
+    X.loc[X.index[:9], "floor"] += " "
+    X.assign(state=y).to_csv(tmp_path / "old.csv", index=False)
+    assert main(["fit", str(tmp_path / "old.csv"), "--target", "state", "-o", str(tmp_path / "m.fuse"), "-q"]) == 0
+    X.assign(floor=" " + X["floor"].str.strip()).to_csv(tmp_path / "new.csv", index=False)
+    capsys.readouterr()
+    argv = ["predict", str(tmp_path / "m.fuse"), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv")]
+    assert main(argv) == 0 and "never saw" not in capsys.readouterr().err
+    assert (pd.read_csv(tmp_path / "p.csv")["prediction"] == y).all()
+    model = load_model(tmp_path / "m.fuse")
+    served = ServedModel(model, read_info(model))
+    answers = served.predict([{"floor": floor, "size": 1.5} for floor in ("rot", " rot ", "blau")])
+    assert answers[0] == answers[1] != answers[2]
 
 
 def test_large_whole_numbers_with_gaps_stay_exact_in_csv(tmp_path):

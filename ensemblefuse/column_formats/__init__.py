@@ -31,6 +31,7 @@ __all__ = [
     "boolean_format",
     "date_format",
     "full_format",
+    "is_mark",
     "number_clash",
     "number_format",
     "read_cell",

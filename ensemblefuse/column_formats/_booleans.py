@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,7 +41,7 @@ def boolean_format(cells: Iterable[Any]) -> Found | None:
     >>> from ensemblefuse.column_formats import boolean_format, read_cell
     >>> found = boolean_format(["Yes", "no", None, "YES ", "n"])
     >>> found.seen, [read_cell(cell, found.format) for cell in ("yes", "No", "", True)]
-    ('yes or no', [True, False, None, True])
+    ('Yes or no', [True, False, None, True])
     """
     texts, others = texts_of(cells)
     if any(not _is_flag(cell) for cell in others):
@@ -51,11 +52,18 @@ def boolean_format(cells: Iterable[Any]) -> Found | None:
     if odd is None or not (read or booleans) or (not booleans and all(word[0] in "01" for word in read)):
         return None
     settings = {"kind": "boolean", "missing": sorted({loose_text(text) for text in odd})}
-    said = [str(bool(cell)).lower() for cell in booleans] + read
-    names = [next((word for word in said if word in words), "") for words in (_TRUE, _FALSE)]
+    said = Counter(str(bool(cell)).lower() for cell in booleans)
+    for text, n in texts.items():
+        said[clean(text)] += n
+    names = [_most_frequent(said, words) for words in (_TRUE, _FALSE)]
     seen = " or ".join(names) if all(names) else f"only {''.join(names)}"
     n_cells = texts.total() + len(others)
     return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, None)
+
+
+def _most_frequent(said: Counter[str], words: frozenset[str]) -> str:
+    """Return the spelling of some words that stands in most cells; an empty one if none does."""
+    return next((text for text, _ in said.most_common() if _word(text) in words), "")
 
 
 def _word(text: str) -> str:

@@ -40,7 +40,9 @@ _MOST_SHARE = 0.1
 MOST_MARKS = 0.5  # share of the cells that may say "no value"
 MOST_MISSING = 1000  # different texts for missing cells in a form: each cell is compared with them
 # Texts that say "no value" in any table, beside those that hold no letter and no digit.
-_MARK_WORDS = "na n/a #n/a #na <na> n.a. n.a nan null none nil unknown missing undefined tbd tba 未知 无 無 暂无"
+_MARK_WORDS = """
+    na n/a #n/a #na <na> n.a. n.a nan null none nil unknown missing undefined tbd tba
+    未知 无 無 暂无 不详 不明 未填 未填写 unbekannt k.a. inconnu desconocido sconosciuto"""
 _MARKS = frozenset(_MARK_WORDS.split())
 
 

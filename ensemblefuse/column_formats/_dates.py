@@ -162,8 +162,8 @@ def read_date(cell: Any, settings: dict[str, Any]) -> pd.Timestamp | None:
         moment = next((day for day in parsed if day is not None), None)
         if moment is None or (clock is not None and _of_day(clock) is None):
             as_in_fit = ", ".join(map(_described, settings["formats"]))
-            advice = "" if forms == [_TIME] else f"; {DATE_WAY_OUT}"
-            raise UnreadableCell(f"{shown} is not a date as in fit: {as_in_fit}{advice}")
+            advice = "declare lengths of time as numbers" if forms == [_TIME] else DATE_WAY_OUT
+            raise UnreadableCell(f"{shown} is not a date as in fit: {as_in_fit}; {advice}")
         stamp = pd.Timestamp(moment)
         if clock is not None:
             stamp = stamp.as_unit("us") + pd.Timedelta(_of_day(clock) or datetime.timedelta())

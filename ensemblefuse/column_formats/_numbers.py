@@ -29,6 +29,9 @@ _PREFIX = "|".join(
 )
 _CURRENCY_BEFORE = re.compile(rf"({_PREFIX})(?=[\d\s.,(+-])")
 _POWER = re.compile(r"(?<=[mMt])\^?([23])(?![\w.,])")
+# Lengths of time as a stopwatch writes them: minutes and seconds, or hours before both.
+_STOPWATCH = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:[.,]\d+)?)", re.ASCII)
+_THOUSANDTHS = re.compile(r"[.,]\d{3}$", re.ASCII)
 _PER_HUNDRED = re.compile(r"\b[lL] ?/ ?100 ?km\b")
 # Ratings: 4.5/5 and 4.5 out of 5. The number after them is part of the unit, so it has to be the same in all cells.
 _OF = {"5": "five", "10": "ten", "20": "twenty", "100": "a hundred"}
@@ -53,8 +56,8 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     """Find in which written form the cells of a column are numbers.
 
     A column has one currency, and units of one dimension; what is in another unit is converted. Percent stay percent:
-    ``12%`` is 12. A cell without a unit is in the unit of its column. Where most cells are real numbers, texts must be
-    plain numbers, or words that stand in several cells.
+    ``12%`` is 12. ``4:05`` is 4 minutes and 5 seconds. A cell without a unit is in the unit of its column. Where most
+    cells are real numbers, texts must be plain numbers, or words that stand in several cells.
 
     Parameters
     ----------
@@ -291,6 +294,9 @@ def _take_apart(text: str) -> _Said | None:
         text = _PER_HUNDRED.sub("l/hundred km", text)
         text = _OUT_OF.sub(lambda most: f" of {_OF[most[1]]}", text)
     text, outer = _without_sign(text)
+    if ":" in text and (spans := _STOPWATCH.fullmatch(text)):
+        seconds = _THOUSANDTHS.sub(r"\g<0>0", spans[3])  # one more digit, so that the sign is none between thousands
+        text = f"{spans[1] + ' h ' if spans[1] else ''}{spans[2]} min {seconds} s"
     text, currency = _without_currency_before(text)
     text, inner = _without_sign(text) if not outer else (text, False)
     if currency is None:

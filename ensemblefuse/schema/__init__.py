@@ -5,10 +5,11 @@ cells are read:
 
 - ``"number"``: numbers, numbers written as text, true and false as 1 and 0. For a column of an encoder, ``whole`` says
   whether the cells of fit were integers: an encoder may see a difference between 3 and 3.0.
-- ``"category"``: what a cell says, whatever its type: 3, 3.0 and "3" are one category. ``known`` holds the categories
-  of fit, in the form of `category_key`; ``values`` says what the cells of fit were ("text", "number", "date",
-  "duration", "tuple", "other", "mixed"). ``closed`` marks columns whose transformer stops at categories that fit never
-  saw: there, they are cells that cannot be read.
+- ``"category"``: what a cell says, whatever its type: 3, 3.0 and "3" are one category, and so are "red" and "red " if
+  the transformer finds its categories itself. ``known`` holds the categories of fit, in the form of `category_key`;
+  ``values`` says what the cells of fit were ("text", "number", "date", "duration", "tuple", "other", "mixed").
+  ``closed`` marks columns whose transformer stops at categories that fit never saw: there, they are cells that cannot
+  be read.
 - ``"boolean"``: true or false, also as 1 and 0 or as text. ``texts`` are those of false and true, if fit had texts.
 - ``"date"``, ``"duration"``: dates and lengths of time, also as text in ISO 8601; ``dtype`` is their type in fit.
 - ``"tags"``: lists of texts, read as tuples; ``known`` holds the tags of fit.

@@ -37,6 +37,11 @@ class Categories:
         return found
 
     @cached_property
+    def by_text(self) -> dict[str, str]:
+        """The categories without the blanks around them, which files of older versions have."""
+        return {key.strip(): key for key in reversed(self.keys)}
+
+    @cached_property
     def by_truth(self) -> dict[str, list[str]]:
         """The categories that say true or false, by the text in small letters."""
         found: dict[str, list[str]] = {}
@@ -79,6 +84,8 @@ class CategoryReader(Reader):
         key = category_key(cell)
         if key is None:
             return None
+        if key not in self.keys:
+            key = self.categories.by_text.get(key.strip(), key.strip())
         is_text = isinstance(cell, (str, bytes, bytearray))
         is_number = not is_text and isinstance(cell, (int, float, np.number, Decimal)) and not isinstance(cell, bool)
         is_known = key in self.keys

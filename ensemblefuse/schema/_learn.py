@@ -115,7 +115,7 @@ def _learn_listed(cells: pd.Series, held: set[str]) -> dict[str, Any]:
     if "other" in held:
         return {"kind": "object"}
     values = cells.dtype.categories if isinstance(cells.dtype, pd.CategoricalDtype) else cells
-    return _learn_dated(cells, held) or _learn_category(listed(pd.Series(values)), _with_texts(held))
+    return _learn_dated(cells, held) or _learn_category(listed(pd.Series(values)), _with_texts(held), as_they_are=True)
 
 
 def _with_texts(held: set[str]) -> set[str]:
@@ -144,7 +144,8 @@ def _learn_encoded(cells: pd.Series) -> dict[str, Any]:
     return {"kind": "text" if held == {"text"} else "object"}
 
 
-def _learn_category(cells: Iterable[Any], held: set[str]) -> dict[str, Any]:
+def _learn_category(cells: Iterable[Any], held: set[str], *, as_they_are: bool = False) -> dict[str, Any]:
+    """Return the categories of a column. Blanks around a text make no other category, unless they are compared."""
     known: dict[str, None] = {}
     for cell in cells:
         try:
@@ -152,7 +153,7 @@ def _learn_category(cells: Iterable[Any], held: set[str]) -> dict[str, Any]:
         except Unreadable:  # reading the table of fit says where
             continue
         if key is not None:
-            known[key] = None
+            known[key if as_they_are else key.strip()] = None
     values = next(iter(held)) if len(held) == 1 else "mixed" if held else "text"
     return {"kind": "category", "values": values, "known": list(known)}
 
