@@ -125,7 +125,6 @@ _COMPUTER = re.compile(
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d)(?::\d\d)?", re.ASCII)
 _MINUTES = re.compile(r"-?\d{1,4}:\d\d", re.ASCII)
 _EVENING, _LATE = 18, 0.1  # share of cells from this hour on, which lengths of time below 24 hardly ever have
-_MARK = re.compile(r"[\W_]*|n\W?a\W?|nan|none|null|nil|unknown|missing", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?:[^\W\d_]+[\W_]+){1,2}[0-9]+")  # one or two words and a number
 _HASH = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _SIZES = re.compile(r"\d[\d.,]*(?:\s*[x×*/:-]\s*\d[\d.,]*)+")
@@ -589,7 +588,7 @@ def _media_kind(counts: Counter[str]) -> ColumnKind | None:
 def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind | None:
     """Return the kind of cells that are all written as flags, numbers, dates or lists of tags."""
     if len(counts) <= _MOST_CATEGORIES and (found := boolean_format(cells)):
-        if all(_MARK.fullmatch(text) or is_mark(text) for text in found.odd):
+        if all(map(is_mark, found.odd)):
             return _of_form("boolean", found, len(cells))
         return _third_value(found, counts)
     if _are_codes(counts):
@@ -617,7 +616,7 @@ def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind 
 def _third_value(found: Found, counts: Counter[str]) -> ColumnKind:
     """Return that cells are categories, because a few hold a word that is neither true nor false."""
     n_cells, n_odd = counts.total(), sum(found.odd.values())
-    odd = next(text for text in found.odd if not _MARK.fullmatch(text) and not is_mark(text))
+    odd = next(text for text in found.odd if not is_mark(text))
     facts = f"{_values(counts)}; {n_cells - n_odd} cells say {found.seen}, but {short_repr(odd.strip())} does not"
     return ColumnKind("category", facts, "could also be: boolean", odd.strip())
 

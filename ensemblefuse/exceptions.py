@@ -20,6 +20,7 @@ __all__ = [
     "PersistenceError",
     "UnseenCategoryWarning",
     "format_bad_rows",
+    "format_unread_cells",
     "path_hints",
     "reason_of",
     "short_repr",
@@ -145,23 +146,34 @@ class EncodingError(ValueError):
 
 
 class ColumnError(EncodingError):
-    """Some cells of a table cannot be read as their columns were in fit, such as a text in a column of numbers."""
+    """Some cells of a table cannot be read as their columns were in fit, such as a text in a column of numbers.
 
-    def __init__(self, rows: Sequence[BadRow], n_rows: int):
-        self.encoder, self.rows, self.n_cells = "", list(rows), n_rows
-        lines = [f"  row {row.label!r}, column {row.column!r}: {row.reason}" for row in self.rows[:_SHOWN]]
-        if len(self.rows) > _SHOWN:
-            lines.append(f"  ... and {len(self.rows) - _SHOWN} more (see error.rows)")
-        told = f"{len(self.rows)} cells" if len(self.rows) > 1 else "1 cell"
-        ValueError.__init__(
-            self,
-            f"{told} in {n_rows} rows cannot be read as the column requires:\n"
-            + "\n".join(lines)
-            + "\nCorrect these cells, or leave them empty.",
-        )
+    `parameter` is the parameter of a `ModalityTransformer` that would take them as missing; None if there is none.
+    """
+
+    def __init__(self, rows: Sequence[BadRow], n_rows: int, parameter: str | None = None):
+        self.encoder, self.rows, self.n_cells, self._parameter = "", list(rows), n_rows, parameter
+        told = format_unread_cells(self.rows, n_rows, "see error.rows")
+        way_out = "Correct these cells, or leave them empty."
+        if parameter is not None:
+            way_out = (
+                "Correct these cells, leave them empty, or take them as missing: "
+                f'model.set_params(encode__{parameter}="missing").'
+            )
+        ValueError.__init__(self, f"{told}\n{way_out}")
 
     def __reduce__(self):
-        return type(self), (self.rows, self.n_cells)
+        return type(self), (self.rows, self.n_cells, self._parameter)
+
+
+def format_unread_cells(rows: Sequence[BadRow], n_rows: int, others: str, *, missing: bool = False) -> str:
+    """Return how many cells of a table cannot be read, and the first five. `others` says where the others are."""
+    lines = [f"  row {row.label!r}, column {row.column!r}: {row.reason}" for row in rows[:_SHOWN]]
+    if len(rows) > _SHOWN:
+        lines.append(f"  ... and {len(rows) - _SHOWN} more ({others})")
+    told, count = (f"{len(rows)} cells", "count") if len(rows) > 1 else ("1 cell", "counts")
+    more = f", and {count} as missing" if missing else ""
+    return "\n".join([f"{told} in {n_rows} rows cannot be read as the column requires{more}:", *lines])
 
 
 class MissingModalityWarning(UserWarning):

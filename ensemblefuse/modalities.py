@@ -19,14 +19,17 @@ from ensemblefuse.exceptions import short_repr
 from ensemblefuse.features import EmbeddingNoise, PresentRows, StringFeatures, TableTransformer
 from ensemblefuse.features.forms import check_formats
 from ensemblefuse.fitted.walk import parts_of
+from ensemblefuse.schema import CellPolicy
 from ensemblefuse.table import is_missing, list_columns
 
 __all__ = [
     "Modality",
+    "cell_policies",
     "columns_of",
     "formats_of",
     "names_selected",
     "path_columns",
+    "policies_of",
     "readers_of",
     "reads_files",
     "roles_of_columns",
@@ -123,8 +126,10 @@ def path_columns(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:
 
 
 def set_on_error(modalities: Iterable[tuple[str, Any, Any]], on_error: str) -> None:
-    """Set ``on_error`` in every encoder that has this parameter."""
+    """Set ``on_error`` in every encoder that has this parameter, and in every `TableTransformer`."""
     for modality in modalities:
+        for _, table in _tables_in(*modality[:2]):
+            table.set_params(on_error=on_error)
         for encoder in Modality(*modality).encoders:
             if hasattr(encoder, "on_error"):
                 encoder.set_params(on_error=on_error)
@@ -316,6 +321,43 @@ def _add_forms(found: dict[Any, dict[str, Any]], part: TableTransformer, columns
                 f"Column {column!r} has two written forms, {short_repr(other)} and {short_repr(form)}, in the formats "
                 "of two transformers. A column is read once: give both the same form, or only one of them."
             )
+
+
+def cell_policies(modalities: Iterable[tuple[str, Any, Any]], columns: Iterable[Any]) -> dict[Any, CellPolicy]:
+    """Return what becomes of unreadable cells, for the columns that a `TableTransformer` of the modalities reads.
+
+    Raises
+    ------
+    ValueError
+        If a parameter `on_error` is neither ``"raise"`` nor ``"missing"``.
+    """
+    names = pd.DataFrame(columns=pd.Index(list(columns), dtype=object, tupleize_cols=False))
+    found: dict[Any, CellPolicy] = {}
+    for name, encoder, _ in modalities:
+        for path, table in _tables_in(name, encoder):
+            if table.on_error not in ("raise", "missing"):
+                raise ValueError(f'on_error must be "raise" or "missing"; got {table.on_error!r}.')
+            policy = CellPolicy(table.on_error, f"{path}__on_error")
+            for column in (column for _, _, chosen in table.transformers for column in names_selected(names, chosen)):
+                if column not in found or found[column].on_error == "missing":  # two tables must both say so
+                    found[column] = policy
+    return found
+
+
+def policies_of(column_transformer: Any, columns: Iterable[Any]) -> dict[Any, CellPolicy]:
+    """Return `cell_policies` of the modalities that a `ModalityTransformer` or another transformer of columns has."""
+    if column_transformer is None:
+        return {}
+    return cell_policies([*column_transformer.transformers, ("remainder", column_transformer.remainder, None)], columns)
+
+
+def _tables_in(name: str, encoder: Any) -> list[tuple[str, TableTransformer]]:
+    """Return each `TableTransformer` of a modality, with its name among the parameters of the `ModalityTransformer`."""
+    while isinstance(encoder, PresentRows):
+        encoder = encoder.transformer
+    held = encoder.get_params(deep=True) if hasattr(encoder, "get_params") else {}
+    parts = {name: encoder, **{f"{name}__{key}": part for key, part in held.items()}}
+    return [(path, part) for path, part in parts.items() if isinstance(part, TableTransformer)]
 
 
 def _role(reader: Any) -> str:

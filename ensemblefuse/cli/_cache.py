@@ -78,12 +78,12 @@ def _verify(found: EmbeddingCache, args: Namespace) -> int:
 
 def _compare(found: EmbeddingCache, args: Namespace) -> int:
     """Encode cells of a table again with a model's encoders; return the number of vectors that differ."""
-    from ensemblefuse.cli._tables import check_any_column, open_pipeline, read_table, resolve_paths
+    from ensemblefuse.cli._tables import check_any_column, form_of, open_pipeline, read_table, resolve_paths
     from ensemblefuse.encoders import BaseEncoder
     from ensemblefuse.modalities import columns_of, top_steps
     from ensemblefuse.persistence import load_model
 
-    path, table = check_input(args.model, "model"), read_table(args.table)
+    path, table = check_input(args.model, "model"), read_table(args.table, form_of(args))
     opened = open_pipeline(load_model(path, trusted=args.trusted), args.model)
     check_any_column(opened.modalities, table.columns, args.table)
     wanted = [column for column in columns_of(opened.modalities) if column in table.columns]
@@ -151,7 +151,7 @@ def _forget(found: EmbeddingCache, args: Namespace) -> int:
 
 def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
     """Remove the vectors of rows of a table; fail if a cell could not be read, because its vectors may remain."""
-    from ensemblefuse.cli._tables import check_column, read_table, resolve_paths
+    from ensemblefuse.cli._tables import check_column, form_of, read_table, resolve_paths
     from ensemblefuse.column_kinds import column_kind
     from ensemblefuse.deployment import forget
 
@@ -159,7 +159,7 @@ def _forget_samples(found: EmbeddingCache, args: Namespace) -> int:
         raise UsageError("--table does not go with files or --text; remove those with a second command.")
     if (args.ids or args.models) and args.id is None:
         raise UsageError("--ids and --models need --id: the column with the samples' ids.")
-    table, ids = read_table(args.table), None
+    table, ids = read_table(args.table, form_of(args)), None
     if args.id is not None:
         ids = _whole(table.pop(check_column(table, args.id, "--id", args.table)))
         unknown = sorted(set(args.ids) - set(ids.dropna().astype(str)))

@@ -11,7 +11,7 @@ from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._messages import UsageError
 from ensemblefuse.cli._report import _labels_of_model, features_of_model, target_form
-from ensemblefuse.cli._tables import check_column, check_input, check_output, read_table, read_target
+from ensemblefuse.cli._tables import check_column, check_input, check_output, form_of, read_table, read_target
 
 _SUFFIXES = (".md", ".markdown")
 
@@ -50,7 +50,7 @@ def _rows(args: Namespace) -> dict[str, Any]:
     """Return new rows, their target and their groups."""
     from ensemblefuse.persistence import load_model
 
-    table = read_table(args.table)
+    table = read_table(args.table, form_of(args))
     check_column(table, args.target, "--target", args.table)
     groups = read_groups(table, args.groups, args.table)
     model = load_model(args.model, trusted=args.trusted)

@@ -18,10 +18,12 @@ from ensemblefuse.cli._codes import columns_of_codes, told_codes
 from ensemblefuse.cli._encoding import encode_modalities, working_cache
 from ensemblefuse.cli._messages import CommandError, UsageError, describe, one_line
 from ensemblefuse.cli._tables import (
+    TextForm,
     check_column,
     check_not_input,
     check_output,
     check_table_suffix,
+    form_of,
     read_table,
     read_target,
     read_texts,
@@ -39,8 +41,15 @@ from ensemblefuse.fusion import (
     FeatureFusionClassifier,
     FeatureFusionRegressor,
 )
-from ensemblefuse.modalities import columns_of, formats_of, path_columns, roles_of_columns, set_on_error
-from ensemblefuse.schema import learn_schema, read_or_raise
+from ensemblefuse.modalities import (
+    cell_policies,
+    columns_of,
+    formats_of,
+    path_columns,
+    roles_of_columns,
+    set_on_error,
+)
+from ensemblefuse.schema import learn_schema, read_by_schema, read_or_raise
 
 # Kinds whose cells are read from a CSV file as they are written: 007 stays apart from 7.
 WRITTEN = ("category", "text", "string", "tags", "date", "boolean")
@@ -71,10 +80,11 @@ class Problem:
 def read_problem(args: Namespace) -> Problem:
     """Read the table of ``fit`` and ``evaluate``, and decide what its columns hold."""
     written = [column for column, kind in args.kind if kind in WRITTEN and column != args.target]
-    table = read_table(args.table, texts=written)
+    form = form_of(args)
+    table = read_table(args.table, form, texts=written)
     _check_names(table, args)
-    form = find_form(table[args.target], args.target) if args.regression else None
-    y = read_target(table, args.target, regression=args.regression, form=form)
+    target = find_form(table[args.target], args.target) if args.regression else None
+    y = read_target(table, args.target, regression=args.regression, form=target)
     if not args.regression:
         check_labels(y, args.target)
     groups = read_groups(table, args.groups, args.table)
@@ -83,25 +93,25 @@ def read_problem(args: Namespace) -> Problem:
     if not features.shape[1]:
         raise CommandError(f"{args.table} has no feature columns: the options name all of its columns.")
     kinds = {c: k for c, k in args.kind if c in features.columns}
-    codes = _codes(features.drop(columns=list(kinds)), args.table)
+    codes = _codes(features.drop(columns=list(kinds)), args.table, form)
     features = features.copy()
     features[list(codes.columns)] = codes
     modalities = _infer(features, kinds, quiet=args.quiet)
     if not args.quiet:
-        for line in filter(None, (told_codes(codes), words_for_missing(args.table, features))):
+        for line in filter(None, (told_codes(codes), words_for_missing(args.table, features, form))):
             print(line)
     set_on_error(modalities, args.on_error)
     X = features[columns_of(modalities)]
     try:  # before anything is encoded
-        read_or_raise(X, learn_schema(X, roles_of_columns(modalities, X), formats_of(modalities, X)), fitting=True)
+        X = _without_bad_cells(X, modalities)
     except ColumnError as error:
         raise CommandError(f"{args.table}: {one_line(describe(error))}") from error
     X = resolve_paths(X, path_columns(modalities), Path(args.table).parent)
     if not args.quiet:
-        if form is not None:
-            print(told_form(table[args.target], args.target, form))
+        if target is not None:
+            print(told_form(table[args.target], args.target, target))
         print(f"{len(X)} rows, target {args.target!r}: {_summary(y, regression=args.regression)}\n", flush=True)
-    return Problem(X, y, groups, modalities, form)
+    return Problem(X, y, groups, modalities, target)
 
 
 def _check_names(table: pd.DataFrame, args: Namespace) -> None:
@@ -117,11 +127,25 @@ def _check_names(table: pd.DataFrame, args: Namespace) -> None:
         raise UsageError(f"--groups and --target name the same column, {args.target!r}.")
 
 
-def _codes(table: pd.DataFrame, path: str) -> pd.DataFrame:
+def _codes(table: pd.DataFrame, path: str, form: TextForm) -> pd.DataFrame:
     """Return the columns of a table that hold codes, as they are written; a Parquet file has them as texts already."""
     if check_table_suffix(Path(path)) == "Parquet":
         return table[[]]
-    return columns_of_codes(table, table.columns, lambda names, n_rows: read_texts(path, names, n_rows))
+    return columns_of_codes(table, table.columns, lambda names, n_rows: read_texts(path, names, form, n_rows))
+
+
+def _without_bad_cells(X: pd.DataFrame, modalities: list[tuple[str, Any, Any]]) -> pd.DataFrame:
+    """Return the table without the cells that no column can hold; an error, or one warning, says which these are.
+
+    They are taken out here, so that the fits on parts of the table do not warn of them again.
+    """
+    schema = learn_schema(X, roles_of_columns(modalities, X), formats_of(modalities, X))
+    bad: dict[Any, list[int]] = {}
+    for fault in read_by_schema(X, schema, fitting=True).faults:
+        bad.setdefault(fault.column, []).append(fault.position)
+    if bad:
+        read_or_raise(X, schema, fitting=True, policies=lambda: cell_policies(modalities, X.columns))
+    return X.assign(**{column: X[column].mask(np.isin(np.arange(len(X)), rows)) for column, rows in bad.items()})
 
 
 def read_groups(table: pd.DataFrame, column: str | None, path: str) -> np.ndarray | None:

@@ -227,6 +227,7 @@ def _add_predict(commands) -> None:
         help="a cell that cannot be read: keep the row without a prediction, take the cell as missing, or stop\n"
         "(default: missing if the model was fitted with it, else keep)",
     )
+    _add_form(command)
     command.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     command.add_argument(
         "--resume",
@@ -265,6 +266,7 @@ def _add_report(commands) -> None:
     command.add_argument("--title", metavar="TEXT", help="the title of the page (the names of the two files)")
     command.add_argument("--rows", type=_number, default=5, metavar="N", help="rows to explain (%(default)s)")
     command.add_argument("--seed", type=_number, default=0, metavar="N", help="seed of all random draws (%(default)s)")
+    _add_form(command)
     _add_on_error(command, default=None)
     _add_trusted(command)
 
@@ -338,8 +340,8 @@ def _add_card(commands) -> None:
         "--limit", nargs="+", action="extend", default=[], metavar="TEXT", help="limits that cannot be measured"
     )
     command.add_argument("--license", metavar="NAME", help="the licence of the model, for the header, such as mit")
+    _add_form(command)
     _add_trusted(command)
-    command.set_defaults(on_error=None)
 
 
 def _add_inspect(commands) -> None:
@@ -379,6 +381,7 @@ def _add_cache(commands) -> None:
     verify.add_argument("--model", metavar="MODEL", help="the model file whose encoders to use")
     _add_trusted(verify)
     verify.add_argument("--table", metavar="TABLE", help="the table that holds the cells")
+    _add_form(verify)
     export = add("export", "write all vectors into one file, to merge elsewhere")
     export.add_argument("path", metavar="FILE", help="the file to write")
     export.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
@@ -391,6 +394,7 @@ def _add_cache(commands) -> None:
     forget.add_argument("path", nargs="*", metavar="FILE", help="files with the content to forget")
     forget.add_argument("--text", nargs="+", action="extend", default=[], metavar="TEXT", help="texts to forget")
     forget.add_argument("--table", metavar="TABLE", help="a table of samples; all its cells are forgotten")
+    _add_form(forget)
     forget.add_argument("--id", metavar="COLUMN", help="the column of TABLE with the samples' ids")
     forget.add_argument("--ids", nargs="+", action="extend", default=[], metavar="ID", help="only these rows of TABLE")
     forget.add_argument(
@@ -429,8 +433,18 @@ def _add_table(command: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="rows with the same value here stay on one side of every split; it is not a feature",
     )
+    _add_form(command)
     _add_on_error(command, default="raise")
     _add_jobs(command)
+
+
+def _add_form(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--sep", type=_sign, metavar="SIGN", help="the sign between the columns of a .csv file, such as ';' (a comma)"
+    )
+    command.add_argument(
+        "--encoding", type=_encoding, metavar="NAME", help="the encoding of a .csv or .tsv file, such as cp1252 (UTF-8)"
+    )
 
 
 def _add_on_error(command: argparse.ArgumentParser, *, default: str | None) -> None:
@@ -464,6 +478,21 @@ def _kind(text: str) -> tuple[str, str]:
     if not equals or not column or kind not in KINDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=KIND with a kind of {', '.join(KINDS)}")
     return column, kind
+
+
+def _sign(text: str) -> str:
+    sign = "\t" if text == "\\t" else text
+    if len(sign) != 1 or sign in '\r\n"':
+        raise argparse.ArgumentTypeError(f"{text!r} is not one sign, such as ';', '|' or '\\t'")
+    return sign
+
+
+def _encoding(text: str) -> str:
+    try:
+        "a".encode(text)
+    except (LookupError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no encoding of texts, such as utf-8, cp1252 or utf-16") from None
+    return text
 
 
 def _folds(text: str) -> int:

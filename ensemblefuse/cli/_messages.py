@@ -12,6 +12,7 @@ from typing import Any
 from ensemblefuse.exceptions import NO_SUCH_FILE, EncodingError, PersistenceError
 
 FROM_TABLE = "Relative paths in a table start at the folder of the table."
+_WAY_OUT = "Correct these cells, leave them empty, or pass --on-error missing to take them as missing."
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 # The text of these classes is shown in full; of all others only the first line is shown.
@@ -44,6 +45,7 @@ def describe(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, EncodingError):
         told = text.replace('pass on_error="missing"', "pass --on-error missing").replace(" (see error.rows)", "")
+        told = re.sub(r"\nCorrect these cells, .*", f"\n{_WAY_OUT}", told)
         # Existing files were found from the folder of the table, so a path that is left relative was looked for there.
         told = "\n".join(line for line in told.split("\n") if not line.startswith("  Relative paths start at"))
         return f"{told} {FROM_TABLE}" if f": {NO_SUCH_FILE}" in told else told
@@ -67,16 +69,22 @@ def _as_options(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a message and the list under it in one line.
+    """Return a message and the list under it in one line. What is not indented is a sentence of its own.
 
     Examples
     --------
     >>> from ensemblefuse.cli._messages import one_line
-    >>> one_line("2 cells are bad:\\n  row 1: no such file\\n  row 7: no such file")
-    '2 cells are bad: row 1: no such file; row 7: no such file'
+    >>> one_line("2 cells are bad:\\n  row 1: no such file\\n  row 7: no such file\\nCorrect them.")
+    '2 cells are bad: row 1: no such file; row 7: no such file. Correct them.'
     """
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return " ".join([*lines[:1], "; ".join(lines[1:])]).strip()
+    first, *lines = [line for line in text.strip().splitlines() if line.strip()] or [""]
+    told, after_item = first.rstrip(), False
+    for line in lines:
+        is_item = line[0].isspace()
+        ends = told.endswith((".", ":", "!", "?"))
+        between = "; " if is_item and after_item else " " if is_item or ends else ". "
+        told, after_item = f"{told}{between}{line.strip()}", is_item
+    return told
 
 
 def install_warning_printer() -> None:

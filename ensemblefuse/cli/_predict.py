@@ -22,6 +22,7 @@ from ensemblefuse.cli._tables import (
     check_input,
     check_output,
     check_table_suffix,
+    form_of,
     open_pipeline,
     resolve_paths,
 )
@@ -42,18 +43,20 @@ def predict(args: Namespace) -> int:
         raise UsageError("--resume, --restart and --overwrite need -o, a file to write to.")
     path, source = check_input(args.model, "model"), check_input(args.table, "table")
     check_table_suffix(source)
+    form = form_of(args)
     if output is not None and output.exists() and output.samefile(source):
         raise UsageError(f"{output} is the table to predict; write the predictions to another file.")
     if output is not None:
         check_output(args.output, overwrite=args.overwrite)
     predictor = Predictor(load_model(path, trusted=args.trusted), args, source.parent)
-    stream = TableStream(source, args.chunk_rows)
+    stream = TableStream(source, args.chunk_rows, form)
     predictor.check_columns(stream.columns)
     with working_cache():
         if output is None:
             write_to_stdout(_predicted(stream.chunks(), predictor))
         else:
-            settings = {"on_error": args.on_error, "chunk_rows": args.chunk_rows}
+            written = {name: value for name, value in form._asdict().items() if value is not None}
+            settings = {"on_error": args.on_error, "chunk_rows": args.chunk_rows, **written}
             parts = Parts(output, {"model": path, "table": source}, settings)
             done = parts.begin(resume=args.resume, restart=args.restart)
             if done and not args.quiet:

@@ -21,6 +21,7 @@ from ensemblefuse.cli._tables import (
     check_column,
     check_input,
     check_output,
+    form_of,
     open_pipeline,
     read_table,
     read_target,
@@ -28,7 +29,7 @@ from ensemblefuse.cli._tables import (
 )
 from ensemblefuse.exceptions import ColumnError, UnseenCategoryWarning
 from ensemblefuse.modalities import columns_of, set_on_error
-from ensemblefuse.schema import category_key
+from ensemblefuse.schema import CellPolicy, category_key, read_or_raise
 
 _SUFFIXES = (".html", ".htm")
 
@@ -40,7 +41,7 @@ def report(args: Namespace) -> int:
 
     output = _check_page(args)
     path = check_input(args.model, "model")
-    table = read_table(args.table)
+    table = read_table(args.table, form_of(args))
     check_column(table, args.target, "--target", args.table)
     groups = read_groups(table, args.groups, args.table)
     model = load_model(path, trusted=args.trusted)
@@ -85,16 +86,22 @@ def target_form(path: Any) -> Any:
 
 
 def features_of_model(model: Any, args: Namespace) -> pd.DataFrame:
-    """Return the columns of the table that the model reads, in the form that they had in fit, with paths resolved."""
-    opened, table = open_pipeline(model, args.model), read_cells(Path(args.table))
+    """Return the columns of the table that the model reads, in the form that they had in fit, with paths resolved.
+
+    ``card`` has no option ``--on-error``, so its errors do not name it.
+    """
+    opened, table = open_pipeline(model, args.model), read_cells(Path(args.table), form_of(args))
     check_any_column(opened.modalities, table.columns, args.table)
-    if args.on_error is not None:
-        set_on_error(opened.modalities, args.on_error)
+    on_error = getattr(args, "on_error", None)
+    if on_error is not None:
+        set_on_error(opened.modalities, on_error)
     present = [column for column in columns_of(opened.modalities) if column in table.columns]
+    asked = None if on_error is None else dict.fromkeys(opened.schema, CellPolicy(on_error, "on_error"))
     try:
-        table = opened.read(table[present])
+        table = read_or_raise(table[present], opened.schema, policies=opened.policies if asked is None else asked.copy)
     except ColumnError as error:
-        raise CommandError(f"{args.table}: {one_line(describe(error))}") from error
+        told = describe(error) if hasattr(args, "on_error") else str(error)
+        raise CommandError(f"{args.table}: {one_line(told)}") from error
     warnings.simplefilter("ignore", UnseenCategoryWarning)  # told once, of the whole table
     return resolve_paths(table, opened.path_columns, Path(args.table).parent)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ensemblefuse.cli._messages import CommandError
-from ensemblefuse.cli._tables import check_one_level, check_table_suffix, unreadable
+from ensemblefuse.cli._tables import PLAIN, TextForm, check_one_level, check_table_suffix, unreadable
 from ensemblefuse.table import from_arrow
 
 # Texts that pandas takes as missing cells in a CSV file; `read_table` uses the same ones for the tables of `fit`.
@@ -47,14 +47,15 @@ class TableStream:
     ----------
     path : Path
     chunk_rows : int
+    form : TextForm
 
     Attributes
     ----------
     columns : list of str
     """
 
-    def __init__(self, path: Path, chunk_rows: int):
-        self.path, self.chunk_rows = path, chunk_rows
+    def __init__(self, path: Path, chunk_rows: int, form: TextForm = PLAIN):
+        self.path, self.chunk_rows, self.form = path, chunk_rows, form
         self.kind = check_table_suffix(path)
         with self._told():
             self.columns = self._columns()
@@ -71,8 +72,7 @@ class TableStream:
         return [str(c) for c in table.columns]
 
     def _options(self, **change: Any) -> dict[str, Any]:
-        options = {"sep": "," if self.kind == "CSV" else "\t", "encoding": "utf-8-sig", "dtype": str}
-        return {**options, "keep_default_na": False, "na_filter": False, **change}
+        return {**self.form.options(self.kind), "dtype": str, "keep_default_na": False, "na_filter": False, **change}
 
     def chunks(self, skip: int = 0, *, typed: bool = False) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Yield each chunk twice: as it will be written, and for the model, with None for missing cells.
@@ -134,26 +134,26 @@ class TableStream:
         return types
 
     def _told(self) -> Any:
-        return _Told(self.path, self.kind)
+        return _Told(self.path, self.kind, self.form)
 
 
-def read_cells(path: Path) -> pd.DataFrame:
+def read_cells(path: Path, form: TextForm) -> pd.DataFrame:
     """Read a whole table as `TableStream` does: the cells of a CSV file are texts, which a model's schema reads."""
-    return pd.concat([table for _, table in TableStream(path, _AT_ONCE).chunks()])
+    return pd.concat([table for _, table in TableStream(path, _AT_ONCE, form).chunks()])
 
 
 class _Told:
     """Context manager that turns errors of readers into one sentence."""
 
-    def __init__(self, path: Path, kind: str):
-        self.path, self.kind = path, kind
+    def __init__(self, path: Path, kind: str, form: TextForm):
+        self.path, self.kind, self.form = path, kind, form
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
         if isinstance(error, _BAD_FILE):
-            raise unreadable(self.path, self.kind, error) from error
+            raise unreadable(self.path, self.kind, error, self.form) from error
 
 
 def _cells(texts: pd.Series) -> pd.Series:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import datetime
 import os
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,35 @@ SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet", ".pq": "Parquet
 _SIGNS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
 _OWN_SIGN = {"CSV": ",", "TSV": "\t"}
 _LONGEST_LINE = 1_000_000  # letters that are read to find the separator
+
+
+class TextForm(NamedTuple):
+    """How a CSV or TSV file is written, as the options of a command say."""
+
+    sep: str | None = None
+    """The sign between columns; None for a comma in CSV and a tab in TSV."""
+    encoding: str | None = None
+    """None for UTF-8."""
+
+    def options(self, kind: str) -> dict[str, Any]:
+        """Return the keywords of `pandas.read_csv` for a file of this kind."""
+        return {"sep": self.sep or ("," if kind == "CSV" else "\t"), "encoding": self.read_as}
+
+    @property
+    def read_as(self) -> str:
+        """The name of the encoding for Python; a mark at the beginning of a UTF-8 file belongs to no name."""
+        return "utf-8-sig" if self.encoding is None or codecs.lookup(self.encoding).name == "utf-8" else self.encoding
+
+
+PLAIN = TextForm()
+
+
+def form_of(args: Namespace) -> TextForm:
+    """Return the options ``--sep`` and ``--encoding`` of a command; raise if its table is no text."""
+    form = TextForm(args.sep, args.encoding)
+    if args.table is not None and form != PLAIN and SUFFIXES.get(Path(args.table).suffix.lower()) == "Parquet":
+        raise UsageError("--sep and --encoding are for .csv and .tsv files; a Parquet file knows both.")
+    return form
 
 
 def check_table_suffix(path: Path) -> str:
@@ -76,28 +107,31 @@ def check_not_input(output: Path, source: str) -> None:
         raise UsageError(f"{output} is the table to read; name another file to write.")
 
 
-def unreadable(path: str | Path, kind: str, error: BaseException) -> CommandError:
+def unreadable(path: str | Path, kind: str, error: BaseException, form: TextForm) -> CommandError:
     """Return the error that says why a table cannot be read, and what to do if that is known."""
     ragged = kind != "Parquet" and "Error tokenizing data" in str(error)  # rows of more cells than the first line
-    hint = _separator_of_first_line(Path(path), kind) if ragged else ""
-    return CommandError(f"{path} cannot be read as {kind}: {reader_reason(error)}.{hint}")
+    hint = _separator_of_first_line(Path(path), kind, form) if ragged else ""
+    return CommandError(f"{path} cannot be read as {kind}: {reader_reason(error, form.encoding or 'UTF-8')}.{hint}")
 
 
-def reader_reason(error: BaseException) -> str:
+def reader_reason(error: BaseException, encoding: str = "UTF-8") -> str:
     """Return why a table cannot be read, and what to do if that is known.
 
     Examples
     --------
     >>> from ensemblefuse.cli._tables import reader_reason
     >>> reader_reason(UnicodeDecodeError("utf-8", b"caf\\xe9", 3, 4, "invalid"))
-    'byte 0xe9 at position 3 is not UTF-8; save the table as UTF-8'
+    'byte 0xe9 at position 3 is not UTF-8; save the table as UTF-8, or name its encoding, such as --encoding cp1252'
     """
     if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.object[error.start]:#x} at position {error.start} is not UTF-8; save the table as UTF-8"
+        byte = f"byte {error.object[error.start]:#x} at position {error.start} is not {encoding}"
+        return f"{byte}; save the table as UTF-8, or name its encoding, such as --encoding cp1252"
+    if isinstance(error, UnicodeError):
+        return f"its text is not {encoding}: {error}"
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: str, form: TextForm = PLAIN, *, texts: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table; texts become `object` cells, with None for empty cells.
 
     The columns `texts` of a CSV file are read as they are written: 012 stays apart from 12.
@@ -105,18 +139,18 @@ def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
     place = check_input(path, "table")
     kind = check_table_suffix(place)
     try:
-        _check_names(place, kind)
+        _check_names(place, kind, form)
         if kind == "Parquet":
             from pyarrow import parquet
 
             table = from_arrow(parquet.read_table(place))
         else:
             # low_memory=False: read in chunks, a column could hold texts in one place and numbers in another.
-            options: dict[str, Any] = {"sep": _OWN_SIGN[kind], "encoding": "utf-8-sig"}
+            options = form.options(kind)
             table = pd.read_csv(place, low_memory=False, dtype=dict.fromkeys(texts, str), **options)
             _read_exactly(table, place, options)
     except (ValueError, OSError, ImportError, pd.errors.ParserError) as error:
-        raise unreadable(path, kind, error) from error
+        raise unreadable(path, kind, error, form) from error
     if not len(table):
         raise CommandError(f"{path} holds no rows.")
     check_one_level(table, path)
@@ -128,13 +162,13 @@ def read_table(path: str, *, texts: Sequence[str] = ()) -> pd.DataFrame:
     return table
 
 
-def read_texts(path: str, columns: list[str], n_rows: int | None = None) -> pd.DataFrame:
+def read_texts(path: str, columns: list[str], form: TextForm, n_rows: int | None = None) -> pd.DataFrame:
     """Read columns of a CSV file as they are written, with NaN for missing cells."""
-    kind = check_table_suffix(Path(path))
-    return pd.read_csv(path, usecols=columns, nrows=n_rows, dtype=str, sep=_OWN_SIGN[kind], encoding="utf-8-sig")
+    options = form.options(check_table_suffix(Path(path)))
+    return pd.read_csv(path, usecols=columns, nrows=n_rows, dtype=str, **options)
 
 
-def words_for_missing(path: str, table: pd.DataFrame) -> str:
+def words_for_missing(path: str, table: pd.DataFrame, form: TextForm) -> str:
     """Return one sentence about words such as NA in a CSV file that count as missing cells; "" if there are none.
 
     ``NA`` may be a value: Namibia's code, or a surname.
@@ -143,14 +177,7 @@ def words_for_missing(path: str, table: pd.DataFrame) -> str:
     kind = check_table_suffix(Path(path))
     if kind == "Parquet" or not columns:
         return ""
-    written = pd.read_csv(
-        path,
-        usecols=columns,
-        dtype=str,
-        keep_default_na=False,
-        sep=_OWN_SIGN[kind],
-        encoding="utf-8-sig",
-    )
+    written = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, **form.options(kind))
     facts = []
     for column in columns:
         words = written[column][table[column].isna().to_numpy() & (written[column].str.strip() != "").to_numpy()]
@@ -179,14 +206,14 @@ def _read_exactly(table: pd.DataFrame, place: Path, options: dict[str, Any]) -> 
                 table[column] = pd.read_csv(place, usecols=[column], dtype="Int64", **options)[column]
 
 
-def _check_names(place: Path, kind: str) -> None:
+def _check_names(place: Path, kind: str, form: TextForm) -> None:
     """Raise if two columns have the same name: pandas would rename the second one, or read none."""
     if kind == "Parquet":
         from pyarrow import parquet
 
         names = pd.Index(parquet.read_schema(place).names)
     else:
-        options: dict[str, Any] = {"sep": _OWN_SIGN[kind], "encoding": "utf-8-sig", "dtype": str}
+        options: dict[str, Any] = {**form.options(kind), "dtype": str}
         names = pd.Index(pd.read_csv(place, header=None, nrows=1, keep_default_na=False, **options).iloc[0])
     for name in names[names.duplicated() & (names != "")]:
         raise CommandError(f"{place} has several columns with the name {name!r}.")
@@ -204,21 +231,22 @@ def check_column(table: pd.DataFrame, column: str, option: str, path: str) -> st
 
 def separator_hint(columns: Sequence[str], path: str) -> str:
     """Return what to do if a table was read with the wrong separator: it has one column, whose name holds another."""
-    kind = check_table_suffix(Path(path))
-    if kind == "Parquet":
+    kind = SUFFIXES.get(Path(path).suffix.lower())
+    if kind not in _OWN_SIGN:
         return ""
     sign = separator_in(columns, [sign for sign in SEPARATORS if sign != _OWN_SIGN[kind]])
     return _separated_by(sign) if sign else ""
 
 
 def _separated_by(sign: str) -> str:
-    return f" Its columns seem to be separated by {_SIGNS[sign]}: a .csv file needs commas, a .tsv file tabs."
+    shown = "'\\t'" if sign == "\t" else f"'{sign}'"
+    return f" Its columns seem to be separated by {_SIGNS[sign]}: pass --sep {shown}."
 
 
-def _separator_of_first_line(path: Path, kind: str) -> str:
+def _separator_of_first_line(path: Path, kind: str, form: TextForm) -> str:
     """Return what to do if another sign than that of the kind of file separates the names in the first line."""
-    own = _OWN_SIGN[kind]
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    own = form.options(kind)["sep"]
+    with path.open(encoding=form.read_as, errors="replace") as file:
         line = file.readline(_LONGEST_LINE)
     sign = max((sign for sign in SEPARATORS if sign != own), key=line.count)
     return _separated_by(sign) if line.count(sign) >= max(1, line.count(own)) else ""
@@ -336,5 +364,5 @@ def check_any_column(modalities: Iterable[tuple[str, Any, Any]], columns: Iterab
     if not set(wanted) & set(columns):
         raise CommandError(
             f"{table} has none of the columns of the model, {wanted}; it has {columns}."
-            f"{did_you_mean(wanted[0], columns)}"
+            f"{did_you_mean(wanted[0], columns)}{separator_hint(columns, table)}"
         )

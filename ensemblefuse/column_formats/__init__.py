@@ -2,7 +2,8 @@
 
 A form is found from all cells of a column, once. It is a dict of plain settings that JSON can hold, by which
 `read_cell` reads any later cell. ``kind`` says what the cells are, and ``missing`` which texts stand for missing cells,
-beside marks such as ``-`` and ``n/a``, which do in any column.
+beside marks such as ``-`` and ``n/a`` (`is_mark`),
+which do in any column.
 """
 
 from __future__ import annotations

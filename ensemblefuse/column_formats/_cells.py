@@ -18,7 +18,6 @@ __all__ = [
     "UnreadableCell",
     "clean",
     "is_mark",
-    "is_mark_among_words",
     "odd_words",
     "texts_of",
 ]
@@ -39,11 +38,14 @@ _MOST_WORDS = 3
 _MOST_SHARE = 0.1
 MOST_MARKS = 0.5  # share of the cells that may say "no value"
 MOST_MISSING = 1000  # different texts for missing cells in a form: each cell is compared with them
-# Texts that say "no value" in any table, beside those that hold no letter and no digit.
+# Texts that say "no value" in any table, in small letters. All that `pandas.read_csv` takes for missing are among them.
+# Other signs may say something: stars are a rating.
 _MARK_WORDS = """
-    na n/a #n/a #na <na> n.a. n.a nan null none nil unknown missing undefined tbd tba
+    na n/a #n/a #na <na> n.a. n.a nan -nan null none nil unknown missing undefined tbd tba
     未知 无 無 暂无 不详 不明 未填 未填写 unbekannt k.a. inconnu desconocido sconosciuto"""
-_MARKS = frozenset(_MARK_WORDS.split())
+_MARK_SIGNS = "? / _ 1.#ind -1.#ind 1.#qnan -1.#qnan"
+_MARKS = frozenset([*_MARK_WORDS.split(), *_MARK_SIGNS.split(), "#n/a n/a"])
+_DASHES, _DOTS = "-\u2010\u2011\u2013\u2014\u2015", ".\u2026"
 
 
 class Found(NamedTuple):
@@ -114,14 +116,13 @@ def odd_words(
 
 
 def is_mark(text: str) -> bool:
-    """Return whether a text says "no value" in any table."""
-    return loose_text(text) in _MARKS or not any(char.isalnum() for char in text)
+    """Return whether a text says "no value" in any table: a word, a sign, dashes or dots of any number, or blanks.
 
-
-def is_mark_among_words(text: str) -> bool:
-    """Return whether a text says "no value" where signs such as an emoji may be words, and brackets an empty list."""
-    return loose_text(text) in _MARKS or (text.strip() != "" and all(map(_is_stop, text.replace(" ", ""))))
-
-
-def _is_stop(char: str) -> bool:
-    return unicodedata.category(char) in ("Pd", "Po")
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import is_mark
+    >>> [is_mark(text) for text in ("N/A", "unknown", "--", "?", "\u2605\u2605", "???", "cheap")]
+    [True, True, True, True, False, False, False]
+    """
+    text = loose_text(clean(text))
+    return text in _MARKS or not text.strip(_DASHES) or not text.strip(_DOTS)

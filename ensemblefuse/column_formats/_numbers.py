@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, odd_words, texts_of
+from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, is_mark, odd_words, texts_of
 from ensemblefuse.column_formats._units import CASED, CURRENCIES, spellings_of
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import loose_text
@@ -57,7 +57,8 @@ def number_format(cells: Iterable[Any]) -> Found | None:
 
     A column has one currency, and units of one dimension; what is in another unit is converted. Percent stay percent:
     ``12%`` is 12. ``4:05`` is 4 minutes and 5 seconds. A cell without a unit is in the unit of its column. Where most
-    cells are real numbers, texts must be plain numbers, or words that stand in several cells.
+    cells are real numbers, texts must be plain numbers, marks such as ``-`` and ``n/a``, or words that stand in several
+    cells.
 
     Parameters
     ----------
@@ -323,11 +324,12 @@ def _has_unit(parts: _Said) -> bool:
 
 
 def _may_stand_among_numbers(read: dict[str, _Said], odd: dict[str, int]) -> bool:
-    """Return whether texts in a column of real numbers are plain numbers, or words that stand in several cells.
+    """Return whether texts in a column of real numbers are plain numbers, marks, or words that stand in several cells.
 
-    One text alone is more likely a mistake than a sign for a missing cell.
+    Another text that stands alone is more likely a mistake than a sign for a missing cell.
     """
-    return all(n > 1 for n in odd.values()) and all(re.fullmatch(r" *[+-]?\d+(\.\d+)? *", text) for text in read)
+    are_words = all(n > 1 or is_mark(text) for text, n in odd.items())
+    return are_words and all(re.fullmatch(r" *[+-]?\d+(\.\d+)? *", text) for text in read)
 
 
 def _is_taken_apart(text: str, read: dict[str, _Said]) -> bool:

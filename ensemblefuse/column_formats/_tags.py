@@ -17,7 +17,7 @@ from ensemblefuse.column_formats._cells import (
     Found,
     UnreadableCell,
     clean,
-    is_mark_among_words,
+    is_mark,
     texts_of,
 )
 from ensemblefuse.exceptions import short_repr
@@ -59,7 +59,7 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
     ('lists of tags, 4 different ones, separated by , or ;', ['comedy', 'romance', 'war'])
     """
     texts, others = texts_of(cells)
-    odd = {text: n for text, n in texts.items() if is_mark_among_words(text)}
+    odd = {text: n for text, n in texts.items() if is_mark(text)}
     n_cells = texts.total() + len(others)
     if len(odd) > MOST_MISSING or (sum(odd.values()) > MOST_MARKS * n_cells and not declared):
         return None
@@ -101,7 +101,7 @@ def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
     if isinstance(cell, (bytes, bytearray)):
         cell = bytes(cell).decode(errors="replace")
     if isinstance(cell, str):
-        if not clean(cell) or is_mark_among_words(cell):
+        if not clean(cell) or is_mark(cell):
             return None
         tags = _split(cell, settings["separator"])
         if tags is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -30,6 +31,7 @@ from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.modalities import (
     formats_of,
     names_selected,
+    policies_of,
     roles_of_columns,
     row_texts,
     selection,
@@ -65,7 +67,8 @@ class _OneFrame:
         """Return the blocks of new rows; see `fit_transform`."""
         X = _named_table(X)
         if hasattr(self, "transformers_"):
-            X = read_or_raise(self._complete(X), schema_of(self))
+            schema = schema_of(self)
+            X = read_or_raise(self._complete(X), schema, policies=partial(policies_of, self, schema))
         blocks = None if params else _one_frame(self, X)
         if blocks is None:
             blocks = ColumnTransformer.transform(_numbers_alone(self), X, **params)
@@ -117,7 +120,7 @@ class _OneFrame:
         declared = _with_readers([*guarded, *_remaining(X, guarded, rest)], readers or {})
         self.schema_ = learn_schema(X, roles_of_columns(declared, X), formats_of(declared, X))
         self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
-        X = read_or_raise(X, self.schema_, fitting=True)
+        X = read_or_raise(X, self.schema_, fitting=True, policies=partial(policies_of, self, X.columns))
         self.numeric_summary_ = _summary(X, self.numeric_columns_)
         self.word_columns_ = {}
         # y stops here: a transformer that learns from labels at this level would leak into every inner fold.
@@ -353,7 +356,7 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
         return guarded, _with_guard("remainder", self.remainder, container, rest, X)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters. In a fitted model, `device`, `batch_size` and `on_error` of encoders take effect at once."""
+        """Set parameters. In a fitted model, `device`, `batch_size` and `on_error` take effect at once."""
         super().set_params(**params)
         for key, value in params.items() if hasattr(self, "transformers_") else ():
             name, _, path = key.partition("__")
@@ -363,6 +366,8 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
                 fitted = fitted.get_params(deep=True).get(owner)
             if isinstance(fitted, BaseEncoder) and param in fitted.neutral_params:
                 fitted.set_params(**{param: value})
+            elif param == "on_error" and isinstance(getattr(fitted, "transformer", fitted), TableTransformer):
+                fitted.set_params(on_error=value)  # for the parts of a split model; `transform` reads `transformers`
         return self
 
     def _sk_visual_block_(self):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ensemblefuse.blocks import read_block
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.features.word_features import count_terms
 from ensemblefuse.fusion.members import ask_member
-from ensemblefuse.modalities import row_texts, word_columns
+from ensemblefuse.modalities import cell_policies, row_texts, word_columns
 from ensemblefuse.schema import Schema, read_or_raise
 from ensemblefuse.table import to_frame
 
@@ -127,7 +128,8 @@ class EdgePart(TransformerMixin, BaseEstimator):
                 f"The edge part of modality {self.name!r} reads the columns {wanted}; X lacks {absent} and has "
                 f"{list(frame.columns)}. If a row lacks the modality, leave its cells missing."
             )
-        table = read_or_raise(frame[wanted], self.schema or {})
+        policies = partial(cell_policies, [(self.name, self.transformer, wanted)], wanted)
+        table = read_or_raise(frame[wanted], self.schema or {}, policies=policies)
         block = self.transformer.transform(table[self.columns])
         # Read the block as the fusion does, with the same errors.
         numbers = block if isinstance(block, pd.DataFrame) else pd.DataFrame(np.asarray(block))

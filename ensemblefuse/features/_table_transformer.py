@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sklearn.compose import ColumnTransformer
+from sklearn.utils._param_validation import StrOptions
 
 from ensemblefuse.features.forms import check_formats
 
@@ -30,7 +31,7 @@ class TableTransformer(_Checked, ColumnTransformer):
 
     `infer_modalities` makes one for the table. A `ModalityTransformer` around it reads its columns by these forms, so
     that a column is read alike in every fit on part of the table, as in cross-validation. It finds the form itself, in
-    the rows of fit, where none is given. Alone, this transformer hands cells on as they are.
+    the rows of fit, where none is given. Alone, this transformer hands cells on as they are, and reads none.
 
     Parameters
     ----------
@@ -43,6 +44,10 @@ class TableTransformer(_Checked, ColumnTransformer):
         is left out has its default. ``"category"`` and ``"text"`` keep cells from being read as booleans, dates or
         numbers where some of them alone look so. A form has no effect if no transformer in `transformers` reads its
         column so.
+    on_error : {"raise", "missing"}, default="raise"
+        What becomes of a cell that cannot be read as its column requires, such as ``"cheap"`` among numbers.
+        ``"raise"`` stops with one list of all such cells. ``"missing"`` takes them as missing and warns once. In a
+        fitted pipeline, ``model.set_params(encode__tabular__on_error="missing")`` takes effect at once.
     remainder, sparse_threshold, n_jobs, transformer_weights, verbose, verbose_feature_names_out
         As in `ColumnTransformer`.
 
@@ -73,13 +78,17 @@ class TableTransformer(_Checked, ColumnTransformer):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **ColumnTransformer._parameter_constraints,
         "formats": [dict, None],
+        "on_error": [StrOptions({"raise", "missing"})],
     }
+
+    on_error = "raise"  # in files of before, which have no such parameter
 
     def __init__(
         self,
         transformers: list[tuple[str, Any, Any]],
         *,
         formats: dict[Any, dict[str, Any]] | None = None,
+        on_error: str = "raise",
         remainder: Any = "drop",
         sparse_threshold: float = 0.3,
         n_jobs: int | None = None,
@@ -97,3 +106,4 @@ class TableTransformer(_Checked, ColumnTransformer):
             verbose_feature_names_out=verbose_feature_names_out,
         )
         self.formats = formats
+        self.on_error = on_error

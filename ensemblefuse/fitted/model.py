@@ -19,8 +19,8 @@ from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion.base import BaseFusion
-from ensemblefuse.modalities import Modality, columns_of, reads_files
-from ensemblefuse.schema import read_or_raise, schema_of
+from ensemblefuse.modalities import Modality, columns_of, policies_of, reads_files
+from ensemblefuse.schema import CellPolicy, read_or_raise, schema_of
 from ensemblefuse.scoring.inputs import finite_numbers, one_a_row
 from ensemblefuse.table import list_columns, to_frame
 
@@ -108,7 +108,11 @@ class FittedPipeline:
 
     def read(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return a raw table with the cells in the form that they had in fit; see `ensemblefuse.schema`."""
-        return read_or_raise(X, self.schema)
+        return read_or_raise(X, self.schema, policies=self.policies)
+
+    def policies(self) -> dict[Any, CellPolicy]:
+        """Return what becomes of unreadable cells, for the columns of which a parameter says so."""
+        return policies_of(self.column_transformer, self.schema)
 
     def encode(self, X: Any) -> Any:
         """Return raw rows as the last step takes them; embeddings come from the cache if it has them."""

@@ -50,7 +50,8 @@ class RowPredictor:
         `on_error` is given here.
     on_error : {"keep", "missing", "raise"} or None
         What to do with a row that has a bad cell: give it no prediction, take the cell as missing, or let `note`
-        raise. None means "missing" for encoders that were fitted with ``on_error="missing"``, and "keep" for others.
+        raise. None means "missing" where an encoder or a `TableTransformer` of the model has ``on_error="missing"``,
+        and "keep" elsewhere.
     note : callable, optional
         Called with position, field and reason of each bad cell as soon as it is found.
 
@@ -120,9 +121,11 @@ class RowPredictor:
         """Return the table as the schema reads it, which rows are usable, and the categories that fit never saw."""
         X, faults, unseen = read_by_schema(X, self.opened.schema)
         usable = np.ones(len(X), dtype=bool)
+        policies = self.opened.policies() if faults and self.on_error is None else {}
         for fault in faults:
             self._tell(reasons, fault.position, fault.column, fault.reason)
-            usable[fault.position] &= self.on_error == "missing"
+            asked = policies[fault.column].on_error if fault.column in policies else self.on_error
+            usable[fault.position] &= asked == "missing"
         for column, counts in counted(unseen).items():
             self.unseen.setdefault(column, Counter()).update(counts)
         return X.copy(deep=False), usable, unseen

@@ -22,13 +22,14 @@ formats that were found in the whole table; the others are found in the table of
 """
 
 from ensemblefuse.schema._category_key import category_key
-from ensemblefuse.schema._cells import Fault, Reading, Schema, Unseen
+from ensemblefuse.schema._cells import CellPolicy, Fault, Reading, Schema, Unseen
 from ensemblefuse.schema._check import checked_schema
 from ensemblefuse.schema._learn import learn_schema
 from ensemblefuse.schema._read import counted, read_by_schema, read_or_raise, schema_of, unseen_text
 from ensemblefuse.schema._written import find_form
 
 __all__ = [
+    "CellPolicy",
     "Fault",
     "Reading",
     "Schema",

@@ -17,6 +17,7 @@ __all__ = [
     "LARGEST",
     "NUMBER",
     "TRUTH",
+    "CellPolicy",
     "Fault",
     "Reading",
     "Schema",
@@ -56,6 +57,15 @@ class Unseen(NamedTuple):
     column: Any
     key: str
     """The category as `category_key` writes it."""
+
+
+class CellPolicy(NamedTuple):
+    """What becomes of the cells of a column that cannot be read."""
+
+    on_error: str
+    """``"raise"`` or ``"missing"``."""
+    parameter: str
+    """The parameter of the `ModalityTransformer` that says so, such as ``"tabular__on_error"``."""
 
 
 class Reading(NamedTuple):

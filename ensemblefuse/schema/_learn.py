@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.column_formats import is_mark
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import TRUTH, Unreadable, is_number, listed, types_held
@@ -96,8 +97,15 @@ def _learn(cells: pd.Series, roles: set[str], form: Mapping[str, Any] | None) ->
     numeric = is_number(dtype) and not (roles == {"text"} and not held)
     if numeric or "number" in roles or (held and held <= {"number", "boolean"}):
         return {"kind": "number"}
+    if roles == {"other"} and held == {"number", "text"} and _are_marks(cells):
+        return {"kind": "number"}
     is_text = held == {"text"} and column_kind(cells.dropna().head(50))[0] not in ("image", "audio", "video")
     return _learn_dated(cells, held) or {"kind": "text" if is_text else "object"}
+
+
+def _are_marks(cells: pd.Series) -> bool:
+    """Return whether all texts among the cells stand for missing cells."""
+    return all(is_mark(cell) for cell in cells.tolist() if isinstance(cell, str))
 
 
 def _learn_for(roles: set[str], cells: pd.Series, held: set[str]) -> dict[str, Any]:

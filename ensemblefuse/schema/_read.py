@@ -5,16 +5,23 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.exceptions import BadRow, ColumnError, UnseenCategoryWarning, short_repr
+from ensemblefuse.exceptions import (
+    BadRow,
+    ColumnError,
+    MissingModalityWarning,
+    UnseenCategoryWarning,
+    format_unread_cells,
+    short_repr,
+)
 from ensemblefuse.schema._categories import Categories, CategoryReader
-from ensemblefuse.schema._cells import LARGEST, Fault, Reading, Schema, Unseen
+from ensemblefuse.schema._cells import LARGEST, CellPolicy, Fault, Reading, Schema, Unseen
 from ensemblefuse.schema._reader import Reader, not_a_number
 from ensemblefuse.schema._readers import READERS
 from ensemblefuse.table import loose_text, plain_missing
@@ -85,8 +92,22 @@ def _reader(schema: Schema, column: Any) -> Reader:
     return CategoryReader(known, categories)
 
 
-def read_or_raise(X: pd.DataFrame, schema: Schema, *, fitting: bool = False) -> pd.DataFrame:
+def read_or_raise(
+    X: pd.DataFrame,
+    schema: Schema,
+    *,
+    fitting: bool = False,
+    policies: Callable[[], Mapping[Any, CellPolicy]] | None = None,
+) -> pd.DataFrame:
     """Return the table of `read_by_schema`, with one warning of all categories that fit never saw.
+
+    Parameters
+    ----------
+    X, schema, fitting
+        As in `read_by_schema`.
+    policies : callable, optional
+        Returns what becomes of unreadable cells, by column; called if there are any. Cells that count as missing then
+        cause one warning. In columns without a policy they are an error.
 
     Raises
     ------
@@ -95,10 +116,22 @@ def read_or_raise(X: pd.DataFrame, schema: Schema, *, fitting: bool = False) -> 
     """
     table, faults, unseen = read_by_schema(X, schema, fitting=fitting)
     if faults:
-        raise ColumnError([BadRow(X.index[i], c, short_repr(value), why) for i, c, value, why in faults], len(X))
+        _raise_or_warn(X, faults, {} if policies is None else policies())
     if unseen:
         warnings.warn(unseen_text(counted(unseen), schema, len(X)), UnseenCategoryWarning, stacklevel=3)
     return table
+
+
+def _raise_or_warn(X: pd.DataFrame, faults: list[Fault], policies: Mapping[Any, CellPolicy]) -> None:
+    """Raise an error for cells that cannot be read, or warn of them where they count as missing."""
+    kept = [fault for fault in faults if fault.column in policies and policies[fault.column].on_error == "missing"]
+    bad = [fault for fault in faults if fault not in kept] or kept
+    rows = [BadRow(X.index[i], column, short_repr(value), reason) for i, column, value, reason in bad]
+    if bad is not kept:
+        parameters = [policies[fault.column].parameter for fault in bad if fault.column in policies]
+        raise ColumnError(rows, len(X), parameters[0] if parameters else None)
+    text = format_unread_cells(rows, len(X), "all are in the attribute rows of this warning", missing=True)
+    warnings.warn(MissingModalityWarning(text, rows=rows), stacklevel=4)
 
 
 def schema_of(column_transformer: Any) -> Schema:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.column_formats import DATE_WAY_OUT, UnreadableCell, read_cell
+from ensemblefuse.column_formats import DATE_WAY_OUT, UnreadableCell, is_mark, read_cell
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.schema._cells import LARGEST, TRUTH, Unreadable, decoded, listed
 from ensemblefuse.table import is_missing, item
 
 __all__ = ["Reader", "not_a_number", "number_or_text", "objects", "parsed_date"]
+
+_NO_NUMBER = "no number"  # for cells that cannot be one; it is no number, and no mark of a missing cell
 
 
 class Reader:
@@ -94,8 +96,8 @@ def number_or_text(cell: Any) -> Any:
         return float(cell)
     if isinstance(cell, (int, np.integer)) and not isinstance(cell, np.timedelta64):
         whole = int(cell)
-        return whole if abs(whole) < 2**63 else float(whole) if abs(whole) < LARGEST else "?"
-    return "?"
+        return whole if abs(whole) < 2**63 else float(whole) if abs(whole) < LARGEST else _NO_NUMBER
+    return _NO_NUMBER
 
 
 def not_a_number(cell: Any, number: float) -> str:
@@ -112,7 +114,7 @@ def parsed_date(cell: Any) -> pd.Timestamp | None:
         cell = decoded(cell)
     if isinstance(cell, str):
         text = cell.strip()
-        if not text:
+        if is_mark(text):
             return None
         try:
             datetime.datetime.fromisoformat(text)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.column_formats import is_mark
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import LARGEST, NUMBER, Unreadable, decoded, is_number
@@ -61,7 +62,9 @@ class _NumberReader(Reader):
             said = [number_or_text(cell) for cell in cells.tolist()]
             numbers = pd.to_numeric(pd.Series(said, cells.index, dtype=object), errors="coerce")
             numbers = numbers.astype(float) if numbers.dtype.kind not in "iuf" else numbers
-        lost = numbers.isna().to_numpy() & np.array([not is_missing(cell) for cell in said], dtype=bool)
+        lost = np.zeros(len(said), dtype=bool)
+        for i in np.flatnonzero(numbers.isna()).tolist():
+            lost[i] = not (is_missing(said[i]) or (isinstance(said[i], str) and is_mark(said[i])))
         large = (numbers.abs() > LARGEST).to_numpy() & (not self.known.get("encoded"))
         for i in np.flatnonzero(lost | large).tolist():
             cell = item(cells.iloc[i])
@@ -93,7 +96,7 @@ class _BooleanReader(Reader):
 
 def _truth(cell: Any) -> bool | None:
     given = number_or_text(cell)
-    if given is None:
+    if given is None or (isinstance(given, str) and is_mark(given)):
         return None
     number = float(given) if not isinstance(given, str) or NUMBER.fullmatch(given) else -1.0
     if number not in (0.0, 1.0):
@@ -164,7 +167,7 @@ class _DurationReader(Reader):
 
 
 def _span(cell: Any) -> pd.Timedelta | None:
-    if isinstance(cell, str) and not cell.strip():
+    if isinstance(cell, str) and is_mark(cell):
         return None
     if isinstance(cell, (str, datetime.timedelta, np.timedelta64)) and not _is_plain_number(cell):
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemblefuse.column_formats import is_mark
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.serving._errors import CellError, Fault, Unreadable, found
 from ensemblefuse.serving._info import Column
@@ -166,7 +167,9 @@ def short_name(name: str) -> str:
 # ---------------------------------------------------------------------- cells without files
 
 
-def _number(value: Any) -> float:
+def _number(value: Any) -> float | None:
+    if isinstance(value, str) and is_mark(value):  # missing, as in a table
+        return None
     if not isinstance(value, (int, float)):  # bool is an int
         raise CellError(f"expected a number; got {found(value)}")
     return float(value)
