@@ -8,9 +8,10 @@ folder of their CSV files, and of ``published_scores.csv`` with the scores of th
 Their splits are those of the paper: 10 % of the rows are the test, ``random_state=42 + split``. `--file` takes any
 other table, with the same splits, as a regression if its target holds decimals.
 
-Every model sees the same rows. Ours is `infer_modalities` and `make_fusion_pipeline` without any other argument. The
-others get categories as such (columns of texts; CatBoost and skrub read the texts themselves), and columns of numbers
-as they are. Times are of the processor, with one thread for each model. The standard error is taken over the splits.
+Every model sees the same rows. Ours is `infer_modalities` and `make_fusion_pipeline` without any other argument, and
+with the two other values of `effort`. The others get categories as such (columns of texts; CatBoost and skrub read the
+texts themselves), and columns of numbers as they are. Times are of the processor, with one thread for each model. The
+standard error is taken over the splits.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,10 +91,16 @@ def splits(X: pd.DataFrame, y: np.ndarray, table: Table, n: int) -> Iterator[tup
 # ---------------------------------------------------------------------- models
 
 
-def ours(X: pd.DataFrame, classify: bool) -> Any:
-    from ensemblefuse import DecisionFusionRegressor, infer_modalities, make_fusion_pipeline
+def ours(X: pd.DataFrame, classify: bool, effort: str = "medium") -> Any:
+    from ensemblefuse import (
+        DecisionFusionClassifier,
+        DecisionFusionRegressor,
+        infer_modalities,
+        make_fusion_pipeline,
+    )
 
-    return make_fusion_pipeline(infer_modalities(X, verbose=False), None if classify else DecisionFusionRegressor())
+    fusion = (DecisionFusionClassifier if classify else DecisionFusionRegressor)(effort=effort)
+    return make_fusion_pipeline(infer_modalities(X, verbose=False), fusion)
 
 
 def with_categories(X: pd.DataFrame) -> pd.DataFrame:
@@ -162,6 +170,8 @@ def as_texts(X: pd.DataFrame) -> pd.DataFrame:
 
 MODELS = {
     "ensemblefuse, three lines": Rival(ours, "ensemblefuse"),
+    'ensemblefuse, effort="low"': Rival(partial(ours, effort="low"), "ensemblefuse"),
+    'ensemblefuse, effort="high"': Rival(partial(ours, effort="high"), "ensemblefuse"),
     "skrub.tabular_pipeline": Rival(skrub, "skrub"),
     "HistGradientBoosting": Rival(boosting, "sklearn", as_texts),
     "XGBoost": Rival(xgboost, "xgboost", with_categories),

@@ -87,8 +87,11 @@ def test_few_rows_many_classes_and_numbers_beyond_single_precision_get_no_trees(
     X, y = parcels(99)
     assert DecisionFusionClassifier(cv=2).fit(X, y).member_names_ == ["table"]
     X, y = parcels(160)
-    assert DecisionFusionClassifier(cv=2).fit(X, np.arange(160) % 31).member_names_ == ["table"]
-    assert DecisionFusionClassifier(cv=2).fit(X, np.arange(160) % 30).member_names_ == ["table", "table/trees"]
+    assert DecisionFusionClassifier(cv=2).fit(X, (np.arange(160) % 31).astype(str)).member_names_ == ["table"]
+    assert DecisionFusionClassifier(cv=2).fit(X, (np.arange(160) % 30).astype(str)).member_names_ == [
+        "table",
+        "table/trees",
+    ]
     X.iloc[3, 0] = 1e39
     assert DecisionFusionClassifier(cv=2).fit(X, y).member_names_ == ["table"]
 

@@ -105,6 +105,16 @@ def test_scikit_learns_checks_with_the_default_heads(estimator, check):
 
 
 @parametrize_with_checks(
+    [DecisionFusionClassifier(effort="low"), DecisionFusionRegressor(effort="low")],
+    expected_failed_checks=lambda estimator: (
+        {WEIGHTS: REGRESSOR_HEADS} if isinstance(estimator, DecisionFusionRegressor) else {}
+    ),
+)
+def test_scikit_learns_checks_with_low_effort(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
     [
         FeatureFusionClassifier(XGBClassifier(n_estimators=5), missing="native"),
         FusionSearchCV({"late": DecisionFusionRegressor(Ridge(), joint=False)}, kind="regressor"),

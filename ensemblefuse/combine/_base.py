@@ -313,7 +313,8 @@ def _by_name(given: Mapping[str, Any], names: Sequence[str] | None, what: str) -
         wrong = [f"names {unknown}, which are no members"] if unknown else []
         wrong += [f"has no number for {missing}"] if missing else []
         hint = " joint=False leaves the joint member out." if "joint" in missing else ""
-        hint += " estimators=[None] leaves the trees out." if any(name.endswith("/trees") for name in missing) else ""
+        trees = any(name.endswith(("/trees", "/forest")) for name in map(str, missing))
+        hint += " estimators=[None] leaves the trees out." if trees else ""
         words = any(name.endswith("/words") for name in map(str, missing))
         hint += (
             " TextEncoder(words=False) and StringFeatures(words=False) leave the members over words out."

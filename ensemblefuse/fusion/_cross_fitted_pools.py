@@ -12,7 +12,7 @@ from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._oof_ledger import Ledger
 from ensemblefuse.fusion.splits import mean_over_folds
 
-__all__ = ["cross_fit", "default_combiner"]
+__all__ = ["cross_fit", "default_combiner", "fill_with_prior"]
 
 
 def default_combiner(*, classify: bool) -> LogPool:
@@ -70,3 +70,27 @@ def cross_fit(
         pools.append((train, test, pool))
     fused = mean_over_folds(filled, len(ledger.y), ledger.n_classes)
     return fused, pools, fit(np.arange(len(ledger.y)))
+
+
+def fill_with_prior(predictions: np.ndarray, empty: np.ndarray, ledger: Ledger) -> np.ndarray:
+    """Return a copy with the class frequencies (or the mean) of the training rows of the fold in the rows `empty`.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+    empty : ndarray of shape (n_samples,), dtype bool
+    ledger : Ledger
+    """
+    if not empty.any():
+        return predictions
+    out = predictions.copy()
+    for train, test in ledger.splits:
+        weight = None if ledger.sample_weight is None else ledger.sample_weight[train]
+        if weight is not None and not weight.sum() > 0:
+            continue
+        if ledger.n_classes:
+            counts = np.bincount(ledger.y[train], weights=weight, minlength=ledger.n_classes)
+            out[test[empty[test]]] = counts / counts.sum()
+        else:
+            out[test[empty[test]]] = np.average(ledger.y[train], weights=weight)
+    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -25,8 +26,10 @@ from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features.word_features import count_terms
 from ensemblefuse.fusion._block_preparation import SCALED
 from ensemblefuse.fusion._cross_fitted_pools import cross_fit, default_combiner
-from ensemblefuse.fusion._default_heads import default_search
+from ensemblefuse.fusion._default_heads import HeadSearch, default_search, linear_search
 from ensemblefuse.fusion._default_trees import (
+    forest_member,
+    forest_search,
     has_components,
     has_trees,
     joint_trees,
@@ -36,6 +39,7 @@ from ensemblefuse.fusion._default_trees import (
 )
 from ensemblefuse.fusion._default_words import words_member, words_search
 from ensemblefuse.fusion._estimators import EstimatorsFusion
+from ensemblefuse.fusion._member_table import member_lines, member_table, training_rows
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger, NothingToFitError, smooth_temperature
 from ensemblefuse.fusion.base import (
     BaseFusion,
@@ -52,6 +56,7 @@ from ensemblefuse.fusion.splits import make_splits, mean_over_folds
 __all__ = ["DecisionFusionClassifier", "DecisionFusionRegressor"]
 
 _MISSING = ("present", "impute", "dropout", "reduced")
+_EFFORTS = ("low", "medium", "high")
 
 
 class _DecisionFusion(EstimatorsFusion):
@@ -72,6 +77,12 @@ class _DecisionFusion(EstimatorsFusion):
 
     # Names of the members over words. Files of before have none.
     word_members_: Sequence[str] = ()
+    # Number of heads that were tried, and seconds of their fits, of each member. Files of before do not have it.
+    _member_work: np.ndarray | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state; files of before do not have these parameters."""
+        super().__setstate__({"effort": "medium", "verbose": 0, **state})
 
     # ------------------------------------------------------------------ fit
 
@@ -96,6 +107,8 @@ class _DecisionFusion(EstimatorsFusion):
             ledger.refit(entries)
         entries = self._keep_fitted(members, entries)
         self._fit_combiner(entries, ledger, blocks)
+        if self.verbose:
+            print("\n".join(member_lines(self)))
 
     def _predict_oof(self, blocks: Blocks, ledger: Ledger) -> np.ndarray:
         """Return fused out-of-fold predictions, without a fit of the members on all rows.
@@ -132,6 +145,10 @@ class _DecisionFusion(EstimatorsFusion):
     def _check_settings(self) -> None:
         if self.missing not in _MISSING:
             raise ValueError(f"missing must be one of {_MISSING}; got {self.missing!r}.")
+        if not isinstance(self.effort, str) or self.effort not in _EFFORTS:
+            raise ValueError(f"effort must be one of {_EFFORTS}; got {self.effort!r}.")
+        if not isinstance(self.verbose, Integral) or self.verbose not in (0, 1):
+            raise ValueError(f"verbose must be 0 (print nothing) or 1 (print the members); got {self.verbose!r}.")
         if not isinstance(self.combiner, (BasePool, type(None))):
             raise ValueError(f"combiner must be a pool such as LogPool(); got {self.combiner!r}.")
         if self.combiner is not None:
@@ -139,47 +156,70 @@ class _DecisionFusion(EstimatorsFusion):
 
     def _members(self, blocks: Blocks, ledger: Ledger) -> list[Member]:
         """Return one member per head: of each block, and of all blocks together."""
-        members = []
-        weighted = ledger.sample_weight is not None
         numeric = self._joint_blocks()
         narrow = narrow_blocks(blocks, [name for name in numeric if self._given(name) is None])
-        for name in self._used_blocks():
-            data, present = blocks.data[name], blocks.present[blocks.names.index(name)]
-            shape = (int(present.sum()), data.shape[1] if data.ndim == 2 else 1)
-            for member, estimator in self._heads_of(name):
-                if data.ndim == 2:  # a block of raw cells may be a Series
-                    check_components(f"the block {name!r}", estimator, *shape)
-                if estimator is None:
-                    estimator = default_search(shape[1], shape, ledger.n_classes, weighted=weighted)
-                members.append(Member(member, estimator, data, present, ledger.groups, name))
-            if name in narrow and has_trees(data, present, ledger.y, ledger.n_classes):
-                trees = tree_search(shape[1], ledger.n_classes)
-                members.append(Member(trees_member(name), trees, data, present, ledger.groups, name))
-            if name in self.word_columns_ and self._wants_words(name):
-                counts, held = blocks.counts_of(name, count_terms), present & blocks.has_words(name)
-                words = words_search(ledger.n_classes)
-                members.append(Member(words_member(name), words, counts, held, ledger.groups, name))
+        narrow = [] if self.effort == "low" else narrow
+        members = [member for name in self._used_blocks() for member in self._members_of(name, blocks, ledger, narrow)]
         if self.joint and len(numeric) > 1:
-            self.joint_patterns_ = common_patterns(blocks, numeric)
-            present, data, spans = self._joint_rows(blocks), blocks.side_by_side(numeric), blocks.spans(numeric)
-            for member, estimator in self._heads_of(JOINT):
-                if not isinstance(estimator, BaseFusion):  # a fusion scales its blocks itself, if at all
-                    refuse_fitted(self, JOINT, estimator, SCALED, "pass joint=False")
-                shape = (int(present.sum()), data.shape[1])
-                check_components("all blocks side by side", estimator, *shape)
-                estimator = joint_estimator(self, estimator, spans, shape, ledger.n_classes, weighted)
-                members.append(Member(member, estimator, data, present, ledger.groups, JOINT))
-            table = narrow_blocks(blocks, numeric)
-            wide = [name for name in numeric if name not in table]
-            wanted = narrow and self._given(JOINT) is None and self.missing == "present"
-            known = has_components(wide, blocks, present, ledger.splits, ledger.sample_weight)
-            if wanted and known and has_trees(data, present, ledger.y, ledger.n_classes):
-                trees = joint_trees(spans, table, ledger.n_classes)
-                # Components in double precision: in single precision they depend on the rows beside them.
-                exact = blocks.side_by_side(numeric, exact=True)
-                members.append(Member(trees_member(JOINT), trees, exact, present, ledger.groups, JOINT))
+            members += self._joint_members(numeric, blocks, ledger, narrow)
         _check_distinct(members)
         return members
+
+    def _members_of(self, name: str, blocks: Blocks, ledger: Ledger, narrow: list[str]) -> list[Member]:
+        """Return the members of one block; those in `narrow` get trees."""
+        data, present = blocks.data[name], blocks.present[blocks.names.index(name)]
+        shape = (int(present.sum()), data.shape[1] if data.ndim == 2 else 1)
+        members = []
+        for member, estimator in self._heads_of(name):
+            if data.ndim == 2:  # a block of raw cells may be a Series
+                check_components(f"the block {name!r}", estimator, *shape)
+            head = self._default_head(shape, ledger) if estimator is None else estimator
+            members.append(Member(member, head, data, present, ledger.groups, name))
+        if name in narrow and has_trees(data, present, ledger.y, ledger.n_classes):
+            trees = tree_search(shape[1], ledger.n_classes, effort=self.effort)
+            members += self._tree_members(trees, name, data, present, ledger)
+        if name in self.word_columns_ and self._wants_words(name):
+            counts, held = blocks.counts_of(name, count_terms), present & blocks.has_words(name)
+            words = words_search(ledger.n_classes, effort=self.effort)
+            members.append(Member(words_member(name), words, counts, held, ledger.groups, name))
+        return members
+
+    def _default_head(self, shape: tuple[int, int], ledger: Ledger) -> HeadSearch:
+        if self.effort == "low":
+            return linear_search(shape[1], ledger.n_classes)
+        return default_search(shape[1], shape, ledger.n_classes, weighted=ledger.sample_weight is not None)
+
+    def _joint_members(self, numeric: list[str], blocks: Blocks, ledger: Ledger, narrow: list[str]) -> list[Member]:
+        """Return the members over all blocks of numbers; trees only if a block has some, or would have."""
+        weighted, members = ledger.sample_weight is not None, []
+        self.joint_patterns_ = common_patterns(blocks, numeric)
+        present, data, spans = self._joint_rows(blocks), blocks.side_by_side(numeric), blocks.spans(numeric)
+        for member, estimator in self._heads_of(JOINT):
+            if not isinstance(estimator, BaseFusion):  # a fusion scales its blocks itself, if at all
+                refuse_fitted(self, JOINT, estimator, SCALED, "pass joint=False")
+            shape = (int(present.sum()), data.shape[1])
+            check_components("all blocks side by side", estimator, *shape)
+            estimator = joint_estimator(self, estimator, spans, shape, ledger.n_classes, weighted)
+            members.append(Member(member, estimator, data, present, ledger.groups, JOINT))
+        table = narrow_blocks(blocks, numeric)
+        wide = [name for name in numeric if name not in table]
+        wanted = narrow and self._given(JOINT) is None and self.missing == "present"
+        known = has_components(wide, blocks, present, ledger.splits, ledger.sample_weight)
+        if wanted and known and has_trees(data, present, ledger.y, ledger.n_classes):
+            trees = joint_trees(spans, table, ledger.n_classes, effort=self.effort)
+            # Components in double precision: in single precision they depend on the rows beside them.
+            exact = blocks.side_by_side(numeric, exact=True)
+            members += self._tree_members(trees, JOINT, exact, present, ledger)
+        return members
+
+    def _tree_members(
+        self, trees: HeadSearch, block: str, data: np.ndarray, present: np.ndarray, ledger: Ledger
+    ) -> list[Member]:
+        """Return the member of boosted trees; for a classifier with high effort, also one of extra trees."""
+        searches = {trees_member(block): trees}
+        if self.effort == "high" and self._classify:
+            searches[forest_member(block)] = forest_search(int(present.sum()), trees)
+        return [Member(name, search, data, present, ledger.groups, block) for name, search in searches.items()]
 
     def _wants_words(self, name: str) -> bool:
         return self._given(name) is None
@@ -233,6 +273,7 @@ class _DecisionFusion(EstimatorsFusion):
         ]
         self.member_temperatures_ = np.array([entry.temperature for _, entry in kept])
         self._by_value = [member.decides_by_value for member, _ in kept]
+        self._member_work = np.array([_work_of(entry) for _, entry in kept])
         self.estimators_, self.member_classes_ = {}, {}
         for name, some in fits.items():
             estimators, classes = [fit.estimators[0] for fit in some], [fit.classes for fit in some]
@@ -251,6 +292,7 @@ class _DecisionFusion(EstimatorsFusion):
         present = blocks.present[[blocks.names.index(name) for name in self._used_blocks()]]
         kept = [(test, pool, self._certainty_without(fused, train, test, ledger)) for train, test, pool in pools]
         self._oof = {"y": ledger.y, "sample_weight": ledger.row_weight, "present": present, "pools": kept}
+        self._oof["train"] = training_rows(pools)
         self._pattern_scores = expected_scores(self)
 
     def _pool(self) -> BasePool:
@@ -266,6 +308,12 @@ class _DecisionFusion(EstimatorsFusion):
         scores = ["n_rows", "log_loss", "accuracy"] if self._classify else ["n_rows", "rmse", "r2"]
         table = pd.DataFrame(self._pattern_scores, index=pd.Index(names, name="blocks"), columns=scores)
         return table.astype({"n_rows": int})
+
+    @property
+    def members_(self) -> pd.DataFrame:
+        """The members, each with the head that was kept, its out-of-fold scores, and what it adds to the others."""
+        check_is_fitted(self, "combiner_")
+        return member_table(self)
 
     # ------------------------------------------------------------------ predict
 
@@ -306,6 +354,11 @@ class _DecisionFusion(EstimatorsFusion):
         if self.refit:
             estimators, classes = [estimators], [classes]
         return ask_member(estimators, classes, rows, n_classes, float(self.member_temperatures_[m]), self._by_value[m])
+
+
+def _work_of(entry: Entry) -> tuple[int, float]:
+    """Return how many heads were tried, and the seconds of all fits."""
+    return len(entry.member.heads), entry.seconds + sum(entry.refit.seconds if entry.refit is not None else [])
 
 
 def _check_distinct(members: list[Member]) -> None:
@@ -366,11 +419,20 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         average precision on three sets of three; lower the threshold of a probability instead. Multiplied with
         `sample_weight`. A class that is not named has the weight 1. A name that `y` lacks, as a fold of a
         cross-validation may, counts for nothing.
+    effort : {"low", "medium", "high"}
+        What is tried where no estimator is named; named estimators stay as they are. ``"medium"`` is described at
+        `estimators`. ``"low"`` is for a first look in a fraction of the time: each block, and all of them together, has
+        one linear model of one penalty, words have one penalty, and there are no kernels and no trees. ``"high"`` also
+        fits four trees in each round of boosting, and adds members of extra trees, ``"<block>/forest"``; it takes two
+        to four times as long. With all three, the combiner is learned from out-of-fold predictions. A limit of time is
+        left out on purpose: on another machine it would give another model.
     n_jobs : int, optional
         Number of parallel jobs for the fits of members and folds, as in joblib. Workers are only started for enough
         work.
     blocks : dict, optional
         Columns of each block; by default, given by the prefix of their names before ``"__"``.
+    verbose : int
+        1 prints `members_` after `fit`, below a line that says what `effort` tries. 0 prints nothing.
 
     Attributes
     ----------
@@ -380,13 +442,19 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
     member_names_ : list of str
         Blocks in order, then ``"joint"``. The names are ``"<block>/<head>"`` if a block has several heads, and
         ``"<block>/trees"`` for the boosted trees of a block, and ``"<block>/words"`` for the member over the words of a
-        block of texts.
+        block of texts. Extra trees, with ``effort="high"``, are ``"<block>/forest"``.
     word_members_ : list of str
         Members over words.
     joint_patterns_ : ndarray of shape (n_patterns, n_numeric_blocks), dtype bool
         Combinations of present blocks with which the joint member takes part. Only with a joint member.
     member_blocks_ : list of str
         Block of each member.
+    members_ : DataFrame
+        One row per member: ``head``, the estimator that was kept; ``n_tried``, how many were tried; ``n_rows`` with an
+        out-of-fold prediction; ``seconds`` of all its fits, by the clock; ``log_loss`` and ``accuracy`` of the member
+        alone, out of fold; and ``gain``, by how much the log-loss of the fused out-of-fold predictions grows if the
+        combiner is learned without the member. Members that say the same have small gains each. Computed anew each
+        time it is read, from the ledger.
     estimators_ : dict of str to classifier, or to list of classifiers without `refit`
         Fitted on all rows that hold the block, on coded labels.
     combiner_ : pool
@@ -421,6 +489,8 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
     array(['cat', 'cat', 'cat', 'dog', 'dog', 'dog'], dtype='<U3')
     >>> model.member_names_
     ['image', 'text', 'joint']
+    >>> DecisionFusionClassifier(cv=3, effort="low").fit(X, model.predict(X)).members_["head"].to_dict()
+    {'image': 'LogisticRegression(C=1)', 'text': 'LogisticRegression(C=1)', 'joint': 'LogisticRegression(C=1)'}
     """
 
     _classify = True
@@ -436,8 +506,10 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         calibration="temperature",
         refit=True,
         class_weight=None,
+        effort="medium",
         n_jobs=None,
         blocks=None,
+        verbose=0,
     ):
         self.estimators = estimators
         self.combiner = combiner
@@ -447,8 +519,10 @@ class DecisionFusionClassifier(ClassifierMixin, _DecisionFusion):
         self.calibration = calibration
         self.refit = refit
         self.class_weight = class_weight
+        self.effort = effort
         self.n_jobs = n_jobs
         self.blocks = blocks
+        self.verbose = verbose
 
     @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
@@ -566,13 +640,18 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
     combiner : pool, optional
         ``LogPool(per_pattern=True)`` by default: non-negative weights for each combination of members. Otherwise
         `MeanPool`, `GreedyPool` or `StackingPool`.
-    joint, missing, cv, refit, n_jobs, blocks
+    joint, missing, cv, refit, n_jobs, blocks, verbose
         As in `DecisionFusionClassifier`.
+    effort : {"low", "medium", "high"}
+        As in `DecisionFusionClassifier`, but ``"high"`` has no extra trees: a second candidate of boosting learns more
+        slowly, from more rounds of small trees. ``"low"`` also tries the log of a positive and skewed `y`.
 
     Attributes
     ----------
     blocks_, member_names_, member_blocks_, estimators_, combiner_, patterns_, n_features_in_, feature_names_in_
         As in `DecisionFusionClassifier`.
+    members_ : DataFrame
+        As in `DecisionFusionClassifier`, with ``rmse`` and ``r2``. ``gain`` is in R2.
     expected_scores_ : DataFrame
         Number of rows, root mean squared error and R2 of each of `patterns_`, out of fold.
     oof_predictions_ : ndarray of shape (n_members, n_samples)
@@ -600,8 +679,10 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         missing="present",
         cv=5,
         refit=True,
+        effort="medium",
         n_jobs=None,
         blocks=None,
+        verbose=0,
     ):
         self.estimators = estimators
         self.combiner = combiner
@@ -609,8 +690,10 @@ class DecisionFusionRegressor(RegressorMixin, _DecisionFusion):
         self.missing = missing
         self.cv = cv
         self.refit = refit
+        self.effort = effort
         self.n_jobs = n_jobs
         self.blocks = blocks
+        self.verbose = verbose
 
     @plain_inside
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
-__all__ = ["HeadSearch", "default_head", "default_search"]
+__all__ = ["HeadSearch", "default_head", "default_search", "linear_search"]
 
 # A row of d standardised columns has a squared length of about d, so the same C regularises wide blocks less. 30 / d
 # fits the best C of 52 columns (about 0.5) and of 1 024 columns (about 0.03). Several blocks side by side are scaled to
@@ -90,6 +90,18 @@ def default_head(width: float, *, classify: bool, scale: bool = True) -> Any:
     else:
         head = RidgeCV(alphas=np.logspace(-2, 5, 15))
     return make_pipeline(StandardScaler(), head) if scale else head
+
+
+def linear_search(width: float, n_classes: int, prepare: Any = None) -> HeadSearch:
+    """Build the head of ``effort="low"``: the linear model of `default_head`, as a search with nothing to choose.
+
+    Parameters
+    ----------
+    width, n_classes, prepare
+        As in `default_search`.
+    """
+    head = default_head(width, classify=n_classes > 0, scale=False)
+    return HeadSearch([head], StandardScaler() if prepare is None else prepare)
 
 
 def default_search(

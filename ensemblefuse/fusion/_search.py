@@ -28,6 +28,7 @@ from ensemblefuse.fusion._search_runs import (
     DECISION,
     Run,
     SearchTable,
+    effort_of,
     estimator_of,
     make_scorer,
     shares_ledger,
@@ -59,7 +60,7 @@ class FusionSearchCV(BaseFusion):
         From simple to complex. Their own `cv` is only used if they cannot share the ledger. By default: decision level
         with five combiners, without and with the joint member, feature level, kernel fusion (sum and product) if rows
         squared times classes are at most 5e7 (in regression, if there are at most 5 000 rows), and boosted trees if a
-        block is narrow.
+        block is narrow. Strategies of single blocks take over the `effort` of the first decision-level candidate.
     kind : {"classifier", "regressor"}
         Kind of the candidates.
     scoring : str or callable, optional
@@ -251,12 +252,12 @@ class FusionSearchCV(BaseFusion):
         n_classes = len(self.classes_) if self._classify else 0
         given = default_candidates(n_classes, n_rows) if self.candidates is None else dict(self.candidates)
         decision = DecisionFusionClassifier if self._classify else DecisionFusionRegressor
-        alone = {}
+        alone, effort = {}, effort_of(given.values())
         for block in self.blocks_:
             others = {name: "drop" for name in self.blocks_ if name != block}
             estimator = estimator_of(block, given.values())
             if estimator is not None or block not in self.raw_blocks_:
-                alone[f"{block}{ALONE}"] = decision({**others, block: estimator}, joint=False)
+                alone[f"{block}{ALONE}"] = decision({**others, block: estimator}, joint=False, effort=effort)
         taken = sorted(set(alone) & set(given))
         if taken:
             raise ValueError(f"candidates uses {taken}, the names of strategies of single blocks; rename them.")

@@ -12,6 +12,7 @@ from sklearn.metrics import check_scoring
 
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.blocks import Blocks
+from ensemblefuse.fusion._cross_fitted_pools import fill_with_prior
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
@@ -19,7 +20,16 @@ from ensemblefuse.fusion._oof_ledger import Ledger, Member
 from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.table import to_frame
 
-__all__ = ["Run", "SearchTable", "estimator_of", "make_scorer", "scoring_name", "shares_ledger", "summarise"]
+__all__ = [
+    "Run",
+    "SearchTable",
+    "effort_of",
+    "estimator_of",
+    "make_scorer",
+    "scoring_name",
+    "shares_ledger",
+    "summarise",
+]
 
 DECISION = (DecisionFusionClassifier, DecisionFusionRegressor)
 FEATURE = (FeatureFusionClassifier, FeatureFusionRegressor)
@@ -80,7 +90,7 @@ class Run:
         fitted_now = sum(entry.seconds for entry in ledger.entries.values()) - before
         second_level = max(0.0, perf_counter() - start - fitted_now)
         self.n_members, self.seconds = max(1, len(entries)), second_level + sum(entry.seconds for entry in entries)
-        return _with_prior(predictions, table.blocks, ledger)
+        return fill_with_prior(predictions, np.asarray(~table.blocks.present.any(axis=0)), ledger)
 
     def fit(self, table: SearchTable, ledger: Ledger, y: Any, sample_weight: Any) -> Any:
         """Fit the candidate on all rows, with results from the ledger if it shares it."""
@@ -102,23 +112,6 @@ def shares_ledger(candidate: Any) -> bool:
     return type(candidate) in (*DECISION, *KERNEL)
 
 
-def _with_prior(predictions: np.ndarray, blocks: Blocks, ledger: Ledger) -> np.ndarray:
-    empty = np.asarray(~blocks.present.any(axis=0))
-    if not empty.any():
-        return predictions
-    out = predictions.copy()
-    for train, test in ledger.splits:
-        weight = None if ledger.sample_weight is None else ledger.sample_weight[train]
-        if weight is not None and not weight.sum() > 0:
-            continue
-        if ledger.n_classes:
-            counts = np.bincount(ledger.y[train], weights=weight, minlength=ledger.n_classes)
-            out[test[empty[test]]] = counts / counts.sum()
-        else:
-            out[test[empty[test]]] = np.average(ledger.y[train], weights=weight)
-    return out
-
-
 def estimator_of(block: str, candidates: Any) -> Any:
     """Return the first estimator other than the default that a candidate names for this block."""
     for candidate in candidates:
@@ -127,6 +120,11 @@ def estimator_of(block: str, candidates: Any) -> Any:
             if given is not None and not (isinstance(given, str) and given == "drop"):
                 return given
     return None
+
+
+def effort_of(candidates: Any) -> str:
+    """Return the effort of the first decision-level candidate, which the strategies of single blocks take over."""
+    return next((candidate.effort for candidate in candidates if type(candidate) in DECISION), "medium")
 
 
 def summarise(scores: np.ndarray, mass: np.ndarray) -> tuple[float, float]:

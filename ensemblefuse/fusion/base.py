@@ -359,7 +359,7 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
             f"{type(fusion).__name__} needs samples of at least 2 classes; y holds only one class: "
             f"{fusion.classes_.tolist()[0]!r}."
         )
-    if are_many_classes(len(fusion.classes_), len(y)):
+    if fusion.classes_.dtype.kind in "iuf" and are_many_classes(len(fusion.classes_), len(y)):
         warnings.warn(
             f"{type(fusion).__name__} learns classes, and y holds {len(fusion.classes_)} different labels in {len(y)} "
             f"rows; {_way_out(fusion)}.",

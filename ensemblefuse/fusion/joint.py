@@ -8,7 +8,7 @@ import numpy as np
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.fusion._block_preparation import make_preparation, with_blocks
-from ensemblefuse.fusion._default_heads import HeadSearch, default_search
+from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search, linear_search
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion.base import BaseFusion
 
@@ -43,10 +43,14 @@ def joint_estimator(
     """Return the estimator of the joint member: a fusion estimator as it is, any other after scaling and filling."""
     if isinstance(estimator, BaseFusion):
         return with_blocks(estimator, spans)
+    width, quick = shape[1] / len(spans), estimator is None and fusion.effort == "low"
     if fusion.missing in ("dropout", "reduced"):
+        estimator = default_head(width, classify=n_classes > 0, scale=False) if quick else estimator
         feature = FeatureFusionClassifier if n_classes else FeatureFusionRegressor
         return feature(estimator, missing=fusion.missing, random_state=0, blocks=spans)
     prepare = make_preparation(spans)
+    if quick:
+        return linear_search(width, n_classes, prepare)
     if estimator is None:
-        return default_search(shape[1] / len(spans), shape, n_classes, weighted=weighted, prepare=prepare)
+        return default_search(width, shape, n_classes, weighted=weighted, prepare=prepare)
     return HeadSearch([estimator], prepare, by_value=False)

@@ -11,7 +11,15 @@ from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion.splits import mean_over_folds
 
-__all__ = ["JOIN", "expected_scores", "hidden_predictions", "list_patterns", "oof_predictions", "possible_members"]
+__all__ = [
+    "JOIN",
+    "expected_scores",
+    "hidden_predictions",
+    "list_patterns",
+    "oof_predictions",
+    "possible_members",
+    "score_rows",
+]
 
 # All combinations are listed for up to ten blocks (1023 combinations).
 _LISTED = 10
@@ -150,11 +158,22 @@ def expected_scores(fusion: Any) -> np.ndarray:
     for pattern in fusion.patterns_:
         keep = np.repeat(pattern[:, None], present.shape[1], axis=1)
         rows = present[pattern].all(axis=0) & _mask_of(fusion, keep).any(axis=0)
-        scores.append(_score(oof_predictions(fusion, keep), rows, fusion._oof))
+        scores.append(score_rows(oof_predictions(fusion, keep), rows, fusion._oof))
     return np.array(scores)
 
 
-def _score(fused: np.ndarray, rows: np.ndarray, oof: dict[str, Any]) -> np.ndarray:
+def score_rows(fused: np.ndarray, rows: np.ndarray, oof: dict[str, Any]) -> np.ndarray:
+    """Return number of rows, log-loss and accuracy (regression: RMSE and R2) of out-of-fold predictions.
+
+    Parameters
+    ----------
+    fused : ndarray of shape (n_samples, n_classes), or (n_samples,) in regression
+        NaN in rows without a prediction. They are left out.
+    rows : ndarray of shape (n_samples,), dtype bool
+        Rows to score.
+    oof : dict
+        With the target, ``y``, and the ``sample_weight`` of the rows.
+    """
     chosen = np.flatnonzero(rows & np.isfinite(fused if fused.ndim == 1 else fused[:, 0]))
     if oof["sample_weight"] is not None:
         chosen = chosen[oof["sample_weight"][chosen] > 0]
