@@ -307,6 +307,8 @@ def gives_probabilities(estimator: Any) -> bool:
     return hasattr(estimator, "predict_proba")
 
 
+# In single precision, BLAS may set the flag of an invalid operation for products of finite numbers.
+@np.errstate(invalid="ignore")
 def member_scores(estimator: Any, classes: np.ndarray, X: Any, n_classes: int, by_value: bool = False) -> np.ndarray:
     """Compute the scores of a fitted member. Their softmax, at some temperature, is a probability.
 
