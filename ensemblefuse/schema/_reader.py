@@ -96,7 +96,7 @@ def number_or_text(cell: Any) -> Any:
         return float(cell)
     if isinstance(cell, (int, np.integer)) and not isinstance(cell, np.timedelta64):
         whole = int(cell)
-        return whole if abs(whole) < 2**63 else float(whole) if abs(whole) < LARGEST else _NO_NUMBER
+        return whole if abs(whole) < 2**63 else float(whole) if abs(whole) <= LARGEST else _NO_NUMBER
     return _NO_NUMBER
 
 

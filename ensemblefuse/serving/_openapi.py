@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from ensemblefuse import __version__
 from ensemblefuse.serving._info import Column, ModelInfo
 from ensemblefuse.serving._json import label_text
@@ -15,7 +17,8 @@ __all__ = ["openapi_schema"]
 _NUMBERS = {"type": "array", "items": {"type": "number"}, "minItems": 1}
 _GAPPY = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 1}
 _ARRAYS = {"type": "array", "items": {"type": ["number", "array"]}}
-_WITHIN = {"minimum": -3.4e38, "maximum": 3.4e38}  # what float32 holds
+_LARGEST = float(np.finfo(np.float32).max)
+_WITHIN = {"minimum": -_LARGEST, "maximum": _LARGEST}
 _CELLS: dict[str, dict[str, Any]] = {
     "number": {"type": ["number", "boolean", "null"], **_WITHIN},
     "text": {"type": ["string", "null"]},
