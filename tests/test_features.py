@@ -19,7 +19,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from ensemblefuse import BlockNystroem, BlockPCA, BlockScaler, ModalityDropout, PresentRows
+from ensemblefuse import BlockNystroem, BlockPCA, BlockScaler, ModalityDropout, PresentRows, StringFeatures
 from ensemblefuse.exceptions import MissingModalityWarning
 
 
@@ -145,7 +145,7 @@ def test_block_pca_is_scikit_learns_on_the_present_rows():
 def test_block_pca_never_has_more_components_than_rows_or_columns():
     X, _ = make_blocks()
     assert BlockPCA(100).fit_transform(X).shape == (150, 13)
-    assert BlockPCA(100).fit_transform(X.iloc[:3]).shape == (3, 9)
+    assert BlockPCA(100).fit_transform(X.iloc[:3]).shape == (3, 6)  # three rows differ in two directions
     assert BlockPCA().fit_transform(X * 0).shape == (150, 3)  # nothing varies
 
 
@@ -307,3 +307,26 @@ def test_present_rows_holds_a_pipeline_and_shows_the_parameters_of_its_steps():
     out = clone(model).fit_transform(titles)
     assert out.shape == (4, 2) and np.isnan(out[1]).all() and np.isfinite(out[[0, 2, 3]]).all()
     assert model.fit(titles).get_feature_names_out().tolist() == ["truncatedsvd0", "truncatedsvd1"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_components_are_directions_in_which_the_rows_differ(dtype):
+    # 12 centred rows differ in 11 directions at most; these, of rank 4, in 4.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(12, 20))
+    low = (1e3 + rng.normal(size=(12, 4)) @ rng.normal(size=(4, 20))).astype(dtype)
+    X = pd.DataFrame(np.hstack([X.astype(dtype), low]), columns=[f"{b}__{i}" for b in "ab" for i in range(20)])
+    pca = BlockPCA(15).fit(X)
+    assert pca.pcas_["a"].n_components_ == 11
+    assert pca.pcas_["b"].n_components_ == 4
+    assert (pca.transform(X).std(axis=0) > 1e-3).all()
+
+
+def test_strings_have_no_component_that_only_new_strings_fill():
+    # Only the pieces of "ab" stand in two rows, so these five cells differ in two directions, not in three.
+    fitted = pd.DataFrame({"name": ["ab", "ab", "cd", "ef", "gh"]})
+    features = StringFeatures().fit(fitted)
+    spread = features.transform(fitted).std(axis=0)
+    assert (spread > 1e-3).all()
+    new = features.transform(pd.DataFrame({"name": ["a", "b", "aab", "bab", "zzz"]}))
+    assert np.abs(new / spread).max() < 100

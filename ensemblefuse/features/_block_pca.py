@@ -23,6 +23,8 @@ from ensemblefuse.features._block_transformer import (
 __all__ = ["BlockPCA"]
 
 _DEFAULT = 0.95
+# Of the precision of the numbers: values that differ by less than this differ by rounding.
+_ROUNDING = 100
 
 
 class BlockPCA(BlockTransformer):
@@ -33,8 +35,9 @@ class BlockPCA(BlockTransformer):
     Parameters
     ----------
     n_components : int, float, None or dict of str to these
-        A whole number of components, limited by the block's present rows and columns; or the share of variance to keep,
-        between 0 and 1; or None for all. Blocks that a dict does not name keep 0.95 of their variance.
+        A whole number of components, limited by the block's rank; or the share of variance to keep, between 0 and 1; or
+        None for all. Blocks that a dict does not name keep 0.95 of their variance. Directions in which rows differ by
+        rounding alone are no components.
     blocks : dict, optional
         Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
     random_state : int, RandomState or None
@@ -92,8 +95,7 @@ class BlockPCA(BlockTransformer):
         self.pcas_ = {}
         for name, rows in rows_to_learn_from(self, blocks).items():
             count = min(wanted[name], *rows.shape) if isinstance(wanted[name], Integral) else wanted[name]
-            with np.errstate(invalid="ignore"):  # a constant block has variance 0, and PCA divides by it
-                self.pcas_[name] = PCA(count, random_state=seed).fit(rows)
+            self.pcas_[name] = _pca(count, seed, rows)
         return self
 
     @answers_rows
@@ -121,6 +123,18 @@ class BlockPCA(BlockTransformer):
 
     def _names_out(self) -> list[str]:
         return numbered({name: int(width) for name, width in self._widths().items()}, "pca")
+
+
+def _pca(count: Any, seed: int, rows: np.ndarray) -> PCA:
+    """Fit a PCA, with no component along which the rows differ by rounding alone.
+
+    New rows may differ along it by more, and whatever standardises the components would make that a huge number.
+    """
+    with np.errstate(invalid="ignore"):  # a constant block has variance 0, and PCA divides by it
+        pca = PCA(count, random_state=seed).fit(rows)
+        rounding = _ROUNDING * np.finfo(rows.dtype).eps * np.sqrt(np.square(rows, dtype=float).sum(axis=1).mean())
+        rank = max(1, int((pca.transform(rows).std(axis=0) > rounding).sum()))
+        return PCA(rank, random_state=seed).fit(rows) if rank < pca.n_components_ else pca
 
 
 def _check_count(value) -> None:

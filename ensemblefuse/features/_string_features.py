@@ -18,6 +18,7 @@ from ensemblefuse.table import is_missing
 __all__ = ["StringFeatures"]
 
 _FEWEST_SHARED = 2  # rows that a piece of text must occur in: what stands in one row tells nothing about another
+_LEAST_SINGULAR_VALUE = 1e-9  # of the largest one
 
 
 class StringFeatures(TransformerMixin, BaseEstimator):
@@ -30,7 +31,7 @@ class StringFeatures(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     n_components : int
-        Most components of a column. A column with few distinct strings has fewer: one less than it has strings.
+        Most components of a column. A column with few distinct strings has fewer: those in which they differ.
     max_features : int
         Most pieces of letters that are counted in a column: the most frequent ones. It bounds the size of the model.
     words : bool, default=True
@@ -136,6 +137,8 @@ class StringFeatures(TransformerMixin, BaseEstimator):
         else:
             svd = TruncatedSVD(n_components, random_state=self.random_state)
             values = svd.fit_transform(counts)
+            # Along the others the cells of fit differ by rounding alone, and new cells may differ by more.
+            values = values[:, svd.singular_values_ > _LEAST_SINGULAR_VALUE * svd.singular_values_[0]]
         scale = float(np.sqrt(values.var(axis=0).sum()))
         return vectorizer, svd, values.mean(axis=0), scale if scale > 1e-9 else 1.0
 
@@ -163,7 +166,7 @@ class StringFeatures(TransformerMixin, BaseEstimator):
         there = [row for row, text in enumerate(texts) if text is not None]
         if vectorizer is not None and there:
             counts = vectorizer.transform([texts[row] for row in there])
-            found = counts.toarray() if svd is None else svd.transform(counts)
+            found = counts.toarray() if svd is None else svd.transform(counts)[:, : len(mean)]
             values[there] = (found - mean) / self.scales_[i]
         if not self._marks_missing(i):
             return values
