@@ -1,6 +1,8 @@
-"""Every test has a cache folder of its own and no progress bars."""
+"""Every test has a cache folder of its own and no progress bars; costly parameters take turns."""
 
+import functools
 import os
+from datetime import date
 
 # Before numpy is imported anywhere: on small machines BLAS threads cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,14 +11,65 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 
 import ensemblefuse
+
+# scikit-learn reads the signature of a class anew for each clone, which is a twentieth of the time of the tests.
+BaseEstimator._get_param_names = classmethod(functools.cache(BaseEstimator._get_param_names.__func__))
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path):
     with ensemblefuse.config_context(cache=tmp_path / "embeddings", progress=False):
         yield tmp_path / "embeddings"
+
+
+# ---------------------------------------------------------------------- parameters that take turns
+
+# A test that is marked `by_turns` runs a third of its parameters in the fast tests, another third each day, and at
+# least one. The others are slow tests, so that both runs together run all. ENSEMBLEFUSE_TURN (0, 1 or 2) says which
+# third instead of the day. A test that is named on the command line, by file or by -k, runs with all its parameters.
+TURNS = 3
+
+
+def pytest_configure(config):
+    config.turn = getattr(config, "workerinput", {}).get("turn")  # of a worker: the main process has decided
+    given = os.environ.get("ENSEMBLEFUSE_TURN")
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword
+    if not hasattr(config, "workerinput") and (given or everything):
+        config.turn = int(given or date.today().toordinal()) % TURNS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["turn"] = node.config.turn
+
+
+def pytest_report_header(config):
+    if config.turn is not None:
+        return f"ENSEMBLEFUSE_TURN={config.turn}: this third of the parameters of tests marked by_turns is fast"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    tests = {}
+    for item in items:
+        if item.get_closest_marker("by_turns") and not item.get_closest_marker("slow"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in tests.values() if config.turn is not None else ():
+        for i, case in enumerate(cases):
+            if not has_its_turn(i, len(cases), config.turn):
+                case.add_marker(pytest.mark.slow)
+
+
+def has_its_turn(i, n_cases, turn):
+    """By diagonals: of two parameters, none always meets the same value of the other."""
+    n = min(n_cases, TURNS)
+    return (i + i // n) % n == turn % n
+
+
+# ---------------------------------------------------------------------- tables and parameters of tests
 
 
 def make_blocks(n=150, n_classes=3, widths=None, noise=1.0, random_state=0):
@@ -52,6 +105,21 @@ def every_pair(rows, columns):
         for i, row in enumerate(rows)
         for j, column in enumerate(columns)
     ]
+
+
+def with_checks(estimators, **options):
+    """scikit-learn's `parametrize_with_checks`, which writes each estimator down once, and not once a check."""
+    from sklearn.utils.estimator_checks import parametrize_with_checks
+
+    checks = parametrize_with_checks(estimators, **options)
+    write, written = checks.kwargs["ids"], {}
+
+    def name(value):
+        if id(value) not in written:
+            written[id(value)] = write(value)
+        return written[id(value)]
+
+    return pytest.mark.parametrize(*checks.args, **{**checks.kwargs, "ids": name})
 
 
 @pytest.fixture

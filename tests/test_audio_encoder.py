@@ -60,6 +60,7 @@ def sounds_of_many_lengths():
     return [tone(200 + 60 * i, seconds, noise=0.01) for i, seconds in enumerate(lengths)]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("features", BOTH)
 @pytest.mark.parametrize("batch_size", [7, 64])
 def test_a_sound_has_one_vector_whatever_the_batch(features, batch_size):
@@ -201,6 +202,7 @@ def reference(content, rate):
     return librosa.resample(samples.mean(axis=1), orig_sr=own_rate, target_sr=rate)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("kind, depth", [(kind, depth) for kind, depths in DEPTHS.items() for depth in depths])
 def test_every_format_depth_rate_and_number_of_channels_is_read(kind, depth):
     for rate in (8000, 48_000) if depth == "OPUS" else (8000, 16_000, 22_050, 44_100, 48_000):

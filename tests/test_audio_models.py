@@ -125,6 +125,7 @@ def encode(folder, clips, **params):
 CLIPS = [tone(200 + 60 * i, seconds, noise=0.01) for i, seconds in enumerate([0.3, 0.25, 0.61, 0.3, 0.999, 0.05])]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("kind", WAVEFORM)
 def test_a_model_of_samples_gives_the_frames_of_transformers(folders, kind):
     vectors = encode(folders[kind], CLIPS, batch_size=4)

@@ -93,6 +93,7 @@ def test_every_text_that_pandas_takes_as_missing_is_a_mark():
     assert all(map(is_mark, MISSING))
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("column", COLUMNS)
 def test_marks_are_missing_in_every_column_of_numbers_dates_and_booleans(model, column):
     gap = model.predict_proba(with_cell(column, None))

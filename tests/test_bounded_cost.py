@@ -90,6 +90,7 @@ def test_hours_of_silence_in_a_small_file_are_refused_and_the_limit_can_be_raise
 # ---------------------------------------------------------------------- texts and series
 
 
+@pytest.mark.by_turns
 @pytest.mark.filterwarnings("ignore:.*in another script than the Latin one")
 @pytest.mark.parametrize(
     "text", ["gravel " * 300_000, "water\n" * 300_000, "水" * 600_000], ids=["words", "lines", "signs"]

@@ -65,11 +65,13 @@ OWN_WEIGHTS = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name, weights", every_pair(heads_with(None), [ALL_WEIGHTS, ONE_WEIGHT]))
 def test_no_fold_is_lost_for_a_class_weight_of_a_head(recalled, name, weights):
     assert np.isfinite(cross_val_score(heads_with(weights)[name], *recalled, cv=KFold(3), error_score="raise")).all()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", OWN_WEIGHTS)
 def test_no_fold_is_lost_for_a_class_weight_of_a_fusion(recalled, name):
     fusion = clone(OWN_WEIGHTS[name])

@@ -313,6 +313,7 @@ def test_evaluate_prints_a_table_and_writes_it(capsys, shop, tmp_path):
 def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, shop, tmp_path, monkeypatch):
     """Fit from a table in another folder, predict a part of the columns, then meet an unreadable picture."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ensemblefuse.DecisionFusionClassifier.__init__.__kwdefaults__, "effort", "low")  # many fits
     shape = ["--target", "shape", "--drop", "house"]
     code, out, err = run(capsys, "evaluate", shop / "shop.parquet", *shape, "--cv", "2")
     assert (code, [line for line in err.splitlines() if not line.startswith("warning: ")]) == (0, [])
@@ -596,6 +597,7 @@ def test_hold_out_takes_the_smallest_group_where_all_are_large():
 def test_demo_goes_all_the_way_and_encodes_nothing_the_second_time(capsys, tmp_path, monkeypatch):
     small = functools.partial(datasets.load_av_digits, 60, data_home=tmp_path / "data")
     monkeypatch.setattr(datasets, "load_av_digits", small)
+    monkeypatch.setitem(ensemblefuse.DecisionFusionClassifier.__init__.__kwdefaults__, "effort", "low")  # sixteen fits
     tables = []
 
     def compare_once(*args, **kwargs):
@@ -757,6 +759,7 @@ def test_codes_keep_the_zeros_at_their_beginning_and_one_line_says_so(capsys, tm
 PADDED = np.exp(np.random.default_rng(0).uniform(1, 8.9, 200)).astype(int)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "cells",
     [
@@ -817,6 +820,7 @@ def fit_target(capsys, folder, cells, *options):
 VALUES = np.linspace(96.2, 1299, 60)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("write", "said"),
     [

@@ -43,6 +43,7 @@ FORMS = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("form", FORMS)
 def test_every_command_reads_a_file_as_it_is_written(tmp_path, capsys, form):
     sep, encoding, options = FORMS[form]

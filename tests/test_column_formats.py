@@ -805,6 +805,7 @@ SIGNS_OF_PATTERNS = [
 ]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("end", ["", "!", "@", "1", "]"])
 def test_no_text_of_any_length_takes_long(end):
     """Patterns with nested repeats take the square of the length, or worse."""

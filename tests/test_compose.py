@@ -286,7 +286,7 @@ def test_compare_models_scores_all_strategies_on_the_same_splits():
 @pytest.mark.slow
 def test_three_lines_from_files_to_a_cross_validated_model(tmp_path, capsys):
     data = make_media(tmp_path, 30, missing=0.2)
-    model = make_fusion_pipeline(infer_modalities(data.frame), DecisionFusionClassifier(cv=3))
+    model = make_fusion_pipeline(infer_modalities(data.frame), DecisionFusionClassifier(cv=3, effort="low"))
     scores = cross_val_score(model, data.frame, data.target, cv=3)
     assert scores.mean() > 0.6
     assert {type(e) for _, e, _ in infer_modalities(data.frame)} >= {ImageEncoder, TextEncoder, AudioEncoder}
@@ -359,6 +359,7 @@ def test_parameters_of_every_step_after_an_encoder_keep_their_paths():
 COLOURS = ["red", "blue", None] * 20
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "cells",
     [
@@ -540,6 +541,7 @@ SWAPS = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("swap", SWAPS)
 @pytest.mark.parametrize("fusion", ["late", "cascade"])
 def test_a_transformer_put_in_later_is_guarded_like_one_that_was_given(swap, fusion):

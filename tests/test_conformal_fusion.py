@@ -310,6 +310,7 @@ def covers(model, X, y, level):
 COMBINATIONS = [["audio"], ["image"], ["text"], ["text", "image"], ["text", "audio"], ["image", "audio"]]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("n_seen", [0, 3, 30])
 @pytest.mark.parametrize("method", ["lac", "aps", "interval"])
 def test_coverage_of_combinations_that_fit_saw_rarely_or_never(method, n_seen):
@@ -433,6 +434,7 @@ def test_sets_grow_with_the_level(fitted, a, b, method):
     assert (model.predict_set(X, confidence_level=high) >= model.predict_set(X, confidence_level=low)).all()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("head", "labels"),
     every_pair(
@@ -622,6 +624,7 @@ def test_weights_move_the_quantile_to_the_population_that_they_describe():
     assert alike < 0.9 - 4 * standard_error(n_test / 4, n_train / 4)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("method", ["lac", "aps"])
 def test_saved_and_loaded(tmp_path, method):
     X, y = make_blocks(n=200, noise=1.6)

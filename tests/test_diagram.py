@@ -79,6 +79,7 @@ def test_what_was_given_stands_in_a_fusion_that_is_not_fitted(table):
     assert "DecisionFusionClassifier" in diagram(pipeline())[1]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("fusion", "expected"),
     [

@@ -91,6 +91,7 @@ def test_low_in_regression_is_ridge_regression():
     assert skewed.members_.loc["joint", "head"].endswith("of log y")
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("missing", ["impute", "dropout", "reduced"])
 def test_low_has_one_linear_model_over_all_blocks_however_it_treats_gaps(missing):
     X, y = make_blocks()
@@ -130,12 +131,13 @@ def test_high_in_regression_tries_two_ways_of_boosting():
     assert model.members_.loc["table/trees", "n_tried"] == 2
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize(
     ("kind", "make"), [(DecisionFusionClassifier, make_blocks), (DecisionFusionRegressor, make_numbers)]
 )
 def test_two_fits_are_equal(kind, make, effort):
-    X, y = make()
+    X, y = make(80)
     one, two = (kind(cv=2, effort=effort).fit(X, y) for _ in range(2))
     assert_array_equal(one.oof_predictions_, two.oof_predictions_)
     assert_array_equal(one.predict(X), two.predict(X))
@@ -156,6 +158,7 @@ def test_a_named_block_keeps_its_estimator_beside_a_block_of_low_effort():
     assert model.estimators_["photo"][-1].C == 1.0
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("effort", ["low", "high"])
 def test_nothing_leaks_out_of_a_fold(effort):
     X, y = make_blocks(120)
@@ -220,6 +223,7 @@ def test_members_in_regression_tell_r2():
         assert model.members_.loc[name, "rmse"] == pytest.approx(np.sqrt(mean_squared_error(y, P)))
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("cv", [3, TimeSeriesSplit(3)], ids=str)
 def test_a_gain_is_what_the_score_loses_without_the_member(cv):
     """A mean of members without one of them is the mean of a model that never had it."""
@@ -276,6 +280,7 @@ POOLS = [
 POOLS += [VotePool(), GreedyPool(), StackingPool(), DempsterShaferPool(), EntropyPool()]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("pool", POOLS, ids=repr)
 def test_every_pool_has_gains(pool):
     X, y = make_blocks()
@@ -284,6 +289,7 @@ def test_every_pool_has_gains(pool):
     assert gains.abs().max() > 0
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("pool", [None, LogPool("equal"), MeanPool(), GreedyPool(), StackingPool()], ids=repr)
 def test_every_pool_of_numbers_has_gains(pool):
     X, y = make_numbers()
@@ -351,6 +357,7 @@ def test_nothing_is_printed_by_default(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_the_members_are_printed_with_the_numbers_of_the_ledger(capsys, effort):
     X, y = make_blocks()

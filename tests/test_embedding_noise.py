@@ -4,12 +4,12 @@ import mpmath
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import with_checks
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_encoder_base import CountingEncoder
 
 from ensemblefuse import (
@@ -29,11 +29,12 @@ def draws(noise, X, random_state=0):
     return clone(noise).set_params(random_state=random_state).fit(X).transform(X)
 
 
-@parametrize_with_checks(MECHANISMS)
+@with_checks(MECHANISMS)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.by_turns
 @both
 @pytest.mark.parametrize("random_state", [0, None])
 def test_the_noise_has_the_distribution_that_is_stated(noise, random_state):

@@ -210,6 +210,7 @@ def test_an_edited_class_attribute_gives_new_vectors(monkeypatch):
     assert UserEncoder().fit_transform({"t": ["cat"]}).tolist() == [[8, 1]]
 
 
+@pytest.mark.slow  # another process
 def test_a_recipe_is_the_same_in_another_process():
     code = "from test_encoder_base import UserEncoder; print(UserEncoder().recipe()['code'])"
     other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
@@ -270,6 +271,7 @@ def test_without_a_cache_nothing_is_written(cache_folder):
     assert not cache_folder.exists()
 
 
+@pytest.mark.slow  # two more processes
 def test_a_second_process_encodes_nothing(tmp_path):
     script = tmp_path / "encode.py"
     script.write_text(

@@ -1,11 +1,12 @@
 """scikit-learn's own checks on every public estimator, found through the packages' ``__all__``."""
 
 import pytest
+from conftest import with_checks
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils import estimator_checks
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 from test_model_transport import CHEAP
 from xgboost import XGBClassifier
 
@@ -88,7 +89,8 @@ def test_all_fusions_were_found():
     assert all(isinstance(fusion, BaseEstimator) for fusion in FUSIONS)
 
 
-@parametrize_with_checks(
+@pytest.mark.by_turns
+@with_checks(
     [*QUICK, BlockScaler()],
     expected_failed_checks=lambda estimator: (
         {WEIGHTS: INNER_FOLDS} if isinstance(estimator, (ConformalFusionClassifier, ConformalFusionRegressor)) else {}
@@ -98,13 +100,52 @@ def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
+# What depends on the heads: what they learn from odd tables and labels, whether twice the same, what they keep. All
+# other checks ask what a fusion does before its first head is fitted; those run above, and with low effort.
+OF_HEADS = {
+    "check_all_zero_sample_weights_error",
+    "check_classifiers_classes",
+    "check_classifiers_one_label",
+    "check_classifiers_one_label_sample_weights",
+    "check_classifiers_train",
+    "check_decision_proba_consistency",
+    "check_dict_unchanged",
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_estimators_overwrite_params",
+    "check_estimators_pickle",
+    "check_f_contiguous_array_estimator",
+    "check_fit2d_1feature",
+    "check_fit2d_1sample",
+    "check_fit_idempotent",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_readonly_memmap_input",
+    "check_regressors_int",
+    "check_regressors_train",
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weights_not_overwritten",
+    "check_supervised_y_2d",
+}
+
+
+def only_of_heads(checks):
+    """The same parameters without the checks of the rest, and each of them in its first form."""
+    names, cases = checks.args
+    check_of = lambda case: getattr(case, "values", case)[1]
+    kept = [case for case in cases if check_of(case).func.__name__ in OF_HEADS and not check_of(case).keywords]
+    assert {check_of(case).func.__name__ for case in kept} == OF_HEADS
+    return pytest.mark.parametrize(names, kept, **checks.kwargs)
+
+
 @pytest.mark.slow
-@parametrize_with_checks(FULL, expected_failed_checks=expected_failures)
+@only_of_heads(with_checks(FULL, expected_failed_checks=expected_failures))
 def test_scikit_learns_checks_with_the_default_heads(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks(
+@pytest.mark.by_turns
+@with_checks(
     [DecisionFusionClassifier(effort="low"), DecisionFusionRegressor(effort="low")],
     expected_failed_checks=lambda estimator: (
         {WEIGHTS: REGRESSOR_HEADS} if isinstance(estimator, DecisionFusionRegressor) else {}
@@ -114,7 +155,8 @@ def test_scikit_learns_checks_with_low_effort(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks(
+@pytest.mark.by_turns
+@with_checks(
     [
         FeatureFusionClassifier(XGBClassifier(n_estimators=5), missing="native"),
         FusionSearchCV({"late": DecisionFusionRegressor(Ridge(), joint=False)}, kind="regressor"),
@@ -129,6 +171,7 @@ def test_scikit_learns_checks_in_other_settings(estimator, check):
     check(estimator)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("fusion", EXACT, ids=lambda f: type(f).__name__)
 def test_a_row_of_weight_two_is_two_rows(fusion):
     estimator_checks.check_sample_weight_equivalence_on_dense_data(type(fusion).__name__, fusion)
@@ -143,6 +186,7 @@ def test_as_many_checks_run_as_for_scikit_learns_stacking(fusion):
     assert count(fusion) >= count(stacking)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("fusion", ALL, ids=lambda f: type(f).__name__)
 def test_checks_that_scikit_learn_defines_but_never_yields(fusion):
     name = type(fusion).__name__
@@ -156,6 +200,7 @@ def test_block_scaler_obeys_set_output(check):
     getattr(estimator_checks, check)("BlockScaler", BlockScaler())
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("fusion", ALL, ids=lambda f: type(f).__name__)
 def test_the_librarys_own_contract(fusion):
     assert len(check_fusion(fusion)) >= 4

@@ -116,7 +116,7 @@ def modalities(X):
 def comparison():
     X, y = make_blocks(n=90, noise=2.0)
     cv = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)
-    return compare_fusions(modalities(X), X, y, candidates={"early": EARLY, "late": LATE}, cv=cv, rope=0.01)
+    return compare_fusions(modalities(X), X, y, candidates={"early": EARLY, "late": LATE}, cv=cv, inner_cv=2, rope=0.01)
 
 
 def test_a_row_for_each_strategy_and_each_modality_alone(comparison):
@@ -163,7 +163,7 @@ def test_any_scorer_of_scikit_learn_and_a_function():
     X, y = make_blocks(n=80, n_classes=2, noise=2.0)
     mean_auc = lambda model, X, y: roc_auc_score(y, model.predict_proba(X)[:, 1])
     results = [
-        compare_fusions(modalities(X), X, y, candidates={"late": LATE}, cv=2, scoring=scoring)
+        compare_fusions(modalities(X), X, y, candidates={"late": LATE}, cv=2, inner_cv=2, scoring=scoring)
         for scoring in ("roc_auc", mean_auc)
     ]
     assert_allclose(results[0].fold_scores, results[1].fold_scores)
@@ -173,11 +173,11 @@ def test_any_scorer_of_scikit_learn_and_a_function():
 def test_regression():
     X, y = make_blocks(n=60)
     y = np.unique(y, return_inverse=True)[1] * 10.0
-    default = compare_fusions(modalities(X), X, y, cv=2, classify=False)
+    default = compare_fusions(modalities(X), X, y, cv=2, inner_cv=2, classify=False)
     assert {"feature level", "decision level", "hybrid"} < set(default.table.index)
     assert_allclose(default.table["score"], -default.table["rmse"])
     given = {"early": FeatureFusionRegressor(Ridge()), "late": DecisionFusionRegressor(Ridge())}
-    result = compare_fusions(modalities(X), X, y, candidates=given, cv=2, scoring="r2")
+    result = compare_fusions(modalities(X), X, y, candidates=given, cv=2, inner_cv=2, scoring="r2")
     assert_allclose(result.table["score"], result.table["r2"])
     assert result.table["score"].iloc[0] > 0.5
 
@@ -186,9 +186,9 @@ def test_a_baseline_named_before_and_a_class_that_a_fold_lacks():
     X, y = make_blocks(n=60)
     y = np.r_[["rare"] * 2, y[2:]]
     splits = [(np.arange(2, 60), np.arange(20)), (np.arange(30), np.arange(30, 60))]
-    result = compare_fusions(modalities(X), X, y, candidates={"late": LATE}, cv=splits)
+    result = compare_fusions(modalities(X), X, y, candidates={"late": LATE}, cv=splits, inner_cv=2)
     assert np.isfinite(result.fold_scores).all(axis=None)
-    named = compare_fusions(modalities(X), X, y, candidates={"late": LATE}, cv=2, baseline="text alone")
+    named = compare_fusions(modalities(X), X, y, candidates={"late": LATE}, cv=2, inner_cv=2, baseline="text alone")
     assert named.reference == "text alone" and named.table.loc["text alone", "difference"] == 0
     assert np.isnan(named.table.loc["text alone", "p_value"])
 
@@ -227,7 +227,7 @@ def test_a_modality_of_raw_cells_alone_takes_the_estimator_that_a_candidate_name
 def test_a_strategy_without_probabilities_is_ranked_by_other_scores_alone():
     X, y = make_blocks(n=60)
     candidates = {"machine": FeatureFusionClassifier(LinearSVC()), "late": LATE}
-    table = compare_fusions(modalities(X), X, y, candidates=candidates, cv=2, scoring="accuracy").table
+    table = compare_fusions(modalities(X), X, y, candidates=candidates, cv=2, inner_cv=2, scoring="accuracy").table
     assert np.isnan(table.loc["machine", "log_loss"])
     assert_allclose(table["score"], table["accuracy"])
     with pytest.raises(ValueError, match="needs probabilities, which this strategy lacks") as caught:

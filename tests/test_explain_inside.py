@@ -110,6 +110,7 @@ def largest(effects):
     return np.unravel_index(np.argmax(effects), effects.shape)
 
 
+@pytest.mark.by_turns
 def test_the_patch_is_found_in_the_picture(explained, rows):
     part = explained.parts["image"]
     assert part.kind == "image" and part.effects.shape == (5, 5)
@@ -177,6 +178,7 @@ def test_the_effect_of_a_word_is_the_drop_of_the_log_odds_without_it(rows, model
     assert_allclose(table["effect"].iloc[-1], drop, rtol=1e-6)
 
 
+@pytest.mark.slow  # imports shap
 def test_shapley_values_of_columns_add_up(rows, model):
     df, _ = rows
     effects = explain_row(model, df, DOG, within=["tabular"], method="shap").parts["tabular"].effects
@@ -185,6 +187,7 @@ def test_shapley_values_of_columns_add_up(rows, model):
     assert_allclose(effects.sum(), np.log(p / (1 - p)) - np.log(q / (1 - q)), rtol=1e-6)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("method", ["lime", "shap"])
 def test_a_seed_fixes_the_explanation_and_leaves_the_users_numbers_alone(rows, model, method):
     run = lambda seed: explain_row(
@@ -238,6 +241,7 @@ def test_a_forest_a_bare_fusion_and_a_regressor_are_explained_too():
     assert said.parts["right"].effects.abs().idxmax() == 7 and abs(said.shares["right"]) > abs(said.shares["left"])
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "as_table", [pl.DataFrame, lambda df: df.to_dict("list"), lambda df: df], ids=["polars", "dict", "pandas"]
 )

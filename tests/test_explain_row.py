@@ -67,6 +67,7 @@ def logit(p):
 # ---------------------------------------------------------------------- the shares of modalities
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_shares_and_base_add_up_to_the_log_odds_of_the_prediction(gaps, name):
     X, y = gaps

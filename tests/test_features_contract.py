@@ -7,14 +7,14 @@ from inspect import Parameter, signature
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_blocks
+from conftest import make_blocks, with_checks
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import estimator_checks
-from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator
 
 import ensemblefuse.features
 from ensemblefuse import (
@@ -60,11 +60,13 @@ def test_every_transformer_is_checked():
     assert left == {"PresentRows", "ModalityDropout", "EmbeddingNoise", "WordFeatures", *OF_COLUMNS}
 
 
-@parametrize_with_checks(VARIANTS)
+@pytest.mark.by_turns
+@with_checks(VARIANTS)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=repr)
 def test_as_many_checks_run_as_for_pca(transformer):
     count = lambda estimator: sum(
@@ -85,6 +87,7 @@ OF_NAMES = [
 ]
 
 
+@pytest.mark.by_turns
 @by_repr
 @pytest.mark.parametrize("check", OF_NAMES)
 @pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")  # the check fits an array, too

@@ -106,6 +106,7 @@ def _refuse(*args, **kwargs):
     raise AssertionError("asked in the slow way")
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("n_classes", [0, 2, 3])
@@ -127,6 +128,7 @@ def test_trees_and_words(monkeypatch, n_classes, dtype):
     _check_equal(monkeypatch, _fitted(words_search(n_classes), counts, y, n_classes), counts, n_classes)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n_classes", [0, 3])
 def test_joint_members_with_missing_blocks(monkeypatch, n_classes, dtype):
@@ -225,6 +227,7 @@ def _shop(n=240):
     return X, y
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("kind", [DecisionFusionClassifier, DecisionFusionRegressor])
 def test_whole_model_row_by_row(monkeypatch, kind):
     X, y = _shop()

@@ -153,6 +153,7 @@ def test_relative_paths_start_at_the_table(name, album, tmp_path, monkeypatch):
     assert len(out) == N and out["error"].isna().all()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("options", [(), ("--on-error", "missing")], ids=["default", "missing"])
 @pytest.mark.parametrize("name", FUSIONS)
 def test_one_corrupt_picture_costs_its_own_row_alone(name, options, album, tmp_path, monkeypatch):

@@ -91,6 +91,7 @@ def read(X, model):
     return reading.table["x"].tolist()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("form", FORMS)
 def test_every_fold_reads_a_column_as_the_whole_table_says(form):
     cells, odd, first = FORMS[form]
@@ -145,6 +146,7 @@ MIXED = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.filterwarnings("ignore:Column 'x' holds categories that fit never saw")
 @pytest.mark.parametrize("case", MIXED)
 def test_a_fold_without_the_odd_cell_reads_it_all_the_same(case):

@@ -70,6 +70,7 @@ def drop_block(X, name, rows):
     return X
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("head", "labels"),
     every_pair(HEADS, [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]]),
@@ -150,6 +151,7 @@ def noisy(request):
     return X, y, scores, request.param
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("combiner", [None, LogPool("equal"), MeanPool(), StackingPool()], ids=str)
 def test_fusing_beats_the_best_block_out_of_sample(noisy, combiner):
     X, y, alone, head = noisy
@@ -376,6 +378,7 @@ def test_metadata_routing_brings_groups_and_weights(blocks):
     assert (result["test_score"] > 0.5).all()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "fusion", [DecisionFusionRegressor(), FeatureFusionRegressor()], ids=lambda f: type(f).__name__
 )
@@ -407,6 +410,7 @@ def test_targets_of_several_columns_are_refused_in_one_sentence(y):
             fusion.fit(X, y)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("widths", "estimators", "member"),
     [

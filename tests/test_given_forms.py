@@ -304,6 +304,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_file_by_whose_schema_no_table_can_be_read_is_refused(name, tmp_path):
     path, _ = changed(tmp_path / "changed.fuse", BROKEN[name])
@@ -423,6 +424,7 @@ OF = ["of each", "of clubs", "of them", "of fives", "of fiver", "of hearts", "of
 RATINGS = {"/5": 5, " / 10": 10, " out of 20": 20, " of 100": 100, "/5 stars": 5, " out of 10 stars": 10}
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("unit", OF)
 def test_units_that_begin_like_ratings_are_units(unit, tmp_path, capsys):
     X = table(q=[f"{i % 5 + 2} {unit}" for i in range(N)])

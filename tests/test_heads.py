@@ -70,6 +70,7 @@ def frozen(head, X, y, wrap=FrozenEstimator):
 # ---------------------------------------------------------------------- lists of heads
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "heads",
     [
@@ -112,6 +113,7 @@ class OnlyLabels(ClassifierMixin, BaseEstimator):
         return self.inner_.predict(X)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("labels", [[-1, 0, 1], [1, 2, 3], ["neg", "neu", "pos"], [0, 1, 2], [7, 0], [True, False]])
 @pytest.mark.parametrize("head", [LogisticRegression(), LinearSVC(), OnlyLabels()], ids=lambda h: type(h).__name__)
 def test_a_head_that_comes_fitted_keeps_its_labels(labels, head):
@@ -236,6 +238,7 @@ class FitsNumbersInPlace(RegressorMixin, BaseEstimator):
         return self.inner_.predict(X)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "model",
     [
@@ -362,6 +365,7 @@ def test_as_many_components_as_columns_are_fine():
 # ---------------------------------------------------------------------- names that a wrapper strips
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "fusion", [DecisionFusionClassifier(GaussianNB()), FeatureFusionClassifier(GaussianNB()), KernelFusionClassifier()]
 )

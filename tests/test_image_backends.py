@@ -32,6 +32,7 @@ def no_cache():
         yield
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("backend", OTHERS)
 def test_a_backend_gives_torchs_vectors_under_the_same_key(backend, vectors, no_cache):
     if importlib.util.find_spec(backend) is None:

@@ -502,6 +502,7 @@ def test_a_packaged_file_given_by_path_makes_the_same_embeddings(tmp_path):
 # ---------------------------------------------------------------------- torchvision's networks
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("network", "suffix"),
     every_pair(

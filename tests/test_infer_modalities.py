@@ -555,6 +555,7 @@ def messy(n=N):
     return table, np.where(y, "heavy", "light")
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "fusion", [FeatureFusionClassifier(), DecisionFusionClassifier(cv=3)], ids=["feature", "decision"]
 )

@@ -98,6 +98,7 @@ def test_every_result_names_the_row_without_a_group(fitted, ask, lost):
         ask(*fitted, groups)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "ask",
     [modality_ablation, modality_interactions, modality_shapley, missing_modality_curve, modality_importance],

@@ -154,6 +154,7 @@ def test_weights_by_alignment_are_learned_without_the_fold(blocks, monkeypatch):
     assert rows == [100] * 9 + [150] * 3
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("rule", RULES, ids=IDS)
 def test_random_labels_give_chance(rule):
     X, _ = make_blocks(n=200)
@@ -315,6 +316,7 @@ def test_a_row_of_weight_2_is_two_rows(rule):
     assert_allclose(weighted.decision_function(X), plain.decision_function(X), atol=5e-3)  # libsvm stops at 1e-3
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("rule", RULES, ids=IDS)
 def test_models_survive_a_file(rule, blocks, tmp_path):
     X, y = blocks

@@ -61,6 +61,7 @@ def overfitting(name):
     return fusion.set_params(**{key: value for key, value in wanted.items() if key in fusion.get_params(deep=False)})
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", [name for name in ensemblefuse.fusion.__all__ if "Target" not in name])
 def test_every_fusion_of_overfitting_members_is_honest(name):
     fusion = overfitting(name)
@@ -96,6 +97,7 @@ POOLS = {
 QUICK = ["equal log pool", "learned log pool", "Borda", "GreedyPool", "logistic stacking", "XGBoost stacking"]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("pool", slow_but(QUICK.__contains__, POOLS))
 def test_every_pool_over_raw_texts_and_overfitting_members_is_honest(pool):
     X, y = table()
@@ -104,6 +106,7 @@ def test_every_pool_over_raw_texts_and_overfitting_members_is_honest(pool):
     assert ran == ["cross_validation", "oof_proba_", "oof_predictions_ of 'image'", "oof_predictions_ of 'title'"]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("pool", POOLS)
 def test_no_certainty_is_left_on_labels_that_mean_nothing(pool):
     X, y = table()
@@ -209,6 +212,7 @@ class DeafToGroups(DecisionFusionClassifier):
         return super().fit(X, y, sample_weight)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("classify", [True, False])
 def test_near_copies_in_one_group_are_at_chance_where_the_inner_folds_keep_groups(classify):
     rng = np.random.default_rng(0)

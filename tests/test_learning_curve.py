@@ -88,6 +88,7 @@ class GroupsSpy(DecisionFusionClassifier):
         return super().fit(X, y, sample_weight, groups)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("routing", [False, True])
 def test_groups_stay_together_and_reach_the_inner_splits_row_by_row(routing):
     X, y = make_blocks(n=60)

@@ -89,6 +89,7 @@ def test_a_block_in_a_few_rows_does_not_stop_the_defaults():
     assert len(FeatureFusionClassifier().fit(X.iloc[:6], y[:6]).predict(X)) == 60
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("missing", ["impute", "dropout", "reduced"])
 def test_splits_given_as_a_list_are_of_all_rows_whatever_is_left_out(missing):
     X, y = make_blocks(n=90)

@@ -36,7 +36,7 @@ def prices(seed=0, n=240, noise=0.3):
     return table(a, b), np.exp(2 + 0.6 * a.sum(axis=1) + 0.3 * b[:, 0] + noise * rng.normal(size=n))
 
 
-def amounts(seed=0, n=240):
+def amounts(seed=0, n=160):
     """A positive, skewed target that is a sum of effects: the logs of such numbers are not linear in the blocks."""
     rng = np.random.default_rng(seed)
     a, b = rng.exponential(size=(n, 3)) ** 2, rng.normal(size=(n, 5))
@@ -101,6 +101,7 @@ def test_it_passes_the_checks_of_scikit_learn():
 # ---------------------------------------------------------------------- the choice
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("fusion", [FeatureFusionRegressor, DecisionFusionRegressor])
 def test_a_product_of_effects_is_learned_on_the_log_scale(fusion):
     X, y = prices()
@@ -112,15 +113,17 @@ def test_a_product_of_effects_is_learned_on_the_log_scale(fusion):
     assert_allclose(model.predict(new).mean(), truth.mean(), rtol=0.15)  # without smearing it would be too low
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("fusion", [FeatureFusionRegressor, DecisionFusionRegressor])
 @pytest.mark.parametrize("factor", [1e-8, 1e8])
 def test_the_unit_of_the_target_does_not_matter(fusion, factor):
-    X, y = prices(n=120)
+    X, y = prices(n=80)
     plain, scaled = fusion().fit(X, y), fusion().fit(X, factor * y)
     assert logged(plain) == logged(scaled) != []
     assert_allclose(scaled.predict(X), factor * plain.predict(X), rtol=1e-3)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("fusion", [FeatureFusionRegressor, DecisionFusionRegressor])
 def test_a_sum_of_effects_stays_on_its_scale(fusion):
     X, y = amounts()
@@ -128,6 +131,7 @@ def test_a_sum_of_effects_stays_on_its_scale(fusion):
     assert "joint" not in logged(fusion().fit(X, y)) and "all" not in logged(fusion().fit(X, y))
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "change",
     [
@@ -160,13 +164,14 @@ def test_rows_of_weight_0_do_not_decide():
     y[:20] = -1.0
     weight = np.ones(120)
     weight[:20] = 0
-    model = DecisionFusionRegressor().fit(X, y, sample_weight=weight)
-    alone = DecisionFusionRegressor().fit(X.iloc[20:], y[20:])
+    model = DecisionFusionRegressor(effort="low").fit(X, y, sample_weight=weight)
+    alone = DecisionFusionRegressor(effort="low").fit(X.iloc[20:], y[20:])
     assert logged(model)
     assert logged(alone)
     assert (model.predict(X.iloc[20:]) > 0).mean() > 0.9
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("refit", [True, False])
 def test_the_ledger_has_the_factor_of_the_deployed_model(refit):
     X, y = prices(n=200, noise=0.8)
@@ -187,7 +192,7 @@ def test_the_ledger_has_the_factor_of_the_deployed_model(refit):
 def test_gaps_files_searches_and_intervals(tmp_path):
     X, y = prices(n=200)
     X.iloc[::5, :3] = np.nan
-    model = DecisionFusionRegressor().fit(X, y)
+    model = DecisionFusionRegressor(effort="low").fit(X, y)
     assert logged(model)
     complete = X.notna().all(axis=1).to_numpy()
     error = np.sqrt(np.mean((y - model.oof_fused_)[complete] ** 2))
@@ -195,7 +200,7 @@ def test_gaps_files_searches_and_intervals(tmp_path):
     save_model(model, tmp_path / "model.fuse")
     assert_array_equal(load_model(tmp_path / "model.fuse").predict(X), model.predict(X))
     assert "LogTargetRegressor" in repr(model.estimators_)
-    conformal = ConformalFusionRegressor().fit(X, y)
+    conformal = ConformalFusionRegressor(DecisionFusionRegressor(effort="low")).fit(X, y)
     new, truth = prices(seed=4, n=400)
     low, high = conformal.predict_interval(new).T
     assert 0.8 < np.mean((low <= truth) & (truth <= high)) < 0.98

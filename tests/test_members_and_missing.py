@@ -89,7 +89,7 @@ def test_heads_in_lists_can_be_searched(blocks):
     )
     with pytest.raises(ValueError, match="estimators__text"):
         search.fit(X, y)  # a block that the dict does not name has no parameter
-    model = DecisionFusionClassifier({**heads, "text": LR, "audio": LR}, joint=False)
+    model = DecisionFusionClassifier({**heads, "text": LR, "audio": LR}, joint=False, cv=2)
     search = GridSearchCV(
         model,
         {"estimators__image__lr__C": [0.1, 1.0], "estimators__image__svc": [SVC(), LR]},
@@ -102,7 +102,7 @@ def test_heads_in_lists_can_be_searched(blocks):
 
 def test_a_dropped_block_counts_for_nothing(blocks):
     X, y = blocks
-    model = DecisionFusionClassifier({"text": "drop"}).fit(X, y)
+    model = DecisionFusionClassifier({"text": "drop"}, cv=2).fit(X, y)
     assert model.member_names_ == ["image", "image/trees", "audio", "audio/trees", "joint"]
     other = X.copy()
     other[columns(X, "text")] = 1e3
@@ -226,6 +226,7 @@ def test_sigmoid_calibration_mends_a_mean(blocks):
 # ---------------------------------------------------------------------- missing blocks
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("missing", ["present", "impute", "dropout", "reduced"])
 def test_every_answer_of_decision_level_fusion_beats_the_class_frequencies_in_every_pattern(missing):
     X, y = make_blocks(n=400, noise=1.2)
@@ -240,6 +241,7 @@ def test_every_answer_of_decision_level_fusion_beats_the_class_frequencies_in_ev
     assert_allclose(model.predict_proba(new), np.tile(model.combiner_.prior_, (200, 1)), atol=1e-6)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("missing", ["impute", "dropout", "reduced"])
 @pytest.mark.parametrize("estimator", [LR, None], ids=["named", "default"])
 def test_every_answer_of_feature_level_fusion(missing, estimator):
@@ -382,7 +384,7 @@ def test_strings_and_numbers_side_by_side_with_every_answer(blocks):
     heads = {"title": make_pipeline(TfidfVectorizer(), LR), "image": XGBClassifier(n_estimators=5)}
     heads.update(dict.fromkeys(["text", "audio", "joint"], LR))
     for missing in ("present", "impute", "reduced"):
-        model = DecisionFusionClassifier(heads, missing=missing).fit(X, y)
+        model = DecisionFusionClassifier(heads, missing=missing, cv=2).fit(X, y)
         assert (model.predict(X) == y).mean() > 0.8
 
 
@@ -397,12 +399,13 @@ def test_a_missing_answer_that_does_not_exist_is_named(blocks):
 # ---------------------------------------------------------------------- what users type
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "model",
     [
         FeatureFusionClassifier(make_pipeline(StandardScaler(), LR)),
         DecisionFusionClassifier(OneVsRestClassifier(SVC()), class_weight="balanced"),
-        pytest.param(DecisionFusionClassifier(missing="reduced"), marks=pytest.mark.slow),
+        pytest.param(DecisionFusionClassifier(missing="reduced", cv=2), marks=pytest.mark.slow),
         KernelFusionClassifier(),
         DecisionFusionRegressor(),
     ],
@@ -421,7 +424,7 @@ def test_single_gaps_are_left_to_a_pipeline_or_an_imputer_that_fills_them(blocks
     X = X.copy()
     X.iloc[3, 0] = np.nan
     for filling in (
-        DecisionFusionClassifier({"image": make_pipeline(SimpleImputer(), LR)}, joint=False),
+        DecisionFusionClassifier({"image": make_pipeline(SimpleImputer(), LR)}, joint=False, cv=2),
         FeatureFusionClassifier(LR, imputer=SimpleImputer()),
     ):
         assert np.isfinite(filling.fit(X, y).predict_proba(X)).all()

@@ -54,6 +54,7 @@ def pipeline(text=None, column="title", fusion=FUSION):
     return make_fusion_pipeline([("text", text, column), ("tabular", "passthrough", ["price"])], fusion)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "around",
     [
@@ -111,6 +112,7 @@ def test_a_stack_that_passes_its_table_through_has_no_modalities_at_its_end():
     assert StackingClassifier([("a", first)], cv=3, passthrough=True).fit(X, y).predict(X).shape == y.shape
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("around", "fusion"),
     [

@@ -98,6 +98,7 @@ def agrees(table, model, X):
     assert_allclose(table[["proba_cup", "proba_hat"]], model.predict_proba(X), rtol=0, atol=1e-12)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("columns", [["photo", "title", "price"], ["title"], ["price", "photo"]])
 @pytest.mark.filterwarnings("ignore:X lacks the columns")
 def test_what_mlflow_loads_predicts_the_same_with_any_modality_missing(loaded, shop, columns):

@@ -61,6 +61,7 @@ def test_clean_data_has_no_finding(clean):
     assert checks.caption == "0 issues, 0 tips, 7 checks without finding, 0 not run"
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_clean_data_of_other_seeds_has_no_issue(seed):
     X, y = make_table(random_state=seed)
@@ -125,6 +126,7 @@ def test_a_modality_that_another_repeats_is_not_called_useless():
     assert model_checks(DecisionFusionClassifier(HEAD, cv=3, joint=False).fit(X, y))["EF003"].severity == "ok"
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("kind", ["number", "category", "word", "name"])
 def test_a_column_that_gives_the_label_away(kind):
     X, y = make_table()

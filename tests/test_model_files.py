@@ -147,6 +147,7 @@ def mutated(content, names, rng):
     return changed
 
 
+@pytest.mark.by_turns
 @pytest.mark.filterwarnings("ignore:Duplicate name", "ignore:.*saved with other versions")
 @pytest.mark.parametrize("n", [60, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [1, 2])
@@ -245,6 +246,7 @@ def test_a_command_is_never_more_than_versions(file):
 ODD = [None, 3, [], "x", {}, [3], [{}], {"n_rows": 1}, [{"bundled": "x", "param": 3}]]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("field", ["versions", "example", "weights", "training", "metrics", "modalities", "input"])
 def test_a_manifest_that_holds_something_else_raises_no_other_error(field, file):
     original = file.read_bytes()
@@ -448,6 +450,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", HOSTILE)
 def test_nothing_of_a_crafted_schema_runs(name, file, tmp_path):
     craft(file, HOSTILE[name](TOUCH.format(tmp_path)))
@@ -457,6 +460,7 @@ def test_nothing_of_a_crafted_schema_runs(name, file, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("protocol", [0, 1, -1, 99, True, "2", None])
 def test_readers_of_other_protocols_are_not_chosen_by_the_file(protocol, file):
     craft(file, text(1), protocol=protocol)
@@ -486,6 +490,7 @@ def test_a_schema_nested_beyond_reason_is_an_error(file):
 # ---------------------------------------------------------------------- crafted zips
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "name", ["../ran", "/tmp/ran", "a/../../ran", "C:/ran", "a\\..\\ran", ".hidden", "a//b", "x\n"]
 )
@@ -590,6 +595,7 @@ def hostile_json():
     yield "spaces", FORMAT_2 + " " * 90_000_000 + "1}"
 
 
+@pytest.mark.slow  # another process reads some forty large files
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="reads the memory from /proc, as of Linux")
 def test_a_small_file_takes_little_memory_whatever_is_in_it(file, tmp_path):
     """As manifest, and as the schema of the model inside the file."""
@@ -621,6 +627,7 @@ def test_a_list_of_members_that_is_absurdly_long_is_not_read(file):
             load(file)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("member", ["example/encoded.json", "example/rows.json"])
 @pytest.mark.parametrize(
     "content",

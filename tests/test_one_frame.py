@@ -103,6 +103,7 @@ def assert_same(found, wanted):
         assert found.equals(wanted)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "rows", [slice(None), slice(5, 6), slice(3, 4), slice(0, 0)], ids=["all", "one", "gap", "none"]
 )
@@ -120,6 +121,7 @@ def test_every_kind_of_modality(case, rows):
         assert_same(encode.transform(X.iloc[rows]), wanted)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("case", ["encoders", "encoders and numbers"])
 def test_every_setting(case, setting):

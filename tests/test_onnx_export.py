@@ -187,6 +187,7 @@ def assert_supported(model, works, tmp_path):
             export_onnx(model, tmp_path / "model.onnx")
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("estimator, works", tried("classifier"))
 def test_every_classifier_of_the_table(estimator, works, tmp_path):
     fusion = DecisionFusionClassifier(clone(estimator), joint=False, cv=3)
@@ -196,11 +197,13 @@ def test_every_classifier_of_the_table(estimator, works, tmp_path):
         assert_same(fusion.fit(two, labels), tmp_path, two)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("estimator, works", tried("regressor"))
 def test_every_regressor_of_the_table(estimator, works, tmp_path):
     assert_supported(DecisionFusionRegressor(clone(estimator), cv=3).fit(X, TARGET), works, tmp_path)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("step, works", tried("transformer"))
 def test_every_transformer_of_the_table(step, works, tmp_path):
     step = clone(step)
@@ -246,6 +249,7 @@ QUICK_POOLS = [
 ]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("pool", slow_but(lambda pool: str(pool) in QUICK_POOLS, POOLS), ids=str)
 def test_every_pool_with_every_calibration(pool, tmp_path):
     head = LogisticRegression()
@@ -269,6 +273,7 @@ def test_the_pools_of_the_table_are_those_of_the_library(tmp_path):
         assert_same(DecisionFusionRegressor(Ridge(), combiner=pool, cv=3).fit(X, TARGET), tmp_path)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("missing", ["present", "impute", "dropout", "reduced"])
 def test_the_joint_member_takes_part_where_it_does_in_the_model(missing, tmp_path):
     model = DecisionFusionClassifier(LogisticRegression(), missing=missing, cv=3).fit(X, Y)
@@ -276,6 +281,7 @@ def test_the_joint_member_takes_part_where_it_does_in_the_model(missing, tmp_pat
     assert_same(model, tmp_path)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "settings",
     [
@@ -296,6 +302,7 @@ def test_feature_level_fusion(settings, tmp_path):
     assert_same(FeatureFusionClassifier(**{"estimator": LogisticRegression(), **settings}).fit(X, Y), tmp_path)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_default_heads(n_classes, tmp_path):
     table, labels = with_gaps(n_classes=n_classes)
@@ -355,6 +362,7 @@ def test_rows_that_the_library_refuses_are_nan(tmp_path):
     assert got["label"].tolist()[:2] == ["", ""] and got["label"][2] in model.classes_
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "head",
     [

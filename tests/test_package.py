@@ -1,6 +1,7 @@
 """The house: what importing costs, who may import whom, and what is public."""
 
 import ast
+import functools
 import importlib
 import json
 import re
@@ -48,13 +49,18 @@ def module_files():
     return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
+@functools.cache
+def nodes_of(path):
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def room_of(path):
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 def imported_rooms(path):
     """Rooms of the library that a file imports anywhere, function bodies included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -68,18 +74,24 @@ def imported_rooms(path):
                 yield parts[1]
 
 
-@pytest.mark.parametrize("path", module_files(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_module_imports_only_from_lower_floors(path):
+@pytest.mark.by_turns
+def test_a_module_imports_only_from_lower_floors():
+    wrong = [f"{path}: {what}" for path in module_files() for what in wrong_imports(path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def wrong_imports(path):
     room = room_of(path)
-    assert room in FLOOR_OF, f"{room} has no floor: name it here and in docs/architecture.md"
-    for other in imported_rooms(path):
-        if other in ("__version__", room):
-            continue
-        assert other in FLOOR_OF, f"{path} imports {other}: import from the module, not from the package"
-        below = FLOOR_OF[other] < FLOOR_OF[room]
-        assert {room, other} not in SEPARATE, f"{path} imports {other}"
-        neighbours = FLOOR_OF[other] == FLOOR_OF[room]
-        assert below or neighbours, f"{path} (floor {FLOOR_OF[room]}) imports {other} (floor {FLOOR_OF[other]})"
+    if room not in FLOOR_OF:
+        yield f"{room} has no floor: name it here and in docs/architecture.md"
+        return
+    for other in sorted(set(imported_rooms(path)) - {"__version__", room}):
+        if other not in FLOOR_OF:
+            yield f"imports {other}: import from the module, not from the package"
+        elif {room, other} in SEPARATE:
+            yield f"imports {other}, and {room} is not to know it"
+        elif FLOOR_OF[other] > FLOOR_OF[room]:
+            yield f"(floor {FLOOR_OF[room]}) imports {other} (floor {FLOOR_OF[other]})"
 
 
 def module_name(path):
@@ -90,23 +102,25 @@ def module_name(path):
 MODULES = {module_name(path): path for path in module_files()}
 
 
+@functools.cache
 def imports_of(path, *, typing):
     """Modules of the library that a file imports anywhere; `typing` says whether for annotations, too."""
-    tree = ast.parse(path.read_text())
-    annotations = [
+    annotations = {
         inner
-        for node in ast.walk(tree)
+        for node in nodes_of(path)
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         for inner in ast.walk(node)
-    ]
-    for node in ast.walk(tree):
+    }
+    found = []
+    for node in nodes_of(path):
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("ensemblefuse"):
             continue
         if node in annotations and not typing:
             continue
         for alias in node.names:
             submodule = f"{node.module}.{alias.name}"
-            yield submodule if submodule in MODULES else node.module
+            found.append(submodule if submodule in MODULES else node.module)
+    return found
 
 
 def circles(*, typing):
@@ -143,7 +157,7 @@ def test_no_room_imports_a_private_name_of_another():
     taken = {
         f"{module_name(path)}: {alias.name} of {node.module}"
         for path in module_files()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes_of(path)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ensemblefuse.")
         for alias in node.names
         if alias.name.startswith("_") and not alias.name.startswith("__") and node.module.count(".") > 0

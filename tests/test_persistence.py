@@ -1,5 +1,7 @@
 """Saved models: the same predictions after loading, and nothing built that was not checked."""
 
+import copy
+import functools
 import importlib.metadata
 import io
 import json
@@ -156,6 +158,7 @@ CLASSIFIERS = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.filterwarnings("ignore:.*saw no row in fit without")  # a fold of the search
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifier_predicts_the_same_after_loading(name, tmp_path):
@@ -164,6 +167,7 @@ def test_a_classifier_predicts_the_same_after_loading(name, tmp_path):
     assert_same_after_loading(model, X, tmp_path / "model.fuse")
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "model",
     [
@@ -191,6 +195,7 @@ LABELS = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("estimator", "kind"),
     every_pair([LR, BOOSTED], LABELS),
@@ -206,6 +211,12 @@ def test_labels_keep_their_type(kind, estimator, tmp_path):
 
 
 def fitted_pipeline():
+    """A copy, which a test may spoil."""
+    return copy.deepcopy(fitted_once())
+
+
+@functools.cache
+def fitted_once():
     X, y = raw_table()
     modalities = [
         ("text", make_pipeline(LengthEncoder(), PCA(2)), "title"),
@@ -337,6 +348,7 @@ def test_a_function_at_the_top_of_a_module_is_stored_by_name_and_must_be_trusted
     assert load_model(path, trusted=[length])[0].transformers_[0][1].func is length
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "prior", [{True: 0.3, False: 0.7}, pd.Series([0.3, 0.7])], ids=["dict with bool keys", "pandas Series"]
 )
@@ -475,6 +487,7 @@ def test_an_unknown_format_is_refused(load, number, tmp_path):
         load(path)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("load", [load_model, inspect_model])
 def test_a_damaged_file_is_an_error_at_any_place_of_the_damage(load, tmp_path):
     X, y = blocks_with_gaps()

@@ -87,6 +87,7 @@ def test_int8_keeps_the_contract_of_an_encoder():
     check_encoder(TextEncoder(precision="int8"), {"t": TEXTS})
 
 
+@pytest.mark.slow  # makes a file of int8
 def test_long_texts_are_read_in_windows_in_int8_too():
     long = [" ".join(f"word {i}" for i in range(300)), "short"]
     int8, exact = (TextEncoder(precision=p, long_texts="chunk").fit_transform({"t": long}) for p in ("int8", "float32"))

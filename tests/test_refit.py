@@ -72,6 +72,7 @@ def told(model, X):
         return {name: getattr(model, name)(X) for name in methods if hasattr(model, name)}
 
 
+@pytest.mark.by_turns
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "first", "second"), ORDERED)
 def test_a_fit_after_another_with_other_parameters_is_a_first_fit(name, first, second):

@@ -244,6 +244,7 @@ def gain(head, make, seed, joint):
     return r2_score(y, model.oof_fused_) - max(alone)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("joint", [True, False], ids=["joint", "no joint"])
 @pytest.mark.parametrize(
     "head", [Ridge(), KNeighborsRegressor(15), DecisionTreeRegressor(max_depth=5, random_state=0)], ids=str

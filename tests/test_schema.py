@@ -156,6 +156,7 @@ def test_dates_as_categories():
 NAMELESS = [pytest.param(object(), id="object"), pytest.param(print, id="function")]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("cell", [[1, 2], {"a": 1}, np.inf, b"\xff", ([1], 2), 1 + 2j, *NAMELESS], ids=str)
 def test_what_is_no_category_is_named(cell):
     X, y = table()
@@ -338,6 +339,7 @@ def test_numbers_come_in_any_type(later):
     assert read([1.5, 2.5], later, "number").table["x"].tolist() == [2, 40]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
@@ -497,6 +499,7 @@ def test_columns_of_encoders_stay_as_they_are_in_fit():
     assert np.asarray(model.transform({"x": ["7"], "y": ["7"]}))[0].tolist() == [len("int"), len("str")]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "later",
     [
@@ -559,6 +562,7 @@ def test_gaps_do_not_change_what_a_column_seems_to_hold(cells, kind):
 # ---------------------------------------------------------------------- names
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("make", [pd.DataFrame, polars.DataFrame, dict], ids=["pandas", "polars", "dict"])
 @pytest.mark.parametrize("name", ["Size", "size ", "SIZE", "sizes"])
 def test_a_column_whose_name_differs_is_asked_about(make, name):
@@ -714,6 +718,7 @@ def test_large_whole_numbers_with_gaps_stay_exact_in_csv(tmp_path):
     assert (said["prediction"] == said["state"]).drop([4, 9]).all()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("command", ["report", "card"])
 def test_a_report_and_a_card_read_what_predict_reads(files, command, capsys):
     X, y = table((7, 3))

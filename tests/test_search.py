@@ -228,6 +228,7 @@ def test_a_search_can_be_cross_validated_and_saved(blocks, tmp_path):
     pd.testing.assert_frame_equal(loaded.results_, fitted.results_)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "search, message",
     [

@@ -125,6 +125,7 @@ def test_the_default_head_without_penalty_fits_the_offset_exactly():
     assert_allclose(all_of_it.coef_, 2, atol=0.06)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "head", slow_but(QUICK.__contains__, HEADS), ids=lambda h: "default" if h is None else type(h).__name__
 )
@@ -138,6 +139,7 @@ def test_each_stage_of_complementary_blocks_lowers_the_loss(head):
     assert log_loss(y[300:], model.predict_proba(X[300:])) == pytest.approx(losses[2], abs=0.12)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "head",
     [None, RandomForestRegressor(20, min_samples_leaf=15, random_state=0), XGBRegressor(n_estimators=8, max_depth=2)],
@@ -198,6 +200,7 @@ def test_in_classification_too_a_forest_does_not_blind_the_next_stage():
     assert model.step_sizes_[0] > 1 and 0.7 < model.step_sizes_[1] <= 1  # a default stage counts at most once
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "head", slow_but(QUICK.__contains__, HEADS), ids=lambda h: "default" if h is None else type(h).__name__
 )
@@ -285,6 +288,7 @@ def test_a_block_that_no_row_holds_is_left_out_with_a_warning():
         SequentialFusionClassifier().fit(X * np.nan, y)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("head", HEADS[:3], ids=lambda h: "default" if h is None else type(h).__name__)
 def test_a_block_that_only_some_classes_have_says_nothing_of_the_others(head):
     X, y = make_blocks(n=150)
@@ -309,6 +313,7 @@ def test_rows_without_an_out_of_fold_margin_take_no_part_in_later_stages():
     assert np.abs(models[1].estimators_["b"].predict(X.filter(like="b__").to_numpy())).max() < 1000
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("head", "labels"),
     every_pair(HEADS, [["cat", "dog", "elk"], [3, 7, 11], ["yes", "no"], [True, False]]),
@@ -323,6 +328,7 @@ def test_every_head_works_with_every_kind_of_label(head, labels):
     assert_allclose(model.predict_proba(X).sum(axis=1), 1)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("head", HEADS[:2], ids=["default", "trees"])
 def test_a_row_of_weight_two_is_two_rows(head):
     X, y = make_blocks(n=120, noise=1.4)
@@ -400,6 +406,7 @@ def test_groups_are_never_on_both_sides_of_an_inner_split():
     assert SequentialFusionRegressor(heart).fit(X, y, groups=groups).stage_losses_[0] > y.var()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "head", slow_but(QUICK.__contains__, HEADS), ids=lambda h: "default" if h is None else type(h).__name__
 )
@@ -492,6 +499,7 @@ def test_what_cannot_be_is_refused_by_name(blocks, fusion, message):
         assert "while fitting the stage of block 'text'" in caught.value.__notes__
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("head", [None, HEADS[2]], ids=["default", "gradient"])
 def test_the_librarys_own_contract(head):
     """Not of trees: they break ties by the order of the columns."""

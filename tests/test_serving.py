@@ -163,6 +163,7 @@ def test_what_cannot_be_explained_is_told(client, changes, field, reason):
     assert error["field"] == field and reason in error["reason"]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("labels", [[3, 1, 2], [True, False, True]])
 def test_labels_that_are_no_texts(labels):
     model, _ = case.fit(labels=labels)

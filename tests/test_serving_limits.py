@@ -35,6 +35,7 @@ def client(path):
 # ---------------------------------------------------------------------- JSON
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "content, reason",
     [
@@ -88,6 +89,7 @@ ROWS = b'Content-Disposition: form-data; name="rows"\r\n\r\n[{"title": "a red th
 TYPE = "multipart/form-data; boundary=B"
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "content, kind, reason",
     [

@@ -217,7 +217,7 @@ def load(server, seconds):
 MOST_GROWTH = 150e6  # bytes; one decoded picture of each request kept would be more
 
 
-@pytest.mark.parametrize("seconds", [1, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_every_client_gets_the_answers_to_its_own_rows(server, path, seconds):
     """Beside bad rows, clients that never end and clients that leave; and the memory stays."""
     with trouble(server):
@@ -336,6 +336,7 @@ def test_a_second_request_on_a_connection_has_as_long_and_an_idle_one_is_closed(
         case.wait_until(lambda: n_open(server) == 0)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("drip", [0, 1], ids=["no more", "drops"])
 def test_a_body_that_comes_too_slowly_gives_up_its_place(path, drip):
     with wire.ServerHere(path, QUICK) as server:

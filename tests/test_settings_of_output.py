@@ -103,6 +103,7 @@ def raw(n=40):
     return X, y, make_fusion_pipeline(modalities, DecisionFusionClassifier(SCALED, cv=3))
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("model, setting", every_pair([*CLASSIFIERS, *REGRESSORS], SETTINGS))
 def test_no_setting_changes_a_fit_or_a_prediction(model, setting):
     X, y = data()
@@ -115,6 +116,7 @@ def test_no_setting_changes_a_fit_or_a_prediction(model, setting):
         assert_allclose(getattr(sklearn.clone(model).fit(X, y), method)(X), wanted)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("part", PARTS, ids=lambda p: type(p).__name__)
 def test_parts_give_the_same_numbers_in_the_frame_that_is_asked_for(part, setting):
@@ -130,6 +132,7 @@ def test_parts_give_the_same_numbers_in_the_frame_that_is_asked_for(part, settin
     assert_allclose(own.to_numpy(), wanted)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_parts_of_a_fusion_may_have_an_output_of_their_own(setting):
     X, y = data()
@@ -142,6 +145,7 @@ def test_parts_of_a_fusion_may_have_an_output_of_their_own(setting):
     assert_allclose(DecisionFusionClassifier(head, cv=3).fit(X, y).predict_proba(X), wanted)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_pipeline_its_file_and_what_is_asked_of_it_are_the_same(setting, tmp_path):
     X, y, pipeline = raw()
@@ -164,6 +168,7 @@ def test_a_pipeline_its_file_and_what_is_asked_of_it_are_the_same(setting, tmp_p
     assert_allclose(load_model(tmp_path / "again.fuse", trusted=["builtins.len"]).predict_proba(X), wanted)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("own", ["default", "pandas", "polars"])
 def test_no_output_of_a_pipeline_merges_its_modalities(own):
     X, y, pipeline = raw()

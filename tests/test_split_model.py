@@ -127,6 +127,7 @@ WHOLE = {
 QUICK = ["hybrid", "feature_impute", "kernel"]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("kind", slow_but(QUICK.__contains__, WHOLE))
 def test_embeddings_give_what_the_whole_model_gives_for_every_pattern(kind):
     model = fitted(WHOLE[kind])
@@ -138,6 +139,7 @@ def test_embeddings_give_what_the_whole_model_gives_for_every_pattern(kind):
     assert "sound__pca0" in model[-1].feature_names_in_
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "fusion",
     [

@@ -134,6 +134,7 @@ def log_loss(proba, y):
     return -np.log(np.maximum(proba[np.arange(len(y)), y], 1e-15)).mean()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", ["decision", "kernel", "cooperative", "conformal"])
 def test_a_sorted_file_is_worth_as_much_as_a_shuffled_one(name):
     X, y = sorted_table()
@@ -161,6 +162,7 @@ def test_a_table_sorted_by_its_target_is_fitted_out_of_fold_as_a_shuffled_one(na
     assert spread[0] < 1.3 * spread[1] and spread[1] < 0.5
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("function", [compare_models, compare_fusions, learning_curve], ids=lambda f: f.__name__)
 def test_functions_that_cross_validate_do_not_depend_on_the_order_of_the_file(function):
     X, y = sorted_table()
@@ -198,6 +200,7 @@ def test_rows_in_the_order_of_time_take_a_splitter_that_is_used_as_it_is():
         assert_array_equal(train, a), assert_array_equal(test, b)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", [*CLASSIFIERS, *(f"{name}, numbers" for name in REGRESSORS)])
 def test_all_fusions_take_a_splitter_of_time(name):
     X, y = make_blocks(n=N, widths={"image": 2, "text": 2})
@@ -208,6 +211,7 @@ def test_all_fusions_take_a_splitter_of_time(name):
         assert np.isfinite(model.predict(X)).all()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", ["decision", "kernel", "sequential", "cascade", "conformal, own folds", "search"])
 def test_groups_come_in_any_container(name):
     X, y = make_blocks(n=N, widths={"image": 2, "text": 2})
@@ -268,6 +272,7 @@ def test_ranges_slices_and_empty_parts_become_positions():
     assert len(train) == N and len(test) == 0 and test.dtype.kind == "i"
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name, form", every_pair(CLASSIFIERS, ["lists", "masks", "generator", "rows to read once"]))
 def test_all_fusions_take_splits_of_any_kind(name, form):
     X, y = make_blocks(n=N, widths={"image": 2, "text": 2})
@@ -275,6 +280,7 @@ def test_all_fusions_take_splits_of_any_kind(name, form):
     assert_array_equal(with_cv(CLASSIFIERS[name], FORMS[form]()).fit(X, y).predict(X), wanted)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", REGRESSORS)
 def test_all_regressors_take_masks_and_generators(name):
     X, _ = make_blocks(n=N, widths={"image": 2, "text": 2})
@@ -312,6 +318,7 @@ def early():
     return X, y, FeatureFusionClassifier(HEAD).fit(X, y)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", slow_but(lambda name: name != "strategy_comparison", VALIDATE))
 def test_all_functions_that_cross_validate_take_splits_of_any_kind(name, early):
     wanted = VALIDATE[name](*early, cv=ARRAYS)
@@ -399,6 +406,7 @@ def test_a_class_that_is_one_group_is_told(cv):
         make_splits(3, OF_ONE == "oaks", None, classify=True)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name != "reduced"])
 def test_all_fusions_tell_of_groups_that_are_classes(name):
     X, y = make_blocks(n=N, widths={"image": 2, "text": 2})
@@ -409,6 +417,7 @@ def test_all_fusions_tell_of_groups_that_are_classes(name):
         with_cv(CLASSIFIERS[name], 3).fit(X, y, groups=one)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", slow_but(lambda name: name != "strategy_comparison", VALIDATE))
 def test_all_functions_that_cross_validate_tell_of_groups_that_are_classes(name, early):
     y = early[1]
@@ -419,6 +428,7 @@ def test_all_functions_that_cross_validate_tell_of_groups_that_are_classes(name,
         VALIDATE[name](*early, cv=3, groups=np.where(y == "class 2", -1, np.arange(N)))
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", ["compare_models", "compare_fusions", "learning_curve", "modality_ablation"])
 def test_a_class_in_one_group_of_a_training_part_alone_is_not_told(name, early):
     X, y, _ = early
@@ -451,6 +461,7 @@ DRAW = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", DRAW)
 def test_intervals_over_groups_that_are_classes_are_told(name):
     X, y = make_blocks(n=N, widths={"image": 2, "text": 2})

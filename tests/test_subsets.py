@@ -43,6 +43,7 @@ def fitted(gaps):
     return DecisionFusionClassifier(HEAD, cv=3).fit(*gaps)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("combiner", [None, MeanPool()])
 @pytest.mark.parametrize("calibration", ["temperature", "sigmoid", None])
 def test_the_ledger_with_all_modalities_is_the_fused_ledger(gaps, combiner, calibration):

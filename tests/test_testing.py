@@ -50,6 +50,7 @@ def test_predictions_of_any_boldness_pass_the_bound_of_r2_less_than_once_in_ten_
     assert 1e-6 < worst < 1e-4
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "y",
     [
@@ -147,6 +148,7 @@ def test_the_same_seed_gives_the_same_figures():
     assert message(0) == message(0) != message(1)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_a_table_of_the_same_seed_as_the_canarys_is_no_leak(seed):
     """An author draws labels, and then columns that tell them, from the seed that the canary uses by default."""
@@ -228,6 +230,7 @@ class Nothing(DecisionFusionClassifier):
         super().fit(X, y, sample_weight, groups)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "fusion, name",
     [

@@ -94,6 +94,7 @@ def test_the_packaged_model_gives_the_numbers_of_sentence_transformers():
     assert vectors[0] @ vectors[1] > 0.5 > 0.2 > vectors[0] @ vectors[2]
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("batch_size", [7, 64])
 def test_a_text_has_one_vector_whatever_the_batch(batch_size):
     texts = [f"{'very ' * (i % 9)}good item number {i}" for i in range(30)]
@@ -241,6 +242,7 @@ def windows_by_hand(folder, text, limit=32):
     return np.average(vectors, axis=0, weights=[len(part) for part in parts])
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_a_long_text_in_chunks_is_the_weighted_mean_of_its_windows(bert_folder, batch_size):
     rng = np.random.default_rng(0)
@@ -486,6 +488,7 @@ def binary_bytes(words, vectors, *, newline=b"\n", header=None):
     return (header or f"{len(words)} {len(vectors[0])}\n").encode() + b"".join(lines)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("kind", ["glove", "vec", "binary", "binary without line ends"])
 def test_every_format_gives_the_same_vectors_whatever_the_name(tmp_path, kind, zipped):
@@ -510,6 +513,7 @@ def test_every_format_gives_the_same_vectors_whatever_the_name(tmp_path, kind, z
 ROWS = np.ones((3, 4))
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(
     "content, message",

@@ -71,6 +71,7 @@ def test_half_of_a_surrogate_pair_is_one_bad_row(container):
     caught.value.report.to_csv().encode()
 
 
+@pytest.mark.by_turns
 @pytest.mark.filterwarnings("ignore:X has feature names", "ignore:X does not have valid feature names")
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_names_as_the_system_gives_them_are_files(container, photos):
@@ -114,6 +115,7 @@ def test_other_columns_keep_their_types():
     assert to_frame(pl.DataFrame({"x": ["a"]}))["x"].tolist() == ["a"]
 
 
+@pytest.mark.slow  # draws a whole report
 def test_a_model_of_such_cells_is_saved_read_and_reported(photos, folder, capsys):
     from ensemblefuse.report import write_report
 

@@ -150,6 +150,7 @@ HARD = {
 }
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("name", [*HARD, "mp4 trimmed"])
 def test_the_frames_are_those_that_decoding_the_whole_file_gives(name):
     kind, params = HARD.get(name, ("matroska", {}))

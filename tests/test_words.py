@@ -83,14 +83,15 @@ def modalities(text=None):
 
 
 def fit(fusion=None, text=None, **how):
+    """With little effort there are no trees, and one linear model of the words."""
     X, y = make_titles(**how)
-    fusion = DecisionFusionClassifier(cv=3) if fusion is None else fusion
+    fusion = DecisionFusionClassifier(cv=3, effort="low") if fusion is None else fusion
     return make_fusion_pipeline(modalities(text), fusion).fit(X, y), X, y
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit(missing=10)
+    return fit(DecisionFusionClassifier(cv=3), missing=10)
 
 
 # ---------------------------------------------------------------------- one modality, two members
@@ -135,6 +136,7 @@ def test_polars_and_a_dict_give_the_same_predictions(fitted):
     np.testing.assert_allclose(as_polars.predict_proba(X), expected, atol=1e-6)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("how", ["n_jobs", "refit", "weights", "groups"])
 def test_settings_of_the_fusion_hold_for_words(how):
     X, y = make_titles()
@@ -151,7 +153,7 @@ def test_settings_of_the_fusion_hold_for_words(how):
 def test_regression_reads_words():
     X, y = make_titles(words=("alpha", "omega", "gamma"))
     target = np.array([0.0, 5.0, 20.0])[y]
-    model = make_fusion_pipeline(modalities(), DecisionFusionRegressor(cv=3)).fit(X, target)
+    model = make_fusion_pipeline(modalities(), DecisionFusionRegressor(cv=3, effort="low")).fit(X, target)
     oof = dict(zip(model[-1].member_names_, model[-1].oof_predictions_, strict=True))
     r2 = {name: 1 - np.mean((p - target) ** 2) / target.var() for name, p in oof.items()}
     assert r2["text/words"] > 0.95 and r2["text"] < 0.3
@@ -159,14 +161,19 @@ def test_regression_reads_words():
 
 def test_cross_validation_fits_words_in_each_fold():
     X, y = make_titles()
-    assert cross_val_score(make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3)), X, y, cv=3).min() == 1
+    assert (
+        cross_val_score(
+            make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=3, effort="low")), X, y, cv=3
+        ).min()
+        == 1
+    )
 
 
 def test_random_labels_are_at_chance():
     """Every row has a word of its own: whoever sees it in training knows the row by heart."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"title": [f"w{i} w{rng.integers(99)}" for i in range(240)]})
-    model = make_fusion_pipeline([("text", LengthEncoder(), "title")], DecisionFusionClassifier(cv=2))
+    model = make_fusion_pipeline([("text", LengthEncoder(), "title")], DecisionFusionClassifier(cv=2, effort="low"))
     ran = check_no_leakage(model, X, np.arange(240) % 2, n_draws=2, cv=2)
     assert {"cross_validation"} < set(ran)
 
@@ -176,17 +183,18 @@ def test_random_labels_are_at_chance():
 
 def test_words_false_leaves_the_member_out():
     model, X, _ = fit(text=LengthEncoder(words=False))
-    assert model[-1].member_names_ == ["text", "text/trees", "tabular", "tabular/trees", "joint"]
+    assert model[-1].member_names_ == ["text", "tabular", "joint"]
     assert "text__words" not in model[:-1].transform(X)
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     "fusion",
     [
         DecisionFusionClassifier(LogisticRegression(), cv=3),
         DecisionFusionClassifier({"text": LogisticRegression()}, cv=3),
         DecisionFusionClassifier({"text": "drop"}, cv=3),
-        FeatureFusionClassifier(),
+        FeatureFusionClassifier(LogisticRegression()),
         KernelFusionClassifier(),
         SequentialFusionClassifier(cv=3),
         HistGradientBoostingClassifier(),
@@ -211,16 +219,17 @@ def test_a_transformer_alone_gives_numbers_alone():
     assert model[:-1].transform(X).shape[1] == 3
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_pipelines_with_one_memory_predict_as_without_it(tmp_path, routing, reverse):
     X, y = make_titles(60)
     fusions = {  # with the number of columns that each reads
-        "all": (DecisionFusionClassifier(cv=2), 4),
-        "feature": (FeatureFusionClassifier(), 3),
+        "all": (DecisionFusionClassifier(cv=2, effort="low"), 4),
+        "feature": (FeatureFusionClassifier(LogisticRegression()), 3),
         "no fusion": (LogisticRegression(), 3),
         "some": (DecisionFusionClassifier({"text": LogisticRegression()}, cv=2), 3),
-        "the same as all": (DecisionFusionClassifier(cv=2), 4),
+        "the same as all": (DecisionFusionClassifier(cv=2, effort="low"), 4),
     }
     with config_context(enable_metadata_routing=routing):
         for name in sorted(fusions, reverse=reverse):
@@ -237,19 +246,23 @@ def test_memory_encodes_once_for_fusions_that_read_the_same(tmp_path, monkeypatc
     plain = LengthEncoder.encode_batch
     monkeypatch.setattr(LengthEncoder, "encode_batch", lambda self, items: (encoded.append(1), plain(self, items))[1])
     X, y = make_titles(60)
-    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2)).set_params(memory=str(tmp_path))
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2, effort="low")).set_params(
+        memory=str(tmp_path)
+    )
     model.fit(X, y)
     n_batches = len(encoded)
     model.set_params(fuse__cv=3).fit(X, y)
     assert n_batches and len(encoded) == n_batches
-    model.set_params(fuse=FeatureFusionClassifier()).fit(X, y)
+    model.set_params(fuse=FeatureFusionClassifier(LogisticRegression())).fit(X, y)
     assert len(encoded) == 2 * n_batches
 
 
 def test_a_grid_over_fusions_with_memory_gives_each_what_it_reads(tmp_path):
     X, y = make_titles(60)
-    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2)).set_params(memory=str(tmp_path))
-    fusions = [LogisticRegression(), DecisionFusionClassifier(cv=2), KernelFusionClassifier()]
+    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2, effort="low")).set_params(
+        memory=str(tmp_path)
+    )
+    fusions = [LogisticRegression(), DecisionFusionClassifier(cv=2, effort="low"), KernelFusionClassifier()]
     grid = GridSearchCV(model, {"fuse": fusions}, cv=2, error_score="raise").fit(X, y)
     scores = grid.cv_results_["mean_test_score"]
     assert scores[1] > 0.9 > 0.8 > max(scores[0], scores[2])
@@ -265,10 +278,12 @@ def test_the_encoding_step_hands_on_the_texts_that_a_parameter_of_fit_names():
     ]
     assert encode.transform(X).shape[1] == 4 and clone(encode).fit(X).transform(X).shape[1] == 3
     assert clone(encode).fit_transform(X, word_modalities="tex").shape[1] == 3
-    plain = Pipeline([("encode", encode), ("fuse", DecisionFusionClassifier(cv=2))])
+    plain = Pipeline([("encode", encode), ("fuse", DecisionFusionClassifier(cv=2, effort="low"))])
     assert "text/words" not in plain.fit(X, y)[-1].member_names_
     assert "text/words" in plain.fit(X, y, encode__word_modalities="text")[-1].member_names_
-    model = make_fusion_pipeline(modalities(), DecisionFusionClassifier(cv=2))  # what the caller says counts
+    model = make_fusion_pipeline(
+        modalities(), DecisionFusionClassifier(cv=2, effort="low")
+    )  # what the caller says counts
     assert "text/words" not in model.fit(X, y, encode__word_modalities=[])[-1].member_names_
 
 
@@ -283,7 +298,10 @@ def test_noise_that_protects_the_cells_keeps_the_words_back():
     assert "text__words" not in model[:-1].transform(X) and "text/words" not in model[-1].member_names_
 
 
-@pytest.mark.parametrize("fusion", [ConformalFusionClassifier(), FusionSearchCV(cv=3)], ids=str)
+@pytest.mark.by_turns
+@pytest.mark.parametrize(
+    "fusion", [ConformalFusionClassifier(DecisionFusionClassifier(cv=3, effort="low")), FusionSearchCV(cv=3)], ids=str
+)
 def test_wrappers_hand_words_to_the_fusion_inside(fusion):
     model, X, y = fit(fusion)
     assert "text/words" in FittedModel(model).core.member_names_
@@ -301,9 +319,9 @@ def test_a_modality_named_as_the_member_over_words_is_refused():
     X, y = make_titles(60)
     two = [("text", LengthEncoder(), "title"), ("text/words", StandardScaler(), ["price"])]
     with pytest.raises(ValueError, match="'text' and 'text/words' both have a member named 'text/words'"):
-        make_fusion_pipeline(two, DecisionFusionClassifier(cv=2)).fit(X, y)
+        make_fusion_pipeline(two, DecisionFusionClassifier(cv=2, effort="low")).fit(X, y)
     two[0] = ("text", LengthEncoder(words=False), "title")
-    assert make_fusion_pipeline(two, DecisionFusionClassifier(cv=2)).fit(X, y).predict(X).shape == y.shape
+    assert make_fusion_pipeline(two, DecisionFusionClassifier(cv=2, effort="low")).fit(X, y).predict(X).shape == y.shape
 
 
 # ---------------------------------------------------------------------- what sees one modality
@@ -477,12 +495,13 @@ def test_texts_may_stand_anywhere_in_the_table_and_be_missing_alone():
     X, y = make_titles()
     Z = fit()[0][:-1].transform(X)
     mixed = Z[["text__words", "tabular__price", "text__0", "text__1"]].copy()
-    model = DecisionFusionClassifier(cv=3).fit(mixed, y)
+    model = DecisionFusionClassifier(cv=3, effort="low").fit(mixed, y)
     assert model.score(mixed, y) == 1
     mixed.loc[:5, "text__words"] = None
     assert np.isfinite(model.predict_proba(mixed)).all()
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize(
     ("cell", "message"), [(7.5, r"holds texts, but a float in 1 rows: \[4\]"), ("alone", r"without numbers .*\[4\]")]
 )
@@ -494,7 +513,7 @@ def test_a_wrong_column_of_texts_is_named(cell, message):
     if cell == "alone":
         Z.loc[4, ["text__0", "text__1"]] = np.nan
     with pytest.raises(ValueError, match=message):
-        DecisionFusionClassifier(cv=3).fit(Z, y)
+        DecisionFusionClassifier(cv=3, effort="low").fit(Z, y)
 
 
 # ---------------------------------------------------------------------- the features
@@ -531,7 +550,7 @@ def test_a_signal_in_a_script_that_the_network_does_not_know(script):
     filler = told[2].split() if blanks else list(told[2])
     titles = [blanks.join([*rng.permutation(filler), told[k], *rng.permutation(filler)[:3]]) for k in y]
     X = pd.DataFrame({"title": titles, "price": rng.normal(size=150)})
-    model = make_fusion_pipeline([("text", LengthEncoder(), "title")], DecisionFusionClassifier(cv=2))
+    model = make_fusion_pipeline([("text", LengthEncoder(), "title")], DecisionFusionClassifier(cv=2, effort="low"))
     train, test = X[:90], X[90:]
     assert model.fit(train, y[:90]).score(test, y[90:]) > 0.95
     drawn = rng.permutation(y)
