@@ -1,0 +1,132 @@
+"""Columns of texts: addresses, names of files, cells in a written form, or words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+from ensemblefuse.column_formats import (
+    Found,
+    boolean_format,
+    date_format,
+    is_mark,
+    number_clash,
+    number_format,
+    read_cell,
+    tag_format,
+    unit_clash,
+)
+from ensemblefuse.column_kinds._categories import MOST_CATEGORIES, are_categories_of_text, facts_of_values
+from ensemblefuse.column_kinds._cells import MEDIA, NUMBERS, SEEN_OF, cell_kind
+from ensemblefuse.column_kinds._kind import (
+    CONSTANT_CELLS,
+    DISTINCT,
+    ColumnKind,
+    constant_kind,
+    counted,
+    facts_of,
+    has_digit,
+    kind_of_form,
+    share_of,
+)
+from ensemblefuse.column_kinds._numbers import as_float, number_kind
+from ensemblefuse.column_kinds._strings import are_codes, code_kind, is_numeric, worded
+from ensemblefuse.column_kinds._tags import may_be_tags, tag_kind
+from ensemblefuse.column_kinds._times import MINUTES, other_than_date, other_than_time
+from ensemblefuse.exceptions import short_repr
+
+__all__ = ["text_kind"]
+
+# Columns that cannot be in a written form are not tried: each try reads every distinct cell.
+_READABLE = 0.5  # least share of cells that numbers or dates could be
+_LONGEST_VALUE = 60
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]{1,9}://|www\.|mailto:|data:[\w/+.-]+[;,])\S*", re.IGNORECASE)
+
+
+def text_kind(cells: list[Any], name: str, has_gaps: bool) -> ColumnKind:
+    """Return what texts hold, some of which may be numbers, dates or booleans by type."""
+    texts = [cell if isinstance(cell, str) else str(cell) for cell in cells]
+    all_texts = all(isinstance(cell, str) for cell in cells)
+    counts = Counter(text.strip() for text in texts)
+    for decide in (_address_kind, _media_kind):
+        found = decide(counts) if all_texts else None
+        if found:
+            return found
+    if len(counts) == 1 and (has_gaps or len(texts) < CONSTANT_CELLS):
+        if boolean_format(cells):
+            return ColumnKind("boolean", f"{short_repr(texts[0])} or nothing")
+        if has_gaps and len(texts) >= CONSTANT_CELLS and not is_numeric(texts[0]):
+            return ColumnKind(
+                "category", f"{short_repr(texts[0])} in {counted(len(texts), 'cell')}, and nothing elsewhere"
+            )
+    elif len(counts) == 1:
+        return constant_kind(texts[0], len(texts))
+    found = _formatted(cells, counts, name) or worded(counts, name, mixed=not all_texts)
+    are_words = found.kind in ("string", "category") and found.choice is None
+    return found._replace(choice=unit_clash(cells)) if are_words and _may_count(counts) else found
+
+
+def _may_count(counts: Counter[str]) -> bool:
+    """Return whether so many cells are short, and hold a digit, that all may be numbers or dates."""
+    return share_of(counts, lambda text: len(text) <= _LONGEST_VALUE and has_digit(text)) >= _READABLE
+
+
+def _address_kind(counts: Counter[str]) -> ColumnKind | None:
+    n_cells = counts.total()
+    n_addresses = sum(n for text, n in counts.items() if _ADDRESS.fullmatch(text))
+    if n_addresses < DISTINCT * n_cells or are_categories_of_text(counts):
+        return None
+    files = {cell_kind(text) for text in counts} & set(MEDIA)
+    what = f"addresses of {files.pop()} files, which no encoder fetches" if files else "addresses"
+    return ColumnKind("address", f"{what}, such as {short_repr(next(iter(counts)))}")
+
+
+def _media_kind(counts: Counter[str]) -> ColumnKind | None:
+    kinds: Counter[str] = Counter()
+    for text, n in counts.items():
+        kinds[cell_kind(text)] += n
+    kind, n = kinds.most_common(1)[0]
+    if kind not in MEDIA:
+        return None
+    if n == counts.total():
+        return ColumnKind(kind, SEEN_OF[kind])
+    other = next(text for text in counts if cell_kind(text) != kind)
+    facts = f"{n} of {counts.total()} cells name {kind} files, but {short_repr(other)} does not"
+    return ColumnKind("other", f"{facts}; correct such cells, or make them missing", f"could also be: {kind}", other)
+
+
+def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind | None:
+    """Return the kind of cells that are all written as flags, numbers, dates or lists of tags."""
+    if len(counts) <= MOST_CATEGORIES and (found := boolean_format(cells)):
+        if all(map(is_mark, found.odd)):
+            return kind_of_form("boolean", found, len(cells))
+        return _third_value(found, counts)
+    if are_codes(counts):
+        return code_kind(counts)
+    may_count = _may_count(counts)
+    number, date = (number_format(cells), date_format(cells)) if may_count else (None, None)
+    if number and date and date.share >= number.share:
+        return kind_of_form("date", date, len(cells), date.choice or other_than_date(date, counts))
+    if number:
+        values = [as_float(c) if isinstance(c, NUMBERS) else read_cell(c, number.format) for c in cells]
+        seen, choice = facts_of(number, len(cells)), number.choice
+        if all(MINUTES.fullmatch(text) for text in counts if text not in number.odd):
+            seen, choice = f"{seen}, from minutes:seconds", choice or other_than_time(counts)
+        kind = number_kind(values, seen, name)._replace(form=number)
+        return kind if kind.choice else kind._replace(choice=choice)
+    if date:
+        return kind_of_form("date", date, len(cells))
+    if may_count and (clash := number_clash(cells)):
+        return ColumnKind("other", clash, "could also be: string")
+    if may_be_tags(counts) and (tags := tag_format(cells)):
+        return tag_kind(tags, counts, len(cells))
+    return None
+
+
+def _third_value(found: Found, counts: Counter[str]) -> ColumnKind:
+    """Return that cells are categories, because a few hold a word that is neither true nor false."""
+    n_cells, n_odd = counts.total(), sum(found.odd.values())
+    odd = next(text for text in found.odd if not is_mark(text)).strip()
+    facts = f"{facts_of_values(counts)}; {n_cells - n_odd} cells say {found.seen}, but {short_repr(odd)} does not"
+    return ColumnKind("category", facts, "could also be: boolean", odd)

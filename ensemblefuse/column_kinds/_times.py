@@ -1,0 +1,38 @@
+"""Times of day and lengths of time, which are written alike."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from ensemblefuse.column_formats import Found
+from ensemblefuse.column_kinds._kind import LEAST_CELLS
+
+__all__ = ["MINUTES", "other_than_date", "other_than_time"]
+
+_CLOCK = re.compile(r"(\d{1,4}):(\d\d)(?::\d\d)?", re.ASCII)
+MINUTES = re.compile(r"-?\d{1,4}:\d\d", re.ASCII)
+_EVENING, _LATE = 18, 0.1  # share of cells from this hour on, which lengths of time below 24 hardly ever have
+
+
+def other_than_date(date: Found, counts: Counter[str]) -> str | None:
+    """Return what else dates may be that are also read as numbers: lengths of time, or numbers of 8 digits."""
+    if date.format["formats"] != ["time"]:
+        return "could also be: number"
+    return None if _is_surely_of_day(counts) else "could also be: number, as lengths of time"
+
+
+def other_than_time(counts: Counter[str]) -> str | None:
+    """Return that lengths of time may be results of games, if seconds such as 05 stand nowhere."""
+    has_zero = any(text[-2] == "0" for text in counts if MINUTES.fullmatch(text))
+    return None if has_zero else "could also be: string"
+
+
+def _is_surely_of_day(counts: Counter[str]) -> bool:
+    """Return whether times are those of a clock: in steps of five minutes, or with two digits and up to evening."""
+    parts = {text: found for text in counts if (found := _CLOCK.fullmatch(text))}
+    n_cells = sum(counts[text] for text in parts)
+    if n_cells >= LEAST_CELLS and len(parts) > 1 and all(int(found[2]) % 5 == 0 for found in parts.values()):
+        return True
+    n_late = sum(counts[text] for text, found in parts.items() if int(found[1]) >= _EVENING)
+    return all(len(found[1]) == 2 for found in parts.values()) and n_late > _LATE * n_cells
