@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-__all__ = ["checked_text", "foreign_share", "is_in_other_script"]
+__all__ = ["checked_text", "foreign_share", "is_in_other_script", "without_blanks"]
 
 _READ = 10_000  # characters of a text whose letters are counted
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
@@ -24,6 +24,18 @@ def checked_text(cell: Any) -> str:
         raise ValueError("empty text")
     cell.encode()  # refuse a lone surrogate here, before the whole batch fails
     return str(cell)
+
+
+def without_blanks(cells: Iterable[Any]) -> list[Any]:
+    """Return cells with None for texts that are empty, or only white space: files write a missing text so.
+
+    Examples
+    --------
+    >>> from ensemblefuse.cells.text import without_blanks
+    >>> without_blanks(["a cat", "", " ", None])
+    ['a cat', None, None, None]
+    """
+    return [None if isinstance(cell, str) and not cell.strip() else cell for cell in cells]
 
 
 def foreign_share(texts: Iterable[str]) -> float:

@@ -18,7 +18,7 @@ from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
 from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
 from ensemblefuse.backbones.text_use import UniversalNetwork
 from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, folder_digest, packaged_path
-from ensemblefuse.cells.text import checked_text
+from ensemblefuse.cells.text import checked_text, without_blanks
 from ensemblefuse.encoders._base import BadRows, BaseEncoder
 from ensemblefuse.encoders._unread_texts import unread_texts
 
@@ -114,9 +114,9 @@ class TextEncoder(BaseEncoder):
 
     Notes
     -----
-    A cell is a str. An empty text, or one of white space only, is a bad row: its embedding would be the same in every
-    such row, and a model would learn from it that the text is missing. Use None for a missing text. A text without any
-    token that a static model knows is a bad row too.
+    A cell is a str. An empty text, or one of white space only, is a missing text, as None is: its embedding would be
+    the same in every such row, and a model would learn from it that the text is missing. A text without any token that
+    a static model knows is a bad row.
 
     One warning per call counts the texts in other scripts than the Latin one that ``"all-MiniLM-L6-v2"`` was given, and
     distinct texts that have one embedding because a packaged model knows none of their words.
@@ -179,6 +179,10 @@ class TextEncoder(BaseEncoder):
         self.batch_size = batch_size
         self.words = words
         self.on_error = on_error
+
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """Return the texts of one column, one per row; None for a blank one, which is a missing text."""
+        return without_blanks(super().cells(X))
 
     def load(self, cell: Any) -> str:
         """Check one text.

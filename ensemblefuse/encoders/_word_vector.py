@@ -14,7 +14,7 @@ import pandas as pd
 from ensemblefuse._torch import shared_network
 from ensemblefuse.backbones.weights import WeightsSource, packaged_path
 from ensemblefuse.cache.code_digests import file_digest
-from ensemblefuse.cells.text import checked_text, is_in_other_script
+from ensemblefuse.cells.text import checked_text, is_in_other_script, without_blanks
 from ensemblefuse.encoders._base import BaseEncoder
 from ensemblefuse.encoders._unread_texts import MULTILINGUAL, unread_texts
 from ensemblefuse.encoders._word_file import read_word_file
@@ -98,6 +98,10 @@ class WordVectorEncoder(BaseEncoder):
         self.vectors = vectors
         self.batch_size = batch_size
         self.on_error = on_error
+
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """Return the texts of one column, one per row; None for a blank one, which is a missing text."""
+        return without_blanks(super().cells(X))
 
     def load(self, cell: Any) -> list[int]:
         """Look up the words of one text.
