@@ -95,6 +95,8 @@ PUBLIC = {
     "StrategyComparison": "evaluation",
     "StrategyComparisonDisplay": "evaluation",
     "StringFeatures": "features",
+    "CensoredFeatures": "features",
+    "NumberFeatures": "features",
     "TableTransformer": "features",
     "TagFeatures": "features",
     "TextEncoder": "encoders",

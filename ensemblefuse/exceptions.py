@@ -34,6 +34,8 @@ _LONGEST_NAME = 255  # characters of a file's name
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)
 _BASE64 = re.compile(r"[\w+/=\s-]*", re.ASCII)
 
+FUSION_READS = "fuse__encoders__"  # parameters of transformers by which a fusion reads raw cells
+
 
 class BadRow(NamedTuple):
     """One cell that could not be encoded."""
@@ -156,9 +158,10 @@ class ColumnError(EncodingError):
         told = format_unread_cells(self.rows, n_rows, "see error.rows")
         way_out = "Correct these cells, or leave them empty."
         if parameter is not None:
+            step = "" if parameter.startswith(FUSION_READS) else "encode__"
             way_out = (
                 "Correct these cells, leave them empty, or take them as missing: "
-                f'model.set_params(encode__{parameter}="missing").'
+                f'model.set_params({step}{parameter}="missing").'
             )
         ValueError.__init__(self, f"{told}\n{way_out}")
 

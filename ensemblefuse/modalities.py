@@ -15,7 +15,7 @@ from sklearn.utils._indexing import _get_column_indices
 
 from ensemblefuse.column_formats import full_format
 from ensemblefuse.encoders import BaseEncoder, TextEncoder
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.exceptions import FUSION_READS, short_repr
 from ensemblefuse.features import EmbeddingNoise, PresentRows, StringFeatures, TableTransformer
 from ensemblefuse.features.forms import check_formats
 from ensemblefuse.fitted.walk import parts_of
@@ -47,6 +47,7 @@ _ROLES = {
     **dict.fromkeys(("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"), "category"),
     **dict.fromkeys(("TfidfVectorizer", "CountVectorizer", "HashingVectorizer"), "text"),
     **{"DateFeatures": "date", "TagFeatures": "tags"},
+    **{"CensoredFeatures": "censored", "NumberFeatures": "numbers"},
     **dict.fromkeys(("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer"), "number"),
     **dict.fromkeys(("QuantileTransformer", "PowerTransformer", "KBinsDiscretizer", "Binarizer"), "number"),
     **dict.fromkeys(("SplineTransformer", "PolynomialFeatures", "PCA", "KNNImputer", "IterativeImputer"), "number"),
@@ -348,7 +349,14 @@ def policies_of(column_transformer: Any, columns: Iterable[Any]) -> dict[Any, Ce
     """Return `cell_policies` of the modalities that a `ModalityTransformer` or another transformer of columns has."""
     if column_transformer is None:
         return {}
-    return cell_policies([*column_transformer.transformers, ("remainder", column_transformer.remainder, None)], columns)
+    readers = [(name, reader, None) for name, reader in getattr(column_transformer, "readers_", {}).items()]
+    by_fusion = {
+        column: CellPolicy(policy.on_error, f"{FUSION_READS}{policy.parameter}")
+        for column, policy in cell_policies(readers, columns).items()
+    }
+    return by_fusion | cell_policies(
+        [*column_transformer.transformers, ("remainder", column_transformer.remainder, None)], columns
+    )
 
 
 def _tables_in(name: str, encoder: Any) -> list[tuple[str, TableTransformer]]:

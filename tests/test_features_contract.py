@@ -49,14 +49,14 @@ VARIANTS = [
 by_repr = pytest.mark.parametrize("transformer", VARIANTS, ids=repr)
 
 
-OF_COLUMNS = {"DateFeatures", "StringFeatures", "TableTransformer", "TagFeatures"}
+OF_COLUMNS = {"CensoredFeatures", "DateFeatures", "NumberFeatures", "StringFeatures", "TableTransformer", "TagFeatures"}
 
 
 def test_every_transformer_is_checked():
     left = {kind.__name__ for kind in PUBLIC} - {type(t).__name__ for t in TRANSFORMERS}
     # One needs a transformer, one is none. Other tests check those that know no blocks (test_embedding_noise.py,
-    # test_words.py) or read no numbers (test_date_and_tag_features.py, test_infer_modalities.py). The table is compared
-    # with its parent below.
+    # test_words.py) or read no numbers (test_date_and_tag_features.py, test_infer_modalities.py,
+    # test_tuples_of_numbers.py). The table is compared with its parent below.
     assert left == {"PresentRows", "ModalityDropout", "EmbeddingNoise", "WordFeatures", *OF_COLUMNS}
 
 

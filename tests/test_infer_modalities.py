@@ -1,5 +1,6 @@
 """What `infer_modalities` sees in the columns of real tables, says about them, and builds; the model then fits."""
 
+import ast
 import datetime
 import re
 
@@ -105,7 +106,7 @@ KINDS = {
     ),
     "many names that repeat": (draw(STEMS, 400), "string"),
     "Chinese names": ([a + b + c for a in "周吴郑冯" for b in "国建志文" for c in "华明强平军波"][:N], "string"),
-    "sizes": ([f"{a}x{b}x{b + 1}" for a, b in zip(range(N), RNG.integers(1, 90, N), strict=True)], "string"),
+    "sizes": ([f"{a}x{b}x{b + 1}" for a, b in zip(range(N), RNG.integers(1, 90, N), strict=True)], "numbers"),
     # free text
     "sentences": (sentences("After {2} days {0} and {1}"), "text"),
     "short phrases": ([f"{a} {b} coat" for a, b in zip(STEMS, map(str.lower, STEMS), strict=True)], "text"),
@@ -231,12 +232,17 @@ def test_lengths_of_time_are_told_from_times_of_day():
     pace = find_kind(pd.Series(stopwatch(draw(range(3, 15)))))
     assert (pace.kind, pace.choice) == ("date", "could also be: number, as lengths of time")
     longer = find_kind(pd.Series(stopwatch(draw(range(3, 31)))))
-    assert (longer.kind, longer.choice) == ("number", None)
-    assert "lengths of time in s, from minutes:seconds, 18" in longer.seen
+    assert longer.kind == "number" and "lengths of time in s, from minutes:seconds, 18" in longer.seen
+    assert "minutes and 0 seconds, and could be" in longer.choice and "hours and 0 minutes" in longer.choice
     laps = find_kind(pd.Series([f"1:{20 + i % 40}.{i * 37 % 1000:03d}" for i in range(N)]))
     assert (laps.kind, laps.choice) == ("number", None) and "lengths of time in s, 80 to" in laps.seen
     games = find_kind(pd.Series([f"{i % 17 + 18}:{i % 13 + 15}" for i in range(N)]))
-    assert (games.kind, games.choice) == ("number", "could also be: string")
+    assert games.kind == "number" and games.choice.endswith("hours and 15 minutes; could also be: string")
+    mixed = find_kind(
+        pd.Series([f"{3 + i % 9}:{i % 60:02d}" if i % 2 else f"1:0{i % 9}:{i % 60:02d}" for i in range(N)])
+    )
+    assert (mixed.kind, mixed.choice) == ("number", "could also be: date, as times of day")
+    assert "from minutes:seconds and hours:minutes:seconds" in mixed.seen
     finish = find_kind(pd.Series([f"{2 + i // 40}:{i % 60:02d}:{i * 7 % 60:02d}" for i in range(N)]))
     assert (finish.kind, finish.choice) == ("date", "could also be: number, as lengths of time")
     shops = find_kind(pd.Series([f"{i % 12 + 7}:{i % 4 * 15:02d}" for i in range(N)]))
@@ -267,7 +273,7 @@ def test_long_numbers_are_called_what_they_are():
     for orders in ("2024-{0}{1}", "2024-01-{0}{1}", "{0}-{1}"):
         assert "telephone" not in seen(orders) and "numbers of one kind, such as" in seen(orders)
     pressures = find_kind(pd.Series([f"{100 + i % 40}/{60 + i % 31}" for i in range(N)]))
-    assert pressures.kind == "string" and pressures.seen.endswith("such as '100/60'")
+    assert (pressures.kind, pressures.choice) == ("numbers", "could also be: string")
 
 
 @pytest.mark.parametrize("dtype", ["object", "string", "string[pyarrow]", "category"])
@@ -299,7 +305,12 @@ def test_few_cells_are_no_evidence():
 def printed(capsys, df, **params):
     capsys.readouterr()
     found = infer_modalities(df, **params)
-    return found, capsys.readouterr().out.splitlines()
+    return found, entries(capsys.readouterr().out)
+
+
+def entries(out):
+    """The entries of the columns: an entry of several lines has blanks at the begin of the later ones."""
+    return re.split(r"\n(?! )", out.strip("\n")) if out else []
 
 
 def line_of(lines, column):
@@ -339,7 +350,7 @@ def test_one_line_for_each_column_says_what_was_seen_and_what_is_done(capsys):
 def test_names_and_cells_with_line_breaks_stay_on_one_line(capsys):
     df = pd.DataFrame({"a\nb": ["x\ny"] * 5, "c" * 300: ["z"] * 5, "d": SIZES[:5]})
     lines = printed(capsys, df)[1]
-    assert len(lines) == 4 and all(len(line) < 300 for line in lines)
+    assert len(lines) == 4 and all(len(line) <= 120 for entry in lines for line in entry.split("\n"))
 
 
 def test_a_table_read_with_the_wrong_separator_gets_a_hint(capsys):
@@ -386,7 +397,7 @@ def test_numbers_that_cannot_be_compared_are_never_put_together(cells, reason, k
     X = pd.DataFrame({"price": cells, "size": SIZES[:30]})
     found = infer_modalities(X)
     assert ("price" in found[-1][2]) == (kind == "category")
-    line = capsys.readouterr().out.splitlines()[1]
+    line = " ".join(capsys.readouterr().out.partition("\n")[2].split())
     assert line.split()[:2] == ["price", kind] and re.search(reason, line)
     with pytest.raises(ValueError, match=reason):
         infer_modalities(X, strict=True)
@@ -417,8 +428,8 @@ def test_declared_numbers_that_agree_are_numbers(cells):
 def test_infinity_is_told_before_the_fit(cells, told, capsys):
     X = pd.DataFrame({"size": cells})
     modalities = infer_modalities(X)
-    line = capsys.readouterr().out.splitlines()[1]
-    assert line.startswith("size    number") and told in line
+    line = " ".join(capsys.readouterr().out.partition("\n")[2].split())
+    assert line.startswith("size number") and told in line
     with pytest.raises(ValueError, match=told):
         infer_modalities(X, strict=True)
     with pytest.raises(ValueError, match=r"(?i)infinit|not a finite number"):
@@ -472,7 +483,7 @@ def test_lists_of_lists_are_refused_in_one_sentence():
 def test_times_of_day_promise_no_year(capsys):
     clocks = [f"{i % 24:02d}:{i * 7 % 60:02d}" for i in range(N)]
     infer_modalities({"at": clocks, "on": [f"2021-03-{i % 28 + 1:02d} {clock}" for i, clock in enumerate(clocks)]})
-    at, on = capsys.readouterr().out.splitlines()[1:]
+    at, on = entries(capsys.readouterr().out)[1:]
     assert re.fullmatch("at +date +times of day +table: hour of the day", at)
     assert "dates with times" in on and "year, month" in on
 
@@ -676,7 +687,7 @@ def test_the_command_line_takes_a_messy_table_and_tells_what_counts_as_missing(t
     X.assign(y=y).to_csv(path, index=False)
     assert main(["fit", str(path), "--target", "y", "-o", str(model), "--strategy", "feature"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^sku +identifier .* left out", out, re.MULTILINE)
+    assert re.search(r"^sku +identifier .*\n? .* left out", out, re.MULTILINE)
     assert "Counted as missing: 'NA' in 10 cells of 'land'" in out
     assert main(["predict", str(model), str(path), "-o", str(tmp_path / "p.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "p.csv")) == N
@@ -771,7 +782,105 @@ def test_blank_texts_are_missing_texts_and_stop_nothing(capsys):
     texts = [f"a sentence about the {word} of number {i}" for i, word in enumerate(["sea", "hill", "town"] * 8)]
     table = pd.DataFrame({"note": [" " if i % 5 == 0 else text for i, text in enumerate(texts)]})
     ((_, encoder, column),) = infer_modalities(table, kinds={"note": "text"})
-    assert encoder.on_error == "missing" and column == "note"
-    assert capsys.readouterr().out.rstrip().endswith("TextEncoder(on_error='missing'); blank texts count as missing")
+    assert encoder.on_error == "raise" and column == "note"
+    assert capsys.readouterr().out.rstrip().endswith("TextEncoder(); blank texts count as missing")
     ((_, encoder, _),) = infer_modalities(pd.DataFrame({"note": texts}), kinds={"note": "text"})
     assert encoder.on_error == "raise" and "blank" not in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------- given forms, postal codes, lines
+
+
+ORDERS = pd.DataFrame({"day": [f"{i % 12 + 1:02d}/{i % 11 + 1:02d}/2021" for i in range(N)], "size": SIZES})
+
+
+def test_the_error_of_strict_gives_the_form_that_decides():
+    with pytest.raises(ValueError, match="cells of 1 column allow several readings") as caught:
+        infer_modalities(ORDERS, strict=True)
+    written = re.findall(r"formats=(\{.*?\}\})", str(caught.value))
+    assert len(written) == 2 and "kinds=" not in str(caught.value)
+    found = [infer_modalities(ORDERS, formats=ast.literal_eval(text), strict=True, verbose=False) for text in written]
+    assert [made[0][1].formats["day"]["formats"] for made in found] == [["%m/%d/%Y"], ["%d/%m/%Y"]]
+    prices = pd.DataFrame({"price": [f"{i}.{i * 37 % 900 + 100}" for i in range(1, N)]})
+    with pytest.raises(ValueError, match="several readings") as caught:
+        infer_modalities(prices, strict=True)
+    large = ast.literal_eval(re.findall(r"formats=(\{.*?\}\})", str(caught.value))[1])
+    made = ModalityTransformer(infer_modalities(prices, formats=large, strict=True, verbose=False)).fit(prices)
+    assert read_by_schema(prices.head(1), made.schema_).table["price"].tolist() == [1137]
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"formats": {"date": {"kind": "date", "formats": ["%Y"]}}}, "formats names columns that the table lacks"),
+        (
+            {"formats": {"day": {"kind": "date", "formats": ["%Y"]}}},
+            "does not fit the cell of row 0: '01/01/2021' is not",
+        ),
+        ({"formats": {"day": {"kind": "boolean"}}, "kinds": {"day": "date"}}, "is 'date', but formats says 'boolean'"),
+        ({"formats": {"day": {"kind": "colour"}}}, "must be a dict as infer_modalities finds it"),
+    ],
+)
+def test_forms_that_do_not_fit_are_refused(params, told):
+    with pytest.raises(ValueError, match=told):
+        infer_modalities(ORDERS, verbose=False, **params)
+
+
+def test_declared_numbers_that_are_none_are_told_of_before_the_fit(capsys):
+    X = pd.DataFrame({"x": ["7", "ask us", "9", "1"] * 5, "y": [np.inf, *range(19)]}, index=range(100, 120))
+    told = "5 of 20 cells stop the fit: 'ask us' is not a number in row 101; correct such cells or make them missing"
+    made = infer_modalities(X, kinds={"x": "number"})
+    assert told in " ".join(capsys.readouterr().out.split()) and made[0][1].on_error == "raise"
+    with pytest.raises(ValueError, match=re.escape(told)) as caught:
+        infer_modalities(X, kinds={"x": "number", "y": "drop"}, strict=True)
+    form = ast.literal_eval(re.search(r"formats=(\{.*\}\})", str(caught.value))[1])
+    ((_, made, _),) = infer_modalities(X[["x"]], formats=form, strict=True, verbose=False)
+    values = ModalityTransformer([("t", made, ["x"])]).fit_transform(X[["x"]])
+    assert np.isnan(values.to_numpy()).sum() == 5
+    with pytest.raises(ValueError, match=r"1 of 20 cells stop the fit: inf is not a finite number in row 100"):
+        infer_modalities(X, kinds={"x": "category", "y": "number"}, strict=True)
+
+
+@pytest.mark.parametrize("name", ["zip", "ZipCode", "postal_code", "PLZ", "cep", "邮编", "customer_zip"])
+def test_whole_numbers_named_as_postal_codes_are_no_amounts(name):
+    codes = RNG.integers(1000, 99999, N)
+    found = find_kind(pd.Series(codes, name=name))
+    assert (found.kind, found.choice) == ("string", "could also be: number") and "postal code" in found.seen
+    assert find_kind(pd.Series(np.resize(codes[:5], N), name=name)).kind == "category"
+    assert find_kind(pd.Series(np.resize(codes[:5].astype(str), N), name=name)).kind != "string"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("cap", RNG.integers(1, 900, N)), ("zip", RNG.normal(size=N)), ("price", RNG.integers(1000, 99999, N))],
+)
+def test_a_name_alone_makes_no_postal_code(name, values):
+    assert find_kind(pd.Series(values, name=name)).kind == "number"
+
+
+def test_postal_codes_with_gaps_are_read_as_whole_numbers():
+    X = pd.DataFrame({"zip": [*RNG.integers(1000, 99999, N - 1).astype(float), np.nan], "size": SIZES})
+    made = ModalityTransformer(infer_modalities(X, verbose=False)).fit(X)
+    later = pd.DataFrame({"zip": [1234.0, 98765, "1234"], "size": [1.0, 2.0, 3.0]})
+    assert read_by_schema(later, made.schema_).table["zip"].tolist() == ["1234", "98765", "1234"]
+    assert_allclose(*made.transform(later).filter(like="zip").to_numpy()[[0, 2]])
+
+
+def test_signs_of_one_currency_are_one():
+    cells = ["¥5", "5元", "CNY 7", "RMB 9", "￥12"] * 3
+    found = find_kind(pd.Series(cells))
+    assert found.kind == "number" and found.seen.startswith("numbers in CNY")
+    assert find_kind(pd.Series(["¥5", "￥7", "¥9"] * 3)).seen.startswith("numbers in ¥")
+    assert find_kind(pd.Series(["¥5", "700円", "¥9"] * 3)).seen.startswith("numbers in JPY")
+    assert find_kind(pd.Series(["¥5", "700円", "9元"] * 3)).kind == "other"
+    assert find_kind(pd.Series(["20 °c", "21 °C", "19 °C"] * 3)).seen.startswith("numbers with '°C'")
+
+
+def test_no_line_is_longer_than_120_letters(capsys):
+    X = ORDERS.assign(
+        **{"a very long name of a column " * 3: range(N), "note": [f"a sentence of {i} words and more" for i in SIZES]}
+    )
+    found, lines = printed(capsys, X)
+    assert max(len(line) for entry in lines for line in entry.split("\n")) <= 120 and found
+    said = " ".join(" ".join(lines).split())
+    assert "could be day/month/year by all cells of the column) -> table: year, month, day" in said

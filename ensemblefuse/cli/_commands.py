@@ -52,7 +52,7 @@ from ensemblefuse.modalities import (
 from ensemblefuse.schema import learn_schema, read_by_schema, read_or_raise
 
 # Kinds whose cells are read from a CSV file as they are written: 007 stays apart from 7.
-WRITTEN = ("category", "text", "string", "tags", "date", "boolean")
+WRITTEN = ("category", "text", "string", "tags", "date", "boolean", "censored", "numbers")
 
 
 @dataclass

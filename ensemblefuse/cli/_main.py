@@ -20,7 +20,7 @@ __all__ = ["main"]
 # As in `ensemblefuse.compose`, which is not imported here because it loads scikit-learn; a test compares them.
 KINDS = (
     *("image", "audio", "video", "text", "series", "embedding", "graph"),
-    *("number", "date", "category", "boolean", "tags", "string", "drop"),
+    *("number", "censored", "numbers", "date", "category", "boolean", "tags", "string", "drop"),
 )
 
 _EXIT_CODES = """\

@@ -12,16 +12,32 @@ from collections.abc import Callable
 from typing import Any
 
 from ensemblefuse.column_formats._booleans import boolean_format, read_boolean
-from ensemblefuse.column_formats._cells import MOST_MISSING, Found, UnreadableCell, is_mark
-from ensemblefuse.column_formats._dates import DATE_WAY_OUT, date_format, may_be_date_format, read_date, written_day
+from ensemblefuse.column_formats._cells import BY_ALL_CELLS, MOST_MISSING, Found, UnreadableCell, is_mark
+from ensemblefuse.column_formats._dates import (
+    DATE_WAY_OUT,
+    date_format,
+    may_be_date_format,
+    other_order,
+    read_date,
+    written_day,
+)
 from ensemblefuse.column_formats._numbers import (
     may_be_number_format,
     number_clash,
     number_format,
+    other_signs,
     read_number,
     unit_clash,
 )
 from ensemblefuse.column_formats._tags import may_be_tag_format, read_tags, tag_format
+from ensemblefuse.column_formats._tuples import (
+    censored_format,
+    may_be_censored_format,
+    may_be_numbers_format,
+    numbers_format,
+    read_censored,
+    read_numbers,
+)
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import is_missing, loose_text
 
@@ -30,29 +46,37 @@ __all__ = [
     "Found",
     "UnreadableCell",
     "boolean_format",
+    "censored_format",
     "date_format",
     "full_format",
     "is_mark",
     "number_clash",
     "number_format",
+    "numbers_format",
     "read_cell",
+    "readings_of",
     "short_format",
     "tag_format",
     "unit_clash",
 ]
 
+_OTHERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"number": other_signs, "date": other_order}
 _READERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "number": read_number,
     "date": read_date,
     "boolean": read_boolean,
     "tags": read_tags,
+    "censored": read_censored,
+    "numbers": read_numbers,
 }
+_OF_NUMBERS = dict.fromkeys(("decimal", "thousands", "currency", "dimension", "unit"))
 # What a setting is that is left out.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "number": dict.fromkeys(("decimal", "thousands", "currency", "dimension", "unit")),
+    "number": _OF_NUMBERS,
     "date": {"utc": False},
     "boolean": {},
     "tags": {},
+    **dict.fromkeys(("censored", "numbers"), _OF_NUMBERS),
     "category": {},
     "text": {},
 }
@@ -61,10 +85,27 @@ _CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "date": may_be_date_format,
     "boolean": lambda settings: settings.keys() == {"missing"},
     "tags": may_be_tag_format,
+    "censored": may_be_censored_format,
+    "numbers": may_be_numbers_format,
     # Cells that are read as they are, also where those of a part of the table would seem to be of another kind.
     "category": lambda settings: settings == {"missing": []},
     "text": lambda settings: settings == {"missing": []},
 }
+
+
+def readings_of(found: Found) -> list[dict[str, Any]]:
+    """Return the forms between which was chosen, the chosen one first; none if no form tells the readings apart.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import date_format, readings_of
+    >>> readings_of(date_format(["01/02/2001"]))
+    [{'kind': 'date', 'formats': ['%m/%d/%Y']}, {'kind': 'date', 'formats': ['%d/%m/%Y']}]
+    """
+    other = _OTHERS.get(found.format["kind"], dict)(found.format) if BY_ALL_CELLS in (found.choice or "") else {}
+    forms = [found.format, {**found.format, **other}]
+    short = [{k: v for k, v in short_format(found._replace(format=form)).items() if k != "seen"} for form in forms]
+    return short if other else []
 
 
 def short_format(found: Found) -> dict[str, Any]:
@@ -94,7 +135,7 @@ def full_format(column: Any, given: Any) -> dict[str, Any]:
     kind = given.get("kind") if isinstance(given, dict) else None
     if isinstance(kind, str) and kind in _DEFAULTS and isinstance(given.get("seen", ""), str):
         settings = {**_DEFAULTS[kind], "missing": [], **{k: v for k, v in given.items() if k not in ("kind", "seen")}}
-        if kind == "number" and settings["unit"] is None and settings["dimension"] == "count":
+        if "dimension" in settings and settings["unit"] is None and settings["dimension"] == "count":
             settings["unit"] = settings["currency"] or ""
         words = settings["missing"]
         if isinstance(words, (list, tuple)) and all(isinstance(word, str) for word in words):
@@ -115,11 +156,11 @@ def read_cell(cell: Any, settings: dict[str, Any]) -> Any:
     cell : object
         A text, or a value that is read already: a number (in the unit of the column), a date, a bool, a list.
     settings : dict
-        ``format`` of what `number_format`, `date_format`, `boolean_format` or `tag_format` found.
+        ``format`` of what `number_format`, `date_format` and the other functions found.
 
     Returns
     -------
-    float, pandas.Timestamp, bool, list of str, or None
+    float, pandas.Timestamp, bool, list of str, tuple of float, or None
 
     Raises
     ------

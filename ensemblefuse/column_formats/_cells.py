@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ensemblefuse.table import is_missing, loose_text
 
 __all__ = [
+    "BY_ALL_CELLS",
     "LONGEST",
     "MOST_MARKS",
     "MOST_MISSING",
@@ -33,6 +34,7 @@ _PLAIN = {
     ord("\u066b"): ".",
     ord("\u066c"): ",",
 }
+BY_ALL_CELLS = "by all cells of the column"  # in a choice that another form of the same kind would decide otherwise
 LONGEST = 80  # letters in a cell that is a number or a date
 _MOST_WORDS = 3
 _MOST_SHARE = 0.1

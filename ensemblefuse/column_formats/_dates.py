@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.column_formats._cells import (
+    BY_ALL_CELLS,
     LONGEST,
     Found,
     UnreadableCell,
@@ -24,7 +25,7 @@ from ensemblefuse.column_formats._cells import (
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import item, loose_text
 
-__all__ = ["DATE_WAY_OUT", "date_format", "may_be_date_format", "read_date", "written_day"]
+__all__ = ["DATE_WAY_OUT", "date_format", "may_be_date_format", "other_order", "read_date", "written_day"]
 
 
 _MONTH_NAME = re.compile("[A-Z][a-z]{2}", re.ASCII)
@@ -188,6 +189,13 @@ def written_day(cell: Any) -> Any:
     return str(int(number)) if -(2**63) <= number < 2**64 and number == int(number) else cell
 
 
+def other_order(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the forms of a column with day and month in the other order; nothing if no form has them in digits."""
+    swapped = dict(zip((*_DAY_FIRST, *_MONTH_FIRST), (*_MONTH_FIRST, *_DAY_FIRST), strict=True))
+    forms = [swapped.get(form, form) for form in settings["formats"]]
+    return {} if forms == settings["formats"] else {"formats": forms}
+
+
 def _stamp(cell: Any) -> pd.Timestamp:
     """Return a date as one of pandas."""
     try:
@@ -319,8 +327,7 @@ def _chosen(texts: Counter[str], forms: dict[str, list[str]]) -> tuple[list[str]
         if both and not only_day and not only_month and "." not in day:
             example = min(both, key=len)
             choices.append(
-                f"{example!r} is read as {_described(decided[day])}, and could be {_described(day)} by all cells of "
-                "the column"
+                f"{example!r} is read as {_described(decided[day])}, and could be {_described(day)} {BY_ALL_CELLS}"
             )
     for text, found in forms.items():
         counts[decided.get(found[0], found[0])] += texts[text]

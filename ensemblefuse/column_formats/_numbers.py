@@ -13,13 +13,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ensemblefuse.column_formats._cells import LONGEST, Found, UnreadableCell, clean, is_mark, odd_words, texts_of
+from ensemblefuse.column_formats._cells import (
+    BY_ALL_CELLS,
+    LONGEST,
+    Found,
+    UnreadableCell,
+    clean,
+    is_mark,
+    odd_words,
+    texts_of,
+)
 from ensemblefuse.column_formats._units import CASED, CURRENCIES, spellings_of
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import loose_text
 
-__all__ = ["number_clash", "number_format", "read_number", "unit_clash"]
+__all__ = ["number_clash", "number_format", "other_signs", "read_number", "unit_clash"]
 
+# What follows a number that is not exact is no unit: 40ish.
+_INEXACT = re.compile(r"(?i:ish|or so|approx\.?|approximately|about|circa|plus|or more|and more|and up)")
 # A blank or an apostrophe belongs to a number only before three digits: 5' 10" are two numbers.
 _BODY = re.compile(r"(?:\d+(?:(?:[ '’_](?=\d{3}(?!\d))|[.,])\d+)*\.?|[.,]\d+)(?:[eE][+-]?\d{1,3}(?![\d.,]))?", re.ASCII)
 _UNKNOWN_UNIT = re.compile(r"(?:/ ?)?[^\d\s.,;:!?()<>=~*#&@|\\/\[\]{}_-][^\d;:!?()<>=~|\\\[\]{}]{0,23}")
@@ -31,6 +42,7 @@ _CURRENCY_BEFORE = re.compile(rf"({_PREFIX})(?=[\d\s.,(+-])")
 _POWER = re.compile(r"(?<=[mMt])\^?([23])(?![\w.,])")
 # Lengths of time as a stopwatch writes them: minutes and seconds, or hours before both.
 _STOPWATCH = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:[.,]\d+)?)", re.ASCII)
+_MINUTES = re.compile(r"[+–-]?\d+:\d\d", re.ASCII)  # minutes:seconds, and hours:minutes in another table
 _THOUSANDTHS = re.compile(r"[.,]\d{3}$", re.ASCII)
 _PER_HUNDRED = re.compile(r"\b[lL] ?/ ?100 ?km\b")
 # Ratings: 4.5/5 and 4.5 out of 5. The number after them is part of the unit, so it has to be the same in all cells.
@@ -40,6 +52,8 @@ _OUT_OF = re.compile(r" ?(?:/|out of|of) ?(5|10|20|100)(?=$| stars$)")
 _RATINGS = {f"of {word}{stars}": number for number, word in _OF.items() for stars in ("", " stars", " star")}
 # In the order in which they are tried: decimal sign, sign between thousands.
 _CONVENTIONS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"), (".", "_"))
+# Signs of several currencies, with those that most people mean beside them.
+_MEANT = {"¥": frozenset(("CNY", "JPY")), "$": frozenset(("USD",))}
 _NAMES = {".": "points", ",": "commas", " ": "blanks", "'": "apostrophes", "_": "underscores"}
 _FACTS = {"length": "lengths", "mass": "masses", "volume": "volumes", "area": "areas", "duration": "lengths of time"}
 
@@ -96,6 +110,11 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     units = _units(counts)
     if signs is None or units is None:
         return None
+    if (
+        units[0]["unit"] == "+"
+        and 2 * sum(n for parts, n in counts.items() if not parts.pairs[-1][1]) >= counts.total()
+    ):
+        return None  # among exact numbers, 5+ is a limit; in a column of limits, all are alike
     (decimal, thousands, choice), (unit, lacking) = signs, units
     settings = {"kind": "number", "decimal": decimal, "thousands": thousands, **unit}
     settings["missing"] = sorted({loose_text(text) for text in odd})
@@ -107,7 +126,23 @@ def number_format(cells: Iterable[Any]) -> Found | None:
         choice = f"{choice}; {more}" if choice else more
     if twins := _twins({spelling for parts in read.values() for _, spelling in parts.pairs}, unit["dimension"]):
         choice = f"{choice}; {twins}" if choice else twins
-    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, _seen(settings, len(others) >= texts.total()), choice)
+    seen = _seen(settings, len(others) >= texts.total())
+    if spans := _written_spans(read):
+        seen, choice = f"{seen}, from {spans[0]}", choice or spans[1]
+    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, choice)
+
+
+def _written_spans(read: Iterable[str]) -> tuple[str, str | None] | None:
+    """Return in which order lengths of time have their parts, and what else two parts may be; None for other cells."""
+    texts = [clean(text) for text in read]
+    short = [text for text in texts if _MINUTES.fullmatch(text)]
+    if not short or not all(":" in text for text in texts):
+        return None
+    if len(short) < len(texts):
+        return "minutes:seconds and hours:minutes:seconds", None
+    first, second = short[0].lstrip("+–-").split(":")
+    minutes = f"{first} minutes and {int(second)} seconds"
+    return "minutes:seconds", f"{short[0]!r} is read as {minutes}, and could be {first} hours and {int(second)} minutes"
 
 
 def number_clash(cells: Iterable[Any]) -> str | None:
@@ -140,7 +175,7 @@ all in one way"
     for text, parts in read.items():
         if parts.currency:
             currencies.setdefault(parts.currency, _as_written(parts.currency, text))
-    if len(currencies) > 1:
+    if len(_currencies_of(read.values())) > 1:
         return f"numbers in several currencies ({_and(list(currencies.values()))}); convert them to one"
     bodies = _contradiction(_bodies(read))
     if bodies is None:
@@ -166,7 +201,7 @@ def unit_clash(cells: Iterable[Any]) -> str | None:
     said = _all_said(cells)
     if said is None or _units(Counter(said[2].values())) is not None:
         return None
-    names = {currency for parts in said[2].values() if (currency := parts.currency)}
+    names = _currencies_of(said[2].values())
     spelled = sorted({spelling for parts in said[2].values() for _, spelling in parts.pairs if spelling})
     differ = len({loose_text(spelling) for spelling in spelled}) > 1  # by more than capitals
     if len(names) > 1 or (differ and not all(map(_is_measure, spelled))):
@@ -253,7 +288,8 @@ def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
     shown, said = short_repr(text), _take_apart(text)
     if said is None:
         raise UnreadableCell(f"{shown} is not a number")
-    if said.currency not in (None, settings["currency"]):
+    own = settings["currency"]
+    if said.currency not in (None, own) and own not in _MEANT.get(said.currency or "", ()):
         raise UnreadableCell(f"{shown} is in {said.currency}, and the column {_in_unit(settings)} in fit")
     total = 0.0
     for body, spelling in said.pairs:
@@ -265,6 +301,15 @@ def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
     if not np.isfinite(total):
         raise UnreadableCell(f"{shown} is not a finite number")
     return -total if said.negative else total
+
+
+def other_signs(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the signs of a column whose one sign between digits means the other thing; nothing if it has none or both.
+
+    That is 1,234 as 1.234.
+    """
+    decimal, thousands = settings["decimal"], settings["thousands"]
+    return {} if (decimal is None) == (thousands is None) else {"decimal": thousands, "thousands": decimal}
 
 
 def _finite(cell: Any) -> float:
@@ -334,9 +379,10 @@ def _may_stand_among_numbers(read: dict[str, _Said], odd: dict[str, int]) -> boo
 
 def _is_taken_apart(text: str, read: dict[str, _Said]) -> bool:
     parts = _take_apart(text)
-    if parts is not None:
-        read[text] = parts
-    return parts is not None
+    if parts is None or _INEXACT.fullmatch(parts.pairs[-1][1]):  # files of before may hold such a unit, and are read
+        return False
+    read[text] = parts
+    return True
 
 
 def _are_units(pairs: tuple[tuple[str, str], ...]) -> bool:
@@ -402,7 +448,7 @@ def _signs(bodies: set[str]) -> tuple[str | None, str | None, str | None] | None
     if several and not _are_surely_thousands(bodies):
         example = min(several, key=lambda body: (len(body), body))
         first, second = list(dict.fromkeys(readings[example]))[:2]
-        choice = f"{example!r} is read as {first:g}, and could be {second:g} by all cells of the column"
+        choice = f"{example!r} is read as {first:g}, and could be {second:g} {BY_ALL_CELLS}"
     return (decimal if decimal in used else None), (thousands if thousands in used else None), choice
 
 
@@ -452,7 +498,7 @@ def _value(body: str, settings: dict[str, Any], shown: str) -> float:
 
 def _units(said: Counter[_Said]) -> tuple[dict[str, Any], tuple[int, str] | None] | None:
     """Return currency, dimension and unit of a column, and how many cells lack them; None if they do not agree."""
-    currencies = {parts.currency for parts in said if parts.currency}
+    currencies = _currencies_of(said)
     spelled = sorted({spelling for parts in said for _, spelling in parts.pairs if spelling})
     if len(currencies) > 1:
         return None
@@ -487,6 +533,12 @@ def _known_unit(
             last[parts.pairs[-1][1]] += n
     most = min(last, key=lambda spelling: (-last[spelling], spelling))
     return {"currency": None, "dimension": dimension, "unit": most}, _lacking(lacking)
+
+
+def _currencies_of(said: Iterable[_Said]) -> set[str]:
+    """Return the currencies of a column; a sign of several ones is that which other cells name: ¥5 beside 5元."""
+    found = {parts.currency for parts in said if parts.currency}
+    return {name for name in found if not (len(found) == 2 and found & _MEANT.get(name, frozenset()))}
 
 
 def _lacking(lacking: Counter[_Said], unit: str | None = "unit") -> tuple[int, str] | None:
@@ -549,6 +601,8 @@ def _is_rating(unit: str | None) -> bool:
 
 def _shown(unit: str) -> str:
     """Return a unit as people write it: the numbers in some of them are kept as words."""
+    if unit in ("°c", "°f"):  # forms keep them without capitals
+        return unit.upper()
     return f"out of {_RATINGS[unit]}" if unit in _RATINGS else unit.replace("l/hundred km", "l/100 km")
 
 

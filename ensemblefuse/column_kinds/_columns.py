@@ -31,7 +31,7 @@ def column_kind(column: pd.Series) -> tuple[str, str]:
     Returns
     -------
     kind : {"image", "audio", "video", "text", "number", "date", "boolean", "category", "tags", "string", "series",
-        "embedding", "graph", "duration", "identifier", "address", "constant", "empty", "other"}
+        "censored", "numbers", "embedding", "graph", "duration", "identifier", "address", "constant", "empty", "other"}
         ``"string"`` is a short text such as a name, ``"text"`` one of sentences.
     reason : str
 

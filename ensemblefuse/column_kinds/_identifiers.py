@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from ensemblefuse.column_kinds._cells import suffix_of
@@ -12,7 +13,7 @@ from ensemblefuse.column_kinds._kind import DISTINCT, LEAST_CELLS, has_digit, sh
 from ensemblefuse.column_kinds._words import n_words
 from ensemblefuse.exceptions import short_repr
 
-__all__ = ["CODE_WORDS", "identifier_reason", "says_id"]
+__all__ = ["CODE_WORDS", "identifier_reason", "says_id", "says_postcode"]
 
 _ID_NAMES = frozenset(
     (
@@ -22,6 +23,13 @@ _ID_NAMES = frozenset(
 )
 
 
+# In English, German, Italian, Portuguese, French, Spanish, Dutch, Polish and Chinese.
+_POSTCODE_NAMES = frozenset(
+    (
+        *("zip", "zipcode", "postcode", "postalcode", "pincode", "plz", "postleitzahl", "cap", "cep", "codepostal"),
+        *("codigopostal", "códigopostal", "kodpocztowy", "邮编", "邮政编码"),
+    )
+)
 CODE_WORDS = 2.5
 _OTHER_FILES = frozenset({".html", ".htm", ".pdf", ".txt", ".doc", ".docx", ".xls", ".xlsx", ".xml", ".json", ".zip"})
 _MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
@@ -44,8 +52,18 @@ _SIZES = re.compile(r"\d[\d.,]*(?:\s*[x×*/:-]\s*\d[\d.,]*)+")
 
 def says_id(name: str) -> bool:
     """Return whether a word of a column's name says identifier: ``ID``, ``user_id``, ``orderId``, ``ISBN13``."""
+    return not _ID_NAMES.isdisjoint(_words_of(name))
+
+
+def says_postcode(name: str) -> bool:
+    """Return whether a column's name says postal code, in some languages: ``ZIP``, ``zipCode``, ``postal_code``."""
+    words = _words_of(name)
+    return not _POSTCODE_NAMES.isdisjoint([*words, *map("".join, pairwise(words))])
+
+
+def _words_of(name: str) -> list[str]:
     words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
-    return any(word.lower() in _ID_NAMES for word in re.split(r"[\W_]+", words))
+    return re.split(r"[\W_]+", words.lower())
 
 
 def identifier_reason(counts: Counter[str], *, is_named: bool) -> str | None:

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.column_kinds._categories import are_categories
-from ensemblefuse.column_kinds._identifiers import says_id
+from ensemblefuse.column_kinds._identifiers import says_id, says_postcode
 from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, DISTINCT, EMPTY, LEAST_CELLS, ColumnKind
 from ensemblefuse.table import is_missing
 
 __all__ = ["CODE_DIGITS", "as_float", "number_kind"]
 
 _COLLISIONS = 10.0  # repeated values to expect by chance in a column of whole numbers that has none
+_LEAST_POSTCODES = 3  # fewer values are no evidence
 CODE_DIGITS = 8  # whole numbers of so many digits, all of one length, are codes
 _EPOCHS = ((3e8, 2.6e9), (3e11, 2.6e12))  # seconds and milliseconds since 1970 are times
 
@@ -75,6 +76,8 @@ def _whole_kind(present: np.ndarray, n_distinct: int, seen: str, name: str) -> C
         if are_categories(counts.tolist(), n_cells):
             return ColumnKind("category", repeated, "could also be: number")
         return ColumnKind("identifier", f"{repeated} of something with several rows", "could also be: number")
+    if says_postcode(name) and _have_digits_of_postcodes(present):
+        return _postcode_kind(present, facts)
     if all_distinct and n_cells >= LEAST_CELLS and len(set(steps.tolist())) > 1:
         expected = n_cells * (n_cells - 1) / (2 * (high - low + 1))
         if expected >= _COLLISIONS:
@@ -87,6 +90,25 @@ def _whole_kind(present: np.ndarray, n_distinct: int, seen: str, name: str) -> C
         facts = f"{facts}, all of {n_digits.pop()} digits: a code"
         return ColumnKind("identifier", facts, "could also be: number")
     return ColumnKind("number", seen)
+
+
+def _have_digits_of_postcodes(present: np.ndarray) -> bool:
+    """Return whether nearly all numbers have 4 to 8 digits, all as many or, without a zero at the beginning, one less.
+
+    A name alone is no evidence: ``cap`` may also be a limit.
+    """
+    if present.min() < 1 or present.max() >= 1e8 or len(np.unique(present)) < _LEAST_POSTCODES:
+        return False
+    n_digits = np.floor(np.log10(present)) + 1
+    return bool(n_digits.max() >= 4 and (n_digits >= n_digits.max() - 1).mean() >= DISTINCT)
+
+
+def _postcode_kind(present: np.ndarray, facts: str) -> ColumnKind:
+    """Return that numbers name places: 10115 is not half of 20230."""
+    facts = f"{facts}; the name says postal code, and zeros at the beginning may be lost"
+    counts = pd.Series(present).value_counts().tolist()
+    kind = "category" if are_categories(counts, len(present)) else "string"
+    return ColumnKind(kind, facts, "could also be: number")
 
 
 def _are_days(present: np.ndarray) -> bool:

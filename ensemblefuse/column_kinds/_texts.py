@@ -9,10 +9,12 @@ from typing import Any
 from ensemblefuse.column_formats import (
     Found,
     boolean_format,
+    censored_format,
     date_format,
     is_mark,
     number_clash,
     number_format,
+    numbers_format,
     read_cell,
     tag_format,
     unit_clash,
@@ -33,7 +35,7 @@ from ensemblefuse.column_kinds._kind import (
 from ensemblefuse.column_kinds._numbers import as_float, number_kind
 from ensemblefuse.column_kinds._strings import are_codes, code_kind, is_numeric, worded
 from ensemblefuse.column_kinds._tags import may_be_tags, tag_kind
-from ensemblefuse.column_kinds._times import MINUTES, other_than_date, other_than_time
+from ensemblefuse.column_kinds._times import are_spans, other_than_date, other_than_time
 from ensemblefuse.exceptions import short_repr
 
 __all__ = ["text_kind"]
@@ -106,22 +108,36 @@ def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind 
         return code_kind(counts)
     may_count = _may_count(counts)
     number, date = (number_format(cells), date_format(cells)) if may_count else (None, None)
-    if number and date and date.share >= number.share:
+    is_date = number is not None and date is not None and date.share >= number.share
+    if date and is_date and not are_spans(counts):
         return kind_of_form("date", date, len(cells), date.choice or other_than_date(date, counts))
     if number:
         values = [as_float(c) if isinstance(c, NUMBERS) else read_cell(c, number.format) for c in cells]
         seen, choice = facts_of(number, len(cells)), number.choice
-        if all(MINUTES.fullmatch(text) for text in counts if text not in number.odd):
-            seen, choice = f"{seen}, from minutes:seconds", choice or other_than_time(counts)
+        if others := other_than_time([text for text in counts if text not in number.odd], is_date=is_date):
+            choice = f"{choice}; {others}" if choice else others
         kind = number_kind(values, seen, name)._replace(form=number)
         return kind if kind.choice else kind._replace(choice=choice)
     if date:
         return kind_of_form("date", date, len(cells))
+    if may_count and (several := _tuples(cells, counts)):
+        return several
     if may_count and (clash := number_clash(cells)):
         return ColumnKind("other", clash, "could also be: string")
     if may_be_tags(counts) and (tags := tag_format(cells)):
         return tag_kind(tags, counts, len(cells))
     return None
+
+
+def _tuples(cells: list[Any], counts: Counter[str]) -> ColumnKind | None:
+    """Return that cells are numbers of which some say only a limit, or that each holds several numbers."""
+    if limits := censored_format(cells):
+        return kind_of_form("censored", limits, len(cells))
+    several = None if are_categories_of_text(counts) else numbers_format(cells)
+    if several is None:
+        return None
+    is_sure = several.format["sign"] != "/"
+    return kind_of_form("numbers", several, len(cells), None if is_sure else "could also be: string")
 
 
 def _third_value(found: Found, counts: Counter[str]) -> ColumnKind:

@@ -8,10 +8,10 @@ from collections import Counter
 from ensemblefuse.column_formats import Found
 from ensemblefuse.column_kinds._kind import LEAST_CELLS
 
-__all__ = ["MINUTES", "other_than_date", "other_than_time"]
+__all__ = ["are_spans", "other_than_date", "other_than_time"]
 
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d)(?::\d\d)?", re.ASCII)
-MINUTES = re.compile(r"-?\d{1,4}:\d\d", re.ASCII)
+_MINUTES = re.compile(r"-?\d{1,4}:\d\d", re.ASCII)
 _EVENING, _LATE = 18, 0.1  # share of cells from this hour on, which lengths of time below 24 hardly ever have
 
 
@@ -22,10 +22,20 @@ def other_than_date(date: Found, counts: Counter[str]) -> str | None:
     return None if _is_surely_of_day(counts) else "could also be: number, as lengths of time"
 
 
-def other_than_time(counts: Counter[str]) -> str | None:
-    """Return that lengths of time may be results of games, if seconds such as 05 stand nowhere."""
-    has_zero = any(text[-2] == "0" for text in counts if MINUTES.fullmatch(text))
-    return None if has_zero else "could also be: string"
+def other_than_time(texts: list[str], *, is_date: bool) -> str | None:
+    """Return what else lengths of time may be: times of day, or results of games if no seconds are below 10."""
+    short = [text for text in texts if _MINUTES.fullmatch(text)]
+    if is_date:
+        return "could also be: date, as times of day"
+    is_game = len(short) == len(texts) and not any(text[-2] == "0" for text in short)
+    return "could also be: string" if is_game else None
+
+
+def are_spans(counts: Counter[str]) -> bool:
+    """Return whether times are lengths of time: no clock shows 4:05 in some rows, and 1:02:03 in others."""
+    texts = [text for text in counts if _CLOCK.fullmatch(text)]
+    short = [text for text in texts if text.count(":") == 1]
+    return 0 < len(short) < len(texts) == len(counts) and any(text[1] == ":" for text in short)
 
 
 def _is_surely_of_day(counts: Counter[str]) -> bool:

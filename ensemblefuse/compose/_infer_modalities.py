@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ensemblefuse.compose.proposal import KINDS, propose
+from ensemblefuse.compose.proposal import KINDS, Proposal, propose
 
 __all__ = ["KINDS", "infer_modalities"]
 
 
 def infer_modalities(
-    df: Any, *, kinds: Mapping[str, str] | None = None, strict: bool = False, verbose: bool = True
+    df: Any,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    formats: Mapping[str, Mapping[str, Any]] | None = None,
+    strict: bool = False,
+    verbose: bool = True,
 ) -> list[tuple[str, Any, Any]]:
     """Propose modalities for a table, and print one line for each column: what it holds, and what is done with it.
 
-    A column is judged by its cells: numbers also where they are written as text (``1,200.50 €``, ``9.4 oz``), dates,
-    booleans in all spellings, categories by repetition, lists of tags, short strings such as names, and texts of
-    sentences in any script. Identifiers, addresses, constant and empty columns are left out, and a line says why.
+    A column is judged by its cells: numbers also where they are written as text (``1,200.50 €``, ``9.4 oz``), where
+    some cells say only a limit (``<0.5``), or where each cell holds several (``5x6x7 cm``), dates, booleans in all
+    spellings, categories by repetition, lists of tags, short strings such as names, and texts of sentences in any
+    script. Identifiers, addresses, constant and empty columns are left out, and a line says why.
 
     Parameters
     ----------
@@ -26,7 +32,12 @@ def infer_modalities(
     kinds : dict of str to str, optional
         Kinds of columns that you know: ``"image"``, ``"audio"``, ``"video"``, ``"text"``, ``"series"``,
         ``"embedding"``, ``"graph"``, ``"number"``, ``"date"``, ``"category"``, ``"boolean"``, ``"tags"``,
+        ``"censored"`` (numbers, and limits such as ``<5``), ``"numbers"`` (several in a cell, such as ``5x6 cm``),
         ``"string"`` (short texts, such as names) or ``"drop"``. Whole numbers such as 20240131 may be dates.
+    formats : dict of str to dict, optional
+        Written forms of columns that you know, as `TableTransformer` takes them, such as
+        ``{"sold": {"kind": "date", "formats": ["%d/%m/%Y"]}}``. The error of ``strict=True`` gives those between which
+        you have to choose.
     strict : bool
         Whether to raise an error where the cells of a column allow several readings. By default the more likely one
         is taken.
@@ -45,10 +56,12 @@ def infer_modalities(
     Raises
     ------
     TypeError
-        If `df` is no table, or `kinds` no dict.
+        If `df` is no table, or `kinds` or `formats` no dict.
     ValueError
-        If names of columns are not str, `kinds` names an unknown column or kind, or declares cells as dates that are
-        none, or ``strict=True`` finds a choice.
+        If names of columns are not str, `kinds` names an unknown column or kind, cells are declared as numbers or
+        dates that are none, or are not written as `formats` says, or ``strict=True`` finds a choice. Cells that are
+        no numbers are an error only with ``strict=True``, because a `TableTransformer` may take them as missing; the
+        printed line names the first.
 
     Examples
     --------
@@ -60,19 +73,33 @@ def infer_modalities(
     >>> [name for name, _, _ in modalities]
     ['image', 'tabular']
     """
-    proposal = propose(df, kinds)
+    proposal = propose(df, kinds, formats)
+    if strict and proposal.faults:
+        facts = "\n".join(f"  kinds[{column!r}] is 'number', but {fault}" for column, fault in proposal.faults.items())
+        raise ValueError(f"Cells are not of the declared kind:\n{facts}")
     if strict and proposal.choices:
-        facts = "\n".join(f"  {column!r}: {choice}" for column, choice in proposal.choices.items())
-        column, choice = next(iter(proposal.choices.items()))
-        kind = choice.partition(":")[0]
-        example = kind if kind in KINDS else "drop"
-        raise ValueError(
-            f"The cells of {len(proposal.choices)} columns allow several readings:\n{facts}\n"
-            f"Say which is right, as in infer_modalities(df, kinds={{{column!r}: {example!r}}}). The kinds are "
-            f"{', '.join(KINDS)}."
-        )
+        raise ValueError(_several_readings(proposal))
     if verbose:
         print("\n".join(proposal.lines))
         if proposal.hint:
             print(proposal.hint)
     return proposal.modalities
+
+
+def _several_readings(proposal: Proposal) -> str:
+    """Return which columns allow several readings, with the arguments that decide."""
+    n, choices, readings = len(proposal.choices), proposal.choices, proposal.readings
+    facts = "\n".join(f"  {column!r}: {choice}" for column, choice in choices.items())
+    ways = []
+    by_kind = {column: choice.partition(":")[0] for column, choice in choices.items() if column not in readings}
+    if by_kind:
+        # Declared as numbers, infinite ones would be an error.
+        kept = [c for c, kind in by_kind.items() if kind in KINDS and "infinite" not in choices[c]]
+        kinds = {column: kind if column in kept else "drop" for column, kind in by_kind.items()}
+        ways.append(f"as in infer_modalities(df, kinds={kinds!r}). The kinds are {', '.join(KINDS)}.")
+    for column, forms in readings.items():
+        shown = " or ".join(f"formats={{{column!r}: {form!r}}}" for form in forms)
+        ways.append(f"for {column!r}: {shown}.")
+    said = "\n".join(ways)
+    columns = "The cells of 1 column allow" if n == 1 else f"The cells of {n} columns allow"
+    return f"{columns} several readings:\n{facts}\nSay which is right, {said}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +15,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, RobustScaler, StandardScaler
 
 from ensemblefuse.cells.text import foreign_share
-from ensemblefuse.column_formats import Found, date_format, number_clash, short_format, unit_clash
+from ensemblefuse.column_formats import (
+    Found,
+    UnreadableCell,
+    censored_format,
+    date_format,
+    number_clash,
+    read_cell,
+    readings_of,
+    short_format,
+    unit_clash,
+)
 from ensemblefuse.column_kinds import ColumnKind, facts_of, find_kind
 from ensemblefuse.encoders import (
     AudioEncoder,
@@ -27,9 +38,17 @@ from ensemblefuse.encoders import (
     VideoEncoder,
 )
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.features import DateFeatures, StringFeatures, TableTransformer, TagFeatures
-from ensemblefuse.schema import find_form
-from ensemblefuse.table import is_missing, item, separator_in, to_frame
+from ensemblefuse.features import (
+    CensoredFeatures,
+    DateFeatures,
+    NumberFeatures,
+    StringFeatures,
+    TableTransformer,
+    TagFeatures,
+)
+from ensemblefuse.features.forms import check_formats
+from ensemblefuse.schema import find_form, given_form, read_by_schema
+from ensemblefuse.table import is_missing, item, loose_text, separator_in, to_frame
 
 __all__ = ["KINDS", "Proposal", "propose"]
 
@@ -45,6 +64,8 @@ _ENCODERS: dict[str, type[BaseEncoder]] = {
 # Kinds of columns of the table, and what is done with them there.
 _TABLE = {
     "number": "scaled; gaps filled and marked",
+    "censored": "the limit as value, and a mark that it is one; scaled; gaps filled and marked",
+    "numbers": "a column for each number; scaled; gaps filled and marked",
     "date": "year, month, day, weekday, hour, elapsed time, as far as they differ",
     "category": "a column for each value, one for the rare ones",
     "boolean": "a column for each value",
@@ -52,7 +73,8 @@ _TABLE = {
     "string": "pieces of letters that cells share",
 }
 _CLOCK = "hour of the day"  # of times of day, which have no year, month and day
-_WRITTEN = ("number", "date", "boolean", "tags")  # kinds whose cells may be written in several forms
+# Kinds whose cells may be written in several forms.
+_WRITTEN = ("number", "date", "boolean", "tags", "censored", "numbers")
 _LEFT_OUT = {
     "identifier": "left out: it names rows, so it is a leak; a model would learn them by heart",
     "address": "left out: an address is no content",
@@ -70,7 +92,9 @@ _MOST_CATEGORIES = 100  # values of a column with a column each
 _RARE = 3  # values in fewer cells are pooled: a column of one or two rows cannot be learned from
 _FOREIGN = 0.1  # share of letters beyond English from which on an English network would not understand the texts
 _SAMPLE = 2000  # texts that are read to find their language
-_SHOWN = 90  # letters of a name or a fact that a line shows
+_SHOWN = 90  # letters of a name that a line shows
+_WIDTH = 120  # letters of a line
+_NAME, _FACTS = 30, 56  # letters of a name and of a fact in one line with others, where lines would be too long
 
 
 class _Decided(NamedTuple):
@@ -81,6 +105,10 @@ class _Decided(NamedTuple):
     choice: str | None
     done: str
     form: Found | None = None
+    readings: tuple[dict[str, Any], ...] = ()
+    """Written forms between which was chosen."""
+    fault: str | None = None
+    """Which cells are not of the declared kind."""
 
 
 class Proposal(NamedTuple):
@@ -90,13 +118,17 @@ class Proposal(NamedTuple):
     ----------
     modalities : list of (name, encoder, columns)
     lines : list of str
-        One for each column, below a line of headings.
+        One for each column, below the headings, of at most 120 letters; longer ones hold line breaks.
     left_out : dict of str to str
         Columns that nothing learns from, with what was seen in them.
     choices : dict of str to str
         Columns whose cells allow several readings, with these readings.
     hint : str or None
         What may be wrong with the table as a whole.
+    readings : dict of str to list of dict
+        Of `choices`, those that a written form decides: the forms as `formats` takes them, the chosen one first.
+    faults : dict of str to str
+        Columns that hold cells which are not of the declared kind, with the first of them and the ways out.
     """
 
     modalities: list[tuple[str, Any, Any]]
@@ -104,22 +136,30 @@ class Proposal(NamedTuple):
     left_out: dict[str, str]
     choices: dict[str, str]
     hint: str | None
+    readings: dict[str, list[dict[str, Any]]]
+    faults: dict[str, str]
 
 
-def propose(df: Any, kinds: Mapping[str, str] | None = None) -> Proposal:
+def propose(
+    df: Any, kinds: Mapping[str, str] | None = None, formats: Mapping[str, Mapping[str, Any]] | None = None
+) -> Proposal:
     """Decide what each column of a table holds; see `infer_modalities`."""
     frame = to_frame(df)
     _check(frame, kinds)
-    decided = {column: _decide(frame[column], (kinds or {}).get(column)) for column in frame.columns}
+    given = _check_given(frame, kinds or {}, formats)
+    decided = {
+        column: given[column] if column in given else _decide(frame[column], (kinds or {}).get(column))
+        for column in frame.columns
+    }
     decided = _few_texts(frame, decided)
     modalities = _encoded(frame, decided)
     table = [column for column, (kind, *_) in decided.items() if kind in _TABLE]
     if table:
         by_kind = {kind: [column for column in table if decided[column].kind == kind] for kind in _TABLE}
-        formats = {c: short_format(d.form) for c, d in decided.items() if d.form is not None}
-        modalities.append(("tabular", _tabular(by_kind, formats), [c for kind in _TABLE for c in by_kind[kind]]))
+        forms = {c: short_format(d.form) for c, d in decided.items() if d.form is not None}
+        modalities.append(("tabular", _tabular(by_kind, forms), [c for kind in _TABLE for c in by_kind[kind]]))
     encoders = {
-        columns: f"modality {name!r}: {encoder!r}{_on_blanks(encoder)}"
+        columns: f"modality {name!r}: {encoder!r}{_on_blanks(encoder, frame[columns])}"
         for name, encoder, columns in modalities
         if name != "tabular"
     }
@@ -127,8 +167,10 @@ def propose(df: Any, kinds: Mapping[str, str] | None = None) -> Proposal:
     left_out = {column: d.seen for column, d in decided.items() if d.kind in _LEFT_OUT}
     # What was declared is chosen: nothing is left to say.
     open_ = {column: d for column, d in decided.items() if d.choice and column not in (kinds or {})}
+    readings = {column: list(d.readings) for column, d in open_.items() if d.readings}
     choices = {column: f"{d.kind}: {d.seen}; {d.choice}" for column, d in open_.items()}
-    return Proposal(modalities, lines, left_out, choices, _hint(frame, decided))
+    faults = {column: d.fault for column, d in decided.items() if d.fault}
+    return Proposal(modalities, lines, left_out, choices, _hint(frame, decided), readings, faults)
 
 
 def _check(frame: pd.DataFrame, kinds: Mapping[str, str] | None) -> None:
@@ -150,6 +192,37 @@ def _check(frame: pd.DataFrame, kinds: Mapping[str, str] | None) -> None:
             raise ValueError(f"kinds[{column!r}] must be one of {', '.join(KINDS)}; got {kind!r}.")
 
 
+def _check_given(
+    frame: pd.DataFrame, kinds: Mapping[str, str], formats: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, _Decided]:
+    """Return what is decided for the columns whose written form is given, after reading all of their cells."""
+    forms = check_formats(formats)
+    unknown = sorted(map(str, set(forms) - set(frame.columns)))
+    if unknown:
+        raise ValueError(f"formats names columns that the table lacks: {unknown}; it has {list(frame.columns)}.")
+    return {column: _decide_given(frame[column], form, kinds.get(column)) for column, form in forms.items()}
+
+
+def _decide_given(cells: pd.Series, form: dict[str, Any], declared: str | None) -> _Decided:
+    kind = "string" if form["kind"] == "text" else form["kind"]
+    if declared not in (None, kind):
+        raise ValueError(
+            f"kinds[{cells.name!r}] is {declared!r}, but formats says {kind!r} of this column; name it in one of them."
+        )
+    for label, cell in cells.items() if kind in _WRITTEN else ():
+        try:
+            read_cell(cell, form)
+        except UnreadableCell as error:
+            raise ValueError(
+                f"formats[{cells.name!r}] does not fit the cell of row {label!r}: {error}. Correct such cells, make "
+                "them missing, or leave the column out of formats."
+            ) from None
+    found = Found(form, 1.0, {}, "as declared in formats", None)
+    shown = ", ".join(f"{key} {value!r}" for key, value in short_format(found).items() if key not in ("kind", "seen"))
+    done = _CLOCK if form.get("formats") == ["time"] else _TABLE[kind]
+    return _Decided(kind, f"declared: {shown or kind}", None, f"table: {done}", found)
+
+
 def _decide(cells: pd.Series, declared: str | None) -> _Decided:
     found = ColumnKind(declared, "declared") if declared else find_kind(cells)
     kind, seen, choice = found[:3]
@@ -164,9 +237,37 @@ def _decide(cells: pd.Series, declared: str | None) -> _Decided:
         seen, choice = f"declared: {facts_of(form, sum(not is_missing(cell) for cell in cells.tolist()))}", form.choice
     elif declared == "date":
         _check_dates(cells)
+    elif declared in ("censored", "numbers"):
+        what = "numbers and limits such as <5" if declared == "censored" else "several numbers in each, with one sign"
+        raise ValueError(f"kinds[{cells.name!r}] is {declared!r}, but its cells are not {what}; declare another kind.")
+    fault = _unread_numbers(cells, form) if declared == "number" else None
+    seen += f"; {fault}" if fault else ""
     are_times = form is not None and form.format.get("formats") == ["time"]
     what = _CLOCK if are_times else _TABLE.get(kind, "")
-    return _Decided(kind, seen, choice, f"table: {what}" if what else "", form)
+    # Plain numbers such as 1.234 need no form, and may need one to be 1234.
+    readings = tuple(readings_of(found.form)) if found.form is not None else ()
+    return _Decided(kind, seen, choice, f"table: {what}" if what else "", form, readings, fault)
+
+
+def _unread_numbers(cells: pd.Series, form: Found | None) -> str | None:
+    """Return which cells that are declared as numbers are none, or infinite, and the ways out; None if all are.
+
+    It is no error: a `TableTransformer` may take such cells as missing.
+    """
+    known = None if form is None else given_form(cells, short_format(form), {"number"})
+    faults = read_by_schema(cells.to_frame(), {cells.name: known or {"kind": "number"}}, fitting=True).faults
+    if not faults:
+        return None
+    position, column, _, reason = faults[0]
+    ways = ["correct such cells or make them missing"]
+    if censored_format(cells.tolist()):
+        ways.append("declare 'censored', which takes limits such as <5")
+    texts = {loose_text(fault.value) if isinstance(fault.value, str) else None for fault in faults}
+    if len(texts) == 1 and None not in texts:
+        ways.append(f"pass formats={ {column: {'kind': 'number', 'missing': sorted(map(str, texts))}}!r} for the kind")
+    ways.append("set on_error='missing' in the TableTransformer")
+    facts = f"{len(faults)} of {len(cells)} cells stop the fit: {reason} in row {cells.index[position]!r}"
+    return f"{facts}; {', or '.join(ways)}"
 
 
 def _check_dates(cells: pd.Series) -> None:
@@ -221,17 +322,26 @@ def _distinct(name: str, modalities: list[tuple[str, Any, Any]]) -> str:
 
 def _text_encoder(cells: pd.Series) -> TextEncoder:
     texts = _texts(cells)
-    # Many files hold blanks where there is no text, and to an encoder they are a cell that it cannot read.
-    on_error = "missing" if any(not text.strip() for text in texts) else "raise"
     texts = texts[:: max(1, len(texts) // _SAMPLE)]
     if foreign_share(texts) >= _FOREIGN:
-        return TextEncoder(_MULTILINGUAL, on_error=on_error)
-    return TextEncoder(on_error=on_error)
+        return TextEncoder(_MULTILINGUAL)
+    return TextEncoder()
 
 
-def _on_blanks(encoder: Any) -> str:
-    reads_blanks = isinstance(encoder, TextEncoder) and encoder.on_error == "missing"
-    return "; blank texts count as missing" if reads_blanks else ""
+def _on_blanks(encoder: Any, cells: pd.Series) -> str:
+    """Return that blank texts count as missing, if there are such."""
+    has_blanks = isinstance(encoder, TextEncoder) and any(not text.strip() for text in _texts(cells))
+    return "; blank texts count as missing" if has_blanks else ""
+
+
+def _scaling() -> list[Any]:
+    return [
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        RobustScaler(),
+        # Long tails are drawn in: a few large prices would decide what a linear model and a kernel see.
+        FunctionTransformer(np.arcsinh, feature_names_out="one-to-one"),
+        StandardScaler(),
+    ]
 
 
 def _tabular(by_kind: Mapping[str, list[str]], formats: dict[str, dict[str, Any]]) -> TableTransformer:
@@ -240,13 +350,9 @@ def _tabular(by_kind: Mapping[str, list[str]], formats: dict[str, dict[str, Any]
         handle_unknown="infrequent_if_exist", min_frequency=_RARE, max_categories=_MOST_CATEGORIES, sparse_output=False
     )
     parts = {
-        "number": make_pipeline(
-            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-            RobustScaler(),
-            # Long tails are drawn in: a few large prices would decide what a linear model and a kernel see.
-            FunctionTransformer(np.arcsinh, feature_names_out="one-to-one"),
-            StandardScaler(),
-        ),
+        "number": make_pipeline(*_scaling()),
+        "censored": make_pipeline(CensoredFeatures(), *_scaling()),
+        "numbers": make_pipeline(NumberFeatures(), *_scaling()),
         "date": make_pipeline(DateFeatures(), StandardScaler()),
         "category": categories,
         "boolean": OneHotEncoder(handle_unknown="ignore", sparse_output=False),
@@ -258,13 +364,32 @@ def _tabular(by_kind: Mapping[str, list[str]], formats: dict[str, dict[str, Any]
 
 
 def _lines(decided: Mapping[str, _Decided]) -> list[str]:
-    """Return one line for each column, below a line of headings."""
+    """Return one entry for each column, below the headings: a line, or several where one would be too long."""
     rows = [("column", "kind", "seen", "done")]
-    for column, (kind, seen, choice, done, _) in decided.items():
+    for column, (kind, seen, choice, done, *_) in decided.items():
         seen += f" ({choice})" if choice else ""
         rows.append((_cut(_printable(column)), kind, _printable(seen), _printable(done)))
-    widths = [min(_SHOWN, max(len(row[i]) for row in rows)) for i in range(3)]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    if sum(widths) + 6 > _WIDTH:
+        widths[0], widths[2] = min(widths[0], _NAME), min(widths[2], _FACTS)
+    return ["\n".join(_laid_out(row, widths)) for row in rows]
+
+
+def _laid_out(row: tuple[str, str, str, str], widths: list[int]) -> list[str]:
+    """Return a row of the table in one line, or in several of which the later ones are indented."""
+    name, kind, seen, done = row
+    line = "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths[:3], 0], strict=True)).rstrip()
+    if len(name) <= widths[0] and len(seen) <= widths[2] and len(line) <= _WIDTH:
+        return [line]
+    indent = " " * (widths[0] + widths[1] + 4)
+    first = [name] if len(name) > widths[0] else []
+    begin = f"{'' if first else name:{widths[0]}}  {kind:{widths[1]}}  "
+    facts = textwrap.wrap(seen, _WIDTH, initial_indent=begin, subsequent_indent=indent) or [begin.rstrip()]
+    return [
+        *first,
+        *facts,
+        *textwrap.wrap(f"-> {done}", _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}   "),
+    ]
 
 
 def _printable(text: str) -> str:

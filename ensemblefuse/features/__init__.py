@@ -11,6 +11,7 @@ from ensemblefuse.features._modality_dropout import ModalityDropout
 from ensemblefuse.features._string_features import StringFeatures
 from ensemblefuse.features._table_transformer import TableTransformer
 from ensemblefuse.features._tag_features import TagFeatures
+from ensemblefuse.features._tuple_features import CensoredFeatures, NumberFeatures
 from ensemblefuse.features.present_rows import PresentRows
 from ensemblefuse.features.word_features import WordFeatures
 
@@ -18,11 +19,13 @@ __all__ = [
     "BlockNystroem",
     "BlockPCA",
     "BlockScaler",
+    "CensoredFeatures",
     "CommonSpaceProjector",
     "CrossModalImputer",
     "DateFeatures",
     "EmbeddingNoise",
     "ModalityDropout",
+    "NumberFeatures",
     "PresentRows",
     "StringFeatures",
     "TableTransformer",

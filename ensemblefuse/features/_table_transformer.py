@@ -39,8 +39,9 @@ class TableTransformer(_Checked, ColumnTransformer):
     formats : dict of column to dict, optional
         Written forms, as `infer_modalities` finds them: plain settings such as
         ``{"kind": "date", "formats": ["%d/%m/%Y"]}``. The kinds are ``"number"`` (``decimal``, ``thousands``,
-        ``currency``, ``dimension``, ``unit``), ``"date"`` (``formats``, ``utc``), ``"boolean"`` and ``"tags"``
-        (``separator``). ``missing`` lists words for missing cells, and ``seen`` says in words what the cells are. What
+        ``currency``, ``dimension``, ``unit``), ``"date"`` (``formats``, ``utc``), ``"boolean"``, ``"tags"``
+        (``separator``), ``"censored"`` (as ``"number"``) and ``"numbers"`` (as ``"number"``, with ``sign`` and
+        ``size``). ``missing`` lists words for missing cells, and ``seen`` says in words what the cells are. What
         is left out has its default. ``"category"`` and ``"text"`` keep cells from being read as booleans, dates or
         numbers where some of them alone look so. A form has no effect if no transformer in `transformers` reads its
         column so.

@@ -83,7 +83,7 @@ class ModalityRows:
         if name in self.parts.columns:
             cells = self.cells(name)
             kinds = {_kind(cells.iloc[:, i]) for i in range(cells.shape[1])}
-            return kinds <= {"number", "date", "duration", "boolean", "category", "constant", "empty"}
+            return kinds <= {"number", "date", "duration", "boolean", "category", "constant", "empty", "censored"}
         block = self.block(name)
         return block is not None and bool((np.nan_to_num(block) % 1 == 0).all())
 

@@ -13,6 +13,9 @@ cells are read:
 - ``"boolean"``: true or false, also as 1 and 0 or as text. ``texts`` are those of false and true, if fit had texts.
 - ``"date"``, ``"duration"``: dates and lengths of time, also as text in ISO 8601; ``dtype`` is their type in fit.
 - ``"tags"``: lists of texts, read as tuples; ``known`` holds the tags of fit.
+- ``"censored"``: numbers, of which some say only a limit, such as ``<0.5``; read as tuples of the number, and 0 or 1
+  for a true one below and above it.
+- ``"numbers"``: several numbers in each cell, such as ``5x6x7 cm``; read as tuples.
 - ``"text"``: texts. A number among them becomes its text.
 - ``"object"``: anything else, such as pictures or arrays. These cells pass as they are.
 
@@ -25,8 +28,8 @@ from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import CellPolicy, Fault, Reading, Schema, Unseen
 from ensemblefuse.schema._check import checked_schema
 from ensemblefuse.schema._learn import learn_schema
-from ensemblefuse.schema._read import counted, read_by_schema, read_or_raise, schema_of, unseen_text
-from ensemblefuse.schema._written import find_form
+from ensemblefuse.schema._read import counted, read_by_schema, read_or_raise, schema_of, unseen_text, unseen_told_once
+from ensemblefuse.schema._written import find_form, given_form
 
 __all__ = [
     "CellPolicy",
@@ -38,9 +41,11 @@ __all__ = [
     "checked_schema",
     "counted",
     "find_form",
+    "given_form",
     "learn_schema",
     "read_by_schema",
     "read_or_raise",
     "schema_of",
     "unseen_text",
+    "unseen_told_once",
 ]

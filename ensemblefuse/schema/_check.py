@@ -20,6 +20,8 @@ _NEEDED: dict[str, dict[str, type]] = {
     "date": {"dtype": str},
     "duration": {"dtype": str},
     "tags": {"format": dict, "known": list},
+    "censored": {"format": dict},
+    "numbers": {"format": dict},
 }
 _KIND_OF_DTYPE = {"date": "M", "duration": "m"}
 

@@ -12,7 +12,7 @@ from ensemblefuse.column_formats import is_mark
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import TRUTH, Unreadable, is_number, listed, types_held
-from ensemblefuse.schema._written import given_form, written_dates, written_numbers, written_tags
+from ensemblefuse.schema._written import given_form, written_dates, written_numbers, written_tags, written_tuples
 from ensemblefuse.table import is_missing
 
 __all__ = ["learn_schema"]
@@ -31,9 +31,10 @@ def learn_schema(
         The rows of fit.
     roles : dict of column to set of str
         How each column is read: by an ``"encoder"`` or an ``"encoder of a group"`` of columns, by a transformer of
-        ``"category"``, ``"number"``, ``"date"``, ``"tags"`` or ``"text"``, or ``"other"``. An ``"ordinal"`` transformer
-        is one of categories whose order counts, a ``"listed"`` one has its own list of categories, and a ``"closed"``
-        one stops at categories that fit never saw. Only these columns get an entry.
+        ``"category"``, ``"number"``, ``"date"``, ``"tags"``, ``"censored"`` (numbers at a limit), ``"numbers"``
+        (several in a cell) or ``"text"``, or ``"other"``. An ``"ordinal"`` transformer is one of categories whose order
+        counts, a ``"listed"`` one has its own list of categories, and a ``"closed"`` one stops at categories that fit
+        never saw. Only these columns get an entry.
     formats : dict of column to dict, optional
         Written forms of columns that are known already, as `ensemblefuse.TableTransformer` holds them. The forms of
         other columns are found from their cells.
@@ -74,7 +75,7 @@ def _learn(cells: pd.Series, roles: set[str], form: Mapping[str, Any] | None) ->
             return {"kind": "object", "encoded": True}  # nobody knows what it will hold
         return {**_learn_encoded(cells), "encoded": True}
     held = types_held(cells)
-    if roles in ({"date"}, {"tags"}):
+    if roles in ({"date"}, {"tags"}, {"censored"}, {"numbers"}):
         return _learn_for(roles, cells, held)
     is_category = roles <= _OF_CATEGORIES
     if is_category and ("listed" in roles or ("ordinal" in roles and held == {"other"})):
@@ -109,9 +110,11 @@ def _are_marks(cells: pd.Series) -> bool:
 
 
 def _learn_for(roles: set[str], cells: pd.Series, held: set[str]) -> dict[str, Any]:
-    """Return how a column is read for a transformer of dates or of tags; it refuses itself what is neither."""
+    """Return how a column is read for a transformer of dates, tags or tuples; it refuses itself what is neither."""
     if roles == {"tags"}:
         return written_tags(cells) or {"kind": "object"}
+    if roles != {"date"}:
+        return written_tuples(cells, *roles) or {"kind": "object"}
     nothing = {"kind": "date", "dtype": "datetime64[us]"} if cells.isna().all() else {"kind": "object"}
     return _learn_dated(cells, held) or written_dates(cells) or nothing
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -26,7 +28,7 @@ from ensemblefuse.schema._reader import Reader, not_a_number
 from ensemblefuse.schema._readers import READERS
 from ensemblefuse.table import loose_text, plain_missing
 
-__all__ = ["counted", "read_by_schema", "read_or_raise", "schema_of", "unseen_text"]
+__all__ = ["counted", "read_by_schema", "read_or_raise", "schema_of", "unseen_text", "unseen_told_once"]
 
 _SHOWN = 5
 
@@ -117,9 +119,29 @@ def read_or_raise(
     table, faults, unseen = read_by_schema(X, schema, fitting=fitting)
     if faults:
         _raise_or_warn(X, faults, {} if policies is None else policies())
-    if unseen:
-        warnings.warn(unseen_text(counted(unseen), schema, len(X)), UnseenCategoryWarning, stacklevel=3)
+    told = _told.get()
+    new = counted(category for category in unseen if told is None or category.column not in told)
+    if new:
+        text = unseen_text(new, schema, len(X))
+        if told is not None:
+            told.update(new)
+            text += " Other parts of the table are not told of."
+        warnings.warn(text, UnseenCategoryWarning, stacklevel=3)
     return table
+
+
+# Columns of which this thread's current call of a function has told.
+_told: ContextVar[set[Any] | None] = ContextVar("told", default=None)
+
+
+@contextmanager
+def unseen_told_once() -> Iterator[None]:
+    """Warn of a column with new categories once, however many parts of the table are read inside, as in folds."""
+    token = _told.set(set())
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 def _raise_or_warn(X: pd.DataFrame, faults: list[Fault], policies: Mapping[Any, CellPolicy]) -> None:

@@ -189,6 +189,16 @@ class _TagReader(Reader):
         return objects([None if tags is None else tuple(tags) for tags in lists], cells.index)
 
 
+class _TupleReader(Reader):
+    def read(self, cells: pd.Series) -> pd.Series | None:
+        tuples = self.written(cells)
+        for i, numbers in enumerate(tuples):
+            if numbers is not None and not max(map(abs, numbers)) <= LARGEST:
+                tuples[i] = None
+                self.faults.append((i, item(cells.iloc[i]), not_a_number(item(cells.iloc[i]), max(numbers, key=abs))))
+        return objects(tuples, cells.index)
+
+
 class _AnyReader(Reader):
     def read(self, cells: pd.Series) -> pd.Series | None:
         is_whole = self.known.get("whole")
@@ -211,5 +221,7 @@ READERS: dict[str, Callable[[Mapping[str, Any]], Reader]] = {
     "date": _DateReader,
     "duration": _DurationReader,
     "tags": _TagReader,
+    "censored": _TupleReader,
+    "numbers": _TupleReader,
     "object": _AnyReader,
 }

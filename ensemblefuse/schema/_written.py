@@ -12,10 +12,12 @@ from ensemblefuse.column_formats import (
     Found,
     UnreadableCell,
     boolean_format,
+    censored_format,
     date_format,
     full_format,
     number_clash,
     number_format,
+    numbers_format,
     read_cell,
     short_format,
     tag_format,
@@ -24,10 +26,13 @@ from ensemblefuse.column_formats import (
 from ensemblefuse.schema._cells import NUMBER, TRUTH, types_held
 from ensemblefuse.table import is_missing
 
-__all__ = ["find_form", "given_form", "written_dates", "written_numbers", "written_tags"]
+__all__ = ["find_form", "given_form", "written_dates", "written_numbers", "written_tags", "written_tuples"]
 
 
+_OF_SEVERAL = {"tags": tag_format, "censored": censored_format, "numbers": numbers_format}
 _NAMES = {
+    "censored": "numbers, of which some say only a limit",
+    "numbers": "several numbers in one text",
     "number": "numbers written as text",
     "date": "dates written as text",
     "boolean": "true and false written as text",
@@ -47,8 +52,8 @@ def find_form(cells: pd.Series, kind: str, *, declared: bool = True, found: Foun
     listed = cells.tolist()
     if kind in ("category", "string"):
         return _mixed_form(cells, kind)
-    if kind == "tags":
-        return found or tag_format(listed, declared=True)
+    if kind in _OF_SEVERAL:
+        return found or _OF_SEVERAL[kind](listed, declared=True)
     held = types_held(cells)
     if kind == "date" and held & {"text", "bytes", "number"}:
         return found or date_format(listed, declared=declared)
@@ -72,6 +77,8 @@ def given_form(cells: pd.Series, form: Mapping[str, Any], roles: set[str]) -> di
         return {"kind": "boolean", "as": "category" if is_category else "number", **kept}
     if kind == "date" and roles == {"date"}:
         return {"kind": "date", "dtype": "datetime64[us, UTC]" if settings["utc"] else "datetime64[us]", **kept}
+    if kind in ("censored", "numbers") and roles == {kind}:
+        return {"kind": kind, **kept}
     if kind == "tags" and roles == {"tags"}:
         return {"kind": "tags", **kept, "known": _tags(cells, settings)}
     return None
@@ -83,7 +90,8 @@ def _mixed_form(cells: pd.Series, kind: str) -> Found | None:
         kind, held = "text", types_held(cells)
     else:
         held = {_truth_of(cell) for cell in cells.tolist() if not is_missing(cell)}
-    return Found({"kind": kind, "missing": []}, 1.0, {}, _NAMES[kind], None) if len(held) > 1 else None
+    are_read = len(held) > 1 or (kind == "text" and "number" in held)  # 1234.0 as 1234
+    return Found({"kind": kind, "missing": []}, 1.0, {}, _NAMES[kind], None) if are_read else None
 
 
 def _truth_of(cell: Any) -> str:
@@ -111,6 +119,11 @@ def written_numbers(cells: pd.Series) -> dict[str, Any] | None:
 def written_dates(cells: pd.Series) -> dict[str, Any] | None:
     """Return how texts are read as dates; None if they are none."""
     return _found(cells, "date")
+
+
+def written_tuples(cells: pd.Series, kind: str) -> dict[str, Any] | None:
+    """Return how cells are read as numbers at a limit (``"censored"``), or as ``"numbers"``; None if they are none."""
+    return _found(cells, kind)
 
 
 def written_tags(cells: pd.Series) -> dict[str, Any] | None:
