@@ -15,6 +15,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ensemblefuse import (
+    CascadeFusionClassifier,
     ColumnError,
     DateFeatures,
     FeatureFusionClassifier,
@@ -240,6 +241,26 @@ def test_bad_cells_are_missing_in_a_fitted_model_once_it_is_set_so(inside):
             model.predict(with_cell("real", "cheap")[columns])
     with pytest.raises(ColumnError):
         model.set_params(**{f"encode__{name}": "raise"}).predict(new)
+
+
+def test_a_fusion_that_encodes_by_itself_takes_bad_cells_as_missing_too():
+    numbers = make_pipeline(SimpleImputer(add_indicator=True, keep_empty_features=True), StandardScaler())
+    columns = ["whole", "weight"]
+    tables = TableTransformer([("n", numbers, columns)])
+    modalities = [("t", tables, columns), ("r", StandardScaler(), ["real"])]
+    X = table()[[*columns, "real"]]
+    model = make_fusion_pipeline(modalities, CascadeFusionClassifier(LogisticRegression(), cv=2)).fit(X, Y)
+    new, gaps = (with_cell("weight", cell)[[*columns, "real"]] for cell in ("cheap", None))
+    with pytest.raises(ColumnError, match=r'set_params\(fuse__encoders__t__on_error="missing"\)'):
+        model.predict(new)
+    model = pickle.loads(pickle.dumps(model)).set_params(fuse__encoders__t__on_error="missing")
+    with pytest.warns(MissingModalityWarning, match="1 cell in 4 rows cannot be read"):
+        proba = model.predict_proba(new)
+    assert_allclose(proba, model.predict_proba(gaps))
+    bad = X.assign(whole=X["whole"].astype(object))
+    bad.loc[3, "whole"] = "cheap"
+    with pytest.warns(MissingModalityWarning, match="'cheap' is not a number"):
+        clone(model).fit(bad, Y)
 
 
 def test_only_the_columns_of_a_strict_table_are_listed():

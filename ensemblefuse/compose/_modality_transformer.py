@@ -59,7 +59,8 @@ class _OneFrame:
     columns again at each call.
     """
 
-    # Files of before hand on no texts.
+    # Files of before hand on no texts, and know no readers of raw cells.
+    readers_: Mapping[str, Any] = MappingProxyType({})
     word_columns_: Mapping[str, list[str]] = MappingProxyType({})
 
     @plain_inside
@@ -119,6 +120,7 @@ class _OneFrame:
         self._require_columns(X)
         declared = _with_readers([*guarded, *_remaining(X, guarded, rest)], readers or {})
         self.schema_ = learn_schema(X, roles_of_columns(declared, X), formats_of(declared, X))
+        self.readers_ = {name: part for name, part in (readers or {}).items() if _holds_table(part)}
         self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
         X = read_or_raise(X, self.schema_, fitting=True, policies=partial(policies_of, self, X.columns))
         self.numeric_summary_ = _summary(X, self.numeric_columns_)
@@ -134,6 +136,10 @@ class _OneFrame:
         found = {name: word_columns(part, columns) for name, part, columns in self.transformers_ if name in wanted}
         self.word_columns_ = {name: columns for name, columns in found.items() if columns}
         return _with_words(self, blocks, X)
+
+
+def _holds_table(reader: Any) -> bool:
+    return any(isinstance(part, TableTransformer) for _, part in parts_of(reader))
 
 
 def _with_readers(modalities: list[tuple[str, Any, Any]], readers: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -297,6 +303,9 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
     numeric_summary_ : dict of str to list of float
         Smallest number, median and largest number of each of these columns in fit. Columns without a number are left
         out.
+    readers_ : dict of str to transformer
+        Of the parameter `readers` of `fit_transform`, those that hold a `TableTransformer`. Its `on_error` says what
+        becomes of cells that cannot be read.
     word_columns_ : dict of str to list of str
         Columns of texts that are handed on beside the numbers of their modality, by modality.
     """
