@@ -1,5 +1,6 @@
 """From a raw table to a fused model through one interface."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -228,8 +229,9 @@ def test_infer_modalities_prints_what_it_decided_and_why(capsys, tmp_path):
     ]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["column", "kind", "seen", "done"]
-    assert [line.split()[0] for line in lines[1:]] == list(frame.columns)
-    assert "distinct values in 12 cells" in lines[1 + list(frame.columns).index("title")]
+    begun = [line for line in lines[1:] if not line.startswith(" ")]  # long entries have more lines, which are indented
+    assert [line.split()[0] for line in begun] == list(frame.columns)
+    assert "distinct values in 12 cells" in begun[list(frame.columns).index("title")]
 
 
 def test_columns_that_tell_nothing_are_left_out_unless_they_are_declared(capsys):
@@ -240,7 +242,7 @@ def test_columns_that_tell_nothing_are_left_out_unless_they_are_declared(capsys)
         "price": np.linspace(0, 1, 30),
     }
     assert [(name, columns) for name, _, columns in infer_modalities(X)] == [("tabular", ["price"])]
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    lines = {text.split()[0]: text for text in re.split(r"\n(?! )", capsys.readouterr().out.strip())}
     assert all("left out" in lines[column] for column in ("code", "row", "empty"))
     with pytest.raises(ValueError, match="allow several readings") as caught:
         infer_modalities(X, strict=True)
@@ -631,3 +633,21 @@ def test_a_transformer_of_the_remaining_columns_is_checked_and_guarded():
     np.testing.assert_array_equal(np.asarray(rest.transform(X)), made)
     with pytest.raises(ValueError, match="'remainder': SelectKBest learns from labels"):
         ModalityTransformer([("x", "passthrough", ["a"])], remainder=SelectKBest()).fit(X, [0, 1, 0])
+
+
+def test_a_comparison_in_folds_tells_of_new_categories_once():
+    X = pd.DataFrame({"colour": [f"c{i}" for i in range(24)], "size": np.arange(24) % 5.0})
+    parts = ColumnTransformer(
+        [
+            ("c", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["colour"]),
+            ("n", StandardScaler(), ["size"]),
+        ]
+    )
+    model = make_fusion_pipeline([("t", parts, ["colour", "size"])], FeatureFusionClassifier(LogisticRegression()))
+    with pytest.warns(UnseenCategoryWarning, match="Other parts of the table are not told of") as caught:
+        compare_models({"a": model, "b": clone(model)}, X, np.arange(24) % 2, cv=4)
+    assert len(caught) == 1
+    fitted = model.fit(X.head(12), np.arange(12) % 2)
+    for _ in range(2):  # a call of the user is told each time
+        with pytest.warns(UnseenCategoryWarning, match="in 12 of 12 rows"):
+            fitted.predict(X.tail(12))

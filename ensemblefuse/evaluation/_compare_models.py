@@ -21,6 +21,7 @@ from ensemblefuse.fusion import (
     FeatureFusionRegressor,
 )
 from ensemblefuse.fusion.splits import make_splits, quiet_about_groups
+from ensemblefuse.schema import unseen_told_once
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.table import to_frame
 
@@ -63,6 +64,7 @@ def standard_strategies(
     return models
 
 
+@unseen_told_once()
 def compare_models(
     models: Mapping[str, Any], X: Any, y: Any, *, cv: Any = 5, groups: Any = None, n_jobs: int | None = None
 ) -> pd.DataFrame:

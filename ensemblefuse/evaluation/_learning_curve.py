@@ -18,6 +18,7 @@ from ensemblefuse._optional import import_optional
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.evaluation._compare_models import log_loss_of
 from ensemblefuse.fusion.splits import make_splits, quiet_about_groups
+from ensemblefuse.schema import unseen_told_once
 from ensemblefuse.scoring.display import MUTED, PALETTE, BaseDisplay, drawn_by, new_axes
 from ensemblefuse.scoring.inputs import kind_of_models, read_groups, read_y
 from ensemblefuse.scoring.metrics import check_scoring
@@ -167,6 +168,7 @@ class LearningCurveDisplay(BaseDisplay):
 
 
 @drawn_by(LearningCurveDisplay)
+@unseen_told_once()
 def learning_curve(
     model: Any,
     X: Any,
