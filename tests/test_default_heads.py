@@ -24,8 +24,8 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.fusion._default_heads import default_search
+from ensemblefuse.fusion._head_fits import _fit_head
 from ensemblefuse.fusion._oof_ledger import Ledger, Member
-from ensemblefuse.fusion.members import _fit_head
 from ensemblefuse.fusion.prior_term import learn_prior_weight
 from ensemblefuse.fusion.splits import make_splits
 

@@ -17,6 +17,7 @@ from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.features import ModalityDropout
 from ensemblefuse.fusion._block_preparation import SCALED, make_preparation
 from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search
+from ensemblefuse.fusion._head_fits import fit_preparation
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
 from ensemblefuse.fusion._parameter_choice import fold_positions
 from ensemblefuse.fusion._reduced_models import fit_reduced, predict_reduced
@@ -31,7 +32,7 @@ from ensemblefuse.fusion.base import (
     warn_new_patterns,
     warn_unweighted,
 )
-from ensemblefuse.fusion.members import Member, fit_preparation, member_scores
+from ensemblefuse.fusion.members import Member, member_scores
 from ensemblefuse.fusion.prior_term import (
     learn_prior_weight,
     prior_weight_of,

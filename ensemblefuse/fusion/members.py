@@ -5,24 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-from sklearn import config_context
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.pipeline import Pipeline
 
 from ensemblefuse._calls import plain_inside
-from ensemblefuse._fitting import fit_clone, fit_estimator, refuses_weights, taught_labels, weight_codes
+from ensemblefuse._fitting import taught_labels
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.features.few_rows import decision_values, numbers, probabilities, transform
 from ensemblefuse.fusion._default_heads import HeadSearch
-from ensemblefuse.fusion.base import BaseFusion
+from ensemblefuse.fusion._head_fits import HeadFit, fit_given, fit_search
 
 __all__ = [
     "Fit",
@@ -30,7 +26,6 @@ __all__ = [
     "ask_member",
     "class_columns",
     "fit_one",
-    "fit_preparation",
     "gives_probabilities",
     "member_scores",
     "take_rows",
@@ -139,16 +134,7 @@ def fit_one(
         return Fit([], classes, [], [], True, [])
     try:
         with one_blas_thread(), warnings.catch_warnings():
-            # A training fold may lack a pattern of missing blocks. Only predictions of new rows should warn about this.
-            # A fusion that is the estimator of one block gets the array of this block.
-            warnings.simplefilter("ignore", MissingModalityWarning)
-            if isinstance(member.estimator, HeadSearch) and len(heads) > 1:
-                # Default heads may fail to converge: their loss is measured anyway.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                warnings.filterwarnings("ignore", message="Only one sample available", category=UserWarning)
-            if isinstance(member.estimator, HeadSearch) and len(member.heads) > 1:
-                # The training rows of a fold may be fewer than the components that suit all rows; then all are used.
-                warnings.filterwarnings("ignore", message="n_components > n_samples", category=UserWarning)
+            _ignore_expected(member, heads)
             known = [labels[code] for code in classes] if n_classes else []
             groups = None if member.groups is None else member.groups[train]
             taught = taught_labels(member.heads[0], labels) if n_classes and len(member.heads) == 1 else None
@@ -178,91 +164,26 @@ def fit_one(
     )
 
 
+def _ignore_expected(member: Member, heads: Sequence[int]) -> None:
+    """Ignore warnings that a fit in a fold may cause and that tell the user nothing."""
+    # A training fold may lack a pattern of missing blocks. Only predictions of new rows should warn about this.
+    # A fusion that is the estimator of one block gets the array of this block.
+    warnings.simplefilter("ignore", MissingModalityWarning)
+    if isinstance(member.estimator, HeadSearch) and len(heads) > 1:
+        # Default heads may fail to converge: their loss is measured anyway.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="Only one sample available", category=UserWarning)
+    if isinstance(member.estimator, HeadSearch) and len(member.heads) > 1:
+        # The training rows of a fold may be fewer than the components that suit all rows; then all are used.
+        warnings.filterwarnings("ignore", message="n_components > n_samples", category=UserWarning)
+
+
 def _fit_heads(
     member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: Any, known: list | None, groups: Any
-) -> list[tuple[Any, bool, float]]:
-    """Fit the heads. Return for each head the fitted estimator, whether it took the weights, and the seconds.
-
-    `known` has the label of each code in `y`. It is None if `y` holds labels.
-    """
-    start = perf_counter()
-    if not isinstance(member.estimator, HeadSearch):
-        coded = member.estimator if known is None else weight_codes(member.estimator, known)
-        if isinstance(coded, BaseFusion):
-            weight = None if refuses_weights(coded) else weight
-            fitted, weighted = fit_clone(coded, X, y, sample_weight=weight, groups=groups), True
-        else:
-            fitted, weighted = fit_estimator(coded, X, y, weight)
-        return [(fitted, weighted, perf_counter() - start)]
-    # Several heads are always default ones of the library: their parameters need no check in each fold. A single head
-    # may be the user's estimator.
-    own = len(member.heads) > 1
-    if member.estimator.raise_weights and weight is not None:
-        weight = weight / min(1.0, float(weight.mean()))
-    estimators = member.heads if own or known is None else [weight_codes(head, known) for head in member.heads]
-    steps = member.estimator.prepare
-    prepare, Z = fit_preparation(steps if known is None else weight_codes(steps, known), X, y, weight)
-    shared = (perf_counter() - start) / len(heads)
-    fits: list[tuple[Any, bool, float]] = []
-    before: list[Any] = []
-    kernel, mapped = None, (prepare, Z)
-    for head in heads:
-        start = perf_counter()
-        whole, weighted = None, True
-        try:
-            estimator, (steps, table) = estimators[head], (prepare, Z)
-            with config_context(skip_parameter_validation=own or None):
-                if own and isinstance(estimator, Pipeline):  # heads over the same features of a kernel share them
-                    features, estimator = estimator.steps[0][1], estimator.steps[-1][1]
-                    if features is not kernel:
-                        fitted, columns = fit_preparation(features, Z, y, weight)
-                        kernel, mapped = features, (make_pipeline(*_parts(prepare), *_parts(fitted)), columns)
-                    steps, table = mapped
-                last, weighted = _fit_head(estimator, before, table, y, weight)
-            before.append(last)
-            whole = make_pipeline(*_parts(steps), last)
-        except (ValueError, np.linalg.LinAlgError):
-            # One of several heads may fail on so few rows. If all fail, the error of the last one is raised.
-            if not any(fitted is not None for fitted, _, _ in fits) and head == heads[-1]:
-                raise
-        fits.append((whole, weighted, shared + perf_counter() - start))
-    return fits
-
-
-def _parts(pipeline: Pipeline) -> list[Any]:
-    return [step for _, step in pipeline.steps]
-
-
-def _fit_head(head: Any, before: list[Any], Z: Any, y: np.ndarray, weight: Any) -> tuple[Any, bool]:
-    """Fit a clone, starting from the fitted heads before it if possible. Return it, and whether it took the weights.
-
-    The penalties of a path have equal ratios, and its solutions move about evenly. So the start is the last solution
-    and its last step once more: this saves a quarter of the iterations.
-    """
-    alike = [fitted for fitted in before[-2:] if type(fitted) is type(head) and hasattr(fitted, "coef_")]
-    if not alike or not hasattr(head, "warm_start"):
-        return fit_estimator(head, Z, y, weight)
-    estimator = clone(head)
-    first, last = alike[0], alike[-1]
-    estimator.classes_ = last.classes_
-    estimator.coef_, estimator.intercept_ = 2 * last.coef_ - first.coef_, 2 * last.intercept_ - first.intercept_
-    estimator.warm_start = True
-    estimator.fit(Z, y, sample_weight=weight)
-    estimator.warm_start = False
-    return estimator, True
-
-
-def fit_preparation(prepare: Any, X: Any, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, Any]:
-    """Fit a clone of a transformer, or of a pipeline of transformers. Return it and the transformed X.
-
-    Each step gets the weights if it takes them.
-    """
-    steps = []
-    for step in [part for _, part in prepare.steps] if isinstance(prepare, Pipeline) else [prepare]:
-        weights = {"sample_weight": weight} if weight is not None and has_fit_parameter(step, "sample_weight") else {}
-        steps.append(fit_clone(step, X, y, **weights))
-        X = steps[-1].transform(X)
-    return make_pipeline(*steps), X
+) -> list[HeadFit]:
+    if isinstance(member.estimator, HeadSearch):
+        return fit_search(member.estimator, heads, X, y, weight, known)
+    return [fit_given(member.estimator, X, y, weight, known, groups)]
 
 
 def _codes_of(fitted: Any, taught: np.ndarray) -> np.ndarray:
