@@ -57,6 +57,8 @@ from ensemblefuse import (
     make_fusion_pipeline,
     onnx_support,
 )
+from ensemblefuse.export._graph import Graph
+from ensemblefuse.fusion import _default_trees
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -313,6 +315,38 @@ def test_the_default_heads(n_classes, tmp_path):
 def test_the_default_heads_of_regression(tmp_path):
     assert_same(DecisionFusionRegressor(cv=3).fit(X, TARGET), tmp_path)
     assert_same(FeatureFusionRegressor(cv=3).fit(X, TARGET), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "fusion, n_classes", [(DecisionFusionClassifier, 2), (DecisionFusionClassifier, 3), (DecisionFusionRegressor, 3)]
+)
+def test_all_members_of_high_effort(fusion, n_classes, tmp_path, monkeypatch):
+    monkeypatch.setattr(_default_trees, "_ROUNDS", 5)
+    monkeypatch.setattr(_default_trees, "_FOREST", {**_default_trees._FOREST, "n_estimators": 5})
+    table, y = with_gaps(n=200, n_classes=n_classes)
+    kinds = {"", "trees", "forest"}
+    if fusion is DecisionFusionRegressor:
+        y, kinds = np.exp(0.2 * np.nan_to_num(table).sum(axis=1)), {"", "trees"}  # skewed: its log is tried, too
+    model = fusion(cv=2, effort="high").fit(table, y)
+    assert {name.partition("/")[2] for name in model.member_names_} == kinds
+    assert export_onnx(model, tmp_path / "model.onnx", example=table).exists()
+    assert_same(model, tmp_path, table)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_several_trees_a_round_are_trees_of_one_class(n_classes, tmp_path):
+    table, labels = with_gaps(n_classes=n_classes)
+    head = xgboost.XGBClassifier(n_estimators=3, num_parallel_tree=4, subsample=0.7, max_depth=3)
+    assert_same(DecisionFusionClassifier(head, cv=2).fit(table, labels), tmp_path, table)
+
+
+def test_several_trees_a_round_that_stopped_early_are_refused():
+    table, codes = X.fillna(0).to_numpy(), np.unique(Y, return_inverse=True)[1]
+    head = xgboost.XGBClassifier(n_estimators=30, num_parallel_tree=2, early_stopping_rounds=1, learning_rate=1.0)
+    head.fit(table, codes, eval_set=[(table, codes[::-1])], verbose=False)
+    graph = Graph("test")
+    with pytest.raises(ValueError, match="counts the trees of a round as one where fit stopped early"):
+        graph.embed(head, graph.input("x", table.shape[1]), table.shape[1], zipmap=False)
 
 
 def test_a_whole_pipeline_gives_its_fusion(tmp_path):

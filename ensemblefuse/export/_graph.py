@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.ensemble._forest import BaseForest
 from sklearn.tree import BaseDecisionTree
 
@@ -225,7 +227,6 @@ def _register_xgboost(needed_by: str) -> None:
     """Register XGBoost's estimators with skl2onnx, so that they may also be inside estimators of scikit-learn."""
     import_optional("onnxmltools", extra="onnx", needed_by=needed_by)
     import xgboost
-    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
     from skl2onnx import update_registered_converter
     from skl2onnx.common.shape_calculator import (
         calculate_linear_classifier_output_shapes,
@@ -238,4 +239,33 @@ def _register_xgboost(needed_by: str) -> None:
         (xgboost.XGBRegressor, calculate_linear_regressor_output_shapes, None),
         (xgboost.XGBRFRegressor, calculate_linear_regressor_output_shapes, None),
     ):
-        update_registered_converter(kind, kind.__name__, shapes, convert_xgboost, options=options)
+        update_registered_converter(kind, kind.__name__, shapes, _convert_xgboost, options=options)
+
+
+def _convert_xgboost(scope: Any, operator: Any, container: Any) -> None:
+    """Convert an XGBoost model as onnxmltools does, and mend what it gets wrong for several trees a round.
+
+    It takes tree i for one of class i modulo the number of classes. With several trees a round, those of a class stand
+    side by side. For two classes it takes the trees of a round for those of several classes.
+    """
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+
+    model = operator.raw_operator
+    together = int(model.get_xgb_params().get("num_parallel_tree") or 1)
+    if together > 1 and hasattr(model, "best_iteration"):  # of a fit that stopped early
+        raise ValueError("onnxmltools counts the trees of a round as one where fit stopped early")
+    if together > 1 and is_classifier(model):
+        operator.raw_operator = copy(model)
+        operator.raw_operator.n_estimators = model.get_booster().num_boosted_rounds() * together
+    first = len(container.nodes)
+    try:
+        convert_xgboost(scope, operator, container)
+    finally:
+        operator.raw_operator = model
+    n_classes = len(model.classes_) if is_classifier(model) else 0
+    if together > 1 and n_classes > 2:
+        for node in container.nodes[first:]:
+            held = {attribute.name: attribute for attribute in node.attribute}
+            if "class_ids" in held:
+                trees = np.asarray(held["class_treeids"].ints)
+                held["class_ids"].ints[:] = (trees // together % n_classes).tolist()

@@ -29,7 +29,6 @@ __all__ = ["UnsupportedError", "codes", "decision_values", "prediction", "probab
 _INSTEAD = {False: ["LogisticRegression", "RandomForestClassifier"], True: ["Ridge", "RandomForestRegressor"]}
 # Estimators that the converters write wrongly, without an error.
 _WRONG = {
-    "XGBRFClassifier": "onnxmltools writes other probabilities",
     "GaussianProcessRegressor": "float32 has too few digits for its kernel",
 }
 

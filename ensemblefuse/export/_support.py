@@ -24,6 +24,7 @@ _WORKS = {
         *("LinearDiscriminantAnalysis", "LinearSVC", "LogisticRegression", "LogisticRegressionCV", "MLPClassifier"),
         *("NuSVC", "OneVsRestClassifier", "Perceptron", "QuadraticDiscriminantAnalysis", "RandomForestClassifier"),
         *("RidgeClassifier", "RidgeClassifierCV", "SGDClassifier", "SVC", "VotingClassifier", "XGBClassifier"),
+        "XGBRFClassifier",
     ],
     "regressor": [
         *("AdaBoostRegressor", "BaggingRegressor", "BayesianRidge", "DecisionTreeRegressor", "ElasticNet"),
@@ -61,7 +62,6 @@ _FAILS = {
         "HistGradientBoostingClassifier": "XGBClassifier",
         "NearestCentroid": "LinearDiscriminantAnalysis",
         "OneVsOneClassifier": "OneVsRestClassifier",
-        "XGBRFClassifier": "RandomForestClassifier",
     },
     "regressor": {"GaussianProcessRegressor": "SVR", "HistGradientBoostingRegressor": "XGBRegressor"},
 }
