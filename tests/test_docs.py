@@ -36,7 +36,7 @@ import sklearn
 import yaml
 from markdown_it import MarkdownIt
 
-from ensemblefuse import DecisionFusionClassifier
+from ensemblefuse import DecisionFusionClassifier, onnx_support
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -269,6 +269,25 @@ def anchors(page):
     """Return the names that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# ---------------------------------------------------------------------- what the pages say that code has printed
+
+
+def test_the_table_of_the_first_page_is_what_the_three_lines_print(run_page, capsys):
+    blocks = BLOCKS["README.md"]
+    made = next(block for block in blocks if "make_media" in block.source)
+    asked = read_blocks("```python\nfrom ensemblefuse import infer_modalities\n\ninfer_modalities(df)\n```")
+    run_page("README.md", blocks=[made, *asked])
+    assert capsys.readouterr().out == next(block.source for block in blocks if block.source.startswith("column  kind"))
+
+
+def test_the_page_of_onnx_counts_what_works():
+    works = onnx_support().query("works")["kind"].value_counts()
+    counted = (
+        f"{works['classifier']} classifiers, {works['regressor']} regressors and {works['transformer']} transformers"
+    )
+    assert counted in (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------------- the runner itself

@@ -37,12 +37,14 @@ from ensemblefuse import (
     PrecomputedEncoder,
     TextEncoder,
     WordVectorEncoder,
+    infer_modalities,
     inspect_model,
     load_model,
     make_fusion_pipeline,
     save_model,
 )
 from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, packaged_path, tree_digest
+from ensemblefuse.fusion import _default_trees
 from ensemblefuse.persistence.bundled_weights import pack_weights
 
 LR = LogisticRegression()
@@ -128,6 +130,44 @@ def test_every_fusion_and_combiner_predicts_the_same_in_another_process(tmp_path
     out = load_elsewhere(files, tmp_path, table=X)["out"]
     for name, values in expected.items():
         assert_allclose(out[name], values, rtol=0, atol=1e-12, err_msg=name)
+
+
+def mixed_table(n=120):
+    """Numbers and dates as texts, categories, booleans, tags and names, with gaps; two targets."""
+    rng = np.random.default_rng(0)
+    size, names = rng.normal(size=n), ["Ada", "Boris", "Chen", "Dilek", "Emil", "Farid", "Goro", "Hana"]
+    table = {
+        "price": [f"{20 + 3 * value:.2f} €".replace(".", ",") for value in size],
+        "size": [None if i % 9 == 0 else value for i, value in enumerate(size.tolist())],
+        "kind": rng.choice(["旅馆", "公寓", "hostel"], n).tolist(),
+        "added": [f"{1 + i % 28:02d}.{1 + i % 12:02d}.2024" for i in range(n)],
+        "open": [["yes", "no", None][i % 3] for i in range(n)],
+        "tags": [["old", "rare"] if i % 3 else ["new"] for i in range(n)],
+        "owner": [f"{names[i % 8]} {names[i % 7]} {names[i % 5]}sson" for i in range(n)],
+    }
+    noisy = size + 0.3 * rng.normal(size=n)
+    return pd.DataFrame(table), np.array(["a", "b", "c"])[np.digitize(noisy, [-0.5, 0.5])], np.exp(2 + noisy)
+
+
+@pytest.mark.slow  # six fits, and a process of its own
+def test_models_of_a_table_load_and_predict_where_no_network_is_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(_default_trees, "_ROUNDS", 5)
+    table, labels, values = mixed_table()
+    modalities = infer_modalities(table, kinds={"owner": "string"}, verbose=False)
+    files, expected = {}, {}
+    for name in ("DecisionFusion", "FeatureFusion", "KernelFusion"):
+        high = {"effort": "high", "cv": 2} if name == "DecisionFusion" else {}
+        for kind, y in (("Classifier", labels), ("Regressor", values)):
+            model = make_fusion_pipeline(modalities, getattr(ensemblefuse, name + kind)(**high)).fit(table, y)
+            files[name + kind] = save_model(model, tmp_path / f"{name}{kind}.fuse", example=table.head(3))
+            expected[name + kind] = getattr(model, "predict_proba", model.predict)(table)
+    members = {"tabular", "tabular/trees", "tabular/forest", "tabular/words"}
+    assert set(load_model(files["DecisionFusionClassifier"])["fuse"].member_names_) == members
+    networks = "torch,torchvision,transformers,librosa,timm"
+    found = load_elsewhere(files, tmp_path, table=table, blocked=networks)
+    assert not set(networks.split(",")) & set(found["modules"])
+    for name, values in expected.items():
+        assert_allclose(found["out"][name], values, rtol=0, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow

@@ -15,9 +15,11 @@ from sklearn.svm import SVC, NuSVC
 from ensemblefuse import (
     BlockPCA,
     DecisionFusionClassifier,
+    DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
     KernelFusionClassifier,
+    LogTargetRegressor,
     shap_by_modality,
 )
 
@@ -97,6 +99,13 @@ def test_fold_models_are_averaged(three):
     Z = X.filter(regex="audio").to_numpy()
     by_hand = [np.abs(e.coef_[:, None] * (Z - Z.mean(0))).sum(-1).mean() for e in model.estimators_["audio"]]
     assert_allclose(shap_by_modality(model, X).table.loc[("audio", "audio"), "mean_abs"], np.mean(by_hand))
+
+
+def test_a_head_of_the_log_of_y_is_named_with_another_way(three):
+    X, _ = three
+    model = DecisionFusionRegressor(LogTargetRegressor(Ridge()), cv=2, joint=False).fit(X, np.arange(1.0, len(X) + 1))
+    with pytest.raises(TypeError, match=r"predicts the log of y, and .* modality_importance takes any model"):
+        shap_by_modality(model, X)
 
 
 def test_a_head_that_cannot_be_explained_is_named(three):

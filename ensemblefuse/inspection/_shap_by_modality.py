@@ -22,6 +22,7 @@ from ensemblefuse.fusion import (
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
+    LogTargetRegressor,
 )
 from ensemblefuse.inspection._bars import bars_size, draw_bars
 from ensemblefuse.scoring.bootstrap import Resampling, read_seed
@@ -167,7 +168,10 @@ def shap_by_modality(
         except _CannotExplainError as error:
             lost[one.name] = str(error)
     if not found:
-        raise TypeError(f"shap_by_modality explains {_FIT}; this model has none (member: reason): {lost}.")
+        raise TypeError(
+            f"shap_by_modality explains {_FIT}; this model has none (member: reason): {lost}. modality_importance "
+            "takes any model."
+        )
     notes = [f"Not explained (member: reason): {lost}."] if lost else []
     resampling = Resampling(n_resamples, confidence_level, read_seed(random_state), groups)
     return ModalityShap(parts.names, found, n_rows, resampling, notes)
@@ -327,6 +331,8 @@ def _renamed(step: Any, columns: list[str], n_blocks: int) -> list[str]:
 
 
 def _values(shap: Any, head: Any, Z: np.ndarray, n_classes: int) -> tuple[np.ndarray, str]:
+    if isinstance(head, LogTargetRegressor):
+        raise _CannotExplainError("it predicts the log of y, and parts of a log do not add up to y")
     coef = getattr(head, "coef_", None)
     if coef is not None and isinstance(head, (SVC, NuSVC)) and n_classes > 2:
         # coef_ has one row per pair of classes; three classes have three pairs, which look like one row per class.
