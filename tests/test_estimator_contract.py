@@ -24,6 +24,7 @@ from ensemblefuse.fusion import (
     FeatureFusionRegressor,
     FusionSearchCV,
     KernelFusionClassifier,
+    _default_trees,
 )
 from ensemblefuse.testing import check_fusion
 
@@ -153,6 +154,29 @@ def test_scikit_learns_checks_with_the_default_heads(estimator, check):
 )
 def test_scikit_learns_checks_with_low_effort(estimator, check):
     check(estimator)
+
+
+@pytest.fixture
+def small_trees(monkeypatch):
+    """Trees for small tables, and few of them: the checks ask how members are fitted, not how good they are."""
+    monkeypatch.setattr(_default_trees, "_MIN_ROWS", 20)
+    monkeypatch.setattr(_default_trees, "_ROUNDS", 5)
+    monkeypatch.setattr(_default_trees, "_FOREST", {**_default_trees._FOREST, "n_estimators": 5})
+
+
+HIGH = [DecisionFusionClassifier(effort="high", cv=3), DecisionFusionRegressor(effort="high", cv=3)]
+
+
+@pytest.mark.slow
+@with_checks(HIGH, expected_failed_checks=expected_failures)
+def test_scikit_learns_checks_with_high_effort(estimator, check, small_trees):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", HIGH, ids=lambda f: type(f).__name__)
+def test_the_librarys_own_contract_with_high_effort(fusion, small_trees):
+    assert len(check_fusion(fusion)) >= 4
 
 
 @pytest.mark.by_turns

@@ -245,6 +245,27 @@ def test_the_check_that_a_fusion_fails_is_named(fusion, name):
         check_fusion(fusion(LogisticRegression(), cv=2))
 
 
+class FirstBlock(LogisticRegression):
+    """Reads whatever stands in the first four columns."""
+
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(np.nan_to_num(X.to_numpy()[:, :4]), y, sample_weight=sample_weight)
+
+    def predict_proba(self, X):
+        return super().predict_proba(np.nan_to_num(X.to_numpy()[:, :4]))
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_an_order_of_blocks_that_matters_is_told_and_the_draws_of_trees_are_not():
+    differs = r"check_blocks_in_any_order: the predictions differ by 0\.\d+ in the mean"
+    with pytest.raises(AssertionError, match=differs):
+        check_fusion(FirstBlock())
+    forest = RandomForestClassifier(100, max_features=1, random_state=0)
+    assert "check_blocks_in_any_order" in check_fusion(FeatureFusionClassifier(forest))
+
+
 def test_two_fits_that_differ_are_not_told_as_an_order_of_blocks():
     forest = RandomForestClassifier(2, max_features=1)
     with pytest.raises(AssertionError, match="fails check_repeatable"):
