@@ -17,6 +17,7 @@ from ensemblefuse.column_formats import (
     UnreadableCell,
     boolean_format,
     date_format,
+    full_format,
     number_clash,
     number_format,
     read_cell,
@@ -25,6 +26,7 @@ from ensemblefuse.column_formats import (
 )
 from ensemblefuse.column_formats import _dates as dates
 from ensemblefuse.column_kinds import column_kind, find_kind
+from ensemblefuse.schema import checked_schema
 
 
 def read(find, cells, *later):
@@ -95,6 +97,19 @@ def test_feet_and_inches_are_inches(inches, form):
         (["\u22123", "4"], [-3, 4]),
         (["100-", "20"], [-100, 20]),
         (["5,-", "12,50"], [5, 12.5]),
+        (["99.-", "120.--", "45.50", "-5.–"], [99, 120, 45.5, -5]),
+        (["CHF 99.-", "CHF 1'200.-"], [99, 1200]),
+        (["99.- CHF", "(5.-CHF)"], [99, -5]),
+        (["2,- €", "3,50 €"], [2, 3.5]),
+        (["Rs. 85,642/-", "Rs. 99/-", "Rs. 1,100.50"], [85_642, 99, 1100.5]),
+        (["0 days 00:12:01", "1 days 04:05:06.250000", "-1 days +23:59:00"], [721, 101_106.25, -60]),
+        (["1 day, 4:05:06", "0:12:00", "-1 day, 23:59:00"], [101_106, 720, -60]),
+        (["PT8H31M", "PT1M2.5S", "P1DT2H", "-PT5M"], [30_660, 62.5, 93_600, -300]),
+        (["1 Tag", "2 Tage", "2 Tage"], [1, 2, 2]),
+        (["30 Minuten", "3 Stunden", "45 Minuten"], [30, 180, 45]),
+        (["1 jour", "39 jours"], [1, 39]),
+        (["950", "800", "1.2k"], [950, 800, 1200]),
+        (["0", "0", "0", "3h"], [0, 0, 0, 3]),
         (["1,23,456", "12,34,567.50"], [123_456, 1_234_567.5]),
         (["$(5)", "-$3", "$-2", "($4.50)"], [-5, -3, -2, -4.5]),
         (["6.5 l/100km", "7 l/100 km"], [6.5, 7]),
@@ -137,6 +152,15 @@ def test_numbers_as_tables_hold_them(cells, values):
         ["10 x 20 cm"],
         ["3 of 7"],
         ["<5", ">10"],
+        ["1.200.-", "99.-"],
+        ["5.-10"],
+        ["1", "2", "3", "4", "1OT"],
+        ["1", "34", "204", "136A"],
+        ["12", "14", "2k"],
+        ["5", "6", "-7x"],
+        ["696xx", "003xx"],
+        ["PT"],
+        ["1 day, 4:65:06"],
         ["4.5/5", "8/10"],
         ["1/2", "3/4"],
         ["04109", "10115"],
@@ -177,7 +201,10 @@ def test_all_cells_decide_what_a_comma_is_and_if_they_cannot_it_is_said(cells, f
 def test_cells_without_the_unit_of_the_others_are_told():
     found = number_format(["12 kg", "13", "14 kg"])
     assert read_cell("13", found.format) == 13
-    assert found.choice == "1 of 3 cells, such as '13', have no unit, and are read as kg"
+    assert found.choice == "1 of 3 cells, such as '13', has no unit, and is read as kg"
+    assert "2 of 3 cells, such as '13', have no unit, and are" in number_format(["12 kg", "13", "14"]).choice
+    assert number_format(["4", "5", "2 h"]).seen == "lengths of time in h", "behind a blank, a letter is a unit"
+    assert number_format(["5 Zimmer", "4 Zimmer"]).seen == "numbers with 'Zimmer'"
 
 
 @pytest.mark.parametrize(
@@ -222,14 +249,81 @@ def test_words_for_missing_cells_are_kept_and_counted():
     ("numbers", "odd"),
     [
         (30, ["a", "b", "c", "d"]),
-        (30, ["unclear"] * 4),
+        (30, ["unclear", "vague"] * 2),
+        (30, ["unclear"] * 31),
+        (30, ["20 kg?"] * 4),
         (30, ["12 kg?", "13 kg?"]),
         (30, ["-"] * 31),
     ],
-    ids=["four words", "more than a tenth", "texts with digits", "mostly marks"],
+    ids=[
+        "four words",
+        "more than a tenth",
+        "one word in most",
+        "one text with a digit",
+        "texts with digits",
+        "mostly marks",
+    ],
 )
 def test_other_columns_with_odd_cells_are_no_numbers(numbers, odd):
     assert number_format([f"{i} kg" for i in range(numbers)] + odd) is None
+
+
+def test_one_word_in_up_to_half_of_the_cells_is_missing_and_told():
+    size = number_format([f"{i}.5M" for i in range(60)] + ["Varies with device"] * 14)
+    assert size.odd == {"Varies with device": 14}
+    assert size.choice == "'Varies with device' in 14 of 74 cells is taken for missing; could also be: string"
+    assert number_format(["1", "2", "3"] * 20 + ["Studio"] * 30) is None, "it is one category of four"
+    days = [f"2024-03-{i:02d}" for i in range(1, 31)]
+    assert "'unlimited' in 9 of 39 cells" in date_format([*days, *["unlimited"] * 9]).choice
+    assert date_format([*days, *["0000-00-00"] * 9]).choice is None, "no table means a day by it"
+    assert date_format([*days, *["2024-99-99"] * 9]) is None
+
+
+PLAIN = [str(1000 + 7 * i) for i in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "value"),
+    [
+        ([*PLAIN, "547 - 637"], 592),
+        ([*PLAIN, "547–637"], 592),
+        ([*PLAIN, "1,310 to 1,400"], 1355),
+        ([*(f"${cell}" for cell in PLAIN), "$5 - $10"], 7.5),
+        ([*(f"{cell} kg" for cell in PLAIN), "900 g - 1 kg"], None),
+        ([*PLAIN, "637 - 547"], None),
+        ([*PLAIN, "555-1234-5"], None),
+        ([*PLAIN[:9], *["547 - 637"] * 5], None),
+        (["1", "2", "3", "3-4"] * 5, None),
+    ],
+)
+def test_a_few_ranges_are_read_as_their_middle_and_told(cells, value):
+    found = number_format(cells)
+    assert (found is None) == (value is None)
+    if found:
+        assert read_cell(cells[-1], found.format) == value
+        assert f"1 of 51 cells is a range, such as {cells[-1]!r}, read as the middle" in found.choice
+        with pytest.raises(UnreadableCell, match="'9 - 8' is not a number"):
+            read_cell("9 - 8", found.format)
+
+
+def test_a_form_without_ranges_reads_none():
+    before = {"kind": "number", "decimal": None, "thousands": None, "currency": None, "dimension": None, "unit": None}
+    form = full_format("area", {**before, "missing": []})  # as files of before hold it
+    assert form["ranges"] is False
+    with pytest.raises(UnreadableCell, match="'547 - 637' is not a number"):
+        read_cell("547 - 637", form)
+    with pytest.raises(ValueError, match="The format of column 'area'"):
+        full_format("area", {"kind": "number", "ranges": "yes"})
+
+
+def test_a_file_of_before_reads_a_dash_behind_a_point_as_it_did():
+    before = {"decimal": ".", "thousands": None, "currency": None, "dimension": None, "unit": None, "missing": []}
+    schema = checked_schema({"price": {"kind": "number", "format": {"kind": "number", **before}}})
+    form = schema["price"]["format"]
+    assert [read_cell(cell, form) for cell in ("99.-", "99.5", "-5")] == [-99, 99.5, -5], "its model learned from them"
+    assert checked_schema(schema) == schema
+    now = {"price": {"kind": "number", "format": number_format(["99.-"]).format}}
+    assert read_cell("99.-", checked_schema(now)["price"]["format"]) == 99
 
 
 def test_among_real_numbers_a_single_text_is_a_mistake_and_a_repeated_one_a_word():
@@ -514,6 +608,18 @@ def test_which_is_the_day_is_said_if_no_cell_decides():
 
 
 @pytest.mark.parametrize(
+    ("cells", "choice"),
+    [
+        (["Oct-12", "Nov-13"], "'Oct-12' is read as name of the month-year of 2 digits, and could be a day of a month"),
+        (["1/86", "11/86", "9/87"], "'1/86' is read as month/year of 2 digits, and could be a text"),
+    ],
+)
+def test_months_whose_year_is_short_are_told(cells, choice):
+    assert date_format(cells).choice == choice
+    assert read(date_format, cells)[0].day == 1
+
+
+@pytest.mark.parametrize(
     ("cells", "days"),
     [
         (["August 1st 2000", "May 3rd, 1999", "1998", "Sept. 2001"], ["2000-08-01", "1999-05-03", "1998", "2001-09"]),
@@ -528,6 +634,15 @@ def test_which_is_the_day_is_said_if_no_cell_decides():
         (["14:05", "2:30 PM", "8 am", "12:15 a.m."], [f"1970-01-01T{t}" for t in ("14:05", "14:30", "08:00", "00:15")]),
         ([datetime.date(2021, 3, 5), "2021-03-06"], ["2021-03-05", "2021-03-06"]),
         (["2020-01", "2021-12"], ["2020-01-01", "2021-12-01"]),
+        (["Oct-75", "Sep-78", "Jan-02"], ["1975-10", "1978-09", "2002-01"]),
+        (["Okt. 75", "März 02", "Oct '12", "mai'99"], ["1975-10", "2002-03", "2012-10", "1999-05"]),
+        (["1974Q1", "1976-Q4", "q2 2001", "1Q 2020"], ["1974-01", "1976-10", "2001-04", "2020-01"]),
+        (["2014-W25", "2020W53"], ["2014-06-16", "2020-12-28"]),
+        (["01JAN1960", "31dec2001"], ["1960-01-01", "2001-12-31"]),
+        (["Sat Jun 21 00:00:01 +0200 2014", "Mon Apr 06 22:19:45 PDT 2009"],
+         ["2014-06-20T22:00:01Z", "2009-04-07T05:19:45Z"]),
+        (["Mon Apr  6 22:19:45 2009"], ["2009-04-06T22:19:45"]),
+        (["21/Jun/2014:10:00:00 +0000", "[22/Jun/2014:10:00:00 +0000]"], ["2014-06-21T10:00Z", "2014-06-22T10:00Z"]),
     ],
     ids=repr,
 )  # fmt: skip
@@ -545,6 +660,16 @@ def test_dates_as_tables_hold_them(cells, days):
         ["12.1", "13.2"],
         ["May 5", "June 7"],
         ["May", "June"],
+        ["May 05", "June 12"],
+        ["12-Oct", "13-Nov"],
+        ["1/2", "3/4"],
+        ["1/64", "3/32", "5/64"],
+        ["7/50", "8/50"],
+        ["01/05", "02/06"],
+        ["12/86", "13/87"],
+        ["1974Q5"],
+        ["2014-W53"],
+        ["Mon Apr 06 22:19:45 IST 2009"],
         ["25:10", "26:30"],
         ["13:30 pm"],
         ["2021-03-05", "2021-03-05T10:20Z"],
@@ -707,6 +832,21 @@ def test_two_signs_may_stand_in_one_cell():
 )
 def test_what_is_no_column_of_tags(cells):
     assert tag_format(cells) is None
+
+
+@pytest.mark.parametrize("sign", [", ", ",", "|", ";"])
+def test_lists_of_numbers_that_also_stand_alone_are_tags(sign):
+    lines = [sign.join(line) for line in (["1"], ["8"], ["1", "8"], ["3"], ["3", "8", "10"], ["10"])] * 5
+    assert read(tag_format, lines, "8")[-3:] == [["3", "8", "10"], ["10"], ["8"]]
+
+
+def test_lists_of_objects_with_names_are_tags():
+    genres = [
+        '[{"id": 18, "name": "Drama", "of": null}]',
+        "[{'id': 2, 'name': 'War'}, {'id': 18, 'name': 'Drama'}]",
+    ] * 5
+    assert read(tag_format, genres)[:2] == [["Drama"], ["War", "Drama"]]
+    assert tag_format(['[{"id": 18}]', '[{"id": 2}, {"id": 18}]'] * 5) is None
 
 
 def test_declared_tags_need_not_repeat():

@@ -252,6 +252,60 @@ def test_lengths_of_time_are_told_from_times_of_day():
         assert (found.kind, found.choice) == ("date", None)
 
 
+@pytest.mark.parametrize(
+    ("odd", "kind", "choice"),
+    [
+        ("9.12", "date", "could also be: number, as lengths of time"),
+        ("9,5", "date", "could also be: number, as lengths of time"),
+        ("45", "number", "1 of 51 cells, such as '45', has no unit, and is read as s"),
+    ],
+)
+def test_a_mistyped_hour_makes_no_lengths_of_time(odd, kind, choice):
+    found = find_kind(pd.Series([f"{7 + i % 12}:{i * 7 % 60:02d}" for i in range(50)] + [odd]))
+    assert (found.kind, found.choice) == (kind, choice)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "Int64", object, "str"])
+def test_many_numbers_that_are_all_days_are_dates(dtype):
+    days = pd.Series([*pd.date_range("1975-01-25", periods=14).strftime("%Y%m%d").astype(int)], name="day")
+    found = find_kind(days.astype(dtype))
+    assert (found.kind, found.choice) == ("date", "could also be: number")
+    assert found.seen.endswith("dates as year month day in 8 digits")
+    made = ModalityTransformer(infer_modalities(days.astype(dtype).to_frame(), verbose=False)).fit(days.to_frame())
+    assert read_by_schema(pd.DataFrame({"day": [19800229]}), made.schema_).table["day"][0] == pd.Timestamp("1980-02-29")
+    few, impossible = days[:9], pd.concat([days, pd.Series([19800231])])
+    assert [find_kind(cells.astype(int)).kind for cells in (few, impossible)] == ["number", "number"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "choice"),
+    [
+        (["1", "2", "3", "4"] * 9 + ["1OT"] * 2, "category", None),
+        ([str(i % 90) for i in range(300)] + ["136A"] * 8, "string", None),
+        ([f"{i * 7 % 999:03d}xx" for i in range(240)] * 2, "string", None),
+        (["11", "3", "20,22", "14,15", "3,7", "4,6", "16", "7", "21"] * 3, "number", "could also be: tags"),
+        (["11", "3", "20,22", "14,15", "3,75", "4,6", "16", "7", "21"] * 3, "number", None),
+        (["4,5", "3,5", "5", "4", "3", "2,5", "2"] * 5, "number", None),
+        (["4,5 kg", "3,6 kg", "2,7 kg"] * 5, "number", None),
+        ([f"[0.{i}, -1.5e-3]" for i in range(40)], "string", "lists of numbers as text: read them with json.loads, and \
+they are series"),
+    ],
+    ids=["words", "codes", "zip codes", "lists", "cents", "halves", "units", "vectors"],
+)  # fmt: skip
+def test_numbers_that_are_something_else(cells, kind, choice):
+    found = find_kind(pd.Series(cells))
+    assert (found.kind, found.choice) == (kind, choice)
+
+
+def test_the_range_of_numbers_stands_before_the_words_for_missing_cells():
+    found = find_kind(pd.Series([f"{i}.5" for i in range(50)] + ["nil"] * 2))
+    assert (
+        found.seen
+        == "numbers written as text, 0.5 to 49.5; 96.2% of 52 cells can be read, and 'nil' stands for \
+missing cells"
+    )
+
+
 def test_a_pace_is_a_number_of_seconds():
     X = pd.DataFrame({"pace": stopwatch(draw(range(3, 15))), "size": SIZES})
     with pytest.raises(ValueError, match="could also be: number, as lengths of time"):

@@ -69,7 +69,7 @@ _READERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "censored": read_censored,
     "numbers": read_numbers,
 }
-_OF_NUMBERS = dict.fromkeys(("decimal", "thousands", "currency", "dimension", "unit"))
+_OF_NUMBERS = {**dict.fromkeys(("decimal", "thousands", "currency", "dimension", "unit", "dash")), "ranges": False}
 # What a setting is that is left out.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "number": _OF_NUMBERS,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from ensemblefuse.exceptions import short_repr
 from ensemblefuse.table import is_missing, loose_text
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "MOST_MISSING",
     "Found",
     "UnreadableCell",
+    "are_measured",
     "clean",
+    "frequent_word",
     "is_mark",
     "odd_words",
     "texts_of",
@@ -38,6 +41,8 @@ BY_ALL_CELLS = "by all cells of the column"  # in a choice that another form of 
 LONGEST = 80  # letters in a cell that is a number or a date
 _MOST_WORDS = 3
 _MOST_SHARE = 0.1
+_LEAST_REPEATS = 3  # cells of a word that stands for missing cells in more of them
+_MOST_VALUES = 40  # values that repeat may be categories, of which the word is one more
 MOST_MARKS = 0.5  # share of the cells that may say "no value"
 MOST_MISSING = 1000  # different texts for missing cells in a form: each cell is compared with them
 # Texts that say "no value" in any table, in small letters. All that `pandas.read_csv` takes for missing are among them.
@@ -46,7 +51,7 @@ _MARK_WORDS = """
     na n/a #n/a #na <na> n.a. n.a nan -nan null none nil unknown missing undefined tbd tba
     未知 无 無 暂无 不详 不明 未填 未填写 unbekannt k.a. inconnu desconocido sconosciuto"""
 _MARK_SIGNS = "? / _ 1.#ind -1.#ind 1.#qnan -1.#qnan"
-_MARKS = frozenset([*_MARK_WORDS.split(), *_MARK_SIGNS.split(), "#n/a n/a"])
+_MARKS = frozenset([*_MARK_WORDS.split(), *_MARK_SIGNS.split(), "#n/a n/a", "0000-00-00", "0000-00-00 00:00:00"])
 _DASHES, _DOTS = "-\u2010\u2011\u2013\u2014\u2015", ".\u2026"
 
 
@@ -94,12 +99,13 @@ def texts_of(cells: Iterable[Any]) -> tuple[Counter[str], list[Any]]:
 
 
 def odd_words(
-    texts: Counter[str], n_others: int, is_read: Callable[[str], bool], *, digits: bool = False
+    texts: Counter[str], n_others: int, is_read: Callable[[str], bool], *, digits: bool = False, frequent: bool = False
 ) -> dict[str, int] | None:
     """Return the texts that stand for missing cells, with their numbers; None if there are too many for that.
 
     A few words may: at most 3 in at most a tenth of the cells. Marks such as ``-`` or ``n/a`` may stand in up to half
-    of them. Texts with a digit may only with `digits`: they often say something.
+    of them, and with `frequent` one word without digits, beside values that are no categories. Texts with a digit may
+    only with `digits`: they often say something.
     """
     odd: dict[str, int] = {}
     words: Counter[str] = Counter()
@@ -110,11 +116,33 @@ def odd_words(
         odd[text] = n
         if not is_mark(text):
             words[loose_text(text)] += n
-        has_digit = not digits and any(char.isdecimal() for char in text)
-        if has_digit or len(words) > _MOST_WORDS or words.total() > _MOST_SHARE * n_cells:
+        has_digit = any(char.isdecimal() for char in text)
+        are_rare = words.total() <= _MOST_SHARE * n_cells
+        if (has_digit and not digits and not is_mark(text)) or len(words) > _MOST_WORDS:
+            return None
+        if not are_rare and (not frequent or len(words) > 1 or (has_digit and not is_mark(text))):
+            return None
+    if words.total() > _MOST_SHARE * n_cells:
+        has_digit = any(char.isdecimal() for word in words for char in word)
+        read = Counter({text: n for text, n in texts.items() if text not in odd})
+        if has_digit or words.total() < _LEAST_REPEATS or not are_measured(read):
             return None
     few = len(odd) <= MOST_MISSING and sum(odd.values()) <= MOST_MARKS * n_cells
     return odd if few else None
+
+
+def are_measured(texts: Counter[str]) -> bool:
+    """Return whether texts are too many different ones to be categories."""
+    return len(texts) > _MOST_VALUES or 2 * len(texts) > texts.total()
+
+
+def frequent_word(odd: dict[str, int], n_cells: int) -> str | None:
+    """Return a choice that names a word for missing cells in many of them; None if there is none."""
+    words = {text: n for text, n in odd.items() if not is_mark(text)}
+    if sum(words.values()) <= _MOST_SHARE * n_cells:
+        return None
+    word, n = max(words.items(), key=lambda item: item[1])
+    return f"{short_repr(word)} in {n} of {n_cells} cells is taken for missing; could also be: string"
 
 
 def is_mark(text: str) -> bool:

@@ -18,6 +18,7 @@ from ensemblefuse.column_formats._cells import (
     Found,
     UnreadableCell,
     clean,
+    frequent_word,
     is_mark,
     odd_words,
     texts_of,
@@ -29,12 +30,15 @@ __all__ = ["DATE_WAY_OUT", "date_format", "may_be_date_format", "other_order", "
 
 
 _MONTH_NAME = re.compile("[A-Z][a-z]{2}", re.ASCII)
+_QUARTER, _WEEK = "%YQ%q", "%GW%V"  # with signs and order as `_tidy` leaves them
 
 
 def _shape(form: str) -> re.Pattern[str]:
     """Return what texts of a form look like: most are told apart faster by this than by parsing them."""
     if form == "%Y%m%d":
         return re.compile(r"(?:19|20)\d{6}")
+    if form in (_QUARTER, _WEEK):
+        return re.compile(r"(\d{4})Q([1-4])" if form == _QUARTER else r"(\d{4})W(\d\d)", re.ASCII)
     digits = {"%d": r"\d\d?", "%m": r"\d\d?", "%Y": r"\d{4}", "%y": r"\d\d", "%b": _MONTH_NAME.pattern}
     return re.compile(re.sub("%[dmYyb]", lambda code: digits[code[0]], form.replace(".", r"\.")), re.ASCII)
 
@@ -45,8 +49,14 @@ _MONTH_FIRST = ("%m/%d/%Y", "%m-%d-%Y", "%m.%d.%Y", "%m/%d/%y", "%m-%d-%y", "%m.
 _OTHER = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y %m %d", "%Y%m%d", "%Y年%m月%d日"),
     *("%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d %b %y", "%d-%b-%y", "%b %d %Y", "%b-%d-%Y", "%Y %b %d", "%Y-%b-%d"),
+    "%d%b%Y",
 )
-_MONTHS = ("%b %Y", "%b-%Y", "%b/%Y", "%Y %b", "%Y-%m", "%Y/%m", "%m/%Y", "%m.%Y", "%Y年%m月")
+# Months whose years have two digits are taken for days, fractions or texts unless their cells say more.
+_SHORT_MONTHS = ("%b-%y", "%b/%y", "%b %y", "%m/%y")
+_MONTHS = (
+    *("%b %Y", "%b-%Y", "%b/%Y", "%Y %b", "%Y-%m", "%Y/%m", "%m/%Y", "%m.%Y", "%Y年%m月", "%b '%y"),
+    *(*_SHORT_MONTHS, _QUARTER, _WEEK),
+)
 _YEARS = ("%Y", "%Y年")
 _SHAPES = {form: _shape(form) for form in (*_DAY_FIRST, *_MONTH_FIRST, *_OTHER, *_MONTHS, *_YEARS)}
 DATE_WAY_OUT = "write dates as 2021-12-31, or pass datetimes"
@@ -73,10 +83,22 @@ _LANGUAGES = """
     gen fév mars avr mai jun juil août sept oct nov déc"""
 _MONTH_OF = {name: _ENGLISH[i] for line in _LANGUAGES.strip().split("\n") for i, name in enumerate(line.split())}
 _WORD = re.compile(r"[^\W\d_]{3,}\.?")
+_QUARTERS = re.compile(
+    r"(?:(?P<y>\d{4})[ /-]?(?:Q(?P<q>[1-4])|(?P<r>[1-4])Q)|(?:Q(?P<s>[1-4])|(?P<t>[1-4])Q)[ /-]?(?P<z>\d{4}))",
+    re.IGNORECASE | re.ASCII,
+)
+_WEEKS = re.compile(r"(\d{4})[ -]?W(\d\d)", re.IGNORECASE | re.ASCII)
+# A time of day before the year, as in Sat Jun 21 00:00:00 +0000 2014, and behind a colon, as in logs of servers.
+_CLOCK_BEFORE_YEAR = re.compile(
+    r"^([A-Z][a-z]{2} \d{1,2}) (\d\d:\d\d:\d\d)((?: [+-]\d{4}| [A-Z]{3,4})?) (\d{4})$", re.ASCII
+)
+_CLOCK_OF_LOG = re.compile(r"^\[?(\d\d/[A-Z][a-z]{2}/\d{4}):(\d\d:\d\d:\d\d(?: [+-]\d{4})?)\]?$", re.ASCII)
+# Zones that mean one place, in hours from UTC; CST and IST, as people write them, are of several.
+_ZONES = {"EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "CET": 1, "CEST": 2}
 _WEEKDAY = re.compile(r"^(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? ", re.IGNORECASE)
 _CLOCK = re.compile(
     r"(?:^|[ T]|(?<=日))(?P<h>\d{1,2})(?:[:时時点](?P<m>\d{2})(?:[:分](?P<s>\d{2})(?P<f>[.,]\d{1,9})?)?[分秒]?)?"
-    r" ?(?P<half>[ap]\.?m\.?)?(?: ?(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2}))?$",
+    r" ?(?P<half>[ap]\.?m\.?)?(?: ?(?P<zone>Z|UTC|GMT|E[SD]T|CDT|M[SD]T|P[SD]T|CES?T|[+-]\d{2}:?\d{2}|[+-]\d{2}))?$",
     re.IGNORECASE,
 )
 
@@ -112,7 +134,7 @@ def date_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None
     if not texts or not all(isinstance(cell, (datetime.date, np.datetime64)) for cell in others):
         return None
     read: dict[str, list[str]] = {}
-    odd = odd_words(texts, len(others), lambda text: bool(_forms(text, read)), digits=True)
+    odd = odd_words(texts, len(others), lambda text: bool(_forms(text, read)), digits=True, frequent=True)
     if odd is None or not (read or (others and all(map(is_mark, odd)))):
         return None
     chosen = _chosen(Counter({text: texts[text] for text in read}), read)
@@ -126,6 +148,7 @@ def date_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None
         return None
     used = used or ["%Y-%m-%d"]  # texts are marks alone, and later ones may be ISO 8601
     settings = {"kind": "date", "formats": used, "utc": True in zones, "missing": sorted({loose_text(t) for t in odd})}
+    choice = "; ".join(filter(None, (choice, frequent_word(odd, n_cells)))) or None
     return Found(settings, 1 - sum(odd.values()) / n_cells, odd, _seen(used, any(map(_clock, read))), choice)
 
 
@@ -215,9 +238,17 @@ def _tidy(text: str) -> str:
     text = re.sub(r" ?([年月日년월일]) ?", r"\1", text)
     text = text.replace("년", "年").replace("월", "月").replace("일", "日").replace("号", "日")
     text = _WORD.sub(_month, text)
+    text = re.sub(r"(?<=[a-z]) ?['’](?=\d\d$)", " '", text)  # Oct'75
     text = re.sub(r"\b(?:de|del|of|at|um|à)\b ?|,(?!\d)", " ", text)
     text = re.sub(r"(?<=\d)\.(?= [A-Z][a-z]{2}\b)", "", text)  # 5. March
-    return re.sub(r" {2,}", " ", text).strip()
+    text = re.sub(r" {2,}", " ", text).strip()
+    if (quarter := _QUARTERS.fullmatch(text)) is not None:
+        year, number = (next(filter(None, quarter.group(*names))) for names in ("yz", "qrst"))
+        return f"{year}Q{number}"
+    if (week := _WEEKS.fullmatch(text)) is not None:
+        return f"{week[1]}W{week[2]}"
+    text = _CLOCK_OF_LOG.sub(r"\1 \2", text)
+    return _CLOCK_BEFORE_YEAR.sub(r"\1 \4 \2\3", text)
 
 
 def _month(word: re.Match[str]) -> str:
@@ -265,6 +296,8 @@ def _offset(zone: str) -> datetime.timedelta | None:
     """Return how far the clocks of a zone are from UTC; None if there is no such zone."""
     if zone.upper() in ("Z", "UTC", "GMT"):
         return datetime.timedelta()
+    if zone.upper() in _ZONES:
+        return datetime.timedelta(hours=_ZONES[zone.upper()])
     digits = zone[1:].replace(":", "").ljust(4, "0")
     hours, minutes = int(digits[:2]), int(digits[2:])
     offset = datetime.timedelta(hours=hours, minutes=minutes)
@@ -277,8 +310,11 @@ def _parsed(date: str, form: str) -> datetime.datetime | None:
     """Return the date that a text says in one form; None if it is not written so."""
     if form == _TIME:
         return None if date else datetime.datetime(1970, 1, 1)
-    if not _SHAPES[form].fullmatch(date):
+    shape = _SHAPES[form].fullmatch(date)
+    if not shape:
         return None
+    if form in (_QUARTER, _WEEK):
+        return _first_day(form, int(shape[1]), int(shape[2]))
     if "%b" in form:  # the names of months that strptime knows depend on the language of the process
         name = _MONTH_NAME.findall(date)[0]
         if name not in _ENGLISH:
@@ -286,6 +322,16 @@ def _parsed(date: str, form: str) -> datetime.datetime | None:
         date, form = date.replace(name, f"{_ENGLISH.index(name) + 1:02d}"), form.replace("%b", "%m")
     try:
         return datetime.datetime.strptime(date, form)
+    except ValueError:
+        return None
+
+
+def _first_day(form: str, year: int, number: int) -> datetime.datetime | None:
+    """Return the day with which a quarter, or a week of ISO 8601, begins; None if there is no such one."""
+    try:
+        if form == _QUARTER:
+            return datetime.datetime(year, 3 * number - 2, 1)
+        return datetime.datetime.fromisocalendar(year, number, 1)
     except ValueError:
         return None
 
@@ -329,9 +375,34 @@ def _chosen(texts: Counter[str], forms: dict[str, list[str]]) -> tuple[list[str]
             choices.append(
                 f"{example!r} is read as {_described(decided[day])}, and could be {_described(day)} {BY_ALL_CELLS}"
             )
+    short = _short_months(list(forms.items()))
+    if short is None:
+        return None
+    choices += short
     for text, found in forms.items():
         counts[decided.get(found[0], found[0])] += texts[text]
     return [form for form, _ in counts.most_common()], "; ".join(choices) or None
+
+
+def _short_months(forms: list[tuple[str, list[str]]]) -> list[str] | None:
+    """Return what else months with years of two digits may be; None if they more likely are something else.
+
+    ``Oct-75`` has no day 75. ``Oct 12`` is a day, and ``Oct-12`` may be one. ``1/86`` may be a fraction or a score,
+    unless the numbers behind the sign are several years.
+    """
+    choices = []
+    for form in _SHORT_MONTHS:
+        texts = [text for text, found in forms if found[0] == form]
+        years = {int(_tidy(text)[-2:]) for text in texts}
+        has_year = any(year > 31 for year in years) or (form != "%m/%y" and 0 in years)
+        are_several = len(years) > 1 and any(year % 2 for year in years)  # those of 1/16 and 1/64 are even
+        if not texts or (has_year and form != "%m/%y"):
+            continue
+        if form == "%b %y" or (form == "%m/%y" and not (has_year and are_several)):
+            return None
+        other = "a text" if form == "%m/%y" else "a day of a month"
+        choices.append(f"{texts[0]!r} is read as {_described(form)}, and could be {other}")
+    return choices
 
 
 def _described(form: str) -> str:
@@ -339,6 +410,10 @@ def _described(form: str) -> str:
         return "hour:minute"
     if form == "%Y%m%d":
         return "year month day in 8 digits"
+    if form in (_QUARTER, _WEEK):
+        return "year and quarter" if form == _QUARTER else "year and week"
+    if form == "%d%b%Y":
+        return "day, name of the month and year in one word"
     if "年" in form:
         return re.sub("%[Ymd]", "", form)
     for code, name in _SHOWN.items():

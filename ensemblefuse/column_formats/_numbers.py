@@ -18,7 +18,9 @@ from ensemblefuse.column_formats._cells import (
     LONGEST,
     Found,
     UnreadableCell,
+    are_measured,
     clean,
+    frequent_word,
     is_mark,
     odd_words,
     texts_of,
@@ -33,6 +35,8 @@ __all__ = ["number_clash", "number_format", "other_signs", "read_number", "unit_
 _INEXACT = re.compile(r"(?i:ish|or so|approx\.?|approximately|about|circa|plus|or more|and more|and up)")
 # A blank or an apostrophe belongs to a number only before three digits: 5' 10" are two numbers.
 _BODY = re.compile(r"(?:\d+(?:(?:[ '’_](?=\d{3}(?!\d))|[.,])\d+)*\.?|[.,]\d+)(?:[eE][+-]?\d{1,3}(?![\d.,]))?", re.ASCII)
+# Letters of an alphabet with capitals, right behind a whole number.
+_GLUED = re.compile(r"^[+-]?\d+(?:(?![ªºµ])[A-Za-z\u00aa-\u024f\u0370-\u058f])+\.?$", re.ASCII)
 _UNKNOWN_UNIT = re.compile(r"(?:/ ?)?[^\d\s.,;:!?()<>=~*#&@|\\/\[\]{}_-][^\d;:!?()<>=~|\\\[\]{}]{0,23}")
 _PREFIX = "|".join(
     re.escape(name) if name.isupper() else f"(?i:{re.escape(name)})"
@@ -44,6 +48,13 @@ _POWER = re.compile(r"(?<=[mMt])\^?([23])(?![\w.,])")
 _STOPWATCH = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:[.,]\d+)?)", re.ASCII)
 _MINUTES = re.compile(r"[+–-]?\d+:\d\d", re.ASCII)  # minutes:seconds, and hours:minutes in another table
 _THOUSANDTHS = re.compile(r"[.,]\d{3}$", re.ASCII)
+# The same as Python and pandas write them, with days, and as ISO 8601 does.
+_DAYS_AND_CLOCK = re.compile(r"([+-]?)(\d{1,7}) days?,? \+?(\d{1,2}):([0-5]\d):([0-5]\d(?:\.\d+)?)", re.ASCII)
+_ISO_SPAN = re.compile(
+    r"([+-]?)P(?:(\d{1,7})D)?T(?=\d)(?:(\d{1,7})H)?(?:(\d{1,7})M)?(?:(\d{1,9}(?:\.\d+)?)S)?", re.ASCII
+)
+# Dashes where cents would be: 99.- and 5,-- and 85/-
+_NO_CENTS = re.compile(r"(?<=\d)(?:[.,](?:--?|[–—])|/[-–=])(?![\d–—-])", re.ASCII)
 _PER_HUNDRED = re.compile(r"\b[lL] ?/ ?100 ?km\b")
 # Ratings: 4.5/5 and 4.5 out of 5. The number after them is part of the unit, so it has to be the same in all cells.
 _OF = {"5": "five", "10": "ten", "20": "twenty", "100": "a hundred"}
@@ -54,6 +65,8 @@ _RATINGS = {f"of {word}{stars}": number for number, word in _OF.items() for star
 _CONVENTIONS = ((".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"), (".", "_"))
 # Signs of several currencies, with those that most people mean beside them.
 _MEANT = {"¥": frozenset(("CNY", "JPY")), "$": frozenset(("USD",))}
+_RANGE = re.compile(r"([^–—-]+?) ?(?:[–—-]| to | bis ) ?([^–—-]+)")
+_MOST_RANGES = 0.2  # share of the cells that may be ranges; where most are, they are groups
 _NAMES = {".": "points", ",": "commas", " ": "blanks", "'": "apostrophes", "_": "underscores"}
 _FACTS = {"length": "lengths", "mass": "masses", "volume": "volumes", "area": "areas", "duration": "lengths of time"}
 
@@ -99,16 +112,17 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     >>> number_format(["12 kg", "28 cm"]) is None
     True
     """
+    cells = list(cells)
     said = _all_said(cells)
     if said is None:
-        return None
+        return _with_ranges(cells)
     texts, others, read, odd = said
     signs = _signs(_bodies(read))
     counts: Counter[_Said] = Counter()
     for text, parts in read.items():
         counts[parts] += texts[text]
     units = _units(counts)
-    if signs is None or units is None:
+    if signs is None or units is None or _are_codes(texts, read):
         return None
     if (
         units[0]["unit"] == "+"
@@ -116,17 +130,20 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     ):
         return None  # among exact numbers, 5+ is a limit; in a column of limits, all are alike
     (decimal, thousands, choice), (unit, lacking) = signs, units
-    settings = {"kind": "number", "decimal": decimal, "thousands": thousands, **unit}
+    settings = {"kind": "number", "decimal": decimal, "thousands": thousands, **unit, "ranges": False, "dash": None}
     settings["missing"] = sorted({loose_text(text) for text in odd})
     n_cells = texts.total() + len(others)
     if lacking:
         n, example = lacking
+        have, are = ("has", "is") if n == 1 else ("have", "are")
         own = _shown(unit["unit"])
-        more = f"{n} of {n_cells} cells, such as {short_repr(example)}, have no unit, and are read as {own}"
+        more = f"{n} of {n_cells} cells, such as {short_repr(example)}, {have} no unit, and {are} read as {own}"
         choice = f"{choice}; {more}" if choice else more
     if twins := _twins({spelling for parts in read.values() for _, spelling in parts.pairs}, unit["dimension"]):
         choice = f"{choice}; {twins}" if choice else twins
-    seen = _seen(settings, len(others) >= texts.total())
+    if frequent := frequent_word(odd, n_cells):
+        choice = f"{choice}; {frequent}" if choice else frequent
+    seen = _seen(settings, read.values(), len(others) >= texts.total())
     if spans := _written_spans(read):
         seen, choice = f"{seen}, from {spans[0]}", choice or spans[1]
     return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, choice)
@@ -143,6 +160,44 @@ def _written_spans(read: Iterable[str]) -> tuple[str, str | None] | None:
     first, second = short[0].lstrip("+–-").split(":")
     minutes = f"{first} minutes and {int(second)} seconds"
     return "minutes:seconds", f"{short[0]!r} is read as {minutes}, and could be {first} hours and {int(second)} minutes"
+
+
+def _with_ranges(cells: list[Any]) -> Found | None:
+    """Return the form of numbers of which a few are ranges, such as ``547 - 637``; None if they are none."""
+    texts, others = texts_of(cells)
+    ranges = {text: ends for text in texts if (ends := _range(text))}
+    n_cells, n = texts.total() + len(others), sum(texts[text] for text in ranges)
+    if not ranges or n > _MOST_RANGES * n_cells or not are_measured(texts):
+        return None
+    found = number_format([*others, *(end for text in texts.elements() for end in ranges.get(text, (text,)))])
+    if found is None:
+        return None
+    settings = {**found.format, "ranges": True}
+    if not all(_says_number(text, settings) for text in ranges):
+        return None
+    are = "is a range" if n == 1 else "are ranges"
+    told = f"{n} of {n_cells} cells {are}, such as {short_repr(next(iter(ranges)))}, read as the middle"
+    choice = "; ".join(filter(None, (found.choice, f"{told}; could also be: string")))
+    return found._replace(format=settings, choice=choice, share=1 - sum(found.odd.values()) / n_cells)
+
+
+def _says_number(text: str, settings: dict[str, Any]) -> bool:
+    try:
+        return read_number(text, settings) is not None
+    except UnreadableCell:
+        return False
+
+
+def _range(text: str) -> tuple[str, str] | None:
+    """Return the ends of a range; None if a text is none."""
+    parts = _RANGE.fullmatch(clean(text)) if len(text) <= LONGEST else None
+    if parts is None:
+        return None
+    said = [_take_apart(end) for end in parts.groups()]
+    plain = [one for one in said if one and not one.negative and len(one.pairs) == 1]
+    if len(plain) < 2 or (plain[0].currency, plain[0].pairs[0][1]) != (plain[1].currency, plain[1].pairs[0][1]):
+        return None
+    return parts[1], parts[2]
 
 
 def number_clash(cells: Iterable[Any]) -> str | None:
@@ -199,7 +254,7 @@ def unit_clash(cells: Iterable[Any]) -> str | None:
     'numbers in units that cannot be compared (cm, g and kg)'
     """
     said = _all_said(cells)
-    if said is None or _units(Counter(said[2].values())) is not None:
+    if said is None or _are_codes(said[0], said[2]) or _units(Counter(said[2].values())) is not None:
         return None
     names = _currencies_of(said[2].values())
     spelled = sorted({spelling for parts in said[2].values() for _, spelling in parts.pairs if spelling})
@@ -246,13 +301,13 @@ def _all_said(
     if not texts or not all(_is_real(cell) for cell in others):
         return None
     read: dict[str, _Said] = {}
-    odd = odd_words(texts, len(others), lambda text: _is_taken_apart(text, read))
+    odd = odd_words(texts, len(others), lambda text: _is_taken_apart(text, read), frequent=True)
     if odd is None or not (read or others):
         return None
     if len(others) >= texts.total() and not _may_stand_among_numbers(read, odd):
         return None
     are_codes = any(re.fullmatch(r"0\d+", body) for body in _bodies(read))  # such as 04109
-    return None if are_codes and not any(map(_has_unit, read.values())) else (texts, others, read, odd)
+    return None if are_codes and not any(map(_has_known_unit, read.values())) else (texts, others, read, odd)
 
 
 def _bodies(read: dict[str, _Said]) -> set[str]:
@@ -261,9 +316,12 @@ def _bodies(read: dict[str, _Said]) -> set[str]:
 
 def may_be_number_format(settings: dict[str, Any]) -> bool:
     """Return whether `read_number` takes these settings."""
-    if settings.keys() != {"decimal", "thousands", "currency", "dimension", "unit", "missing"}:
+    texts = {"decimal", "thousands", "currency", "dimension", "unit"}
+    if settings.keys() != {*texts, "missing", "ranges", "dash"} or not isinstance(settings["ranges"], bool):
         return False
-    if not all(settings[name] is None or isinstance(settings[name], str) for name in settings.keys() - {"missing"}):
+    if settings["dash"] not in (None, "minus"):  # the second of files of before, which read 99.- as -99
+        return False
+    if not all(settings[name] is None or isinstance(settings[name], str) for name in texts):
         return False
     decimal, thousands = settings["decimal"], settings["thousands"]
     if not any(decimal in (None, signs[0]) and thousands in (None, signs[1]) for signs in _CONVENTIONS):
@@ -286,6 +344,10 @@ def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
     if not clean(text):
         return None
     shown, said = short_repr(text), _take_apart(text)
+    if said is None and settings["ranges"] and (ends := _range(text)):
+        low, high = (read_number(end, settings) for end in ends)
+        if low is not None and high is not None and low < high:
+            return (low + high) / 2
     if said is None:
         raise UnreadableCell(f"{shown} is not a number")
     own = settings["currency"]
@@ -300,7 +362,8 @@ def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
         total += _value(body, settings, shown) * size
     if not np.isfinite(total):
         raise UnreadableCell(f"{shown} is not a finite number")
-    return -total if said.negative else total
+    is_minus = settings["dash"] == "minus" and clean(text).endswith(".-")
+    return -total if said.negative or is_minus else total
 
 
 def other_signs(settings: dict[str, Any]) -> dict[str, Any]:
@@ -335,11 +398,18 @@ def _take_apart(text: str) -> _Said | None:
     if len(text) > LONGEST:
         return None
     text = clean(text)
+    if (seconds := _seconds(text)) is not None:
+        return _Said(seconds < 0, None, ((f"{abs(seconds):f}", "s"),))
     text = _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
     if "/" in text or " of " in text:
         text = _PER_HUNDRED.sub("l/hundred km", text)
         text = _OUT_OF.sub(lambda most: f" of {_OF[most[1]]}", text)
     text, outer = _without_sign(text)
+    if (dash := _NO_CENTS.search(text)) is not None:
+        before, sign = text[: dash.start()], dash[0][0]
+        if sign == "." and sign in before:  # 1.200.- has points of two kinds
+            return None
+        text = before + text[dash.end() :]
     if ":" in text and (spans := _STOPWATCH.fullmatch(text)):
         seconds = _THOUSANDTHS.sub(r"\g<0>0", spans[3])  # one more digit, so that the sign is none between thousands
         text = f"{spans[1] + ' h ' if spans[1] else ''}{spans[2]} min {seconds} s"
@@ -352,7 +422,7 @@ def _take_apart(text: str) -> _Said | None:
         return None
     ends = [body.start() for body in found[1:]] + [len(text)]
     suffixes = [text[body.end() : end].strip() for body, end in zip(found, ends, strict=True)]
-    if suffixes[-1] in ("-", ".-", ",-", ".–", "–"):
+    if suffixes[-1] in ("-", "–"):
         outer, suffixes[-1] = outer or suffixes[-1] == "-", ""
     suffixes = [re.sub(r"(?:,|\band)$", "", suffix).strip() for suffix in suffixes]
     if len(suffixes) == 2 and not suffixes[1]:  # 5'11 and 1h30
@@ -364,8 +434,27 @@ def _take_apart(text: str) -> _Said | None:
     return _Said(outer or inner, after or currency, pairs) if _are_units(pairs) else None
 
 
-def _has_unit(parts: _Said) -> bool:
-    return parts.currency is not None or any(spelling for _, spelling in parts.pairs)
+def _seconds(text: str) -> Decimal | None:
+    """Return the seconds of ``1 days 04:05:06`` and of ``PT8H31M``; None for another text.
+
+    The clock goes forward also from negative days.
+    """
+    clock = _DAYS_AND_CLOCK.fullmatch(text)
+    spans = clock or _ISO_SPAN.fullmatch(text)
+    if spans is None:
+        return None
+    days, hours, minutes, seconds = (Decimal(number or 0) for number in spans.groups()[1:])
+    below_a_day = hours * 3600 + minutes * 60 + seconds
+    sign = -1 if spans[1] == "-" else 1
+    total = sign * days * 86_400 + (below_a_day if clock else sign * below_a_day)
+    return total.quantize(Decimal(1)) if total == total.to_integral_value() else total.quantize(Decimal("1e-9"))
+
+
+def _has_known_unit(parts: _Said) -> bool:
+    """Return whether a cell is in a unit that no code ends with, as 003xx does."""
+    return parts.currency is not None or any(
+        _is_rating(spelling) or spellings_of(spelling) for _, spelling in parts.pairs
+    )
 
 
 def _may_stand_among_numbers(read: dict[str, _Said], odd: dict[str, int]) -> bool:
@@ -522,6 +611,23 @@ def _units(said: Counter[_Said]) -> tuple[dict[str, Any], tuple[int, str] | None
     return {"currency": currency, "dimension": None, "unit": name}, _lacking(lacking)
 
 
+def _are_codes(texts: Counter[str], read: dict[str, _Said]) -> bool:
+    """Return whether letters right behind a few of the numbers make codes of them, such as 136A and 1OT.
+
+    Beside many bare numbers, only a known unit of several letters is one there, or a letter behind a decimal number.
+    """
+    bare = with_letters = 0
+    for text, parts in read.items():
+        (body, spelling), *more = parts.pairs
+        if not (parts.currency or spelling or more):
+            bare += texts[text] if re.search("[1-9]", body) else 0
+        elif parts.currency or more or not _GLUED.search(clean(text)) or (len(spelling) > 1 and spellings_of(spelling)):
+            return False
+        else:
+            with_letters += texts[text]
+    return bare > with_letters > 0
+
+
 def _known_unit(
     said: Counter[_Said], dimension: str, currency: str | None, lacking: Counter[_Said]
 ) -> tuple[dict[str, Any], tuple[int, str] | None]:
@@ -606,14 +712,20 @@ def _shown(unit: str) -> str:
     return f"out of {_RATINGS[unit]}" if unit in _RATINGS else unit.replace("l/hundred km", "l/100 km")
 
 
-def _seen(settings: dict[str, Any], among_numbers: bool) -> str:
+def _as_in_cells(unit: str, read: Iterable[_Said]) -> str:
+    """Return an unknown unit with the capitals that the first cell has."""
+    spelled = (spelling for parts in read for _, spelling in parts.pairs)
+    return _shown(next((spelling for spelling in spelled if spelling and _loose_unit(spelling) == unit), unit))
+
+
+def _seen(settings: dict[str, Any], read: Iterable[_Said], among_numbers: bool) -> str:
     unit = settings["currency"] or settings["unit"]
     is_known = settings["currency"] or settings["dimension"]
     fact = _FACTS.get(settings["dimension"] or "", "numbers")
     if _is_rating(unit):
         fact = f"ratings {_shown(unit)}"
     elif unit:
-        fact += f" in {unit}" if is_known else f" with {_shown(unit)!r}"
+        fact += f" in {unit}" if is_known else f" with {_as_in_cells(unit, read)!r}"
     else:
         fact += "" if among_numbers else " written as text"
     signs = ["decimal commas"] if settings["decimal"] == "," else []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -33,6 +35,7 @@ _BACKSLASH = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN\n])""")
 _MOST_LETTERS = 40
 _LEAST_LISTS = 0.1  # share of cells with several tags
 _LEAST_CELLS = 10
+_SHORT_NUMBER = re.compile(r"\d{1,3}[^\W\d_]{0,3}")
 _LEAST_KNOWN = 0.8  # share of tags that stand in another cell, too
 
 
@@ -75,7 +78,8 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
         if split is None:
             continue
         split += [(tags or [], 1) for tags in lists]
-        counts = _counts(split, declared, are_lists=not texts)
+        # In 1/2, the sign is that of a fraction.
+        counts = _counts(split, declared, are_lists=not texts, may_be_numbers=form != "/")
         several = sum(n for tags, n in split if len(tags) > 1) if declared else 0
         if counts is not None and (best is None or (-several, len(counts)) < best[0]):
             best = (-several, len(counts)), form
@@ -113,7 +117,9 @@ def read_tags(cell: Any, settings: dict[str, Any]) -> list[str] | None:
     return tags
 
 
-def _counts(lists: list[tuple[list[str], int]], declared: bool, *, are_lists: bool) -> Counter[str] | None:
+def _counts(
+    lists: list[tuple[list[str], int]], declared: bool, *, are_lists: bool, may_be_numbers: bool
+) -> Counter[str] | None:
     """Return in how many cells each tag stands; None if these are no tags.
 
     Cells that are lists by type need not hold several tags. A few such cells are no evidence that tags never repeat.
@@ -132,15 +138,27 @@ def _counts(lists: list[tuple[list[str], int]], declared: bool, *, are_lists: bo
     if are_lists:
         is_tags = repeat or n_cells < _LEAST_CELLS
     else:
-        is_tags = several >= max(2, _LEAST_LISTS * n_cells) and repeat and 2 * letters >= len(counts)
+        are_words = 2 * letters >= len(counts) or (may_be_numbers and _are_numbers_of_lists(lists))
+        is_tags = several >= max(2, _LEAST_LISTS * n_cells) and repeat and are_words
     return counts if declared or is_tags else None
+
+
+def _are_numbers_of_lists(lists: list[tuple[list[str], int]]) -> bool:
+    """Return whether tags are numbers such as 8 and 7bis, most of which stand alone in other cells.
+
+    Sizes, scores and coordinates have as many parts in each cell.
+    """
+    alone = {tags[0] for tags, _ in lists if len(tags) == 1}
+    parts = {tag for tags, _ in lists if len(tags) > 1 for tag in tags}
+    are_short = all(map(_SHORT_NUMBER.fullmatch, alone | parts))
+    return are_short and 2 * len(parts & alone) >= len(parts)
 
 
 def _all_split(texts: Counter[str], form: str, most: int) -> list[tuple[list[str], int]] | None:
     """Return the tags of all texts with the numbers of cells; None if one of them holds no tags in this form."""
     split = []
     for text, n in texts.items():
-        tags = _split(text, form)
+        tags = None if text.startswith("[{") and form != _LIST else _split(text, form)
         if tags is None or any(len(tag) > most for tag in tags):
             return None
         split.append((tags, n))
@@ -150,6 +168,8 @@ def _all_split(texts: Counter[str], form: str, most: int) -> list[tuple[list[str
 def _as_list(cell: Any) -> list[str] | None:
     if isinstance(cell, np.ndarray) and cell.ndim == 1:
         cell = cell.tolist()
+    if isinstance(cell, (list, tuple)) and cell and all(isinstance(tag, dict) for tag in cell):
+        cell = [tag.get("name") for tag in cell]  # as in [{"id": 18, "name": "Drama"}]
     if not isinstance(cell, (list, tuple, set, frozenset)) or not all(isinstance(tag, str) for tag in cell):
         return None
     return _tidied(sorted(cell) if isinstance(cell, (set, frozenset)) else cell)
@@ -164,6 +184,9 @@ def _split(text: str, form: str) -> list[str] | None:
         return None
     if not text[1:-1].strip():  # {} would be a dict
         return []
+    if text.startswith("[{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return _as_list(json.loads(text))
     try:
         return _as_list(ast.literal_eval(_BACKSLASH.sub(r"\\\g<0>", text)))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

@@ -27,8 +27,13 @@ _DIMENSIONS: dict[str, str] = {
         0.09290304 ft²|sqft|sq ft|square foot|square feet
         4046.8564224 acre; 2589988.110336 sq mi|square mile""",
     "duration": """
-        1 s|sec|second|秒; 0.001 ms|millisecond; 60 m|min|mins|minute|分钟|分; 3600 h|hr|hour|小时|时
-        86400 d|day|天|日; 604800 w|wk|week|周; 2629746 mo|mos|month|个月; 31556952 y|yr|year|年""",
+        1 s|sec|second|秒|sekunde|sekunden|seconde|segundo|secondo|secondi|seconden
+        0.001 ms|millisecond; 60 m|min|mins|minute|分钟|分|minuten|minuto|minuti|minuut
+        3600 h|hr|hour|小时|时|std|stunde|stunden|heure|hora|ora|ore|uur|uren
+        86400 d|day|天|日|tag|tage|tagen|jour|día|dia|giorno|giorni
+        604800 w|wk|week|周|woche|wochen|semaine|semana|settimana|settimane|weken
+        2629746 mo|mos|month|个月|monat|monate|monaten|mois|mes|mese|mesi|meses|maand|maanden
+        31556952 y|yr|year|年|jahr|jahre|jahren|année|año|anno|anni|ano|jaar|jaren|an""",
     "speed": "1 m/s; 5/18 km/h|kmh|kph|km / h; 0.44704 mph",
     "power": """
         1 w|watt; 0.001 milliwatt; 1000 kw|kilowatt; 1000000 megawatt; 1000000000 gw|gigawatt

@@ -12,7 +12,7 @@ import pandas as pd
 from ensemblefuse.column_kinds._categories import are_categories_of_text
 from ensemblefuse.column_kinds._cells import DATES, MEDIA, NUMBERS, SCALARS, cell_kind, is_blank
 from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, EMPTY, UNUSED, ColumnKind, constant_kind, counted
-from ensemblefuse.column_kinds._numbers import number_kind
+from ensemblefuse.column_kinds._numbers import dated_kind, number_kind
 from ensemblefuse.column_kinds._objects import of_objects
 from ensemblefuse.column_kinds._texts import text_kind
 from ensemblefuse.exceptions import short_repr
@@ -63,7 +63,7 @@ def _kind_of(column: pd.Series) -> ColumnKind:
     if pd.api.types.is_bool_dtype(dtype):
         return _unless_constant(column, ColumnKind("boolean", f"dtype {dtype}"))
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
-        return number_kind(column, f"dtype {dtype}", name)
+        return dated_kind(column, number_kind(column, f"dtype {dtype}", name))
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return _unless_constant(column, ColumnKind("date", f"dtype {dtype}"))
     if pd.api.types.is_timedelta64_dtype(dtype):
@@ -107,7 +107,7 @@ def _object_kind(column: pd.Series) -> ColumnKind:
     if all(issubclass(kind, (bool, np.bool_)) for kind in types):
         return _constant_or(cells, has_gaps, ColumnKind("boolean", "true or false"))
     if all(issubclass(kind, NUMBERS) for kind in types):
-        return number_kind(column, "numbers in a column of objects", name)
+        return dated_kind(column, number_kind(column, "numbers in a column of objects", name))
     if all(issubclass(kind, DATES) for kind in types):
         return _constant_or(cells, has_gaps, ColumnKind("date", "dates in a column of objects"))
     if all(issubclass(kind, (datetime.timedelta, np.timedelta64)) for kind in types):

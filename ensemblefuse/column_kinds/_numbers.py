@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.column_formats import date_format
 from ensemblefuse.column_kinds._categories import are_categories
 from ensemblefuse.column_kinds._identifiers import says_id, says_postcode
 from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, DISTINCT, EMPTY, LEAST_CELLS, ColumnKind
 from ensemblefuse.table import is_missing
 
-__all__ = ["CODE_DIGITS", "as_float", "number_kind"]
+__all__ = ["CODE_DIGITS", "as_float", "dated_kind", "number_kind"]
 
 _COLLISIONS = 10.0  # repeated values to expect by chance in a column of whole numbers that has none
 _LEAST_POSTCODES = 3  # fewer values are no evidence
 CODE_DIGITS = 8  # whole numbers of so many digits, all of one length, are codes
+_OR_DATE = "could also be: date"
 _EPOCHS = ((3e8, 2.6e9), (3e11, 2.6e12))  # seconds and milliseconds since 1970 are times
 
 
@@ -39,6 +41,16 @@ def number_kind(column: Any, seen: str, name: str) -> ColumnKind:
     return _whole_kind(present, n_distinct, _with_range(seen, present), name)
 
 
+def dated_kind(column: pd.Series, found: ColumnKind) -> ColumnKind:
+    """Return that numbers such as 20240131 are dates if many different ones are days: others would not all be."""
+    if found.choice != _OR_DATE or column.nunique() < LEAST_CELLS:
+        return found
+    form = date_format(column.tolist(), declared=True)
+    if form is None or form.odd:
+        return found
+    return ColumnKind("date", f"{found.seen.partition(',')[0]}: {form.seen}", "could also be: number", form=form)
+
+
 def _infinite(present: np.ndarray, seen: str) -> ColumnKind:
     finite = present[np.isfinite(present)]
     n = len(present) - len(finite)
@@ -49,7 +61,8 @@ def _infinite(present: np.ndarray, seen: str) -> ColumnKind:
 
 def _with_range(seen: str, present: np.ndarray) -> str:
     low, high = f"{present.min():.6g}", f"{present.max():.6g}"
-    return f"{seen}, {low if low == high else f'{low} to {high}'}"
+    what, sign, more = seen.partition("; ")
+    return f"{what}, {low if low == high else f'{low} to {high}'}{sign}{more}"
 
 
 def as_float(cell: Any) -> float:
@@ -62,10 +75,10 @@ def as_float(cell: Any) -> float:
 def _whole_kind(present: np.ndarray, n_distinct: int, seen: str, name: str) -> ColumnKind:
     n_cells, low, high = len(present), present.min(), present.max()
     steps = np.diff(present)
+    if n_distinct > 2 and _are_days(present):
+        return ColumnKind("number", f"{seen}: days written as numbers", _OR_DATE)
     if n_cells > 2 and (steps == 1).all():
         return _row_number(f"{seen}; every value is the previous one plus 1: a row number", "number")
-    if n_distinct > 2 and _are_days(present):
-        return ColumnKind("number", f"{seen}: days written as numbers", "could also be: date")
     all_distinct = n_distinct == n_cells
     facts = f"{seen}; {n_distinct} distinct values in {n_cells} cells"
     if says_id(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from ensemblefuse.column_formats import number_format
@@ -69,7 +70,8 @@ def worded(counts: Counter[str], name: str, *, mixed: bool) -> ColumnKind:
 
 
 def is_numeric(text: str) -> bool:
-    return number_format([text]) is not None
+    """Return whether a text is a number by itself; a code that begins with 0 is no mistake among numbers."""
+    return number_format([re.sub(r"^0+(?=\d)", "", text)]) is not None
 
 
 def _odd_among_numbers(counts: Counter[str]) -> tuple[str, str] | None:

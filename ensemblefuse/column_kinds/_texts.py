@@ -35,14 +35,19 @@ from ensemblefuse.column_kinds._kind import (
 from ensemblefuse.column_kinds._numbers import as_float, number_kind
 from ensemblefuse.column_kinds._strings import are_codes, code_kind, is_numeric, worded
 from ensemblefuse.column_kinds._tags import may_be_tags, tag_kind
-from ensemblefuse.column_kinds._times import are_spans, other_than_date, other_than_time
+from ensemblefuse.column_kinds._times import are_among_times, are_spans, other_than_date, other_than_time
 from ensemblefuse.exceptions import short_repr
 
 __all__ = ["text_kind"]
 
 # Columns that cannot be in a written form are not tried: each try reads every distinct cell.
 _READABLE = 0.5  # least share of cells that numbers or dates could be
+_VECTOR = re.compile(r"\[[\d.eE+-]+(?:(?:, ?| )[\d.eE+-]+)+\]", re.ASCII)
+_OF_WORDS = ("string", "category", "text")
 _LONGEST_VALUE = 60
+_PAIR = re.compile(r"(\d{1,3})(?:,(?!0)(\d{1,3}))?", re.ASCII)
+_LEAST_PAIRS = 4  # fewer are sorted by chance
+_LEAST_ENDS = 3  # different numbers behind a comma, without which they are halves
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]{1,9}://|www\.|mailto:|data:[\w/+.-]+[;,])\S*", re.IGNORECASE)
 
 
@@ -65,6 +70,8 @@ def text_kind(cells: list[Any], name: str, has_gaps: bool) -> ColumnKind:
     elif len(counts) == 1:
         return constant_kind(texts[0], len(texts))
     found = _formatted(cells, counts, name) or worded(counts, name, mixed=not all_texts)
+    if found.kind in _OF_WORDS and found.choice is None and all(map(_VECTOR.fullmatch, counts)):
+        return found._replace(choice="lists of numbers as text: read them with json.loads, and they are series")
     are_words = found.kind in ("string", "category") and found.choice is None
     return found._replace(choice=unit_clash(cells)) if are_words and _may_count(counts) else found
 
@@ -108,7 +115,7 @@ def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind 
         return code_kind(counts)
     may_count = _may_count(counts)
     number, date = (number_format(cells), date_format(cells)) if may_count else (None, None)
-    is_date = number is not None and date is not None and date.share >= number.share
+    is_date = bool(number and date and (date.share >= number.share or are_among_times(date)))
     if date and is_date and not are_spans(counts):
         return kind_of_form("date", date, len(cells), date.choice or other_than_date(date, counts))
     if number:
@@ -116,6 +123,7 @@ def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind 
         seen, choice = facts_of(number, len(cells)), number.choice
         if others := other_than_time([text for text in counts if text not in number.odd], is_date=is_date):
             choice = f"{choice}; {others}" if choice else others
+        choice = choice or _other_than_decimals(number, counts)
         kind = number_kind(values, seen, name)._replace(form=number)
         return kind if kind.choice else kind._replace(choice=choice)
     if date:
@@ -138,6 +146,22 @@ def _tuples(cells: list[Any], counts: Counter[str]) -> ColumnKind | None:
         return None
     is_sure = several.format["sign"] != "/"
     return kind_of_form("numbers", several, len(cells), None if is_sure else "could also be: string")
+
+
+def _other_than_decimals(number: Found, counts: Counter[str]) -> str | None:
+    """Return that decimal commas may stand between tags, as in ``4,6`` among mostly whole numbers.
+
+    The smaller one is first in all of them, and none is far above the numbers that stand alone.
+    """
+    parts = [_PAIR.fullmatch(text) for text in counts if text not in number.odd]
+    if number.format["decimal"] != "," or not all(parts):
+        return None
+    pairs = [(int(found[1]), int(found[2])) for found in parts if found and found[2]]
+    alone = [int(found[1]) for found in parts if found and not found[2]]
+    if len(pairs) < _LEAST_PAIRS or len(alone) < len(pairs) or len({second for _, second in pairs}) < _LEAST_ENDS:
+        return None
+    are_sorted = all(first < second <= 2 * max(alone) for first, second in pairs)
+    return "could also be: tags" if are_sorted else None
 
 
 def _third_value(found: Found, counts: Counter[str]) -> ColumnKind:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ensemblefuse.column_formats import Found
+from ensemblefuse.column_formats import Found, is_mark
 from ensemblefuse.column_kinds._kind import LEAST_CELLS
 
-__all__ = ["are_spans", "other_than_date", "other_than_time"]
+__all__ = ["are_among_times", "are_spans", "other_than_date", "other_than_time"]
 
 _CLOCK = re.compile(r"(\d{1,4}):(\d\d)(?::\d\d)?", re.ASCII)
 _MINUTES = re.compile(r"-?\d{1,4}:\d\d", re.ASCII)
+_BARE, _HOURS = re.compile(r"\d{1,2}(?:[.,]\d+)?", re.ASCII), 24
 _EVENING, _LATE = 18, 0.1  # share of cells from this hour on, which lengths of time below 24 hardly ever have
+
+
+def are_among_times(date: Found) -> bool:
+    """Return whether bare numbers beside times of day may be hours, such as 9.12: then they are no seconds."""
+    bare = [text.strip() for text in date.odd if not is_mark(text)]
+    are_bare = all(_BARE.fullmatch(text) and float(text.replace(",", ".")) < _HOURS for text in bare)
+    return bool(bare) and are_bare and date.format["formats"] == ["time"]
 
 
 def other_than_date(date: Found, counts: Counter[str]) -> str | None:

@@ -39,12 +39,12 @@ class TableTransformer(_Checked, ColumnTransformer):
     formats : dict of column to dict, optional
         Written forms, as `infer_modalities` finds them: plain settings such as
         ``{"kind": "date", "formats": ["%d/%m/%Y"]}``. The kinds are ``"number"`` (``decimal``, ``thousands``,
-        ``currency``, ``dimension``, ``unit``), ``"date"`` (``formats``, ``utc``), ``"boolean"``, ``"tags"``
-        (``separator``), ``"censored"`` (as ``"number"``) and ``"numbers"`` (as ``"number"``, with ``sign`` and
-        ``size``). ``missing`` lists words for missing cells, and ``seen`` says in words what the cells are. What
-        is left out has its default. ``"category"`` and ``"text"`` keep cells from being read as booleans, dates or
-        numbers where some of them alone look so. A form has no effect if no transformer in `transformers` reads its
-        column so.
+        ``currency``, ``dimension``, ``unit``, ``ranges`` for the middle of ``5 - 10``), ``"date"`` (``formats``,
+        ``utc``), ``"boolean"``, ``"tags"`` (``separator``), ``"censored"`` (as ``"number"``) and ``"numbers"`` (as
+        ``"number"``, with ``sign`` and ``size``). ``missing`` lists words for missing cells, and ``seen`` says in words
+        what the cells are. What is left out has its default. ``"category"`` and ``"text"`` keep cells from being read
+        as booleans, dates or numbers where some of them alone look so. A form has no effect if no transformer in
+        `transformers` reads its column so.
     on_error : {"raise", "missing"}, default="raise"
         What becomes of a cell that cannot be read as its column requires, such as ``"cheap"`` among numbers.
         ``"raise"`` stops with one list of all such cells. ``"missing"`` takes them as missing and warns once. In a

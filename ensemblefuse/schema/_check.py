@@ -54,10 +54,16 @@ def _checked(column: Any, held: Any) -> dict[str, Any]:
         raise ValueError(f"Column {column!r} holds a {kind}, but of the type {short_repr(held['dtype'])}.")
     if "format" not in held:
         return held
-    form = full_format(column, held["format"])
+    form = full_format(column, _as_before(held["format"]))
     if form["kind"] != kind:
         raise ValueError(f"Column {column!r} holds a {kind}, but the format of a {form['kind']}.")
     return {**held, "format": form}
+
+
+def _as_before(form: Any) -> Any:
+    """Return a format that reads what it read when its file was written: older files name fewer settings."""
+    is_old = isinstance(form, dict) and form.get("kind") == "number" and "dash" not in form
+    return {**form, "dash": "minus"} if is_old else form
 
 
 def _kind_of_dtype(name: str) -> str | None:
