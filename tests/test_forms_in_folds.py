@@ -260,7 +260,10 @@ def test_whole_numbers_may_be_declared_dates(dtype):
         assert_array_equal(model.predict_proba(later), model.predict_proba(X))
     with pytest.raises(ColumnError, match="is not a date"):
         model.predict(X.head(1).assign(x=20241399))
-    assert infer_modalities(X, verbose=False)[0][1].formats is None, "undeclared, they are numbers"
+    found = infer_modalities(X, verbose=False)[0][1].formats
+    assert found["x"]["formats"] == ["%Y%m%d"], "undeclared, many different ones are days as well"
+    few = X.assign(x=X["x"].mask(pd.Series(days) > 20240105, 20240105))
+    assert infer_modalities(few, verbose=False)[0][1].formats is None, "and few are numbers"
 
 
 def test_the_server_reads_days_as_numbers_and_marks(tmp_path):
