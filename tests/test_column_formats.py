@@ -550,7 +550,7 @@ def test_a_cell_of_many_blanks_and_a_number_is_not_blank():
 
 def test_ratings_are_named_as_people_name_them():
     stars = number_format(["4/5", "3 of 5", "5"])
-    assert stars.seen == "ratings out of 5" and stars.choice.endswith("have no unit, and are read as out of 5")
+    assert stars.seen == "ratings out of 5" and stars.choice.endswith("has no unit, and is read as out of 5")
     assert number_format(["4.5 out of 10 stars"]).seen == "ratings out of 10"
     with pytest.raises(UnreadableCell, match="'8/10' is out of 10, and the column held ratings out of 5 in fit"):
         read_cell("8/10", stars.format)

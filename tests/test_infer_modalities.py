@@ -340,12 +340,6 @@ def test_the_dtype_of_texts_does_not_matter(dtype):
         assert column_kind(pd.Series(cells).astype(dtype))[0] == kind
 
 
-def test_days_as_numbers_are_numbers_and_may_be_dates():
-    days = pd.Series([int(day) for day in DAYS.strftime("%Y%m%d")])
-    assert find_kind(days).kind == "number" and find_kind(days).choice.startswith("could also be: date")
-    assert find_kind(days.astype(str)).kind == "date"
-
-
 def test_few_cells_are_no_evidence():
     """With a handful of rows, values are distinct or equal by chance."""
     assert column_kind(pd.Series([4.5, 4.5]))[0] == "number"
