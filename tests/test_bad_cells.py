@@ -142,7 +142,7 @@ def test_one_mark_among_real_numbers_is_a_missing_cell_of_fit(mark, declared):
     if declared == "infer":
         assert column_kind(X["x"])[:2] == (
             "number",
-            f"numbers; 98.3% of 60 cells can be read, and {mark!r} stands for missing cells, 1 to 9",
+            f"numbers, 1 to 9; 98.3% of 60 cells can be read, and {mark!r} stands for missing cells",
         )
         modalities = infer_modalities(X, verbose=False)
     else:
