@@ -398,8 +398,8 @@ def _take_apart(text: str) -> _Said | None:
     if len(text) > LONGEST:
         return None
     text = clean(text)
-    if (seconds := _seconds(text)) is not None:
-        return _Said(seconds < 0, None, ((f"{abs(seconds):f}", "s"),))
+    if (span := _seconds(text)) is not None:
+        return _Said(span < 0, None, ((f"{abs(span):f}", "s"),))
     text = _POWER.sub(lambda power: "²³"[int(power[1]) - 2], text)
     if "/" in text or " of " in text:
         text = _PER_HUNDRED.sub("l/hundred km", text)
