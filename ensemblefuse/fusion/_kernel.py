@@ -46,9 +46,18 @@ class _KernelFusion(OneModelFusion):
         self.kernels_ = {name: dict(vars(kernel)) for name, kernel in kernels.items()}
         if self.kernel == "rbf":
             self.gamma_ = {name: kernel.factor for name, kernel in kernels.items()}
-        if self.weights != "cka":  # the folds learn no weights, so one joined matrix is enough
+        if self.weights != "cka" and not self._selects():  # the folds learn no weights: one joined matrix is enough
             grams = [_join(grams, self._given_weights(), self.combine, self.kernel)]
         return grams
+
+    def _selects(self) -> bool:
+        """Return whether blocks that blur the kernel may be left out: a product has no weight that makes them small."""
+        return self.combine == "product" and len(self.blocks_) > 1
+
+    def _candidates(self) -> list[tuple[float, bool]]:
+        """Return each value of the penalty, with all blocks, and then with those that are selected."""
+        ways = (False, True) if self._selects() else (False,)
+        return [(value, select) for select in ways for value in self._values()]
 
     def _check_parameters(self) -> None:
         if self.kernel not in ("rbf", "linear"):
@@ -94,8 +103,11 @@ class _KernelFusion(OneModelFusion):
             return np.array([float(self.weights.get(name, 1.0)) for name in self.blocks_])
         return np.full(len(self.blocks_), 1 / len(self.blocks_) if self.combine == "sum" else 1.0)
 
-    def _train_kernel(self, grams, y, weight, train) -> tuple[np.ndarray, np.ndarray]:
+    def _train_kernel(self, grams, y, weight, train, select=False) -> tuple[np.ndarray, np.ndarray]:
         """Return the weights, and the joined kernel of all rows with the rows in ``train``."""
+        if self._selects():
+            weights = self._selected(grams, y, weight, train) if select else self._given_weights()
+            return weights, _join([K[:, train] for K in grams], weights, "product", self.kernel)
         if self.weights != "cka":
             return self._given_weights(), grams[0][:, train]
         square = np.ix_(train, train)
@@ -110,9 +122,40 @@ class _KernelFusion(OneModelFusion):
         weights = weights / weights.sum() if weights.any() else np.full(len(grams), 1 / len(grams))
         return weights, _join([K[:, train] for K in grams], weights, "sum", self.kernel)
 
-    def _train_last(self, grams: list[np.ndarray], y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    def _fit_joins(self, grams, y, weight, train, test) -> list[np.ndarray]:
+        """Return the scores of each way to join the kernels; those of all blocks again where all are selected."""
+        every, K = self._train_kernel(grams, y, weight, train)
+        parts = [self._fit_join(K, y, weight, train, test)]
+        if self._selects():
+            weights, K = self._train_kernel(grams, y, weight, train, select=True)
+            same = np.array_equal(weights, every)
+            parts.append(parts[0] if same else self._fit_join(K, y, weight, train, test))
+        return parts
+
+    def _selected(self, grams: list[np.ndarray], y: np.ndarray, weight: np.ndarray, train: np.ndarray) -> np.ndarray:
+        """Return 1 for the blocks whose product is aligned best with the target, and 0 for the others.
+
+        Blocks leave one by one, each time the one without which the alignment is largest. Alone, a block of an
+        exclusive or looks like noise; in the product it is missed.
+        """
+        square, target = np.ix_(train, train), self._target_kernel(y[train], weight[train])
+        parts, kept = [K[square] for K in grams], np.ones(len(grams))
+
+        def aligned(weights: np.ndarray) -> float:
+            return centred_alignment(_join(parts, weights, "product", self.kernel), target, weight[train])
+
+        best = aligned(kept)
+        while kept.sum() > 1:
+            tries = [np.where(np.arange(len(kept)) == m, 0.0, kept) for m in np.flatnonzero(kept)]
+            found = [aligned(weights) for weights in tries]
+            if max(found) <= best:
+                break
+            best, kept = max(found), tries[int(np.argmax(found))]
+        return kept
+
+    def _train_last(self, grams: list[np.ndarray], y: np.ndarray, weight: np.ndarray, select: bool) -> np.ndarray:
         """Return the joined kernel of all rows, and store its weights."""
-        weights, K = self._train_kernel(grams, y, weight, np.arange(len(y)))
+        weights, K = self._train_kernel(grams, y, weight, np.arange(len(y)), select)
         self.weights_ = dict(zip(self.blocks_, weights.tolist(), strict=True))
         return K
 
@@ -140,7 +183,8 @@ def _join(grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: st
             joined += w * K
         return joined
     # A product of plain linear kernels would contain only interactions, and would be 0 where a block is absent. With
-    # 1 + K, it also contains each block alone.
+    # 1 + K, it also contains each block alone. A block of weight 0 is left out.
+    grams = [K for w, K in zip(weights, grams, strict=True) if w]
     factors = grams if kernel == "rbf" else [1 + K for K in grams]
     joined = factors[0].copy()
     for K in factors[1:]:
@@ -176,7 +220,9 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
         between different training rows of the block (of 2 000 rows, if there are more). Ignored by the linear kernel.
     combine : {"sum", "product"}
         Weighted sum of the kernels, or their product. The product of RBF kernels is the RBF kernel of the scaled blocks
-        side by side. For linear kernels it is ``prod (1 + K)``.
+        side by side. For linear kernels it is ``prod (1 + K)``. A product has no weight for a block, so a block of
+        noise would blur the others. It is also tried over the blocks whose product has the largest centred alignment
+        with the target; they are found in each fold without its rows, and kept if the out-of-fold loss is smaller.
     weights : {"equal", "cka"} or dict of str to float
         Weights of the sum. ``"equal"``: 1 / n_blocks. ``"cka"``: proportional to the centred alignment of the block's
         kernel with the labels, among the rows that hold the block; learned anew for each fold, without its rows. A dict
@@ -197,7 +243,7 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
     gamma_ : dict of str to float
         Only with RBF kernels.
     weights_ : dict of str to float
-        1 for every block in a product.
+        In a product, 1, or 0 for a block that is left out.
     temperature_ : float
     prior_weight_ : float
         Share of the log class frequencies in the scores, from 0 (none) to 1 (no trust in the machine):
@@ -257,7 +303,7 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def _candidates(self):
+    def _values(self):
         return read_candidates("C", self.C, zero=False)
 
     def _target_kernel(self, y, weight):
@@ -266,17 +312,19 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
     def _fit_fold(self, grams, y, weight, train, test):
         if len(np.unique(y[train])) < 2 or not len(test):
             return None
-        _, K = self._train_kernel(grams, y, weight, train)
+        return np.concatenate(self._fit_joins(grams, y, weight, train, test))
+
+    def _fit_join(self, K, y, weight, train, test):
         inner, outer = K[train], K[test]
         scores = []
-        for C in self._candidates():
+        for C in self._values():
             machine, classes = _fit_machine(inner, y[train], weight[train], C)
             scores.append(member_scores(machine, classes, outer, len(self.classes_)))
         return np.array(scores)
 
-    def _fit_last(self, grams, y, weight, C):
-        self.C_ = C
-        self.estimator_, self.known_ = _fit_machine(self._train_last(grams, y, weight), y, weight, C)
+    def _fit_last(self, grams, y, weight, chosen):
+        self.C_, select = chosen
+        self.estimator_, self.known_ = _fit_machine(self._train_last(grams, y, weight, select), y, weight, self.C_)
 
     def _machine_scores(self, K):
         return member_scores(self.estimator_, self.known_, K, len(self.classes_))
@@ -351,7 +399,7 @@ class KernelFusionRegressor(OneModelRegressor, _KernelFusion):
         self.n_jobs = n_jobs
         self.blocks = blocks
 
-    def _candidates(self):
+    def _values(self):
         return read_candidates("alpha", self.alpha, zero=False)
 
     def _target_kernel(self, y, weight):
@@ -361,13 +409,15 @@ class KernelFusionRegressor(OneModelRegressor, _KernelFusion):
     def _fit_fold(self, grams, y, weight, train, test):
         if not len(train) or not len(test):
             return None
-        _, K = self._train_kernel(grams, y, weight, train)
-        dual, intercept = _kernel_ridge(K[train], y[train], weight[train], self._candidates())
+        return np.concatenate(self._fit_joins(grams, y, weight, train, test))
+
+    def _fit_join(self, K, y, weight, train, test):
+        dual, intercept = _kernel_ridge(K[train], y[train], weight[train], self._values())
         return (K[test] @ dual + intercept).T
 
-    def _fit_last(self, grams, y, weight, alpha):
-        self.alpha_ = alpha
-        dual, intercept = _kernel_ridge(self._train_last(grams, y, weight), y, weight, [alpha])
+    def _fit_last(self, grams, y, weight, chosen):
+        self.alpha_, select = chosen
+        dual, intercept = _kernel_ridge(self._train_last(grams, y, weight, select), y, weight, [self.alpha_])
         self.dual_coef_, self.intercept_ = dual[:, 0], float(intercept[0])
 
     def _machine_scores(self, K):
