@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
+from ensemblefuse.combine._trusted_share import best_alone, trusted_share
 from ensemblefuse.combine.probabilities import log_sum_exp, softmax
 
 
@@ -83,3 +84,23 @@ def learn_weights(
     options = {"ftol": 1e-13, "gtol": 1e-8, "maxiter": 1000}
     found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
     return found[:size].reshape(centre.shape), found[size:] if per_class else np.zeros(n_classes)
+
+
+def trusted_weights(
+    evidence: np.ndarray, y: np.ndarray, weight: np.ndarray, offset: np.ndarray, weights: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return learned weights and bias as far as they are surely better than the best member alone.
+
+    The best member has the weight 1; if none is better than the class frequencies in `offset`, all have the weight 0.
+    Parameters and results are those of `learn_weights`.
+    """
+    rows = np.arange(len(y))
+
+    def losses(scores: np.ndarray) -> np.ndarray:
+        return log_sum_exp(scores) - scores[rows, y]
+
+    members = np.stack([losses(offset + own) for own in evidence])
+    alone = best_alone(members, losses(np.broadcast_to(offset, evidence.shape[1:])), weight)
+    simple = losses(offset + weighted_evidence(evidence, alone))
+    share = trusted_share(simple - losses(offset + bias + weighted_evidence(evidence, weights)), weight)
+    return share * weights + (1 - share) * (alone if weights.ndim == 1 else alone[:, None]), share * bias

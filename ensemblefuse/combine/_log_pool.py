@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ensemblefuse.combine._base import BasePool, log_evidence, member_weights
-from ensemblefuse.combine._log_loss_weights import learn_weights, weighted_evidence
+from ensemblefuse.combine._log_loss_weights import learn_weights, trusted_weights, weighted_evidence
 from ensemblefuse.combine._squared_error_weights import learn_value_weights
 from ensemblefuse.combine.probabilities import softmax
 
@@ -56,6 +56,8 @@ class LogPool(BasePool):
         (if it is clearly better than the mean of all), a mean, any sum of weights, and any sum with an intercept. The
         first is taken that is at most half a standard error worse than the best. So a useless member gets a weight of
         about 0, and members that add up may have a sum above 1.
+        Where the gain over the best member alone is less than a standard error (in regression, two), the weights are
+        between the learned ones and that member, or the prior if no member is better than it.
         ``"equal"``: 1/M each, for members of about equal strength; in regression, times the precision. A dict names
         every member, as in `MeanPool`.
     alpha : float
@@ -179,7 +181,9 @@ class LogPool(BasePool):
             return learn_value_weights(evidence[..., 0], y - self.prior_[0], weight, self.alpha, _SHARED)
         shape = (len(evidence), evidence.shape[2]) if self.per_class else (len(evidence),)
         centre = np.full(shape, 1 / self.n_members_)
-        return learn_weights(evidence, y, weight, np.log(self.prior_), centre, self.alpha, start, _SHARED)
+        prior = np.log(self.prior_)
+        found = learn_weights(evidence, y, weight, prior, centre, self.alpha, start, _SHARED)
+        return found if len(evidence) == 1 else trusted_weights(evidence, y, weight, prior, *found)
 
     def _learn_patterns(self, evidence, y, mask, weight):
         patterns, weights, biases = [], [], []
