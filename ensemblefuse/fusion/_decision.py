@@ -277,10 +277,12 @@ class DecisionFusionRegressor(RegressorMixin, DecisionFusion):
     ----------
     estimators : regressor, list of them, or dict of str to one of these, optional
         As in `DecisionFusionClassifier`. The default is standardised ridge regression, with its penalty chosen by
-        leave-one-out error, or a regression with an RBF kernel if its out-of-fold error is smaller: support vector
-        regression if it costs little, otherwise ridge regression on Nystroem features. If `y` is positive and skewed,
+        leave-one-out error (out of fold where rows and columns are more than 600), or a regression with an RBF kernel
+        if its out-of-fold error is smaller: support vector regression if it costs little, otherwise ridge regression on
+        Nystroem features. If `y` is positive and skewed,
         each candidate is also tried on the log of `y` (see `LogTargetRegressor`); ``estimators_`` shows which was kept.
-        Boosted trees are members as in the classifier.
+        Boosted trees are members as in the classifier. Up to 4 000 rows, each round fits three trees and adds their
+        mean.
     combiner : pool, optional
         ``LogPool(per_pattern=True)`` by default: non-negative weights for each combination of members. Otherwise
         `MeanPool`, `GreedyPool` or `StackingPool`.

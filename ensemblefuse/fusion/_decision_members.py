@@ -83,7 +83,7 @@ class DecisionMembers(EstimatorsFusion):
             head = self._default_head(shape, ledger) if estimator is None else estimator
             members.append(Member(member, head, data, present, ledger.groups, name))
         if name in narrow and has_trees(data, present, ledger.y, ledger.n_classes):
-            trees = tree_search(shape[1], ledger.n_classes, effort=self.effort)
+            trees = tree_search(shape[1], ledger.n_classes, n_rows=shape[0], effort=self.effort)
             members += self._tree_members(trees, name, data, present, ledger)
         if name in self.word_columns_ and self._wants_words(name):
             counts, held = blocks.counts_of(name, count_terms), present & blocks.has_words(name)
@@ -113,7 +113,7 @@ class DecisionMembers(EstimatorsFusion):
         wanted = narrow and self._given(JOINT) is None and self.missing == "present"
         known = has_components(wide, blocks, present, ledger.splits, ledger.sample_weight)
         if wanted and known and has_trees(data, present, ledger.y, ledger.n_classes):
-            trees = joint_trees(spans, table, ledger.n_classes, effort=self.effort)
+            trees = joint_trees(spans, table, ledger.n_classes, n_rows=int(present.sum()), effort=self.effort)
             # Components in double precision: in single precision they depend on the rows beside them.
             exact = blocks.side_by_side(numeric, exact=True)
             members += self._tree_members(trees, JOINT, exact, present, ledger)
