@@ -124,7 +124,7 @@ KINDS = {
     ),
     "hashes": ([f"{v:016x}" for v in RNG.integers(2**60, 2**63, N)], "identifier"),
     "mail": ([f"{stem.lower()}@shop.test" for stem in STEMS[:N]], "identifier"),
-    "row numbers": (np.arange(5, N + 5), "identifier"),
+    "row numbers": (np.arange(1, N + 1), "identifier"),
     "row numbers in any order": (RNG.permutation(N), "identifier"),
     "row numbers as text": ([str(i) for i in range(1, N + 1)], "identifier"),
     "book numbers": (9_780_000_000_000 + RNG.integers(0, 10**9, N), "identifier"),

@@ -102,7 +102,9 @@ def _object_kind(column: pd.Series) -> ColumnKind:
     cells = [cell for cell in column.tolist() if not is_missing(cell) and not is_blank(cell)]
     if not cells:
         n_blank = int(column.notna().sum())
-        return ColumnKind("empty", f"{n_blank} cells hold only blanks, and the others nothing") if n_blank else EMPTY
+        holds = "holds" if n_blank == 1 else "hold"
+        facts = f"{counted(n_blank, 'cell')} {holds} only blanks, and the others nothing"
+        return ColumnKind("empty", facts) if n_blank else EMPTY
     types, name, has_gaps = {type(cell) for cell in cells}, str(column.name), len(cells) < len(column)
     if all(issubclass(kind, (bool, np.bool_)) for kind in types):
         return _constant_or(cells, has_gaps, ColumnKind("boolean", "true or false"))

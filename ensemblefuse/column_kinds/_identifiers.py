@@ -8,12 +8,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+from ensemblefuse.column_formats import number_format
 from ensemblefuse.column_kinds._cells import suffix_of
-from ensemblefuse.column_kinds._kind import DISTINCT, LEAST_CELLS, has_digit, share_of
+from ensemblefuse.column_kinds._kind import DISTINCT, LEAST_CELLS, has_digit, has_letter, share_of
 from ensemblefuse.column_kinds._words import n_words
 from ensemblefuse.exceptions import short_repr
 
-__all__ = ["CODE_WORDS", "identifier_reason", "says_id", "says_postcode"]
+__all__ = ["CODE_WORDS", "NUMBERED", "WEAK_REASONS", "identifier_reason", "says_id", "says_postcode"]
 
 _ID_NAMES = frozenset(
     (
@@ -30,7 +31,11 @@ _POSTCODE_NAMES = frozenset(
         *("codigopostal", "códigopostal", "kodpocztowy", "邮编", "邮政编码"),
     )
 )
+NUMBERED = "one text with another number in each"
+# The weakest reasons: a few forms of text hold all cells.
+WEAK_REASONS = _OF_CODES, _OF_NAMES = "codes of letters and digits", "names with numbers"
 CODE_WORDS = 2.5
+_WITH_LETTERS = 0.5  # least share of codes with a letter
 _OTHER_FILES = frozenset({".html", ".htm", ".pdf", ".txt", ".doc", ".docx", ".xls", ".xlsx", ".xml", ".json", ".zip"})
 _MAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+")
 _LONGEST_MAIL = 320  # 64 letters before the @, and 255 behind; the time of the pattern grows with the square
@@ -47,6 +52,8 @@ _COMPUTER = re.compile(
 
 _NUMBERED = re.compile(r"(?:[^\W\d_]+[\W_]+){1,2}[0-9]+")  # one or two words and a number
 _HASH = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_DECIMALS = re.compile(r"\d[.,]\d")
+_WORD = re.compile(r"[^\W\d_]?[^\W\d_A-Z]{3,}")
 _SIZES = re.compile(r"\d[\d.,]*(?:\s*[x×*/:-]\s*\d[\d.,]*)+")
 
 
@@ -80,13 +87,13 @@ def identifier_reason(counts: Counter[str], *, is_named: bool) -> str | None:
             return f"{what}, {example}"
     numbered = Counter(text.rstrip("0123456789") for text in counts if _NUMBERED.fullmatch(text))
     if numbered and max(numbered.values()) >= DISTINCT * n_distinct:
-        return f"one text with another number in each, {example}"
-    if share_of(counts, _is_code) >= DISTINCT:
+        return f"{NUMBERED}, {example}"
+    if share_of(counts, _is_code) >= DISTINCT and share_of(counts, has_letter) >= _WITH_LETTERS:
         shapes = Counter({_shape(text): 0 for text in counts})
         for text, n in counts.items():
             shapes[_shape(text)] += n
         if sum(n for _, n in shapes.most_common(5)) >= DISTINCT * n_cells:
-            return f"codes of letters and digits in one form, {example}"
+            return f"{_OF_NAMES if _are_names(counts) else _OF_CODES} in one form, {example}"
     return None
 
 
@@ -106,9 +113,18 @@ _FORMS: dict[str, Callable[[str], Any]] = {
 
 
 def _is_code(text: str) -> bool:
-    """Return whether a text is one token with digits, and no size such as 10x20."""
+    """Return whether a text is one token with digits, and no size such as 10x20, no 500+, 17°N or 4.5kg."""
     is_token = " " not in text and len(text) > 1 and has_digit(text)
-    return is_token and not _SIZES.fullmatch(text) and n_words(text) <= CODE_WORDS
+    if not is_token or _SIZES.fullmatch(text) or "°" in text or text.endswith("+"):
+        return False
+    is_measured = _DECIMALS.search(text) is not None and number_format([text]) is not None
+    return not is_measured and n_words(text) <= CODE_WORDS
+
+
+def _are_names(counts: Counter[str]) -> bool:
+    """Return whether most codes hold a word, and not the same one."""
+    words = {word[0] for text in counts if (word := _WORD.search(text))}
+    return len(words) > 1 and share_of(counts, _WORD.search) > 0.5
 
 
 def _shape(text: str) -> str:

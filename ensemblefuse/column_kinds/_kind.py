@@ -24,6 +24,7 @@ __all__ = [
     "counted",
     "facts_of",
     "has_digit",
+    "has_letter",
     "kind_of_form",
     "share_of",
 ]
@@ -50,6 +51,10 @@ class ColumnKind(NamedTuple):
     """A text that cannot be read as nearly all others."""
     form: Found | None = None
     """The written form of the cells; None if they are values, or of another kind."""
+    alone: bool = False
+    """Whether it is an identifier only if no other column of the table looks like one: a row has many ranks."""
+    of_groups: bool = False
+    """Whether it identifies what has several rows."""
 
 
 EMPTY = ColumnKind("empty", "no cell holds a value")
@@ -88,3 +93,7 @@ def share_of(counts: Counter[str], test: Callable[[str], Any]) -> float:
 
 def has_digit(text: str) -> bool:
     return any(map(str.isdecimal, text))
+
+
+def has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))

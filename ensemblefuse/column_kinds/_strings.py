@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import NamedTuple
 
 from ensemblefuse.column_formats import number_format
 from ensemblefuse.column_kinds._categories import are_categories_of_text, facts_of_values
-from ensemblefuse.column_kinds._identifiers import CODE_WORDS, identifier_reason, says_id
+from ensemblefuse.column_kinds._identifiers import CODE_WORDS, NUMBERED, WEAK_REASONS, identifier_reason, says_id
 from ensemblefuse.column_kinds._kind import DISTINCT, LEAST_CELLS, ColumnKind, counted, has_digit
+from ensemblefuse.column_kinds._names import says_quantity
 from ensemblefuse.column_kinds._numbers import CODE_DIGITS
-from ensemblefuse.column_kinds._words import are_phrases, median_words
+from ensemblefuse.column_kinds._words import are_in_capitals, are_phrases, median_words
 from ensemblefuse.exceptions import short_repr
 
 __all__ = ["are_codes", "code_kind", "is_numeric", "worded"]
 
 _REPEATS = 5  # mean number of cells of a value, from which on values are names out of a list, however many words
 _TEXT_WORDS = 4  # median words of a cell, from which on it says more than a name
+_SENTENCE_WORDS = 6  # a text of so many is no name, also if its words are in capitals
+_NUMBERS = 0.8  # share of cells that are numbers, from which on the others may be mistakes
+_SOME_NUMBERS = 0.5  # from which on all may be numbers, written in some way that nothing here reads
+_MISTAKES = 3  # different texts that may be mistakes though they hold digits
+_PLAIN = re.compile(r"[+-]?\d+(?:[.,]\d+)?", re.ASCII)
 _NAME_WORDS = 8  # a text of more words is no name, also if it repeats
 
 
@@ -33,7 +40,8 @@ def are_codes(counts: Counter[str]) -> bool:
 
 def code_kind(counts: Counter[str]) -> ColumnKind:
     n_cells = counts.total()
-    facts = f"{len(counts)} codes in {n_cells} cells, with zeros at the beginning"
+    some = "" if all(text.startswith("0") for text in counts) else "some "
+    facts = f"{len(counts)} codes in {n_cells} cells, {some}with zeros at the beginning"
     if n_cells >= LEAST_CELLS and len(counts) >= DISTINCT * n_cells:
         return ColumnKind("identifier", facts, "could also be: string")
     return ColumnKind("category" if are_categories_of_text(counts) else "string", facts)
@@ -46,27 +54,38 @@ def worded(counts: Counter[str], name: str, *, mixed: bool) -> ColumnKind:
     facts = facts_of_values(counts)
     is_named = says_id(name)
     odd = None if is_named else _odd_among_numbers(counts)
-    if not odd and (reason := identifier_reason(counts, is_named=is_named)):
-        choice = "could also be: string" if n_cells < LEAST_CELLS else None
+    surely_odd = odd if odd and odd.share >= _NUMBERS else None
+    if not surely_odd and (reason := identifier_reason(counts, is_named=is_named)):
+        is_quantity = reason.startswith(NUMBERED) and says_quantity(next(iter(counts)))  # Week 12
+        is_weak = n_cells < LEAST_CELLS or is_quantity or reason.startswith(WEAK_REASONS)
+        choice = "could also be: string" if is_weak else None
         return ColumnKind("identifier", f"{facts}, {reason}", choice)
     if (n_distinct <= 2 and words < _TEXT_WORDS - 1) or are_categories_of_text(counts):
-        facts += f"; {odd[0]}" if odd else ""
-        return ColumnKind("category", facts, "could also be: number" if odd else None, odd[1] if odd else None)
+        if surely_odd is None:
+            return ColumnKind("category", facts)
+        return ColumnKind("category", f"{facts}; {surely_odd.fact}", "could also be: number", surely_odd.text)
     if is_named and words <= CODE_WORDS:
         reason = "and the name says identifier of something with several rows"
-        return ColumnKind("identifier", f"{facts}, {reason}", "could also be: string")
-    if odd:
+        return ColumnKind("identifier", f"{facts}, {reason}", "could also be: string", of_groups=True)
+    if surely_odd and surely_odd.is_mistake:
         advice = "correct such cells, or make them missing"
-        return ColumnKind("other", f"{odd[0]}; {advice}", "could also be: string", odd[1])
+        return ColumnKind("other", f"{surely_odd.fact}; {advice}", "could also be: string", surely_odd.text)
     some = f"{counted(round(words, 1), 'word')} in the median" if words else f"such as {short_repr(next(iter(counts)))}"
-    facts += f", {some}"
+    if odd and words < _TEXT_WORDS:
+        return ColumnKind("string", f"{facts}, {some}; {odd.fact}", "could also be: number", odd.text)
+    return _string_or_text(counts, f"{facts}, {some}", words, mixed=mixed)
+
+
+def _string_or_text(counts: Counter[str], facts: str, words: float, *, mixed: bool) -> ColumnKind:
+    """Return whether words are a short string, such as a name, or free text."""
     if mixed:
         return ColumnKind("string", f"{facts}, texts beside other values", "could also be: text")
-    if words >= _TEXT_WORDS or (words >= _TEXT_WORDS - 1 and are_phrases(counts)):
-        if n_cells >= _REPEATS * n_distinct and words <= _NAME_WORDS:
-            return ColumnKind("string", facts, "could also be: text")
-        return ColumnKind("text", facts)
-    return ColumnKind("string", facts)
+    if words < _TEXT_WORDS - 1 or (words < _TEXT_WORDS and not are_phrases(counts)):
+        return ColumnKind("string", facts)
+    if counts.total() >= _REPEATS * len(counts) and words <= _NAME_WORDS:
+        return ColumnKind("string", facts, "could also be: text")
+    may_be_names = words < _SENTENCE_WORDS and are_in_capitals(counts)
+    return ColumnKind("text", facts, "could also be: string" if may_be_names else None)
 
 
 def is_numeric(text: str) -> bool:
@@ -74,16 +93,34 @@ def is_numeric(text: str) -> bool:
     return number_format([re.sub(r"^0+(?=\d)", "", text)]) is not None
 
 
-def _odd_among_numbers(counts: Counter[str]) -> tuple[str, str] | None:
-    """Return a fact and the first text among numbers that is none; None if most texts are no numbers."""
+class _Odd(NamedTuple):
+    """A text that is no number, among texts that are."""
+
+    fact: str
+    text: str
+    share: float
+    """Share of the cells that are numbers."""
+    is_mistake: bool
+    """Whether such texts are few, or hold no digit: others, such as ``M10`` beside 18 and 5, are codes."""
+
+
+def _odd_among_numbers(counts: Counter[str]) -> _Odd | None:
+    """Return the first text that is no number, if at least half of the cells are numbers that can be compared."""
     n_cells = counts.total()
     if n_cells < 5:
         return None
     numbers = {text for text in counts if has_digit(text) and is_numeric(text)}
+    are_one = number_format(numbers) is not None
+    if not are_one:  # 12B and 71DF beside 18
+        numbers = {text for text in numbers if _PLAIN.fullmatch(text)}
     n_numbers = sum(counts[text] for text in numbers)
-    if n_numbers < 0.8 * n_cells or n_numbers == n_cells:
+    if n_numbers < _SOME_NUMBERS * n_cells or n_numbers == n_cells or number_format(numbers) is None:
         return None
     if any(text.isdecimal() and text.startswith("0") and len(text) >= CODE_DIGITS for text in numbers):
         return None  # codes, such as book numbers, of which some end with a letter
-    odd = next(text for text in counts if text not in numbers)
-    return f"{n_numbers} of {n_cells} cells are numbers, but {short_repr(odd)} is not", odd
+    odd = [text for text in counts if text not in numbers]
+    fact = f"{n_numbers} of {n_cells} cells are numbers, but {short_repr(odd[0])} is not"
+    is_mistake = len(odd) <= _MISTAKES or not any(map(has_digit, odd))
+    if is_mistake and not are_one:
+        return None  # 1OT beside 1 is a value as any other
+    return _Odd(fact, odd[0], n_numbers / n_cells, is_mistake)

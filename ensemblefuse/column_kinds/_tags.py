@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _LONGEST_TAGS = 500
 _BETWEEN_TAGS = re.compile(r"[|;、，,/\n·#]")
 _LEAST_COMBINED = 3  # tags from which on a few values may be combinations of them
 _COMBINED = 1.5  # values for each tag, from which on they are
-_MOVED = 0.5  # least share of tags that stand first in one value and later in another
+_MOVED = 0.5  # least share of tags in all cells that stand first in one value and later in another
 _SENTENCES = 0.1  # share of the parts of all cells, from which on words of sentences are no chance
 _PHRASE_WORDS = 2  # median words of a part, from which on it may be a remark
 _CLAUSE_WORDS = 3.5  # the same, for parts that are hardly ever tags
@@ -51,7 +51,7 @@ def tag_kind(found: Found, counts: Counter[str], n_cells: int) -> ColumnKind | N
     """Return the kind of cells that can be split: tags, or None for sentences, and for categories that hold a sign."""
     lists = {text: read_cell(text, found.format) or [] for text in counts}
     repeat = are_categories_of_text(Counter({text: n for text, n in counts.items() if lists[text]}))
-    if repeat and not _are_combinations(lists.values()):
+    if repeat and not _are_combinations(lists, counts):
         return None
     others = ["category"] if repeat else []
     if found.format["separator"] != "list":
@@ -62,21 +62,30 @@ def tag_kind(found: Found, counts: Counter[str], n_cells: int) -> ColumnKind | N
         if of_sentences and not repeat and not are_categories(parts.values(), parts.total()):
             return None
         others += ["text"] if of_sentences or _may_be_remarks(parts) else []
+        others += ["string"] if not repeat and _are_pairs(lists.values()) else []
     return kind_of_form("tags", found, n_cells, f"could also be: {' or '.join(others)}" if others else None)
 
 
-def _are_combinations(lists: Iterable[list[str]]) -> bool:
+def _are_combinations(lists: Mapping[str, list[str]], counts: Counter[str]) -> bool:
     """Return whether a few values combine the same tags: there are more of them than tags, which change their places.
 
-    In ``Paris, France`` and in ``Europe/France``, each part has its place.
+    In ``Paris, France`` and in ``Europe/France``, each part has its place. Tags count as often as cells hold them: most
+    tags may be rare, and stand in one list.
     """
-    first, later, n_values = set(), set(), 0
-    for tags in lists:
-        n_values += 1
-        first.update(tags[:1])
-        later.update(tags[1:])
-    n_tags = len(first | later)
-    return n_tags >= _LEAST_COMBINED and n_values >= _COMBINED * n_tags and len(first & later) >= _MOVED * n_tags
+    held: Counter[str] = Counter()
+    for text, tags in lists.items():
+        held.update(dict.fromkeys(tags, counts[text]))
+    first = {tag for tags in lists.values() for tag in tags[:1]}
+    later = {tag for tags in lists.values() for tag in tags[1:]}
+    moved = sum(held[tag] for tag in first & later)
+    return len(held) >= _LEAST_COMBINED and len(lists) >= _COMBINED * len(held) and moved >= _MOVED * held.total()
+
+
+def _are_pairs(lists: Iterable[list[str]]) -> bool:
+    """Return whether most parts of lists stand in one list alone, as names of two firms with a stroke do."""
+    n_lists = Counter(tag for tags in lists for tag in set(tags))
+    parts = [tag for tags in lists if len(tags) > 1 for tag in set(tags)]
+    return sum(n_lists[tag] == 1 for tag in parts) > len(parts) / 2
 
 
 def _are_clauses(parts: Counter[str]) -> bool:

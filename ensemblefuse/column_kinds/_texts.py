@@ -21,6 +21,7 @@ from ensemblefuse.column_formats import (
 )
 from ensemblefuse.column_kinds._categories import MOST_CATEGORIES, are_categories_of_text, facts_of_values
 from ensemblefuse.column_kinds._cells import MEDIA, NUMBERS, SEEN_OF, cell_kind
+from ensemblefuse.column_kinds._identifiers import says_id
 from ensemblefuse.column_kinds._kind import (
     CONSTANT_CELLS,
     DISTINCT,
@@ -88,7 +89,9 @@ def _address_kind(counts: Counter[str]) -> ColumnKind | None:
         return None
     files = {cell_kind(text) for text in counts} & set(MEDIA)
     what = f"addresses of {files.pop()} files, which no encoder fetches" if files else "addresses"
-    return ColumnKind("address", f"{what}, such as {short_repr(next(iter(counts)))}")
+    first = next(iter(counts))  # its beginning says whose it is
+    shown = first if len(first) <= _LONGEST_VALUE else f"{first[: _LONGEST_VALUE - 3]}..."
+    return ColumnKind("address", f"{what}, such as {shown!r}")
 
 
 def _media_kind(counts: Counter[str]) -> ColumnKind | None:
@@ -124,7 +127,7 @@ def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind 
         if others := other_than_time([text for text in counts if text not in number.odd], is_date=is_date):
             choice = f"{choice}; {others}" if choice else others
         choice = choice or _other_than_decimals(number, counts)
-        kind = number_kind(values, seen, name)._replace(form=number)
+        kind = number_kind(values, seen, name, measured=_are_measured(number, counts, name))._replace(form=number)
         return kind if kind.choice else kind._replace(choice=choice)
     if date:
         return kind_of_form("date", date, len(cells))
@@ -146,6 +149,19 @@ def _tuples(cells: list[Any], counts: Counter[str]) -> ColumnKind | None:
         return None
     is_sure = several.format["sign"] != "/"
     return kind_of_form("numbers", several, len(cells), None if is_sure else "could also be: string")
+
+
+def _are_measured(number: Found, counts: Counter[str], name: str) -> bool:
+    """Return whether numbers have a unit, decimals, or signs between thousands, which no identifier has.
+
+    A letter behind an identifier may look like a unit. Whole numbers that were floats in between end with .0.
+    """
+    form = number.format
+    if says_id(name):
+        return False
+    if form["currency"] or form["dimension"] or form["thousands"] or form["unit"]:
+        return True
+    return bool(form["decimal"]) and any(re.search(rf"[{form['decimal']}]\d\d", text) for text in counts)
 
 
 def _other_than_decimals(number: Found, counts: Counter[str]) -> str | None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-__all__ = ["SAMPLE", "are_phrases", "median_words", "n_words"]
+__all__ = ["SAMPLE", "are_in_capitals", "are_phrases", "median_words", "n_words"]
 
 SAMPLE = 5000  # distinct texts whose words are counted
 _READ = 5000  # letters of a text whose words are counted
@@ -58,3 +58,9 @@ def are_phrases(counts: Counter[str]) -> bool:
     """Return whether most words after the first begin with a small letter: names have capitals and digits."""
     later = [word for text in counts for word in text.split()[1:]]
     return sum(word[0].islower() for word in later) > len(later) / 2
+
+
+def are_in_capitals(counts: Counter[str]) -> bool:
+    """Return whether most words after the first begin with a capital, and are not all capitals, as in names."""
+    later = [word for text in counts for word in text.split()[1:]]
+    return sum(word[0].isupper() and not word.isupper() for word in later) > len(later) / 2

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from unicodedata import combining, east_asian_width
 
 import numpy as np
 import pandas as pd
@@ -76,13 +77,14 @@ _CLOCK = "hour of the day"  # of times of day, which have no year, month and day
 # Kinds whose cells may be written in several forms.
 _WRITTEN = ("number", "date", "boolean", "tags", "censored", "numbers")
 _LEFT_OUT = {
-    "identifier": "left out: it names rows, so it is a leak; a model would learn them by heart",
+    "identifier": "left out: it names rows, so it is a leak; a model would learn it by heart",
     "address": "left out: an address is no content",
     "constant": "left out: it tells no rows apart",
     "empty": "left out: there is nothing to learn from",
     "duration": "left out: give lengths of time as numbers, with .dt.total_seconds()",
     "other": "left out: nothing can read all of its cells",
 }
+_OF_GROUPS = "left out: it names groups of rows; pass it to fit as groups, so that no fold cuts one apart"
 _MULTILINGUAL = "use-multilingual-v3"
 
 KINDS = (*_ENCODERS, *_TABLE, "drop")
@@ -109,6 +111,8 @@ class _Decided(NamedTuple):
     """Written forms between which was chosen."""
     fault: str | None = None
     """Which cells are not of the declared kind."""
+    alone: bool = False
+    """Whether it is an identifier only if no other column looks like one."""
 
 
 class Proposal(NamedTuple):
@@ -151,7 +155,8 @@ def propose(
         column: given[column] if column in given else _decide(frame[column], (kinds or {}).get(column))
         for column in frame.columns
     }
-    decided = _few_texts(frame, decided)
+    declared = {**(kinds or {}), **{column: d.kind for column, d in given.items()}}
+    decided = _few_texts(frame, _with_ranks(frame, decided, declared))
     modalities = _encoded(frame, decided)
     table = [column for column, (kind, *_) in decided.items() if kind in _TABLE]
     if table:
@@ -224,14 +229,18 @@ def _decide_given(cells: pd.Series, form: dict[str, Any], declared: str | None) 
 
 
 def _decide(cells: pd.Series, declared: str | None) -> _Decided:
-    found = ColumnKind(declared, "declared") if declared else find_kind(cells)
+    return _decide_found(cells, ColumnKind(declared, "declared") if declared else find_kind(cells), declared)
+
+
+def _decide_found(cells: pd.Series, found: ColumnKind, declared: str | None) -> _Decided:
     kind, seen, choice = found[:3]
     if kind == "drop":
         return _Decided("drop", seen, None, "left out as declared")
     if declared == "number" and (clash := number_clash(cells.tolist()) or unit_clash(cells.tolist())):
         raise ValueError(f"kinds[{cells.name!r}] is 'number', but the column holds {clash}.")
     if kind in _LEFT_OUT:
-        return _Decided(kind, seen, choice, _LEFT_OUT[kind])
+        done = _OF_GROUPS if kind == "identifier" and found.of_groups else _LEFT_OUT[kind]
+        return _Decided(kind, seen, choice, done, alone=found.alone)
     form = find_form(cells, kind, declared=bool(declared), found=found.form) if kind in _TABLE else None
     if declared in _WRITTEN and form is not None:
         seen, choice = f"declared: {facts_of(form, sum(not is_missing(cell) for cell in cells.tolist()))}", form.choice
@@ -268,6 +277,24 @@ def _unread_numbers(cells: pd.Series, form: Found | None) -> str | None:
     ways.append("set on_error='missing' in the TableTransformer")
     facts = f"{len(faults)} of {len(cells)} cells stop the fit: {reason} in row {cells.index[position]!r}"
     return f"{facts}; {', or '.join(ways)}"
+
+
+def _with_ranks(frame: pd.DataFrame, decided: dict[str, _Decided], kinds: Mapping[str, str]) -> dict[str, _Decided]:
+    """Return the decisions with ranks as numbers: a row has one identifier, and may have many ranks."""
+    ranks = [column for column, d in decided.items() if d.alone]
+    if not ranks:
+        return decided
+    declared = [c for c, kind in kinds.items() if kind == "number" and find_kind(frame[c]).alone]
+    # An identifier may stand twice in a table.
+    if len({tuple(frame[column].tolist()) for column in [*ranks, *declared]}) < 2:
+        return decided
+    numbers = {}
+    for column in ranks:
+        found = find_kind(frame[column])
+        seen = f"{found.seen}, but {len(ranks) + len(declared)} columns are such: ranks"
+        found = found._replace(kind="number", seen=seen, choice="could also be: identifier")
+        numbers[column] = _decide_found(frame[column], found, None)
+    return {**decided, **numbers}
 
 
 def _check_dates(cells: pd.Series) -> None:
@@ -369,7 +396,7 @@ def _lines(decided: Mapping[str, _Decided]) -> list[str]:
     for column, (kind, seen, choice, done, *_) in decided.items():
         seen += f" ({choice})" if choice else ""
         rows.append((_cut(_printable(column)), kind, _printable(seen), _printable(done)))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    widths = [max(_width(row[i]) for row in rows) for i in range(4)]
     if sum(widths) + 6 > _WIDTH:
         widths[0], widths[2] = min(widths[0], _NAME), min(widths[2], _FACTS)
     return ["\n".join(_laid_out(row, widths)) for row in rows]
@@ -378,18 +405,29 @@ def _lines(decided: Mapping[str, _Decided]) -> list[str]:
 def _laid_out(row: tuple[str, str, str, str], widths: list[int]) -> list[str]:
     """Return a row of the table in one line, or in several of which the later ones are indented."""
     name, kind, seen, done = row
-    line = "  ".join(cell.ljust(width) for cell, width in zip(row, [*widths[:3], 0], strict=True)).rstrip()
-    if len(name) <= widths[0] and len(seen) <= widths[2] and len(line) <= _WIDTH:
+    line = "  ".join(_padded(cell, width) for cell, width in zip(row, [*widths[:3], 0], strict=True)).rstrip()
+    if _width(name) <= widths[0] and _width(seen) <= widths[2] and _width(line) <= _WIDTH:
         return [line]
     indent = " " * (widths[0] + widths[1] + 4)
-    first = [name] if len(name) > widths[0] else []
-    begin = f"{'' if first else name:{widths[0]}}  {kind:{widths[1]}}  "
+    first = [name] if _width(name) > widths[0] else []
+    begin = f"{_padded('' if first else name, widths[0])}  {kind:{widths[1]}}  "
     facts = textwrap.wrap(seen, _WIDTH, initial_indent=begin, subsequent_indent=indent) or [begin.rstrip()]
     return [
         *first,
         *facts,
         *textwrap.wrap(f"-> {done}", _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}   "),
     ]
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese letters take two each, and accents none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(char) else 1 + (east_asian_width(char) in "WF") for char in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
 
 
 def _printable(text: str) -> str:
