@@ -33,6 +33,7 @@ FLOORS = {
         "datasets",
         "cells",
         "scoring",
+        "training",
     ],
     2: ["backbones", "features", "combine"],
     3: ["encoders", "fusion"],

@@ -1,0 +1,1 @@
+"""Training of networks: arrays and modules, without tables, cells, and labels other than codes. Imports no torch."""
