@@ -41,10 +41,13 @@ def fit_clone(estimator: Any, *args: Any, **params: Any) -> Any:
     return fitted
 
 
-def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> tuple[Any, bool]:
-    """Fit a clone, with weights if its last step takes weights in any way.
+def fit_estimator(
+    estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, groups: np.ndarray | None = None
+) -> tuple[Any, bool]:
+    """Fit a clone, with weights if its last step takes weights in any way, and with groups if its `fit` takes them.
 
-    A part with ``set_fit_request(sample_weight=False)`` gets no weights.
+    A part with ``set_fit_request(sample_weight=False)`` gets no weights, and one with ``set_fit_request(groups=False)``
+    no groups. Groups are for folds inside an estimator, as early stopping has.
 
     Returns
     -------
@@ -52,27 +55,56 @@ def fit_estimator(estimator: Any, X: Any, y: np.ndarray, sample_weight: np.ndarr
     weighted : bool
         False if weights were given and the estimator takes none. True if the user turned them off.
     """
+    if groups is not None and not _takes_groups(estimator):
+        groups = None
     if sample_weight is None:
-        return fit_clone(estimator, X, y), True
+        return _fit_plain(estimator, X, y, groups), True
+    given = {} if groups is None else {"groups": groups}
     asked = any(_asked(part) is not None for part in _parts(estimator))
     if has_fit_parameter(estimator, "sample_weight") and not asked:
         with config_context(enable_metadata_routing=False):
-            return fit_clone(estimator, X, y, sample_weight=sample_weight), True
+            return fit_clone(estimator, X, y, sample_weight=sample_weight, **given), True
     # scikit-learn's metadata routing passes the weights into pipelines, searches and one-vs-rest.
     refused = False
     fitted = clone(estimator)
     try:
         with config_context(enable_metadata_routing=True):
             last, refused = _request_weights(fitted)
+            if given:
+                _request_groups(fitted)
             if last or (refused and any(_asked(part) is True for part in _parts(estimator))):
-                fitted.fit(X, y, sample_weight=sample_weight)
+                fitted.fit(X, y, sample_weight=sample_weight, **given)
                 _forget_requests(fitted)
                 return fitted, True
     except (UnsetMetadataPassedError, NotImplementedError):  # this meta-estimator does not route them
         pass
-    fitted = fit_clone(estimator, X, y)
+    fitted = _fit_plain(estimator, X, y, groups)
     _forget_requests(fitted)
     return fitted, refused
+
+
+def _fit_plain(estimator: Any, X: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
+    """Fit a clone without weights, with groups for its last step if there are any."""
+    if groups is None:
+        return fit_clone(estimator, X, y)
+    path = [*(name for name, _ in _last_steps(estimator)), "groups"]
+    with config_context(enable_metadata_routing=False):
+        return fit_clone(estimator, X, y, **{"__".join(path): groups})
+
+
+def _last_steps(estimator: Any) -> list[tuple[str, Any]]:
+    """Return name and estimator of the last step of a pipeline, of the last step of that one, and so on."""
+    steps: list[tuple[str, Any]] = []
+    while isinstance(estimator, Pipeline):
+        steps.append(estimator.steps[-1])
+        estimator = estimator.steps[-1][1]
+    return steps
+
+
+def _takes_groups(estimator: Any) -> bool:
+    """Return whether the estimator, or the last step of a pipeline, takes groups, and the user has not refused them."""
+    last = [estimator, *(step for _, step in _last_steps(estimator))][-1]
+    return has_fit_parameter(last, "groups") and _asked(last, "groups") is not False
 
 
 def taught_labels(estimator: Any, labels: Sequence[Any]) -> np.ndarray | None:
@@ -270,10 +302,21 @@ def _parts(estimator: Any) -> list[Any]:
     return [estimator, *(part for part in nested if id(part) not in inside)]
 
 
-def _asked(part: Any) -> Any:
+def _asked(part: Any, name: str = "sample_weight") -> Any:
     """Return what the user asked for with ``set_fit_request(sample_weight=...)``; None if nothing."""
     request = getattr(part, "_metadata_request", None)
-    return None if request is None else request.fit.requests.get("sample_weight")
+    return None if request is None else request.fit.requests.get(name)
+
+
+def _request_groups(estimator: Any) -> None:
+    """Request groups for the last step. A step before it that takes some gets none, as without weights."""
+    last = [estimator, *(step for _, step in _last_steps(estimator))][-1]
+    for part in _parts(estimator):
+        request = getattr(part, "set_fit_request", None)
+        if request is None or _is_frozen(part) or not has_fit_parameter(part, "groups"):
+            continue
+        if _asked(part, "groups") is None:
+            request(groups=part is last)
 
 
 def _request_weights(estimator: Any) -> tuple[bool, bool]:

@@ -76,17 +76,19 @@ class _FeatureFusion(BaseFusion):
             y[used],
             None if weight is None else weight[used],
             None if splits is None else fold_positions(splits, used),
+            None if groups is None else groups[used],
         )
 
     known_: np.ndarray
 
-    def _fit_rows(self, table, spans, y, weight, splits) -> None:
+    def _fit_rows(self, table, spans, y, weight, splits, groups=None) -> None:
         y = self._known_target(y)
         weighted = weight is not None
         if self.missing == "dropout":
             dropout = ModalityDropout(blocks=spans, random_state=self.random_state)
             table, y, weight = dropout.fit_resample(table, y, weight)
             # All copies of a row are on the same side of every inner split as the row itself.
+            groups = None if groups is None else groups[dropout.sample_indices_]
             side = lambda rows: np.flatnonzero(np.isin(dropout.sample_indices_, rows))
             splits = None if splits is None else [(side(train), side(test)) for train, test in splits]
         prepare = self._preparation(spans)
@@ -96,7 +98,7 @@ class _FeatureFusion(BaseFusion):
                 return
             labels = self.classes_[self.known_].tolist() if self._classify else []
             self.prepare_, table = fit_preparation(weight_codes(prepare, labels), table, y, weight)
-            self.estimator_, took = fit_estimator(weight_codes(self._estimator(), labels), table, y, weight)
+            self.estimator_, took = fit_estimator(weight_codes(self._estimator(), labels), table, y, weight, groups)
         warn_unweighted(self, [] if took or not weighted else ["all blocks"])
 
     def _preparation(self, spans: dict[str, np.ndarray]) -> Any:

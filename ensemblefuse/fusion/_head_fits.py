@@ -38,7 +38,7 @@ def fit_given(
     known : list, optional
         Label of each code in `y`. None if `y` holds labels.
     groups : ndarray of shape (n_samples,), optional
-        For the inner splits of a fusion.
+        For the inner splits of a fusion, and for every other estimator whose `fit` takes them.
     """
     start = perf_counter()
     coded = estimator if known is None else weight_codes(estimator, known)
@@ -46,12 +46,18 @@ def fit_given(
         weight = None if refuses_weights(coded) else weight
         fitted, weighted = fit_clone(coded, X, y, sample_weight=weight, groups=groups), True
     else:
-        fitted, weighted = fit_estimator(coded, X, y, weight)
+        fitted, weighted = fit_estimator(coded, X, y, weight, groups)
     return fitted, weighted, perf_counter() - start
 
 
 def fit_search(
-    search: HeadSearch, heads: Sequence[int], X: Any, y: np.ndarray, weight: np.ndarray | None, known: list | None
+    search: HeadSearch,
+    heads: Sequence[int],
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    known: list | None,
+    groups: Any,
 ) -> list[HeadFit]:
     """Fit some heads of a search; what they share is fitted once.
 
@@ -60,7 +66,7 @@ def fit_search(
     search : HeadSearch
     heads : sequence of int
         Positions in ``search.heads``.
-    X, y, weight, known
+    X, y, weight, known, groups
         As in `fit_given`.
 
     Returns
@@ -76,7 +82,7 @@ def fit_search(
         weight = weight / min(1.0, float(weight.mean()))
     estimators = search.heads if own or known is None else [weight_codes(head, known) for head in search.heads]
     steps = search.prepare if known is None else weight_codes(search.prepare, known)
-    path = _Path(*fit_preparation(steps, X, y, weight), y, weight, own)
+    path = _Path(*fit_preparation(steps, X, y, weight), y, weight, groups, own)
     shared = (perf_counter() - start) / len(heads)
     fits: list[HeadFit] = []
     for head in heads:
@@ -101,7 +107,7 @@ class _Path:
     table : array
         What `prepare` makes of the training rows.
     y : ndarray of shape (n_samples,)
-    weight : ndarray of shape (n_samples,), optional
+    weight, groups : ndarray of shape (n_samples,), optional
     own : bool
         Whether the heads are default ones of the library.
     before : list of fitted estimators
@@ -115,6 +121,7 @@ class _Path:
     table: Any
     y: np.ndarray
     weight: np.ndarray | None
+    groups: Any
     own: bool
     before: list[Any] = field(default_factory=list)
     kernel: Any = None
@@ -127,7 +134,7 @@ class _Path:
             if self.own and isinstance(estimator, Pipeline):
                 steps, table = self._map(estimator.steps[0][1])
                 estimator = estimator.steps[-1][1]
-            last, weighted = _fit_head(estimator, self.before, table, self.y, self.weight)
+            last, weighted = _fit_head(estimator, self.before, table, self.y, self.weight, self.groups)
         self.before.append(last)
         return make_pipeline(*_parts(steps), last), weighted
 
@@ -143,7 +150,7 @@ def _parts(pipeline: Pipeline) -> list[Any]:
     return [step for _, step in pipeline.steps]
 
 
-def _fit_head(head: Any, before: list[Any], Z: Any, y: np.ndarray, weight: Any) -> tuple[Any, bool]:
+def _fit_head(head: Any, before: list[Any], Z: Any, y: np.ndarray, weight: Any, groups: Any) -> tuple[Any, bool]:
     """Fit a clone, starting from the fitted heads before it if possible. Return it, and whether it took the weights.
 
     The penalties of a path have equal ratios, and its solutions move about evenly. So the start is the last solution
@@ -151,7 +158,7 @@ def _fit_head(head: Any, before: list[Any], Z: Any, y: np.ndarray, weight: Any) 
     """
     alike = [fitted for fitted in before[-2:] if type(fitted) is type(head) and hasattr(fitted, "coef_")]
     if not alike or not hasattr(head, "warm_start"):
-        return fit_estimator(head, Z, y, weight)
+        return fit_estimator(head, Z, y, weight, groups)
     estimator = clone(head)
     first, last = alike[0], alike[-1]
     estimator.classes_ = last.classes_

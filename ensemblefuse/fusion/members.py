@@ -182,7 +182,7 @@ def _fit_heads(
     member: Member, heads: Sequence[int], X: Any, y: np.ndarray, weight: Any, known: list | None, groups: Any
 ) -> list[HeadFit]:
     if isinstance(member.estimator, HeadSearch):
-        return fit_search(member.estimator, heads, X, y, weight, known)
+        return fit_search(member.estimator, heads, X, y, weight, known, groups)
     return [fit_given(member.estimator, X, y, weight, known, groups)]
 
 
