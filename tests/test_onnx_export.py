@@ -500,7 +500,8 @@ def test_fusions_without_a_form_are_named_with_another(tmp_path):
     ):
         fusion = getattr(ensemblefuse, name)
         if not works:
-            model = fusion().fit(X, Y if name.endswith("Classifier") else TARGET)
+            target = TARGET[:, None] if name.endswith("MultiTask") else TARGET
+            model = fusion().fit(X, Y if name.endswith("Classifier") else target)
             with pytest.raises(ValueError, match=f"got {name}. {note[0].upper()}"):
                 export_onnx(model, tmp_path / "m.onnx")
 

@@ -17,6 +17,7 @@ BASE, FLAT = HistGradientBoostingClassifier(max_iter=5), HistGradientBoostingReg
 DECISION = {"estimators": LINEAR}
 TINY = {"decision": fusion.DecisionFusionClassifier(LINEAR), "feature": fusion.FeatureFusionClassifier(LINEAR)}
 
+NET = {"hidden": 8, "n_members": 2, "max_epochs": 3}
 # Pairs of parameters whose fits learn different attributes, or take different ways to the same ones.
 PAIRS = {
     "CascadeFusionClassifier": [(DECISION, DECISION | {"combiner": MeanPool(), "order": ["audio", "text", "image"]})],
@@ -49,9 +50,13 @@ PAIRS = {
     ],
     "KernelFusionClassifier": [({}, {"kernel": "linear", "weights": "cka"}), ({}, {"combine": "product", "C": 1.0})],
     "KernelFusionRegressor": [({}, {"kernel": "linear", "weights": "cka"}), ({}, {"combine": "product", "alpha": 1.0})],
+    "NeuralFusionClassifier": [(NET, {**NET, "fusion": "attention", "early_stopping": True, "cv": 3})],
+    "NeuralFusionRegressor": [(NET, {**NET, "fusion": "late", "early_stopping": True, "cv": 3})],
     "SequentialFusionClassifier": [({}, {"estimators": RIDGE, "order": ["audio", "text", "image"]})],
     "SequentialFusionRegressor": [({}, {"estimators": RIDGE, "learning_rate": 0.5})],
 }
+# A part with nothing to forget, and one that learns tables (test_neural_multitask).
+APART = {"LogTargetRegressor", "NeuralFusionMultiTask"}
 # Each pair in both orders, of which the second is slow.
 ORDERED = [
     pytest.param(name, *turned, id=f"{name}-{i}{order}", marks=marks)
@@ -62,7 +67,7 @@ ORDERED = [
 
 
 def test_every_fusion_is_in_the_table():
-    assert sorted(PAIRS) == sorted(set(fusion.__all__) - {"LogTargetRegressor"})  # a part, with nothing to forget
+    assert sorted(PAIRS) == sorted(set(fusion.__all__) - APART)
 
 
 def told(model, X):

@@ -19,12 +19,15 @@ from ensemblefuse.export._heads import (
     transform,
     unwrapped,
 )
+from ensemblefuse.export._neural import neural
 from ensemblefuse.export._pools import log_floor, matches, pool, total
 from ensemblefuse.fusion import (
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
+    NeuralFusionClassifier,
+    NeuralFusionRegressor,
 )
 from ensemblefuse.fusion.members import class_columns, gives_probabilities
 from ensemblefuse.fusion.patterns import JOIN
@@ -253,4 +256,6 @@ FUSIONS: dict[type, Any] = {
     DecisionFusionRegressor: _decision,
     FeatureFusionClassifier: _feature,
     FeatureFusionRegressor: _feature,
+    NeuralFusionClassifier: neural,
+    NeuralFusionRegressor: neural,
 }

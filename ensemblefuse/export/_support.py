@@ -10,6 +10,7 @@ __all__ = ["onnx_support"]
 _WORKS = {
     "fusion": [
         *("DecisionFusionClassifier", "DecisionFusionRegressor", "FeatureFusionClassifier", "FeatureFusionRegressor"),
+        *("NeuralFusionClassifier", "NeuralFusionRegressor"),
     ],
     "pool": ["DempsterShaferPool", "EntropyPool", "GreedyPool", "LogPool", "MeanPool", "StackingPool", "VotePool"],
     "transformer": [
@@ -47,6 +48,7 @@ _FAILS = {
         "CooperativeRegressor": "FeatureFusionRegressor",
         "KernelFusionClassifier": "FeatureFusionClassifier(transformer=BlockNystroem())",
         "KernelFusionRegressor": "FeatureFusionRegressor(transformer=BlockNystroem())",
+        "NeuralFusionMultiTask": "NeuralFusionClassifier or NeuralFusionRegressor for each target",
         "SequentialFusionClassifier": "DecisionFusionClassifier",
         "SequentialFusionRegressor": "DecisionFusionRegressor",
     },

@@ -7,6 +7,8 @@ from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusi
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
 from ensemblefuse.fusion._log_target import LogTargetRegressor
+from ensemblefuse.fusion._neural import NeuralFusionClassifier, NeuralFusionRegressor
+from ensemblefuse.fusion._neural_multitask import NeuralFusionMultiTask
 from ensemblefuse.fusion._search import FusionSearchCV
 from ensemblefuse.fusion._sequential import SequentialFusionClassifier, SequentialFusionRegressor
 
@@ -24,6 +26,9 @@ __all__ = [
     "KernelFusionClassifier",
     "KernelFusionRegressor",
     "LogTargetRegressor",
+    "NeuralFusionClassifier",
+    "NeuralFusionMultiTask",
+    "NeuralFusionRegressor",
     "SequentialFusionClassifier",
     "SequentialFusionRegressor",
 ]

@@ -16,6 +16,7 @@ from ensemblefuse.fusion._cross_fitted_pools import fill_with_prior
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
+from ensemblefuse.fusion._neural import NeuralFusionClassifier, NeuralFusionRegressor
 from ensemblefuse.fusion._oof_ledger import Ledger, Member
 from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.table import to_frame
@@ -34,6 +35,7 @@ __all__ = [
 DECISION = (DecisionFusionClassifier, DecisionFusionRegressor)
 FEATURE = (FeatureFusionClassifier, FeatureFusionRegressor)
 KERNEL = (KernelFusionClassifier, KernelFusionRegressor)
+NEURAL = (NeuralFusionClassifier, NeuralFusionRegressor)
 
 
 class SearchTable:
@@ -100,7 +102,7 @@ class Run:
         if isinstance(self.candidate, BaseFusion):
             self.candidate.fit(table.X, y, sample_weight=sample_weight, groups=ledger.groups)
             return self.candidate
-        return fit_estimator(self.candidate, table.X, np.asarray(y), ledger.sample_weight)[0]
+        return fit_estimator(self.candidate, table.X, np.asarray(y), ledger.sample_weight, ledger.groups)[0]
 
 
 def shares_ledger(candidate: Any) -> bool:
@@ -109,7 +111,7 @@ def shares_ledger(candidate: Any) -> bool:
         return False
     if type(candidate) in FEATURE:
         return candidate.missing in ("impute", "native", "raise")
-    return type(candidate) in (*DECISION, *KERNEL)
+    return type(candidate) in (*DECISION, *KERNEL, *NEURAL)
 
 
 def estimator_of(block: str, candidates: Any) -> Any:

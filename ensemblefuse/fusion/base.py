@@ -343,7 +343,7 @@ def read_labels(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
     """Set ``classes_`` and return the labels as codes 0 to n_classes - 1."""
     if y is None:
         raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
-    if len(_shape(y)) != 2 or _shape(y)[1] == 1:
+    if len(shape_of(y)) != 2 or shape_of(y)[1] == 1:
         y = plain_labels(one_a_row(_flat(y), n_rows=n_samples))
         if y.dtype.kind == "f":
             finite_numbers(y)
@@ -409,21 +409,22 @@ def read_numbers(fusion: Any, y: Any, n_samples: int) -> np.ndarray:
     """Return the target of a regression, after checking it."""
     if y is None:
         raise ValueError(f"{type(fusion).__name__} requires y to be passed, but the target y is None.")
-    if len(_shape(y)) == 2 and _shape(y)[1] > 1:
-        raise ValueError(f"{type(fusion).__name__} predicts one number per row; y has shape {_shape(y)}.")
+    if len(shape_of(y)) == 2 and shape_of(y)[1] > 1:
+        raise ValueError(f"{type(fusion).__name__} predicts one number per row; y has shape {shape_of(y)}.")
     y = one_a_row(_flat(y), n_rows=n_samples)
     if y.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {type(fusion).__name__} predicts real numbers.")
     return finite_numbers(y)
 
 
-def _shape(y: Any) -> tuple[int, ...]:
+def shape_of(y: Any) -> tuple[int, ...]:
+    """Return the shape of a target that may be a list, or an object that only numpy can read."""
     return y.shape if hasattr(y, "shape") else np.asarray(y, dtype=object).shape
 
 
 def _flat(y: Any) -> Any:
     """Return a column of shape (n_samples, 1) as an array of shape (n_samples,), with scikit-learn's warning."""
-    return column_or_1d(y, warn=True) if len(_shape(y)) == 2 else y
+    return column_or_1d(y, warn=True) if len(shape_of(y)) == 2 else y
 
 
 def takes_nan(estimator: Any) -> bool:
@@ -492,8 +493,11 @@ def warn_unweighted(fusion: Any, members: list[str]) -> None:
         )
 
 
-def warn_new_patterns(fusion: Any, blocks: Blocks) -> None:
-    """Warn once if rows lack some modalities, and no row in fit lacked the same ones."""
+_FILLED = "It fills the gap with the mean, and its predictions may be badly wrong"
+
+
+def warn_new_patterns(fusion: Any, blocks: Blocks, what: str = _FILLED) -> None:
+    """Warn once if rows lack some modalities, and no row in fit lacked the same ones; `what` says what happens then."""
     # Rows without any block get the prior, and rows with all blocks have no gap.
     gaps = {tuple(p) for p in blocks.present.T.tolist() if any(p) and not all(p)}
     new = sorted(gaps - {tuple(p) for p in fusion.patterns_.tolist()})
@@ -501,9 +505,8 @@ def warn_new_patterns(fusion: Any, blocks: Blocks) -> None:
         names = blocks.names
         missing = [[name for name, there in zip(names, p, strict=True) if not there] for p in new[:3]]
         warnings.warn(
-            f"{type(fusion).__name__} saw no row in fit without {' or without '.join(map(str, missing))}. It fills the "
-            "gap with the mean, and its predictions may be badly wrong. Decision-level fusion leaves the missing part "
-            "out instead.",
+            f"{type(fusion).__name__} saw no row in fit without {' or without '.join(map(str, missing))}. {what}. "
+            "Decision-level fusion leaves the missing part out instead.",
             MissingModalityWarning,
             stacklevel=4,
         )
