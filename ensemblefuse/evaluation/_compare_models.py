@@ -19,6 +19,8 @@ from ensemblefuse.fusion import (
     DecisionFusionRegressor,
     FeatureFusionClassifier,
     FeatureFusionRegressor,
+    NeuralFusionClassifier,
+    NeuralFusionRegressor,
 )
 from ensemblefuse.fusion.splits import make_splits, quiet_about_groups
 from ensemblefuse.schema import unseen_told_once
@@ -29,7 +31,11 @@ __all__ = ["compare_models", "format_comparison", "standard_strategies"]
 
 
 def standard_strategies(
-    modalities: Sequence[tuple[str, Any, Any]], *, classify: bool = True, n_jobs: int | None = None
+    modalities: Sequence[tuple[str, Any, Any]],
+    *,
+    classify: bool = True,
+    n_jobs: int | None = None,
+    neural: bool = False,
 ) -> dict[str, FusionPipeline]:
     """Return models to compare: each modality alone, feature level, decision level, and both levels together.
 
@@ -41,6 +47,9 @@ def standard_strategies(
         True for classifiers, False for regressors.
     n_jobs : int, optional
         For the fits inside a decision-level fusion.
+    neural : bool
+        Whether to add ``"neural"``, networks that fuse the modalities, and ``"hybrid with neural"``, which has them as
+        one more joint member. From some 500 rows on they are worth a try; see ``docs/networks.md``.
 
     Returns
     -------
@@ -53,6 +62,8 @@ def standard_strategies(
     >>> from ensemblefuse import TextEncoder, standard_strategies
     >>> list(standard_strategies([("text", TextEncoder(), "title"), ("tabular", "passthrough", ["price"])]))
     ['text alone', 'tabular alone', 'feature level', 'decision level', 'hybrid']
+    >>> list(standard_strategies([("text", TextEncoder(), "title")], neural=True))
+    ['text alone', 'neural']
     """
     decision = DecisionFusionClassifier if classify else DecisionFusionRegressor
     feature = FeatureFusionClassifier if classify else FeatureFusionRegressor
@@ -61,6 +72,12 @@ def standard_strategies(
         models["feature level"] = make_fusion_pipeline(modalities, feature())
         models["decision level"] = make_fusion_pipeline(modalities, decision(joint=False, n_jobs=n_jobs))
         models["hybrid"] = make_fusion_pipeline(modalities, decision(n_jobs=n_jobs))
+    if neural:
+        net = NeuralFusionClassifier if classify else NeuralFusionRegressor
+        models["neural"] = make_fusion_pipeline(modalities, net("concat"))
+        if len(modalities) > 1:
+            both = decision({"joint": [None, net("concat")]}, n_jobs=n_jobs)
+            models["hybrid with neural"] = make_fusion_pipeline(modalities, both)
     return models
 
 
