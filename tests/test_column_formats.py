@@ -316,6 +316,15 @@ def test_a_form_without_ranges_reads_none():
         full_format("area", {"kind": "number", "ranges": "yes"})
 
 
+def test_a_form_in_a_pickle_of_before_is_read_as_it_was():
+    """No check completes it: it lies in the schema of a fitted model."""
+    plain = {"kind": "number", "decimal": ".", "thousands": None, "currency": None, "dimension": None, "unit": None}
+    form = {**plain, "missing": []}
+    assert [read_cell(cell, form) for cell in ("1.5", "99.-", "-3")] == [1.5, -99.0, -3.0]
+    with pytest.raises(UnreadableCell, match="'547 - 637' is not a number"):
+        read_cell("547 - 637", form)
+
+
 def test_a_file_of_before_reads_a_dash_behind_a_point_as_it_did():
     before = {"decimal": ".", "thousands": None, "currency": None, "dimension": None, "unit": None, "missing": []}
     schema = checked_schema({"price": {"kind": "number", "format": {"kind": "number", **before}}})

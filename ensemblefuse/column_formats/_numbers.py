@@ -344,7 +344,8 @@ def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
     if not clean(text):
         return None
     shown, said = short_repr(text), _take_apart(text)
-    if said is None and settings["ranges"] and (ends := _range(text)):
+    # Forms of older pickles name neither setting, and were learned with a dash read as a minus.
+    if said is None and settings.get("ranges", False) and (ends := _range(text)):
         low, high = (read_number(end, settings) for end in ends)
         if low is not None and high is not None and low < high:
             return (low + high) / 2
@@ -362,7 +363,7 @@ def read_number(cell: Any, settings: dict[str, Any]) -> float | None:
         total += _value(body, settings, shown) * size
     if not np.isfinite(total):
         raise UnreadableCell(f"{shown} is not a finite number")
-    is_minus = settings["dash"] == "minus" and clean(text).endswith(".-")
+    is_minus = settings.get("dash", "minus") == "minus" and clean(text).endswith(".-")
     return -total if said.negative or is_minus else total
 
 
