@@ -39,7 +39,7 @@ from ensemblefuse import (
 from ensemblefuse.cli import main
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.compose import ModalityTransformer
-from ensemblefuse.schema import _read, category_key, learn_schema, read_by_schema, schema_of
+from ensemblefuse.schema import _read, category_key, find_form, learn_schema, read_by_schema, schema_of
 from ensemblefuse.schema._categories import Categories
 from ensemblefuse.serving._info import read_info
 from ensemblefuse.serving._model import ServedModel
@@ -399,6 +399,49 @@ def test_short_numbers_are_compared_without_a_warning_and_infinite_ones_are_name
             assert [(one.position, one.column, one.reason) for one in faults] == [
                 (1, "b", "inf is not a finite number")
             ]
+
+
+NUMBERS = [*map(str, range(60))]
+DATED = pd.date_range("2021-01-01", periods=60).strftime("%Y-%m-%d").tolist()
+
+
+@pytest.mark.parametrize(
+    ("role", "cells", "unread"),
+    [
+        ("number", [*NUMBERS, "555-1234", "547 - 637"], 2),
+        ("number", [*(f"${cell}" for cell in NUMBERS), "555-1234"], 1),
+        ("number", [*NUMBERS, *["sold"] * 50], 50),
+        ("number", [*range(60), *["sold"] * 25, *["Sold"] * 25], 50),
+        ("censored", [*NUMBERS, "<5", *["sold"] * 50], 50),
+        ("date", [*DATED, *["unlimited"] * 50], 50),
+        ("date", [*DATED, "Oct-12"], 1),
+    ],
+)
+def test_without_a_given_form_fit_reads_no_cell_of_which_a_person_should_know(role, cells, unread):
+    """Ranges became their middle, and words in many cells missing, where nothing is printed."""
+    X = pd.DataFrame({"x": pd.Series(cells, dtype=object)})
+    reading = read_by_schema(X, learn_schema(X, {"x": {role}}), fitting=True)
+    assert [fault.value for fault in reading.faults] == cells[len(cells) - unread :]
+
+
+@pytest.mark.parametrize("cells", [["Oct-12", "Nov-13", "Dec-14"], ["3/12", "4/13", "5/41"]])
+def test_months_that_may_be_days_or_fractions_are_dates_only_by_a_given_form(cells):
+    X = pd.DataFrame({"x": cells})
+    assert learn_schema(X, {"x": {"date"}}) == {"x": {"kind": "object"}}
+    form = find_form(X["x"], "date").format
+    assert learn_schema(X, {"x": {"date"}}, {"x": form})["x"]["format"] == form
+    sure = pd.DataFrame({"x": ["Oct-12", "Oct-75"]})  # no month has 75 days
+    assert learn_schema(sure, {"x": {"date"}})["x"]["kind"] == "date"
+
+
+def test_a_few_words_are_missing_cells_and_a_given_form_may_name_more():
+    few, many = (pd.DataFrame({"x": [*NUMBERS, *["sold"] * n]}) for n in (6, 50))
+    assert learn_schema(few, {"x": {"number"}})["x"]["format"]["missing"] == ["sold"]
+    schema = learn_schema(many, {"x": {"number"}}, {"x": {"kind": "number", "missing": ["sold"]}})
+    assert not read_by_schema(many, schema, fitting=True).faults
+    ranges = pd.DataFrame({"x": [*NUMBERS, "547 - 637"]})
+    schema = learn_schema(ranges, {"x": {"number"}}, {"x": {"kind": "number", "ranges": True}})
+    assert read_by_schema(ranges, schema, fitting=True).table["x"].iloc[-1] == 592
 
 
 def test_a_column_without_a_cell_in_fit_is_read_as_it_comes_by_an_encoder():

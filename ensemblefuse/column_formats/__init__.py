@@ -47,6 +47,7 @@ __all__ = [
     "UnreadableCell",
     "boolean_format",
     "censored_format",
+    "certain_form",
     "date_format",
     "full_format",
     "is_mark",
@@ -106,6 +107,28 @@ def readings_of(found: Found) -> list[dict[str, Any]]:
     forms = [found.format, {**found.format, **other}]
     short = [{k: v for k, v in short_format(found._replace(format=form)).items() if k != "seen"} for form in forms]
     return short if other else []
+
+
+def certain_form(found: Found) -> Found | None:
+    """Return a form that reads nothing of which a person should know first; None if nothing is left to read.
+
+    It reads no ranges as their middle, no word in many cells as missing, and no months that may be days of a month.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_formats import certain_form, number_format
+    >>> found = number_format([*map(str, range(60)), *["sold"] * 50])
+    >>> found.format["missing"], certain_form(found).format["missing"]
+    (['sold'], [])
+    """
+    settings = dict(found.format)
+    words = set(map(loose_text, found.doubtful))
+    settings["missing"] = [word for word in settings["missing"] if word not in words]
+    if "ranges" in settings:
+        settings["ranges"] = False
+    if "formats" in settings:
+        settings["formats"] = [form for form in settings["formats"] if form not in found.doubtful]
+    return found._replace(format=settings) if settings.get("formats", True) else None
 
 
 def short_format(found: Found) -> dict[str, Any]:

@@ -21,6 +21,7 @@ __all__ = [
     "are_measured",
     "clean",
     "frequent_word",
+    "frequent_words",
     "is_mark",
     "odd_words",
     "texts_of",
@@ -68,6 +69,8 @@ class Found(NamedTuple):
     """A phrase that says what the cells are."""
     choice: str | None
     """A sentence that says between which readings was chosen; None if the cells allow only one."""
+    doubtful: tuple[str, ...] = ()
+    """Words of ``missing``, and forms of dates, that may say something else; `choice` names them to a person."""
 
 
 class UnreadableCell(ValueError):
@@ -136,10 +139,16 @@ def are_measured(texts: Counter[str]) -> bool:
     return len(texts) > _MOST_VALUES or 2 * len(texts) > texts.total()
 
 
+def frequent_words(odd: dict[str, int], n_cells: int) -> tuple[str, ...]:
+    """Return the spellings of a word for missing cells in many of them; none if only a few cells hold such words."""
+    words = tuple(text for text in odd if not is_mark(text))
+    return words if sum(odd[word] for word in words) > _MOST_SHARE * n_cells else ()
+
+
 def frequent_word(odd: dict[str, int], n_cells: int) -> str | None:
     """Return a choice that names a word for missing cells in many of them; None if there is none."""
-    words = {text: n for text, n in odd.items() if not is_mark(text)}
-    if sum(words.values()) <= _MOST_SHARE * n_cells:
+    words = {word: odd[word] for word in frequent_words(odd, n_cells)}
+    if not words:
         return None
     word, n = max(words.items(), key=lambda item: item[1])
     return f"{short_repr(word)} in {n} of {n_cells} cells is taken for missing; could also be: string"

@@ -19,6 +19,7 @@ from ensemblefuse.column_formats._cells import (
     UnreadableCell,
     clean,
     frequent_word,
+    frequent_words,
     is_mark,
     odd_words,
     texts_of,
@@ -142,14 +143,15 @@ def date_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None
     zones |= {getattr(cell, "tzinfo", None) is not None for cell in others}
     if chosen is None or (True in zones and (len(zones) > 1 or any(_is_only_date(text) for text in read))):
         return None
-    (used, choice), n_cells = chosen, texts.total() + len(others)
+    (used, choice, doubtful), n_cells = chosen, texts.total() + len(others)
     n_years = sum(texts[text] for text, found in read.items() if found[0] in _YEARS)
     if (_TIME in used and (len(used) > 1 or others)) or n_cells - sum(odd.values()) - n_years < _LEAST_FULL * n_cells:
         return None
     used = used or ["%Y-%m-%d"]  # texts are marks alone, and later ones may be ISO 8601
     settings = {"kind": "date", "formats": used, "utc": True in zones, "missing": sorted({loose_text(t) for t in odd})}
     choice = "; ".join(filter(None, (choice, frequent_word(odd, n_cells)))) or None
-    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, _seen(used, any(map(_clock, read))), choice)
+    seen, doubtful = _seen(used, any(map(_clock, read))), (*doubtful, *frequent_words(odd, n_cells))
+    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, choice, doubtful)
 
 
 def may_be_date_format(settings: dict[str, Any]) -> bool:
@@ -354,8 +356,8 @@ def _forms(text: str, read: dict[str, list[str]]) -> list[str]:
 # ---------------------------------------------------------------------- a column
 
 
-def _chosen(texts: Counter[str], forms: dict[str, list[str]]) -> tuple[list[str], str | None] | None:
-    """Return the forms of a column in the order in which they are tried, and what was chosen.
+def _chosen(texts: Counter[str], forms: dict[str, list[str]]) -> tuple[list[str], str | None, tuple[str, ...]] | None:
+    """Return the forms of a column in the order in which they are tried, what was chosen, and which may be no dates.
 
     None if day and month stand in one order in some cells and in the other in others.
     """
@@ -378,19 +380,19 @@ def _chosen(texts: Counter[str], forms: dict[str, list[str]]) -> tuple[list[str]
     short = _short_months(list(forms.items()))
     if short is None:
         return None
-    choices += short
+    choices += short.values()
     for text, found in forms.items():
         counts[decided.get(found[0], found[0])] += texts[text]
-    return [form for form, _ in counts.most_common()], "; ".join(choices) or None
+    return [form for form, _ in counts.most_common()], "; ".join(choices) or None, tuple(short)
 
 
-def _short_months(forms: list[tuple[str, list[str]]]) -> list[str] | None:
-    """Return what else months with years of two digits may be; None if they more likely are something else.
+def _short_months(forms: list[tuple[str, list[str]]]) -> dict[str, str] | None:
+    """Return what else each form of months with years of two digits may be; None if it more likely is something else.
 
     ``Oct-75`` has no day 75. ``Oct 12`` is a day, and ``Oct-12`` may be one. ``1/86`` may be a fraction or a score,
     unless the numbers behind the sign are several years.
     """
-    choices = []
+    choices = {}
     for form in _SHORT_MONTHS:
         texts = [text for text, found in forms if found[0] == form]
         years = {int(_tidy(text)[-2:]) for text in texts}
@@ -401,7 +403,7 @@ def _short_months(forms: list[tuple[str, list[str]]]) -> list[str] | None:
         if form == "%b %y" or (form == "%m/%y" and not (has_year and are_several)):
             return None
         other = "a text" if form == "%m/%y" else "a day of a month"
-        choices.append(f"{texts[0]!r} is read as {_described(form)}, and could be {other}")
+        choices[form] = f"{texts[0]!r} is read as {_described(form)}, and could be {other}"
     return choices
 
 

@@ -21,6 +21,7 @@ from ensemblefuse.column_formats._cells import (
     are_measured,
     clean,
     frequent_word,
+    frequent_words,
     is_mark,
     odd_words,
     texts_of,
@@ -146,7 +147,7 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     seen = _seen(settings, read.values(), len(others) >= texts.total())
     if spans := _written_spans(read):
         seen, choice = f"{seen}, from {spans[0]}", choice or spans[1]
-    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, choice)
+    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, choice, frequent_words(odd, n_cells))
 
 
 def _written_spans(read: Iterable[str]) -> tuple[str, str | None] | None:

@@ -82,7 +82,7 @@ def censored_format(cells: Iterable[Any], *, declared: bool = False) -> Found | 
     seen = found.seen
     if limits:
         seen += f", but only a limit in {n_limits} of {n_cells} cells, such as {short_repr(next(iter(limits)).strip())}"
-    return Found(settings, found.share, found.odd, seen, found.choice)
+    return found._replace(format=settings, seen=seen)
 
 
 def may_be_censored_format(settings: dict[str, Any]) -> bool:

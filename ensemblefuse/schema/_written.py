@@ -13,6 +13,7 @@ from ensemblefuse.column_formats import (
     UnreadableCell,
     boolean_format,
     censored_format,
+    certain_form,
     date_format,
     full_format,
     number_clash,
@@ -132,7 +133,9 @@ def written_tags(cells: pd.Series) -> dict[str, Any] | None:
 
 
 def _found(cells: pd.Series, kind: str) -> dict[str, Any] | None:
+    """Return how cells are read by what they surely say: here nobody sees what else was chosen."""
     found = find_form(cells, kind)
+    found = None if found is None else certain_form(found)
     return None if found is None else given_form(cells, short_format(found), {kind})
 
 
