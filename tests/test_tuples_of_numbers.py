@@ -173,7 +173,7 @@ def test_the_columns_of_a_model_have_names_and_marks():
     made = ModalityTransformer(modalities()).fit(table())
     names = [name.removeprefix("tabular__") for name in made.get_feature_names_out()]
     assert names == [
-        *("censored__crp", "censored__crp_below", "censored__crp_above", "censored__kids", "censored__kids_above"),
+        *(f"censored__{column}{end}" for column in ("crp", "kids") for end in ("", "_below", "_above")),
         *("numbers__box_1", "numbers__box_2", "numbers__box_3", "numbers__bp_1", "numbers__bp_2"),
         *("numbers__place_1", "numbers__place_2"),
     ]
@@ -258,6 +258,25 @@ def test_a_transformer_alone_finds_the_form_in_fit(column):
     later = pd.DataFrame({column: [12.5, "<2"] if column == "crp" else ["1x2x3", None]})
     values = made.transform(later).to_numpy()
     assert_allclose(values[0], [12.5, 0, 0] if column == "crp" else [1, 2, 3])
+
+
+def test_a_limit_that_fit_never_saw_is_marked_later():
+    X = pd.DataFrame({"crp": ["<0.5", "1.2", "0.9", "4", "5"]})
+    later = pd.DataFrame({"crp": [">100", "100", "<0.1"]})
+    made = CensoredFeatures().fit(X)
+    assert made.get_feature_names_out().tolist() == ["crp", "crp_below", "crp_above"]
+    assert_allclose(made.transform(later), [[100, 0, 1], [100, 0, 0], [0.1, 1, 0]])
+    ((_, part, _),) = infer_modalities(X, kinds={"crp": "censored"}, verbose=False)
+    table = ModalityTransformer([("t", part, ["crp"])]).fit(X).transform(later)
+    assert np.isfinite(table.to_numpy()).all()
+    assert (table["t__censored__crp_above"] > 0).tolist() == [True, False, False]
+
+
+def test_a_transformer_of_before_keeps_its_columns():
+    made = CensoredFeatures().fit(pd.DataFrame({"crp": ["<0.5", "1.2"]}))
+    made.kept_ = [[0, 1]]  # older versions left out marks that fit never saw
+    assert made.get_feature_names_out().tolist() == ["crp", "crp_below"]
+    assert_allclose(made.transform(pd.DataFrame({"crp": ["<2", "3"]})), [[2, 1], [3, 0]])
 
 
 def test_transformers_refuse_what_is_no_number():

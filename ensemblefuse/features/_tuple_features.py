@@ -36,7 +36,7 @@ class _TupleFeatures(TransformerMixin, BaseEstimator):
         columns = read_columns(self, X, reset=True)
         self.sizes_ = [self._size_of(cells) for cells in columns]
         blocks = [self._values(cells, size) for cells, size in zip(columns, self.sizes_, strict=True)]
-        self.kept_ = [self._kept(block) for block in blocks]
+        self.kept_ = [list(range(block.shape[1])) for block in blocks]
         return self
 
     @plain_inside
@@ -82,9 +82,6 @@ class _TupleFeatures(TransformerMixin, BaseEstimator):
         """Return the numbers of a cell that is not missing, or something else if it has none."""
         return cell
 
-    def _kept(self, block: np.ndarray) -> list[int]:
-        return list(range(block.shape[1]))
-
     def _values(self, cells: pd.Series, size: int) -> np.ndarray:
         block = np.full((len(cells), size), np.nan)
         for i, (row, cell) in enumerate(zip(cells.index, cells.tolist(), strict=True)):
@@ -111,14 +108,15 @@ class CensoredFeatures(_TupleFeatures):
 
     The value of such a cell is its limit. The true one is unknown, so another column says where it is below, and one
     more where it is above the limit: a model can give these rows a level of their own. Nothing is made up, as half the
-    limit would be, and no cell is lost. A mark that no cell of fit has gets no column.
+    limit would be, and no cell is lost. Both marks always have a column, also if no cell of
+    fit has such a limit: a later one would be an exact number.
 
     Attributes
     ----------
     sizes_ : list of int
         3 for each column: number, mark of a true number below it, mark of one above.
     kept_ : list of list of int
-        Which of the three each column has in the output.
+        Which of the three each column has in the output: all, but in files of older versions only marks that fit saw.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -134,11 +132,11 @@ class CensoredFeatures(_TupleFeatures):
     >>> from ensemblefuse import CensoredFeatures
     >>> values = pd.DataFrame({"crp": ["<0.5", 1.2, None, "0.9"]})
     >>> CensoredFeatures().set_output(transform="pandas").fit_transform(values)
-       crp  crp_below
-    0  0.5        1.0
-    1  1.2        0.0
-    2  NaN        NaN
-    3  0.9        0.0
+       crp  crp_below  crp_above
+    0  0.5        1.0        0.0
+    1  1.2        0.0        0.0
+    2  NaN        NaN        NaN
+    3  0.9        0.0        0.0
     """
 
     _ENDS: ClassVar[tuple[str, ...]] = ("", "_below", "_above")
@@ -157,9 +155,6 @@ class CensoredFeatures(_TupleFeatures):
             return read_cell(cell, self._PLAIN)
         except UnreadableCell:
             return None
-
-    def _kept(self, block: np.ndarray) -> list[int]:
-        return [0, *(i for i in (1, 2) if np.nansum(block[:, i]) > 0)]
 
     def _wanted(self, size: int) -> str:
         return "which is no number, and no limit such as '<0.5'"
