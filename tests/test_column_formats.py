@@ -855,6 +855,14 @@ def test_lists_of_objects_with_names_are_tags():
         "[{'id': 2, 'name': 'War'}, {'id': 18, 'name': 'Drama'}]",
     ] * 5
     assert read(tag_format, genres)[:2] == [["Drama"], ["War", "Drama"]]
+    assert tag_format(genres).seen.endswith(
+        "2 different ones: names of objects, whose other fields such as 'id' are not read"
+    )
+    listed = [[{"name": "War", "of": 1}], [{"name": "War"}]]
+    assert "such as 'of' are not read" in tag_format(listed, declared=True).seen
+    assert tag_format([' [{"name": "War"}]', "[{'name': 'Drama'}, {'name': 'War'}]"] * 5).seen.endswith(
+        "2 different ones"
+    )
     assert tag_format(['[{"id": 18}]', '[{"id": 2}, {"id": 18}]'] * 5) is None
 
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,8 @@ def tag_format(cells: Iterable[Any], *, declared: bool = False) -> Found | None:
     how = "" if form == _LIST else f", separated by {' or '.join(form.replace(chr(10), '¶'))}"
     settings = {"kind": "tags", "separator": form, "missing": sorted({loose_text(text) for text in odd})}
     seen = f"lists of tags, {n_tags} different {'one' if n_tags == 1 else 'ones'}{how}"
+    if form == _LIST and (field := _unread_field(texts, others)) is not None:
+        seen += f": names of objects, whose other fields such as {short_repr(field)} are not read"
     return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, None)
 
 
@@ -184,13 +187,25 @@ def _split(text: str, form: str) -> list[str] | None:
         return None
     if not text[1:-1].strip():  # {} would be a dict
         return []
-    if text.startswith("[{"):
-        with contextlib.suppress(ValueError, RecursionError):
-            return _as_list(json.loads(text))
     try:
-        return _as_list(ast.literal_eval(_BACKSLASH.sub(r"\\\g<0>", text)))
+        return _as_list(_parsed(text))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return _unquoted(text[1:-1])
+
+
+def _parsed(text: str) -> Any:
+    """Return what a text says as Python writes it; objects in a list also as JSON does."""
+    if text.startswith("[{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return ast.literal_eval(_BACKSLASH.sub(r"\\\g<0>", text))
+
+
+def _unread_field(texts: Iterable[str], lists: Iterable[Any]) -> Any:
+    """Return a field that objects in lists have beside their name; None if there is none."""
+    written = (_parsed(text) for text in map(str.strip, texts) if text.startswith("[{"))
+    objects = (tag for tags in chain(lists, written) for tag in tags if isinstance(tag, dict))
+    return next((field for tag in objects for field in tag if field != "name"), None)
 
 
 def _unquoted(inner: str) -> list[str] | None:
