@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
@@ -16,14 +17,12 @@ from ensemblefuse._torch import settle_after_fork
 __all__ = ["one_blas_thread", "one_torch_thread"]
 
 _lock = threading.Lock()
-_within = 0
-_before = 1
 
 
 def _start_anew() -> None:
-    """Count from 0 in the child of a fork: the fits that the parent's other threads were in do not go on there."""
-    global _lock, _within
-    _lock, _within = threading.Lock(), 0
+    """Unlock in the child of a fork: the thread of the parent that held the lock does not go on there."""
+    global _lock
+    _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -47,8 +46,8 @@ def one_torch_thread() -> Iterator[None]:
     """Return a context manager within which torch uses one thread, so that its sums do not depend on the machine.
 
     `one_blas_thread` does not limit torch, so that a fit would depend on ``n_jobs``. Torch has a number of threads for
-    each calling thread, and one for the process. The first fit to begin lowers that of the process, and the last one
-    that ends sets it back.
+    each calling thread, and one for the process, which a thread takes over at its first call. Only the number of the
+    calling thread is lowered.
 
     Examples
     --------
@@ -60,27 +59,41 @@ def one_torch_thread() -> Iterator[None]:
     >>> inside, torch.get_num_threads() == before
     (1, True)
     """
-    global _within, _before
     import torch
 
     settle_after_fork()
-    # Asked first: a thread takes over the number of the process at its first call, and not later.
-    own = torch.get_num_threads()
-    # OpenMP counts for each thread. BLAS counts for the process: threads could not take its limit back in any order.
-    limit = _controller(len(sys.modules)).limit(limits=1, user_api="openmp")
+    # In the lock: another fit may just be changing the number of the process, which a first call takes over.
     with _lock:
-        if not _within:
-            _before = own
-            torch.set_num_threads(1)
-        _within += 1
+        before = torch.get_num_threads()
+    _set_torch_threads(1)
     try:
         yield
     finally:
-        with _lock:
-            _within -= 1
-            if not _within:
-                torch.set_num_threads(_before)
-        limit.restore_original_limits()
+        _set_torch_threads(before)
+
+
+def _set_torch_threads(number: int) -> None:
+    """Set torch's number of threads in the calling thread, and leave that of the process as it is.
+
+    Torch sets both at once. A new thread has the number of the process, and can set it back.
+    """
+    import torch
+
+    with _lock:
+        of_process = _in_new_thread(torch.get_num_threads)
+        try:
+            torch.set_num_threads(number)
+        finally:
+            _in_new_thread(torch.set_num_threads, of_process)
+
+
+def _in_new_thread(call: Callable[..., Any], *args: Any) -> Any:
+    """Return what a function returns in a thread of its own."""
+    answer = []
+    thread = threading.Thread(target=lambda: answer.append(call(*args)))
+    thread.start()
+    thread.join()
+    return answer[0]
 
 
 @lru_cache(maxsize=1)

@@ -56,6 +56,83 @@ def test_fits_in_two_threads_that_overlap_leave_the_number_of_threads_as_it_was(
     assert torch.get_num_threads() == before
 
 
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # whatever the number of cores
+    yield
+    torch.set_num_threads(before)
+
+
+def in_new_thread(call):
+    said = []
+    thread = threading.Thread(target=lambda: said.append(call()))
+    thread.start()
+    thread.join()
+    return said[0]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_thread_whose_first_call_is_a_fit_beside_another_has_all_threads_afterwards():
+    def fit_and_count():
+        with one_torch_thread():
+            inside = torch.get_num_threads()
+        return inside, torch.get_num_threads()
+
+    with one_torch_thread():
+        assert in_new_thread(fit_and_count) == (1, 3)
+        assert in_new_thread(torch.get_num_threads) == 3
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_fit_that_begins_while_another_ends_leaves_the_number_of_threads_as_it_was(monkeypatch):
+    first_is_in, second_asked, first_is_out = threading.Event(), threading.Event(), threading.Event()
+    original = torch.get_num_threads
+
+    def first():
+        with one_torch_thread():
+            first_is_in.set()
+            second_asked.wait(5)
+        first_is_out.set()
+
+    def asked_late():
+        own = original()
+        if threading.current_thread() is second:
+            second_asked.set()
+            first_is_out.wait(0.1)  # in vain if the first cannot end meanwhile
+        return own
+
+    def fit():
+        with one_torch_thread():
+            pass
+
+    second, other = threading.Thread(target=fit), threading.Thread(target=first)
+    monkeypatch.setattr(torch, "get_num_threads", asked_late)
+    other.start()
+    first_is_in.wait(5)
+    second.start()
+    second.join()
+    other.join()
+    assert in_new_thread(original) == 3
+    assert original() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_thread_with_a_number_of_its_own_keeps_it_and_the_process_its():
+    def fit_and_count():
+        torch.get_num_threads()  # the first call of a thread sets it to that of the process
+        torch.set_num_threads(2)
+        in_new_thread(lambda: torch.set_num_threads(3))
+        with one_torch_thread():
+            pass
+        return torch.get_num_threads()
+
+    assert in_new_thread(fit_and_count) == 2
+    assert in_new_thread(torch.get_num_threads) == 3
+
+
 # ---------------------------------------------------------------------- preparation
 
 
