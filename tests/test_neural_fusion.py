@@ -271,6 +271,13 @@ def test_a_cell_that_is_no_sequence_is_named(cell, message):
         NeuralFusionClassifier(**SMALL).fit(X, y)
 
 
+def test_tokens_that_are_constant_up_to_single_precision_give_zeros():
+    X, y = sequences()
+    steps = lambda cell: np.tile(np.array([0.1, 0.1 + 1e-8], dtype=np.float32)[np.arange(len(cell)) % 2, None], (1, 3))
+    X["clip__0"] = [None if cell is None else steps(cell) for cell in X["clip__0"]]
+    assert (NeuralFusionClassifier(**SMALL).fit(X, y).preparation_["clip"]["basis"] == 0).all()
+
+
 def test_sequences_that_no_row_with_a_weight_holds():
     X, _ = sequences()
     only = np.where(X["clip__0"].isna(), 1.0, 0.0)  # the rows that hold sequences have no weight

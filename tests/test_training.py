@@ -178,6 +178,16 @@ def test_constant_columns_and_blocks_without_rows_give_zeros():
     assert_array_equal(prepare_block(np.ones((2, 2)), fit_block(np.empty((0, 2)), np.ones(0))), np.zeros((2, 1)))
 
 
+def test_a_column_that_is_constant_up_to_the_rounding_of_its_precision_gives_zeros():
+    tenth, steps = np.float32(0.1), [-np.inf, 0.0, np.inf]
+    rounded = np.array([np.nextafter(tenth, np.float32(to)) if to else tenth for to in steps], dtype=np.float32)
+    data = np.column_stack([rounded, np.array([1, 2, 3], dtype=np.float32)])
+    assert_array_equal(prepare_block(np.array([[0.2, 2.0]]), fit_block(data, np.ones(3))), [[0.0, 0.0]])
+    narrow = 0.1 + 1e-6 * np.arange(3)[:, None]
+    assert_array_equal(fit_block(narrow.astype(np.float32), np.ones(3))["basis"], [[0.0]])
+    assert_allclose(prepare_block(narrow, fit_block(narrow, np.ones(3))).std(), 1)  # in double precision it says a lot
+
+
 # ---------------------------------------------------------------------- layers
 
 

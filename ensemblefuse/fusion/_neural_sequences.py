@@ -60,7 +60,8 @@ def read_sequences(
 def _as_tokens(cell: Any) -> np.ndarray | None:
     """Return a cell as an array of tokens; None if it is none."""
     try:
-        array = np.asarray(cell, dtype=np.float64)
+        array = np.asarray(cell)
+        array = array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         return None
     array = array[None] if array.ndim == 1 else array
@@ -80,7 +81,7 @@ def width_of(cells: Sequence[np.ndarray | None]) -> int:
 def fit_sequences(cells: Sequence[np.ndarray], weight: np.ndarray, width: int) -> dict[str, np.ndarray]:
     """Learn how tokens are prepared, as `fit_block` does. Each row counts by its weight, whatever its length."""
     lengths = np.array([len(cell) for cell in cells], dtype=int)
-    return fit_block(np.vstack([np.empty((0, width)), *cells]), np.repeat(weight / lengths, lengths))
+    return fit_block(np.vstack([np.empty((0, width), dtype=np.float32), *cells]), np.repeat(weight / lengths, lengths))
 
 
 def pad_sequences(cells: Sequence[np.ndarray | None], fitted: dict[str, np.ndarray]) -> np.ndarray:

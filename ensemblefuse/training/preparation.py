@@ -11,8 +11,10 @@ __all__ = ["fit_block", "prepare_block"]
 # the span of the data, the log-loss on six descriptions of digits fell from .111 to .083 (200 rows).
 _NARROW = 32
 _SHARE = 0.99
-# A column whose spread is below this share of its size is constant up to rounding.
+# A column whose spread is below this share of its size is constant up to rounding. In single precision the share is as
+# large as this number of steps between neighbouring numbers.
 _CONSTANT = 1e-10
+_STEPS = 100
 
 
 def fit_block(data: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
@@ -21,7 +23,7 @@ def fit_block(data: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
     Parameters
     ----------
     data : ndarray of shape (n_samples, n_columns)
-        Finite numbers.
+        Finite numbers. Their precision decides which column is constant up to rounding.
     weight : ndarray of shape (n_samples,)
         Above 0. A row of weight 2 counts as two rows.
 
@@ -43,12 +45,13 @@ def fit_block(data: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
     n_columns = data.shape[1]
     if not len(data):
         return {"mean": np.zeros(n_columns), "basis": np.zeros((n_columns, min(n_columns, 1)))}
+    rounding = _STEPS * np.finfo(data.dtype).eps if data.dtype.kind == "f" else 0.0
     data = data.astype(np.float64)
     share = weight / weight.sum()
     mean = share @ data
     centred = data - mean
     widest = np.abs(centred).max(axis=0)
-    constant = widest <= _CONSTANT * np.abs(data).max(axis=0)
+    constant = widest <= max(_CONSTANT, rounding) * np.abs(data).max(axis=0)
     widest[constant] = 1.0
     spread = widest * np.sqrt(share @ (centred / widest) ** 2)  # no square of a large number
     scale = np.where(constant, 0.0, 1 / np.where(constant, 1.0, spread))
