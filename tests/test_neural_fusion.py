@@ -330,6 +330,24 @@ def test_early_stopping_gives_out_of_fold_predictions_and_a_temperature(table):
     assert np.isfinite(some.oof_proba_).all(axis=1).sum() == 10  # the one fold that its one member held out
 
 
+def test_held_out_rows_are_asked_in_chunks_and_their_loss_is_that_of_all_at_once(monkeypatch):
+    rng, asked = np.random.default_rng(0), []
+    heads = [
+        _neural_fit.Head(2, rng.integers(2, size=50), rng.random(50)),
+        _neural_fit.Head(0, np.zeros(50), np.ones(50)),
+    ]
+    heads[1].weight[:30] = 0  # the first member knows no target of its rows
+    net = build_net(plan("sum", outputs=[2, 1])).eval()
+    net.register_forward_pre_hook(lambda net, inputs: asked.append(inputs[1].shape[1]))
+    inputs = [rng.normal(size=(50, width)) for width in (3, 2, 5)]
+    task = _neural_fit._Task(net, (inputs, np.ones((50, 3))), heads, _neural_fit.Tricks(*[0.0] * 6), 0, "cpu")
+    held = [np.arange(23), np.arange(23, 50)]
+    at_once = task.held_loss(held)()
+    monkeypatch.setattr(_neural_fit, "_CHUNK", 8)
+    torch.testing.assert_close(task.held_loss(held)(), at_once)
+    assert asked == [27, 8, 8, 8, 3]
+
+
 def test_folds_begin_at_five_hundred_rows():
     auto, always, never = (NeuralFusionClassifier(early_stopping=value) for value in ("auto", True, False))
     assert [auto._stops_early(n) for n in (499, 500)] == [False, True]
