@@ -24,6 +24,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
+from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.fusion import _neural_base, _neural_fit
 from ensemblefuse.fusion._neural_nets import KINDS, build_net, gates_of
 from ensemblefuse.fusion._neural_parameters import FUSIONS, SCHEDULES
@@ -316,10 +317,15 @@ def test_class_weight_multiplies_the_weights_of_rows(table):
 
 def test_early_stopping_gives_out_of_fold_predictions_and_a_temperature(table):
     X, y = table
-    model = NeuralFusionClassifier(early_stopping=True, cv=4, **{**SMALL, "n_members": 4}).fit(X, y)
+    model = NeuralFusionClassifier(early_stopping=True, cv=4, learning_rate=0.05, **{**SMALL, "n_members": 4})
+    model.fit(X, y)
     assert model.oof_proba_.shape == (40, 3)
     assert_allclose(model.oof_proba_.sum(axis=1), 1, atol=1e-5)
-    assert model.temperature_ != 1
+    truth = np.searchsorted(model.classes_, y)
+    loss_at = lambda scores: -np.log(softmax(scores)[np.arange(40), truth]).mean()
+    scores = np.log(model.oof_proba_.astype(float))
+    at_one, half, double = scores * model.temperature_, scores * 2, scores / 2
+    assert loss_at(scores) < min(loss_at(other) for other in (at_one, half, double)) - 0.03
     assert model.history_["held_loss"].shape == model.history_["train_loss"].shape
     assert (model.best_epochs_ >= 1).all()
     fixed = clone(model).set_params(early_stopping="auto").fit(X, y)
