@@ -81,7 +81,8 @@ class NeuralFusionClassifier(ClassifierMixin, NeuralFusion):
     device : str
         Of torch, for training: ``"cpu"``, ``"cuda"``, ``"auto"``. Predictions are made on the CPU in double precision.
     warm_start : bool
-        Whether another `fit` goes on with the networks of the one before, on the same blocks and classes.
+        Whether another `fit` goes on with the networks of the one before, on the same blocks and classes. With early
+        stopping also on the same rows and folds, as the networks would otherwise know rows that they hold out.
     random_state : int, RandomState or None
         Seed of weights, batches and dropout. None is a fixed seed, too.
     blocks : dict, optional

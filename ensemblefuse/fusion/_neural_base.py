@@ -27,7 +27,7 @@ from ensemblefuse.fusion._parameter_choice import fold_positions
 from ensemblefuse.fusion.base import BaseFusion, warn_new_patterns
 from ensemblefuse.fusion.members import Member
 from ensemblefuse.fusion.splits import make_splits
-from ensemblefuse.training.holdout import member_rows, out_of_fold
+from ensemblefuse.training.holdout import held_digest, member_rows, out_of_fold
 from ensemblefuse.training.preparation import fit_block, prepare_block
 
 __all__ = ["NeuralFusion"]
@@ -109,6 +109,13 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseFusion
                 f"{type(self).__name__}: warm_start=True goes on with the network of the fit before, and its "
                 f"parameters differ: {_differences(earlier.plan_, self.plan_)}. Set them back, or warm_start=False."
             )
+        self._held_digest = self._digest_of(blocks, order, used, rows[1])
+        if earlier is not None and self._held_digest not in ("", earlier._held_digest):
+            raise ValueError(
+                f"{type(self).__name__}: warm_start=True goes on with the networks of the fit before, and they may "
+                "have learned from rows that early stopping now holds out, because X, the folds or early_stopping are "
+                "not those of that fit. Set early_stopping=False, or warm_start=False."
+            )
         outputs = self._train(inputs, mask, heads, rows, None if earlier is None else earlier.state_)
         if outputs is not None:
             self._keep_oof(out_of_fold(self._averaged(outputs), rows[1]), target, weight[used], used)
@@ -169,6 +176,8 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseFusion
 
     # Whether several tasks are weighed by their losses.
     _balances = False
+    # Which rows the members of the last fit held out; not in files of older versions.
+    _held_digest = ""
 
     def _seed(self) -> int:
         if self.random_state is None:
@@ -200,6 +209,10 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseFusion
                 f"{ {name: len(columns) for name, columns in self.blocks_.items()} }. Set warm_start=False."
             )
         self.preparation_ = earlier.preparation_
+
+    def _digest_of(self, blocks: Blocks, order: list[str], used: np.ndarray, held: Any) -> str:
+        """Return a digest of the used rows and of those that each member holds out; ``""`` if none are."""
+        return "" if held is None else held_digest(held, [self._columns(blocks, name, used) for name in order])
 
     # ------------------------------------------------------------------ rows and columns
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import joblib
 import numpy as np
 
-__all__ = ["member_rows", "out_of_fold"]
+__all__ = ["held_digest", "member_rows", "out_of_fold"]
 
 
 def member_rows(
@@ -35,6 +37,30 @@ def member_rows(
         return [np.arange(n_rows)] * n_members, None
     chosen = [splits[j % len(splits)] for j in range(n_members)]
     return [train for train, _ in chosen], [test for _, test in chosen]
+
+
+def held_digest(held: Sequence[np.ndarray], tables: Sequence[Any]) -> str:
+    """Return a digest of the rows of a fit, and of those that each member holds out.
+
+    Networks that go on with an earlier fit of another digest may have learned from rows that they now hold out.
+
+    Parameters
+    ----------
+    held : sequence of arrays of positions
+    tables : sequence
+        What the rows hold: arrays of shape (n_rows, n_columns), or lists of n_rows arrays or None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse.training.holdout import held_digest
+    >>> held, table = [np.array([0, 1])], np.arange(6.0).reshape(3, 2)
+    >>> held_digest(held, [table]) == held_digest(held, [table[::-1]])
+    False
+    """
+    plain = lambda values: None if values is None else np.ascontiguousarray(values, dtype=np.float64)
+    rows = [[plain(cell) for cell in table] if isinstance(table, list) else plain(table) for table in tables]
+    return str(joblib.hash(([np.sort(part) for part in held], rows)))
 
 
 def out_of_fold(outputs: np.ndarray, held: Sequence[np.ndarray]) -> np.ndarray:
