@@ -109,7 +109,8 @@ class NeuralFusionClassifier(ClassifierMixin, NeuralFusion):
     n_parameters_ : int
         Numbers in ``state_``.
     temperature_ : float
-        1 without early stopping.
+        1 without early stopping. It is fitted to held-out predictions of one network a row, and may be too high for the
+        mean of all networks, which is flatter.
     oof_proba_ : ndarray of shape (n_samples, n_classes)
         Only with early stopping: probabilities from networks that held the row out. As the row also chose their epoch,
         they are a little too good. NaN in rows that none held out.

@@ -55,7 +55,7 @@ n_features_in_, feature_names_in_
     prior_ : dict of column to ndarray or float
         Class frequencies, or the mean. These are the predictions for a row without any block.
     temperatures_ : dict of column to float
-        For each column of labels.
+        For each column of labels; as ``temperature_`` of `NeuralFusionClassifier`.
     oof_ : dict of column to ndarray
         Only with early stopping: probabilities of shape (n_samples, n_classes), or numbers of shape (n_samples,), from
         networks that held the row out. NaN in rows that none held out.
