@@ -231,6 +231,9 @@ def test_learned_weights_are_where_the_documented_loss_is_least():
     # Members that are too sure of themselves: their mean is better than each alone, so the penalty alone decides.
     sure = np.stack([apply_temperature(p, 0.5) for p in toy(n=150, n_members=3)[0]])
     assert_allclose(LogPool(alpha=1e9).fit(sure, y).weights_, 1 / 3, atol=1e-5)
+    # One good member among two of noise is better than any mean: it stays alone.
+    noise = np.random.default_rng(0).dirichlet(np.ones(P.shape[2]), size=(2, P.shape[1]))
+    assert_allclose(LogPool(alpha=1e9).fit(np.stack([P[0], *noise]), y).weights_, [1, 0, 0], atol=1e-5)
 
 
 def test_smoothing_bounds_what_a_member_that_is_wrong_and_sure_can_do():

@@ -87,7 +87,7 @@ def test_a_path_of_penalties_reaches_the_same_solution_in_fewer_iterations():
     cold = [LogisticRegression(C=C, max_iter=500, tol=1e-5).fit(X, y) for C in (0.01, 0.03, 0.1, 0.3)]
     path = []
     for head in (LogisticRegression(C=C, max_iter=500, tol=1e-5) for C in (0.01, 0.03, 0.1, 0.3)):
-        path.append(_fit_head(head, path, X, y, None)[0])
+        path.append(_fit_head(head, path, X, y, None, None)[0])
     np.testing.assert_allclose(path[-1].predict_proba(X), cold[-1].predict_proba(X), atol=1e-3)
     assert sum(m.n_iter_[0] for m in path) < sum(m.n_iter_[0] for m in cold)
     assert not path[-1].warm_start

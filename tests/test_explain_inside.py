@@ -26,6 +26,7 @@ from ensemblefuse import (
     FeatureFusionClassifier,
     FunctionEncoder,
     ImageEncoder,
+    MeanPool,
     PrecomputedEncoder,
     TimeSeriesEncoder,
     config_context,
@@ -285,7 +286,7 @@ def test_pictures_in_files_and_of_pil_are_explained(rows, tmp_path):
     table = pd.DataFrame({"file": [str(file) for file in files], "photo": list(map(Image.open, files))})
     mean = FunctionEncoder(lambda image: np.asarray(image, dtype=float)[36:, 50:].mean(axis=(0, 1)), version=1)
     modalities = [("file", ImageEncoder(features="color"), "file"), ("pil", mean, "photo")]
-    model = make_fusion_pipeline(modalities, DecisionFusionClassifier(HEAD, cv=3)).fit(table, y)
+    model = make_fusion_pipeline(modalities, DecisionFusionClassifier(HEAD, combiner=MeanPool(), cv=3)).fit(table, y)
     for part in explain_row(model, table, DOG).parts.values():
         row, column = largest(part.effects)
         assert part.kind == "image" and row >= 5 and column >= 5

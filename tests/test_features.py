@@ -322,6 +322,13 @@ def test_components_are_directions_in_which_the_rows_differ(dtype):
     assert (pca.transform(X).std(axis=0) > 1e-3).all()
 
 
+def test_components_of_small_columns_beside_large_ones_stay():
+    # Milliseconds since 1970, and a rate: float64 holds both exactly enough.
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"t__ms": 1.6e12 + rng.integers(0, 10**10, 40), "t__rate": rng.normal(0.5, 0.01, 40)})
+    assert BlockPCA(None).fit(X).pcas_["t"].n_components_ == 2
+
+
 def test_strings_have_no_component_that_only_new_strings_fill():
     # Only the pieces of "ab" stand in two rows, so these five cells differ in two directions, not in three.
     fitted = pd.DataFrame({"name": ["ab", "ab", "cd", "ef", "gh"]})

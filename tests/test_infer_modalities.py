@@ -9,11 +9,13 @@ import pandas as pd
 import polars
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from ensemblefuse import (
     BaseEncoder,
     DecisionFusionClassifier,
+    DecisionFusionRegressor,
     FeatureFusionClassifier,
     ModalityTransformer,
     StringFeatures,
@@ -932,3 +934,21 @@ def test_no_line_is_longer_than_120_letters(capsys):
     assert max(len(line) for entry in lines for line in entry.split("\n")) <= 120 and found
     said = " ".join(" ".join(lines).split())
     assert "could be day/month/year by all cells of the column) -> table: year, month, day" in said
+
+
+def test_a_mistyped_cell_in_fit_or_later_does_little():
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2015-01-01", periods=200, freq="9D")
+    X = pd.DataFrame({"size": rng.normal(10, 2, 200), "when": days.strftime("%d.%m.%Y")})
+    y = 3 * X["size"].to_numpy() + np.linspace(0, 20, 200)
+
+    def fitted(table):
+        modalities = infer_modalities(table, verbose=False)
+        return make_fusion_pipeline(modalities, DecisionFusionRegressor(RidgeCV(np.logspace(-3, 3, 7)))).fit(table, y)
+
+    clean, typed = fitted(X), X.copy()
+    typed.loc[3, "size"], typed.loc[4, "when"] = 1e7, "01.01.0219"
+    assert clean.score(X, y) > 0.97
+    assert fitted(typed).score(X, y) > 0.9
+    later = clean.predict(X.head(3).assign(when=["01.01.0219", "01.01.2109", "01.01.9999"], size=[10.0, 1e9, -1e9]))
+    assert np.abs(later - y.mean()).max() < 2 * np.ptp(y)

@@ -128,6 +128,15 @@ def test_saved_and_pickled_it_predicts_the_same(tmp_path):
         pd.testing.assert_frame_equal(again.predict(X), expected, check_exact=True)
 
 
+def test_a_file_keeps_answers_for_each_target_and_asks_for_them_again(tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(30, 2)), columns=["a__0", "b__0"])
+    y = pd.DataFrame({"kind": np.where(X["a__0"] > 0, "p", "q"), "size": X["b__0"]})
+    model = NeuralFusionMultiTask("late", hidden=4, n_members=1, max_epochs=2).fit(X, y)
+    save_model(model, tmp_path / "net.fuse", example=X.head(3))
+    pd.testing.assert_frame_equal(load_model(tmp_path / "net.fuse").predict(X), model.predict(X))
+
+
 def test_a_warm_start_goes_on_with_the_same_tasks():
     X, y = several()
     model = NeuralFusionMultiTask(warm_start=True, **SMALL).fit(X, y)

@@ -56,14 +56,16 @@ class LogPool(BasePool):
         (if it is clearly better than the mean of all), a mean, any sum of weights, and any sum with an intercept. The
         first is taken that is at most half a standard error worse than the best. So a useless member gets a weight of
         about 0, and members that add up may have a sum above 1.
-        Where the gain over the best member alone is less than a standard error (in regression, two), the weights are
-        between the learned ones and that member, or the prior if no member is better than it.
+        Where each row holds each member, and the gain over the best member alone is less than a standard error (in
+        regression, two), the weights are between the learned ones and that member, or the prior if no member is better
+        than it.
         ``"equal"``: 1/M each, for members of about equal strength; in regression, times the precision. A dict names
         every member, as in `MeanPool`.
     alpha : float
         Factor of the penalty ``alpha / n * (||w - mean(w)||^2 + M / 5 * (mean(w) - 1/M)^2)`` on learned weights. Here n
         is the sum of the sample weights, or the number of rows if that is larger. The mean acts as a temperature, and
-        is shrunk less than the differences. In regression, the loss is divided by twice the squared error of the best
+        is shrunk less than the differences. A large `alpha` makes the weights equal, unless the best member alone is
+        better than that. In regression, the loss is divided by twice the squared error of the best
         member, so that no unit matters.
     per_class : bool
         Whether each class has weights of its own, and a bias that is shrunk to 0:
@@ -165,7 +167,7 @@ class LogPool(BasePool):
         # Weights of a mean below 1 count as many rows as there are. They are raised here, for the whole table: the
         # copies of `_learn_patterns` share the weight of a row.
         weight = weight / min(1.0, float(weight[weight > 0].mean()))
-        self.weights_, self.bias_ = self._learn(evidence, y, weight)
+        self.weights_, self.bias_ = self._learn(evidence, y, weight, complete=bool(mask.all()))
         if self.per_pattern:
             self._learn_patterns(evidence, y, mask, weight)
 
@@ -176,14 +178,18 @@ class LogPool(BasePool):
         smooth = (1 - self.smoothing) * P + self.smoothing / P.shape[2] if self.smoothing else P
         return log_evidence(smooth, mask, self.prior_)
 
-    def _learn(self, evidence, y, weight, start=None):
+    def _learn(self, evidence, y, weight, start=None, *, complete):
+        """Return weights and bias. `complete`: each row holds each member, so one member alone may be the answer."""
         if not hasattr(self, "classes_"):
-            return learn_value_weights(evidence[..., 0], y - self.prior_[0], weight, self.alpha, _SHARED)
+            return learn_value_weights(evidence[..., 0], y - self.prior_[0], weight, self.alpha, _SHARED, complete)
         shape = (len(evidence), evidence.shape[2]) if self.per_class else (len(evidence),)
         centre = np.full(shape, 1 / self.n_members_)
         prior = np.log(self.prior_)
         found = learn_weights(evidence, y, weight, prior, centre, self.alpha, start, _SHARED)
-        return found if len(evidence) == 1 else trusted_weights(evidence, y, weight, prior, *found)
+        if len(evidence) == 1 or not complete:
+            return found
+        counted = weight > 0
+        return trusted_weights(evidence[:, counted], y[counted], weight[counted], prior, *found)
 
     def _learn_patterns(self, evidence, y, mask, weight):
         patterns, weights, biases = [], [], []
@@ -193,7 +199,7 @@ class LogPool(BasePool):
             if weight[rows].sum() < _MIN_PATTERN_ROWS or len(np.unique(y[rows])) < 2:
                 continue
             start = self.weights_[pattern], self.bias_
-            own, bias = self._learn(evidence[pattern][:, rows], y[rows], weight[rows], start)
+            own, bias = self._learn(evidence[pattern][:, rows], y[rows], weight[rows], start, complete=True)
             full = np.zeros_like(self.weights_)
             full[pattern] = own
             patterns.append(pattern)
@@ -209,7 +215,8 @@ class LogPool(BasePool):
             reduced = np.where(kept[..., None], evidence[:, None], 0.0).reshape(len(mask), -1, evidence.shape[2])
             copies = kept.shape[1]
             start = self.weights_, self.bias_
-            found = self._learn(reduced, np.tile(y, copies), np.tile(weight / copies, copies), start)
+            shares = np.tile(weight / copies, copies)
+            found = self._learn(reduced, np.tile(y, copies), shares, start, complete=False)
             self.other_weights_, self.other_bias_ = found
 
     def _weights_of(self, pattern):

@@ -28,7 +28,7 @@ _RANK = 1e-15
 
 
 def learn_value_weights(
-    evidence: np.ndarray, y: np.ndarray, weight: np.ndarray, alpha: float, shared: float
+    evidence: np.ndarray, y: np.ndarray, weight: np.ndarray, alpha: float, shared: float, complete: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Learn weights and intercept in ``intercept + sum_m w_m evidence_m``.
 
@@ -37,7 +37,7 @@ def learn_value_weights(
     that sum to 1, and no intercept); any sum of weights; and any sum with an intercept. The first one is taken whose
     error, by generalised cross-validation, is at most half a standard error above the smallest. Each problem is convex,
     and an active set solves it exactly. Where the gain over the best member alone is less than two standard errors, the
-    result is between the two.
+    result is between the two, if the members are `complete`.
 
     Parameters
     ----------
@@ -49,6 +49,8 @@ def learn_value_weights(
         As in scikit-learn, a row of weight 2 counts as two rows.
     alpha, shared : float
         As in `learn_weights`.
+    complete : bool
+        Whether no member is absent in any row. The best member alone would leave rows without it to the prior.
 
     Returns
     -------
@@ -78,10 +80,12 @@ def learn_value_weights(
     margins = [_ERRORS * standard_error(own - residuals[best], weight) for own in residuals]
     chosen = next(i for i, margin in enumerate(margins) if errors[i] - errors[best] <= margin)
     weights, intercept = found[chosen]
-    if len(y) < _FEWEST:
+    counted = weight > 0
+    if not complete or counted.sum() < _FEWEST:
         return weights, np.array([intercept])
-    alone = best_alone((evidence - y) ** 2, y**2 / (1 - 1 / n) ** 2, weight)
-    share = trusted_share((alone @ evidence - y) ** 2 - residuals[chosen], weight, _SURE)
+    evidence, y, weight, learned = evidence[:, counted], y[counted], weight[counted], residuals[chosen][counted]
+    alone = best_alone((evidence - y) ** 2, y**2 * (counted.sum() / (counted.sum() - 1)) ** 2, weight)
+    share = trusted_share((alone @ evidence - y) ** 2 - learned, weight, _SURE)
     return share * weights + (1 - share) * alone, np.array([share * intercept])
 
 

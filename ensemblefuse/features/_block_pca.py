@@ -24,7 +24,7 @@ __all__ = ["BlockPCA"]
 
 _DEFAULT = 0.95
 # Of the precision of the numbers: values that differ by less than this differ by rounding.
-_ROUNDING = 100
+_ROUNDING = 20
 
 
 class BlockPCA(BlockTransformer):
@@ -132,8 +132,11 @@ def _pca(count: Any, seed: int, rows: np.ndarray) -> PCA:
     """
     with np.errstate(invalid="ignore"):  # a constant block has variance 0, and PCA divides by it
         pca = PCA(count, random_state=seed).fit(rows)
-        rounding = _ROUNDING * np.finfo(rows.dtype).eps * np.sqrt(np.square(rows, dtype=float).sum(axis=1).mean())
-        rank = max(1, int((pca.transform(rows).std(axis=0) > rounding).sum()))
+        spread = pca.transform(rows).std(axis=0)
+        # Each column is rounded by its own size, and the components by the largest of them.
+        sizes = np.square(pca.components_, dtype=float) @ np.square(rows, dtype=float).mean(axis=0)
+        rounding = _ROUNDING * np.finfo(rows.dtype).eps * np.maximum(np.sqrt(sizes), spread.max())
+        rank = max(1, int((spread > rounding).sum()))
         return PCA(rank, random_state=seed).fit(rows) if rank < pca.n_components_ else pca
 
 

@@ -41,7 +41,7 @@ _MOST_FEATURES = 1e8
 # Leave-one-out errors need all eigenvalues of the smaller side: 10 s of the processor for 4 000 rows of 1 553 columns,
 # where all other fits of a table of five blocks took 8. Beyond this, the ledger chooses among a few penalties.
 _MOST_LEAVE_ONE_OUT = 600
-_WIDE_ALPHAS = (10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
+_WIDE_ALPHAS = (1.0, 10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
 # The features have lengths of at most 1. Few components are a penalty of their own, so weak ones suffice.
 _CLASS_ALPHAS = (0.1,)
 _VALUE_ALPHAS = (0.01, 0.3)

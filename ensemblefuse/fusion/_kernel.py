@@ -26,6 +26,7 @@ __all__ = ["KernelFusionClassifier", "KernelFusionRegressor"]
 _MAX_ROWS = 10_000
 # Number of new rows in one batch. The kernels of a batch with all training rows are in memory together.
 _BATCH = 1000
+_ROWS_TO_SELECT = 2000
 
 
 class _KernelFusion(OneModelFusion):
@@ -107,7 +108,7 @@ class _KernelFusion(OneModelFusion):
         """Return the weights, and the joined kernel of all rows with the rows in ``train``."""
         if self._selects():
             weights = self._selected(grams, y, weight, train) if select else self._given_weights()
-            return weights, _join([K[:, train] for K in grams], weights, "product", self.kernel)
+            return weights, _join(grams, weights, "product", self.kernel, train)
         if self.weights != "cka":
             return self._given_weights(), grams[0][:, train]
         square = np.ix_(train, train)
@@ -120,7 +121,7 @@ class _KernelFusion(OneModelFusion):
                 weights[m] = centred_alignment(K[square][pairs], target[pairs], weight[train][there])
         weights = np.maximum(weights, 0.0)
         weights = weights / weights.sum() if weights.any() else np.full(len(grams), 1 / len(grams))
-        return weights, _join([K[:, train] for K in grams], weights, "sum", self.kernel)
+        return weights, _join(grams, weights, "sum", self.kernel, train)
 
     def _fit_joins(self, grams, y, weight, train, test) -> list[np.ndarray]:
         """Return the scores of each way to join the kernels; those of all blocks again where all are selected."""
@@ -136,8 +137,9 @@ class _KernelFusion(OneModelFusion):
         """Return 1 for the blocks whose product is aligned best with the target, and 0 for the others.
 
         Blocks leave one by one, each time the one without which the alignment is largest. Alone, a block of an
-        exclusive or looks like noise; in the product it is missed.
+        exclusive or looks like noise; in the product it is missed. Of many rows, some are enough to tell.
         """
+        train = train[:: -(-len(train) // _ROWS_TO_SELECT)]
         square, target = np.ix_(train, train), self._target_kernel(y[train], weight[train])
         parts, kept = [K[square] for K in grams], np.ones(len(grams))
 
@@ -176,19 +178,20 @@ class _KernelFusion(OneModelFusion):
         return np.concatenate(parts), self._empty(blocks)
 
 
-def _join(grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: str) -> np.ndarray:
-    if combine == "sum":
-        joined = weights[0] * grams[0]
-        for w, K in zip(weights[1:], grams[1:], strict=True):
-            joined += w * K
-        return joined
-    # A product of plain linear kernels would contain only interactions, and would be 0 where a block is absent. With
-    # 1 + K, it also contains each block alone. A block of weight 0 is left out.
-    grams = [K for w, K in zip(weights, grams, strict=True) if w]
-    factors = grams if kernel == "rbf" else [1 + K for K in grams]
-    joined = factors[0].copy()
-    for K in factors[1:]:
-        joined *= K
+def _join(
+    grams: list[np.ndarray], weights: np.ndarray, combine: str, kernel: str, columns: Any = slice(None)
+) -> np.ndarray:
+    """Return the joined kernel of some columns. One factor at a time is in memory."""
+    joined: Any = None
+    for w, K in zip(weights, grams, strict=True):
+        if combine == "sum":
+            part = w * K[:, columns]
+            joined = part if joined is None else np.add(joined, part, out=joined)
+        elif w:  # a block of weight 0 is left out of a product
+            # A product of plain linear kernels would contain only interactions, and would be 0 where a block is absent.
+            # With 1 + K, it also contains each block alone.
+            part = K[:, columns] if kernel == "rbf" else 1 + K[:, columns]
+            joined = np.array(part) if joined is None else np.multiply(joined, part, out=joined)
     return joined
 
 
@@ -204,9 +207,9 @@ class KernelFusionClassifier(OneModelClassifier, _KernelFusion):
     positive semi-definite. Rows without any block, and rows with weight 0, are left out of the fit.
 
     In fit, Gram matrices of n_samples x n_samples numbers are in memory (0.8 GB at 10 000 rows; one per block with
-    ``weights="cka"``). More than 10 000 rows are refused; use `BlockNystroem` and a linear classifier for them. All
-    folds, classes and values of `C` share one Gram matrix per block, because standardisation and `gamma` are learned
-    from all rows of `X` and from no label.
+    ``weights="cka"`` or a product). More than 10 000 rows are refused; use `BlockNystroem` and a linear classifier for
+    them. All folds, classes and values of `C` share one Gram matrix per block, because standardisation and `gamma` are
+    learned from all rows of `X` and from no label.
 
     Parameters
     ----------

@@ -28,6 +28,7 @@ from ensemblefuse.table import to_frame
 
 ENCODED, ROWS = "example/encoded.json", "example/rows.json"
 _SMALL = 1_000_000  # bytes of cells
+_OF = " of "  # between a method and one of several targets
 # Numerical libraries differ in the last digits from one processor to the next.
 _CLOSE, EXACT = {"rtol": 1e-5, "atol": 1e-6}, {"rtol": 1e-9, "atol": 1e-12}
 # Vectors of a network differ by 1e-5 from one backend to the next, and the estimators that follow enlarge that.
@@ -50,11 +51,18 @@ def predictions(model: Any, X: Any) -> dict[str, Any]:
     """Return the predictions of a model for rows, as plain JSON values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about missing modalities: the user has seen them, or only loads the model
-        return {
-            method: plain(np.asarray(getattr(model, method)(X)))
-            for method in ("predict", "predict_proba")
-            if hasattr(model, method)
-        }
+        answers: dict[str, Any] = {}
+        for method in ("predict", "predict_proba"):
+            if hasattr(model, method):
+                answers.update(_by_task(method, getattr(model, method)(X)))
+        return {name: plain(np.asarray(answer)) for name, answer in answers.items()}
+
+
+def _by_task(method: str, answer: Any) -> dict[str, Any]:
+    """Return the answer of a method; of a model of several targets, one entry for each."""
+    if isinstance(answer, (Mapping, pd.DataFrame)):
+        return {f"{method}{_OF}{task}": values for task, values in answer.items()}
+    return {method: answer}
 
 
 def differs(before: Mapping[str, Any], after: Mapping[str, Any], close: Mapping[str, float] = _CLOSE) -> str:
@@ -70,21 +78,24 @@ def differs(before: Mapping[str, Any], after: Mapping[str, Any], close: Mapping[
     """
     if set(before) != set(after):
         return " and ".join(sorted(set(before) ^ set(after)))
-    tied = np.zeros(len(after["predict"]), dtype=bool)
-    for method in sorted(after, reverse=True):  # predict_proba first
-        old, new = np.asarray(before[method]), np.asarray(after[method])
+    tied: dict[str, np.ndarray] = {}
+    for name in sorted(after, key=lambda name: not name.startswith("predict_proba")):
+        method, _, task = name.partition(_OF)
+        old, new = np.asarray(before[name]), np.asarray(after[name])
         if old.shape != new.shape:
-            return method
+            return name
         if new.dtype.kind == "f" or (new.dtype == object and method != "predict"):
             old, new = old.astype(float), new.astype(float)
             scale = 1.0 if method == "predict_proba" else np.nanmax(np.abs(old), initial=0.0) or 1.0
             if not np.allclose(old, new, equal_nan=True, rtol=close["rtol"], atol=scale * close["atol"]):
-                return method
+                return name
             if method == "predict_proba" and new.ndim == 2 and new.shape[1] > 1:
                 top = np.sort(new, axis=1)[:, -2:]
-                tied = top[:, 1] - top[:, 0] <= 4 * close["atol"]
-        elif any(a != b for a, b, tie in zip(before[method], after[method], tied, strict=True) if not tie):
-            return method
+                tied[task] = top[:, 1] - top[:, 0] <= 4 * close["atol"]
+        else:
+            ties = tied.get(task, np.zeros(len(new), dtype=bool))
+            if any(a != b for a, b, tie in zip(before[name], after[name], ties, strict=True) if not tie):
+                return name
     return ""
 
 
