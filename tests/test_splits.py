@@ -179,7 +179,8 @@ def test_functions_that_cross_validate_do_not_depend_on_the_order_of_the_file(fu
         else:
             result = compare_fusions(modalities, table, labels, candidates={"near": near}, cv=4, inner_cv=3)
             found.append(result.table.loc["near", "score"])
-    assert found[0] > found[1] - 0.06
+    # Of eight orders, the scores lie between -.52 and -.61. With folds of neighbours it is -1.34.
+    assert found[0] > found[1] - 0.15
 
 
 def test_the_fold_models_of_a_search_are_those_of_its_ledger():
