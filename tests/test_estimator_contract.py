@@ -149,7 +149,8 @@ def only_of_heads(checks):
     names, cases = checks.args
     check_of = lambda case: getattr(case, "values", case)[1]
     kept = [case for case in cases if check_of(case).func.__name__ in OF_HEADS and not check_of(case).keywords]
-    assert {check_of(case).func.__name__ for case in kept} == OF_HEADS
+    known = {name for name in OF_HEADS if hasattr(estimator_checks, name)}  # older versions of scikit-learn lack some
+    assert {check_of(case).func.__name__ for case in kept} == known and len(known) > 20
     return pytest.mark.parametrize(names, kept, **checks.kwargs)
 
 
