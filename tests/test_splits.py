@@ -25,6 +25,7 @@ from ensemblefuse import (
     FusionSearchCV,
     KernelFusionClassifier,
     KernelFusionRegressor,
+    MeanPool,
     SequentialFusionClassifier,
     SequentialFusionRegressor,
     compare_fusions,
@@ -166,7 +167,8 @@ def test_a_table_sorted_by_its_target_is_fitted_out_of_fold_as_a_shuffled_one(na
 @pytest.mark.parametrize("function", [compare_models, compare_fusions, learning_curve], ids=lambda f: f.__name__)
 def test_functions_that_cross_validate_do_not_depend_on_the_order_of_the_file(function):
     X, y = sorted_table()
-    near = DecisionFusionClassifier(KNeighborsClassifier(9), joint=False, cv=3)
+    # Weights that are learned vary from one set of folds to the next. With folds of neighbours the score is -1.38.
+    near = DecisionFusionClassifier(KNeighborsClassifier(9), combiner=MeanPool(), joint=False, cv=3)
     modalities = [("image", "passthrough", ["image__0"]), ("text", "passthrough", ["text__0"])]
     found = []
     for rows in (np.arange(len(y)), np.random.default_rng(1).permutation(len(y))):
@@ -179,8 +181,7 @@ def test_functions_that_cross_validate_do_not_depend_on_the_order_of_the_file(fu
         else:
             result = compare_fusions(modalities, table, labels, candidates={"near": near}, cv=4, inner_cv=3)
             found.append(result.table.loc["near", "score"])
-    # Of eight orders, the scores lie between -.52 and -.61. With folds of neighbours it is -1.34.
-    assert found[0] > found[1] - 0.15
+    assert found[0] > found[1] - 0.06
 
 
 def test_the_fold_models_of_a_search_are_those_of_its_ledger():
