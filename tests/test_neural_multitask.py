@@ -64,6 +64,15 @@ def test_predictions_are_a_table_and_the_score_is_a_mean():
     assert model.predict(X.iloc[:0]).shape == (0, 3)
 
 
+def test_a_score_is_of_the_targets_that_are_known():
+    X, y = several()
+    model = NeuralFusionMultiTask(**SMALL).fit(X, y)
+    lost = y.assign(kind=None, price=np.r_[y["price"][:1], np.full(39, np.nan)])
+    assert model.score(X, lost) == accuracy_score(y["big"], model.predict(X)["big"])  # R2 of one row is undefined
+    with pytest.raises(ValueError, match=r"no known value of any target, \['kind', 'price', 'big'\]"):
+        model.score(X, lost.assign(big=np.nan))
+
+
 def test_unknown_targets_teach_nothing_and_a_row_without_any_is_left_out():
     X, y = several()
     y = y[["kind", "price"]].copy()

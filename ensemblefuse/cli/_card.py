@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from ensemblefuse.cli._commands import read_groups
 from ensemblefuse.cli._encoding import working_cache
 from ensemblefuse.cli._messages import UsageError
-from ensemblefuse.cli._report import _labels_of_model, features_of_model, target_form
+from ensemblefuse.cli._report import _labels_of_model, features_of_model, of_target, target_form
 from ensemblefuse.cli._tables import check_column, check_input, check_output, form_of, read_table, read_target
 
 _SUFFIXES = (".md", ".markdown")
@@ -33,8 +33,7 @@ def card(args: Namespace) -> int:
         if rows and not args.quiet:
             print(where, flush=True)
         made = model_card(
-            path,
-            **rows,
+            **{"model": path, **rows},
             title=args.title,
             intended_use=args.intended_use,
             limits=args.limit,
@@ -47,13 +46,15 @@ def card(args: Namespace) -> int:
 
 
 def _rows(args: Namespace) -> dict[str, Any]:
-    """Return new rows, their target and their groups."""
+    """Return new rows, their target and their groups; and the model of this target, if the file's has several."""
     from ensemblefuse.persistence import load_model
 
     table = read_table(args.table, form_of(args))
     check_column(table, args.target, "--target", args.table)
     groups = read_groups(table, args.groups, args.table)
-    model = load_model(args.model, trusted=args.trusted)
+    loaded = load_model(args.model, trusted=args.trusted)
+    model = of_target(loaded, args)
     X = features_of_model(model, args)
     y = read_target(table, args.target, regression=not is_classifier(model), form=target_form(args.model))
-    return {"X": X, "y": _labels_of_model(y, model, args) if is_classifier(model) else y, "groups": groups}
+    y = _labels_of_model(y, model, args) if is_classifier(model) else y
+    return {"X": X, "y": y, "groups": groups, **({} if model is loaded else {"model": model})}

@@ -29,6 +29,8 @@ def _shortened(manifest: dict[str, Any]) -> dict[str, Any]:
     fields = dict(manifest)
     if "modalities" in fields:
         fields["modalities"] = {m["name"]: _modality_line(m) for m in fields["modalities"]}
+    if "tasks" in fields:
+        fields["tasks"] = {name: "a number" if labels is None else labels for name, labels in fields["tasks"].items()}
     if "example" in fields:
         fields["example"] = _example_line(fields["example"])
     if fields.get("example_predictions"):  # of format 1

@@ -27,7 +27,8 @@ from ensemblefuse.cli._tables import (
     resolve_paths,
 )
 from ensemblefuse.exceptions import NO_SUCH_FILE, path_hints
-from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor
+from ensemblefuse.fitted.model import targets_of
+from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor, prediction_columns
 from ensemblefuse.schema import unseen_text
 from ensemblefuse.table import similar_names
 
@@ -107,6 +108,7 @@ class Predictor:
         self.wanted = self._rows.wanted
         self.n_rows = self.n_bad = self.n_read = 0
         self._table = pd.DataFrame()
+        self._targets = targets_of(self.opened.fusion)
         regions = ["set"] if hasattr(self.opened.fusion, "classes_") else ["lower", "upper"]
         self._region_columns = [*regions, "calibrated"] if self._rows.regions_of is not None else []
 
@@ -116,9 +118,8 @@ class Predictor:
         If the table lacks a column but has one of a similar name, print a warning.
         """
         check_any_column(self.opened.modalities, columns, self.table_name)
-        fusion = self.opened.fusion
-        labels = fusion.classes_ if hasattr(fusion, "predict_proba") else []
-        new = ["prediction", *(f"proba_{label}" for label in labels), *self._region_columns, ERROR]
+        nothing = Predicted([], np.zeros(0, dtype=bool), None, None, None, None, None, [])
+        new = list(self._columns(nothing))
         taken = [c for c in new if c in columns]
         if taken:
             raise CommandError(f"{self.table_name} has the columns {taken} already; rename or remove them.")
@@ -136,7 +137,7 @@ class Predictor:
         return unseen_text(self._rows.unseen, self.opened.schema, self.n_read)
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the new columns of a chunk: ``prediction``, ``proba_<class>``, sets or intervals, ``error``."""
+        """Return the new columns of a chunk: see `prediction_columns`; then sets or intervals, ``error``."""
         X = table[[column for column in self.wanted if column in table.columns]]
         self._table = table
         # An error names rows by label, and labels of the table may repeat: use positions as labels.
@@ -153,20 +154,9 @@ class Predictor:
         )
 
     def _columns(self, said: Predicted) -> pd.DataFrame:
-        fusion, usable = self.opened.fusion, said.answered
         new: dict[str, Any] = {}
-        # A row without a prediction has an empty cell. Only then do integer labels need a dtype with empty cells.
-        new["prediction"] = pd.Series(_empty(getattr(fusion, "classes_", None), len(usable)))
-        if said.prediction is not None:
-            complete = usable.all()
-            new["prediction"] = (
-                pd.Series(said.prediction) if complete else _filled(new["prediction"], usable, said.prediction)
-            )
-        if hasattr(fusion, "predict_proba"):
-            proba = np.full((len(usable), len(fusion.classes_)), np.nan)
-            if said.proba is not None:
-                proba[usable] = said.proba
-            new |= {f"proba_{label}": column for label, column in zip(fusion.classes_, proba.T, strict=True)}
+        for task, labels in self._targets.items():
+            new |= self._columns_of_target(task, labels, said)
         new |= self._regions(said)
         texts = [
             "; ".join(f"column {field!r}: {reason}{self._hint(i, field, reason)}" for field, reason in found)
@@ -174,6 +164,19 @@ class Predictor:
         ]
         new[ERROR] = pd.Series(texts, dtype=object)
         return pd.DataFrame(new)
+
+    def _columns_of_target(self, task: Any, labels: Any, said: Predicted) -> dict[str, Any]:
+        usable, (prediction, given) = said.answered, said.of(task)
+        # A row without a prediction has an empty cell. Only then do integer labels need a dtype with empty cells.
+        cells = pd.Series(_empty(labels, len(usable)))
+        if prediction is not None:
+            cells = pd.Series(prediction) if usable.all() else _filled(cells, usable, prediction)
+        proba = None
+        if labels is not None and hasattr(self.opened.fusion, "predict_proba"):
+            proba = np.full((len(usable), len(labels)), np.nan)
+            if given is not None:
+                proba[usable] = given
+        return prediction_columns(task, labels, cells, proba)
 
     def _hint(self, i: int, field: str, reason: str) -> str:
         """Return in brackets what may be wrong with the path of a file that is not there."""

@@ -28,6 +28,7 @@ from ensemblefuse.cli._tables import (
     resolve_paths,
 )
 from ensemblefuse.exceptions import ColumnError, UnseenCategoryWarning
+from ensemblefuse.fitted.model import FittedPipeline, targets_of
 from ensemblefuse.modalities import columns_of, set_on_error
 from ensemblefuse.schema import CellPolicy, category_key, read_or_raise
 
@@ -45,6 +46,7 @@ def report(args: Namespace) -> int:
     check_column(table, args.target, "--target", args.table)
     groups = read_groups(table, args.groups, args.table)
     model = load_model(path, trusted=args.trusted)
+    model = of_target(model, args)
     X = features_of_model(model, args)
     classify = is_classifier(model)
     y = read_target(table, args.target, regression=not classify, form=target_form(path))
@@ -83,6 +85,17 @@ def target_form(path: Any) -> Any:
 
     notes = inspect_model(path).get("metadata")
     return notes.get("target_format") if isinstance(notes, dict) else None
+
+
+def of_target(model: Any, args: Namespace) -> Any:
+    """Return the model of the column ``--target``, if the model predicts several; otherwise the model."""
+    tasks = [name for name in targets_of(FittedPipeline(model).fusion) if name is not None]
+    if not tasks:
+        return model
+    found = next((task for task in tasks if str(task) == args.target), None)
+    if found is None:
+        raise CommandError(f"{args.model} does not predict {args.target!r}; --target must be one of {tasks}.")
+    return model.single_task(found)
 
 
 def features_of_model(model: Any, args: Namespace) -> pd.DataFrame:

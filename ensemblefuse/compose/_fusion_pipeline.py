@@ -91,7 +91,7 @@ class FusionPipeline(Pipeline):
         name, last = self.steps[-1]
         self._check_prefixes(params)
         n_samples = count_rows(X)
-        if n_samples is None or not (is_classifier(last) or is_regressor(last)):
+        if n_samples is None or not (isinstance(last, BaseFusion) or is_classifier(last) or is_regressor(last)):
             return
         given = self._given_to_last(name, params)
         _check_names(name, last, given)
@@ -127,6 +127,22 @@ class FusionPipeline(Pipeline):
         if n_samples is not None and (is_classifier(last) or is_regressor(last)):
             _check_target(last, y, n_samples, {"sample_weight": sample_weight})
         return super().score(X, y, sample_weight, **params)
+
+    @available_if(lambda self: hasattr(self.steps[-1][1], "single_task"))
+    def single_task(self, task: Any) -> Self:
+        """Return the fitted pipeline of one of several targets; see `NeuralFusionMultiTask.single_task`.
+
+        Parameters
+        ----------
+        task : column
+
+        Returns
+        -------
+        FusionPipeline
+            Its first steps are those of this pipeline.
+        """
+        *first, (name, last) = self.steps
+        return type(self)([*first, (name, last.single_task(task))])
 
     def _check_prefixes(self, params: dict[str, Any]) -> None:
         """Raise an error for parameters that name no step; with metadata routing, they need none."""

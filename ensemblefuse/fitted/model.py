@@ -33,6 +33,7 @@ __all__ = [
     "is_search",
     "modalities_of",
     "replace_columns",
+    "targets_of",
 ]
 
 
@@ -127,6 +128,8 @@ class FittedModel(FittedPipeline):
     Parameters
     ----------
     model : fitted Pipeline that ends in a fusion estimator, fitted fusion estimator, or fitted search over these
+    several : bool
+        Whether a model of several targets is taken.
 
     Attributes
     ----------
@@ -142,12 +145,12 @@ class FittedModel(FittedPipeline):
     Raises
     ------
     TypeError
-        If the model does not end in a fusion estimator.
+        If the model does not end in a fusion estimator, or predicts several targets and these are not taken.
     NotFittedError
         If it is not fitted.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, *, several: bool = False):
         super().__init__(model)
         if not isinstance(self.fusion, BaseFusion):
             raise TypeError(
@@ -155,6 +158,12 @@ class FittedModel(FittedPipeline):
                 f"as make_fusion_pipeline makes; got {type(self.fusion).__name__}."
             )
         check_is_fitted(self.fusion)
+        targets = [name for name in targets_of(self.fusion) if name is not None]
+        if targets and not several:
+            raise TypeError(
+                f"the {type(self.fusion).__name__} predicts the targets {targets}, and only one can be looked at here; "
+                f"pass model.single_task({targets[0]!r}), and that column as y."
+            )
         self.names = list(self.core._used_blocks() if hasattr(self.core, "_used_blocks") else self.core.blocks_)
         self.classify = is_classifier(self.fusion)
         self.classes: np.ndarray | None = self.fusion.classes_ if self.classify else None
@@ -268,6 +277,17 @@ class FittedModel(FittedPipeline):
         if unknown:
             raise ValueError(f"y holds {unknown[:5]}, which the model never saw; it knows {self.classes.tolist()}.")
         return np.array([place[label] for label in y.tolist()])
+
+
+def targets_of(fusion: Any) -> dict[Any, np.ndarray | None]:
+    """Return the labels of each target that a fitted fusion predicts, None for a target of numbers.
+
+    The only target of a fusion has no name: its key is None.
+    """
+    tasks = getattr(fusion, "tasks_", None)
+    if tasks is None:
+        return {None: getattr(fusion, "classes_", None)}
+    return {name: fusion.classes_.get(name) for name in tasks}
 
 
 def is_search(model: Any) -> bool:

@@ -16,7 +16,7 @@ from ensemblefuse.modalities import columns_of
 from ensemblefuse.schema import Unseen, counted, read_by_schema
 from ensemblefuse.table import list_columns
 
-__all__ = ["Predicted", "RowPredictor"]
+__all__ = ["Predicted", "RowPredictor", "prediction_columns"]
 
 
 class Predicted(NamedTuple):
@@ -29,15 +29,32 @@ class Predicted(NamedTuple):
     Z: Any
     """The rows that have a prediction, as the fusion takes them; None if there are none."""
     prediction: Any
-    """Predictions of the answered rows; None if there are none."""
+    """Predictions of the answered rows; None if there are none. Of several targets, a DataFrame."""
     proba: Any
-    """Probabilities of the answered rows, shape (n_answered, n_classes); None without rows or without predict_proba."""
+    """Probabilities of the answered rows, shape (n_answered, n_classes); None without rows or without predict_proba.
+    Of several targets, a dict of these."""
     regions: Any
     """Sets or intervals of the answered rows, as a conformal fusion returns them; None for other fusions or no rows."""
     calibrated: Any
     """Whether a row of fit held the same modalities: shape (n_answered,), dtype bool; None if `regions` is None."""
     unseen: list[Unseen]
     """Cells with a category that fit never saw."""
+
+    def of(self, task: Any) -> tuple[Any, Any]:
+        """Return predictions and probabilities of one target, as `targets_of` names it; None for what there is not."""
+        if task is None or self.prediction is None:
+            return self.prediction, self.proba
+        return self.prediction[task].to_numpy(), (self.proba or {}).get(task)
+
+
+def prediction_columns(task: Any, labels: Any, prediction: Any, proba: Any) -> dict[str, Any]:
+    """Return what is said of one target as the columns of a table: ``prediction``, and ``proba_<class>``.
+
+    Of several targets, the name stands in the middle: ``prediction_<target>``, ``proba_<target>_<class>``.
+    """
+    middle = "" if task is None else f"_{task}"
+    columns = [] if proba is None else zip(labels, proba.T, strict=True)
+    return {f"prediction{middle}": prediction, **{f"proba{middle}_{label}": column for label, column in columns}}
 
 
 class RowPredictor:

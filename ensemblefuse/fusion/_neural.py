@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_consistent_length
 from ensemblefuse._calls import answers_rows
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.fusion._neural_base import NeuralFusion
+from ensemblefuse.fusion._neural_parameters import NeuralParameters, OnlyWithFolds, SharedParameters, with_shared
 from ensemblefuse.fusion._oof_ledger import smooth_temperature
 from ensemblefuse.fusion.base import read_labels, read_numbers, shape_of
 
@@ -135,61 +136,20 @@ class NeuralFusionClassifier(ClassifierMixin, NeuralFusion):
     """
 
     _classify = True
+    oof_proba_ = OnlyWithFolds()
 
+    @with_shared(NeuralParameters.__init__)
     def __init__(
         self,
-        fusion="gated",
+        fusion: str = "gated",
         *,
-        hidden=64,
-        n_layers=1,
-        n_heads=4,
-        rank=4,
-        dropout=0.3,
-        modality_dropout=0.0,
-        auxiliary_weight=0.0,
-        n_members=5,
-        max_epochs=30,
-        early_stopping="auto",
-        cv=5,
-        batch_size=32,
-        learning_rate=2e-3,
-        weight_decay=0.01,
-        schedule="cosine",
-        noise=0.0,
-        mixup=0.0,
-        label_smoothing=0.0,
-        class_weight=None,
-        time_limit=None,
-        device="cpu",
-        warm_start=False,
-        random_state=None,
-        blocks=None,
+        label_smoothing: float = 0.0,
+        class_weight: Any = None,
+        **shared: Unpack[SharedParameters],
     ):
-        self.fusion = fusion
-        self.hidden = hidden
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.rank = rank
-        self.dropout = dropout
-        self.modality_dropout = modality_dropout
-        self.auxiliary_weight = auxiliary_weight
-        self.n_members = n_members
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
-        self.cv = cv
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.noise = noise
-        self.mixup = mixup
+        super().__init__(fusion, **shared)
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
-        self.time_limit = time_limit
-        self.device = device
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.blocks = blocks
 
     def _read_target(self, y, n_samples):
         return read_labels(self, y, n_samples)
@@ -304,57 +264,7 @@ n_features_in_, feature_names_in_
     """
 
     _classify = False
-
-    def __init__(
-        self,
-        fusion="gated",
-        *,
-        hidden=64,
-        n_layers=1,
-        n_heads=4,
-        rank=4,
-        dropout=0.3,
-        modality_dropout=0.0,
-        auxiliary_weight=0.0,
-        n_members=5,
-        max_epochs=30,
-        early_stopping="auto",
-        cv=5,
-        batch_size=32,
-        learning_rate=2e-3,
-        weight_decay=0.01,
-        schedule="cosine",
-        noise=0.0,
-        mixup=0.0,
-        time_limit=None,
-        device="cpu",
-        warm_start=False,
-        random_state=None,
-        blocks=None,
-    ):
-        self.fusion = fusion
-        self.hidden = hidden
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.rank = rank
-        self.dropout = dropout
-        self.modality_dropout = modality_dropout
-        self.auxiliary_weight = auxiliary_weight
-        self.n_members = n_members
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
-        self.cv = cv
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.noise = noise
-        self.mixup = mixup
-        self.time_limit = time_limit
-        self.device = device
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.blocks = blocks
+    oof_fused_ = OnlyWithFolds()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

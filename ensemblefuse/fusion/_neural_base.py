@@ -20,7 +20,7 @@ from ensemblefuse._threads import one_blas_thread
 from ensemblefuse._torch import resolve_device
 from ensemblefuse.blocks import SEPARATOR, Blocks
 from ensemblefuse.fusion._block_preparation import with_blocks
-from ensemblefuse.fusion._neural_parameters import check_parameters
+from ensemblefuse.fusion._neural_parameters import NeuralParameters, check_parameters, stops_early
 from ensemblefuse.fusion._neural_sequences import fit_sequences, pad_sequences, read_sequences, width_of
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
 from ensemblefuse.fusion._parameter_choice import fold_positions
@@ -33,15 +33,12 @@ from ensemblefuse.training.preparation import fit_block, prepare_block
 __all__ = ["NeuralFusion"]
 
 _WEIGHING = ("gated", "attention")
-# With early_stopping="auto", members hold out folds from this number of rows on. Below, a fixed number of epochs was as
-# good, and a fit took a third of the time.
-_ENOUGH_ROWS = 500
 # Fits are repeatable without a seed, as those of XGBoost are.
 _SEED = 748_190
 _UNSEEN = "It leaves the missing part out, but has not learned to do without it, and its predictions may be badly wrong"
 
 
-class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseFusion):
+class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralParameters, BaseFusion):
     """Base class of neural fusions. A subclass stands after a mixin of scikit-learn for its kind.
 
     It defines
@@ -273,18 +270,15 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseFusion
 
     def _member_rows(self, target: Any, used: np.ndarray, groups: Any) -> tuple[list[np.ndarray], Any]:
         n_used = int(used.sum())
-        if not self._stops_early(n_used):
+        if not stops_early(self, n_used):
             return member_rows(None, self.n_members, n_used)
         folds = self._fold_target(target)
         splits = fold_positions(make_splits(self.cv, folds, groups, classify=self._classify), used)
         splits = [(train, test) for train, test in splits if len(train) and len(test)]
         return member_rows(splits or None, self.n_members, n_used)
 
-    def _stops_early(self, n_rows: int) -> bool:
-        return n_rows >= _ENOUGH_ROWS if self.early_stopping == "auto" else bool(self.early_stopping)
-
     def _needs_splits(self, y: Any) -> bool:
-        return self._stops_early(len(y))
+        return stops_early(self, len(y))
 
     # ------------------------------------------------------------------ new rows
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._calls import answers_rows
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.exceptions import short_repr
+from ensemblefuse.fusion._neural import NeuralFusionClassifier, NeuralFusionRegressor
 from ensemblefuse.fusion._neural_base import NeuralFusion
+from ensemblefuse.fusion._neural_parameters import NeuralParameters, OnlyWithFolds, SharedParameters, with_shared
 from ensemblefuse.fusion._oof_ledger import smooth_temperature
 from ensemblefuse.scoring.inputs import finite_numbers, plain_labels
 
 __all__ = ["NeuralFusionMultiTask"]
 
 _KINDS = ("label", "number")
+# Layers of the network that give the outputs.
+_OF_OUTPUTS = ("head", "alone")
+# What the model of one target does not have as the model of all does.
+_OF_TASKS = ("tasks_", "classes_", "prior_", "temperatures_", "target_scales_", "oof_", "n_parameters_")
 
 
 class NeuralFusionMultiTask(NeuralFusion):
@@ -75,61 +82,20 @@ n_features_in_, feature_names_in_
 
     _classify = False
     _balances = True
+    oof_ = OnlyWithFolds()
 
+    @with_shared(NeuralParameters.__init__)
     def __init__(
         self,
-        fusion="gated",
+        fusion: str = "gated",
         *,
-        tasks=None,
-        hidden=64,
-        n_layers=1,
-        n_heads=4,
-        rank=4,
-        dropout=0.3,
-        modality_dropout=0.0,
-        auxiliary_weight=0.0,
-        n_members=5,
-        max_epochs=30,
-        early_stopping="auto",
-        cv=5,
-        batch_size=32,
-        learning_rate=2e-3,
-        weight_decay=0.01,
-        schedule="cosine",
-        noise=0.0,
-        mixup=0.0,
-        label_smoothing=0.0,
-        time_limit=None,
-        device="cpu",
-        warm_start=False,
-        random_state=None,
-        blocks=None,
+        tasks: Mapping[Any, str] | None = None,
+        label_smoothing: float = 0.0,
+        **shared: Unpack[SharedParameters],
     ):
-        self.fusion = fusion
+        super().__init__(fusion, **shared)
         self.tasks = tasks
-        self.hidden = hidden
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.rank = rank
-        self.dropout = dropout
-        self.modality_dropout = modality_dropout
-        self.auxiliary_weight = auxiliary_weight
-        self.n_members = n_members
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
-        self.cv = cv
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.noise = noise
-        self.mixup = mixup
         self.label_smoothing = label_smoothing
-        self.time_limit = time_limit
-        self.device = device
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.blocks = blocks
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -335,8 +301,54 @@ n_features_in_, feature_names_in_
         """
         return {name: values for name, values in self._predictions(X).items() if name in self.classes_}
 
+    def single_task(self, task: Any) -> NeuralFusionClassifier | NeuralFusionRegressor:
+        """Return the fitted model of one target: what evaluates, explains, reports and exports takes one.
+
+        Its predictions are those of this model. It shares no arrays that a later fit would change.
+
+        Parameters
+        ----------
+        task : column
+            One of ``tasks_``.
+
+        Returns
+        -------
+        NeuralFusionClassifier or NeuralFusionRegressor
+            Its ``oof_proba_`` or ``oof_fused_`` has a row for each row of fit, also where this target is unknown.
+
+        Raises
+        ------
+        ValueError
+            If the model has no such target.
+        """
+        check_is_fitted(self, "state_")
+        if task not in self.tasks_:
+            raise ValueError(f"the model has no target {task!r}; it has {list(self.tasks_)}.")
+        is_label = self.tasks_[task] == "label"
+        single: Any = NeuralFusionClassifier if is_label else NeuralFusionRegressor
+        alone = single(**{name: getattr(self, name) for name in single._get_param_names() if hasattr(self, name)})
+        fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
+        vars(alone).update({name: value for name, value in fitted.items() if name not in _OF_TASKS})
+        place = list(self.tasks_).index(task)
+        alone.plan_ = {**self.plan_, "outputs": [self.plan_["outputs"][place]]}
+        alone.state_ = {
+            name: np.array(self._parts(values)[task]) if name.partition(".")[0] in _OF_OUTPUTS else values
+            for name, values in self.state_.items()
+        }
+        alone.n_parameters_ = int(sum(values.size for values in alone.state_.values()))
+        alone.prior_ = self.prior_[task]
+        if is_label:
+            alone.classes_, alone.temperature_ = self.classes_[task], self.temperatures_[task]
+        else:
+            alone.target_mean_, alone.target_scale_ = (np.array([value]) for value in self.target_scales_[task])
+        if hasattr(self, "oof_"):
+            setattr(alone, "oof_proba_" if is_label else "oof_fused_", self.oof_[task])
+        return alone
+
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the mean over the tasks of accuracy and R2, each over the rows where its target is known.
+
+        A target that is known in no row is left out, and so is a number that is known in one row, which has no R2.
 
         Parameters
         ----------
@@ -347,6 +359,11 @@ n_features_in_, feature_names_in_
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            If `y` lacks a target, or no target is known in enough rows.
         """
         said = self.predict(X)
         columns = self._columns_of(y, len(said))
@@ -356,10 +373,17 @@ n_features_in_, feature_names_in_
         scores = []
         for name, kind in self.tasks_.items():
             known = ~columns[name].isna().to_numpy(dtype=bool)
+            if known.sum() < (1 if kind == "label" else 2):
+                continue
             truth = np.array(columns[name].to_numpy(dtype=object)[known].tolist())
             weight = None if sample_weight is None else np.asarray(sample_weight)[known]
             rate = accuracy_score if kind == "label" else r2_score
             scores.append(rate(truth, said[name].to_numpy()[known], sample_weight=weight))
+        if not scores:
+            raise ValueError(
+                f"y has no known value of any target, {list(self.tasks_)}, to score by (of a number, fewer than 2); "
+                "pass rows of which some target is known."
+            )
         return float(np.mean(scores))
 
 

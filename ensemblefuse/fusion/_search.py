@@ -34,7 +34,7 @@ from ensemblefuse.fusion._search_runs import (
     shares_ledger,
     summarise,
 )
-from ensemblefuse.fusion.base import BaseFusion
+from ensemblefuse.fusion.base import BaseFusion, predicts_several
 from ensemblefuse.fusion.splits import make_splits
 from ensemblefuse.scoring.metrics import check_scoring
 
@@ -235,7 +235,9 @@ class FusionSearchCV(BaseFusion):
             raise ValueError(f"candidates must be a dict of name to fusion estimator; got {self.candidates!r}.")
         other = is_regressor if self._classify else is_classifier
         wrong = [
-            name for name, c in self.candidates.items() if not hasattr(c, "fit") or isinstance(c, type) or other(c)
+            name
+            for name, c in self.candidates.items()
+            if not hasattr(c, "fit") or isinstance(c, type) or other(c) or predicts_several(c)
         ]
         if wrong:
             raise ValueError(

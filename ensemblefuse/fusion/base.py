@@ -30,7 +30,7 @@ from ensemblefuse.fusion.splits import make_splits
 from ensemblefuse.scoring.inputs import finite_numbers, one_a_row, plain_labels, read_groups, read_weight
 from ensemblefuse.table import to_frame
 
-__all__ = ["BaseFusion", "check_estimator_kind", "takes_nan"]
+__all__ = ["BaseFusion", "check_estimator_kind", "predicts_several", "takes_nan"]
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _FEW_ROWS = 20  # with fewer rows, and up to so many classes, labels may well be classes
@@ -454,8 +454,7 @@ def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bo
             f"{type(fusion).__name__}: the estimator of {name!r} must be an estimator object such as "
             f"{'LogisticRegression()' if classify else 'Ridge()'}; got {estimator!r}."
         )
-    wrong = is_regressor(estimator) if classify else is_classifier(estimator)
-    if wrong:
+    if predicts_several(estimator) or (is_regressor(estimator) if classify else is_classifier(estimator)):
         raise ValueError(
             f"{type(fusion).__name__}: the estimator of {name!r} must be a "
             f"{'classifier' if classify else 'regressor'}; got {type(estimator).__name__}."
@@ -468,6 +467,11 @@ def check_estimator_kind(fusion: Any, name: str, estimator: Any, *, classify: bo
             f"{type(fusion).__name__}: the estimator of {name!r} has decision_function_shape='ovo', which gives one "
             "value per pair of classes; use 'ovr', or OneVsRestClassifier(SVC())."
         )
+
+
+def predicts_several(estimator: Any) -> bool:
+    """Return whether an estimator is made for several targets, and takes no single one."""
+    return isinstance(estimator, BaseEstimator) and not get_tags(estimator).target_tags.single_output
 
 
 def refuse_fitted(fusion: Any, name: str, estimator: Any, why: str, way_out: str) -> None:

@@ -81,7 +81,7 @@ def find_near_duplicates(
       modality  row  other  exact
     0     text    1      0   True
     """
-    parts = FittedModel(model)
+    parts = FittedModel(model, several=True)
     if modality is not None:
         parts.check_modality(modality)
     if not 0 < threshold <= 1:

@@ -104,7 +104,7 @@ def find_similar(
     >>> found.table["title"].tolist()
     ['dodo', 'a dog']
     """
-    parts = FittedModel(model)
+    parts = FittedModel(model, several=True)
     parts.check_modality(modality)
     rows = ModalityRows(parts, X)
     i = row_position(pd.Index(rows.labels), i)

@@ -12,6 +12,8 @@ import pandas as pd
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse.exceptions import PersistenceError
+from ensemblefuse.fitted.model import FittedPipeline, targets_of
+from ensemblefuse.fitted.row_predictor import Predicted, prediction_columns
 from ensemblefuse.persistence._models import inspect_model, load_model
 from ensemblefuse.persistence.example import split
 from ensemblefuse.persistence.known_types import trusted_names
@@ -166,13 +168,16 @@ class _Predictor:
 
     def __init__(self, model: Any):
         self.encode, self.rest = split(model)
+        self.targets = targets_of(FittedPipeline(model).fusion)
 
     def predict(self, model_input: Any, params: Any = None) -> pd.DataFrame:
-        """Return predictions for a table: ``prediction``, ``proba_<class>``; the index is that of the table."""
+        """Return predictions for a table, as `prediction_columns` names them; the index is that of the table."""
         table = to_frame(model_input)
         Z = table if self.encode is None else self.encode.transform(table)
-        new: dict[str, Any] = {"prediction": self.rest.predict(Z)}
-        if hasattr(self.rest, "predict_proba"):
-            proba = np.asarray(self.rest.predict_proba(Z))
-            new |= {f"proba_{label}": column for label, column in zip(self.rest.classes_, proba.T, strict=True)}
+        prediction = self.rest.predict(Z)
+        proba = self.rest.predict_proba(Z) if hasattr(self.rest, "predict_proba") else None
+        said = Predicted([], np.ones(len(table), dtype=bool), Z, prediction, proba, None, None, [])
+        new: dict[str, Any] = {}
+        for task, labels in self.targets.items():
+            new |= prediction_columns(task, labels, *said.of(task))
         return pd.DataFrame(new, index=table.index)

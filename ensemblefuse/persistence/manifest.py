@@ -21,7 +21,7 @@ from ensemblefuse._plain import plain, plain_dict
 from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.features import PresentRows
-from ensemblefuse.fitted.model import best_model, column_transformer_of, core_of, modalities_of
+from ensemblefuse.fitted.model import best_model, column_transformer_of, core_of, modalities_of, targets_of
 from ensemblefuse.fusion import LogTargetRegressor
 from ensemblefuse.modalities import Modality, top_steps
 from ensemblefuse.persistence.archive import FORMAT
@@ -62,10 +62,12 @@ def describe(model: Any, found: set[str], example: Any = None) -> dict[str, Any]
         "versions": {},
         "model": type_name(type(model)),
     }
-    classes = getattr(model, "classes_", None)
-    if classes is not None:
-        manifest["classes"] = plain(classes)
     pipeline = best_model(model)
+    targets = targets_of(pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline)
+    if None not in targets:
+        manifest["tasks"] = {str(name): None if labels is None else plain(labels) for name, labels in targets.items()}
+    elif targets[None] is not None:
+        manifest["classes"] = plain(targets[None])
     encode = column_transformer_of(pipeline)
     if encode is not None:
         manifest["modalities"] = _modalities(encode)

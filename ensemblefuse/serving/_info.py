@@ -60,7 +60,9 @@ class ModelInfo:
     name : str
     created : str
     classes : list or None
-        As plain JSON values; None in regression.
+        As plain JSON values; None in regression, and of a model of several targets.
+    tasks : dict of str to list or None, or None
+        Of a model of several targets, the classes of each; None for a target of numbers.
     modalities : list of dict
         Name and columns of each.
     columns : dict of str to Column
@@ -77,6 +79,7 @@ class ModelInfo:
     columns: dict[str, Column]
     expected: dict[str, dict[str, Any]]
     example: str | None = None
+    tasks: dict[str, list[Any] | None] | None = None
 
     def as_json(self, settings: ServerSettings) -> dict[str, Any]:
         """Return the answer of ``GET /model``."""
@@ -84,6 +87,7 @@ class ModelInfo:
             "name": self.name,
             "created": self.created,
             "classes": self.classes,
+            **({} if self.tasks is None else {"tasks": self.tasks}),
             "modalities": self.modalities,
             "input": {column.name: column.as_json() for column in self.columns.values()},
             "expected_scores": self.expected,
@@ -126,6 +130,7 @@ def read_info(model: Any) -> ModelInfo:
         name=name,
         created=str(manifest.get("created", "")),
         classes=manifest.get("classes"),
+        tasks=manifest.get("tasks"),
         modalities=[{"name": m["name"], "columns": m["columns"]} for m in manifest["modalities"]],
         columns=columns,
         expected=manifest.get("metrics", {}).get("out_of_fold", {}),

@@ -13,8 +13,8 @@ import pandas as pd
 from ensemblefuse._plain import plain, plain_dict
 from ensemblefuse.backbones.forward import backends_at_once
 from ensemblefuse.exceptions import EncodingError, PersistenceError
-from ensemblefuse.fitted.model import FittedModel
-from ensemblefuse.fitted.row_predictor import RowPredictor
+from ensemblefuse.fitted.model import FittedModel, targets_of
+from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor
 from ensemblefuse.inspection import PartExplanation, RowExplanation, explain_row
 from ensemblefuse.persistence import load_model
 from ensemblefuse.persistence.archive import open_archive
@@ -27,6 +27,7 @@ __all__ = ["ServedModel", "open_model"]
 
 # The text of these exceptions is meant for the sender of the row; for others the answer shows only the class.
 _TOLD = (ValueError, TypeError)
+_OF_TARGET = ("prediction", "probabilities")
 
 
 class ServedModel:
@@ -47,7 +48,7 @@ class ServedModel:
     """
 
     def __init__(self, model: Any, info: ModelInfo, example: pd.DataFrame | None = None):
-        self.parts = FittedModel(model)
+        self.parts = FittedModel(model, several=True)
         if not self.parts.modalities:
             raise PersistenceError(
                 f"{info.name} holds a {type(self.parts.model).__name__}; only a pipeline of make_fusion_pipeline can "
@@ -57,7 +58,9 @@ class ServedModel:
         self.predictor = RowPredictor(self.parts, on_error="keep")
         self.path_columns = set(self.parts.path_columns)
         self._numbers = {column for column, held in self.parts.schema.items() if held["kind"] == "number"}
-        self.labels = None if self.parts.classes is None else plain(self.parts.classes)
+        targets = targets_of(self.parts.fusion)
+        self.labels_of = {name: None if labels is None else plain(labels) for name, labels in targets.items()}
+        self.labels = self.labels_of.get(None)
         scores = getattr(self.parts.core, "expected_scores_", None)
         if isinstance(scores, pd.DataFrame):
             info.expected = {str(name): plain_dict(row) for name, row in scores.to_dict("index").items()}
@@ -118,35 +121,54 @@ class ServedModel:
             if reasons:
                 answers.append([Fault(None, field, reason) for field, reason in reasons])
                 continue
-            k = int(place[i])
-            proba = None if said.proba is None else np.asarray(said.proba[k], dtype=float)
-            region = None if said.regions is None else said.regions[k]
-            answer = self._answer(said.prediction[k], proba, present[k], region, unseen.get(i, []))
-            if region is not None and isinstance(answer, dict):
-                answer["calibrated"] = bool(said.calibrated[k])
-            answers.append(answer)
+            answers.append(self._answer(said, int(place[i]), present[int(place[i])], unseen.get(i, [])))
         return answers
 
-    def _answer(
-        self, prediction: Any, proba: np.ndarray | None, present: np.ndarray, region: Any, unseen: list[str]
-    ) -> dict[str, Any] | list[Fault]:
-        numbers = proba if proba is not None else np.asarray([prediction]) if self.labels is None else np.zeros(0)
-        if not np.isfinite(numbers.astype(float)).all():
+    def _answer(self, said: Predicted, k: int, present: np.ndarray, unseen: list[str]) -> dict[str, Any] | list[Fault]:
+        """Return the answer to the k-th of the rows that have one."""
+        told = {name: self._of_target(name, said, k) for name in self.labels_of}
+        if not all(one["is_finite"] for one in told.values()):
             return [Fault(None, None, "the model returns no finite number for this row")]
         used = [name for name, there in zip(self.parts.names, present, strict=True) if there]
-        answer: dict[str, Any] = {"prediction": plain(np.asarray(prediction))}
-        if proba is not None and self.labels is not None:
-            answer["probabilities"] = dict(zip(map(label_text, self.labels), proba.tolist(), strict=True))
-            answer["certainty"] = float(proba.max())
-        if region is not None and self.labels is not None:
-            answer["set"] = [label for label, stays in zip(self.labels, region, strict=True) if stays]
-        elif region is not None:
-            answer["interval"] = plain(np.asarray(region))  # null for an infinite end
+        answer = {**self._joined(told), **self._region(said, k)}
         answer["modalities"] = used
         answer["missing"] = [name for name in self.parts.names if name not in used]
         answer["unseen"] = unseen
         answer["expected"] = self.info.expected.get(" + ".join(used))
+        if said.regions is not None:
+            answer["calibrated"] = bool(said.calibrated[k])
         return answer
+
+    def _of_target(self, name: Any, said: Predicted, k: int) -> dict[str, Any]:
+        """Return what is said about one target: prediction, probabilities by label, and whether all is finite."""
+        predictions, proba = said.of(name)
+        prediction, labels = np.asarray(predictions[k]), self.labels_of[name]
+        if labels is None or proba is None:
+            numbers = [] if labels is not None else [float(prediction)]
+            return {"prediction": plain(prediction), "is_finite": bool(np.isfinite(numbers).all())}
+        given = np.asarray(proba[k], dtype=float).tolist()
+        return {
+            "prediction": plain(prediction),
+            "probabilities": dict(zip(map(label_text, labels), given, strict=True)),
+            "is_finite": bool(np.isfinite(given).all()),
+        }
+
+    def _joined(self, told: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+        """Return what is said about the only target; of several, each part as an object by target."""
+        if None not in told:
+            parts = {part: {str(n): one[part] for n, one in told.items() if part in one} for part in _OF_TARGET}
+            return {part: values for part, values in parts.items() if values}
+        answer = {part: told[None][part] for part in _OF_TARGET if part in told[None]}
+        if "probabilities" in answer:
+            answer["certainty"] = max(answer["probabilities"].values())
+        return answer
+
+    def _region(self, said: Predicted, k: int) -> dict[str, Any]:
+        if said.regions is None:
+            return {}
+        if self.labels is None:
+            return {"interval": plain(np.asarray(said.regions[k]))}  # null for an infinite end
+        return {"set": [label for label, stays in zip(self.labels, said.regions[k], strict=True) if stays]}
 
     # ------------------------------------------------------------------ explanations
 

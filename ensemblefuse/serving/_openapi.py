@@ -30,6 +30,7 @@ _CELLS: dict[str, dict[str, Any]] = {
     "embedding": {"anyOf": [_NUMBERS, {"type": ["string", "null"]}]},
     "object": {},
 }
+_PROBABILITY = {"type": "number", "minimum": 0}
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -151,7 +152,7 @@ def _row(columns: list[Column], suffix: str) -> dict[str, Any]:
         column.name: {"$ref": f"#/components/schemas/{_name(i, column)}{suffix if _takes_files(column) else ''}"}
         for i, column in enumerate(columns)
     }
-    return {"type": "object", "properties": refs, "additionalProperties": False}
+    return _object(refs)
 
 
 # ---------------------------------------------------------------------- answers
@@ -160,19 +161,20 @@ def _row(columns: list[Column], suffix: str) -> dict[str, Any]:
 def _answer(info: ModelInfo) -> dict[str, Any]:
     prediction: dict[str, Any] = {
         "row": {"type": "integer", "minimum": 0},
-        "prediction": _label(info),
+        "prediction": _prediction(info),
         "modalities": _names(info),
         "missing": _names(info),
         "unseen": {"type": "array", "items": {"enum": list(info.columns)}},
         "expected": {"type": ["object", "null"], "additionalProperties": {"type": ["number", "null"]}},
     }
     required = list(prediction)
-    if info.classes is not None:
-        probability = {"type": "number", "minimum": 0}
-        named = {label_text(label): probability for label in info.classes}
-        prediction["probabilities"] = {"type": "object", "properties": named, "additionalProperties": False}
-        prediction["certainty"] = probability
-        prediction["set"] = {"type": "array", "items": _label(info)}
+    if info.tasks is not None:
+        named = {name: _probabilities(classes) for name, classes in info.tasks.items() if classes is not None}
+        prediction["probabilities"] = _object(named)
+    elif info.classes is not None:
+        prediction["probabilities"] = _probabilities(info.classes)
+        prediction["certainty"] = _PROBABILITY
+        prediction["set"] = {"type": "array", "items": _label(info.classes)}
     else:
         ends = {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}
         prediction["interval"] = ends
@@ -204,8 +206,8 @@ def _explanation(info: ModelInfo) -> dict[str, Any]:
         },
     }
     properties = {
-        "prediction": _label(info),
-        "target": {"anyOf": [_label(info), {"type": "null"}]},
+        "prediction": _label(info.classes),
+        "target": {"anyOf": [_label(info.classes), {"type": "null"}]},
         "value": number,
         "base": number,
         "scale": {"enum": ["log-odds", "prediction"]},
@@ -216,8 +218,22 @@ def _explanation(info: ModelInfo) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
-def _label(info: ModelInfo) -> dict[str, Any]:
-    return {"type": "number"} if info.classes is None else {"enum": info.classes}
+def _prediction(info: ModelInfo) -> dict[str, Any]:
+    if info.tasks is None:
+        return _label(info.classes)
+    return _object({name: _label(classes) for name, classes in info.tasks.items()})
+
+
+def _label(classes: list[Any] | None) -> dict[str, Any]:
+    return {"type": "number"} if classes is None else {"enum": classes}
+
+
+def _probabilities(classes: list[Any]) -> dict[str, Any]:
+    return _object(dict.fromkeys(map(label_text, classes), _PROBABILITY))
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _names(info: ModelInfo) -> dict[str, Any]:

@@ -526,9 +526,16 @@ function forget(text = "No prediction yet.") {
 }
 
 function showPrediction(said) {
-  const value = model.classes ? said.prediction : number(said.prediction);
-  const lines = [el("p", { class: "said" }, named(value))];
-  if (said.probabilities) {
+  const shown = (value, classes) => named(classes ? value : number(value));
+  const lines = model.tasks
+    ? Object.entries(model.tasks).map(([task, classes]) =>
+        el("p", { class: "said" }, named(task), ": ", shown(said.prediction[task], classes)),
+      )
+    : [el("p", { class: "said" }, shown(said.prediction, model.classes))];
+  if (model.tasks) {
+    const tables = Object.entries(said.probabilities || {}).map(([task, given]) => ranking(given, `${task}: `));
+    $("ranking").replaceChildren(...tables);
+  } else if (said.probabilities) {
     lines.push(el("p", { class: "certain" }, `Certainty ${percent(said.certainty)}`), bar(said.certainty));
     $("ranking").replaceChildren(ranking(said.probabilities));
   }
@@ -555,18 +562,18 @@ function showPrediction(said) {
     return el("p", { class: "warning" }, named(name), told);
   });
   $("basis").replaceChildren(el("p", {}, ...used, ...missing), ...far, el("p", { class: "soft" }, ...expected(said)));
-  $("asking").hidden = false;
+  $("asking").hidden = Boolean(model.tasks); // explanations are of one target
   $("said").scrollIntoView({ block: "nearest" });
 }
 
-function ranking(probabilities) {
+function ranking(probabilities, title = "") {
   const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
   const top = ranked.slice(0, 5);
   const rest = ranked.slice(5).reduce((sum, [, p]) => sum + p, 0);
   const caption =
     ranked.length > 5
-      ? `The 5 most probable of ${ranked.length} classes; the others have ${percent(rest)} together`
-      : "All classes";
+      ? `${title}The 5 most probable of ${ranked.length} classes; the others have ${percent(rest)} together`
+      : `${title}All classes`;
   const rows = top.map(([name, p]) => [named(name), percent(p), bar(p)]);
   return table(caption, ["Class", "Probability", ""], rows);
 }
@@ -763,7 +770,8 @@ async function begin() {
   model = await ask("model");
   document.title = `Try ${model.name}`;
   $("title").replaceChildren("Try ", named(model.name));
-  const kind = model.classes ? `${model.classes.length} classes` : "predicts a number";
+  const one = model.classes ? `${model.classes.length} classes` : "predicts a number";
+  const kind = model.tasks ? `predicts ${Object.keys(model.tasks).length} targets` : one;
   $("about").replaceChildren(
     `${kind}; reads `,
     ...listed(model.modalities.map((one) => one.name)),
