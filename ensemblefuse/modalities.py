@@ -224,7 +224,8 @@ def word_columns(encoder: Any, columns: Any) -> list[str]:
         return []
     first = top_steps(encoder)[0]
     if isinstance(first, TextEncoder):
-        return columns if first.words and len(columns) == 1 else []
+        beside_numbers = first.words and first.output == "pooled"
+        return columns if beside_numbers and len(columns) == 1 else []
     readers = readers_of(encoder, columns)
     return [name for reader, names in readers if isinstance(reader, StringFeatures) and reader.words for name in names]
 

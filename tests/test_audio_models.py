@@ -288,3 +288,24 @@ def test_one_bad_sound_costs_the_others_nothing(folders):
     with pytest.raises(EncodingError, match="row 1, column 'clip'") as caught:
         encode(folders["ast"], [tone(), b"no sound", np.full(99, np.nan)])
     assert [row.label for row in caught.value.rows] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["hubert", "whisper"])
+def test_the_tokens_of_a_sound_are_its_frames_in_their_order(folders, kind):
+    clips = [*CLIPS[:2], np.concatenate([CLIPS[0]] * 9)[: 5 * RATE]]
+    cells = encode(folders[kind], clips, output="tokens", max_tokens=2500, batch_size=2)[:, 0]
+    step = 320
+    for clip, tokens in zip(clips, cells, strict=True):
+        parts = (
+            [clip] if kind == "hubert" else [clip[start : start + 2 * RATE] for start in range(0, len(clip), 2 * RATE)]
+        )
+        frames = [outputs(folders[kind], part)[: None if kind == "hubert" else -(-len(part) // step)] for part in parts]
+        assert_allclose(tokens, np.concatenate(frames), rtol=1e-4, atol=1e-5)
+    few = encode(folders[kind], clips[:1], output="tokens", max_tokens=3)[0, 0]
+    assert len(few) <= 3
+    assert_allclose(few[0], cells[0][: -(-len(cells[0]) // 3)].mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_what_has_no_frames_gives_no_tokens():
+    with pytest.raises(ValueError, match=r"takes features=None only; got 'librosa'"):
+        AudioEncoder(features="librosa", output="tokens").fit({"clip": [CLIPS[0]]})

@@ -5,10 +5,22 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.preprocessing import StandardScaler
 
-from ensemblefuse import EncodingError, config_context, get_cache
+from ensemblefuse import (
+    DecisionFusionClassifier,
+    EncodingError,
+    NeuralFusionClassifier,
+    config_context,
+    export_encoder_onnx,
+    get_cache,
+    load_model,
+    make_fusion_pipeline,
+    save_model,
+)
 from ensemblefuse.encoders._text import TextEncoder
 from ensemblefuse.encoders._word_vector import WordVectorEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
@@ -107,6 +119,64 @@ def test_a_text_has_one_vector_whatever_the_batch(batch_size):
 def test_a_plain_hugging_face_folder_is_averaged_over_its_tokens(bert_folder):
     vectors = TextEncoder(bert_folder, device="cpu").fit_transform({"title": TEXTS})
     assert_allclose(vectors, [tokens.mean(axis=0) for tokens in by_hand(bert_folder, TEXTS)], rtol=1e-4, atol=1e-5)
+
+
+def test_the_tokens_of_a_text_are_the_last_hidden_states_also_from_the_cache(bert_folder, tmp_path):
+    encoder = TextEncoder(bert_folder, output="tokens", max_tokens=9, device="cpu", batch_size=3)
+    column = {"title": [*TEXTS, None]}
+    for _ in range(2):  # the second time from the cache
+        tokens = encoder.fit_transform(column)
+        assert tokens.shape == (8, 1) and tokens[-1, 0] is None
+        for given, expected in zip(tokens[:-1, 0], by_hand(bert_folder, TEXTS), strict=True):
+            assert given.dtype == np.float32
+            assert_allclose(given, expected, rtol=1e-4, atol=1e-5)
+    assert get_cache().n_read == len(TEXTS)
+    assert encoder.get_feature_names_out().tolist() == ["tokens"]
+    assert pickle.loads(pickle.dumps(encoder)).transform({"title": ["the"]})[0, 0].shape == (3, 16)
+    few = TextEncoder(bert_folder, output="tokens", max_tokens=4, device="cpu").fit_transform({"title": TEXTS})
+    states = by_hand(bert_folder, TEXTS)[5]  # [CLS] the dog runs fast [SEP]
+    assert_allclose(few[5, 0], states.reshape(3, 2, 16).mean(axis=1), rtol=1e-4, atol=1e-5)
+    assert "output" not in TextEncoder(bert_folder).recipe()["params"]
+    assert encoder.recipe()["params"]["max_tokens"] == 9
+
+
+def test_what_gives_no_tokens_says_so(bert_folder, cls_folder):
+    for params, message in (
+        ({"output": "words"}, r"output must be one of \['pooled', 'tokens'\]; got 'words'"),
+        ({"output": "tokens", "max_tokens": 0}, "max_tokens must be a whole number of at least 1; got 0"),
+        ({"output": "tokens", "pooling": "max"}, "output=\"tokens\" takes pooling=None only; got 'max'"),
+        ({"output": "tokens", "long_texts": "chunk"}, "takes long_texts='cut' only"),
+        ({"output": "tokens", "model": "use-multilingual-v3"}, 'does not take output="tokens"'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TextEncoder(**{"model": bert_folder, **params}).fit({"title": TEXTS})
+    with pytest.raises(ValueError, match="writes the network with its pooling"):
+        export_encoder_onnx(TextEncoder(cls_folder, output="tokens"), "never.onnx")
+
+
+def test_a_net_reads_the_order_of_words_from_the_tokens_of_a_text(bert_folder, tmp_path):
+    """Each text has the same words; the label is whether the cat comes first and the dog last, or the other way."""
+    rng, y = np.random.default_rng(0), np.arange(120) % 2 == 0
+    between = [" ".join(rng.permutation(["the", "red", "house", "runs"])) for _ in y]
+    texts = [f"cat {rest} dog" if cat_first else f"dog {rest} cat" for rest, cat_first in zip(between, y, strict=True)]
+    X = pd.DataFrame({"title": texts, "price": rng.normal(size=120)})
+    encoder = TextEncoder(bert_folder, output="tokens", device="cpu", batch_size=128)
+    modalities = [("text", encoder, "title"), ("tabular", StandardScaler(), ["price"])]
+    net = NeuralFusionClassifier(
+        "cross_attention", hidden=8, n_heads=2, n_members=2, dropout=0.0, max_epochs=30, learning_rate=0.03
+    )
+    model = make_fusion_pipeline(modalities, net).fit(X[:80], y[:80])
+    assert list(model[:-1].transform(X.head(2))) == ["text__tokens", "tabular__price"]
+    assert model.score(X[80:], y[80:]) > 0.9
+    X.loc[0, "title"] = None
+    with pytest.warns(MissingModalityWarning, match=r"no row in fit without \['text'\]"):
+        expected = model.predict_proba(X.head(3))
+    path = save_model(model, tmp_path / "net.fuse", example=X.iloc[1:3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingModalityWarning)
+        assert_allclose(load_model(path).predict_proba(X.head(3)), expected)
+    with pytest.raises(ValueError, match="raw cells"):
+        make_fusion_pipeline(modalities, DecisionFusionClassifier()).fit(X[:20], y[:20])
 
 
 def test_a_sentence_transformers_folder_keeps_its_own_pooling(bert_folder, cls_folder):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ensemblefuse._optional import import_optional
-from ensemblefuse.backbones.frame_pooling import pool_frames
+from ensemblefuse.backbones.frame_pooling import frame_sequences, pool_frames
 from ensemblefuse.backbones.hub import quiet_transformers
 from ensemblefuse.cells.sound import Sound
 
@@ -72,6 +72,10 @@ class AudioNetwork(ABC):
         ndarray of shape (len(sounds), n_dims), dtype float32
         """
         return pool_frames(sounds, self.window, batch_size, self._infer, group=self.group)
+
+    def sequences(self, sounds: Sequence[Sound], batch_size: int, most: int) -> list[np.ndarray]:
+        """Return for each sound its frames, averaged to at most `most`: shape (n_tokens, n_dims), dtype float32."""
+        return frame_sequences(sounds, self.window, batch_size, self._infer, most, group=self.group)
 
     @property
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse._torch import n_threads
-from ensemblefuse.backbones.frame_pooling import pool_frames
+from ensemblefuse.backbones.frame_pooling import frame_sequences, pool_frames
 from ensemblefuse.backbones.weights import PACKAGED
 from ensemblefuse.cells.sound import Sound
 
-__all__ = ["SAMPLE_RATE", "build_whisper", "embed_whisper", "log_mel"]
+__all__ = ["SAMPLE_RATE", "build_whisper", "embed_whisper", "log_mel", "whisper_sequences"]
 
 _NEEDED_BY = "AudioEncoder"
 # Settings that all Whisper models share; only the number of mel bands differs.
@@ -63,6 +63,19 @@ def embed_whisper(network: Any, sounds: Sequence[Sound], batch_size: int) -> np.
     -------
     ndarray of shape (len(sounds), 2 * width), dtype float32
     """
+    return pool_frames(sounds, _WINDOW, batch_size, _frames_by(network), group=_whole_seconds)
+
+
+def whisper_sequences(network: Any, sounds: Sequence[Sound], batch_size: int, most: int) -> list[np.ndarray]:
+    """Return for each sound its frames, averaged to at most `most`: shape (n_tokens, width), dtype float32.
+
+    Other parameters are those of `embed_whisper`.
+    """
+    return frame_sequences(sounds, _WINDOW, batch_size, _frames_by(network), most, group=_whole_seconds)
+
+
+def _frames_by(network: Any) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """Return a function from windows of one padded length to the frames of their own samples."""
 
     def embed(parts: list[np.ndarray]) -> list[np.ndarray]:
         seconds = _whole_seconds(parts[0])
@@ -70,7 +83,7 @@ def embed_whisper(network: Any, sounds: Sequence[Sound], batch_size: int) -> np.
         frames = _encode(network, mel)
         return [own[: -(-len(part) // _FRAME)] for own, part in zip(frames, parts, strict=True)]
 
-    return pool_frames(sounds, _WINDOW, batch_size, embed, group=_whole_seconds)
+    return embed
 
 
 def _whole_seconds(part: np.ndarray) -> int:

@@ -199,6 +199,40 @@ class SentenceNetwork:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors.astype(np.float32)
 
+    def token_vectors(self, texts: list[str], batch_size: int) -> list[np.ndarray]:
+        """Return for each text the last hidden states of its tokens, special ones too; texts are cut at `limit`.
+
+        Returns
+        -------
+        list of ndarray of shape (n_tokens, width), dtype float32
+
+        Raises
+        ------
+        ValueError
+            If the model has no tokenizer, or no vectors of tokens.
+        """
+        if self._tokenizer is None:
+            raise self._without_tokens()
+        prompt = self._model.prompts.get(self._model.default_prompt_name, "")
+        with self._lock:
+            encoded = self._tokenizer(
+                [self._lowered(prompt + text) for text in texts],
+                truncation=self.limit is not None,
+                max_length=self.limit,
+                padding="longest",
+                verbose=False,
+            )
+        there = np.array(encoded["attention_mask"], dtype=bool)
+        states: list[np.ndarray] = []
+        for start in range(0, len(texts), batch_size):
+            states.extend(self._forward(encoded, start, batch_size, "token_embeddings"))
+        return [own[mask] for own, mask in zip(states, there, strict=True)]
+
+    def _without_tokens(self) -> ValueError:
+        return ValueError(
+            f'{self._needed_by}: the model {self._name!r} gives no vectors of tokens; pass output="pooled".'
+        )
+
     @property
     def _n_special(self) -> int:
         return int(self._tokenizer.num_special_tokens_to_add())
@@ -206,13 +240,16 @@ class SentenceNetwork:
     def _lowered(self, text: str) -> str:
         return text.lower() if any(getattr(m, "do_lower_case", False) for m in self._model.children()) else text
 
-    def _forward(self, encoded: Any, start: int, size: int) -> np.ndarray:
+    def _forward(self, encoded: Any, start: int, size: int, output: str = "sentence_embedding") -> np.ndarray:
         import torch
 
         names = [name for name in self._tokenizer.model_input_names if name in encoded]
         features = {n: torch.tensor(encoded[n][start : start + size], device=self._model.device) for n in names}
         with torch.inference_mode():
-            return self._model(features)["sentence_embedding"].float().cpu().numpy()
+            said = self._model(features)
+        if output not in said:
+            raise self._without_tokens()
+        return said[output].float().cpu().numpy()
 
     def _set_pooling(self, pooling: str) -> None:
         """Replace the model's pooling layer."""

@@ -179,7 +179,7 @@ def _one_frame(encode: Any, X: pd.DataFrame) -> pd.DataFrame | None:
     names = _known_names(encode, [part.shape[1] for part in parts])
     if names is None:
         return None
-    if all(isinstance(part, np.ndarray) for part in parts):
+    if all(isinstance(part, np.ndarray) and part.dtype != object for part in parts):
         return pd.DataFrame(np.hstack(parts), index=X.index, columns=names)
     frames = [pd.DataFrame(part, index=X.index) if isinstance(part, np.ndarray) else part for part in parts]
     return pd.concat(frames, axis=1, ignore_index=True).set_axis(names, axis=1)

@@ -17,13 +17,14 @@ import pandas as pd
 from ensemblefuse._optional import import_optional
 from ensemblefuse._torch import resolve_device, shared_network
 from ensemblefuse.backbones.audio_transformers import build_audio_network, sampling_rate
-from ensemblefuse.backbones.audio_whisper import SAMPLE_RATE, build_whisper, embed_whisper
+from ensemblefuse.backbones.audio_whisper import SAMPLE_RATE, build_whisper, embed_whisper, whisper_sequences
 from ensemblefuse.backbones.hub import find_model_folder
 from ensemblefuse.backbones.weights import WeightsSource, folder_digest, packaged_path
 from ensemblefuse.cells.sound import Sound, cell_size, read_sound
 from ensemblefuse.cells.sound_file import MOST_HOURS
 from ensemblefuse.encoders._base import BadRows, BaseEncoder
 from ensemblefuse.encoders._librosa_features import pooled_librosa_features
+from ensemblefuse.encoders._tokens import TokenEncoder, pack_tokens
 
 __all__ = ["AudioEncoder"]
 
@@ -37,7 +38,7 @@ _rates: dict[Any, int] = {}
 _call = threading.local()
 
 
-class AudioEncoder(BaseEncoder):
+class AudioEncoder(TokenEncoder):
     """Embed sounds with the encoder of a speech or sound network, or with librosa's statistics. Fitting trains nothing.
 
     The embedding is the mean and the standard deviation over time of the network's frames. Only a sound's own frames
@@ -62,6 +63,13 @@ class AudioEncoder(BaseEncoder):
         ``"librosa"`` uses no network: the embedding is the mean and standard deviation over time of MFCC, chroma,
         spectral contrast and six measures of shape and loudness [5]_, 128 dimensions, in windows of five minutes. It is
         weaker on speech, but needs no weights.
+    output : {"pooled", "tokens"}, default="pooled"
+        ``"pooled"``: one vector for each sound. ``"tokens"``: one column, of arrays of shape (n_tokens, width): the
+        network's frames in their order, of CLAP a vector for each window. Attention of `NeuralFusionClassifier` reads
+        such a block. `features` has no frames, and is refused.
+    max_tokens : int, default=64
+        Only with ``output="tokens"``: where a sound has more frames, neighbours are averaged, in groups of equal size.
+        The cache keeps this number of tokens for each sound, 98 kB for the default model.
     max_seconds : float, optional
         If a sound is longer, only its beginning is read, and one warning per call gives the number of newly encoded
         sounds that were cut. By default sounds are read whole.
@@ -80,7 +88,8 @@ class AudioEncoder(BaseEncoder):
     Attributes
     ----------
     n_dims_ : int
-        Length of an embedding: 768 for the default, 128 for ``features="librosa"``.
+        Length of an embedding: 768 for the default, 128 for ``features="librosa"``. With ``output="tokens"``, the
+        numbers kept for a sound: those of `max_tokens` tokens and one more.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -140,6 +149,8 @@ class AudioEncoder(BaseEncoder):
         model: str | os.PathLike[str] = "whisper-tiny.en",
         *,
         features: str | None = None,
+        output: str = "pooled",
+        max_tokens: int = 64,
         max_seconds: float | None = None,
         max_hours: float = MOST_HOURS,
         device: str = "auto",
@@ -148,6 +159,8 @@ class AudioEncoder(BaseEncoder):
     ):
         self.model = model
         self.features = features
+        self.output = output
+        self.max_tokens = max_tokens
         self.max_seconds = max_seconds
         self.max_hours = max_hours
         self.device = device
@@ -188,15 +201,24 @@ class AudioEncoder(BaseEncoder):
         Returns
         -------
         ndarray of shape (len(items), n_dims), dtype float32
+            With ``output="tokens"``, the tokens of each sound packed into a row.
         """
         if self.features is not None:
             vectors = pooled_librosa_features(items, SAMPLE_RATE)
+        elif self._gives_tokens:
+            vectors = pack_tokens(self._sequences(items), self.max_tokens)
         elif _is_converted(self.model):
             vectors = embed_whisper(self._network(), items, self._batch_size())
         else:
             vectors = self._network().embed(items, self._batch_size())
         _call.n_cut = getattr(_call, "n_cut", 0) + sum(sound.cut for sound in items)
         return vectors
+
+    def _sequences(self, items: list[Any]) -> list[np.ndarray]:
+        network, size = self._network(), self._batch_size()
+        if _is_converted(self.model):
+            return whisper_sequences(network, items, size, self.max_tokens)
+        return network.sequences(items, size, self.max_tokens)
 
     def sort_key(self, cell: Any) -> int:
         """Return the size of a sound in bytes. Sounds of similar size share a batch.
@@ -252,6 +274,7 @@ class AudioEncoder(BaseEncoder):
 
     def _check_params(self) -> None:
         self._batch_size()
+        self._check_output(features=None)
         if self.max_seconds is not None and not _is_positive(self.max_seconds):
             raise ValueError(f"{_NEEDED_BY}: max_seconds must be None or a number above 0; got {self.max_seconds!r}.")
         if not _is_positive(self.max_hours):

@@ -222,14 +222,21 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
                 f"{type(self).__name__} was fitted with embeddings of length {self.n_dims_}; now they have length "
                 f"{vectors.shape[1]}. Fit it again."
             )
-        return vectors if vectors.shape[1] else np.full((len(frame), self.n_dims_), np.nan, dtype=np.float32)
+        return self._given(vectors if vectors.shape[1] else self._no_vectors(len(frame)))
+
+    def _no_vectors(self, n_rows: int) -> np.ndarray:
+        return np.full((n_rows, self.n_dims_), np.nan, dtype=np.float32)
+
+    def _given(self, vectors: np.ndarray) -> np.ndarray:
+        """Return what `transform` gives for these vectors: the vectors, unless a subclass packed something in them."""
+        return vectors
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
         """Fit and embed in one pass; see `fit` and `transform`."""
         frame = self._check(X, reset=True)
         vectors = self._encode(frame)
         self.n_dims_ = vectors.shape[1] or self._learn_n_dims(frame)
-        return vectors if vectors.shape[1] else np.full((len(frame), self.n_dims_), np.nan, dtype=np.float32)
+        return self._given(vectors if vectors.shape[1] else self._no_vectors(len(frame)))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the output columns: ``"0"``, ``"1"``, ...; a pipeline puts the modality's name first."""

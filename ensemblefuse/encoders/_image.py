@@ -70,7 +70,8 @@ class ImageEncoder(BaseEncoder):
         the space that CLIP and similar networks share with texts; without one it is the pooler's output; without a
         pooler in the checkpoint it is the class token. ``"tokens"`` is the mean over the patch tokens of the last
         layer, without class, distillation and register tokens; for a convolutional network, the mean over the
-        positions of the last feature map. ``"cls"`` is the class token of the last layer.
+        positions of the last feature map (one vector, unlike those of `TextEncoder`). ``"cls"`` is the class token of
+        the last layer.
     features : {None, "color", "hog", "lbp"}, default=None
         Features without weights instead of a network, from the whole picture at 128 x 128 pixels: ``"color"``, 73
         numbers, a histogram of the RGB cube in 4 x 4 x 4 cells and three moments per channel; ``"hog"``, 1764 numbers,

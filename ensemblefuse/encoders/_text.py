@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._torch import resolve_device, shared_network
+from ensemblefuse.backbones.frame_pooling import fewer_tokens
 from ensemblefuse.backbones.hub import find_model_folder
 from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
 from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
@@ -20,6 +21,7 @@ from ensemblefuse.backbones.text_use import UniversalNetwork
 from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, folder_digest, packaged_path
 from ensemblefuse.cells.text import checked_text, without_blanks
 from ensemblefuse.encoders._base import BadRows, BaseEncoder
+from ensemblefuse.encoders._tokens import TokenEncoder, pack_tokens
 from ensemblefuse.encoders._unread_texts import unread_texts
 
 __all__ = ["TextEncoder"]
@@ -36,7 +38,7 @@ _MOST_CHARACTERS = 500_000
 _call = threading.local()
 
 
-class TextEncoder(BaseEncoder):
+class TextEncoder(TokenEncoder):
     """Embed texts with a pretrained sentence encoder. Fitting trains nothing, and nothing is downloaded.
 
     The embedding is the result of ``encode`` of the model's own library, in float32 (a model that is stored in half
@@ -61,6 +63,14 @@ class TextEncoder(BaseEncoder):
     pooling : {None, "mean", "cls", "max"}, default=None
         How the vectors of a text's tokens are combined: their mean, the first one, or the maximum in each dimension.
         None takes the folder's own setting, or the mean if it has none.
+    output : {"pooled", "tokens"}, default="pooled"
+        ``"pooled"``: one vector for each text. ``"tokens"``: one column, of arrays of shape (n_tokens, width): the last
+        hidden states of all tokens that the model reads, special ones too. They know their places. Attention of
+        `NeuralFusionClassifier` reads such a block. Models without hidden states of tokens, and other values of
+        `pooling`, `long_texts` and `precision` than the default, are refused.
+    max_tokens : int, default=64
+        Only with ``output="tokens"``: where a text has more, neighbours are averaged, in groups of equal size. The
+        cache keeps this number of tokens for each text, 98 kB for the default model.
     long_texts : {"cut", "chunk"}, default="cut"
         What to do with a text that is longer than the model reads (256 tokens for the default, 512 for
         ``"use-multilingual-v3"``).
@@ -99,7 +109,8 @@ class TextEncoder(BaseEncoder):
     Attributes
     ----------
     n_dims_ : int
-        Length of an embedding: 384 for the default.
+        Length of an embedding: 384 for the default. With ``output="tokens"``, the numbers kept for a text: those of
+        `max_tokens` tokens and one more.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -162,6 +173,8 @@ class TextEncoder(BaseEncoder):
         model: str | os.PathLike[str] = "all-MiniLM-L6-v2",
         *,
         pooling: str | None = None,
+        output: str = "pooled",
+        max_tokens: int = 64,
         long_texts: str = "cut",
         max_characters: int = _MOST_CHARACTERS,
         device: str = "auto",
@@ -172,6 +185,8 @@ class TextEncoder(BaseEncoder):
     ):
         self.model = model
         self.pooling = pooling
+        self.output = output
+        self.max_tokens = max_tokens
         self.long_texts = long_texts
         self.max_characters = max_characters
         self.device = device
@@ -227,14 +242,17 @@ class TextEncoder(BaseEncoder):
         Returns
         -------
         ndarray of shape (len(items), n_dims), dtype float32
+            With ``output="tokens"``, the tokens of each text packed into a row.
         """
         network, size = self._network(), self._batch_size()
         is_long = network.is_long(items)
-        if not any(is_long):
-            return network.encode(items, size)
-        if self.long_texts == "cut":
+        if any(is_long) and self.long_texts == "cut":
             cut = {text for text, long in zip(items, is_long, strict=True) if long}
             _call.cut, _call.limit = getattr(_call, "cut", set()) | cut, network.limit
+        if self._gives_tokens:
+            tokens = network.token_vectors(items, size)
+            return pack_tokens([fewer_tokens(own, self.max_tokens) for own in tokens], self.max_tokens)
+        if self.long_texts == "cut" or not any(is_long):
             return network.encode(items, size)
         vectors = network.encode_windows([text for text, long in zip(items, is_long, strict=True) if long], size)
         out = np.empty((len(items), vectors.shape[1]), dtype=np.float32)
@@ -300,6 +318,7 @@ class TextEncoder(BaseEncoder):
 
     def _check_params(self) -> None:
         self._batch_size()
+        self._check_output(pooling=None, long_texts="cut", precision="float32")
         most = self.max_characters
         if isinstance(most, bool) or not isinstance(most, (int, np.integer)) or most < 1:
             raise ValueError(f"{_NEEDED_BY}: max_characters must be a whole number of at least 1; got {most!r}.")
@@ -362,8 +381,13 @@ class TextEncoder(BaseEncoder):
         )
 
     def _refuse_settings(self, why_no_pooling: str, why_no_precision: str) -> None:
-        """Refuse `pooling` and `precision` for a model that is not a transformer."""
+        """Refuse `output`, `pooling` and `precision` for a model that is not a transformer."""
         model = os.fspath(self.model)
+        if self._gives_tokens:
+            raise ValueError(
+                f'{_NEEDED_BY}: the model {model!r} does not take output="tokens": {why_no_pooling}. Pass '
+                'output="pooled", or a transformer such as model="all-MiniLM-L6-v2".'
+            )
         if self.pooling is not None:
             raise ValueError(
                 f"{_NEEDED_BY}: the model {model!r} does not take pooling={self.pooling!r}: {why_no_pooling}. "

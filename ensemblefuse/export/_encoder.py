@@ -125,6 +125,8 @@ def _image(encoder: ImageEncoder) -> tuple[bytes, dict[str, Any], np.ndarray]:
 
 
 def _text(encoder: TextEncoder) -> tuple[bytes, dict[str, Any], np.ndarray]:
+    if encoder.output != "pooled":
+        raise ValueError(f"{_NEEDED_BY} writes the network with its pooling; got output={encoder.output!r}.")
     plain = TextEncoder(**{**encoder.get_params(deep=False), "precision": "float32", "device": "cpu"})
     plain.prepare()
     network = plain._network()
