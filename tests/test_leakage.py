@@ -22,6 +22,7 @@ from ensemblefuse import (
     FunctionEncoder,
     LogPool,
     MeanPool,
+    NeuralFusionClassifier,
     StackingPool,
     VotePool,
     make_fusion_pipeline,
@@ -75,6 +76,19 @@ def test_every_fusion_of_overfitting_members_is_honest(name):
     if name.startswith("Decision"):
         fused = "oof_proba_" if is_classifier(fusion) else "oof_fused_"
         assert ran[1:] == [fused, *(f"oof_predictions_ of {member!r}" for member in ("image", "text", "joint"))]
+
+
+@pytest.mark.by_turns  # a network for each fold of each fold
+def test_a_fusion_with_a_network_as_joint_member_is_honest():
+    X, y = table()
+    net = NeuralFusionClassifier(
+        "concat", hidden=32, n_members=1, dropout=0.0, max_epochs=30, learning_rate=0.05, batch_size=100
+    )
+    shuffled = np.random.default_rng(0).permutation(y)
+    assert net.fit(X, shuffled).score(X, shuffled) > 0.75  # it knows many of its rows by heart
+    members = {"image": DecisionTreeClassifier(), "text": DecisionTreeClassifier(), "joint": net}
+    fusion = DecisionFusionClassifier(members, cv=3)
+    assert "oof_predictions_ of 'joint'" in check_no_leakage(fusion, X, y, cv=2, n_draws=1)
 
 
 TITLE = {"title": make_pipeline(TfidfVectorizer(), LogisticRegression(C=100))}

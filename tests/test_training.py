@@ -15,6 +15,7 @@ from ensemblefuse.training.holdout import member_rows, out_of_fold
 from ensemblefuse.training.layers import BatchedAttention, BatchedLinear, BatchedNorm, Draws, Dropout
 from ensemblefuse.training.loop import AdamW, Schedule, train
 from ensemblefuse.training.losses import TaskBalance, cross_entropy, smooth_targets, squared_error
+from ensemblefuse.training.precision import half_pays
 from ensemblefuse.training.preparation import fit_block, prepare_block
 from ensemblefuse.training.state import arrays_of, fill, live_network
 
@@ -370,6 +371,25 @@ def test_the_first_epoch_is_finished_whatever_the_time_limit():
     net = Line()
     plan = Schedule(max_epochs=30, batch_size=8, learning_rate=0.1, weight_decay=0.0, time_limit=1e-9)
     assert train(net, net.losses, [np.arange(24)] * 2, plan, seed=0).best_epochs.tolist() == [1, 1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_loop_on_a_card_takes_the_steps_of_the_processor():
+    on_cpu, on_card = Line(), Line()
+    train(on_cpu, on_cpu.losses, [np.arange(24)] * 2, PLAN, seed=0)
+    on_card.cuda()
+    on_card.x, on_card.y = on_card.x.cuda(), on_card.y.cuda()
+    train(on_card, lambda index: on_card.losses(index.cuda()), [np.arange(24)] * 2, PLAN, seed=0)
+    assert_allclose(arrays_of(on_card)["linear.weight"], arrays_of(on_cpu)["linear.weight"], atol=1e-3)
+
+
+def test_half_precision_is_for_wide_layers_on_a_card_that_has_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert half_pays("cuda:0", 512)
+    assert not half_pays("cuda", 64)
+    assert not half_pays("cpu", 512)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert not half_pays("cuda", 512)  # such a card would only imitate it
 
 
 # ---------------------------------------------------------------------- folds and state

@@ -15,6 +15,7 @@ from ensemblefuse.fusion._neural_nets import Fused, FusionNet, build_net
 from ensemblefuse.training.layers import Draws
 from ensemblefuse.training.loop import Record, Schedule, train
 from ensemblefuse.training.losses import TaskBalance, cross_entropy, smooth_targets, squared_error
+from ensemblefuse.training.precision import mixed_precision
 from ensemblefuse.training.state import arrays_of, fill, live_network
 
 __all__ = ["Head", "Tricks", "ask_net", "fit_net"]
@@ -87,10 +88,12 @@ class _Task:
         blocks, mask = self._without_some(*self._with_noise(blocks, mask))
         if self.tricks.mixup > 0:
             blocks, mask, targets, weights = self._mixed(blocks, mask, targets, weights)
-        outputs, fused = self.net(blocks, mask)
-        losses = self._of_heads(outputs, targets, self.tricks.label_smoothing) * weights
-        for m, alone in enumerate(self.net.outputs_alone(fused) if self.tricks.auxiliary_weight > 0 else ()):
-            own = self._of_heads(alone, targets, self.tricks.label_smoothing) * weights
+        with mixed_precision(self.device, self.net.fusion.n_features):
+            outputs, fused = self.net(blocks, mask)
+            each = self.net.outputs_alone(fused) if self.tricks.auxiliary_weight > 0 else []
+        losses = self._of_heads(outputs.float(), targets, self.tricks.label_smoothing) * weights
+        for m, alone in enumerate(each):
+            own = self._of_heads(alone.float(), targets, self.tricks.label_smoothing) * weights
             losses = losses + self.tricks.auxiliary_weight * own * mask[..., m : m + 1]
         if self.balance is None:
             return losses.mean(dim=-1)
