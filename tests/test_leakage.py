@@ -78,7 +78,6 @@ def test_every_fusion_of_overfitting_members_is_honest(name):
         assert ran[1:] == [fused, *(f"oof_predictions_ of {member!r}" for member in ("image", "text", "joint"))]
 
 
-@pytest.mark.by_turns  # a network for each fold of each fold
 def test_a_fusion_with_a_network_as_joint_member_is_honest():
     X, y = table()
     net = NeuralFusionClassifier(

@@ -3,6 +3,7 @@
 import pickle
 import threading
 import warnings
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -192,6 +193,7 @@ def sequences(n=40, seed=0):
     return X, y
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("kind", FUSIONS)
 def test_a_block_may_hold_sequences(kind):
     X, y = sequences()
@@ -528,6 +530,7 @@ def test_tricks_that_are_off_change_no_number_and_those_that_are_on_do(table):
         assert (clone(off).set_params(**{name: value}).fit(X, y).predict_proba(X) != plain).any(), name
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("kind", FUSIONS)
 def test_a_saved_model_predicts_exactly_the_same(kind, table, gaps, tmp_path):
     model = NeuralFusionClassifier(kind, early_stopping=True, **SMALL).fit(gaps, table[1])
@@ -569,6 +572,21 @@ def test_a_time_limit_finishes_the_first_epoch(table):
     model = NeuralFusionClassifier(**{**SMALL, "max_epochs": 10_000}, time_limit=1e-6).fit(X, y)
     assert model.best_epochs_.tolist() == [1, 1]
     assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+@pytest.mark.slow  # measures a second of training
+@pytest.mark.parametrize("kind", ["concat", "cross_attention"])
+def test_a_limit_of_a_second_gives_a_usable_model_of_embeddings_in_three(kind):
+    rng = np.random.default_rng(0)
+    y = np.arange(720) % 4
+    blocks = {"image": 1280, "text": 384}
+    parts = [rng.normal(size=(4, width))[y] + 3 * rng.normal(size=(720, width)) for width in blocks.values()]
+    names = [f"{name}__{i}" for name, width in blocks.items() for i in range(width)]
+    X = pd.DataFrame(np.hstack(parts).astype(np.float32), columns=names)
+    start = process_time()  # what other processes take does not count
+    model = NeuralFusionClassifier(kind, time_limit=1, max_epochs=10_000).fit(X[:600], y[:600])
+    assert process_time() - start < 3
+    assert model.score(X[600:], y[600:]) > 0.9
 
 
 def test_a_warm_start_goes_on_and_says_what_differs(table):
@@ -697,6 +715,7 @@ def test_it_stands_in_decision_level_fusion_as_the_joint_member(table, gaps):
     assert numbers.fit(X, X.sum(axis=1)).predict(X).shape == (40,)
 
 
+@pytest.mark.by_turns
 @pytest.mark.filterwarnings("ignore:.*saw no row in fit")
 @pytest.mark.parametrize("kind", FUSIONS)
 def test_every_kind_is_written_as_a_graph_that_predicts_the_same(kind, table, gaps, tmp_path):

@@ -43,7 +43,8 @@ def table(n=30):
 @pytest.fixture(scope="module")
 def fitted():
     X, y = table()
-    net = NeuralFusionMultiTask("concat", hidden=4, n_members=2, max_epochs=3, early_stopping=True, cv=2)
+    sizes = {"hidden": 4, "n_members": 2, "max_epochs": 3}
+    net = NeuralFusionMultiTask("concat", auxiliary_weight=0.1, early_stopping=True, cv=2, **sizes)
     return make_fusion_pipeline(MODALITIES, net).fit(X, y)
 
 

@@ -131,6 +131,7 @@ def test_the_tokens_of_a_text_are_the_last_hidden_states_also_from_the_cache(ber
             assert given.dtype == np.float32
             assert_allclose(given, expected, rtol=1e-4, atol=1e-5)
     assert get_cache().n_read == len(TEXTS)
+    assert get_cache().verify(encoder=encoder, cells=TEXTS).n_compared == len(TEXTS)
     assert encoder.get_feature_names_out().tolist() == ["tokens"]
     assert pickle.loads(pickle.dumps(encoder)).transform({"title": ["the"]})[0, 0].shape == (3, 16)
     few = TextEncoder(bert_folder, output="tokens", max_tokens=4, device="cpu").fit_transform({"title": TEXTS})

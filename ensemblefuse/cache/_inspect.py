@@ -159,7 +159,7 @@ class Inspection:
         if not len(rows):
             return 0, ()
         with config_context(cache=None):
-            fresh = clone(encoder).fit_transform([cells[i] for i in rows])
+            fresh = clone(encoder)._fit_vectors([cells[i] for i in rows])
         if fresh.shape[1] != stored.shape[1]:
             return len(rows), tuple((int(i), float("inf")) for i in rows)
         old = stored[rows].astype(np.float64)

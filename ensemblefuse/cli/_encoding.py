@@ -88,7 +88,7 @@ def _encode(encoder: BaseEncoder, columns: Any, X: pd.DataFrame) -> tuple[pd.Dat
     before = (cache.n_read, cache.n_written) if cache is not None else (0, 0)
     start = time.perf_counter()
     part = X[list_columns(columns)]
-    bad = np.isnan(clone(encoder).fit_transform(part)).all(axis=1)
+    bad = np.isnan(clone(encoder)._fit_vectors(part)).all(axis=1)
     seconds = time.perf_counter() - start
     n_read, n_written = (cache.n_read - before[0], cache.n_written - before[1]) if cache is not None else (0, 0)
     missing = part.map(is_missing).all(axis=1).to_numpy()

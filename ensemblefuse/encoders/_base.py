@@ -233,10 +233,14 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
         """Fit and embed in one pass; see `fit` and `transform`."""
+        return self._given(self._fit_vectors(X))
+
+    def _fit_vectors(self, X: Any) -> np.ndarray:
+        """Fit, and return the vectors as the cache keeps them."""
         frame = self._check(X, reset=True)
         vectors = self._encode(frame)
         self.n_dims_ = vectors.shape[1] or self._learn_n_dims(frame)
-        return self._given(vectors if vectors.shape[1] else self._no_vectors(len(frame)))
+        return vectors if vectors.shape[1] else self._no_vectors(len(frame))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the output columns: ``"0"``, ``"1"``, ...; a pipeline puts the modality's name first."""

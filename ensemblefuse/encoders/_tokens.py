@@ -45,7 +45,7 @@ class TokenEncoder(BaseEncoder):
         recipe = super().recipe()
         if recipe is not None and not self._gives_tokens:  # the same key as before these were parameters
             for name in ("output", "max_tokens"):
-                del recipe["params"][name]
+                recipe["params"].pop(name, None)  # a subclass may have no such parameter
         return recipe
 
     def _check_output(self, **needed: Any) -> None:

@@ -59,7 +59,8 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralPara
         X : DataFrame of shape (n_samples, n_features)
             Columns named ``block__feature``; or an array, with `blocks`. A missing block is NaN in all its columns. A
             column of arrays of shape (n_tokens, width) is a block of sequences; None where it is missing.
-        y : array of shape (n_samples,)
+        y : array of shape (n_samples,), or table of shape (n_samples, n_targets)
+            A classifier takes one column. In `NeuralFusionMultiTask`, unknown values are missing.
         sample_weight : array of shape (n_samples,), optional
         groups : array of shape (n_samples,), optional
             Rows of one group are never on both sides of an inner split.
