@@ -250,6 +250,7 @@ class TextEncoder(TokenEncoder):
             cut = {text for text, long in zip(items, is_long, strict=True) if long}
             _call.cut, _call.limit = getattr(_call, "cut", set()) | cut, network.limit
         if self._gives_tokens:
+            assert isinstance(network, SentenceNetwork)  # other models are refused
             tokens = network.token_vectors(items, size)
             return pack_tokens([fewer_tokens(own, self.max_tokens) for own in tokens], self.max_tokens)
         if self.long_texts == "cut" or not any(is_long):
