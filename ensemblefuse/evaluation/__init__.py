@@ -13,6 +13,8 @@ from ensemblefuse.evaluation._missing_curve_result import MissingModalityCurve, 
 from ensemblefuse.evaluation._modality_ablation import ModalityAblation, ModalityAblationDisplay, modality_ablation
 from ensemblefuse.evaluation._model_evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._paired_tests import bayesian_ttest, corrected_ttest
+from ensemblefuse.evaluation._retrieval import retrieval_report
+from ensemblefuse.evaluation._retrieval_result import RetrievalReport, RetrievalReportDisplay
 from ensemblefuse.evaluation._robustness import robustness_curve
 from ensemblefuse.evaluation._robustness_result import RobustnessCurve, RobustnessCurveDisplay
 from ensemblefuse.evaluation._strategy_comparison import (
@@ -34,6 +36,8 @@ __all__ = [
     "ModelEvaluationDisplay",
     "PredictionLatency",
     "PredictionLatencyDisplay",
+    "RetrievalReport",
+    "RetrievalReportDisplay",
     "RobustnessCurve",
     "RobustnessCurveDisplay",
     "StrategyComparison",
@@ -50,6 +54,7 @@ __all__ = [
     "missing_modality_curve",
     "modality_ablation",
     "prediction_latency",
+    "retrieval_report",
     "robustness_curve",
     "simulate_missing",
     "standard_strategies",

@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import check_array
-from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ensemblefuse._calls import answers_rows
+from ensemblefuse._seeds import own_seed
+from ensemblefuse._torch import resolve_device
 from ensemblefuse.blocks import Blocks, read_block
 from ensemblefuse.features._block_transformer import BlockTransformer, check_names, numbered, spread
-from ensemblefuse.features._directions import canonical_directions, partial_least_squares, principal_directions
+from ensemblefuse.features._linear_space import (
+    LINEAR,
+    LinearSpace,
+    alignment,
+    check_varies,
+    cosines,
+    fit_linear,
+    mean_correlations,
+    read_target,
+    rows_of_blocks,
+    weighted,
+)
+from ensemblefuse.features._space_networks import (
+    NetworkPlan,
+    NetworkSpace,
+    fit_networks,
+    linear_method,
+    network_is_better,
+    rows_with_pairs,
+)
+from ensemblefuse.features._space_parameters import check_parameters
+from ensemblefuse.scoring.inputs import read_groups
 
 __all__ = ["CommonSpaceProjector"]
 
-_CANONICAL = ("gcca", "mcca", "cca")
-_METHODS = (*_CANONICAL, "pls", "pca")
+# Components of the linear methods, and of each network.
+_LINEAR_WIDTH, _NETWORK_WIDTH = 32, 64
+# Units of the hidden layer of deep CCA, which would be CCA without one.
+_DEEP = 64
+# Fits are repeatable without a seed, as those of neural fusion are.
+_SEED = 748_190
 
 
 class CommonSpaceProjector(BlockTransformer):
-    """Project every block into one space, and sum the projections: ``sum_m a_m Z_m`` with ``Z_m = (X_m - mean) W_m``.
+    """Project every block into one space, and sum the projections: ``sum_m a_m Z_m``, most often ``(X_m - mean) W_m``.
 
     Use it for alignment and for retrieval across modalities. For accuracy, concatenation (`FeatureFusionClassifier`) or
     `DecisionFusionClassifier` is better: what blocks have in common is not what distinguishes classes.
@@ -34,31 +58,65 @@ class CommonSpaceProjector(BlockTransformer):
     block from the rows that hold it. In `transform`, any blocks may be missing: the present ones are summed and divided
     by the sum of their weights. A row without any block (of weight above 0) is NaN.
 
+    The other methods train networks on the rows that hold two blocks or more, for each pair that a row has. Rows of one
+    group, and rows with equal cells, belong together: they are never pushed apart. The networks start from ``"cca"``
+    (with more than two blocks from ``"gcca"``). They are kept if they find the partners of held-out rows better than it
+    does; see ``chosen_``. On a few hundred pairs of embeddings, they often do not: see ``docs/crossmodal.md``.
+
     Parameters
     ----------
-    n_components : int
-        Size of the common space. It is limited by the width of the widest block (``"gcca"``, ``"mcca"``) or of the
-        narrowest block (other methods), and by the number of rows - 1.
-    method : {"gcca", "mcca", "cca", "pls", "pca"}
+    n_components : int, optional
+        Size of the common space. In the linear methods it is limited by the width of the widest block (``"gcca"``,
+        ``"mcca"``) or of the narrowest block, and by the number of rows - 1. By default 32, and 64 for networks.
+    method : str
         ``"gcca"``: the scores that all blocks together predict best (MAXVAR). ``"mcca"``: the largest sum of
         covariances between blocks (SUMCOR). ``"cca"``: classical, for two blocks. ``"pls"``: directions that covary
         with `y`. This method learns from `y`, so put it in a `Pipeline` that is fitted in each fold. ``"pca"``: each
         block's own principal components. Their order is not comparable between blocks, so use ``combine="concat"``.
+        ``"contrastive"``: networks that find the partner of a row among all rows of a batch (InfoNCE). ``"siamese"``:
+        networks that bring partners together and others to a distance of 1. ``"triplet"``: networks in which a partner
+        is nearer than another row by .2. ``"deep_cca"``: networks of largest correlation, with a linear CCA of the rows
+        that hold all blocks at their end. `reg`, `hidden` and all that follows but `blocks` is for these four.
     reg : float
-        Ridge penalty of the canonical methods, as a share of the mean variance of a block's columns.
+        Ridge penalty of the canonical methods, as a share of the mean variance of a block's columns. Also of those that
+        networks start from and end with.
     combine : {"sum", "concat"}
         ``"concat"`` puts the projections side by side, as blocks with their old names.
     weights : dict of str to float, "learned" or None
         Weights of the sum; 1 for blocks that a dict does not name. They are divided by their total. ``"learned"``: the
         alignment of each block's linear kernel with the kernel of `y`; this needs `y`. None: equal weights.
+    hidden : int or "auto"
+        Units of a hidden layer, which stands beside a linear map; 0 for the linear map alone. ``"auto"``: 64 in
+        ``"deep_cca"``, otherwise 0.
+    n_members : int
+        Number of networks, trained at once. Their outputs stand side by side, so that a cosine is the mean of theirs.
+        In ``"deep_cca"`` the linear CCA reads all of them.
+    noise : float
+        Standard deviation of noise in training. The components of a block that it is added to have the mean square 1.
+    alignment : {"mmd", "adversarial"}, optional
+        Makes the outputs of all blocks distributed alike, also in rows that hold one block: by their mean discrepancy,
+        or against a network that tells the blocks apart.
+    max_epochs : int
+    learning_rate : float
+    device : str
+        Of torch, for training.
+    random_state : int, RandomState or None
+        Seed of the networks. None is a fixed seed, too.
     blocks : dict, optional
         Columns of each block; by default, given by the prefix of their names. See `find_blocks`.
 
     Attributes
     ----------
     blocks_ : dict of str to ndarray of int
+    chosen_ : str
+        The method by which rows are projected: `method`, or the linear one that networks start from, if they did not
+        find held-out partners better. That one is kept, too, where fewer than 20 rows hold two blocks.
     projections_ : dict of str to ndarray of shape (n_columns, n_components_)
+        Of ``chosen_="deep_cca"``: of the outputs of the networks. Empty for the other networks.
     means_ : dict of str to ndarray of shape (n_columns,)
+        As ``projections_``.
+    networks_ : dict of str to dict of str to ndarray
+        Weights of the networks of each block; empty for linear methods.
     weights_ : dict of str to float
         Their sum is 1.
     correlations_ : ndarray of shape (n_components_,)
@@ -66,6 +124,7 @@ class CommonSpaceProjector(BlockTransformer):
         fit that hold all blocks. With two blocks and ``reg=0`` these are the canonical correlations. They are too high
         unless there are many more rows than columns. 1 for one block; NaN if fewer than 2 rows hold all blocks.
     n_components_ : int
+        Columns of the space. Of networks that end without CCA, ``n_members * n_components``.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -78,7 +137,11 @@ class CommonSpaceProjector(BlockTransformer):
     Kettenring, Canonical analysis of several sets of variables, Biometrika 1971 (``"gcca"``, ``"mcca"``). Cortes, Mohri
     and Rostamizadeh, Algorithms for learning kernels based on centered alignment, JMLR 2012 (``"learned"``).
     Li, Chinchali and Topcu, CSA: Data-efficient mapping of unimodal features to multimodal features, ICLR 2025
-    (`similarity`).
+    (`similarity`). Van den Oord, Li and Vinyals, Representation learning with contrastive predictive coding, 2018,
+    equation 4. Khosla et al., Supervised contrastive learning, NeurIPS 2020. Hadsell, Chopra and LeCun, Dimensionality
+    reduction by learning an invariant mapping, CVPR 2006. Schroff, Kalenichenko and Philbin, FaceNet, CVPR 2015. Andrew
+    et al., Deep canonical correlation analysis, ICML 2013. Gretton et al., A kernel two-sample test, JMLR 2012. Ganin
+    et al., Domain-adversarial training of neural networks, JMLR 2016.
 
     Examples
     --------
@@ -95,15 +158,52 @@ class CommonSpaceProjector(BlockTransformer):
     array([0, 1, 2])
     """
 
-    def __init__(self, n_components=32, *, method="gcca", reg=0.1, combine="sum", weights=None, blocks=None):
+    # Attributes that files of older versions lack.
+    hidden: Any = "auto"
+    n_members: Any = 4
+    noise: Any = 0.5
+    alignment: Any = None
+    max_epochs: Any = 60
+    learning_rate: Any = 3e-3
+    device: Any = "cpu"
+    random_state: Any = None
+    chosen_: str | None = None
+    networks_: Any = None
+
+    def __init__(
+        self,
+        n_components=None,
+        *,
+        method="gcca",
+        reg=0.1,
+        combine="sum",
+        weights=None,
+        hidden="auto",
+        n_members=4,
+        noise=0.5,
+        alignment=None,
+        max_epochs=60,
+        learning_rate=3e-3,
+        device="cpu",
+        random_state=None,
+        blocks=None,
+    ):
         self.n_components = n_components
         self.method = method
         self.reg = reg
         self.combine = combine
         self.weights = weights
+        self.hidden = hidden
+        self.n_members = n_members
+        self.noise = noise
+        self.alignment = alignment
+        self.max_epochs = max_epochs
+        self.learning_rate = learning_rate
+        self.device = device
+        self.random_state = random_state
         self.blocks = blocks
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None) -> Self:
         """Learn the projections and the weights of the sum.
 
         Parameters
@@ -112,6 +212,8 @@ class CommonSpaceProjector(BlockTransformer):
         y : array of shape (n_samples,), optional
             Labels or numbers. Needed for ``method="pls"`` and ``weights="learned"``, otherwise ignored.
         sample_weight : array of shape (n_samples,), optional
+        groups : array of shape (n_samples,), optional
+            For networks: rows of one group belong together, and are never on both sides of the held-out comparison.
 
         Returns
         -------
@@ -122,7 +224,7 @@ class CommonSpaceProjector(BlockTransformer):
         ValueError
             If too few rows hold the blocks, if a row of a block is partly NaN, or if ``"cca"`` does not get two blocks.
         """
-        self._check_params()
+        check_parameters(self)
         blocks = self._read(X, reset=True)
         if self.method == "cca" and len(blocks.data) != 2:
             raise ValueError(
@@ -130,25 +232,62 @@ class CommonSpaceProjector(BlockTransformer):
                 '"mcca".'
             )
         weight = _check_sample_weight(sample_weight, np.empty((len(blocks), 1)), ensure_non_negative=True)
+        groups = read_groups(groups, len(blocks))
         target = self._read_target(y, len(blocks))
-        parts, targets = self._centre(blocks, target, weight)
-        size = float(weight[blocks.present.all(axis=0)].sum())
-        self._learn_projections(parts, targets, size)
-        self.weights_ = self._learn_weights(parts, targets)
-        self.correlations_ = self._correlations(blocks, weight)
+        if self.method in LINEAR:
+            count = _LINEAR_WIDTH if self.n_components is None else self.n_components
+            space = fit_linear(blocks, target, weight, method=self.method, n_components=count, reg=float(self.reg))
+            self.chosen_, self.networks_ = self.method, {}
+        else:
+            space = self._fit_networks(blocks, weight, groups)
+        self.means_, self.projections_ = space.means, space.projections
+        one_row = {name: part[:1] for name, part in blocks.data.items()}
+        self.n_components_ = min(self._space.project(name, part).shape[1] for name, part in one_row.items())
+        self.weights_ = self._learn_weights(blocks, target, weight)
+        self.correlations_ = mean_correlations(self._space.project, blocks, weight)
         return self
 
-    def _check_params(self) -> None:
-        if self.method not in _METHODS:
-            raise ValueError(f"method must be one of {_METHODS}; got {self.method!r}.")
-        if self.combine not in ("sum", "concat"):
-            raise ValueError(f'combine must be "sum" or "concat"; got {self.combine!r}.')
-        if self.combine == "concat" and self.weights is not None:
-            raise ValueError('weights are for combine="sum" only; with "concat", give them to a BlockScaler after it.')
-        if not isinstance(self.n_components, Integral) or isinstance(self.n_components, bool) or self.n_components < 1:
-            raise ValueError(f"n_components must be a whole number from 1; got {self.n_components!r}.")
-        if not isinstance(self.reg, (int, float, np.number)) or not np.isfinite(self.reg) or self.reg < 0:
-            raise ValueError(f"reg must be a number from 0; got {self.reg!r}.")
+    def _fit_networks(self, blocks: Blocks, weight: np.ndarray, groups: np.ndarray | None) -> LinearSpace:
+        """Set ``chosen_`` and ``networks_``, and return the linear space at the end."""
+        order = sorted(blocks.names, key=str)  # so that the order of the columns changes nothing
+        present = blocks.present[[blocks.names.index(name) for name in order]]
+        blocks = Blocks({name: blocks.data[name] for name in order}, present, blocks.labels)
+        plan, start = self._plan(), linear_method(blocks)
+        n_pairs = int(rows_with_pairs(blocks, weight).sum())
+        if len(order) > 1 and n_pairs < 2:
+            raise ValueError(
+                f"method={self.method!r} learns from rows that hold two blocks or more, and X has {n_pairs} of them "
+                f"(n_samples = {len(blocks)}, blocks {order}); it needs 2."
+            )
+        if len(order) > 1 and network_is_better(blocks, weight, groups, plan):
+            found = fit_networks(blocks, weight, groups, plan)
+            self.chosen_, self.networks_ = self.method, found.networks
+            return found.end
+        self.chosen_, self.networks_ = start, {}
+        return fit_linear(blocks, None, weight, method=start, n_components=plan.n_components, reg=float(self.reg))
+
+    def _plan(self) -> NetworkPlan:
+        seed = _SEED
+        if self.random_state is not None:
+            seed = int(check_random_state(own_seed(self.random_state)).randint(2**31 - 16))
+        return NetworkPlan(
+            method=self.method,
+            n_components=_NETWORK_WIDTH if self.n_components is None else int(self.n_components),
+            reg=float(self.reg),
+            hidden=_DEEP * (self.method == "deep_cca") if self.hidden == "auto" else int(self.hidden),
+            n_members=int(self.n_members),
+            noise=float(self.noise),
+            alignment=self.alignment,
+            max_epochs=int(self.max_epochs),
+            learning_rate=float(self.learning_rate),
+            device=resolve_device(self.device, needed_by=type(self).__name__),
+            seed=seed,
+        )
+
+    @property
+    def _space(self) -> LinearSpace | NetworkSpace:
+        end = LinearSpace(self.means_, self.projections_)
+        return NetworkSpace(self.networks_, self.chosen_ != "deep_cca", end) if self.networks_ else end
 
     def _needs_y(self) -> bool:
         return self.method == "pls" or (isinstance(self.weights, str) and self.weights == "learned")
@@ -162,74 +301,15 @@ class CommonSpaceProjector(BlockTransformer):
                 f'{type(self).__name__} requires y to be passed, but the target y is None: method="pls" and '
                 'weights="learned" learn from it.'
             )
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(np.empty(n_samples), y)
-        if type_of_target(y, input_name="y") == "continuous":
-            return y.astype(float)[:, None]
-        return LabelBinarizer().fit_transform(y).astype(float)
+        return read_target(y, n_samples)
 
-    def _centre(self, blocks: Blocks, target: np.ndarray | None, weight: np.ndarray):
-        """Return the rows to learn from, for each block and for the target.
-
-        They are centred and multiplied by the square root of their weight. Plain sums of squares then are weighted
-        sums, so that the methods need no weights.
-        """
-        used = blocks.present & (weight > 0)
-        if self.method in _CANONICAL:
-            used = np.broadcast_to(used.all(axis=0), used.shape)
-        if (used.sum(axis=1) < 2).any():
-            self._refuse_few(blocks, used)
-        self.means_, parts, targets = {}, {}, {}
-        for (name, part), rows in zip(blocks.data.items(), used, strict=True):
-            w = weight[rows]
-            root = np.sqrt(w)[:, None]
-            values = part[rows].astype(float)
-            self.means_[name] = np.average(values, axis=0, weights=w)
-            parts[name] = (values - self.means_[name]) * root
-            if target is not None:
-                targets[name] = (target[rows] - np.average(target[rows], axis=0, weights=w)) * root
-                if not np.ptp(target[rows], axis=0).any():
-                    raise ValueError(
-                        f"y holds only one value in the rows with block {name!r}; nothing can be learned from them."
-                    )
-        return parts, targets
-
-    def _refuse_few(self, blocks: Blocks, used: np.ndarray) -> None:
-        counts = dict(zip(blocks.names, blocks.present.sum(axis=1).tolist(), strict=True))
-        if self.method in _CANONICAL:
-            reason = f"learns from rows that hold all blocks, and X has {used[0].sum()} of them"
-            cure = 'Leave out the rarest block, or use method="pca" or "pls", which use each block alone.'
-        else:
-            reason, cure = "needs every block in at least 2 rows", "Leave out the rarest block."
-        raise ValueError(
-            f"method={self.method!r} {reason} (n_samples = {len(blocks)}; block: rows {counts}); it needs 2. {cure}"
-        )
-
-    def _learn_projections(self, parts: dict[str, np.ndarray], targets: dict[str, np.ndarray], size: float) -> None:
-        widths = [part.shape[1] for part in parts.values()]
-        width = max(widths) if self.method in ("gcca", "mcca") else min(widths)
-        count = int(min(self.n_components, width, *(len(part) - 1 for part in parts.values())))
-        if self.method == "pca":
-            found = principal_directions(parts, count)
-        elif self.method == "pls":
-            found = partial_least_squares(parts, targets, count)
-        else:
-            found = canonical_directions(parts, count, self.method, float(self.reg), size)
-        self.n_components_ = min(W.shape[1] for W in found.values())
-        if not self.n_components_:
-            flat = [name for name, part in parts.items() if not part.any()]
-            raise ValueError(
-                f"method={self.method!r} finds no direction: the blocks {flat} are constant in the rows that it uses."
-            )
-        self.projections_ = {name: W[:, : self.n_components_] for name, W in found.items()}
-
-    def _learn_weights(self, parts: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> dict[str, float]:
+    def _learn_weights(self, blocks: Blocks, target: np.ndarray | None, weight: np.ndarray) -> dict[str, float]:
         weights = self.weights
         if isinstance(weights, str) and weights == "learned":
-            raw = {name: _alignment(part @ self.projections_[name], targets[name]) for name, part in parts.items()}
+            raw = self._alignments(blocks, target, weight)
         elif weights is None or isinstance(weights, Mapping):
-            check_names(weights or {}, list(parts), "weights")
-            raw = {name: float((weights or {}).get(name, 1.0)) for name in parts}
+            check_names(weights or {}, blocks.names, "weights")
+            raw = {name: float((weights or {}).get(name, 1.0)) for name in blocks.names}
         else:
             raise ValueError(f'weights must be a dict of block name to number, "learned" or None; got {weights!r}.')
         if any(not np.isfinite(w) or w < 0 for w in raw.values()):
@@ -239,23 +319,14 @@ class CommonSpaceProjector(BlockTransformer):
             raise ValueError(f"weights must not all be 0; got {weights!r}.")
         return {name: w / total if total else 1 / len(raw) for name, w in raw.items()}
 
-    def _correlations(self, blocks: Blocks, weight: np.ndarray) -> np.ndarray:
-        rows = blocks.present.all(axis=0) & (weight > 0)
-        if len(blocks.data) == 1:
-            return np.ones(self.n_components_)
-        if rows.sum() < 2:
-            return np.full(self.n_components_, np.nan)
-        scores = np.array([self._project(name, part[rows]) for name, part in blocks.data.items()])
-        scores -= np.average(scores, axis=1, weights=weight[rows])[:, None]
-        scores *= np.sqrt(weight[rows])[:, None]
-        lengths = np.linalg.norm(scores, axis=1, keepdims=True)
-        scores /= np.where(lengths > 0, lengths, 1.0)  # the scores of a block may all be 0 in a direction
-        # The squared length of a sum of unit vectors is their number plus twice the sum of the products of all pairs.
-        pairs = len(scores) * (len(scores) - 1)
-        return ((scores.sum(axis=0) ** 2).sum(axis=0) - (scores**2).sum(axis=(0, 1))) / pairs
-
-    def _project(self, name: str, part: np.ndarray) -> np.ndarray:
-        return (part - self.means_[name]) @ self.projections_[name]
+    def _alignments(self, blocks: Blocks, target: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+        """Return how well the kernel of each block agrees with that of the target, on the rows that it learned from."""
+        used, raw = rows_of_blocks(blocks, weight, self.chosen_), {}
+        for (name, part), rows in zip(blocks.data.items(), used, strict=True):
+            check_varies(name, target[rows])
+            scores = self._space.project(name, part[rows].astype(float))
+            raw[name] = alignment(weighted(scores, weight[rows]), weighted(target[rows], weight[rows]))
+        return raw
 
     @answers_rows
     def transform(self, X: Any) -> np.ndarray:
@@ -272,7 +343,7 @@ class CommonSpaceProjector(BlockTransformer):
         check_is_fitted(self)
         blocks = self._read(X, reset=False)
         dtype = np.result_type(*(part.dtype for part in blocks.data.values()))
-        spaces = {name: self._project(name, part) for name, part in blocks.data.items()}  # NaN stays NaN
+        spaces = {name: self._space.project(name, part) for name, part in blocks.data.items()}  # NaN stays NaN
         if self.combine == "concat":
             return np.hstack(list(spaces.values())).astype(dtype, copy=False)
         total, share = np.zeros((len(blocks), self.n_components_)), np.zeros((len(blocks), 1))
@@ -308,7 +379,7 @@ class CommonSpaceProjector(BlockTransformer):
         if X.shape[1] != len(self.blocks_[block]):
             raise ValueError(f"block {block!r} has {len(self.blocks_[block])} columns; X has {X.shape[1]}.")
         part, there = read_block(block, X, labels or list(range(len(X))), raw=False, allow_partial=False)
-        return spread(self._project(block, part[there]), there, X.dtype)
+        return spread(self._space.project(block, part[there]), there, X.dtype)
 
     def _columns(self, block: str) -> list | None:
         names = getattr(self, "feature_names_in_", None)
@@ -318,8 +389,9 @@ class CommonSpaceProjector(BlockTransformer):
         """Compute how well each row of one modality matches each row of another.
 
         This is the score of canonical similarity analysis, ``sum_i r_i a_i b_i / (|a| |b|)``: a cosine in the common
-        space, with coordinate i weighted by its correlation ``r_i`` (`correlations_`, at least 0). The scores of a row
-        can be ranked; they are not probabilities.
+        space, with coordinate i weighted by its correlation ``r_i`` (`correlations_`, at least 0). Of networks that end
+        without CCA, it is the cosine itself, which is the mean of those of all members. The scores of a row can be
+        ranked; they are not probabilities.
 
         Parameters
         ----------
@@ -333,9 +405,8 @@ class CommonSpaceProjector(BlockTransformer):
             NaN where either row is missing.
         """
         a, b = self.transform_block(A, block_a), self.transform_block(B, block_b)
-        lengths = [np.linalg.norm(side, axis=1) for side in (a, b)]
-        a, b = (side / np.where(length == 0, 1, length)[:, None] for side, length in zip((a, b), lengths, strict=True))
-        return (a * np.maximum(self.correlations_, 0).astype(a.dtype)) @ b.T
+        is_unit = bool(self.networks_) and self._space.is_unit
+        return cosines(a, b, None if is_unit else self.correlations_)
 
     def _names_out(self) -> list[str]:
         names = ["common"] if self.combine == "sum" else list(self.blocks_)
@@ -346,12 +417,3 @@ class CommonSpaceProjector(BlockTransformer):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self._needs_y()
         return tags
-
-
-def _alignment(Z: np.ndarray, target: np.ndarray) -> float:
-    """Compute the centred alignment of the kernels ZZ' and YY' from centred columns. It lies between 0 and 1.
-
-    The norm of ZZ' equals that of Z'Z, so the large kernel matrices are never built.
-    """
-    norms = np.linalg.norm(Z.T @ Z) * np.linalg.norm(target.T @ target)
-    return float(np.linalg.norm(Z.T @ target) ** 2 / norms) if norms > 0 else 0.0

@@ -9,8 +9,10 @@ import torch
 __all__ = [
     "contrastive",
     "correlation",
+    "discrepancy",
     "gaussian_kl",
     "info_nce",
+    "info_nce_of_rows",
     "product_of_experts",
     "reverse_gradient",
     "triplet",
@@ -37,12 +39,17 @@ def info_nce(similarity: torch.Tensor, positives: torch.Tensor | None = None) ->
     """
     if positives is None:
         positives = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
+    return info_nce_of_rows(similarity, positives).mean(dim=-1)
+
+
+def info_nce_of_rows(similarity: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
+    """Return the terms of which `info_nce` is the mean, of shape (..., n); 0 for a row without partners."""
     share = positives.to(similarity.dtype).expand_as(similarity)
     sides = []
     for axis in (-1, -2):
         partners = share.sum(dim=axis).clamp(min=1)
         sides.append(-(share * similarity.log_softmax(axis)).sum(dim=axis) / partners)
-    return 0.5 * (sides[0] + sides[1]).mean(dim=-1)
+    return 0.5 * (sides[0] + sides[1])
 
 
 def contrastive(distance: torch.Tensor, same: torch.Tensor, margin: float = 1.0) -> torch.Tensor:
@@ -55,27 +62,60 @@ def triplet(to_same: torch.Tensor, to_other: torch.Tensor, margin: float = 0.2) 
     return (margin + to_same - to_other).clamp(min=0)
 
 
-def correlation(a: torch.Tensor, b: torch.Tensor, ridge: float = 0.0) -> torch.Tensor:
+def correlation(
+    a: torch.Tensor, b: torch.Tensor, ridge: float = 0.0, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the sum of the canonical correlations of two views of n rows (Andrew et al., ICML 2013).
 
     It does not change with invertible maps of a view. So views that maximise it are not aligned before a linear CCA.
 
     Parameters
     ----------
-    a, b : tensors of shape (n, n_columns)
+    a, b : tensors of shape (..., n, n_columns)
     ridge : float
         Added to the variances. A batch should have four rows a column.
+    weight : tensor of shape (..., n), optional
+        Of the rows; 0 for one that lacks a view.
     """
-    a, b = a - a.mean(dim=0), b - b.mean(dim=0)
-    whitened = _inverse_root(a.T @ a / len(a), ridge) @ (a.T @ b / len(a)) @ _inverse_root(b.T @ b / len(b), ridge)
-    return torch.linalg.svdvals(whitened).sum()
+    share = torch.ones_like(a[..., 0]) if weight is None else weight
+    share = (share / share.sum(dim=-1, keepdim=True).clamp(min=1e-12)).unsqueeze(-1)
+    a, b = (view - (share * view).sum(dim=-2, keepdim=True) for view in (a, b))
+    # The singular values are those of a matrix whitened by inverse roots, whose gradient is infinite where two
+    # variances are equal.
+    roots = [_root((share * view).mT @ view, ridge) for view in (a, b)]
+    half = torch.linalg.solve_triangular(roots[0], (share * a).mT @ b, upper=False)
+    return torch.linalg.svdvals(torch.linalg.solve_triangular(roots[1], half.mT, upper=False)).sum(dim=-1)
 
 
-def _inverse_root(matrix: torch.Tensor, ridge: float) -> torch.Tensor:
-    values, vectors = torch.linalg.eigh(
-        matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    )
-    return vectors * values.clamp(min=1e-12).rsqrt() @ vectors.T
+def _root(matrix: torch.Tensor, ridge: float) -> torch.Tensor:
+    """Return the Cholesky factor of a matrix with a ridge, and a little more, so that there always is one."""
+    size = matrix.diagonal(dim1=-2, dim2=-1).mean(dim=-1)[..., None, None].detach()
+    least = 100 * torch.finfo(matrix.dtype).eps * size + torch.finfo(matrix.dtype).tiny
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return torch.linalg.cholesky(matrix + (ridge + least) * eye)
+
+
+def discrepancy(a: torch.Tensor, b: torch.Tensor, weight_a: torch.Tensor, weight_b: torch.Tensor) -> torch.Tensor:
+    """Return the squared maximum mean discrepancy of two sets of rows (Gretton et al., JMLR 2012, equation 2).
+
+    It is 0 for equal sets. The kernel is the mean of three Gaussians, whose variances are 1/4, 1 and 4 times the mean
+    squared distance between the sets (Long et al., ICML 2015).
+
+    Parameters
+    ----------
+    a, b : tensors of shape (..., n, n_columns)
+    weight_a, weight_b : tensors of shape (..., n)
+        0 for a row that is not in the set.
+    """
+    shares = [(w / w.sum(dim=-1, keepdim=True).clamp(min=1e-12)).unsqueeze(-1) for w in (weight_a, weight_b)]
+    length = lambda x: (x**2).sum(dim=-1)
+    squares = lambda x, y: (length(x).unsqueeze(-1) + length(y).unsqueeze(-2) - 2 * x @ y.mT).clamp(min=0)
+    mean = lambda kernel, v, w: (v.mT @ kernel @ w)[..., 0, 0]
+    across = squares(a, b)
+    size = mean(across, *shares).detach().clamp(min=1e-12)[..., None, None]
+    kernel = lambda square: sum((-square / (2 * scale * size)).exp() for scale in (0.25, 1.0, 4.0)) / 3
+    alike = mean(kernel(squares(a, a)), shares[0], shares[0]) + mean(kernel(squares(b, b)), shares[1], shares[1])
+    return alike - 2 * mean(kernel(across), *shares)
 
 
 def gaussian_kl(

@@ -1,0 +1,118 @@
+"""Retrieval across modalities: which cells are the same, which belong together, and at which rank they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+
+__all__ = ["cell_codes", "chance_of_recall", "chance_rank", "distinct", "partner_ranks", "partners"]
+
+
+def cell_codes(part: np.ndarray) -> np.ndarray:
+    """Return a number for each row of a block, the same for equal rows.
+
+    Parameters
+    ----------
+    part : ndarray of shape (n_rows, n_columns)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse.scoring.retrieval import cell_codes
+    >>> cell_codes(np.array([[1.0, 0.0], [2.0, 0.0], [1.0, -0.0]]))
+    array([0, 1, 0])
+    """
+    plain = np.ascontiguousarray(part) + 0.0  # minus 0 becomes 0
+    return pd.factorize(np.array([row.tobytes() for row in plain], dtype=object))[0]
+
+
+def distinct(codes: np.ndarray) -> np.ndarray:
+    """Return the position of the first row of each code, in the order of the rows."""
+    return np.sort(np.unique(codes, return_index=True)[1])
+
+
+def partners(a_codes: np.ndarray, b_codes: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return which distinct cell of one block belongs to which distinct cell of the other.
+
+    Two cells belong together if they stand in one row, or in two rows of one group.
+
+    Parameters
+    ----------
+    a_codes, b_codes, groups : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    ndarray of shape (n_distinct_a, n_distinct_b), dtype bool
+        In the order of `distinct`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse.scoring.retrieval import partners
+    >>> partners(np.array([0, 1, 2]), np.array([0, 0, 1])).astype(int)
+    array([[1, 0],
+           [1, 0],
+           [0, 1]])
+    """
+    units = np.arange(len(a_codes)) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
+    sides = []
+    for codes in (a_codes, b_codes):
+        own = codes[distinct(codes)]
+        place = np.searchsorted(own, codes, sorter=np.argsort(own))
+        found = np.zeros((len(own), units.max(initial=-1) + 1), dtype=np.float32)
+        found[np.argsort(own)[place], units] = 1
+        sides.append(found)
+    return (sides[0] @ sides[1].T) > 0
+
+
+def partner_ranks(similarity: np.ndarray, belongs: np.ndarray) -> np.ndarray:
+    """Return the rank at which each query finds the first of its partners. An equal score counts half a rank.
+
+    Parameters
+    ----------
+    similarity : ndarray of shape (n_queries, n_gallery)
+    belongs : ndarray of shape (n_queries, n_gallery), dtype bool
+        Each row has one True or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse.scoring.retrieval import partner_ranks
+    >>> partner_ranks(np.array([[0.9, 0.5, 0.5], [0.1, 0.2, 0.3]]), np.eye(2, 3, dtype=bool)[::-1])
+    array([2.5, 3. ])
+    """
+    best = np.where(belongs, similarity, -np.inf).max(axis=1, keepdims=True)
+    return 1 + ((similarity > best) & ~belongs).sum(axis=1) + 0.5 * ((similarity == best) & ~belongs).sum(axis=1)
+
+
+def chance_of_recall(n_partners: np.ndarray, n_gallery: int, ks: Sequence[int]) -> np.ndarray:
+    """Return the mean recall at each k if the gallery is in random order: k/N for queries with one partner.
+
+    Parameters
+    ----------
+    n_partners : ndarray of shape (n_queries,)
+    n_gallery : int
+    ks : sequence of int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse.scoring.retrieval import chance_of_recall
+    >>> chance_of_recall(np.array([1, 1]), 20, [1, 5]).round(3)
+    array([0.05, 0.25])
+    """
+    out = []
+    for k in ks:
+        rest = n_gallery - n_partners - k  # none of the first k is a partner: C(N - m, k) / C(N, k)
+        log_none = gammaln(n_gallery - n_partners + 1) - gammaln(np.maximum(rest, 0) + 1)
+        log_all = gammaln(n_gallery + 1) - gammaln(max(n_gallery - k, 0) + 1)
+        out.append(np.mean(1 - np.where(rest < 0, 0.0, np.exp(log_none - log_all))))
+    return np.array(out)
+
+
+def chance_rank(n_partners: np.ndarray, n_gallery: int) -> float:
+    """Return the median over queries of the mean rank of the first partner in random order, (N + 1) / (m + 1)."""
+    return float(np.median((n_gallery + 1) / (n_partners + 1)))
