@@ -44,6 +44,9 @@ VARIANTS = [
     BlockNystroem(10, gamma=0.5),
     *(CommonSpaceProjector(4, method=method, combine="concat") for method in ("mcca", "pls", "pca")),
     CommonSpaceProjector(4, weights="learned"),
+    # On this table, the first keeps the linear space that it starts from, and the second its networks.
+    CommonSpaceProjector(2, method="contrastive", n_members=2, max_epochs=2),
+    CommonSpaceProjector(2, method="deep_cca", hidden=4, n_members=1, max_epochs=2, combine="concat"),
     *(CrossModalImputer(strategy, add_indicator=True) for strategy in ("ridge", "knn", "mean")),
 ]
 by_repr = pytest.mark.parametrize("transformer", VARIANTS, ids=repr)

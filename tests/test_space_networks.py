@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import with_checks
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
 from sklearn.base import clone
 
 from ensemblefuse import CommonSpaceProjector, load_model, retrieval_report, save_model
@@ -49,13 +50,13 @@ def fitted(networks_win):
 def test_a_relation_that_no_linear_map_finds_is_learned(method):
     """Text tells the size of what the picture shows, and not its sign, so that all correlations are 0."""
     rng = np.random.default_rng(0)
-    image = rng.normal(size=(400, 2))
-    X = np.hstack([image, abs(image) - abs(image).mean(axis=0)]) + 0.02 * rng.normal(size=(400, 4))
+    image = rng.normal(size=(300, 2))
+    X = np.hstack([image, abs(image) - abs(image).mean(axis=0)]) + 0.02 * rng.normal(size=(300, 4))
     blocks = {"image": slice(0, 2), "text": slice(2, 4)}
-    params = {"n_components": 4, "hidden": 32, "n_members": 2, "noise": 0.05, "max_epochs": 60, "learning_rate": 0.02}
-    model = CommonSpaceProjector(method=method, blocks=blocks, **params).fit(X[:320])
-    linear = CommonSpaceProjector(4, method="cca", blocks=blocks).fit(X[:320])
-    found, before = (recall(space, X[320:], 10) for space in (model, linear))
+    params = {"n_components": 4, "hidden": 32, "n_members": 2, "noise": 0.05, "max_epochs": 40, "learning_rate": 0.03}
+    model = CommonSpaceProjector(method=method, blocks=blocks, **params).fit(X[:240])
+    linear = CommonSpaceProjector(4, method="cca", blocks=blocks).fit(X[:240])
+    found, before = (recall(space, X[240:], 10) for space in (model, linear))
     assert model.chosen_ == method
     assert found > 0.5 and before < 0.35, (found, before)
 
@@ -106,17 +107,16 @@ def test_the_loss_of_deep_cca_leads_linear_maps_to_the_correlations_of_cca():
     whole = torch.linalg.svdvals(whitened(a).T @ whitened(b) / len(a))
     assert best.item() == pytest.approx(whole.sum().item(), abs=1e-6)
     draw = torch.Generator().manual_seed(0)
-    maps = [torch.randn(view.shape[1], 2, generator=draw, dtype=torch.double, requires_grad=True) for view in (a, b)]
-    search = torch.optim.LBFGS(maps, max_iter=200, line_search_fn="strong_wolfe")
 
-    def closure():
-        search.zero_grad()
-        loss = -correlation(a @ maps[0], b @ maps[1])
+    def loss_and_gradient(values):
+        start = torch.tensor(values, requires_grad=True)
+        loss = -correlation(a @ start[:6].reshape(3, 2), b @ start[6:].reshape(4, 2))
         loss.backward()
-        return loss
+        return loss.item(), start.grad.numpy()
 
-    search.step(closure)
-    assert -closure().item() == pytest.approx(whole[:2].sum().item(), abs=1e-5)
+    start = torch.randn(14, generator=draw, dtype=torch.double).numpy()
+    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-12})
+    assert -found.fun == pytest.approx(whole[:2].sum().item(), abs=1e-5)
 
 
 def whitened(view):
@@ -317,7 +317,7 @@ def test_similarity_is_the_mean_over_the_members(fitted):
 def test_the_same_seed_gives_the_same_arrays_wherever_it_is_fitted(fitted):
     models, X = fitted
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    plain = np.random.get_state()[1].copy()
+    plain = np.random.get_state()[1].copy()  # noqa: NPY002
     for method in ("contrastive", "deep_cca"):
         again = joblib.Parallel(n_jobs=2, backend="threading")(
             joblib.delayed(clone(models[method]).fit)(X) for _ in range(2)
@@ -327,7 +327,7 @@ def test_the_same_seed_gives_the_same_arrays_wherever_it_is_fitted(fitted):
         other = clone(models[method]).set_params(random_state=1).fit(X)
         assert abs(other.networks_["a"]["weight"] - models[method].networks_["a"]["weight"]).max() > 0
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
-    assert_array_equal(np.random.get_state()[1], plain)
+    assert_array_equal(np.random.get_state()[1], plain)  # noqa: NPY002
 
 
 def test_a_file_holds_arrays_and_is_asked_without_torch(fitted, tmp_path, monkeypatch):
@@ -390,6 +390,7 @@ def test_a_card_gives_about_the_same(networks_win, method):
 
 FAILED = {
     "check_fit2d_1feature": "the two blocks need two columns",
+    "check_estimators_nan_inf": "a block of one column that is NaN is missing",
     "check_sample_weight_equivalence_on_dense_data": "batches are drawn by position: a row twice is not weight 2",
 }
 CHECKED = [

@@ -61,7 +61,7 @@ class CommonSpaceProjector(BlockTransformer):
     The other methods train networks on the rows that hold two blocks or more, for each pair that a row has. Rows of one
     group, and rows with equal cells, belong together: they are never pushed apart. The networks start from ``"cca"``
     (with more than two blocks from ``"gcca"``). They are kept if they find the partners of held-out rows better than it
-    does; see ``chosen_``. On a few hundred pairs of embeddings, they often do not: see ``docs/crossmodal.md``.
+    does; see ``chosen_``. On a few hundred pairs of embeddings, they often do not: see ``docs/retrieval.md``.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class CommonSpaceProjector(BlockTransformer):
     noise: Any = 0.5
     alignment: Any = None
     max_epochs: Any = 60
-    learning_rate: Any = 3e-3
+    learning_rate: Any = 1e-3
     device: Any = "cpu"
     random_state: Any = None
     chosen_: str | None = None
@@ -183,7 +183,7 @@ class CommonSpaceProjector(BlockTransformer):
         noise=0.5,
         alignment=None,
         max_epochs=60,
-        learning_rate=3e-3,
+        learning_rate=1e-3,
         device="cpu",
         random_state=None,
         blocks=None,
