@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 from sklearn.pipeline import Pipeline
+from sklearn.utils import gen_batches
 
 from ensemblefuse.evaluation._retrieval_result import KS, MEDIAN, RetrievalReport, RetrievalReportDisplay, recall_name
 from ensemblefuse.scoring.bootstrap import Resampling, interval, n_units, read_seed, resample_weights
@@ -23,8 +26,8 @@ from ensemblefuse.scoring.retrieval import (
 
 __all__ = ["retrieval_report"]
 
-# Resamples whose medians are computed at once.
-_AT_ONCE = 100
+# Resamples whose medians are computed at once, and queries that are asked at once.
+_AT_ONCE, _QUERIES = 100, 1000
 
 
 @drawn_by(RetrievalReportDisplay)
@@ -106,15 +109,17 @@ def retrieval_report(
     groups = None if groups is None else groups[both]
     firsts = [distinct(own) for own in codes]
     sides = [_take(part, both[first]) for part, first in zip(parts, firsts, strict=True)]
-    similarity = projector.similarity(*sides, block_a=a, block_b=b)
     belongs = partners(*codes, groups)
     tables, ranks, notes = [], {}, []
-    for query, gallery, scores, right, first in (
-        (a, b, similarity, belongs, firsts[0]),
-        (b, a, similarity.T, belongs.T, firsts[1]),
+    for query, gallery, cells, right, first in (
+        (a, b, sides, belongs, firsts[0]),
+        (b, a, sides[::-1], belongs.T.tocsr(), firsts[1]),
     ):
         own = Resampling(n_resamples, confidence_level, resampling.seed, None if groups is None else groups[first])
-        ranks[query] = partner_ranks(scores, right)
+        ask = lambda asked, found, query=query, gallery=gallery: projector.similarity(
+            asked, found, block_a=query, block_b=gallery
+        )
+        ranks[query] = _ranks(ask, *cells, right)
         tables.append(_table(query, gallery, ranks[query], right, own))
         notes += [note for note in own.notes(len(first)) if note not in notes]
     if len(both) < n_rows:
@@ -142,13 +147,22 @@ def _columns(projector: Any, X: Any, block: str) -> Any:
     return X[names[positions]]
 
 
+def _ranks(ask: Callable[[Any, Any], np.ndarray], queries: Any, gallery: Any, belongs: csr_array) -> np.ndarray:
+    """Return the rank of the first partner of each query; the table of all similarities is never held at once."""
+    found = []
+    for part in gen_batches(len(queries), _QUERIES):
+        rows = np.arange(len(queries))[part]
+        found.append(partner_ranks(ask(_take(queries, rows), gallery), belongs[rows].toarray() > 0))
+    return np.concatenate(found)
+
+
 def _take(part: Any, rows: np.ndarray) -> Any:
     return part.iloc[rows] if isinstance(part, pd.DataFrame) else part[rows]
 
 
-def _table(query: str, gallery: str, ranks: np.ndarray, belongs: np.ndarray, resampling: Resampling) -> pd.DataFrame:
+def _table(query: str, gallery: str, ranks: np.ndarray, belongs: csr_array, resampling: Resampling) -> pd.DataFrame:
     """Return the rows of one direction."""
-    n_partners, n_gallery = belongs.sum(axis=1), belongs.shape[1]
+    n_partners, n_gallery = np.diff(belongs.indptr), belongs.shape[1]
     hits = np.column_stack([ranks <= k for k in KS]).astype(float)
     low, high = resampling.interval(hits)
     least, most = _interval_of_median(ranks, resampling)

@@ -35,6 +35,8 @@ __all__ = [
 _N_FOLDS = 3
 # With fewer rows that hold two blocks, a comparison on held-out rows says nothing, and the linear method is kept.
 _FEWEST_ROWS = 20
+# Of many held-out rows, so many are asked: the table of their similarities grows with their square.
+_MOST_ASKED = 2000
 _SEED = 748_190
 # Directions whose variance is below this share of the largest are rounding.
 _FLAT = 1e-9
@@ -256,12 +258,13 @@ def _found(space: Any, blocks: Blocks, groups: np.ndarray | None, correlations: 
         rows = np.flatnonzero(blocks.present[a] & blocks.present[b])
         if len(rows) < 2:
             continue
+        rows = np.random.RandomState(_SEED).permutation(rows)[:_MOST_ASKED]
         parts = [(name, blocks.data[name][rows]) for name in (blocks.names[a], blocks.names[b])]
         codes = [cell_codes(part) for _, part in parts]
         first = [distinct(own) for own in codes]
         sides = [space.project(name, part[own]) for (name, part), own in zip(parts, first, strict=True)]
         similar = cosines(*sides, correlations)
-        belongs = partners(*codes, None if groups is None else groups[rows])
+        belongs = partners(*codes, None if groups is None else groups[rows]).toarray() > 0
         scores += [np.mean(1 / partner_ranks(*sides)) for sides in ((similar, belongs), (similar.T, belongs.T))]
     return float(np.mean(scores)) if scores else 0.0
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 from scipy.special import gammaln
 
 __all__ = ["cell_codes", "chance_of_recall", "chance_rank", "distinct", "partner_ranks", "partners"]
@@ -34,7 +35,7 @@ def distinct(codes: np.ndarray) -> np.ndarray:
     return np.sort(np.unique(codes, return_index=True)[1])
 
 
-def partners(a_codes: np.ndarray, b_codes: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+def partners(a_codes: np.ndarray, b_codes: np.ndarray, groups: np.ndarray | None = None) -> csr_array:
     """Return which distinct cell of one block belongs to which distinct cell of the other.
 
     Two cells belong together if they stand in one row, or in two rows of one group.
@@ -45,27 +46,26 @@ def partners(a_codes: np.ndarray, b_codes: np.ndarray, groups: np.ndarray | None
 
     Returns
     -------
-    ndarray of shape (n_distinct_a, n_distinct_b), dtype bool
-        In the order of `distinct`.
+    csr_array of shape (n_distinct_a, n_distinct_b)
+        In the order of `distinct`; not 0 where cells belong together.
 
     Examples
     --------
     >>> import numpy as np
     >>> from ensemblefuse.scoring.retrieval import partners
-    >>> partners(np.array([0, 1, 2]), np.array([0, 0, 1])).astype(int)
+    >>> partners(np.array([0, 1, 2]), np.array([0, 0, 1])).toarray()
     array([[1, 0],
            [1, 0],
            [0, 1]])
     """
-    units = np.arange(len(a_codes)) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
+    n_rows = len(a_codes)
+    units = np.arange(n_rows) if groups is None else pd.factorize(groups)[0]
     sides = []
     for codes in (a_codes, b_codes):
-        own = codes[distinct(codes)]
-        place = np.searchsorted(own, codes, sorter=np.argsort(own))
-        found = np.zeros((len(own), units.max(initial=-1) + 1), dtype=np.float32)
-        found[np.argsort(own)[place], units] = 1
-        sides.append(found)
-    return (sides[0] @ sides[1].T) > 0
+        places = pd.factorize(codes)[0]  # in the order of `distinct`
+        shape = (places.max(initial=-1) + 1, units.max(initial=-1) + 1)
+        sides.append(csr_array((np.ones(n_rows, dtype=np.int64), (places, units)), shape=shape))
+    return sides[0] @ sides[1].T
 
 
 def partner_ranks(similarity: np.ndarray, belongs: np.ndarray) -> np.ndarray:
