@@ -109,7 +109,7 @@ def retrieval_report(
     groups = None if groups is None else groups[both]
     firsts = [distinct(own) for own in codes]
     sides = [_take(part, both[first]) for part, first in zip(parts, firsts, strict=True)]
-    belongs = partners(*codes, groups)
+    belongs = partners(codes[0], codes[1], groups)
     tables, ranks, notes = [], {}, []
     for query, gallery, cells, right, first in (
         (a, b, sides, belongs, firsts[0]),
@@ -119,7 +119,7 @@ def retrieval_report(
         ask = lambda asked, found, query=query, gallery=gallery: projector.similarity(
             asked, found, block_a=query, block_b=gallery
         )
-        ranks[query] = _ranks(ask, *cells, right)
+        ranks[query] = _ranks(ask, cells[0], cells[1], right)
         tables.append(_table(query, gallery, ranks[query], right, own))
         notes += [note for note in own.notes(len(first)) if note not in notes]
     if len(both) < n_rows:

@@ -319,9 +319,9 @@ class CommonSpaceProjector(BlockTransformer):
             raise ValueError(f"weights must not all be 0; got {weights!r}.")
         return {name: w / total if total else 1 / len(raw) for name, w in raw.items()}
 
-    def _alignments(self, blocks: Blocks, target: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    def _alignments(self, blocks: Blocks, target: Any, weight: np.ndarray) -> dict[str, float]:
         """Return how well the kernel of each block agrees with that of the target, on the rows that it learned from."""
-        used, raw = rows_of_blocks(blocks, weight, self.chosen_), {}
+        used, raw = rows_of_blocks(blocks, weight, str(self.chosen_)), {}
         for (name, part), rows in zip(blocks.data.items(), used, strict=True):
             check_varies(name, target[rows])
             scores = self._space.project(name, part[rows].astype(float))

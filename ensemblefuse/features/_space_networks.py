@@ -263,8 +263,8 @@ def _found(space: Any, blocks: Blocks, groups: np.ndarray | None, correlations: 
         codes = [cell_codes(part) for _, part in parts]
         first = [distinct(own) for own in codes]
         sides = [space.project(name, part[own]) for (name, part), own in zip(parts, first, strict=True)]
-        similar = cosines(*sides, correlations)
-        belongs = partners(*codes, None if groups is None else groups[rows]).toarray() > 0
+        similar = cosines(sides[0], sides[1], correlations)
+        belongs = partners(codes[0], codes[1], None if groups is None else groups[rows]).toarray() > 0
         scores += [np.mean(1 / partner_ranks(*sides)) for sides in ((similar, belongs), (similar.T, belongs.T))]
     return float(np.mean(scores)) if scores else 0.0
 

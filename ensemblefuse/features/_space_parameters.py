@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -51,5 +51,6 @@ def _check_whole(projector: Any, name: str, least: int, also: str = "") -> None:
 
 def _check_number(projector: Any, name: str, *, zero: bool = True) -> None:
     value = getattr(projector, name)
-    if not isinstance(value, Real) or not np.isfinite(value) or value < 0 or not (zero or value > 0):
+    is_number = isinstance(value, (int, float, np.number)) and np.isfinite(value)
+    if not is_number or value < 0 or not (zero or value > 0):
         raise ValueError(f"{name} must be a number {'from' if zero else 'above'} 0; got {value!r}.")

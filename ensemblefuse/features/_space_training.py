@@ -81,17 +81,18 @@ class SpaceNet(nn.Module):
         with torch.no_grad():
             for layer, start in zip(self.linear, starts or [], strict=False):
                 kept = min(start.shape[1], n_out)
-                layer.weight[:, :, :kept] = torch.tensor(start[:, :kept], dtype=torch.float32)
+                weights: Any = layer.weight
+                weights[:, :, :kept] = torch.tensor(start[:, :kept], dtype=torch.float32)
 
     def forward(self, block: int, x: torch.Tensor) -> torch.Tensor:
         said = self.linear[block](x)
         if len(self.hidden):
-            said = said + self.out[block](self.hidden[block](x).relu())
+            said = said + self.out[block](torch.relu(self.hidden[block](x)))
         return nn.functional.normalize(said, dim=-1) if self.is_unit else said
 
     def judged(self, said: torch.Tensor, share: float) -> torch.Tensor:
         """Return logits of the block that outputs are of, learned against the networks."""
-        return self.judge[1](self.judge[0](reverse_gradient(said, share)).relu())
+        return self.judge[1](torch.relu(self.judge[0](reverse_gradient(said, share))))
 
     def arrays(self) -> list[dict[str, np.ndarray]]:
         """Return the weights of each block."""
@@ -136,14 +137,15 @@ def losses_of_pairs(
     distance = (2 - 2 * similarity).clamp(min=1e-6).sqrt()
     sides = [(distance, positives), (distance.mT, positives.mT)]
     of_side = _siamese if method == "siamese" else _triplet
-    return 0.5 * sum(of_side(far, same, there & ~same) for far, same in sides) * both
+    return torch.stack([of_side(far, same, there & ~same) for far, same in sides]).mean(dim=0) * both
 
 
 def _siamese(distance: torch.Tensor, same: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Return the mean loss of the partners of each row, plus that of the others that are too near."""
     cost = contrastive(distance, same)
     near = other & (cost > 0)
-    return sum((cost * part).sum(dim=-1) / part.sum(dim=-1).clamp(min=1) for part in (same, near))
+    means = [(cost * part).sum(dim=-1) / part.sum(dim=-1).clamp(min=1) for part in (same, near)]
+    return means[0] + means[1]
 
 
 def _triplet(distance: torch.Tensor, same: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -176,8 +178,8 @@ class _Task:
         index = index.to(self.plan.device)
         said = [self.net(m, self._noisy(block[index])) for m, block in enumerate(self.inputs)]
         there, weight = self.present[:, index], self.weight[index]
-        total = sum(self._of_pair(said, a, b, index, there[a] & there[b], weight) for a, b in self.pairs)
-        total = total / len(self.pairs)
+        losses = [self._of_pair(said, a, b, index, there[a] & there[b], weight) for a, b in self.pairs]
+        total = torch.stack(losses).mean(dim=0)
         if self.plan.alignment:
             total = total + self._alike(said, there * weight)
             self.step += 1
@@ -201,11 +203,11 @@ class _Task:
         """Return a loss of each row that is small if the outputs of the blocks are distributed alike."""
         if self.plan.alignment == "mmd":
             gaps = [discrepancy(said[a], said[b], weight[a], weight[b]) for a, b in self.pairs]
-            return (sum(gaps) / len(gaps)).unsqueeze(-1).expand(weight.shape[1:])
+            return torch.stack(gaps).mean(dim=0).unsqueeze(-1).expand(weight.shape[1:])
         share = share_of_reversal(self.step / self.n_steps)
         truth = torch.eye(len(said), device=weight.device)
         told = [cross_entropy(self.net.judged(out, share), truth[m]) * weight[m] for m, out in enumerate(said)]
-        return sum(told) / len(told)
+        return torch.stack(told).mean(dim=0)
 
 
 def train_networks(rows: Rows, starts: list[np.ndarray] | None, plan: Any) -> list[dict[str, np.ndarray]]:

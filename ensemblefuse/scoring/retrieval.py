@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
-from scipy.special import gammaln
 
 __all__ = ["cell_codes", "chance_of_recall", "chance_rank", "distinct", "partner_ranks", "partners"]
 
@@ -106,10 +105,9 @@ def chance_of_recall(n_partners: np.ndarray, n_gallery: int, ks: Sequence[int]) 
     """
     out = []
     for k in ks:
-        rest = n_gallery - n_partners - k  # none of the first k is a partner: C(N - m, k) / C(N, k)
-        log_none = gammaln(n_gallery - n_partners + 1) - gammaln(np.maximum(rest, 0) + 1)
-        log_all = gammaln(n_gallery + 1) - gammaln(max(n_gallery - k, 0) + 1)
-        out.append(np.mean(1 - np.where(rest < 0, 0.0, np.exp(log_none - log_all))))
+        drawn = np.arange(min(k, n_gallery))  # none of the first k is a partner
+        none = np.prod(np.maximum(n_gallery - n_partners[:, None] - drawn, 0) / (n_gallery - drawn), axis=1)
+        out.append(1 - none.mean())
     return np.array(out)
 
 
