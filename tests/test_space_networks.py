@@ -255,6 +255,7 @@ def test_no_group_and_no_cell_is_on_both_sides_of_a_held_out_split():
     folds = held_folds(table_of(X), np.ones(60), groups)
     assert sorted(np.concatenate([test for _, test in folds]).tolist()) == [i for i in range(60) if i != 5]
     for train, test in folds:
+        assert 5 not in test  # it lacks a block, and has no partner
         assert not set(groups[train]) & set(groups[test])
         assert not set(map(bytes, X[train, 3:])) & set(map(bytes, X[test, 3:]))
     X[:, 3:] = rng.integers(2, size=(60, 1))  # such cells would tie all rows together
@@ -287,6 +288,13 @@ def test_networks_are_kept_if_they_find_more(monkeypatch, networks, linear, chos
     assert model.chosen_ == chosen and bool(model.networks_) == (chosen == "siamese")
     if chosen == "cca":
         assert_allclose(model.transform(X), CommonSpaceProjector(3, method="cca", blocks=AB).fit(X).transform(X))
+
+
+def test_a_mark_that_a_fold_lacks_is_no_error():
+    X = linear_table()
+    X[:, 3:] = 0.0
+    X[7, 3] = 1.0
+    assert CommonSpaceProjector(method="contrastive", blocks=AB, **SMALL).fit(X).chosen_ == "cca"
 
 
 def test_with_few_pairs_or_one_block_the_linear_space_is_kept():

@@ -205,7 +205,7 @@ def network_is_better(blocks: Blocks, weight: np.ndarray, groups: np.ndarray | N
             (rows_of(blocks, rows), weight[rows], None if groups is None else groups[rows]) for rows in (train, test)
         ]
         (learned, own, own_groups), (held, _, held_groups) = parts
-        linear = _fit_start(learned, own, plan)
+        linear = _fit_start(learned, own, plan) if _all_vary(learned, own) else None
         if linear is None:
             continue
         networks = fit_networks(learned, own, own_groups, plan)
@@ -217,23 +217,29 @@ def network_is_better(blocks: Blocks, weight: np.ndarray, groups: np.ndarray | N
     return bool(differences) and float(np.mean(differences)) > 0
 
 
+def _all_vary(blocks: Blocks, weight: np.ndarray) -> bool:
+    """Return whether no block is constant in the rows that hold all blocks, as a rare mark may be in a fold."""
+    rows = blocks.present.all(axis=0) & (weight > 0)
+    return bool(rows.any()) and all(np.ptp(part[rows], axis=0).any() for part in blocks.data.values())
+
+
 def held_folds(blocks: Blocks, weight: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (train, test) positions of the rows that hold two blocks; none if these are too few.
+    """Return (train, test) positions of rows; none if too few hold two blocks. The test rows hold two.
 
     Rows of one group are on one side. So are rows with equal cells, unless these tie more than half of the rows
     together, as the cells of a short table do.
     """
-    rows = np.flatnonzero(rows_with_pairs(blocks, weight))
+    pairs = rows_with_pairs(blocks, weight)
+    rows = np.flatnonzero(blocks.present.any(axis=0) & (weight > 0))
     own = np.arange(len(rows)) if groups is None else np.unique(groups[rows], return_inverse=True)[1].reshape(-1)
     units = _linked(rows_of(blocks, rows), own)
     if np.bincount(units, minlength=1).max() > len(rows) / 2:
         units = own
-    n_units = len(np.unique(units))
-    if len(rows) < _FEWEST_ROWS or n_units < _N_FOLDS:
+    if pairs.sum() < _FEWEST_ROWS or len(np.unique(units[pairs[rows]])) < _N_FOLDS:
         return []
     names = np.random.RandomState(_SEED).permutation(units.max() + 1)  # the file may be sorted
     splits = GroupKFold(_N_FOLDS).split(np.zeros((len(rows), 1)), groups=names[units])
-    return [(rows[train], rows[test]) for train, test in splits]
+    return [(rows[train], rows[test][pairs[rows[test]]]) for train, test in splits]
 
 
 def _linked(blocks: Blocks, own: np.ndarray) -> np.ndarray:
