@@ -78,7 +78,7 @@ def score(model: object, X: pd.DataFrame, y: np.ndarray, train: np.ndarray, test
 SPACES = {
     **{f"cca, reg {reg:g}": {"method": "cca", "n_components": 64, "reg": reg} for reg in (0.1, 1, 10)},
     **{method: {"method": method, "reg": 1} for method in ("contrastive", "siamese", "triplet", "deep_cca")},
-    "contrastive, hidden 64": {"method": "contrastive", "reg": 1, "hidden": 64},
+    "contrastive, hidden 128": {"method": "contrastive", "reg": 1, "hidden": 128, "learning_rate": 3e-3},
     "contrastive, one net": {"method": "contrastive", "reg": 1, "n_members": 1},
     "contrastive, mmd": {"method": "contrastive", "reg": 1, "alignment": "mmd"},
 }

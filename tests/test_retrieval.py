@@ -6,7 +6,14 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.pipeline import make_pipeline
 
-from ensemblefuse import BlockScaler, CommonSpaceProjector, RetrievalReportDisplay, retrieval_report
+from ensemblefuse import (
+    BlockScaler,
+    CommonSpaceProjector,
+    FunctionEncoder,
+    RetrievalReportDisplay,
+    make_fusion_pipeline,
+    retrieval_report,
+)
 from ensemblefuse.scoring.retrieval import chance_of_recall, chance_rank, distinct, partner_ranks, partners
 
 MEASURES = ["recall@1", "recall@5", "recall@10", "median rank"]
@@ -118,6 +125,17 @@ def test_a_space_a_pipeline_and_rows_with_gaps(tmp_path):
     display = RetrievalReportDisplay.from_estimator(space, new, "image", "text")
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == MEASURES[:3]
     assert "median rank" in str(report) and "<table" in report._repr_html_()
+
+
+def test_raw_cells_are_encoded_first():
+    df = pd.DataFrame({"title": ["x" * i for i in range(40)], "note": ["y" * (2 * i) for i in range(40)]})
+    modalities = [(name, FunctionEncoder(lambda text: [len(text)]), name) for name in df]
+    pipeline = make_fusion_pipeline(modalities, CommonSpaceProjector(1, method="cca", reg=1e-9)).fit(df[:30])
+    lengths = pipeline[:-1].transform(df[30:])
+    expected = retrieval_report(pipeline[-1], lengths, "title", "note")
+    report = retrieval_report(pipeline, df[30:], "title", "note")
+    pd.testing.assert_frame_equal(report.table, expected.table)
+    assert report.sizes == {"title": 10, "note": 10}
 
 
 def test_bad_input_is_named():
