@@ -182,6 +182,7 @@ def test_every_public_name_has_a_former_path():
     """Names that were added later have none."""
     later = {"ColumnError", "DateFeatures", "FusionPipeline", "LogTargetRegressor"}
     later |= {"NeuralFusionClassifier", "NeuralFusionMultiTask", "NeuralFusionRegressor"}
+    later |= {"RetrievalReport", "RetrievalReportDisplay", "retrieval_report"}
     later |= {
         "CensoredFeatures",
         "NumberFeatures",
