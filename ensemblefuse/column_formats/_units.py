@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = ["CASED", "CURRENCIES", "UNITS", "spellings_of"]
+__all__ = ["CASED", "CURRENCIES", "RATED_OF", "UNITS", "spellings_of"]
 
 # Dimension -> unit: size in the first unit of the dimension, and its spellings. Sizes are exact by definition.
 # Capitals do not matter in these spellings, but for those that stand in `_EXACT` in another case.
@@ -96,6 +96,9 @@ _EXACT = _table(_EXACT_UNITS) | {spelling: {} for spelling in _UNKNOWN.split()}
 CASED = frozenset(map(str.lower, _EXACT))
 """Spellings, in small letters, whose capitals matter."""
 _SMALL = frozenset(("G", "M", "ML", "S", "T", "W"))  # where a column has capitals only, these may be the small ones
+
+RATED_OF = {"5": "five", "10": "ten", "20": "twenty", "100": "a hundred"}
+"""Ends of scales of ratings, such as 4.5/5 and 4.5 out of 5, in words: a part of the unit, alike in all cells."""
 
 _ALIASES = """
     EUR € eur euro euros|GBP £ gbp|INR ₹ rs rs. inr rupees|USD us$ usd|RUB ₽ руб руб.|KRW ₩ 원 won|CNY 元 人民币 rmb 块
