@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.exceptions import counted
 from ensemblefuse.table import is_missing
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "check_complete",
     "find_blocks",
     "is_raw",
+    "raw_columns",
     "read_block",
     "read_words",
     "words_apart",
@@ -152,7 +154,9 @@ def _declared_blocks(columns: list, blocks: Mapping[str, Any]) -> dict[str, np.n
         raise ValueError(f"blocks puts columns into several blocks: {repeated[:_SHOWN]}.")
     left = [columns[i] for i in np.setdiff1d(np.arange(len(columns)), used)]
     if left:
-        raise ValueError(f"blocks leaves out {len(left)} columns of X: {left[:_SHOWN]}. Drop them or name their block.")
+        raise ValueError(
+            f"blocks leaves out {counted(len(left), 'column')} of X: {left[:_SHOWN]}. Drop them or name their block."
+        )
     return found
 
 
@@ -229,12 +233,13 @@ def read_words(name: str, cells: pd.Series, present: np.ndarray, labels: Sequenc
     if wrong:
         raise ValueError(
             f"Block {name!r}: its column {cells.name!r} holds texts, but a {type(texts[wrong[0]]).__name__} in "
-            f"{len(wrong)} rows: {[labels[i] for i in wrong[:_SHOWN]]}. Make them str, or None where they are missing."
+            f"{counted(len(wrong), 'row')}: {[labels[i] for i in wrong[:_SHOWN]]}. Make them str, or None where they "
+            "are missing."
         )
     alone = np.flatnonzero(held & ~present)
     if len(alone):
         raise ValueError(
-            f"Block {name!r} has texts in its column {cells.name!r} without numbers in {len(alone)} rows: "
+            f"Block {name!r} has texts in its column {cells.name!r} without numbers in {counted(len(alone), 'row')}: "
             f"{[labels[i] for i in alone[:_SHOWN]]}. A missing modality is missing in all its columns."
         )
     return cells
@@ -242,7 +247,12 @@ def read_words(name: str, cells: pd.Series, present: np.ndarray, labels: Sequenc
 
 def is_raw(frame: pd.DataFrame) -> bool:
     """Return whether a block holds raw cells (texts, paths, arrays) instead of numbers."""
-    return not all(_is_numeric(frame.iloc[:, i]) for i in range(frame.shape[1]))
+    return bool(raw_columns(frame))
+
+
+def raw_columns(frame: pd.DataFrame) -> list[Any]:
+    """Return the columns of a block that hold raw cells; the others hold numbers."""
+    return [name for i, name in enumerate(frame.columns) if not _is_numeric(frame.iloc[:, i])]
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -252,7 +262,13 @@ def _is_numeric(column: pd.Series) -> bool:
 
 
 def read_block(
-    name: str, frame: pd.DataFrame | np.ndarray, labels: Sequence[Any], *, raw: bool, allow_partial: bool
+    name: str,
+    frame: pd.DataFrame | np.ndarray,
+    labels: Sequence[Any],
+    *,
+    raw: bool,
+    allow_partial: bool,
+    column_of: Callable[[int], Any] | None = None,
 ) -> tuple[Any, np.ndarray]:
     """Return the data of one block in the form for its estimator, and the rows in which it is present.
 
@@ -265,6 +281,8 @@ def read_block(
         Whether the block holds raw cells.
     allow_partial : bool
         Whether a row may hold NaN beside numbers.
+    column_of : callable, optional
+        Returns the name of a column by its position in the block, for messages.
 
     Returns
     -------
@@ -286,10 +304,14 @@ def read_block(
     lost = np.asarray(nan.all(axis=1))
     if not allow_partial:
         check_complete(name, data, ~lost, labels)
-    infinite = np.flatnonzero(np.isinf(data).any(axis=1))
+    infinite = np.argwhere(np.isinf(data))
     if len(infinite):
+        i, j = infinite[0].tolist()
+        n_rows, column = len(np.unique(infinite[:, 0])), j if column_of is None else column_of(j)
         raise ValueError(
-            f"Block {name!r} holds infinity in {len(infinite)} rows: {[labels[i] for i in infinite[:_SHOWN]]}."
+            f"Block {name!r} holds infinity in {counted(n_rows, 'row')}, first {data[i, j]} in row {labels[i]!r}, "
+            f"column {column!r}. Correct such numbers before the fusion, or make the whole block NaN in these rows, "
+            "which then lack the modality."
         )
     return data, ~lost
 
@@ -299,7 +321,7 @@ def check_complete(name: str, data: np.ndarray, present: np.ndarray, labels: Seq
     partly = np.flatnonzero(np.isnan(data).any(axis=1) & present)
     if len(partly):
         raise ValueError(
-            f"Block {name!r} is partly NaN in {len(partly)} rows: {[labels[i] for i in partly[:_SHOWN]]}. A "
+            f"Block {name!r} is partly NaN in {counted(len(partly), 'row')}: {[labels[i] for i in partly[:_SHOWN]]}. A "
             "missing modality is NaN in all its columns; fill single gaps before fusion (SimpleImputer), or give "
             "the block an estimator that takes NaN."
         )
@@ -312,4 +334,7 @@ def _to_floats(name: str, frame: pd.DataFrame) -> np.ndarray:
     try:
         return frame.to_numpy(dtype=dtype, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"Block {name!r} held numbers in fit, but now it holds something else: {error}.") from error
+        columns = raw_columns(frame)[:_SHOWN]
+        raise ValueError(
+            f"Block {name!r} held numbers in fit, but now it holds something else in the columns {columns}: {error}."
+        ) from error

@@ -19,6 +19,7 @@ __all__ = [
     "MissingModalityWarning",
     "PersistenceError",
     "UnseenCategoryWarning",
+    "counted",
     "format_bad_rows",
     "format_unread_cells",
     "path_hints",
@@ -35,6 +36,24 @@ _ADDRESS = re.compile(r"(https?|ftp|s3|gs|file)://", re.IGNORECASE)
 _BASE64 = re.compile(r"[\w+/=\s-]*", re.ASCII)
 
 FUSION_READS = "fuse__encoders__"  # parameters of transformers by which a fusion reads raw cells
+
+
+_OF_ONE = {"are": "is", "have": "has", "do": "does"}
+
+
+def counted(count: float, what: str, verb: str = "") -> str:
+    """Return how many things there are, and in the right number what they do.
+
+    Examples
+    --------
+    >>> from ensemblefuse.exceptions import counted
+    >>> counted(1, "row", "hold"), counted(2, "cell"), counted(1, "cell", "are")
+    ('1 row holds', '2 cells', '1 cell is')
+    """
+    number = f"{count:g}" if isinstance(count, float) else f"{count}"
+    if count != 1:
+        return f"{number} {what}s {verb}".rstrip()
+    return f"{number} {what} {_OF_ONE.get(verb, f'{verb}s' if verb else '')}".rstrip()
 
 
 class BadRow(NamedTuple):
@@ -174,9 +193,9 @@ def format_unread_cells(rows: Sequence[BadRow], n_rows: int, others: str, *, mis
     lines = [f"  row {row.label!r}, column {row.column!r}: {row.reason}" for row in rows[:_SHOWN]]
     if len(rows) > _SHOWN:
         lines.append(f"  ... and {len(rows) - _SHOWN} more ({others})")
-    told, count = (f"{len(rows)} cells", "count") if len(rows) > 1 else ("1 cell", "counts")
-    more = f", and {count} as missing" if missing else ""
-    return "\n".join([f"{told} in {n_rows} rows cannot be read as the column requires{more}:", *lines])
+    more = f", and {'counts' if len(rows) == 1 else 'count'} as missing" if missing else ""
+    told = f"{counted(len(rows), 'cell')} in {counted(n_rows, 'row')}"
+    return "\n".join([f"{told} cannot be read as the column requires{more}:", *lines])
 
 
 class MissingModalityWarning(UserWarning):

@@ -343,7 +343,7 @@ def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, sho
             capsys, "predict", "m.fuse", shop / "broken.parquet", "-o", f"{policy}.csv", "--on-error", policy
         )
         written = pd.read_csv(f"{policy}.csv", index_col="sku")
-        assert code == 0 and "1 rows hold a cell that cannot be read" in err
+        assert code == 0 and "1 row holds a cell that cannot be read" in err
         assert (len(written), written["prediction"].notna().sum(), written["error"].notna().sum()) == (24, predicted, 1)
         assert "'photo'" in written.loc["sku0000", "error"]
 

@@ -262,5 +262,5 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"finds no direction: the blocks .* are constant"):
         CommonSpaceProjector().fit(X * 0)
     X.iloc[4, 0] = np.nan
-    with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 rows: \[4\]"):
+    with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 row: \[4\]"):
         model.transform(X)

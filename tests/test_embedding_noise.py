@@ -103,7 +103,7 @@ def test_a_missing_row_stays_missing_and_a_gap_is_an_error(noise):
     Z = draws(noise, X)
     assert np.isnan(Z[1]).all() and np.isfinite(Z[[0, 2, 3]]).all()
     X.loc["c", 1] = np.nan
-    with pytest.raises(ValueError, match=r"NaN beside numbers, or infinity, in 1 rows: \['c'\]"):
+    with pytest.raises(ValueError, match=r"NaN beside numbers, or infinity, in 1 row: \['c'\]"):
         noise.fit(X)
 
 

@@ -400,7 +400,7 @@ def test_new_rows_that_do_not_fit(fitted, gaps):
     [
         (["a", "b", "c"], np.full((3, 2), 0.5), {}, "2.* for 3 labels of 3 classes; .* pass classes="),
         (["a", "b", "z"], np.full((3, 2), 0.5), {"classes": ["a", "b"]}, r"y_true holds \['z'\]"),
-        (["a", "b"], [[0.5, 0.5], [2.0, 1.0]], {}, r"1 rows do not, the first at position 1: \[2.0, 1.0\]"),
+        (["a", "b"], [[0.5, 0.5], [2.0, 1.0]], {}, r"1 row does not, the first at position 1: \[2.0, 1.0\]"),
         (["a", "b"], [0.5, 0.5], {}, "must be probabilities of shape"),
         ([1.0, 2.0], [0.5], {}, r"shape \(2,\) and predictions \(1,\)"),
         ([1.0, np.nan], [0.5, 1.0], {}, "y_true is missing in 1 of 2 rows"),

@@ -210,7 +210,7 @@ def test_a_partly_missing_row_is_named():
     X.index = [f"row {i}" for i in range(len(X))]
     X.iloc[4, 0] = np.nan
     for model in (BlockPCA(), BlockNystroem(5)):
-        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 rows: \['row 4'\]"):
+        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 row: \['row 4'\]"):
             model.fit(X)
 
 

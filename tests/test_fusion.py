@@ -248,7 +248,7 @@ def test_a_partly_missing_block_is_an_error_that_names_block_and_rows(blocks):
     X.iloc[4, 0] = np.nan
     X.index = [f"sku{i}" for i in range(len(X))]
     for fusion in (FeatureFusionClassifier(), DecisionFusionClassifier()):
-        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 rows: \['sku4'\]"):
+        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 row: \['sku4'\]"):
             fusion.fit(X, y)
     DecisionFusionClassifier({"image": XGBClassifier(n_estimators=5)}, joint=False).fit(X, y)
 

@@ -151,5 +151,5 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="n_neighbors must be a whole number from 1; got 0"):
         CrossModalImputer("knn", n_neighbors=0).fit(X)
     X.loc[7, "text__1"] = np.nan
-    with pytest.raises(ValueError, match=r"Block 'text' is partly NaN in 1 rows: \[7\]"):
+    with pytest.raises(ValueError, match=r"Block 'text' is partly NaN in 1 row: \[7\]"):
         CrossModalImputer().fit(X)

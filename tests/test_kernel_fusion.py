@@ -370,7 +370,7 @@ def test_bad_tables_are_refused(blocks):
     X, y = blocks
     with pytest.raises(ValueError, match="every block is missing in every row"):
         KernelFusionClassifier().fit(X * np.nan, y)
-    with pytest.raises(ValueError, match="Block 'image' is partly NaN in 1 rows"):
+    with pytest.raises(ValueError, match="Block 'image' is partly NaN in 1 row"):
         KernelFusionClassifier().fit(X.assign(image__0=X["image__0"].where(X.index != 3)), y)
     with pytest.raises(ValueError, match=r"the blocks \['title'\] hold raw cells"):
         KernelFusionClassifier().fit(X.assign(title__0="a cat"), y)

@@ -429,7 +429,7 @@ def test_single_gaps_are_left_to_a_pipeline_or_an_imputer_that_fills_them(blocks
     ):
         assert np.isfinite(filling.fit(X, y).predict_proba(X)).all()
     for plain in (DecisionFusionClassifier(make_pipeline(StandardScaler(), LR)), FeatureFusionClassifier(LR)):
-        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 rows: \[3\]"):
+        with pytest.raises(ValueError, match=r"Block 'image' is partly NaN in 1 row: \[3\]"):
             plain.fit(X, y)
 
 

@@ -213,7 +213,7 @@ def test_a_corrupted_cell_that_cannot_be_encoded_is_named(media, on_error):
     model = make_fusion_pipeline(encoders(), FeatureFusionClassifier(HEAD))
     model.set_params(encode__image__on_error=on_error).fit(media[0], media[1])
     own = {"image": {"torn": lambda cell, severity, rng: b"no picture" if cell == X["photo"].iloc[5] else cell}}
-    message = rf"corruption 'torn' of modality 'image' at severity 3: 1 cells .*\n.*row '{X.index[5]}', column 'photo'"
+    message = rf"corruption 'torn' of modality 'image' at severity 3: 1 cell .*\n.*row '{X.index[5]}', column 'photo'"
     with pytest.raises(ValueError, match=message), pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)
         robustness_curve(model, X, y, corruptions=own, severities=[3])

@@ -450,7 +450,7 @@ def test_a_raw_block_goes_to_an_estimator_of_its_own():
 def test_a_partly_missing_block_is_an_error_unless_its_estimator_takes_it():
     X, y = make_blocks(n=90)
     X.iloc[4, 0] = np.nan
-    with pytest.raises(ValueError, match="Block 'image' is partly NaN in 1 rows"):
+    with pytest.raises(ValueError, match="Block 'image' is partly NaN in 1 row"):
         SequentialFusionClassifier().fit(X, y)
     assert np.isfinite(SequentialFusionClassifier({"image": TREES}).fit(X, y).predict_proba(X)).all()
 

@@ -200,7 +200,7 @@ def test_heads_of_raw_cells_and_of_rows_partly_nan_stand_on_the_edge():
     with pytest.raises(ValueError, match=r"\['text'\] hold raw cells.*probabilities"):
         split_model(model)
     numeric = make_fusion_pipeline(plan[1:], DecisionFusionClassifier(heads["tabular"], cv=3, joint=False)).fit(X, y)
-    with pytest.raises(ValueError, match="'tabular' is partly NaN in 1 rows: \\['row 2'\\]"):
+    with pytest.raises(ValueError, match="'tabular' is partly NaN in 1 row: \\['row 2'\\]"):
         split_model(numeric).edge["tabular"].transform(X)
 
 

@@ -92,7 +92,7 @@ def test_blocks_by_prefix_keep_the_order_of_first_appearance():
         (["a__0", "b"], None, r"1 do not: \['b'\]"),
         (["__0"], None, "name their block"),
         (["a", "b"], {}, "must be a dict"),
-        (["a", "b"], {"x": ["a"]}, r"leaves out 1 columns of X: \['b'\]"),
+        (["a", "b"], {"x": ["a"]}, r"leaves out 1 column of X: \['b'\]"),
         (["a", "b"], {"x": ["a"], "y": ["a", "b"]}, r"several blocks: \['a'\]"),
         (["a", "b"], {"x": ["a", "c"]}, "names 'c', which is not a column"),
         (["a", "b"], {"x": ["a", "b"], "y": []}, "names no column"),

@@ -503,7 +503,7 @@ def test_texts_may_stand_anywhere_in_the_table_and_be_missing_alone():
 
 @pytest.mark.by_turns
 @pytest.mark.parametrize(
-    ("cell", "message"), [(7.5, r"holds texts, but a float in 1 rows: \[4\]"), ("alone", r"without numbers .*\[4\]")]
+    ("cell", "message"), [(7.5, r"holds texts, but a float in 1 row: \[4\]"), ("alone", r"without numbers .*\[4\]")]
 )
 def test_a_wrong_column_of_texts_is_named(cell, message):
     X, y = make_titles()

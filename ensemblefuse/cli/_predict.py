@@ -26,7 +26,7 @@ from ensemblefuse.cli._tables import (
     open_pipeline,
     resolve_paths,
 )
-from ensemblefuse.exceptions import NO_SUCH_FILE, path_hints
+from ensemblefuse.exceptions import NO_SUCH_FILE, counted, path_hints
 from ensemblefuse.fitted.model import targets_of
 from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor, prediction_columns
 from ensemblefuse.schema import unseen_text
@@ -84,10 +84,11 @@ def _predicted(chunks: Iterator[tuple[pd.DataFrame, pd.DataFrame]], predictor: P
 
 def _print_summary(predictor: Predictor, output: Path | None) -> None:
     if output is not None:
-        print(f"wrote {output}: {predictor.n_rows} rows", file=sys.stderr)
+        print(f"wrote {output}: {counted(predictor.n_rows, 'row')}", file=sys.stderr)
     if predictor.n_bad:
         print(
-            f"warning: {predictor.n_bad} rows hold a cell that cannot be read; the column {ERROR!r} has the reasons",
+            f"warning: {counted(predictor.n_bad, 'row', 'hold')} a cell that cannot be read; the column {ERROR!r} "
+            "has the reasons",
             file=sys.stderr,
         )
 

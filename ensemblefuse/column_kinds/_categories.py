@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ensemblefuse.column_kinds._kind import counted
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.exceptions import counted, short_repr
 
 __all__ = ["COVERED", "MOST_CATEGORIES", "are_categories", "are_categories_of_text", "facts_of_values"]
 

@@ -11,11 +11,11 @@ import pandas as pd
 
 from ensemblefuse.column_kinds._categories import are_categories_of_text
 from ensemblefuse.column_kinds._cells import DATES, MEDIA, NUMBERS, SCALARS, cell_kind, is_blank
-from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, EMPTY, UNUSED, ColumnKind, constant_kind, counted
+from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, EMPTY, UNUSED, ColumnKind, constant_kind
 from ensemblefuse.column_kinds._numbers import dated_kind, number_kind
 from ensemblefuse.column_kinds._objects import of_objects
 from ensemblefuse.column_kinds._texts import text_kind
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.exceptions import counted, short_repr
 from ensemblefuse.table import is_missing
 
 __all__ = ["column_kind", "find_kind"]
@@ -102,8 +102,7 @@ def _object_kind(column: pd.Series) -> ColumnKind:
     cells = [cell for cell in column.tolist() if not is_missing(cell) and not is_blank(cell)]
     if not cells:
         n_blank = int(column.notna().sum())
-        holds = "holds" if n_blank == 1 else "hold"
-        facts = f"{counted(n_blank, 'cell')} {holds} only blanks, and the others nothing"
+        facts = f"{counted(n_blank, 'cell', 'hold')} only blanks, and the others nothing"
         return ColumnKind("empty", facts) if n_blank else EMPTY
     types, name, has_gaps = {type(cell) for cell in cells}, str(column.name), len(cells) < len(column)
     if all(issubclass(kind, (bool, np.bool_)) for kind in types):

@@ -21,7 +21,6 @@ __all__ = [
     "UNUSED",
     "ColumnKind",
     "constant_kind",
-    "counted",
     "facts_of",
     "has_digit",
     "has_letter",
@@ -81,10 +80,6 @@ def facts_of(found: Found, n_cells: int) -> str:
     shown = ", ".join(map(short_repr, words[:3])) + more
     verb = "stands" if len(words) == 1 else "stand"
     return f"{found.seen}; {found.share:.1%} of {n_cells} cells can be read, and {shown} {verb} for missing cells"
-
-
-def counted(count: float, what: str) -> str:
-    return f"{count:g} {what}" + ("" if count == 1 else "s")
 
 
 def share_of(counts: Counter[str], test: Callable[[str], Any]) -> float:

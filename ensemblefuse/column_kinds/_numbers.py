@@ -12,6 +12,7 @@ from ensemblefuse.column_kinds._categories import are_categories
 from ensemblefuse.column_kinds._identifiers import says_id, says_postcode
 from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, DISTINCT, EMPTY, LEAST_CELLS, ColumnKind
 from ensemblefuse.column_kinds._names import says_code, says_quantity, says_rank, says_row
+from ensemblefuse.exceptions import counted
 from ensemblefuse.table import is_missing
 
 __all__ = ["CODE_DIGITS", "as_float", "dated_kind", "number_kind"]
@@ -59,8 +60,8 @@ def dated_kind(column: pd.Series, found: ColumnKind) -> ColumnKind:
 def _infinite(present: np.ndarray, seen: str) -> ColumnKind:
     finite = present[np.isfinite(present)]
     n = len(present) - len(finite)
-    are, them = ("cell is", "it") if n == 1 else ("cells are", "them")
-    choice = f"{n} {are} infinite, which fit refuses; make {them} missing"
+    them = "it" if n == 1 else "them"
+    choice = f"{counted(n, 'cell', 'are')} infinite, which fit refuses; make {them} missing"
     return ColumnKind("number", _with_range(seen, finite) if len(finite) else seen, choice)
 
 
@@ -83,7 +84,7 @@ def _whole_kind(present: np.ndarray, n_distinct: int, seen: str, name: str) -> C
         return ColumnKind("number", f"{seen}: days written as numbers", _OR_DATE)
     if n_cells > 2 and (steps == 1).all():
         return _stepwise_kind(present, f"{seen}; every value is the previous one plus 1", name)
-    facts = f"{seen}; {n_distinct} distinct values in {n_cells} cells"
+    facts = f"{seen}; {counted(n_distinct, 'distinct value')} in {counted(n_cells, 'cell')}"
     if says_id(name):
         return _named_kind(present, n_distinct, facts, name)
     if says_postcode(name) and _have_digits_of_postcodes(present):

@@ -12,7 +12,7 @@ import pandas as pd
 from ensemblefuse.column_formats import tag_format
 from ensemblefuse.column_kinds._cells import SEEN_OF, cell_kind, is_blank, is_empty_list
 from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, ColumnKind, constant_kind, kind_of_form
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.exceptions import counted, short_repr
 from ensemblefuse.table import is_missing
 
 __all__ = ["of_objects"]
@@ -34,7 +34,7 @@ _ADVICE = {
 def of_objects(column: pd.Series, cells: list[Any], name: str) -> ColumnKind:
     filled = [cell for cell in cells if not is_empty_list(cell)]
     if not filled:
-        return ColumnKind("empty", f"{len(cells)} cells hold empty lists, and the others nothing")
+        return ColumnKind("empty", f"{counted(len(cells), 'cell', 'hold')} empty lists, and the others nothing")
     kinds = Counter(cell_kind(cell) for cell in filled)
     if kinds.keys() <= {"tags", "text"}:  # a cell without tags is an empty list
         if _are_equal(column, cells):

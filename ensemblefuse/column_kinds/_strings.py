@@ -9,11 +9,11 @@ from typing import NamedTuple
 from ensemblefuse.column_formats import number_format
 from ensemblefuse.column_kinds._categories import are_categories_of_text, facts_of_values
 from ensemblefuse.column_kinds._identifiers import CODE_WORDS, NUMBERED, WEAK_REASONS, identifier_reason, says_id
-from ensemblefuse.column_kinds._kind import DISTINCT, LEAST_CELLS, ColumnKind, counted, has_digit
+from ensemblefuse.column_kinds._kind import DISTINCT, LEAST_CELLS, ColumnKind, has_digit
 from ensemblefuse.column_kinds._names import says_quantity
 from ensemblefuse.column_kinds._numbers import CODE_DIGITS
 from ensemblefuse.column_kinds._words import are_in_capitals, are_phrases, median_words
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.exceptions import counted, short_repr
 
 __all__ = ["are_codes", "code_kind", "is_numeric", "worded"]
 
@@ -41,7 +41,7 @@ def are_codes(counts: Counter[str]) -> bool:
 def code_kind(counts: Counter[str]) -> ColumnKind:
     n_cells = counts.total()
     some = "" if all(text.startswith("0") for text in counts) else "some "
-    facts = f"{len(counts)} codes in {n_cells} cells, {some}with zeros at the beginning"
+    facts = f"{counted(len(counts), 'code')} in {counted(n_cells, 'cell')}, {some}with zeros at the beginning"
     if n_cells >= LEAST_CELLS and len(counts) >= DISTINCT * n_cells:
         return ColumnKind("identifier", facts, "could also be: string")
     return ColumnKind("category" if are_categories_of_text(counts) else "string", facts)

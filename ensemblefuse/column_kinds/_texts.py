@@ -27,7 +27,6 @@ from ensemblefuse.column_kinds._kind import (
     DISTINCT,
     ColumnKind,
     constant_kind,
-    counted,
     facts_of,
     has_digit,
     kind_of_form,
@@ -37,7 +36,7 @@ from ensemblefuse.column_kinds._numbers import as_float, number_kind
 from ensemblefuse.column_kinds._strings import are_codes, code_kind, is_numeric, worded
 from ensemblefuse.column_kinds._tags import may_be_tags, tag_kind
 from ensemblefuse.column_kinds._times import are_among_times, are_spans, other_than_date, other_than_time
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.exceptions import counted, short_repr
 
 __all__ = ["text_kind"]
 

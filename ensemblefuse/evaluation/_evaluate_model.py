@@ -16,6 +16,7 @@ from ensemblefuse._calls import count_rows
 from ensemblefuse.evaluation._metrics import class_rates, classification_scores, regression_scores
 from ensemblefuse.evaluation._model_evaluation import ModelEvaluation, ModelEvaluationDisplay
 from ensemblefuse.evaluation._slices import name_patterns, read_by, read_column
+from ensemblefuse.exceptions import counted
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.fusion import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.scoring.bootstrap import interval, resample_weights
@@ -303,8 +304,8 @@ def _read_classes(y: np.ndarray, proba: np.ndarray, classes: Any) -> _Rows:
     wrong = np.flatnonzero((proba < -1e-6).any(axis=1) | (np.abs(proba.sum(axis=1) - 1) > 1e-3))
     if len(wrong):
         raise ValueError(
-            f"predictions must be probabilities that sum to 1 in each row; {len(wrong)} rows do not, the first at "
-            f"position {wrong[0]}: {proba[wrong[0]].tolist()}."
+            f"predictions must be probabilities that sum to 1 in each row; {counted(len(wrong), 'row', 'do')} not, the "
+            f"first at position {wrong[0]}: {proba[wrong[0]].tolist()}."
         )
     place = {label: i for i, label in enumerate(labels.tolist())}
     unknown = sorted({label for label in y.tolist() if label not in place}, key=str)

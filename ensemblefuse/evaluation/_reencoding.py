@@ -16,7 +16,15 @@ from ensemblefuse.blocks import SEPARATOR, WORDS
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.evaluation._corruptions import Corruption, corrupt, kind_of_encoder
-from ensemblefuse.exceptions import BadRow, EncodingError, UnseenCategoryWarning, format_bad_rows, reason_of, short_repr
+from ensemblefuse.exceptions import (
+    BadRow,
+    EncodingError,
+    UnseenCategoryWarning,
+    counted,
+    format_bad_rows,
+    reason_of,
+    short_repr,
+)
 from ensemblefuse.features import PresentRows
 from ensemblefuse.features.present_rows import missing_rows
 from ensemblefuse.fitted.model import FittedModel, replace_columns
@@ -158,8 +166,8 @@ class EncodedRows:
     def _refuse(self, bad: list[BadRow], name: str, corruption: Corruption, severity: int, what: str) -> None:
         if bad:
             raise ValueError(
-                f"corruption {corruption.name!r} of modality {name!r} at severity {severity}: {len(bad)} cells {what}:"
-                f"\n{format_bad_rows(bad)}"
+                f"corruption {corruption.name!r} of modality {name!r} at severity {severity}: "
+                f"{counted(len(bad), 'cell')} {what}:\n{format_bad_rows(bad)}"
             )
 
 

@@ -8,12 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from ensemblefuse._calls import plain_inside
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.features._columns import read_columns
+from ensemblefuse.features._columns import ColumnFeatures, read_columns
 from ensemblefuse.table import is_missing
 
 __all__ = ["DateFeatures"]
@@ -25,7 +22,7 @@ _CYCLES = {"month": 12, "weekday": 7, "hour": 24}
 _DAY = pd.Timedelta(days=1)
 
 
-class DateFeatures(TransformerMixin, BaseEstimator):
+class DateFeatures(ColumnFeatures):
     """Turn dates into numbers: year, month, day, weekday, hour, and the days since the first date of fit.
 
     Parts that are the same in all dates of fit are left out, so whole days give no hour, and times of one day nothing
@@ -88,7 +85,7 @@ class DateFeatures(TransformerMixin, BaseEstimator):
         -------
         self
         """
-        columns = self._read(X, reset=True)
+        columns = [_dates(cells) for cells in read_columns(self, X, reset=True)]
         # As text, because files of models hold no objects of pandas.
         self.first_ = [None if pd.isna(first := dates.min()) else first.isoformat() for dates in columns]
         self.parts_, self.means_, self.has_missing_ = [], [], []
@@ -104,60 +101,16 @@ class DateFeatures(TransformerMixin, BaseEstimator):
             self.has_missing_.append(bool(dates.isna().any()))
         return self
 
-    @plain_inside
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the numbers of dates.
+    def _numbers_of(self, i: int, cells: pd.Series) -> np.ndarray:
+        dates = _dates(cells)
+        numbers = _numbers(dates, self.first_[i], self.cyclic, self.parts_[i])
+        block = np.column_stack([numbers[part] for part in self.parts_[i]])
+        missing = dates.isna().to_numpy()
+        block[missing | (self.first_[i] is None)] = self.means_[i]
+        return np.column_stack([block, missing]) if self.has_missing_[i] else block
 
-        Parameters
-        ----------
-        X : DataFrame or array of shape (n_samples, n_columns)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_out)
-        """
-        check_is_fitted(self)
-        blocks = []
-        for i, dates in enumerate(self._read(X, reset=False)):
-            numbers = _numbers(dates, self.first_[i], self.cyclic, self.parts_[i])
-            block = np.column_stack([numbers[part] for part in self.parts_[i]])
-            missing = dates.isna().to_numpy()
-            block[missing | (self.first_[i] is None)] = self.means_[i]
-            blocks.append(block)
-            if self.has_missing_[i]:
-                blocks.append(missing[:, None].astype(float))
-        return np.hstack(blocks)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output columns.
-
-        Parameters
-        ----------
-        input_features : array of shape (n_columns,), optional
-            Names of the columns; those of fit by default.
-
-        Returns
-        -------
-        ndarray of str
-        """
-        check_is_fitted(self)
-        columns = _check_feature_names_in(self, input_features)
-        names = [
-            f"{column}_{part}"
-            for column, parts, has_missing in zip(columns, self.parts_, self.has_missing_, strict=True)
-            for part in [*parts, *(["missing"] if has_missing else [])]
-        ]
-        return np.array(names, dtype=object)
-
-    def _read(self, X: Any, *, reset: bool) -> list[pd.Series]:
-        """Return each column as a Series of datetimes."""
-        return [_dates(cells) for cells in read_columns(self, X, reset=reset)]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
+    def _names_of(self, i: int, column: Any) -> list[str]:
+        return [f"{column}_{part}" for part in [*self.parts_[i], *["missing"] * bool(self.has_missing_[i])]]
 
 
 def _dates(cells: pd.Series) -> pd.Series:

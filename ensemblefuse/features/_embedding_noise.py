@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemblefuse._calls import answers_rows
+from ensemblefuse.exceptions import counted
 
 __all__ = ["EmbeddingNoise", "gaussian_sigma"]
 
@@ -176,8 +177,8 @@ class EmbeddingNoise(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if len(odd):
             shown = [i if labels is None else labels[i] for i in odd[:_SHOWN].tolist()]
             raise ValueError(
-                f"EmbeddingNoise: Input X contains NaN beside numbers, or infinity, in {len(odd)} rows: {shown}. A "
-                "missing modality is NaN in all its columns; fill single gaps before this step."
+                f"EmbeddingNoise: Input X contains NaN beside numbers, or infinity, in {counted(len(odd), 'row')}: "
+                f"{shown}. A missing modality is NaN in all its columns; fill single gaps before this step."
             )
         return array
 

@@ -8,18 +8,15 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from ensemblefuse._calls import plain_inside
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.features._columns import read_columns
+from ensemblefuse.features._columns import ColumnFeatures, read_columns
 from ensemblefuse.table import is_missing
 
 __all__ = ["TagFeatures"]
 
 
-class TagFeatures(TransformerMixin, BaseEstimator):
+class TagFeatures(ColumnFeatures):
     """Turn lists of tags into numbers: one column for each frequent tag, which says whether a cell has it.
 
     Two more columns hold how many tags a cell has, and how many of them are rare. A tag that fit never saw counts
@@ -81,7 +78,7 @@ class TagFeatures(TransformerMixin, BaseEstimator):
         self
         """
         self._check_parameters()
-        columns = self._read(X, reset=True)
+        columns = [_lists(cells) for cells in read_columns(self, X, reset=True)]
         self.tags_, self.rare_tags_, self.has_missing_ = [], [], []
         for lists in columns:
             counts = Counter(tag for tags in lists for tag in set(tags or ()))
@@ -93,22 +90,8 @@ class TagFeatures(TransformerMixin, BaseEstimator):
             self.has_missing_.append(any(tags is None for tags in lists))
         return self
 
-    @plain_inside
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the numbers of lists of tags.
-
-        Parameters
-        ----------
-        X : DataFrame or array of objects, of shape (n_samples, n_columns)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_out)
-        """
-        check_is_fitted(self)
-        return np.hstack([self._block(i, lists) for i, lists in enumerate(self._read(X, reset=False))])
-
-    def _block(self, i: int, lists: list[list[str] | None]) -> np.ndarray:
+    def _numbers_of(self, i: int, cells: pd.Series) -> np.ndarray:
+        lists = _lists(cells)
         place = {tag: j for j, tag in enumerate(self.tags_[i])}
         rare, n_tags = set(self.rare_tags_[i]), len(place)
         block = np.zeros((len(lists), n_tags + 3))
@@ -123,25 +106,10 @@ class TagFeatures(TransformerMixin, BaseEstimator):
         ]
         return block[:, kept]
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output columns.
-
-        Parameters
-        ----------
-        input_features : array of shape (n_columns,), optional
-            Names of the columns; those of fit by default.
-
-        Returns
-        -------
-        ndarray of str
-        """
-        check_is_fitted(self)
-        names: list[str] = []
-        for i, column in enumerate(_check_feature_names_in(self, input_features)):
-            names += [f"{column}={tag}" for tag in self.tags_[i]]
-            names += [f"{column}_n_rare"] * bool(self.rare_tags_[i]) + [f"{column}_n_tags"]
-            names += [f"{column}_missing"] * self.has_missing_[i]
-        return np.array(names, dtype=object)
+    def _names_of(self, i: int, column: Any) -> list[str]:
+        names = [f"{column}={tag}" for tag in self.tags_[i]]
+        names += [f"{column}_n_rare"] * bool(self.rare_tags_[i]) + [f"{column}_n_tags"]
+        return names + [f"{column}_missing"] * self.has_missing_[i]
 
     def _check_parameters(self) -> None:
         least, most = self.min_frequency, self.max_tags
@@ -150,16 +118,6 @@ class TagFeatures(TransformerMixin, BaseEstimator):
             raise ValueError(f"min_frequency must be a whole number from 1, or a share between 0 and 1; got {least!r}.")
         if most is not None and not (isinstance(most, Integral) and most >= 1):
             raise ValueError(f"max_tags must be a whole number from 1, or None; got {most!r}.")
-
-    def _read(self, X: Any, *, reset: bool) -> list[list[list[str] | None]]:
-        """Return the tags of each cell, column by column; None for a missing cell."""
-        return [_lists(cells) for cells in read_columns(self, X, reset=reset)]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
 
 
 def _lists(cells: pd.Series) -> list[list[str] | None]:

@@ -6,19 +6,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from ensemblefuse._calls import plain_inside
 from ensemblefuse.column_formats import UnreadableCell, censored_format, read_cell
 from ensemblefuse.exceptions import short_repr
-from ensemblefuse.features._columns import read_columns
+from ensemblefuse.features._columns import ColumnFeatures, read_columns
 from ensemblefuse.table import is_missing
 
 __all__ = ["CensoredFeatures", "NumberFeatures"]
 
 
-class _TupleFeatures(TransformerMixin, BaseEstimator):
+class _TupleFeatures(ColumnFeatures):
     """Base class: each cell is a tuple of numbers, of one length in a column."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -39,38 +36,11 @@ class _TupleFeatures(TransformerMixin, BaseEstimator):
         self.kept_ = [list(range(block.shape[1])) for block in blocks]
         return self
 
-    @plain_inside
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the numbers of all cells.
+    def _numbers_of(self, i: int, cells: pd.Series) -> np.ndarray:
+        return self._values(cells, self.sizes_[i])[:, self.kept_[i]]
 
-        Parameters
-        ----------
-        X : DataFrame or array of objects, of shape (n_samples, n_columns)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_out)
-            NaN where a cell is missing.
-        """
-        check_is_fitted(self)
-        columns = zip(read_columns(self, X, reset=False), self.sizes_, self.kept_, strict=True)
-        return np.hstack([self._values(cells, size)[:, kept] for cells, size, kept in columns])
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output columns.
-
-        Parameters
-        ----------
-        input_features : array of shape (n_columns,), optional
-            Names of the columns; those of fit by default.
-
-        Returns
-        -------
-        ndarray of str
-        """
-        check_is_fitted(self)
-        columns = zip(_check_feature_names_in(self, input_features), self.kept_, strict=True)
-        return np.array([self._name(column, i) for column, kept in columns for i in kept], dtype=object)
+    def _names_of(self, i: int, column: Any) -> list[str]:
+        return [self._name(column, place) for place in self.kept_[i]]
 
     def _size_of(self, cells: pd.Series) -> int:
         raise NotImplementedError
@@ -95,12 +65,6 @@ class _TupleFeatures(TransformerMixin, BaseEstimator):
 
     def _wanted(self, size: int) -> str:
         return f"which is no tuple of {size} numbers, as in fit"
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
 
 
 class CensoredFeatures(_TupleFeatures):

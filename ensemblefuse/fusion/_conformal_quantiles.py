@@ -17,7 +17,7 @@ from ensemblefuse._calls import answers_rows
 from ensemblefuse._deprecation import read_renamed
 from ensemblefuse._fitting import fit_clone, fit_estimator, refuses_weights
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.exceptions import MissingModalityWarning, counted
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion.base import (
     BaseFusion,
@@ -340,8 +340,8 @@ class BaseConformalFusion(BaseFusion):
             f"{int((~hidden).sum())} of them get {whole}, because nothing is known of such rows",
         ]
         warnings.warn(
-            f"{type(self).__name__}: {len(unseen)} rows hold a combination of blocks that no calibration row held, "
-            f"such as row {blocks.labels[first]!r} with {held}. "
+            f"{type(self).__name__}: {counted(len(unseen), 'row', 'hold')} a combination of blocks that no calibration "
+            f"row held, such as row {blocks.labels[first]!r} with {held}. "
             + "; ".join(way for way, some in zip(ways, (hidden.any(), not hidden.all()), strict=True) if some)
             + ".",
             MissingModalityWarning,

@@ -59,9 +59,5 @@ class EstimatorsFusion(PerBlockFusion):
                         self._check_taught(name, estimator)
         if not self._used_blocks():
             raise ValueError(f"estimators drops every block: {list(self.blocks_)}.")
-        bare = [name for name in self.raw_blocks_ for _, estimator in self._heads_of(name) if estimator is None]
-        if bare:
-            raise ValueError(
-                f"The blocks {bare} hold raw cells and have no estimator. Give one that accepts raw cells, as in "
-                f"estimators={{{bare[0]!r}: make_pipeline(TfidfVectorizer(), LogisticRegression())}}, or encode them."
-            )
+        heads = {name: [estimator for _, estimator in self._heads_of(name)] for name in self.raw_blocks_}
+        self._refuse_bare([name for name, found in heads.items() if None in found])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ensemblefuse.blocks import raw_columns
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.training.preparation import fit_block, prepare_block
 
@@ -38,9 +39,11 @@ def read_sequences(
         If the block has several columns, or a cell is no finite array of this width with a token or more.
     """
     if getattr(cells, "ndim", 1) != 1:
+        raw, n = raw_columns(cells), cells.shape[1]
+        how_many = f"{n}" if len(raw) == n else f"{len(raw)} of {n}"
         raise ValueError(
-            f"Block {name!r} holds raw cells in {cells.shape[1]} columns: {list(cells.columns[:_SHOWN])}. A block of "
-            "sequences is one column, with an array of shape (n_tokens, width) in each cell."
+            f"Block {name!r} holds raw cells in {how_many} columns: {raw[:_SHOWN]}. A block of sequences is one "
+            "column, with an array of shape (n_tokens, width) in each cell."
         )
     found: list[np.ndarray | None] = []
     for cell, there, label in zip(cells.tolist(), present.tolist(), labels, strict=True):

@@ -81,12 +81,7 @@ class PerBlockFusion(BaseFusion):
         """Raise an error for unknown block names, and for blocks of raw cells without an estimator."""
         if isinstance(self.estimators, Mapping):
             self._require_blocks(dict(self.estimators), "estimators")
-        bare = [name for name in raw if self._given(name) is None]
-        if bare:
-            raise ValueError(
-                f"The blocks {bare} hold raw cells and have no estimator. Give one that accepts raw cells, as in "
-                f"estimators={{{bare[0]!r}: make_pipeline(TfidfVectorizer(), LogisticRegression())}}, or encode them."
-            )
+        self._refuse_bare([name for name in raw if self._given(name) is None])
 
     def _check_taught(self, name: str, estimator: Any) -> None:
         """Raise an error for an estimator that came fitted and knows other classes than `y` holds."""

@@ -325,7 +325,8 @@ class FusionSearchCV(BaseFusion):
             if self.blocks is not None and "blocks" in candidate.get_params() and candidate.blocks is None:
                 candidate.set_params(blocks=self.blocks)
         else:
-            for name in ("blocks_", "raw_blocks_", "word_columns_", "classes_", "n_features_in_", "feature_names_in_"):
+            read = ("blocks_", "raw_blocks_", "_raw_columns", "word_columns_", "n_features_in_", "feature_names_in_")
+            for name in (*read, "classes_"):
                 if hasattr(self, name):
                     setattr(candidate, name, getattr(self, name))
         return candidate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence, Sized
 from copy import copy, deepcopy
+from functools import partial as partial_of
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +24,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from ensemblefuse._fitting import check_label_types, is_fitted_before
 from ensemblefuse._public_names import PUBLIC
-from ensemblefuse.blocks import Blocks, check_complete, find_blocks, is_raw, read_block, read_words, words_apart
+from ensemblefuse.blocks import Blocks, check_complete, find_blocks, raw_columns, read_block, read_words, words_apart
 from ensemblefuse.exceptions import MissingModalityWarning
 from ensemblefuse.fusion._diagram import fusion_diagram
 from ensemblefuse.fusion.splits import make_splits
@@ -32,6 +33,7 @@ from ensemblefuse.table import to_frame
 
 __all__ = ["BaseFusion", "check_estimator_kind", "predicts_several", "takes_nan"]
 
+_SHOWN = 5  # names that a message shows
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _FEW_ROWS = 20  # with fewer rows, and up to so many classes, labels may well be classes
 
@@ -210,7 +212,8 @@ class BaseFusion(BaseEstimator):
             return self._read_parts(self._one_row(frame, dtypes), labels, allow_partial)
         parts = {name: frame.iloc[:, columns] for name, columns in self.blocks_.items()}
         if reset:
-            self.raw_blocks_ = [name for name, part in parts.items() if is_raw(part)]
+            self._raw_columns = {name: columns for name, part in parts.items() if (columns := raw_columns(part))}
+            self.raw_blocks_ = list(self._raw_columns)
         return self._read_parts(parts, labels, allow_partial)
 
     def _one_row(self, frame: pd.DataFrame, dtypes: list) -> dict[str, np.ndarray]:
@@ -248,9 +251,17 @@ class BaseFusion(BaseEstimator):
         for name, part in parts.items():
             partial = allow_partial is None or name in allow_partial
             raw = name in self.raw_blocks_
-            data[name], there = read_block(name, part, labels, raw=raw, allow_partial=partial)
+            data[name], there = read_block(
+                name, part, labels, raw=raw, allow_partial=partial, column_of=partial_of(self._column, name)
+            )
             present.append(there)
         return Blocks(data, np.array(present), labels)
+
+    def _column(self, block: str, position: int) -> Any:
+        """Return the name of a column of a block, or its position in X if it has none."""
+        in_table = int(self.blocks_[block][position])
+        names = getattr(self, "feature_names_in_", None)
+        return in_table if names is None else names[in_table]
 
     def _check_partial(self, blocks: Blocks, allowed: frozenset[str]) -> None:
         """Raise an error for NaN beside numbers in the blocks where this is not allowed."""
@@ -304,9 +315,25 @@ class BaseFusion(BaseEstimator):
     def _refuse_raw(self, why: str) -> None:
         if self.raw_blocks_:
             raise ValueError(
-                f"{type(self).__name__} {why}, but the blocks {self.raw_blocks_} hold raw cells. Encode them first, or "
-                "use decision-level fusion with an estimator for these blocks."
+                f"{type(self).__name__} {why}, but the blocks {self.raw_blocks_} hold raw cells in "
+                f"{self._raw_told(self.raw_blocks_)}. Encode them first, or use decision-level fusion with an "
+                "estimator for these blocks."
             )
+
+    def _refuse_bare(self, bare: list[str]) -> None:
+        """Raise an error for blocks of raw cells that have no estimator, if there are any."""
+        if bare:
+            raise ValueError(
+                f"The blocks {bare} hold raw cells and have no estimator: {self._raw_told(bare)}. Give one that "
+                f"accepts raw cells, as in estimators={{{bare[0]!r}: make_pipeline(TfidfVectorizer(), "
+                "LogisticRegression())}, or encode them."
+            )
+
+    def _raw_told(self, names: list[str]) -> str:
+        """Return which columns of blocks hold raw cells; there may be columns of numbers beside them."""
+        columns = [column for name in names for column in self._raw_columns[name]]
+        more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
+        return f"column {columns[0]!r}" if len(columns) == 1 else f"columns {columns[:_SHOWN]}{more}"
 
     def _require_blocks(self, given: dict[str, Any], what: str) -> None:
         unknown = sorted(set(given) - set(self.blocks_), key=str)

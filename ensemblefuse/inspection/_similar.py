@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
+from ensemblefuse.exceptions import counted
 from ensemblefuse.fitted.modality_rows import ModalityRows, row_position
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.inspection._cells import cell_html, cell_text
@@ -153,7 +154,7 @@ def _numbers(rows: ModalityRows, modality: str) -> np.ndarray:
     partly = np.flatnonzero(np.isnan(block).any(axis=1) & rows.present[modality])
     if len(partly):
         raise ValueError(
-            f"modality {modality!r} is partly NaN in {len(partly)} rows: {[rows.labels[j] for j in partly[:5]]}; fill "
-            "the gaps before the fusion (SimpleImputer)."
+            f"modality {modality!r} is partly NaN in {counted(len(partly), 'row')}: "
+            f"{[rows.labels[j] for j in partly[:5]]}; fill the gaps before the fusion (SimpleImputer)."
         )
     return block

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._theme import EDGE, INK, SOFT
+from ensemblefuse.exceptions import counted
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._figures import figure_html, new_figure
 from ensemblefuse.report._page import Section, Unavailable, table_html
@@ -40,7 +41,9 @@ def data_section(evidence: Evidence) -> Section:
 
 def _notes(evidence: Evidence) -> list[str]:
     empty = int((~evidence.present.any(axis=0)).sum())
-    notes = [f"{empty:,} rows hold no modality; for them the model predicts the class frequencies."] if empty else []
+    them = "it" if empty == 1 else "them"
+    notes = [f"{counted(empty, 'row', 'hold')} no modality; for {them} the model predicts the class frequencies."]
+    notes = notes if empty else []
     unseen = (
         [label for label, count in zip(evidence.class_names, _counts(evidence), strict=True) if not count]
         if evidence.classify
