@@ -154,7 +154,7 @@ TEXTS = {
         [f"{v}{['B', 'DF', 'XY'][v % 3]}" if v % 5 == 0 else f"{v % 50}" for v in PERMUTED],
         ("string", "number"),
     ),
-    "a remark among numbers": (["see 2", *(f"{v * 1.37:.1f}" for v in PERMUTED)], ("other", "string")),
+    "a remark among numbers": (["see 2", *(f"{v * 1.37:.1f}" for v in PERMUTED)], ("number", None)),
     "ordinals": ([["1st", "2nd", "3rd", "*"][v % 4] if v % 20 else "*" for v in PERMUTED], ("category", None)),
     "codes of several letters": (
         [f"{v}{['A', 'B', 'DF', 'G'][v % 4]}" if v % 8 else "Unk" for v in PERMUTED],

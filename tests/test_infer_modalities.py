@@ -9,14 +9,16 @@ import pandas as pd
 import polars
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from ensemblefuse import (
     BaseEncoder,
+    ColumnError,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
+    MissingModalityWarning,
     ModalityTransformer,
     StringFeatures,
     TextEncoder,
@@ -137,7 +139,7 @@ KINDS = {
     "one number": ([7.0] * N, "constant"),
     "nothing": (pd.Series([None] * N, dtype=object), "empty"),
     "blanks": (["  ", ""] * (N // 2), "empty"),
-    "numbers and a remark": ([f"{v:.2f}" if i != 4 else "see page 3" for i, v in enumerate(SIZES)], "other"),
+    "numbers and a remark": ([f"{v:.2f}" if i != 4 else "see page 3" for i, v in enumerate(SIZES)], "number"),
     "pictures and a remark": (["a.png"] * 20 + ["lost"], "other"),
     "arrays of no dimension": (pd.Series([np.array(1.0)] * 4), "other"),
     "dicts": (pd.Series([{"a": 1}] * 5), "other"),
@@ -414,8 +416,8 @@ def test_a_table_read_with_the_wrong_separator_gets_a_hint(capsys):
 
 def test_the_advice_for_an_odd_cell_fits_the_cells():
     found = find_kind(pd.Series(["4.5", "7.1", "3.3", "see 2", "5.0", "6.1", "2.2", "9.9"], index=list("abcdefgh")))
-    assert found.kind == "other" and "7 of 8 cells are numbers, but 'see 2' in row 'd' is not; correct" in found.seen
-    assert "text" not in found.seen and found.choice == "could also be: string"
+    assert (found.kind, found.choice, found.form.bad) == ("number", None, ("see 2",))
+    assert found.seen.endswith("2.2 to 9.9; 7 of 8 cells are numbers, but 'see 2' in row 'd' is not")
     found = find_kind(pd.Series([None, "a.png", "b.png", "gone", "c.jpg"]))
     assert found.kind == "other" and "3 of 4 cells name image files, but 'gone' in row 3 does not" in found.seen
 
@@ -468,10 +470,10 @@ def test_declared_numbers_that_agree_are_numbers(cells):
 @pytest.mark.parametrize(
     ("cells", "told"),
     [
-        ([np.inf, *SIZES[1:]], "1 cell is infinite, which fit refuses; make it missing"),
-        ([np.inf, -np.inf, *range(N - 2)], "2 cells are infinite, which fit refuses; make them missing"),
-        ([np.inf, *map(str, SIZES[1:])], "1 cell is infinite"),
-        (pd.array([np.inf, *SIZES[1:]], dtype="Float64"), "1 cell is infinite"),
+        ([np.inf, *SIZES[1:]], "1 of 90 cells stops the fit: inf is not a finite number in row 0; correct such cells"),
+        ([0.5, -np.inf, np.inf, *range(N - 3)], "2 of 90 cells stop the fit: -inf is not a finite number in row 1;"),
+        ([np.inf, *map(str, SIZES[1:])], "1 of 90 cells stops the fit: inf is not a finite number in row 0;"),
+        (pd.array([np.inf, *SIZES[1:]], dtype="Float64"), "1 of 90 cells stops the fit: inf is not a finite number"),
     ],
     ids=["floats", "both signs", "texts", "Float64"],
 )
@@ -479,11 +481,15 @@ def test_infinity_is_told_before_the_fit(cells, told, capsys):
     X = pd.DataFrame({"size": cells})
     modalities = infer_modalities(X)
     line = " ".join(capsys.readouterr().out.partition("\n")[2].split())
-    assert line.startswith("size number") and told in line
-    with pytest.raises(ValueError, match=told):
+    assert line.startswith("size number") and told in line and "replace([np.inf, -np.inf], np.nan), or set" in line
+    with pytest.raises(ValueError, match=re.escape(told)) as caught:
         infer_modalities(X, strict=True)
-    with pytest.raises(ValueError, match=r"(?i)infinit|not a finite number"):
-        make_fusion_pipeline(modalities, FeatureFusionClassifier()).fit(X, [0, 1] * (N // 2))
+    assert "'drop'" not in str(caught.value)
+    model = make_fusion_pipeline(modalities, FeatureFusionClassifier(LogisticRegression()))
+    with pytest.raises(ColumnError, match=r"row ., column 'size': -?inf is not a finite number"):
+        model.fit(X, [0, 1] * (N // 2))
+    with pytest.warns(MissingModalityWarning, match="count"):
+        model.set_params(encode__tabular__on_error="missing").fit(X, [0, 1] * (N // 2))
 
 
 def test_a_list_without_tags_is_no_gap_and_no_error():
@@ -883,11 +889,11 @@ def test_declared_numbers_that_are_none_are_told_of_before_the_fit(capsys):
     assert told in " ".join(capsys.readouterr().out.split()) and made[0][1].on_error == "raise"
     with pytest.raises(ValueError, match=re.escape(told)) as caught:
         infer_modalities(X, kinds={"x": "number", "y": "drop"}, strict=True)
-    form = ast.literal_eval(re.search(r"formats=(\{.*\}\})", str(caught.value))[1])
+    form = ast.literal_eval(re.search(r"infer_modalities\(df, formats=(\{.*\}\})\)", str(caught.value))[1])
     ((_, made, _),) = infer_modalities(X[["x"]], formats=form, strict=True, verbose=False)
     values = ModalityTransformer([("t", made, ["x"])]).fit_transform(X[["x"]])
     assert np.isnan(values.to_numpy()).sum() == 5
-    with pytest.raises(ValueError, match=r"1 of 20 cells stop the fit: inf is not a finite number in row 100"):
+    with pytest.raises(ValueError, match=r"1 of 20 cells stops the fit: inf is not a finite number in row 100"):
         infer_modalities(X, kinds={"x": "category", "y": "number"}, strict=True)
 
 

@@ -100,7 +100,7 @@ def test_the_line_says_how_many_cells_are_limits():
     assert (found.kind, found.choice) == ("censored", None)
     assert found.seen == "numbers written as text, but only a limit in 3 of 48 cells, such as '<0.5'"
     assert find_kind(pd.Series(["0", "1", "2", "3+"] * 12)).kind == "censored"
-    assert find_kind(pd.Series([*map(str, range(20, 60, 2)), "40ish"] * 2, name="age")).kind == "other"
+    assert find_kind(pd.Series([*map(str, range(20, 60, 2)), "40ish"] * 2, name="age")).form.bad == ("40ish",)
     assert number_format(["5+", "3", "2"]) is None and number_format(["40 ish"]) is None
     assert number_format(["5+", "10+", "0"]) is not None  # all but 0 are such limits
 

@@ -21,6 +21,7 @@ from ensemblefuse.column_formats._dates import (
     read_date,
     written_day,
 )
+from ensemblefuse.column_formats._majority import majority_format
 from ensemblefuse.column_formats._numbers import (
     may_be_number_format,
     number_clash,
@@ -51,6 +52,7 @@ __all__ = [
     "date_format",
     "full_format",
     "is_mark",
+    "majority_format",
     "number_clash",
     "number_format",
     "numbers_format",

@@ -34,7 +34,9 @@ _PLAIN = {
     **dict.fromkeys((0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF), None),
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
     ord("\u2212"): "-",
+    **dict(zip(range(0xFFE0, 0xFFE2), "\u00a2\u00a3", strict=True)),
     ord("\uffe5"): "\u00a5",
+    ord("\uffe6"): "\u20a9",
     ord("\u066b"): ".",
     ord("\u066c"): ",",
 }
@@ -71,6 +73,8 @@ class Found(NamedTuple):
     """A sentence that says between which readings was chosen; None if the cells allow only one."""
     doubtful: tuple[str, ...] = ()
     """Words of ``missing``, and forms of dates, that may say something else; `choice` names them to a person."""
+    bad: tuple[str, ...] = ()
+    """Texts that are not written in this form, though nearly all others are."""
 
 
 class UnreadableCell(ValueError):

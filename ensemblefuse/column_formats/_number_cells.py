@@ -18,10 +18,11 @@ __all__ = ["Said", "bodies_of", "range_ends", "take_apart", "written_spans"]
 _BODY = re.compile(r"(?:\d+(?:(?:[ '’_](?=\d{3}(?!\d))|[.,])\d+)*\.?|[.,]\d+)(?:[eE][+-]?\d{1,3}(?![\d.,]))?", re.ASCII)
 _UNKNOWN_UNIT = re.compile(r"(?:/ ?)?[^\d\s.,;:!?()<>=~*#&@|\\/\[\]{}_-][^\d;:!?()<>=~|\\\[\]{}]{0,23}")
 _PREFIX = "|".join(
-    re.escape(name) if name.isupper() else f"(?i:{re.escape(name)})"
+    re.escape(name) if name != name.lower() else f"(?i:{re.escape(name)})"
     for name in sorted(CURRENCIES, key=len, reverse=True)
 )
-_CURRENCY_BEFORE = re.compile(rf"({_PREFIX})(?=[\d\s.,(+-])")
+# US $5 and USD$5 are US dollars, and Kr. 5 are kr.
+_CURRENCY_BEFORE = re.compile(rf"(?:US|USD) ?\$(?=[\d\s])|({_PREFIX})(?:(?<=[^\W\d_])\.(?= ))?(?=[\d\s.,(+-])")
 _POWER = re.compile(r"(?<=[mMt])\^?([23])(?![\w.,])")
 # Lengths of time as a stopwatch writes them: minutes and seconds, or hours before both.
 _STOPWATCH = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:[.,]\d+)?)", re.ASCII)
@@ -32,8 +33,9 @@ _DAYS_AND_CLOCK = re.compile(r"([+-]?)(\d{1,7}) days?,? \+?(\d{1,2}):([0-5]\d):(
 _ISO_SPAN = re.compile(
     r"([+-]?)P(?:(\d{1,7})D)?T(?=\d)(?:(\d{1,7})H)?(?:(\d{1,7})M)?(?:(\d{1,9}(?:\.\d+)?)S)?", re.ASCII
 )
-# Dashes where cents would be: 99.- and 5,-- and 85/-
-_NO_CENTS = re.compile(r"(?<=\d)(?:[.,](?:--?|[–—])|/[-–=])(?![\d–—-])", re.ASCII)
+# Dashes where cents would be: 99.- and 5,-- and 85/- and 20:-
+_NO_CENTS = re.compile(r"(?<=\d) ?(?:[.,:](?:--?|[–—])|/[-–=])(?![\d–—-])", re.ASCII)
+_LAST_DIGITS = re.compile(r"\d[\d.,'’ ]*$", re.ASCII)
 _PER_HUNDRED = re.compile(r"\b[lL] ?/ ?100 ?km\b")
 _OUT_OF = re.compile(r" ?(?:/|out of|of) ?(5|10|20|100)(?=$| stars$)")
 _RANGE = re.compile(r"([^–—-]+?) ?(?:[–—-]| to | bis ) ?([^–—-]+)")
@@ -60,8 +62,9 @@ def take_apart(text: str) -> Said | None:
         text = _OUT_OF.sub(lambda most: f" of {RATED_OF[most[1]]}", text)
     text, outer = _without_sign(text)
     if (dash := _NO_CENTS.search(text)) is not None:
-        before, sign = text[: dash.start()], dash[0][0]
-        if sign == "." and sign in before:  # 1.200.- has points of two kinds
+        before, sign = text[: dash.start()], dash[0].lstrip()[0]
+        number = _LAST_DIGITS.search(before)  # without the point of Fr.
+        if sign == "." and number and sign in number[0]:  # 1.200.- has points of two kinds
             return None
         text = before + text[dash.end() :]
     if ":" in text and (spans := _STOPWATCH.fullmatch(text)):
@@ -124,7 +127,7 @@ def _without_sign(text: str) -> tuple[str, bool]:
 
 def _without_currency_before(text: str) -> tuple[str, str | None]:
     found = None if text[:1].isdigit() else _CURRENCY_BEFORE.match(text)
-    return (text[found.end() :].strip(), currency_of(found[1])) if found else (text, None)
+    return (text[found.end() :].strip(), currency_of(found[1] or "USD")) if found else (text, None)
 
 
 @lru_cache(maxsize=1000)
@@ -154,18 +157,19 @@ def range_ends(text: str) -> tuple[str, str] | None:
     return parts[1], parts[2]
 
 
-def bodies_of(read: dict[str, Said]) -> set[str]:
-    return {body for parts in read.values() for body, _ in parts.pairs}
+def bodies_of(read: dict[str, Said]) -> dict[str, str]:
+    """Return the digits with signs that cells hold, each with the first cell that does."""
+    return {body: text for text, parts in reversed(read.items()) for body, _ in parts.pairs}
 
 
 def written_spans(read: Iterable[str]) -> tuple[str, str | None] | None:
     """Return in which order lengths of time have their parts, and what else two parts may be; None for other cells."""
-    texts = [clean(text) for text in read]
-    short = [text for text in texts if _MINUTES.fullmatch(text)]
+    texts = {text: clean(text) for text in read}
+    short = [text for text, plain in texts.items() if _MINUTES.fullmatch(plain)]
     if not short or not all(":" in text for text in texts):
         return None
     if len(short) < len(texts):
         return "minutes:seconds and hours:minutes:seconds", None
-    first, second = short[0].lstrip("+–-").split(":")
+    first, second = texts[short[0]].lstrip("+–-").split(":")
     minutes = f"{first} minutes and {int(second)} seconds"
     return "minutes:seconds", f"{short[0]!r} is read as {minutes}, and could be {first} hours and {int(second)} minutes"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
 from ensemblefuse.column_formats._cells import BY_ALL_CELLS, UnreadableCell
+from ensemblefuse.exceptions import short_repr
 
 __all__ = ["CONVENTIONS", "SIGN_NAMES", "contradiction", "signs_of", "value_of"]
 
@@ -24,7 +26,7 @@ def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
 _PATTERNS = {signs: _pattern(*signs) for signs in CONVENTIONS}
 
 
-def signs_of(bodies: set[str]) -> tuple[str | None, str | None, str | None] | None:
+def signs_of(bodies: Mapping[str, str]) -> tuple[str | None, str | None, str | None] | None:
     """Return the decimal sign, the sign between thousands, and what was chosen; None if no convention fits all."""
     fitting = [signs for signs in CONVENTIONS if all(_PATTERNS[signs].fullmatch(body) for body in bodies)]
     if not fitting:
@@ -37,11 +39,11 @@ def signs_of(bodies: set[str]) -> tuple[str | None, str | None, str | None] | No
     if several and not _are_surely_thousands(bodies):
         example = min(several, key=lambda body: (len(body), body))
         first, second = list(dict.fromkeys(readings[example]))[:2]
-        choice = f"{example!r} is read as {first:g}, and could be {second:g} {BY_ALL_CELLS}"
+        choice = f"{short_repr(bodies[example])} is read as {first:g}, and could be {second:g} {BY_ALL_CELLS}"
     return (decimal if decimal in used else None), (thousands if thousands in used else None), choice
 
 
-def _are_surely_thousands(bodies: set[str]) -> bool:
+def _are_surely_thousands(bodies: Iterable[str]) -> bool:
     """Return whether commas stand between thousands though each is before three digits.
 
     Beside whole numbers such as 999, decimals have no zeros at their end, or those numbers would have some.
@@ -82,7 +84,7 @@ def value_of(body: str, settings: dict[str, Any], shown: str) -> float:
     return values.pop()
 
 
-def contradiction(bodies: set[str]) -> tuple[str, ...] | None:
+def contradiction(bodies: Iterable[str]) -> tuple[str, ...] | None:
     """Return the fewest numbers that no one convention of signs reads; None if one convention reads all of them."""
     first: dict[frozenset[tuple[str, str]], str] = {}
     for body in sorted(bodies):

@@ -37,8 +37,8 @@ _RATINGS = {f"of {word}{stars}": number for number, word in RATED_OF.items() for
 MEANT = {"¥": frozenset(("CNY", "JPY")), "$": frozenset(("USD",))}
 
 
-def units_of(said: Counter[Said]) -> tuple[dict[str, Any], tuple[int, str] | None] | None:
-    """Return currency, dimension and unit of a column, and how many cells lack them; None if they do not agree."""
+def units_of(said: Counter[Said]) -> tuple[dict[str, Any], Counter[Said]] | None:
+    """Return currency, dimension and unit of a column, and which cells lack them; None if they do not agree."""
     currencies = currencies_of(said)
     spelled = sorted({spelling for parts in said for _, spelling in parts.pairs if spelling})
     if len(currencies) > 1:
@@ -47,7 +47,7 @@ def units_of(said: Counter[Said]) -> tuple[dict[str, Any], tuple[int, str] | Non
     lacking = Counter({parts: n for parts, n in said.items() if not parts.currency and not parts.pairs[-1][1]})
     if not spelled:
         unit = {"currency": currency, "dimension": None, "unit": currency}
-        return unit, _lacking(lacking) if currency else None
+        return unit, _told(lacking, currency)
     capitals = all(map(str.isupper, spelled))
     sizes = [spellings_of(spelling, capitals) for spelling in spelled]
     if all(sizes):
@@ -60,7 +60,7 @@ def units_of(said: Counter[Said]) -> tuple[dict[str, Any], tuple[int, str] | Non
     name, *others = {_loose_unit(spelling) for spelling in spelled}
     if others or (currency and any(parts.pairs[-1][1] and not parts.currency for parts in said)):
         return None  # the last: $5 and 5 kg
-    return {"currency": currency, "dimension": None, "unit": name}, _lacking(lacking)
+    return {"currency": currency, "dimension": None, "unit": name}, _told(lacking)
 
 
 def are_codes(texts: Counter[str], read: dict[str, Said]) -> bool:
@@ -82,15 +82,15 @@ def are_codes(texts: Counter[str], read: dict[str, Said]) -> bool:
 
 def _known_unit(
     said: Counter[Said], dimension: str, currency: str | None, lacking: Counter[Said]
-) -> tuple[dict[str, Any], tuple[int, str] | None]:
+) -> tuple[dict[str, Any], Counter[Said]]:
     if dimension == "count":
-        return {"currency": currency, "dimension": "count", "unit": currency or ""}, _lacking(lacking, currency)
+        return {"currency": currency, "dimension": "count", "unit": currency or ""}, _told(lacking, currency)
     last: Counter[str] = Counter()
     for parts, n in said.items():
         if parts.pairs[-1][1]:
             last[parts.pairs[-1][1]] += n
     most = min(last, key=lambda spelling: (-last[spelling], spelling))
-    return {"currency": None, "dimension": dimension, "unit": most}, _lacking(lacking)
+    return {"currency": None, "dimension": dimension, "unit": most}, _told(lacking)
 
 
 def currencies_of(said: Iterable[Said]) -> set[str]:
@@ -99,10 +99,9 @@ def currencies_of(said: Iterable[Said]) -> set[str]:
     return {name for name in found if not (len(found) == 2 and found & MEANT.get(name, frozenset()))}
 
 
-def _lacking(lacking: Counter[Said], unit: str | None = "unit") -> tuple[int, str] | None:
-    """Return how many cells lack the unit of the others, and one of them; 0 is 0 in any unit."""
-    told = {parts: n for parts, n in lacking.items() if re.search("[1-9]", parts.pairs[0][0])}
-    return (sum(told.values()), min(parts.pairs[0][0] for parts in told)) if told and unit else None
+def _told(lacking: Counter[Said], unit: str | None = "unit") -> Counter[Said]:
+    """Return which cells lack the unit of the others, if there is one; 0 is 0 in any unit."""
+    return Counter({parts: n for parts, n in lacking.items() if unit and re.search("[1-9]", parts.pairs[0][0])})
 
 
 def size_of(spelling: str, settings: dict[str, Any]) -> float | None:

@@ -47,6 +47,7 @@ __all__ = ["may_be_number_format", "number_clash", "number_format", "other_signs
 
 # What follows a number that is not exact is no unit: 40ish.
 _INEXACT = re.compile(r"(?i:ish|or so|approx\.?|approximately|about|circa|plus|or more|and more|and up)")
+_MOST_LACKING = 0.8  # share of the cells that may lack an unknown unit
 _MOST_RANGES = 0.2  # share of the cells that may be ranges; where most are, they are groups
 _FACTS = {"length": "lengths", "mass": "masses", "volume": "volumes", "area": "areas", "duration": "lengths of time"}
 
@@ -102,23 +103,34 @@ def number_format(cells: Iterable[Any]) -> Found | None:
     ):
         return None  # among exact numbers, 5+ is a limit; in a column of limits, all are alike
     (decimal, thousands, choice), (unit, lacking) = signs, units
+    n_cells = texts.total() + len(others)
+    bare = [cell for cell in others if cell] if unit["unit"] else []
+    n_lacking = lacking.total() + len(bare)
+    if n_lacking > _MOST_LACKING * n_cells and not (unit["currency"] or unit["dimension"]):
+        return None  # what stands behind a few numbers is no unit of all
     settings = {"kind": "number", "decimal": decimal, "thousands": thousands, **unit, "ranges": False, "dash": None}
     settings["missing"] = sorted({loose_text(text) for text in odd})
-    n_cells = texts.total() + len(others)
-    if lacking:
-        n, example = lacking
-        have, are = ("has", "is") if n == 1 else ("have", "are")
-        own = unit_shown(unit["unit"])
-        more = f"{n} of {n_cells} cells, such as {short_repr(example)}, {have} no unit, and {are} read as {own}"
-        choice = f"{choice}; {more}" if choice else more
-    if twins := twin_units({spelling for parts in read.values() for _, spelling in parts.pairs}, unit["dimension"]):
-        choice = f"{choice}; {twins}" if choice else twins
-    if frequent := frequent_word(odd, n_cells):
-        choice = f"{choice}; {frequent}" if choice else frequent
-    seen = _seen(settings, read.values(), len(others) >= texts.total())
-    if spans := written_spans(read):
+    seen, spans = _seen(settings, read.values(), len(others) >= texts.total()), written_spans(read)
+    if spans:
         seen, choice = f"{seen}, from {spans[0]}", choice or spans[1]
-    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, choice, frequent_words(odd, n_cells))
+    without_unit = [*(text for text, parts in read.items() if parts in lacking), *bare]
+    choices = (
+        choice,
+        _without_unit(without_unit, n_lacking, n_cells, unit_shown(unit["unit"] or "")),
+        twin_units({spelling for parts in read.values() for _, spelling in parts.pairs}, unit["dimension"]),
+        frequent_word(odd, n_cells),
+    )
+    told = "; ".join(filter(None, choices)) or None
+    return Found(settings, 1 - sum(odd.values()) / n_cells, odd, seen, told, frequent_words(odd, n_cells))
+
+
+def _without_unit(cells: list[Any], n: int, n_cells: int, unit: str) -> str | None:
+    """Return how many cells have no unit, as which unit they are read, and one of them as it stands."""
+    if not n:
+        return None
+    example = min(cells, key=lambda cell: (not isinstance(cell, str), clean(cell) if isinstance(cell, str) else ""))
+    has = f"{'has' if n == 1 else 'have'} no unit, and {'is' if n == 1 else 'are'} read as {unit}"
+    return f"{n} of {n_cells} cells, such as {short_repr(example)}, {has}"
 
 
 def _with_ranges(cells: list[Any]) -> Found | None:
@@ -182,7 +194,7 @@ all in one way"
     bodies = contradiction(bodies_of(read))
     if bodies is None:
         return None
-    text_of = {body: text for text, parts in read.items() for body, _ in parts.pairs}
+    text_of = bodies_of(read)
     shown = _and([short_repr(text_of[body]) for body in bodies])
     return (
         f"numbers with other signs between digits in some cells than in others, such as {shown}; write all in one way"

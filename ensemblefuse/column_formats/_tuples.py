@@ -179,7 +179,10 @@ def read_numbers(cell: Any, settings: dict[str, Any]) -> tuple[float, ...] | Non
         parts = None
     if parts is None or len(parts) != size:
         raise UnreadableCell(f"{short_repr(text)} is not {size} numbers with {sign!r} between them, as in fit")
-    values = [read_number(part, settings) for part in parts]
+    try:
+        values = [read_number(part, settings) for part in parts]
+    except UnreadableCell as error:
+        raise UnreadableCell(f"{short_repr(text)} is not {size} numbers: {error}") from None
     if any(value is None for value in values):
         raise UnreadableCell(f"{short_repr(text)} lacks one of {size} numbers")
     return tuple(value for value in values if value is not None)

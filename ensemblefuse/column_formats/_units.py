@@ -101,9 +101,11 @@ RATED_OF = {"5": "five", "10": "ten", "20": "twenty", "100": "a hundred"}
 """Ends of scales of ratings, such as 4.5/5 and 4.5 out of 5, in words: a part of the unit, alike in all cells."""
 
 _ALIASES = """
-    EUR € eur euro euros|GBP £ gbp|INR ₹ rs rs. inr rupees|USD us$ usd|RUB ₽ руб руб.|KRW ₩ 원 won|CNY 元 人民币 rmb 块
-    JPY 円 yen|UAH ₴|TRY ₺|VND ₫ đ|NGN ₦|PHP ₱|ILS ₪|THB ฿|BRL r$|AUD a$ au$|CAD c$ ca$|HKD hk$|TWD nt$|SGD s$|NZD nz$
-    MXN mx$|PLN zł|CZK kč|CHF fr. sfr|$ $ dollar dollars|¥ ¥|kr kr kr.|BTC ₿|¢ ¢ cents"""
+    EUR € eur euro euros|GBP £ gbp|INR ₹ rs rs. inr rupees|USD us$ usd u$s|RUB ₽ руб руб. р.|KRW ₩ 원 won
+    CNY 元 人民币 人民幣 rmb 块|JPY 円 日元 日圆 yen|UAH ₴ грн грн.|TRY ₺|VND ₫ đ|NGN ₦|PHP ₱|ILS ₪|THB ฿ บาท|BRL r$
+    AUD a$ au$|CAD c$ ca$|HKD hk$ 港元|TWD nt$|SGD s$|NZD nz$|MXN mx$|PLN zł|CZK kč|CHF fr. sfr sfr.|IDR Rp Rp.
+    KES KSh KSh.|AED Dh Dhs|RON lei|BGN лв лв.|CRC ₡|PEN S/ S/.|UYU $u|$ $ dollar dollars|¥ ¥|kr kr kr.|BTC ₿
+    ¢ ¢ cents"""
 _CODES = """
     AED ARS AUD BDT BGN BHD BRL BTC CAD CHF CLP CNY COP CZK DKK EGP EUR GBP GHS HKD HRK HUF IDR ILS INR ISK JPY KES KRW
     KWD LKR MAD MXN MYR NGN NOK NZD OMR PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TND TRY TWD UAH

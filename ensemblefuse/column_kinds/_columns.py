@@ -123,7 +123,8 @@ def _with_row(found: ColumnKind, column: pd.Series) -> ColumnKind:
     if found.odd is None:
         return found
     cells = zip(column.index, column.tolist(), strict=True)
-    label = next(label for label, cell in cells if not is_missing(cell) and str(cell).strip() == found.odd)
+    odd = found.odd.strip()
+    label = next(label for label, cell in cells if not is_missing(cell) and str(cell).strip() == odd)
     shown = short_repr(found.odd)
     return found._replace(seen=found.seen.replace(f"but {shown}", f"but {shown} in row {label!r}", 1))
 

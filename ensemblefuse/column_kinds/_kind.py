@@ -54,6 +54,8 @@ class ColumnKind(NamedTuple):
     """Whether it is an identifier only if no other column of the table looks like one: a row has many ranks."""
     of_groups: bool = False
     """Whether it identifies what has several rows."""
+    is_refused: bool = False
+    """Whether some cells cannot be read as the kind, so that a fit stops at them; `seen` tells of them."""
 
 
 EMPTY = ColumnKind("empty", "no cell holds a value")

@@ -6,7 +6,7 @@ import re
 
 from ensemblefuse.column_kinds._identifiers import says_id
 
-__all__ = ["says_code", "says_quantity", "says_rank", "says_row"]
+__all__ = ["says_code", "says_number_of_thing", "says_quantity", "says_rank", "says_row", "says_thing"]
 
 # Whole words in small letters: English, German, Dutch, French, Spanish, Italian, Portuguese, Polish, Russian. Left out
 # are words that mean something else in another language: German "Tag", Italian "data".
@@ -36,6 +36,15 @@ _ROWS = """
 _CODES = """
     code codes phone phones telephone tel mobile fax barcode account acct passport licence license invoice order ticket
     telefon handy konto telefono teléfono telefone téléphone kod código codigo codice код телефон"""
+# People and things that have a number each. In the plural, they are counted.
+_THINGS = """
+    customer client user member patient student pupil employee worker seller vendor supplier merchant buyer store shop
+    product item article player driver household subject participant respondent hospital clinic doctor
+    physician agent host author teacher tenant guest passenger team club company firm device station sensor machine
+    vehicle warehouse kunde mitarbeiter artikel filiale händler lieferant benutzer nutzer mitglied schüler firma gerät
+    klant winkel produit magasin fournisseur élève employé cliente producto tienda proveedor paciente usuario empleado
+    prodotto negozio fornitore paziente utente produto loja klient produkt sklep клиент товар магазин пациент"""
+_COUNTS = "n num number nb nbr anzahl of per"
 # Ends of words: in these languages, the last part of a word says what it is, as in Baujahr and Kundennummer.
 _TIME_ENDS = "jahr monat woche datum 年 年份 年度 日期 时间 月 月份 日 周 季度 小时 天数 時間 연도 날짜"
 _MEASURE_ENDS = """
@@ -44,10 +53,46 @@ _MEASURE_ENDS = """
 _RANK_ENDS = "排名 名次 順位 순위"
 _ROW_ENDS = "nummer 序号 编号 行号 号码 号 番号 번호"
 _CODE_ENDS = "代码 编码 电话 手机 条码 コード 電話 코드"
-_WORDS = {"time": _TIMES, "measure": _MEASURES, "rank": _RANKS, "row": _ROWS, "code": _CODES}
+_THING_ENDS = "客户 用户 会员 商品 产品 店铺 门店 员工 供应商 患者 顧客 店舗 고객"
+_STEMS = (
+    "kunden",
+    "mitarbeiter",
+    "artikel",
+    "filial",
+    "lieferanten",
+    "mitglieds",
+    "patienten",
+    "klant",
+    "school",
+    "branch",
+    "account",
+    "order",
+    "invoice",
+)
+_WORDS = {
+    "thing": _THINGS,
+    "count": _COUNTS,
+    "time": _TIMES,
+    "measure": _MEASURES,
+    "rank": _RANKS,
+    "row": _ROWS,
+    "code": _CODES,
+}
 _KNOWN = {kind: frozenset(words.split()) for kind, words in _WORDS.items()}
-_SUFFIXES = {"time": _TIME_ENDS, "measure": _MEASURE_ENDS, "rank": _RANK_ENDS, "row": _ROW_ENDS, "code": _CODE_ENDS}
+_SUFFIXES = {
+    "thing": _THING_ENDS,
+    "count": "",
+    "time": _TIME_ENDS,
+    "measure": _MEASURE_ENDS,
+    "rank": _RANK_ENDS,
+    "row": _ROW_ENDS,
+    "code": _CODE_ENDS,
+}
 _ENDS = {kind: tuple(ends.split()) for kind, ends in _SUFFIXES.items()}
+
+
+_MOST_WORDS = 2  # in a name that ends with a thing: longer ones say more
+_NUMBER_ENDS = ("nr", *_ENDS["row"], *_ENDS["code"])
 
 
 def says_quantity(name: str) -> bool:
@@ -83,6 +128,31 @@ def says_row(name: str) -> bool:
     words = _words_of(name)
     is_number = any(sign in name.lower() for sign in ("#", "№", "n°")) or (bool(words) and _is("row", words[-1]))
     return (is_number or says_id(name)) and not says_quantity(name)
+
+
+def says_thing(name: str) -> bool:
+    """Return whether a name says who or what a row is about: ``customer``, ``store_nr``, ``Kundennummer``.
+
+    Examples
+    --------
+    >>> from ensemblefuse.column_kinds._names import says_thing
+    >>> [name for name in ("customer", "Kundennummer", "customers", "item_price", "客户") if says_thing(name)]
+    ['customer', 'Kundennummer', '客户']
+    """
+    words = _words_of(name)
+    if not words or says_quantity(name) or any(_is("count", word) for word in words[:-1]):
+        return False
+    return (len(words) <= _MOST_WORDS and _is("thing", words[-1])) or says_number_of_thing(name)
+
+
+def says_number_of_thing(name: str) -> bool:
+    """Return whether a name says the number of a person or thing: ``customer_no``, ``Kundennummer``, ``客户编号``."""
+    words = _words_of(name)
+    if len(words) > 1 and (_is("row", words[-1]) or _is("code", words[-1])):
+        return _is("thing", words[-2]) or words[-2].startswith(_STEMS)
+    whole = words[-1] if words else ""
+    stem = next((whole.removesuffix(end) for end in _NUMBER_ENDS if whole.endswith(end)), "")
+    return bool(stem) and (stem.startswith(_STEMS) or _is("thing", stem))
 
 
 def says_code(name: str) -> bool:

@@ -11,7 +11,14 @@ from ensemblefuse.column_formats import date_format
 from ensemblefuse.column_kinds._categories import are_categories
 from ensemblefuse.column_kinds._identifiers import says_id, says_postcode
 from ensemblefuse.column_kinds._kind import CONSTANT_CELLS, DISTINCT, EMPTY, LEAST_CELLS, ColumnKind
-from ensemblefuse.column_kinds._names import says_code, says_quantity, says_rank, says_row
+from ensemblefuse.column_kinds._names import (
+    says_code,
+    says_number_of_thing,
+    says_quantity,
+    says_rank,
+    says_row,
+    says_thing,
+)
 from ensemblefuse.exceptions import counted
 from ensemblefuse.table import is_missing
 
@@ -41,7 +48,8 @@ def number_kind(column: Any, seen: str, name: str, *, measured: bool = False) ->
     if n_distinct == 1 and len(present) == len(values) and len(present) >= CONSTANT_CELLS:
         return ColumnKind("constant", f"all {len(values)} cells are {present[0]:g}")
     if np.isinf(present).any():
-        return _infinite(present, seen)
+        finite = present[np.isfinite(present)]
+        return ColumnKind("number", _with_range(seen, finite) if len(finite) else seen, is_refused=True)
     if measured or (present % 1 != 0).any():
         return ColumnKind("number", _with_range(seen, present))
     return _whole_kind(present, n_distinct, _with_range(seen, present), name)
@@ -55,14 +63,6 @@ def dated_kind(column: pd.Series, found: ColumnKind) -> ColumnKind:
     if form is None or form.odd:
         return found
     return ColumnKind("date", f"{found.seen.partition(',')[0]}: {form.seen}", "could also be: number", form=form)
-
-
-def _infinite(present: np.ndarray, seen: str) -> ColumnKind:
-    finite = present[np.isfinite(present)]
-    n = len(present) - len(finite)
-    them = "it" if n == 1 else "them"
-    choice = f"{counted(n, 'cell', 'are')} infinite, which fit refuses; make {them} missing"
-    return ColumnKind("number", _with_range(seen, finite) if len(finite) else seen, choice)
 
 
 def _with_range(seen: str, present: np.ndarray) -> str:
@@ -87,6 +87,8 @@ def _whole_kind(present: np.ndarray, n_distinct: int, seen: str, name: str) -> C
     facts = f"{seen}; {counted(n_distinct, 'distinct value')} in {counted(n_cells, 'cell')}"
     if says_id(name):
         return _named_kind(present, n_distinct, facts, name)
+    if n_distinct > 2 and says_thing(name) and present.min() > 0:  # counts begin with 0
+        return _thing_kind(present, n_distinct, facts, name)
     if says_postcode(name) and _have_digits_of_postcodes(present):
         return _postcode_kind(present, facts)
     if n_distinct == n_cells >= LEAST_CELLS and len(set(steps.tolist())) > 1 and _are_dense(present):
@@ -118,6 +120,16 @@ def _named_kind(present: np.ndarray, n_distinct: int, facts: str, name: str) -> 
     if are_categories(pd.Series(present).value_counts().tolist(), n_cells):
         return ColumnKind("category", facts, _OR_NUMBER)
     return ColumnKind("identifier", f"{facts} of something with several rows", _OR_NUMBER, of_groups=True)
+
+
+def _thing_kind(present: np.ndarray, n_distinct: int, facts: str, name: str) -> ColumnKind:
+    """Return what whole numbers are whose name says who or what a row is about, which has a number and is none."""
+    n_cells, facts = len(present), f"{facts}; the name says who or what, not how much"
+    if are_categories(pd.Series(present).value_counts().tolist(), n_cells):
+        return ColumnKind("category", facts, _OR_NUMBER)
+    if not says_number_of_thing(name) or n_cells < LEAST_CELLS:
+        return ColumnKind("number", facts, _OR_IDENTIFIER)
+    return ColumnKind("identifier", facts, _OR_NUMBER, of_groups=n_distinct < DISTINCT * n_cells)
 
 
 def _are_dense(present: np.ndarray) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from ensemblefuse.column_formats import number_format
+from ensemblefuse.column_formats import is_mark, number_format
 from ensemblefuse.column_kinds._categories import are_categories_of_text, facts_of_values
 from ensemblefuse.column_kinds._identifiers import CODE_WORDS, NUMBERED, WEAK_REASONS, identifier_reason, says_id
 from ensemblefuse.column_kinds._kind import DISTINCT, LEAST_CELLS, ColumnKind, has_digit
@@ -67,9 +67,6 @@ def worded(counts: Counter[str], name: str, *, mixed: bool) -> ColumnKind:
     if is_named and words <= CODE_WORDS:
         reason = "and the name says identifier of something with several rows"
         return ColumnKind("identifier", f"{facts}, {reason}", "could also be: string", of_groups=True)
-    if surely_odd and surely_odd.is_mistake:
-        advice = "correct such cells, or make them missing"
-        return ColumnKind("other", f"{surely_odd.fact}; {advice}", "could also be: string", surely_odd.text)
     some = f"{counted(round(words, 1), 'word')} in the median" if words else f"such as {short_repr(next(iter(counts)))}"
     if odd and words < _TEXT_WORDS:
         return ColumnKind("string", f"{facts}, {some}; {odd.fact}", "could also be: number", odd.text)
@@ -100,8 +97,6 @@ class _Odd(NamedTuple):
     text: str
     share: float
     """Share of the cells that are numbers."""
-    is_mistake: bool
-    """Whether such texts are few, or hold no digit: others, such as ``M10`` beside 18 and 5, are codes."""
 
 
 def _odd_among_numbers(counts: Counter[str]) -> _Odd | None:
@@ -118,9 +113,10 @@ def _odd_among_numbers(counts: Counter[str]) -> _Odd | None:
         return None
     if any(text.isdecimal() and text.startswith("0") and len(text) >= CODE_DIGITS for text in numbers):
         return None  # codes, such as book numbers, of which some end with a letter
-    odd = [text for text in counts if text not in numbers]
+    others = [text for text in counts if text not in numbers]
+    odd = [text for text in others if not is_mark(text)] or others
     fact = f"{n_numbers} of {n_cells} cells are numbers, but {short_repr(odd[0])} is not"
-    is_mistake = len(odd) <= _MISTAKES or not any(map(has_digit, odd))
-    if is_mistake and not are_one:
+    are_few = len(others) <= _MISTAKES or not any(map(has_digit, others))
+    if are_few and not are_one:
         return None  # 1OT beside 1 is a value as any other
-    return _Odd(fact, odd[0], n_numbers / n_cells, is_mistake)
+    return _Odd(fact, odd[0], n_numbers / n_cells)

@@ -12,6 +12,7 @@ from ensemblefuse.column_formats import (
     censored_format,
     date_format,
     is_mark,
+    majority_format,
     number_clash,
     number_format,
     numbers_format,
@@ -25,6 +26,7 @@ from ensemblefuse.column_kinds._identifiers import says_id
 from ensemblefuse.column_kinds._kind import (
     CONSTANT_CELLS,
     DISTINCT,
+    UNUSED,
     ColumnKind,
     constant_kind,
     facts_of,
@@ -45,6 +47,7 @@ _READABLE = 0.5  # least share of cells that numbers or dates could be
 _VECTOR = re.compile(r"\[[\d.eE+-]+(?:(?:, ?| )[\d.eE+-]+)+\]", re.ASCII)
 _OF_WORDS = ("string", "category", "text")
 _LONGEST_VALUE = 60
+_MOST_BAD_VALUES = 2  # cells of a bad value among categories: one of more cells is a category
 _PAIR = re.compile(r"(\d{1,3})(?:,(?!0)(\d{1,3}))?", re.ASCII)
 _LEAST_PAIRS = 4  # fewer are sorted by chance
 _LEAST_ENDS = 3  # different numbers behind a comma, without which they are halves
@@ -121,22 +124,49 @@ def _formatted(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind 
     if date and is_date and not are_spans(counts):
         return kind_of_form("date", date, len(cells), date.choice or other_than_date(date, counts))
     if number:
-        values = [as_float(c) if isinstance(c, NUMBERS) else read_cell(c, number.format) for c in cells]
-        seen, choice = facts_of(number, len(cells)), number.choice
+        kind, choice = _of_numbers(cells, counts, name, number), number.choice
         if others := other_than_time([text for text in counts if text not in number.odd], is_date=is_date):
             choice = f"{choice}; {others}" if choice else others
         choice = choice or _other_than_decimals(number, counts)
-        kind = number_kind(values, seen, name, measured=_are_measured(number, counts, name))._replace(form=number)
         return kind if kind.choice else kind._replace(choice=choice)
     if date:
         return kind_of_form("date", date, len(cells))
     if may_count and (several := _tuples(cells, counts)):
         return several
+    if may_count and (most := _of_most(cells, counts, name)):
+        return most
     if may_count and (clash := number_clash(cells)):
         return ColumnKind("other", clash, "could also be: string")
     if may_be_tags(counts) and (tags := tag_format(cells)):
         return tag_kind(tags, counts, len(cells))
     return None
+
+
+def _of_numbers(cells: list[Any], counts: Counter[str], name: str, number: Found) -> ColumnKind:
+    """Return whether numbers in a written form are a feature, or count or identify rows; bad cells are left out."""
+    kept = [cell for cell in cells if cell not in number.bad] if number.bad else cells
+    values = [as_float(cell) if isinstance(cell, NUMBERS) else read_cell(cell, number.format) for cell in kept]
+    kind = number_kind(values, facts_of(number, len(cells)), name, measured=_are_measured(number, counts, name))
+    return kind._replace(form=number)
+
+
+def _of_most(cells: list[Any], counts: Counter[str], name: str) -> ColumnKind | None:
+    """Return that nearly all cells are numbers in one form, with the first one that is none."""
+    found = None if says_id(name) else majority_format(cells)
+    if found is None:
+        return None
+    n_bad = sum(counts[text] for text in {text.strip() for text in found.bad})
+    if are_categories_of_text(counts) and n_bad > _MOST_BAD_VALUES:
+        return None  # one more value
+    is_number = found.format["kind"] == "number"
+    kind = kind_of_form(found.format["kind"], found, len(cells))
+    kind = _of_numbers(cells, counts, name, found) if is_number else kind
+    if kind.kind in UNUSED:
+        return None
+    what = found.seen.partition(", ")[0].removesuffix(" written as text")
+    bad = next(cell for cell in cells if isinstance(cell, str) and cell in found.bad)
+    fact = f"{len(cells) - n_bad} of {len(cells)} cells are {what}, but {short_repr(bad)} is not"
+    return kind._replace(seen=f"{kind.seen}; {fact}", choice=kind.choice or found.choice, odd=bad, is_refused=True)
 
 
 def _tuples(cells: list[Any], counts: Counter[str]) -> ColumnKind | None:

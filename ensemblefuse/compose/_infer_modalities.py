@@ -74,11 +74,8 @@ def infer_modalities(
     ['image', 'tabular']
     """
     proposal = propose(df, kinds, formats)
-    if strict and proposal.faults:
-        facts = "\n".join(f"  kinds[{column!r}] is 'number', but {fault}" for column, fault in proposal.faults.items())
-        raise ValueError(f"Cells are not of the declared kind:\n{facts}")
-    if strict and proposal.choices:
-        raise ValueError(_several_readings(proposal))
+    if strict and (proposal.faults or proposal.choices):
+        raise ValueError("\n".join([*_bad_cells(proposal), *_several_readings(proposal)]))
     if verbose:
         print("\n".join(proposal.lines))
         if proposal.hint:
@@ -86,20 +83,36 @@ def infer_modalities(
     return proposal.modalities
 
 
-def _several_readings(proposal: Proposal) -> str:
+def _bad_cells(proposal: Proposal) -> list[str]:
+    """Return which columns hold cells that cannot be read as the others, with the arguments that make them missing."""
+    if not proposal.faults:
+        return []
+    facts = [f"  {column!r}: {fault}" for column, fault in proposal.faults.items()]
+    ways = (
+        [f"To take them as missing: infer_modalities(df, formats={proposal.remedies!r})."] if proposal.remedies else []
+    )
+    return ["Cells cannot be read as the kind of their column:", *facts, *ways]
+
+
+def _several_readings(proposal: Proposal) -> list[str]:
     """Return which columns allow several readings, with the arguments that decide."""
     n, choices, readings = len(proposal.choices), proposal.choices, proposal.readings
-    facts = "\n".join(f"  {column!r}: {choice}" for column, choice in choices.items())
+    if not n:
+        return []
+    facts = [f"  {column!r}: {choice}" for column, choice in choices.items()]
     ways = []
-    by_kind = {column: choice.partition(":")[0] for column, choice in choices.items() if column not in readings}
+    # A form that makes bad cells missing decides the kind, too.
+    by_kind = {
+        column: choice.partition(":")[0]
+        for column, choice in choices.items()
+        if column not in readings and column not in proposal.remedies
+    }
     if by_kind:
-        # Declared as numbers, infinite ones would be an error.
-        kept = [c for c, kind in by_kind.items() if kind in KINDS and "infinite" not in choices[c]]
-        kinds = {column: kind if column in kept else "drop" for column, kind in by_kind.items()}
+        kinds = {column: kind if kind in KINDS else "drop" for column, kind in by_kind.items()}
         ways.append(f"as in infer_modalities(df, kinds={kinds!r}). The kinds are {', '.join(KINDS)}.")
     for column, forms in readings.items():
         shown = " or ".join(f"formats={{{column!r}: {form!r}}}" for form in forms)
         ways.append(f"for {column!r}: {shown}.")
-    said = "\n".join(ways)
     columns = "The cells of 1 column allow" if n == 1 else f"The cells of {n} columns allow"
-    return f"{columns} several readings:\n{facts}\nSay which is right, {said}"
+    said = ["Say which is right, " + "\n".join(ways)] if ways else []
+    return [f"{columns} several readings:", *facts, *said]

@@ -38,7 +38,7 @@ from ensemblefuse.encoders import (
     TimeSeriesEncoder,
     VideoEncoder,
 )
-from ensemblefuse.exceptions import short_repr
+from ensemblefuse.exceptions import counted, short_repr
 from ensemblefuse.features import (
     CensoredFeatures,
     DateFeatures,
@@ -76,6 +76,8 @@ _TABLE = {
 _CLOCK = "hour of the day"  # of times of day, which have no year, month and day
 # Kinds whose cells may be written in several forms.
 _WRITTEN = ("number", "date", "boolean", "tags", "censored", "numbers")
+_OF_NUMBERS = ("number", "censored", "numbers")
+_MOST_WORDS = 5  # different bad cells that the advice takes as missing
 _LEFT_OUT = {
     "identifier": "left out: it names rows, so it is a leak; a model would learn it by heart",
     "address": "left out: an address is no content",
@@ -110,7 +112,9 @@ class _Decided(NamedTuple):
     readings: tuple[dict[str, Any], ...] = ()
     """Written forms between which was chosen."""
     fault: str | None = None
-    """Which cells are not of the declared kind."""
+    """Which cells cannot be read as the kind, and the ways out."""
+    remedy: dict[str, Any] | None = None
+    """The written form by which these cells are missing."""
     alone: bool = False
     """Whether it is an identifier only if no other column looks like one."""
 
@@ -132,7 +136,9 @@ class Proposal(NamedTuple):
     readings : dict of str to list of dict
         Of `choices`, those that a written form decides: the forms as `formats` takes them, the chosen one first.
     faults : dict of str to str
-        Columns that hold cells which are not of the declared kind, with the first of them and the ways out.
+        Columns that hold cells which cannot be read as their kind, with the first of them and the ways out.
+    remedies : dict of str to dict
+        Of `faults`, the written forms by which these cells are missing, as `formats` takes them.
     """
 
     modalities: list[tuple[str, Any, Any]]
@@ -142,6 +148,7 @@ class Proposal(NamedTuple):
     hint: str | None
     readings: dict[str, list[dict[str, Any]]]
     faults: dict[str, str]
+    remedies: dict[str, dict[str, Any]]
 
 
 def propose(
@@ -175,7 +182,8 @@ def propose(
     readings = {column: list(d.readings) for column, d in open_.items() if d.readings}
     choices = {column: f"{d.kind}: {d.seen}; {d.choice}" for column, d in open_.items()}
     faults = {column: d.fault for column, d in decided.items() if d.fault}
-    return Proposal(modalities, lines, left_out, choices, _hint(frame, decided), readings, faults)
+    remedies = {column: d.remedy for column, d in decided.items() if d.remedy}
+    return Proposal(modalities, lines, left_out, choices, _hint(frame, decided), readings, faults, remedies)
 
 
 def _check(frame: pd.DataFrame, kinds: Mapping[str, str] | None) -> None:
@@ -236,12 +244,14 @@ def _decide_found(cells: pd.Series, found: ColumnKind, declared: str | None) -> 
     kind, seen, choice = found[:3]
     if kind == "drop":
         return _Decided("drop", seen, None, "left out as declared")
-    if declared == "number" and (clash := number_clash(cells.tolist()) or unit_clash(cells.tolist())):
-        raise ValueError(f"kinds[{cells.name!r}] is 'number', but the column holds {clash}.")
     if kind in _LEFT_OUT:
         done = _OF_GROUPS if kind == "identifier" and found.of_groups else _LEFT_OUT[kind]
         return _Decided(kind, seen, choice, done, alone=found.alone)
     form = find_form(cells, kind, declared=bool(declared), found=found.form) if kind in _TABLE else None
+    if declared == "number" and not (form and form.bad):
+        clash = number_clash(cells.tolist()) or unit_clash(cells.tolist())
+        if clash:
+            raise ValueError(f"kinds[{cells.name!r}] is 'number', but the column holds {clash}.")
     if declared in _WRITTEN and form is not None:
         seen, choice = f"declared: {facts_of(form, sum(not is_missing(cell) for cell in cells.tolist()))}", form.choice
     elif declared == "date":
@@ -249,34 +259,47 @@ def _decide_found(cells: pd.Series, found: ColumnKind, declared: str | None) -> 
     elif declared in ("censored", "numbers"):
         what = "numbers and limits such as <5" if declared == "censored" else "several numbers in each, with one sign"
         raise ValueError(f"kinds[{cells.name!r}] is {declared!r}, but its cells are not {what}; declare another kind.")
-    fault = _unread_numbers(cells, form) if declared == "number" else None
-    seen += f"; {fault}" if fault else ""
+    facts, ways, remedy = "", "", None
+    if found.is_refused or declared in _OF_NUMBERS:
+        facts, ways, remedy = _refused(cells, kind, form)
+        told = [ways] if found.odd else [facts, ways]  # with an odd cell, the facts are among those seen
+        seen = "; ".join(filter(None, (seen, *told)))
+    fault = f"{facts}; {ways}" if facts else None
     are_times = form is not None and form.format.get("formats") == ["time"]
     what = _CLOCK if are_times else _TABLE.get(kind, "")
     # Plain numbers such as 1.234 need no form, and may need one to be 1234.
     readings = tuple(readings_of(found.form)) if found.form is not None else ()
-    return _Decided(kind, seen, choice, f"table: {what}" if what else "", form, readings, fault)
+    return _Decided(kind, seen, choice, f"table: {what}" if what else "", form, readings, fault, remedy)
 
 
-def _unread_numbers(cells: pd.Series, form: Found | None) -> str | None:
-    """Return which cells that are declared as numbers are none, or infinite, and the ways out; None if all are.
+def _refused(cells: pd.Series, kind: str, form: Found | None) -> tuple[str, str, dict[str, Any] | None]:
+    """Return which cells of a column of numbers are none, or infinite, and the ways out; nothing if all are numbers.
 
-    It is no error: a `TableTransformer` may take such cells as missing.
+    The last is the written form by which such texts are missing, if there are only a few. The cells are no error: a
+    `TableTransformer` may take them as missing.
     """
-    known = None if form is None else given_form(cells, short_format(form), {"number"})
-    faults = read_by_schema(cells.to_frame(), {cells.name: known or {"kind": "number"}}, fitting=True).faults
+    known = None if form is None else given_form(cells, short_format(form), {kind})
+    faults = read_by_schema(cells.to_frame(), {cells.name: known or {"kind": kind}}, fitting=True).faults
     if not faults:
-        return None
-    position, column, _, reason = faults[0]
+        return "", "", None
+    position, column, value, reason = faults[0]
+    stops = counted(len(faults), "cell", "stop").partition(" ")[2].partition(" ")[2]
+    reason = reason.removesuffix(" in fit").removesuffix(", as")  # nothing is fitted yet
+    facts = f"{len(faults)} of {len(cells)} cells {stops} the fit: {reason} in row {cells.index[position]!r}"
     ways = ["correct such cells or make them missing"]
-    if censored_format(cells.tolist()):
+    if isinstance(value, float) and np.isinf(value):
+        ways[0] += f", as in df[{column!r}].replace([np.inf, -np.inf], np.nan)"
+    if kind == "number" and (form is None or not form.bad) and censored_format(cells.tolist()):
         ways.append("declare 'censored', which takes limits such as <5")
     texts = {loose_text(fault.value) if isinstance(fault.value, str) else None for fault in faults}
-    if len(texts) == 1 and None not in texts:
-        ways.append(f"pass formats={ {column: {'kind': 'number', 'missing': sorted(map(str, texts))}}!r} for the kind")
+    remedy = None
+    if len(texts) <= _MOST_WORDS and None not in texts:
+        short = {"kind": kind} if form is None else short_format(form)
+        short.pop("seen", None)
+        remedy = {**short, "missing": sorted({*short.get("missing", ()), *map(str, texts)})}
+        ways.append(f"pass formats={ {column: remedy}!r} for the kind")
     ways.append("set on_error='missing' in the TableTransformer")
-    facts = f"{len(faults)} of {len(cells)} cells stop the fit: {reason} in row {cells.index[position]!r}"
-    return f"{facts}; {', or '.join(ways)}"
+    return facts, ", or ".join(ways), remedy
 
 
 def _with_ranks(frame: pd.DataFrame, decided: dict[str, _Decided], kinds: Mapping[str, str]) -> dict[str, _Decided]:

@@ -16,6 +16,7 @@ from ensemblefuse.column_formats import (
     certain_form,
     date_format,
     full_format,
+    majority_format,
     number_clash,
     number_format,
     numbers_format,
@@ -48,20 +49,22 @@ def find_form(cells: pd.Series, kind: str, *, declared: bool = True, found: Foun
 
     None if they are in no such form, or need none because all of them are values. `declared` is whether somebody said
     of which kind they are: with less evidence, cells are tags and whole numbers are dates. `found` is the form if it
-    is known already. Categories and short texts have a form if a part of the cells would seem to be of another kind.
+    is known already. Of numbers, a few cells may be bad, which a reader by this form then names. Categories and short
+    texts have a form if a part of the cells would seem to be of another kind.
     """
     listed = cells.tolist()
     if kind in ("category", "string"):
         return _mixed_form(cells, kind)
     if kind in _OF_SEVERAL:
-        return found or _OF_SEVERAL[kind](listed, declared=True)
+        form = found or _OF_SEVERAL[kind](listed, declared=True)
+        return majority_format(listed, [kind]) if form is None and kind != "tags" else form
     held = types_held(cells)
     if kind == "date" and held & {"text", "bytes", "number"}:
         return found or date_format(listed, declared=declared)
     if not held & {"text", "bytes"}:
         return None
     if kind == "number" and not all(_is_plain(cell) for cell in listed):
-        return found or number_format(listed) or boolean_format(listed)
+        return found or number_format(listed) or boolean_format(listed) or majority_format(listed, [kind])
     return found or boolean_format(listed) if kind == "boolean" else None
 
 
