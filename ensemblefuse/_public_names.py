@@ -107,6 +107,7 @@ PUBLIC = {
     "TextEncoder": "encoders",
     "TimeSeriesEncoder": "encoders",
     "UnseenCategoryWarning": "exceptions",
+    "FarNumberWarning": "exceptions",
     "VideoEncoder": "encoders",
     "VideoSoundEncoder": "encoders",
     "VotePool": "combine",

@@ -15,10 +15,12 @@ __all__ = [
     "CacheWarning",
     "ColumnError",
     "EncodingError",
+    "FarNumberWarning",
     "IncompatibleModelError",
     "MissingModalityWarning",
     "PersistenceError",
     "UnseenCategoryWarning",
+    "UnseenValueWarning",
     "counted",
     "format_bad_rows",
     "format_unread_cells",
@@ -226,7 +228,15 @@ def _table_of(rows: Sequence[BadRow]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(BadRow._fields))
 
 
-class UnseenCategoryWarning(UserWarning):
+class UnseenValueWarning(UserWarning):
+    """A table holds values unlike all that the model saw in fit."""
+
+
+class FarNumberWarning(UnseenValueWarning):
+    """A table holds numbers far outside the range of fit. Each call gives one such warning, which counts them."""
+
+
+class UnseenCategoryWarning(UnseenValueWarning):
     """A table holds categories that the model never saw in fit. Each call gives one such warning, which counts them."""
 
 

@@ -29,7 +29,7 @@ from ensemblefuse.cli._tables import (
 from ensemblefuse.exceptions import NO_SUCH_FILE, counted, path_hints
 from ensemblefuse.fitted.model import targets_of
 from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor, prediction_columns
-from ensemblefuse.schema import unseen_text
+from ensemblefuse.schema import far_text, unseen_text
 from ensemblefuse.table import similar_names
 
 
@@ -134,8 +134,10 @@ class Predictor:
 
     @property
     def unseen_text(self) -> str:
-        """One sentence for each column with categories that fit never saw; empty if there is none."""
-        return unseen_text(self._rows.unseen, self.opened.schema, self.n_read)
+        """One sentence for each column with values unlike all that fit saw; empty if there is none."""
+        unseen = unseen_text(self._rows.unseen, self.opened.schema, self.n_read)
+        far = far_text(self._rows.far, self.opened.ranges, self.n_read)
+        return " ".join(filter(None, (unseen, far)))
 
     def __call__(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the new columns of a chunk: see `prediction_columns`; then sets or intervals, ``error``."""

@@ -27,7 +27,7 @@ from ensemblefuse.cli._tables import (
     read_target,
     resolve_paths,
 )
-from ensemblefuse.exceptions import ColumnError, UnseenCategoryWarning
+from ensemblefuse.exceptions import ColumnError, UnseenValueWarning
 from ensemblefuse.fitted.model import FittedPipeline, targets_of
 from ensemblefuse.modalities import columns_of, set_on_error
 from ensemblefuse.schema import CellPolicy, category_key, read_or_raise
@@ -115,7 +115,7 @@ def features_of_model(model: Any, args: Namespace) -> pd.DataFrame:
     except ColumnError as error:
         told = describe(error) if hasattr(args, "on_error") else str(error)
         raise CommandError(f"{args.table}: {one_line(told)}") from error
-    warnings.simplefilter("ignore", UnseenCategoryWarning)  # told once, of the whole table
+    warnings.simplefilter("ignore", UnseenValueWarning)  # told once, of the whole table
     return resolve_paths(table, opened.path_columns, Path(args.table).parent)
 
 

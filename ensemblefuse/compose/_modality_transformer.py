@@ -38,7 +38,7 @@ from ensemblefuse.modalities import (
     settle,
     word_columns,
 )
-from ensemblefuse.schema import learn_schema, read_or_raise, schema_of
+from ensemblefuse.schema import learn_schema, limits_of, read_or_raise, schema_of, warn_of_far_numbers
 from ensemblefuse.table import list_columns, similar_names, to_frame
 
 __all__ = ["ModalityTransformer"]
@@ -62,6 +62,9 @@ class _OneFrame:
     # Files of before hand on no texts, and know no readers of raw cells.
     readers_: Mapping[str, Any] = MappingProxyType({})
     word_columns_: Mapping[str, list[str]] = MappingProxyType({})
+    # Nor from which numbers on others are far from those of fit.
+    numeric_limits_: Mapping[str, list[float]] = MappingProxyType({})
+    numeric_summary_: Mapping[str, list[float]] = MappingProxyType({})
 
     @plain_inside
     def transform(self: Any, X: Any, **params: Any) -> Any:
@@ -70,6 +73,7 @@ class _OneFrame:
         if hasattr(self, "transformers_"):
             schema = schema_of(self)
             X = read_or_raise(self._complete(X), schema, policies=partial(policies_of, self, schema))
+            warn_of_far_numbers(X, self.numeric_limits_, self.numeric_summary_)
         blocks = None if params else _one_frame(self, X)
         if blocks is None:
             blocks = ColumnTransformer.transform(_numbers_alone(self), X, **params)
@@ -123,7 +127,7 @@ class _OneFrame:
         self.readers_ = {name: part for name, part in (readers or {}).items() if _holds_table(part)}
         self.numeric_columns_ = [column for column, held in self.schema_.items() if held["kind"] == "number"]
         X = read_or_raise(X, self.schema_, fitting=True, policies=partial(policies_of, self, X.columns))
-        self.numeric_summary_ = _summary(X, self.numeric_columns_)
+        self.numeric_summary_, self.numeric_limits_ = _summary(X, self.numeric_columns_)
         self.word_columns_ = {}
         # y stops here: a transformer that learns from labels at this level would leak into every inner fold.
         given: Any = self.transformers, self.remainder
@@ -303,6 +307,9 @@ class ModalityTransformer(_OneFrame, ColumnTransformer):
     numeric_summary_ : dict of str to list of float
         Smallest number, median and largest number of each of these columns in fit. Columns without a number are left
         out.
+    numeric_limits_ : dict of str to list of float
+        For each of these columns, the numbers below and above which others are far outside the range of fit. They cause
+        a `FarNumberWarning`. Files of older versions have none.
     readers_ : dict of str to transformer
         Of the parameter `readers` of `fit_transform`, those that hold a `TableTransformer`. Its `on_error` says what
         becomes of cells that cannot be read.
@@ -457,9 +464,9 @@ def _hint(X: pd.DataFrame, absent: list[str], wanted: dict[str, list]) -> str:
     return "".join(f" X has {found!r}; did you mean {column!r}?" for column, found in pairs.items())
 
 
-def _summary(X: pd.DataFrame, columns: list[Any]) -> dict[str, list[float]]:
-    """Return the smallest number, the median and the largest number of each column."""
-    found = {}
+def _summary(X: pd.DataFrame, columns: list[Any]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return the smallest number, the median and the largest of each column; and from which on others are far."""
+    found, limits = {}, {}
     for column in columns:
         if column not in X.columns:
             continue
@@ -467,7 +474,9 @@ def _summary(X: pd.DataFrame, columns: list[Any]) -> dict[str, list[float]]:
         numbers = numbers[np.isfinite(numbers)]
         if len(numbers):
             found[str(column)] = [float(numbers.min()), float(np.median(numbers)), float(numbers.max())]
-    return found
+            if (far := limits_of(numbers)) is not None:
+                limits[str(column)] = far
+    return found, limits
 
 
 def _short(columns: Any) -> str:

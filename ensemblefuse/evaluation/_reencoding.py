@@ -19,7 +19,7 @@ from ensemblefuse.evaluation._corruptions import Corruption, corrupt, kind_of_en
 from ensemblefuse.exceptions import (
     BadRow,
     EncodingError,
-    UnseenCategoryWarning,
+    UnseenValueWarning,
     counted,
     format_bad_rows,
     reason_of,
@@ -71,7 +71,7 @@ class EncodedRows:
             )
         self.X = parts.read(X)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnseenCategoryWarning)  # `read` has told it
+            warnings.simplefilter("ignore", UnseenValueWarning)  # `read` has told it
             self.blocks = pd.DataFrame(first.transform(self.X))
         self._parts = parts
         self._later = parts.model[1:-1] if len(parts.model) > 2 else None
@@ -149,7 +149,7 @@ class EncodedRows:
         self._refuse(bad, name, corruption, severity, "could not be corrupted")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UnseenCategoryWarning)
+                warnings.simplefilter("ignore", UnseenValueWarning)
                 table = self._parts.read(_frame(new, part))
                 made = fitted.transform(table[columns])
         except EncodingError as error:

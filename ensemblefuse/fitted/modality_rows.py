@@ -10,7 +10,7 @@ import pandas as pd
 
 from ensemblefuse.cache.code_digests import cell_digest
 from ensemblefuse.column_kinds import column_kind
-from ensemblefuse.exceptions import UnseenCategoryWarning
+from ensemblefuse.exceptions import UnseenValueWarning
 from ensemblefuse.fitted.model import FittedModel
 from ensemblefuse.table import is_missing, to_frame
 
@@ -36,7 +36,7 @@ class ModalityRows:
         self.parts = parts
         self.raw = X if isinstance(X, np.ndarray) else parts.read(to_frame(X))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnseenCategoryWarning)  # `read` has told it
+            warnings.simplefilter("ignore", UnseenValueWarning)  # `read` has told it
             self.encoded = parts.encode(self.raw)
         self.present = dict(zip(parts.names, parts.present(self.encoded), strict=True))
         self.labels = self.raw.index.tolist() if isinstance(self.raw, pd.DataFrame) else list(range(len(X)))

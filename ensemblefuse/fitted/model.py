@@ -20,7 +20,7 @@ from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.fusion import DecisionFusionClassifier, DecisionFusionRegressor
 from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.modalities import Modality, columns_of, policies_of, reads_files
-from ensemblefuse.schema import CellPolicy, read_or_raise, schema_of
+from ensemblefuse.schema import CellPolicy, read_or_raise, schema_of, warn_of_far_numbers
 from ensemblefuse.scoring.inputs import finite_numbers, one_a_row
 from ensemblefuse.table import list_columns, to_frame
 
@@ -59,6 +59,8 @@ class FittedPipeline:
         its encoders in `core`. Empty without a `column_transformer`.
     schema : dict of column to dict
         What each column of the raw table holds; see `ensemblefuse.schema`. Empty without a `column_transformer`.
+    limits, ranges : dict of column to list of float
+        From which numbers on others are far from those of fit; smallest number of fit, median and largest.
     """
 
     def __init__(self, model: Any):
@@ -70,6 +72,8 @@ class FittedPipeline:
         self.column_transformer = column_transformer_of(self.model)
         self.modalities = modalities_of(self.model)
         self.schema = schema_of(self.column_transformer)
+        self.limits = getattr(self.column_transformer, "numeric_limits_", {})
+        self.ranges = getattr(self.column_transformer, "numeric_summary_", {})
 
     @property
     def path_columns(self) -> list[str]:
@@ -109,7 +113,9 @@ class FittedPipeline:
 
     def read(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return a raw table with the cells in the form that they had in fit; see `ensemblefuse.schema`."""
-        return read_or_raise(X, self.schema, policies=self.policies)
+        X = read_or_raise(X, self.schema, policies=self.policies)
+        warn_of_far_numbers(X, self.limits, self.ranges)
+        return X
 
     def policies(self) -> dict[Any, CellPolicy]:
         """Return what becomes of unreadable cells, for the columns of which a parameter says so."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.exceptions import EncodingError, MissingModalityWarning, UnseenCategoryWarning
+from ensemblefuse.exceptions import EncodingError, MissingModalityWarning, UnseenValueWarning
 from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
-from ensemblefuse.schema import Unseen, counted, read_by_schema
+from ensemblefuse.schema import Unseen, UnseenCounts, far_numbers, read_by_schema, unseen_counts
 from ensemblefuse.table import list_columns
 
 __all__ = ["Predicted", "RowPredictor", "prediction_columns"]
@@ -76,8 +75,10 @@ class RowPredictor:
     ----------
     wanted : list of str
         Columns that the modalities name.
-    unseen : dict of str to Counter
+    unseen : dict of str to UnseenCounts
         For each column with such cells, the categories that fit never saw in all tables so far, with their numbers.
+    far : dict of str to list of float
+        For each column with such numbers, those of all tables so far that are far outside the range of fit.
     """
 
     def __init__(
@@ -89,7 +90,8 @@ class RowPredictor:
     ):
         self.opened, self.on_error, self.note = opened, on_error, note
         self.wanted = columns_of(opened.modalities)
-        self.unseen: dict[Any, Counter] = {}
+        self.unseen: dict[Any, UnseenCounts] = {}
+        self.far: dict[Any, list[float]] = {}
         self._as_fitted = {
             modality.column_name: getattr(encoder, "on_error", "raise")
             for modality in opened.modalities
@@ -114,7 +116,7 @@ class RowPredictor:
         """Return encoded rows, predictions, probabilities, regions, and whether these are calibrated."""
         fusion = self.opened.fusion
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UnseenCategoryWarning)  # `unseen` counts them
+            warnings.simplefilter("ignore", UnseenValueWarning)  # `unseen` counts them
             Z = self.opened.encode(X)
         prediction = fusion.predict(Z)
         proba = fusion.predict_proba(Z) if hasattr(fusion, "predict_proba") else None
@@ -143,8 +145,10 @@ class RowPredictor:
             self._tell(reasons, fault.position, fault.column, fault.reason)
             asked = policies[fault.column].on_error if fault.column in policies else self.on_error
             usable[fault.position] &= asked == "missing"
-        for column, counts in counted(unseen).items():
-            self.unseen.setdefault(column, Counter()).update(counts)
+        for column, counts in unseen_counts(unseen).items():
+            self.unseen.setdefault(column, UnseenCounts()).add(counts)
+        for column, numbers in far_numbers(X, self.opened.limits).items():
+            self.far.setdefault(column, []).extend(numbers)
         return X.copy(deep=False), usable, unseen
 
     def _meet(

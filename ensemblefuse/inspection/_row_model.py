@@ -15,7 +15,7 @@ from ensemblefuse._config import config_context
 from ensemblefuse.blocks import SEPARATOR, WORDS
 from ensemblefuse.compose import ModalityTransformer
 from ensemblefuse.encoders import BaseEncoder
-from ensemblefuse.exceptions import MissingModalityWarning, UnseenCategoryWarning
+from ensemblefuse.exceptions import MissingModalityWarning, UnseenValueWarning
 from ensemblefuse.features import PresentRows
 from ensemblefuse.fitted.model import FittedModel, replace_columns
 from ensemblefuse.modalities import row_texts
@@ -114,7 +114,7 @@ class RowModel:
         with config_context(cache=None, progress=False), warnings.catch_warnings():
             # No cache: these embeddings are not needed again. No warnings: cells are missing here on purpose.
             warnings.simplefilter("ignore", MissingModalityWarning)
-            warnings.simplefilter("ignore", UnseenCategoryWarning)
+            warnings.simplefilter("ignore", UnseenValueWarning)
             if self.step is None:
                 return self.value(self._with_columns(self.Z, self.parts.core.blocks_[name], table))
             columns = next(columns for key, _, columns in self.step.transformers_ if key == name)
@@ -154,7 +154,7 @@ class RowModel:
             return row
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MissingModalityWarning)
-            warnings.simplefilter("ignore", UnseenCategoryWarning)
+            warnings.simplefilter("ignore", UnseenValueWarning)
             return self.parts.read(self.step._complete(row))
 
     @staticmethod

@@ -15,7 +15,7 @@ import numpy as np
 
 from ensemblefuse._optional import import_optional
 from ensemblefuse._writing import check_place, write_atomically
-from ensemblefuse.exceptions import UnseenCategoryWarning
+from ensemblefuse.exceptions import UnseenValueWarning
 from ensemblefuse.report._evidence import Evidence
 from ensemblefuse.report._headline import headline
 from ensemblefuse.report._page import Section, Unavailable, page_html
@@ -132,7 +132,7 @@ def write_report(
     evidence = Evidence(model, X, y, trained_on=trained_on, groups=groups, random_state=random_state)
     errors: dict[str, Exception] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnseenCategoryWarning)  # `Evidence` has counted them
+        warnings.simplefilter("ignore", UnseenValueWarning)  # `Evidence` has counted them
         above = headline(evidence)  # raises here if a cell cannot be encoded
         plan = _plan(evidence, int(n_rows))
         sections = [_made(name, heading, make, evidence, errors) for name, heading, make in plan]

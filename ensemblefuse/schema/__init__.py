@@ -27,8 +27,18 @@ formats that were found in the whole table; the others are found in the table of
 from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import CellPolicy, Fault, Reading, Schema, Unseen
 from ensemblefuse.schema._check import checked_schema
+from ensemblefuse.schema._far_numbers import far_numbers, far_text, limits_of
 from ensemblefuse.schema._learn import learn_schema
-from ensemblefuse.schema._read import counted, read_by_schema, read_or_raise, schema_of, unseen_text, unseen_told_once
+from ensemblefuse.schema._read import (
+    UnseenCounts,
+    read_by_schema,
+    read_or_raise,
+    schema_of,
+    unseen_counts,
+    unseen_text,
+    unseen_told_once,
+    warn_of_far_numbers,
+)
 from ensemblefuse.schema._written import find_form, given_form
 
 __all__ = [
@@ -37,15 +47,20 @@ __all__ = [
     "Reading",
     "Schema",
     "Unseen",
+    "UnseenCounts",
     "category_key",
     "checked_schema",
-    "counted",
+    "far_numbers",
+    "far_text",
     "find_form",
     "given_form",
     "learn_schema",
+    "limits_of",
     "read_by_schema",
     "read_or_raise",
     "schema_of",
+    "unseen_counts",
     "unseen_text",
     "unseen_told_once",
+    "warn_of_far_numbers",
 ]

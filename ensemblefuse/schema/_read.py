@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,18 +17,30 @@ import pandas as pd
 from ensemblefuse.exceptions import (
     BadRow,
     ColumnError,
+    FarNumberWarning,
     MissingModalityWarning,
     UnseenCategoryWarning,
+    counted,
     format_unread_cells,
     short_repr,
 )
 from ensemblefuse.schema._categories import Categories, CategoryReader
 from ensemblefuse.schema._cells import LARGEST, CellPolicy, Fault, Reading, Schema, Unseen
+from ensemblefuse.schema._far_numbers import far_numbers, far_text
 from ensemblefuse.schema._reader import Reader, not_a_number
 from ensemblefuse.schema._readers import READERS
 from ensemblefuse.table import loose_text, plain_missing
 
-__all__ = ["counted", "read_by_schema", "read_or_raise", "schema_of", "unseen_text", "unseen_told_once"]
+__all__ = [
+    "UnseenCounts",
+    "read_by_schema",
+    "read_or_raise",
+    "schema_of",
+    "unseen_counts",
+    "unseen_text",
+    "unseen_told_once",
+    "warn_of_far_numbers",
+]
 
 _SHOWN = 5
 
@@ -120,7 +132,7 @@ def read_or_raise(
     if faults:
         _raise_or_warn(X, faults, {} if policies is None else policies())
     told = _told.get()
-    new = counted(category for category in unseen if told is None or category.column not in told)
+    new = unseen_counts(category for category in unseen if told is None or category.column not in told)
     if new:
         text = unseen_text(new, schema, len(X))
         if told is not None:
@@ -189,30 +201,71 @@ _kept: WeakKeyDictionary[Any, tuple[Schema, _Kept]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def counted(unseen: Iterable[Unseen]) -> dict[Any, Counter]:
-    """Return for each column how many cells hold each category that fit never saw."""
-    counts: dict[Any, Counter] = {}
-    for _, column, key in unseen:
-        counts.setdefault(column, Counter())[key] += 1
-    return counts
+class UnseenCounts:
+    """How often values that fit never saw stand in a column.
+
+    Attributes
+    ----------
+    keys : Counter
+        How many rows hold each category or tag.
+    n_rows : int
+        How many rows hold one of them or more.
+    """
+
+    def __init__(self, keys: Iterable[str] = (), n_rows: int = 0):
+        self.keys, self.n_rows = Counter(keys), n_rows
+
+    def add(self, other: UnseenCounts) -> None:
+        """Count the rows of another part of the table, too."""
+        self.keys.update(other.keys)
+        self.n_rows += other.n_rows
 
 
-def unseen_text(unseen: Mapping[Any, Counter], schema: Schema, n_rows: int) -> str:
-    """Return one sentence for each column about its categories that fit never saw."""
+def unseen_counts(unseen: Iterable[Unseen]) -> dict[Any, UnseenCounts]:
+    """Return for each column how many rows hold each category that fit never saw."""
+    rows: dict[Any, dict[int, dict[str, None]]] = {}
+    for position, column, key in unseen:
+        rows.setdefault(column, {}).setdefault(position, {})[key] = None
+    return {c: UnseenCounts((key for keys in held.values() for key in keys), len(held)) for c, held in rows.items()}
+
+
+def unseen_text(unseen: Mapping[Any, UnseenCounts], schema: Schema, n_rows: int) -> str:
+    """Return one sentence for each column about its categories or tags that fit never saw."""
     facts: list[str] = []
     for column, counts in unseen.items():
         known = {loose_text(key): repr(key) for key in schema[column]["known"]}
-        near = {key: known.get(loose_text(key)) for key in counts}
+        near = {key: known.get(loose_text(key)) for key in counts.keys}
         shown = [
             f"{short_repr(key)} in {n}" + (f" (did you mean {near[key]}?)" if near[key] else "")
-            for key, n in counts.most_common(_SHOWN)
+            for key, n in counts.keys.most_common(_SHOWN)
         ]
-        more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
+        more = f" and {len(counts.keys) - _SHOWN} more" if len(counts.keys) > _SHOWN else ""
+        what = "tags" if schema[column]["kind"] == "tags" else "categories"
         facts.append(
-            f"Column {column!r} holds categories that fit never saw in {counts.total()} of {n_rows} rows: "
+            f"Column {column!r} holds {what} that fit never saw in {counts.n_rows} of {counted(n_rows, 'row')}: "
             f"{', '.join(shown)}{more}."
         )
     return " ".join([*facts, "The model knows nothing of them."]) if facts else ""
+
+
+def warn_of_far_numbers(
+    X: pd.DataFrame, limits: Mapping[Any, Sequence[float]], ranges: Mapping[Any, Sequence[float]]
+) -> None:
+    """Give one warning of all numbers of a table that are far outside the range of fit, if there are any.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        As `read_or_raise` returns it.
+    limits, ranges : dict of column to list
+        From `limits_of`; and the smallest number of fit and the largest, first and last.
+    """
+    told = _told.get()
+    far = {c: numbers for c, numbers in far_numbers(X, limits).items() if told is None or ("far", c) not in told}
+    if far:
+        warnings.warn(far_text(far, ranges, len(X)), FarNumberWarning, stacklevel=4)
+        if told is not None:
+            told.update(("far", column) for column in far)
 
 
 def _plain_numbers(X: pd.DataFrame, schema: Schema) -> dict[Any, np.dtype]:
