@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse.exceptions import counted
+from ensemblefuse.schema._cells import is_number
 
 __all__ = ["far_numbers", "far_text", "limits_of"]
 
@@ -50,7 +51,8 @@ def limits_of(numbers: np.ndarray) -> list[float] | None:
 
 def far_numbers(X: pd.DataFrame, limits: Mapping[Any, Sequence[float]]) -> dict[Any, list[float]]:
     """Return the numbers beyond the limits of their columns, by column; X is read by its schema."""
-    columns = [column for column in X.columns if str(column) in limits]
+    dtypes = zip(X.columns, X.dtypes.tolist(), strict=True)
+    columns = [column for column, dtype in dtypes if str(column) in limits and is_number(dtype)]
     if not columns:
         return {}
     values = X[columns].to_numpy(np.float64, na_value=np.nan)
