@@ -239,8 +239,8 @@ def model(sizes):
 def test_numbers_far_outside_the_range_of_fit_are_told_of(model, sizes, tmp_path):
     new = sizes.head(4).assign(size=[1015, 10, -400, 13])
     told = (
-        r"Column 'size' holds numbers far outside the range of fit, 9\.\d+ to 1[12]\.?\d*, in 2 of 4 rows: 1015, -400\. "
-        r"The model knows nothing of such rows"
+        r"Column 'size' holds numbers far outside the range of fit, 9\.\d+ to 1[12]\.?\d*, in 2 of 4 rows: 1015, -400\."
+        r" The model knows nothing of such rows"
     )
     with pytest.warns(FarNumberWarning, match=told) as caught:
         proba = model.predict_proba(new)
