@@ -127,8 +127,9 @@ def test_high_adds_members_of_extra_trees_and_fits_several_trees_a_round():
 def test_high_in_regression_tries_two_ways_of_boosting():
     X, y = make_numbers()
     model = DecisionFusionRegressor(cv=2, effort="high").fit(X, y)
-    assert model.member_names_ == ["table", "table/trees", "photo", "photo/trees", "joint"]
-    assert model.members_.loc["table/trees", "n_tried"] == 2
+    forests = ["table/forest", "photo/forest"]
+    assert model.member_names_ == ["table", "table/trees", forests[0], "photo", "photo/trees", forests[1], "joint"]
+    assert model.members_["n_tried"].loc[["table/trees", *forests]].to_list() == [2, 1, 1]
 
 
 @pytest.mark.by_turns

@@ -25,7 +25,7 @@ from ensemblefuse.features import few_rows
 from ensemblefuse.features.word_features import count_terms
 from ensemblefuse.fusion._block_preparation import make_preparation
 from ensemblefuse.fusion._default_heads import default_search
-from ensemblefuse.fusion._default_trees import joint_trees, tree_search
+from ensemblefuse.fusion._default_trees import forest_search, joint_trees, tree_search
 from ensemblefuse.fusion._default_words import words_search
 from ensemblefuse.fusion._log_target import LogTargetRegressor, on_both_scales
 from ensemblefuse.fusion.members import Member, fit_one, member_scores
@@ -123,7 +123,10 @@ def test_heads_of_a_block(monkeypatch, n_classes, large, dtype):
 @pytest.mark.parametrize("n_classes", [0, 2, 3])
 def test_trees_and_words(monkeypatch, n_classes, dtype):
     X, y = _data(n_classes, dtype, gaps=True)
-    _check_equal(monkeypatch, _fitted(tree_search(WIDTH, n_classes), X, y, n_classes), X, n_classes)
+    trees = tree_search(WIDTH, n_classes)
+    _check_equal(monkeypatch, _fitted(trees, X, y, n_classes), X, n_classes)
+    if not n_classes:
+        _check_equal(monkeypatch, _fitted(forest_search(ROWS, 0, trees), X, y, 0), X, 0)
     counts = count_terms([f"red bird {int(number) % 5} {'old' if number > 1 else 'new'}" for number in y])
     _check_equal(monkeypatch, _fitted(words_search(n_classes), counts, y, n_classes), counts, n_classes)
 
@@ -158,7 +161,8 @@ def test_the_lean_way_is_taken(monkeypatch):
     X, y = _data(3, np.float32)
     fits = [fit for large in (False, True) for fit in _fitted(_searches(3, large), X, y, 3)[0]]
     prices = np.exp(X[:, 0].astype(float))
-    values = [fit for large in (False, True) for fit in _fitted(_searches(0, large), X, prices, 0)[0]]
+    searches = [_searches(0, False), _searches(0, True), forest_search(ROWS, 0, tree_search(WIDTH, 0))]
+    values = [fit for search in searches for fit in _fitted(search, X, prices, 0)[0]]
     monkeypatch.setattr("sklearn.utils.validation._check_n_features", _refuse)
     for part in (StandardScaler, SimpleImputer, LogisticRegression, Ridge):
         with pytest.raises(AssertionError, match="slow way"):

@@ -20,6 +20,7 @@ from sklearn import get_config
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
@@ -325,6 +326,19 @@ def _has_rbf(machine: Any) -> bool:
     return machine.kernel == "rbf" and not machine._sparse
 
 
+def _mean_of_trees(step: RandomForestRegressor, X: Any) -> np.ndarray | None:
+    """Return the mean of the trees, added in their order; scikit-learn starts threads for it."""
+    if sparse.issparse(X) or step.n_outputs_ != 1 or step.verbose or not _is_finite(X):
+        return None
+    X = np.ascontiguousarray(X, dtype=np.float32)
+    if not _is_finite(X):
+        return None
+    total = np.zeros(len(X))
+    for tree in step.estimators_:
+        total += tree.tree_.predict(X)[:, 0]
+    return total / len(step.estimators_)
+
+
 def _scaled_back(step: TransformedTargetRegressor, X: Any) -> np.ndarray | None:
     scaler = step.transformer_
     if type(scaler) is not StandardScaler or not scaler.copy or step._training_dim != 1:
@@ -379,5 +393,6 @@ _NUMBERS: dict[type, Callable[[Any, Any], Any]] = {
     Ridge: _linear_number,
     RidgeCV: _linear_number,
     SVR: _machine_number,
+    RandomForestRegressor: _mean_of_trees,
     TransformedTargetRegressor: _scaled_back,
 }

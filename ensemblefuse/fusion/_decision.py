@@ -86,7 +86,8 @@ class DecisionFusionClassifier(ClassifierMixin, DecisionFusion):
     member_names_ : list of str
         Blocks in order, then ``"joint"``. The names are ``"<block>/<head>"`` if a block has several heads, and
         ``"<block>/trees"`` for the boosted trees of a block, and ``"<block>/words"`` for the member over the words of a
-        block of texts. Extra trees, with ``effort="high"``, are ``"<block>/forest"``.
+        block of texts. Extra trees (with ``effort="high"``), or the random forest of a regression, are
+        ``"<block>/forest"``.
     word_members_ : list of str
         Members over words.
     joint_patterns_ : ndarray of shape (n_patterns, n_numeric_blocks), dtype bool
@@ -282,15 +283,15 @@ class DecisionFusionRegressor(RegressorMixin, DecisionFusion):
         Nystroem features. If `y` is positive and skewed,
         each candidate is also tried on the log of `y` (see `LogTargetRegressor`); ``estimators_`` shows which was kept.
         Boosted trees are members as in the classifier. Up to 4 000 rows, each round fits three trees and adds their
-        mean.
+        mean. Where there are boosted trees, a random forest of 30 trees is one more member.
     combiner : pool, optional
         ``LogPool(per_pattern=True)`` by default: non-negative weights for each combination of members. Otherwise
         `MeanPool`, `GreedyPool` or `StackingPool`.
     joint, missing, cv, refit, n_jobs, blocks, verbose
         As in `DecisionFusionClassifier`.
     effort : {"low", "medium", "high"}
-        As in `DecisionFusionClassifier`, but ``"high"`` has no extra trees: a second candidate of boosting learns more
-        slowly, from more rounds of small trees. ``"low"`` also tries the log of a positive and skewed `y`.
+        As in `DecisionFusionClassifier`, but in place of extra trees ``"high"`` has a second candidate of boosting. It
+        learns more slowly, from more rounds of small trees. ``"low"`` also tries the log of a positive and skewed `y`.
 
     Attributes
     ----------

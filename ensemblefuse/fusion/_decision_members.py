@@ -122,10 +122,10 @@ class DecisionMembers(EstimatorsFusion):
     def _tree_members(
         self, trees: HeadSearch, block: str, data: np.ndarray, present: np.ndarray, ledger: Ledger
     ) -> list[Member]:
-        """Return the member of boosted trees; for a classifier with high effort, also one of extra trees."""
+        """Return the member of boosted trees, and in regression or with high effort that of a forest."""
         searches = {trees_member(block): trees}
-        if self.effort == "high" and self._classify:
-            searches[forest_member(block)] = forest_search(int(present.sum()), trees)
+        if self.effort == "high" or not self._classify:
+            searches[forest_member(block)] = forest_search(int(present.sum()), ledger.n_classes, trees)
         return [Member(name, search, data, present, ledger.groups, block) for name, search in searches.items()]
 
     def _wants_words(self, name: str) -> bool:
