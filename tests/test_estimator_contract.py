@@ -177,7 +177,8 @@ def small_trees(monkeypatch):
     """Trees for small tables, and few of them: the checks ask how members are fitted, not how good they are."""
     monkeypatch.setattr(_default_trees, "_MIN_ROWS", 20)
     monkeypatch.setattr(_default_trees, "_ROUNDS", 5)
-    monkeypatch.setattr(_default_trees, "_FOREST", {**_default_trees._FOREST, "n_estimators": 5})
+    for forest in ("_EXTRA", "_RANDOM"):
+        monkeypatch.setattr(_default_trees, forest, {**getattr(_default_trees, forest), "n_estimators": 5})
 
 
 HIGH = [DecisionFusionClassifier(effort="high", cv=3), DecisionFusionRegressor(effort="high", cv=3)]

@@ -322,13 +322,13 @@ def test_the_default_heads_of_regression(tmp_path):
 )
 def test_all_members_of_high_effort(fusion, n_classes, tmp_path, monkeypatch):
     monkeypatch.setattr(_default_trees, "_ROUNDS", 5)
-    monkeypatch.setattr(_default_trees, "_FOREST", {**_default_trees._FOREST, "n_estimators": 5})
+    for forest in ("_EXTRA", "_RANDOM"):
+        monkeypatch.setattr(_default_trees, forest, {**getattr(_default_trees, forest), "n_estimators": 5})
     table, y = with_gaps(n=200, n_classes=n_classes)
-    kinds = {"", "trees", "forest"}
     if fusion is DecisionFusionRegressor:
-        y, kinds = np.exp(0.2 * np.nan_to_num(table).sum(axis=1)), {"", "trees"}  # skewed: its log is tried, too
+        y = np.exp(0.2 * np.nan_to_num(table).sum(axis=1))  # skewed: its log is tried, too
     model = fusion(cv=2, effort="high").fit(table, y)
-    assert {name.partition("/")[2] for name in model.member_names_} == kinds
+    assert {name.partition("/")[2] for name in model.member_names_} == {"", "trees", "forest"}
     assert export_onnx(model, tmp_path / "model.onnx", example=table).exists()
     assert_same(model, tmp_path, table)
 
