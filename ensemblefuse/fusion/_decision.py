@@ -282,8 +282,8 @@ class DecisionFusionRegressor(RegressorMixin, DecisionFusion):
         if its out-of-fold error is smaller: support vector regression if it costs little, otherwise ridge regression on
         Nystroem features. If `y` is positive and skewed,
         each candidate is also tried on the log of `y` (see `LogTargetRegressor`); ``estimators_`` shows which was kept.
-        Boosted trees are members as in the classifier. Up to 4 000 rows, each round fits three trees and adds their
-        mean. Where there are boosted trees, a random forest of 30 trees is one more member.
+        Boosted trees are members as in the classifier, and beside them a random forest of 50 trees. Up to 4 000 rows,
+        each round of boosting fits two trees and adds their mean; beyond, there is no forest over all blocks together.
     combiner : pool, optional
         ``LogPool(per_pattern=True)`` by default: non-negative weights for each combination of members. Otherwise
         `MeanPool`, `GreedyPool` or `StackingPool`.

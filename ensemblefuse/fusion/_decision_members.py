@@ -16,6 +16,7 @@ from ensemblefuse.fusion._default_trees import (
     forest_member,
     forest_search,
     has_components,
+    has_joint_forest,
     has_trees,
     joint_trees,
     narrow_blocks,
@@ -123,9 +124,10 @@ class DecisionMembers(EstimatorsFusion):
         self, trees: HeadSearch, block: str, data: np.ndarray, present: np.ndarray, ledger: Ledger
     ) -> list[Member]:
         """Return the member of boosted trees, and in regression or with high effort that of a forest."""
-        searches = {trees_member(block): trees}
-        if self.effort == "high" or not self._classify:
-            searches[forest_member(block)] = forest_search(int(present.sum()), ledger.n_classes, trees)
+        searches, n_rows, n_classes = {trees_member(block): trees}, int(present.sum()), ledger.n_classes
+        wanted = self.effort == "high" or not self._classify
+        if wanted and (block != JOINT or has_joint_forest(n_rows, n_classes)):
+            searches[forest_member(block)] = forest_search(n_rows, n_classes, trees)
         return [Member(name, search, data, present, ledger.groups, block) for name, search in searches.items()]
 
     def _wants_words(self, name: str) -> bool:

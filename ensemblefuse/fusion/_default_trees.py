@@ -20,6 +20,7 @@ __all__ = [
     "forest_member",
     "forest_search",
     "has_components",
+    "has_joint_forest",
     "has_trees",
     "joint_trees",
     "narrow_blocks",
@@ -49,20 +50,21 @@ _COLUMN_SHARE = 0.5
 # classes, log-losses of .18 and .51 fell by .003. In regression a second candidate learns more slowly, from more rounds
 # of small trees: R2 rose from .625 to .659 on a table of prices, and by .001 where names are read as words, too.
 _TREES_A_ROUND = 4
-# In regression on few rows, the mean of three trees a round errs less than one tree: R2 of the trees alone rose on each
-# of six tables of 280 to 3 570 rows, by .004 to .017 (diabetes .369 to .383, three of Friedman's, a sparse linear one,
-# books .847 to .851), for 2 to 3 times the time of the trees. Larger tables would pay more seconds.
-_FEW_ROWS, _TREES_OF_FEW_ROWS = 4000, 3
+# In regression on few rows, the mean of several trees a round errs less than one tree: with three, R2 of the trees
+# alone rose on each of six tables of 280 to 3 570 rows, by .004 to .017, for 2 to 3 times their time. Beside a forest
+# two are enough. Larger tables would pay more seconds.
+_FEW_ROWS, _TREES_OF_FEW_ROWS = 4000, 2
 _SMALL = {"colsample_bynode": 1.0, "colsample_bytree": 0.5, "max_leaves": 8, "min_child_weight": 5}
 # A forest errs on other rows than boosted trees do. For classes it has extra trees, with effort="high": the same
 # log-losses fell by .004 and .008, with both by .006 and .010. A leaf holds a thousandth of the rows, which keeps files
-# small. For numbers it is random, and always there, because it costs a fifth of the boosted trees: on 16 tables of 215 to
-# 3 000 rows R2 rose by .009 in the mean, by up to .036, on 11 of them, and fell by at most .002. Each tree draws at most
-# 10 000 rows, so that many rows cost no more than their sorting.
+# small. For numbers it is random, and always there: with it, and two trees a round in place of three, R2 rose by .009
+# in the mean of 16 tables of 215 to 3 000 rows (by up to .047, on 11 of them; on others it fell by at most .006). Over
+# all blocks together its time grows with rows times columns, so it is there on few rows only. A tree draws at most
+# 10 000 rows.
 _EXTRA = {"n_estimators": 100, "max_features": 0.5, "random_state": 0}
-_RANDOM = {"n_estimators": 30, "max_features": 0.3, "random_state": 0}
+_RANDOM = {"n_estimators": 50, "max_features": 0.3, "random_state": 0}
 _LEAF_SHARE = 0.001
-_LEAST_LEAF, _MOST_DRAWN = 3, 10_000
+_LEAST_LEAF, _MOST_DRAWN = 2, 10_000
 # The work of a round grows with columns times bins, so a table of few columns gets finer bins. Classes are told apart
 # as well with few. Numbers are not: where a few rows have large targets, R2 rose from .53 to .61 from 64 to 256 bins.
 _MIN_BINS, _MAX_BINS = 64, 256
@@ -77,6 +79,11 @@ def trees_member(block: str) -> str:
 def forest_member(block: str) -> str:
     """Return the name of the member of extra trees over a block."""
     return f"{block}/forest"
+
+
+def has_joint_forest(n_rows: int, n_classes: int) -> bool:
+    """Return whether a forest over all blocks is worth its time; for classes it is asked for."""
+    return n_classes > 0 or n_rows <= _FEW_ROWS
 
 
 def narrow_blocks(blocks: Blocks, names: Sequence[str]) -> list[str]:
@@ -189,7 +196,7 @@ def forest_search(n_rows: int, n_classes: int, boosted: HeadSearch) -> HeadSearc
     """
     head: Any
     if n_classes:
-        head = ExtraTreesClassifier(min_samples_leaf=max(2, round(_LEAF_SHARE * n_rows)), **_EXTRA)
+        head = ExtraTreesClassifier(min_samples_leaf=max(_LEAST_LEAF, round(_LEAF_SHARE * n_rows)), **_EXTRA)
     else:
         drawn = _MOST_DRAWN if n_rows > _MOST_DRAWN else None
         head = RandomForestRegressor(min_samples_leaf=_LEAST_LEAF, max_samples=drawn, **_RANDOM)
