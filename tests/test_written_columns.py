@@ -160,7 +160,7 @@ def test_tags_that_fit_never_saw_are_told(model):
     X, _, _ = shop()
     new = X.assign(tags=["sale|rare", *X["tags"][1:]])
     with pytest.warns(
-        UnseenCategoryWarning, match=f"'tags' holds categories that fit never saw in 1 of {N} rows: 'rare'"
+        UnseenCategoryWarning, match=f"'tags' holds tags that fit never saw in 1 of {N} rows: 'rare'"
     ):
         model.predict(new)
 
