@@ -159,9 +159,7 @@ def test_cells_that_cannot_be_read_are_all_named(model):
 def test_tags_that_fit_never_saw_are_told(model):
     X, _, _ = shop()
     new = X.assign(tags=["sale|rare", *X["tags"][1:]])
-    with pytest.warns(
-        UnseenCategoryWarning, match=f"'tags' holds tags that fit never saw in 1 of {N} rows: 'rare'"
-    ):
+    with pytest.warns(UnseenCategoryWarning, match=f"'tags' holds tags that fit never saw in 1 of {N} rows: 'rare'"):
         model.predict(new)
 
 
