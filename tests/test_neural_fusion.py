@@ -3,7 +3,6 @@
 import pickle
 import threading
 import warnings
-from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -572,21 +571,6 @@ def test_a_time_limit_finishes_the_first_epoch(table):
     model = NeuralFusionClassifier(**{**SMALL, "max_epochs": 10_000}, time_limit=1e-6).fit(X, y)
     assert model.best_epochs_.tolist() == [1, 1]
     assert_allclose(model.predict_proba(X).sum(axis=1), 1)
-
-
-@pytest.mark.slow  # measures a second of training
-@pytest.mark.parametrize("kind", ["concat", "cross_attention"])
-def test_a_limit_of_a_second_gives_a_usable_model_of_embeddings_in_three(kind):
-    rng = np.random.default_rng(0)
-    y = np.arange(720) % 4
-    blocks = {"image": 1280, "text": 384}
-    parts = [rng.normal(size=(4, width))[y] + 3 * rng.normal(size=(720, width)) for width in blocks.values()]
-    names = [f"{name}__{i}" for name, width in blocks.items() for i in range(width)]
-    X = pd.DataFrame(np.hstack(parts).astype(np.float32), columns=names)
-    start = process_time()  # what other processes take does not count
-    model = NeuralFusionClassifier(kind, time_limit=1, max_epochs=10_000).fit(X[:600], y[:600])
-    assert process_time() - start < 3
-    assert model.score(X[600:], y[600:]) > 0.9
 
 
 def test_a_warm_start_goes_on_and_says_what_differs(table):
