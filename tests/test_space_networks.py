@@ -8,16 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import with_checks
+from conftest import make_blocks, with_checks
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from sklearn.base import clone
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 
 from ensemblefuse import CommonSpaceProjector, load_model, retrieval_report, save_model
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.features import _common_space, _space_networks, _space_training
 from ensemblefuse.features._space_networks import held_folds
 from ensemblefuse.features._space_training import Rows, SpaceNet, share_of_reversal
+from ensemblefuse.testing import check_no_leakage
 from ensemblefuse.training.pair_losses import contrastive, correlation, discrepancy, info_nce, triplet
 
 METHODS = ["contrastive", "siamese", "triplet", "deep_cca"]
@@ -364,6 +367,13 @@ def test_weights_of_the_sum_are_learned_from_the_outputs(networks_win):
     X[:, 3:] = np.random.default_rng(1).normal(size=(60, 4))
     model = CommonSpaceProjector(method="contrastive", weights="learned", blocks=AB, **SMALL).fit(X, X[:, 0] > 0)
     assert model.weights_["a"] > 2 * model.weights_["b"]
+
+
+def test_labels_that_weigh_the_outputs_are_those_of_the_fold(networks_win):
+    X, y = make_blocks(60)
+    space = CommonSpaceProjector(method="contrastive", weights="learned", **SMALL)
+    model = make_pipeline(space, KNeighborsClassifier(1))
+    assert check_no_leakage(model, X, y, cv=2, n_draws=2) == ["cross_validation"]
 
 
 @pytest.mark.parametrize(
