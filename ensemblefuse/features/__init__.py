@@ -5,6 +5,7 @@ from ensemblefuse.features._block_pca import BlockPCA
 from ensemblefuse.features._block_scaler import BlockScaler
 from ensemblefuse.features._common_space import CommonSpaceProjector
 from ensemblefuse.features._cross_modal_imputer import CrossModalImputer
+from ensemblefuse.features._cross_modal_vae import CrossModalVAE
 from ensemblefuse.features._date_features import DateFeatures
 from ensemblefuse.features._embedding_noise import EmbeddingNoise
 from ensemblefuse.features._modality_dropout import ModalityDropout
@@ -22,6 +23,7 @@ __all__ = [
     "CensoredFeatures",
     "CommonSpaceProjector",
     "CrossModalImputer",
+    "CrossModalVAE",
     "DateFeatures",
     "EmbeddingNoise",
     "ModalityDropout",

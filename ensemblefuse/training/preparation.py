@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import eigh
 
-__all__ = ["fit_block", "prepare_block"]
+__all__ = ["fit_block", "invert_block", "prepare_block"]
 
 # Wider blocks are rotated to the components that hold this share of their variance. With a first layer that starts in
 # the span of the data, the log-loss on six descriptions of digits fell from .111 to .083 (200 rows).
@@ -80,3 +80,37 @@ def prepare_block(data: np.ndarray, fitted: dict[str, np.ndarray]) -> np.ndarray
     """Return the block as the network gets it, in double precision; 0 in rows that lack it (NaN in all columns)."""
     rows = (data.astype(np.float64) - fitted["mean"]) @ fitted["basis"]
     return np.where(np.isnan(rows), 0.0, rows)
+
+
+def invert_block(data: np.ndarray, weight: np.ndarray, fitted: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the matrix that leads from prepared rows back to the columns, which are then ``prepared @ it + mean``.
+
+    Of a wide block, what its components leave out is lost.
+
+    Parameters
+    ----------
+    data, weight
+        As in `fit_block`.
+    fitted : dict
+        As from `fit_block`.
+
+    Returns
+    -------
+    ndarray of shape (n_kept, n_columns)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ensemblefuse.training.preparation import fit_block, invert_block, prepare_block
+    >>> data, weight = np.array([[1.0, 5.0], [3.0, 5.0]]), np.ones(2)
+    >>> fitted = fit_block(data, weight)
+    >>> prepare_block(data, fitted) @ invert_block(data, weight, fitted) + fitted["mean"]
+    array([[1., 5.],
+           [3., 5.]])
+    """
+    basis = fitted["basis"]
+    if basis.shape[0] <= _NARROW:  # each column by itself
+        return np.linalg.pinv(basis)
+    rows = prepare_block(data, fitted)  # components, which are uncorrelated in these rows
+    size = weight @ rows**2
+    return (rows * weight[:, None]).T @ (data - fitted["mean"]) / np.where(size > 0, size, 1.0)[:, None]
