@@ -19,6 +19,7 @@ from ensemblefuse.fusion import (
     ConformalFusionClassifier,
     ConformalFusionRegressor,
     CooperativeClassifier,
+    CrossModalDistiller,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
     FeatureFusionClassifier,
@@ -76,7 +77,7 @@ REGRESSORS = [ConformalFusionRegressor, DecisionFusionRegressor, FeatureFusionRe
 EXPECTED_FAILURES = {
     **{fusion: {WEIGHTS: CLASSIFIER_HEADS} for fusion in CLASSIFIERS},
     **{fusion: {WEIGHTS: REGRESSOR_HEADS} for fusion in REGRESSORS},
-    **{fusion: {WEIGHTS: BATCHES} for fusion in NEURAL},
+    **{fusion: {WEIGHTS: BATCHES} for fusion in [*NEURAL, CrossModalDistiller]},
 }
 QUICK_FAILURES = {
     **{fusion: {WEIGHTS: INNER_FOLDS} for fusion in (ConformalFusionClassifier, ConformalFusionRegressor)},

@@ -60,6 +60,8 @@ def overfitting(name):
         "estimators": tree,
         "estimator": tree,
         "fusion": late,
+        "teacher": late,
+        "student": tree,
         "candidates": {"late": late, "early": FeatureFusionClassifier(tree)},
         "cv": 3,
     }

@@ -99,6 +99,7 @@ CHEAP = {
     "CascadeFusionClassifier": [LR],
     "ConformalFusionClassifier": [DecisionFusionClassifier(LR, cv=3)],
     "ConformalFusionRegressor": [DecisionFusionRegressor(Ridge(), cv=3)],
+    "CrossModalDistiller": [FeatureFusionClassifier(LR), FeatureFusionClassifier(LR)],
     "DecisionFusionClassifier": [LR],
     "DecisionFusionRegressor": [Ridge()],
     "FeatureFusionClassifier": [LR],

@@ -16,6 +16,7 @@ LINEAR, RIDGE = LogisticRegression(), Ridge()
 BASE, FLAT = HistGradientBoostingClassifier(max_iter=5), HistGradientBoostingRegressor(max_iter=5)
 DECISION = {"estimators": LINEAR}
 TINY = {"decision": fusion.DecisionFusionClassifier(LINEAR), "feature": fusion.FeatureFusionClassifier(LINEAR)}
+TAUGHT = {"teacher": TINY["feature"], "student": TINY["feature"], "cv": 3}
 
 NET = {"hidden": 8, "n_members": 2, "max_epochs": 3}
 # Pairs of parameters whose fits learn different attributes, or take different ways to the same ones.
@@ -25,6 +26,10 @@ PAIRS = {
     "ConformalFusionRegressor": [({"fusion": fusion.DecisionFusionRegressor(RIDGE)}, {"fusion": FLAT})],
     "CooperativeClassifier": [({}, {"rho": 0.0, "alpha": 1.0, "scaling": None})],
     "CooperativeRegressor": [({}, {"rho": 0.0, "l1_ratio": 0.5, "scaling": "mfa"})],
+    "CrossModalDistiller": [
+        (TAUGHT, TAUGHT | {"student": fusion.NeuralFusionClassifier(**NET), "student_blocks": ["image"]}),
+        (TAUGHT, TAUGHT | {"weight": 0}),
+    ],
     "DecisionFusionClassifier": [
         (DECISION, DECISION | {"missing": "impute"}),
         (DECISION, DECISION | {"missing": "reduced"}),

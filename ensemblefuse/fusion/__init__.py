@@ -4,6 +4,7 @@ from ensemblefuse.fusion._cascade import CascadeFusionClassifier
 from ensemblefuse.fusion._conformal import ConformalFusionClassifier, ConformalFusionRegressor
 from ensemblefuse.fusion._cooperative import CooperativeClassifier, CooperativeRegressor
 from ensemblefuse.fusion._decision import DecisionFusionClassifier, DecisionFusionRegressor
+from ensemblefuse.fusion._distiller import CrossModalDistiller
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion._kernel import KernelFusionClassifier, KernelFusionRegressor
 from ensemblefuse.fusion._log_target import LogTargetRegressor
@@ -18,6 +19,7 @@ __all__ = [
     "ConformalFusionRegressor",
     "CooperativeClassifier",
     "CooperativeRegressor",
+    "CrossModalDistiller",
     "DecisionFusionClassifier",
     "DecisionFusionRegressor",
     "FeatureFusionClassifier",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -172,7 +173,7 @@ class NeuralFusionClassifier(ClassifierMixin, NeuralFusion):
             )
         super()._go_on_from(earlier, order)
 
-    def _heads(self, target, weight):
+    def _heads(self, target, weight, used):
         from ensemblefuse.fusion._neural_fit import Head
 
         if len(np.unique(target)) < 2:
@@ -180,7 +181,20 @@ class NeuralFusionClassifier(ClassifierMixin, NeuralFusion):
                 "the rows that hold a block and have a weight above 0 are all of one class; there is nothing to fit."
             )
         self.temperature_ = 1.0
-        return [Head(len(self.classes_), target, weight / weight.mean())]
+        taught = vars(self).pop("_taught", None)
+        if taught is not None:
+            taught = replace(taught, proba=taught.proba[used])
+        return [Head(len(self.classes_), target, weight / weight.mean(), taught=taught)]
+
+    def _fit_soft(self, X, y, proba, share, temperature, sample_weight, groups):
+        """Fit with a share of the loss from a teacher's probabilities, as `CrossModalDistiller` does."""
+        from ensemblefuse.fusion._neural_fit import Taught
+
+        self._taught = Taught(proba, share, temperature)
+        try:
+            return self.fit(X, y, sample_weight, groups)
+        finally:
+            vars(self).pop("_taught", None)
 
     def _averaged(self, outputs):
         top = outputs.max(axis=-1, keepdims=True)
@@ -290,7 +304,7 @@ n_features_in_, feature_names_in_
         super()._go_on_from(earlier, order)
         self.target_mean_, self.target_scale_ = earlier.target_mean_, earlier.target_scale_
 
-    def _heads(self, target, weight):
+    def _heads(self, target, weight, used):
         from ensemblefuse.fusion._neural_fit import Head
 
         columns = target.reshape(len(target), -1)

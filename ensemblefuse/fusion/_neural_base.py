@@ -44,7 +44,7 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralPara
     It defines
 
     - ``_learn_prior(target, weight)``: sets ``prior_``, the prediction for a row without any block;
-    - ``_heads(target, weight)``: returns one `Head` for each thing to learn from the used rows;
+    - ``_heads(target, weight, used)``: returns one `Head` for each thing to learn from the used rows;
     - ``_keep_oof(outputs, target, weight, used)``: stores what the out-of-fold outputs of the used rows say;
     - ``_fold_target(target)``: returns codes or numbers by which the inner folds are made.
 
@@ -99,7 +99,7 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralPara
         else:
             self._go_on_from(earlier, order)
         target = _rows_of(target, used)
-        heads = self._heads(target, weight[used])
+        heads = self._heads(target, weight[used], used)
         inputs, mask = self._inputs(blocks, used)
         self.plan_ = self._plan(order, heads)
         if earlier is not None and earlier.plan_ != self.plan_:

@@ -14,14 +14,23 @@ from ensemblefuse._torch import settle_after_fork
 from ensemblefuse.fusion._neural_nets import Fused, FusionNet, build_net
 from ensemblefuse.training.layers import Draws
 from ensemblefuse.training.loop import Record, Schedule, train
-from ensemblefuse.training.losses import TaskBalance, cross_entropy, smooth_targets, squared_error
+from ensemblefuse.training.losses import TaskBalance, cross_entropy, distillation, smooth_targets, squared_error
 from ensemblefuse.training.precision import mixed_precision
 from ensemblefuse.training.state import arrays_of, fill, live_network
 
-__all__ = ["Head", "Tricks", "ask_net", "fit_net"]
+__all__ = ["Head", "Taught", "Tricks", "ask_net", "fit_net"]
 
 # Rows of each member that are predicted at once: 5 members of 64 units in double precision take 10 MB.
 _CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a teacher says of the rows: probabilities at a temperature, and their share in the loss."""
+
+    proba: np.ndarray
+    share: float
+    temperature: float
 
 
 @dataclass
@@ -38,16 +47,23 @@ class Head:
         Of mean 1; 0 where the target is unknown.
     scale : float
         Factor of its loss where the epochs are compared.
+    taught : Taught, optional
+        Of the classes.
     """
 
     n_classes: int
     target: np.ndarray
     weight: np.ndarray
     scale: float = 1.0
+    taught: Taught | None = None
 
     @property
     def width(self) -> int:
         return self.n_classes or 1
+
+    @property
+    def target_width(self) -> int:
+        return self.width * (1 if self.taught is None else 2)
 
 
 @dataclass(frozen=True)
@@ -137,14 +153,18 @@ class _Task:
 
     def _of_heads(self, outputs: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Return the loss of each row and head, of shape (k, n, n_heads)."""
-        losses, start = [], 0
-        for head in self.heads:
-            said, wanted = outputs[..., start : start + head.width], targets[..., start : start + head.width]
-            if head.n_classes:
-                losses.append(cross_entropy(said, smooth_targets(wanted, smoothing)))
-            else:
-                losses.append(squared_error(said, wanted)[..., 0])
-            start += head.width
+        losses = []
+        said = outputs.split([head.width for head in self.heads], dim=-1)
+        wanted = targets.split([head.target_width for head in self.heads], dim=-1)
+        for head, own, target in zip(self.heads, said, wanted, strict=True):
+            if not head.n_classes:
+                losses.append(squared_error(own, target)[..., 0])
+                continue
+            loss = cross_entropy(own, smooth_targets(target[..., : head.width], smoothing))
+            if head.taught is not None:
+                share, temperature = head.taught.share, head.taught.temperature
+                loss = (1 - share) * loss + share * distillation(own, target[..., head.width :], temperature)
+            losses.append(loss)
         return torch.stack(losses, dim=-1)
 
     def _with_noise(self, blocks: list[torch.Tensor], mask: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -187,12 +207,13 @@ def _added(block: torch.Tensor, noise: torch.Tensor, mask: torch.Tensor) -> torc
 
 
 def _columns(head: Head) -> torch.Tensor:
-    """Return the target as columns: ones and zeros for classes, the number itself otherwise."""
+    """Return the target as columns: ones and zeros for classes, then what is taught; the number itself otherwise."""
     known = head.weight > 0
     if not head.n_classes:
         return torch.tensor(np.where(known, head.target, 0.0)[:, None], dtype=torch.float32)
     codes = torch.tensor(np.where(known, head.target, 0).astype(np.int64))
-    return torch.nn.functional.one_hot(codes, head.n_classes).float()
+    hot = torch.nn.functional.one_hot(codes, head.n_classes).float()
+    return hot if head.taught is None else torch.cat([hot, torch.as_tensor(head.taught.proba, dtype=hot.dtype)], dim=1)
 
 
 def fit_net(

@@ -197,7 +197,7 @@ n_features_in_, feature_names_in_
         super()._go_on_from(earlier, order)
         self.target_scales_ = earlier.target_scales_
 
-    def _heads(self, target, weight):
+    def _heads(self, target, weight, used):
         from ensemblefuse.fusion._neural_fit import Head
 
         again, heads = hasattr(self, "target_scales_"), []

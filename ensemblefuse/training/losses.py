@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["TaskBalance", "cross_entropy", "smooth_targets", "squared_error"]
+__all__ = ["TaskBalance", "cross_entropy", "distillation", "smooth_targets", "squared_error"]
 
 # A task's mean loss counts as at least this share of its first value. Without it, the weight of the easiest task grows
 # without bound.
@@ -23,6 +23,28 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     tensor([1.3863])
     """
     return -(targets * logits.log_softmax(-1)).sum(-1)
+
+
+def distillation(logits: torch.Tensor, taught: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return ``T^2 KL(taught || softmax(logits / T))`` (Hinton et al., 2015).
+
+    Parameters
+    ----------
+    logits : tensor of shape (..., n_classes)
+    taught : tensor of shape (..., n_classes)
+        Probabilities of a teacher, at the temperature.
+    temperature : float
+        The factor ``T^2`` keeps the gradients as large as they are without a temperature.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ensemblefuse.training.losses import distillation
+    >>> distillation(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0]]), 2.0)
+    tensor([1.2530])
+    """
+    own = torch.xlogy(taught, taught).sum(-1)
+    return temperature**2 * (own + cross_entropy(logits / temperature, taught))
 
 
 def squared_error(predicted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
