@@ -339,7 +339,7 @@ def test_a_wrong_parameter_is_named(wrong, message):
         CrossModalVAE(**{"max_epochs": 2, **wrong}).fit(two_views(20))
 
 
-def test_the_imputer_fills_what_the_autoencoder_generates(monkeypatch):
+def test_the_imputer_fills_what_the_autoencoder_generates():
     X = two_views(60)
     holes = without(X, "text", rows=slice(0, 15))
     imputer = CrossModalImputer("vae", random_state=0).fit(holes)
@@ -348,7 +348,7 @@ def test_the_imputer_fills_what_the_autoencoder_generates(monkeypatch):
     assert_array_equal(filled[there], holes.to_numpy()[there])
     assert np.corrcoef(filled[:15, 2], X["text__0"][:15])[0, 1] > 0.9
     assert_allclose(filled[:15, 2], imputer.vae_.reconstruct(holes.to_numpy(), "text")[:15, 0])
-    with pytest.warns(MissingModalityWarning, match="hold the blocks"):
+    with pytest.warns(MissingModalityWarning, match="no row in fit holds the blocks"):
         unknown = CrossModalImputer("vae").fit(without(X, "audio"))
     assert_array_equal(unknown.transform(without(X, "audio"))[:, 3], 0)
 
