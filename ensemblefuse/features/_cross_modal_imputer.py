@@ -267,7 +267,7 @@ class CrossModalImputer(BlockTransformer):
 
     def _generate(self, blocks: Blocks) -> Callable[[str, np.ndarray], np.ndarray]:
         """Return a function that fills from the autoencoder, and rows without any block with the means."""
-        table, some = self._known(blocks), blocks.present.any(axis=0)
+        table, some = self._known(blocks), np.asarray(blocks.present.any(axis=0))
 
         def fill(name: str, gone: np.ndarray) -> np.ndarray:
             made = self.vae_.reconstruct(table[gone], name)

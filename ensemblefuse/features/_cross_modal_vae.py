@@ -202,7 +202,7 @@ class CrossModalVAE(BlockTransformer):
 
     def _find_known(self, blocks: Blocks, used: np.ndarray) -> None:
         """Find the blocks to learn from, in an order that does not depend on that of the columns."""
-        held = dict(zip(blocks.names, blocks.present[:, used].any(axis=1).tolist(), strict=True))
+        held = dict(zip(blocks.names, map(np.any, blocks.present[:, used]), strict=True))
         self.known_blocks_ = sorted((name for name in blocks.names if held[name]), key=str)
         unknown = [name for name in blocks.names if not held[name]]
         if unknown:
@@ -277,7 +277,7 @@ class CrossModalVAE(BlockTransformer):
         if without is not None:
             present[:, self.known_blocks_.index(without)] = 0
         said = ask_autoencoder(self, self.state_, self.plan_, answer, data, [present], n_draws)
-        return said, present.any(axis=1)
+        return said, np.asarray(present.any(axis=1))
 
     @answers_rows
     def transform(self, X: Any) -> np.ndarray:

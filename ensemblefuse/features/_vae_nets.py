@@ -190,7 +190,8 @@ class Autoencoder(nn.Module):
         """Return mean and variance of the prior: N(0, 1), or what the given blocks say."""
         if self.kind != "conditional":
             return torch.zeros_like(said[0][0]), torch.ones_like(said[0][0])
-        return product_of_experts(*said, given.permute(2, 0, 1))
+        means, variances = said
+        return product_of_experts(means, variances, given.permute(2, 0, 1))
 
     def bound(
         self,

@@ -223,6 +223,7 @@ class CrossModalDistiller(MetaEstimatorMixin, BaseFusion):
         return clone(part) if named or self.word_columns_ else with_blocks(part, spans)
 
     def _learn_prior(self, target: np.ndarray, weight: np.ndarray | None) -> None:
+        self.prior_: Any
         if self._classify:
             self.prior_ = np.bincount(target, weights=weight, minlength=len(self.classes_)).astype(float)
             self.prior_ /= self.prior_.sum()
