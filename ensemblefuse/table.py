@@ -14,6 +14,7 @@ import pandas as pd
 __all__ = [
     "EXACT",
     "SEPARATORS",
+    "cell_frame",
     "check_flat",
     "from_arrow",
     "is_missing",
@@ -76,6 +77,22 @@ def to_frame(X: Any) -> pd.DataFrame:
         repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(f"X has several columns of the same name: {repeated}. Rename or drop all but one of each.")
     return frame
+
+
+def cell_frame(X: Any) -> pd.DataFrame:
+    """Convert a table, or the cells of one column as a list or an array, to a `pandas.DataFrame`.
+
+    Examples
+    --------
+    >>> from ensemblefuse.table import cell_frame
+    >>> cell_frame(["a red circle", None]).shape
+    (2, 1)
+    """
+    if isinstance(X, np.ndarray) and X.ndim == 2:
+        return to_frame(dict(enumerate(X.T))) if X.dtype.kind in "OU" else pd.DataFrame(X)
+    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
+        return to_frame({0: X})
+    return to_frame(X)
 
 
 def check_flat(X: Any) -> None:

@@ -19,8 +19,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from ensemblefuse import BaseEncoder, EncodingError, MissingModalityWarning, config_context, get_cache
+from ensemblefuse.backbones import column_flow
 from ensemblefuse.cache.code_digests import callable_token, cell_digest, class_digest
-from ensemblefuse.encoders import _flow
 from ensemblefuse.testing import check_encoder
 
 
@@ -362,7 +362,7 @@ class Unprepared(CountingEncoder):
     [(Misspelt, "return cell.uper()"), (Forgetful, "return self.network_(items)"), (Unprepared, "[cell][len(cell)]")],
 )
 def test_a_bug_in_the_code_of_an_encoder_keeps_its_line(encoder, line, monkeypatch):
-    monkeypatch.setattr(_flow, "n_threads", lambda: 4)
+    monkeypatch.setattr(column_flow, "n_threads", lambda: 4)
     for act in (encoder().fit, encoder().fit_transform):
         with pytest.raises(EncodingError, match="All rows fail in the same way, so the encoder") as caught:
             act({"title": ["a", "bb", None, "ccc"]})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from joblib import Parallel, delayed
 
 from ensemblefuse import BaseEncoder, EncodingError, config_context, get_cache
-from ensemblefuse.encoders import _flow
+from ensemblefuse.backbones import column_flow
 
 
 class Hooks(type):
@@ -53,7 +53,7 @@ class LengthEncoder(BaseEncoder, metaclass=Hooks):
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch):
     """Whatever the machine has."""
-    monkeypatch.setattr(_flow, "n_threads", lambda: 2)
+    monkeypatch.setattr(column_flow, "n_threads", lambda: 2)
     monkeypatch.setattr(Hooks, "batches", [])
 
 
@@ -95,7 +95,7 @@ def test_no_more_than_a_few_batches_are_in_memory(monkeypatch):
     monkeypatch.setattr(Hooks, "encode", staticmethod(encode))
     LengthEncoder(batch_size=5).fit_transform({"t": texts(200)})
     assert state == {"loaded": 200, "encoded": 200}
-    assert most[0] <= 5 * (_flow._BATCHES_AHEAD + 1) + 2
+    assert most[0] <= 5 * (column_flow._BATCHES_AHEAD + 1) + 2
 
 
 def test_threads_end_with_the_call_even_if_it_fails(monkeypatch):
@@ -128,8 +128,8 @@ def test_every_row_has_its_own_vector_whatever_the_order_repeats_and_gaps(cells,
             return super().encode_batch(items)
 
     with pytest.MonkeyPatch.context() as patch, config_context(cache=None):
-        patch.setattr(_flow, "n_threads", lambda: threads)
-        out, reasons = _flow.encode_column(Picky(batch_size=batch_size), cells, "t")
+        patch.setattr(column_flow, "n_threads", lambda: threads)
+        out, reasons = column_flow.encode_column(Picky(batch_size=batch_size), cells, "t")
     good = [i for i, cell in enumerate(cells) if cell not in ("bad", "wrong", None)]
     assert set(reasons) == {i for i, cell in enumerate(cells) if cell in ("bad", "wrong")}
     if good:

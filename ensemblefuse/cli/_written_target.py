@@ -18,7 +18,7 @@ from ensemblefuse.column_formats import (
     short_format,
     unit_clash,
 )
-from ensemblefuse.fusion.base import are_many_classes
+from ensemblefuse.fusion.targets import are_many_classes
 
 __all__ = ["check_labels", "find_form", "numbers_of", "told_form"]
 

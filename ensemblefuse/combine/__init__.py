@@ -8,7 +8,7 @@ from ensemblefuse.combine._log_pool import LogPool, shift_prior
 from ensemblefuse.combine._mean_pool import MeanPool
 from ensemblefuse.combine._sigmoid import apply_sigmoid, fit_sigmoid
 from ensemblefuse.combine._stacking_pool import StackingPool
-from ensemblefuse.combine._temperature import apply_temperature, fit_temperature
+from ensemblefuse.combine._temperature import apply_temperature, fit_temperature, smooth_temperature
 from ensemblefuse.combine._vote_pool import VotePool
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "fit_sigmoid",
     "fit_temperature",
     "shift_prior",
+    "smooth_temperature",
 ]

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 
-__all__ = ["apply_temperature", "fit_temperature"]
+__all__ = ["apply_temperature", "fit_temperature", "smooth_temperature"]
 
 _LOG_RANGE = 6.0
 
@@ -61,6 +61,16 @@ def fit_temperature(scores: Any, y: Any, sample_weight: Any = None, *, smoothing
 
     best = minimize_scalar(loss, bounds=(-_LOG_RANGE, _LOG_RANGE), method="bounded", options={"xatol": 1e-8})
     return float(size * np.exp(best.x))
+
+
+def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Fit a temperature to out-of-fold scores, with Platt's smoothing to keep it finite if no row is wrong.
+
+    The smoothing needs a number of rows. This is the sum of the weights, so that a row of weight 2 counts as two rows,
+    but at least the number of rows with a weight.
+    """
+    n = len(y) if weight is None else max(float(weight.sum()), int((weight > 0).sum()))
+    return fit_temperature(scores, y, weight, smoothing=1 / (n + 2))
 
 
 def apply_temperature(proba: Any, temperature: float) -> np.ndarray:

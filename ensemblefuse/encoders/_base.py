@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,11 +13,11 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ensemblefuse._public_names import public_path
+from ensemblefuse.backbones.column_flow import BadRows, encode_column, settle_bad_rows
 from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cache.code_digests import cell_digest, class_digest, value_token
-from ensemblefuse.encoders._flow import encode_column
-from ensemblefuse.exceptions import BadRow, EncodingError, MissingModalityWarning, format_bad_rows, short_repr
-from ensemblefuse.table import is_missing, to_frame
+from ensemblefuse.exceptions import MissingModalityWarning
+from ensemblefuse.table import cell_frame, is_missing
 
 __all__ = ["BaseEncoder"]
 
@@ -261,12 +260,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         on_error = getattr(self, "on_error", "raise")
         if on_error not in ("raise", "missing"):
             raise ValueError(f'on_error must be "raise" or "missing"; got {on_error!r}.')
-        if isinstance(X, np.ndarray) and X.ndim == 2:
-            frame = to_frame(dict(enumerate(X.T))) if X.dtype.kind in "OU" else pd.DataFrame(X)
-        elif isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.ndim == 1):
-            frame = to_frame({0: X})
-        else:
-            frame = to_frame(X)
+        frame = cell_frame(X)
         validate_data(self, frame, reset=reset, skip_check_array=True)
         return frame
 
@@ -281,7 +275,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
             if vectors.shape[1]:
                 return vectors.shape[1]
         if bad:
-            raise self._error(bad, len(frame), len(present)) from bad.first
+            raise bad.error(type(self).__name__, self.cells(frame)) from bad.first
         example = self.example_cell()
         if example is None:
             raise ValueError(
@@ -300,15 +294,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
     def _encode(self, frame: pd.DataFrame) -> np.ndarray:
         column = ", ".join(map(str, frame.columns[:3])) + (", ..." if frame.shape[1] > 3 else "")
         vectors, bad = self._vectors(frame, column)
-        if bad and getattr(self, "on_error", "raise") == "raise":
-            n_present = sum(not is_missing(cell) for cell in self.cells(frame))
-            raise self._error(bad, len(frame), n_present) from bad.first
-        if bad:
-            text = (
-                f"{type(self).__name__} treats {len(bad)} of {len(frame)} cells as missing, because they could not be "
-                f"encoded:\n{format_bad_rows(bad, 'all are in the attribute rows of this warning')}"
-            )
-            warnings.warn(MissingModalityWarning(text, rows=bad), stacklevel=3)
+        settle_bad_rows(bad, self.cells(frame), type(self).__name__, getattr(self, "on_error", "raise"), stacklevel=3)
         if doubt := self._doubt(frame, vectors):
             warnings.warn(doubt, UserWarning, stacklevel=3)
         return vectors
@@ -320,35 +306,17 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         """
         return ""
 
-    def _error(self, bad: BadRows, n_cells: int, n_present: int) -> EncodingError:
-        alike = len(bad) == n_present > 1 and len({row.reason for row in bad}) == 1 and bad.first is not None
-        return EncodingError(type(self).__name__, bad, n_cells, alike)
-
     def _vectors(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, BadRows]:
         """Return the embeddings of all rows (0 columns if no row has one), and the rows that could not be encoded."""
         cells = self.cells(frame)
         vectors, reasons = encode_column(self, cells, column)
-        labels = frame.index
-        bad = (BadRow(labels[i], column, short_repr(cells[i]), reasons[i]) for i in sorted(reasons))
-        return vectors, BadRows(bad, reasons.first)
+        return vectors, BadRows.of(reasons, cells, frame.index, column)
 
     def _batch_size(self) -> int:
         batch_size = getattr(self, "batch_size", 32)
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number of at least 1; got {batch_size!r}.")
         return int(batch_size)
-
-
-class BadRows(list[BadRow]):
-    """Rows that could not be encoded, and the first error that one of them gave."""
-
-    def __init__(self, rows: Iterable[BadRow] = (), first: Exception | None = None):
-        super().__init__(rows)
-        self.first = first
-
-    def add(self, others: BadRows) -> None:
-        self.extend(others)
-        self.first = others.first if self.first is None else self.first
 
 
 _UNKNOWN: Any = object()

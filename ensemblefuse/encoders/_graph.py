@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ensemblefuse._torch import resolve_device
+from ensemblefuse.backbones.column_flow import WrongShapeError
 from ensemblefuse.backbones.image_module import frozen_copy, object_token
 from ensemblefuse.cells.graph import Graph, plain_graph, read_graph
 from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.cells.superpixels import superpixel_graph
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._flow import WrongShapeError
 from ensemblefuse.encoders._graph_features import graph_features
 
 __all__ = ["GraphEncoder"]

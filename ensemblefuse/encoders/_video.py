@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from ensemblefuse.backbones.column_flow import checked_batch
 from ensemblefuse.backbones.weights import WeightsSource
 from ensemblefuse.cells.video import Video, read_video
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._flow import checked_batch
 from ensemblefuse.encoders._image import ImageEncoder
 from ensemblefuse.table import lists_again
 

@@ -12,16 +12,17 @@ from sklearn.utils.validation import check_is_fitted
 from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse._fitting import check_components
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.combine import BasePool, apply_temperature
+from ensemblefuse.combine import BasePool, apply_temperature, smooth_temperature
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.fusion._cross_fitted_pools import cross_fit, default_combiner
 from ensemblefuse.fusion._default_heads import default_search
 from ensemblefuse.fusion._encoding import EncodingFusion
-from ensemblefuse.fusion._oof_ledger import Entry, Ledger, member_scores, smooth_temperature
+from ensemblefuse.fusion._oof_ledger import Entry, Ledger, member_scores
 from ensemblefuse.fusion._per_block_base import is_number
-from ensemblefuse.fusion.base import check_estimator_kind, read_labels, warn_unweighted
+from ensemblefuse.fusion.base import check_estimator_kind, warn_unweighted
 from ensemblefuse.fusion.members import Member
 from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.targets import read_labels
 
 __all__ = ["CascadeFusionClassifier"]
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse._deprecation import renamed_parameter
 from ensemblefuse.fusion._conformal_quantiles import ALPHA_REMOVAL, BaseConformalFusion, complement, label_scores
-from ensemblefuse.fusion.base import read_labels, read_numbers
+from ensemblefuse.fusion.targets import read_labels, read_numbers
 
 __all__ = ["ConformalFusionClassifier", "ConformalFusionRegressor"]
 

@@ -8,11 +8,10 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from ensemblefuse._calls import answers_rows, plain_inside
-from ensemblefuse.combine import apply_sigmoid, apply_temperature, fit_sigmoid
+from ensemblefuse.combine import apply_sigmoid, apply_temperature, fit_sigmoid, smooth_temperature
 from ensemblefuse.fusion._decision_base import DecisionFusion
-from ensemblefuse.fusion._oof_ledger import smooth_temperature
-from ensemblefuse.fusion.base import read_labels, read_numbers
 from ensemblefuse.fusion.splits import mean_over_folds
+from ensemblefuse.fusion.targets import read_labels, read_numbers
 
 __all__ = ["DecisionFusionClassifier", "DecisionFusionRegressor"]
 

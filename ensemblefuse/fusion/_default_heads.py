@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, RidgeCV
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
-__all__ = ["HeadSearch", "default_head", "default_search", "linear_search"]
+from ensemblefuse.fusion.linear_head import STRENGTH, default_head
 
-# A row of d standardised columns has a squared length of about d, so the same C regularises wide blocks less. 30 / d
-# fits the best C of 52 columns (about 0.5) and of 1 024 columns (about 0.03). Several blocks side by side are scaled to
-# the variance of a block of mean width, so d is the mean width there.
-_STRENGTH = 30.0
+__all__ = ["HeadSearch", "default_search", "linear_search"]
+
 _PATH = (0.1, 0.3, 1.0, 3.0, 10.0)
 # If this is not enough, a weak penalty makes the solver slow. The solution reached so far is scored as it is.
 _ITERATIONS = 300
@@ -69,31 +66,6 @@ class HeadSearch:
     prepare: Any = field(default_factory=StandardScaler)
     by_value: bool = True
     raise_weights: bool = False
-
-
-def default_head(width: float, *, classify: bool, scale: bool = True) -> Any:
-    """Build a regularised linear model for one block, or for several blocks side by side.
-
-    Parameters
-    ----------
-    width : float
-        Number of columns of the block; for several blocks, the mean of these numbers. A larger width gives a stronger
-        penalty.
-    classify : bool
-    scale : bool
-        Whether to standardise first.
-
-    Returns
-    -------
-    estimator
-        Logistic regression with ``C = min(1, 30 / width)``, or ridge regression, with its penalty chosen by
-        leave-one-out error.
-    """
-    if classify:
-        head: Any = LogisticRegression(C=min(1.0, _STRENGTH / width), max_iter=1000)
-    else:
-        head = RidgeCV(alphas=np.logspace(-2, 5, 15))
-    return make_pipeline(StandardScaler(), head) if scale else head
 
 
 def linear_search(width: float, n_classes: int, prepare: Any = None) -> HeadSearch:
@@ -157,7 +129,7 @@ def default_search(
         machines = [TransformedTargetRegressor(SVR(C=C), transformer=StandardScaler()) for C in (1.0, 10.0)]
         ridges = _on_kernel_features(n_rows, [Ridge(alpha) for alpha in _VALUE_ALPHAS])
         return HeadSearch([*linear, *(machines if cheap_kernel else ridges)], prepare)
-    middle = min(1.0, _STRENGTH / width)
+    middle = min(1.0, STRENGTH / width)
     heads: list[Any] = [LogisticRegression(C=float(middle * factor), max_iter=_ITERATIONS) for factor in _PATH]
     if cheap_kernel:
         heads += [OneVsRestClassifier(SVC(C=C)) for C in (1.0, 10.0)]

@@ -16,7 +16,7 @@ from ensemblefuse.blocks import Blocks
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.features import ModalityDropout
 from ensemblefuse.fusion._block_preparation import SCALED, make_preparation
-from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search
+from ensemblefuse.fusion._default_heads import HeadSearch, default_search
 from ensemblefuse.fusion._head_fits import fit_preparation
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
 from ensemblefuse.fusion._parameter_choice import fold_positions
@@ -25,13 +25,12 @@ from ensemblefuse.fusion.base import (
     BaseFusion,
     check_estimator_kind,
     final_has,
-    read_labels,
-    read_numbers,
     refuse_fitted,
     takes_nan,
     warn_new_patterns,
     warn_unweighted,
 )
+from ensemblefuse.fusion.linear_head import default_head
 from ensemblefuse.fusion.members import Member, member_scores
 from ensemblefuse.fusion.prior_term import (
     learn_prior_weight,
@@ -41,6 +40,7 @@ from ensemblefuse.fusion.prior_term import (
     shrink_values,
 )
 from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.targets import read_labels, read_numbers
 
 __all__ = ["FeatureFusionClassifier", "FeatureFusionRegressor"]
 

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ensemblefuse._fitting import fit_estimator
 from ensemblefuse.features.few_rows import numbers
 from ensemblefuse.fusion._default_heads import HeadSearch
-from ensemblefuse.fusion.base import read_numbers
+from ensemblefuse.fusion.targets import read_numbers
 from ensemblefuse.scoring.inputs import read_weight
 
 __all__ = ["LogTargetRegressor", "log_target_of", "on_both_scales", "smearing_factor"]

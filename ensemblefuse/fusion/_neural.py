@@ -10,11 +10,11 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_consistent_length
 
 from ensemblefuse._calls import answers_rows
+from ensemblefuse.combine import smooth_temperature
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.fusion._neural_base import NeuralFusion
 from ensemblefuse.fusion._neural_parameters import NeuralParameters, OnlyWithFolds, SharedParameters, with_shared
-from ensemblefuse.fusion._oof_ledger import smooth_temperature
-from ensemblefuse.fusion.base import read_labels, read_numbers, shape_of
+from ensemblefuse.fusion.targets import read_labels, read_numbers, shape_of
 
 __all__ = ["NeuralFusionClassifier", "NeuralFusionRegressor"]
 

@@ -12,12 +12,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._calls import answers_rows
+from ensemblefuse.combine import smooth_temperature
 from ensemblefuse.combine.probabilities import log_probabilities, softmax
 from ensemblefuse.exceptions import short_repr
 from ensemblefuse.fusion._neural import NeuralFusionClassifier, NeuralFusionRegressor
 from ensemblefuse.fusion._neural_base import NeuralFusion
 from ensemblefuse.fusion._neural_parameters import NeuralParameters, OnlyWithFolds, SharedParameters, with_shared
-from ensemblefuse.fusion._oof_ledger import smooth_temperature
 from ensemblefuse.scoring.inputs import finite_numbers, plain_labels
 
 __all__ = ["NeuralFusionMultiTask"]

@@ -19,9 +19,10 @@ from ensemblefuse.fusion._parameter_choice import (
     fold_positions,
     mean_of_folds,
 )
-from ensemblefuse.fusion.base import BaseFusion, read_labels, read_numbers
+from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.fusion.prior_term import learn_prior_weight, prior_weight_of, shrink_scores, shrink_values
 from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.targets import read_labels, read_numbers
 
 __all__ = ["OneModelClassifier", "OneModelFusion", "OneModelRegressor"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import joblib
 import numpy as np
 
-from ensemblefuse.combine import fit_temperature
+from ensemblefuse.combine import smooth_temperature
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.fusion._default_heads import HeadSearch
 from ensemblefuse.fusion._jobs import run_jobs
@@ -231,16 +231,6 @@ class Ledger:
         temperature = smooth_temperature(scores[rows], y, weight) if by_value else 1.0
         truth = softmax(scores[rows] / temperature)[np.arange(len(y)), y]
         return float(-np.average(np.log(np.maximum(truth, 1e-15)), weights=weight)), temperature
-
-
-def smooth_temperature(scores: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
-    """Fit a temperature to out-of-fold scores, with Platt's smoothing to keep it finite if no row is wrong.
-
-    The smoothing needs a number of rows. This is the sum of the weights, so that a row of weight 2 counts as two rows,
-    but at least the number of rows with a weight.
-    """
-    n = len(y) if weight is None else max(float(weight.sum()), int((weight > 0).sum()))
-    return fit_temperature(scores, y, weight, smoothing=1 / (n + 2))
 
 
 def member_key(member: Member) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ensemblefuse.combine import smooth_temperature
 from ensemblefuse.combine.probabilities import softmax
-from ensemblefuse.fusion._oof_ledger import smooth_temperature
 
 __all__ = ["choose_by_log_loss", "choose_by_squared_error", "fold_positions", "mean_of_folds", "read_candidates"]
 

@@ -15,7 +15,6 @@ from ensemblefuse._calls import answers_rows, plain_inside
 from ensemblefuse._fitting import weight_codes
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse.blocks import Blocks
-from ensemblefuse.fusion._default_heads import default_head
 from ensemblefuse.fusion._jobs import run_jobs
 from ensemblefuse.fusion._per_block_base import PerBlockFusion, is_number
 from ensemblefuse.fusion._sequential_stage import (
@@ -26,9 +25,11 @@ from ensemblefuse.fusion._sequential_stage import (
     step_size,
     step_size_of_numbers,
 )
-from ensemblefuse.fusion.base import check_estimator_kind, read_labels, read_numbers, refuse_fitted, warn_unweighted
+from ensemblefuse.fusion.base import check_estimator_kind, refuse_fitted, warn_unweighted
+from ensemblefuse.fusion.linear_head import default_head
 from ensemblefuse.fusion.members import take_rows
 from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.targets import read_labels, read_numbers
 
 __all__ = ["SequentialFusionClassifier", "SequentialFusionRegressor"]
 

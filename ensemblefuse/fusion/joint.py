@@ -8,9 +8,10 @@ import numpy as np
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.fusion._block_preparation import make_preparation, with_blocks
-from ensemblefuse.fusion._default_heads import HeadSearch, default_head, default_search, linear_search
+from ensemblefuse.fusion._default_heads import HeadSearch, default_search, linear_search
 from ensemblefuse.fusion._feature import FeatureFusionClassifier, FeatureFusionRegressor
 from ensemblefuse.fusion.base import BaseFusion
+from ensemblefuse.fusion.linear_head import default_head
 
 __all__ = ["JOINT", "common_patterns", "joint_estimator", "rows_of_patterns"]
 

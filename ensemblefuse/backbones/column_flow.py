@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -20,13 +20,17 @@ from ensemblefuse._torch import n_threads
 from ensemblefuse.backbones.forward import BackendError
 from ensemblefuse.cache import EmbeddingCache, get_cache
 from ensemblefuse.cache.code_digests import cell_digest
-from ensemblefuse.exceptions import reason_of, short_repr
+from ensemblefuse.exceptions import (
+    BadRow,
+    EncodingError,
+    MissingModalityWarning,
+    format_bad_rows,
+    reason_of,
+    short_repr,
+)
 from ensemblefuse.table import is_missing
 
-if TYPE_CHECKING:
-    from ensemblefuse.encoders._base import BaseEncoder
-
-__all__ = ["Reasons", "WrongShapeError", "encode_column"]
+__all__ = ["BadRows", "CellEncoder", "Reasons", "WrongShapeError", "encode_column", "settle_bad_rows"]
 
 # Errors that are caused by the machine, the installation or the encoder's code, not by a cell: they end the call.
 _FATAL = (ImportError, MemoryError, NameError, NotImplementedError)
@@ -41,6 +45,66 @@ _MOST_THREADS = 16
 
 class WrongShapeError(ValueError):
     """The encoder's code returned a wrong shape; no cell is to blame."""
+
+
+class CellEncoder(Protocol):
+    """What maps one cell to one vector; `BaseEncoder` says what each part does. ``sort_key(cell)`` is optional."""
+
+    @property
+    def strings_are_paths(self) -> bool: ...
+
+    @property
+    def loads_in_threads(self) -> bool: ...
+
+    def load(self, cell: Any) -> Any: ...
+
+    def encode_batch(self, items: list[Any]) -> np.ndarray: ...
+
+    def prepare(self) -> None: ...
+
+    def probe(self, cell: Any) -> None: ...
+
+    def place(self) -> str: ...
+
+    def recipe(self) -> dict[str, Any] | None: ...
+
+    def _batch_size(self) -> int: ...
+
+
+class BadRows(list[BadRow]):
+    """Rows that could not be encoded, and the first error that one of them gave."""
+
+    def __init__(self, rows: Iterable[BadRow] = (), first: Exception | None = None):
+        super().__init__(rows)
+        self.first = first
+
+    @classmethod
+    def of(cls, reasons: Reasons, cells: Sequence[Any], labels: Any, column: str) -> BadRows:
+        """Return the rows of the bad cells of a column; `labels` are those of all rows."""
+        rows = (BadRow(labels[i], column, short_repr(cells[i]), reasons[i]) for i in sorted(reasons))
+        return cls(rows, reasons.first)
+
+    def add(self, others: BadRows) -> None:
+        self.extend(others)
+        self.first = others.first if self.first is None else self.first
+
+    def error(self, name: str, cells: Sequence[Any]) -> EncodingError:
+        """Return the error that lists these rows of a column; `name` is the class that the user called."""
+        n_present = sum(not is_missing(cell) for cell in cells)
+        alike = len(self) == n_present > 1 and len({row.reason for row in self}) == 1 and self.first is not None
+        return EncodingError(name, self, len(cells), alike)
+
+
+def settle_bad_rows(bad: BadRows, cells: Sequence[Any], name: str, on_error: str, stacklevel: int) -> None:
+    """Raise an error that lists all bad rows, or warn that they are missing if `on_error` is ``"missing"``."""
+    if bad and on_error == "raise":
+        raise bad.error(name, cells) from bad.first
+    if bad:
+        text = (
+            f"{name} treats {len(bad)} of {len(cells)} cells as missing, because they could not be "
+            f"encoded:\n{format_bad_rows(bad, 'all are in the attribute rows of this warning')}"
+        )
+        warnings.warn(MissingModalityWarning(text, rows=bad), stacklevel=stacklevel + 1)
 
 
 class Reasons(dict[int, str]):
@@ -60,14 +124,14 @@ class Reasons(dict[int, str]):
         return reason_of(error)
 
 
-def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tuple[np.ndarray, Reasons]:
+def encode_column(encoder: CellEncoder, cells: Sequence[Any], column: str) -> tuple[np.ndarray, Reasons]:
     """Return the embeddings of all cells, and for each bad cell the reason.
 
     Equal contents are encoded once. If an error or an interrupt ends the call, finished batches are in the cache.
 
     Parameters
     ----------
-    encoder : BaseEncoder
+    encoder : CellEncoder
     cells : sequence of length n_samples
     column : str
         Name of the column, for the progress bar.
@@ -90,7 +154,7 @@ def encode_column(encoder: BaseEncoder, cells: Sequence[Any], column: str) -> tu
 class _Run:
     """The state of one call. Distinct contents are numbered in the order of their first rows."""
 
-    def __init__(self, encoder: BaseEncoder, cells: Sequence[Any]):
+    def __init__(self, encoder: CellEncoder, cells: Sequence[Any]):
         self.encoder = encoder
         self.cells = cells
         self.reasons = Reasons()
@@ -313,13 +377,13 @@ class _Run:
             return False
 
 
-def _can_probe(cls: type[BaseEncoder]) -> bool:
+def _can_probe(cls: type) -> bool:
     """Return whether `probe` is as new as `load`: a subclass with a `load` of its own may take other cells."""
     owner = next(parent for parent in cls.__mro__ if "probe" in vars(parent))
     return cls.load is owner.load  # type: ignore[attr-defined]
 
 
-def checked_batch(encoder: BaseEncoder, items: list[Any]) -> np.ndarray:
+def checked_batch(encoder: CellEncoder, items: list[Any]) -> np.ndarray:
     """Return the result of `encode_batch`; raise an error if it is not one vector per item."""
     with np.errstate(over="ignore"):
         vectors = np.asarray(encoder.encode_batch(items), dtype=np.float32)
