@@ -6,9 +6,12 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
 
-__all__ = ["own_seed"]
+__all__ = ["fit_seed", "own_seed"]
 
+# Fits of networks are repeatable without a seed, as those of XGBoost are.
+_SEED = 748_190
 _LIBRARY = int.from_bytes(b"ensemblefuse", "big")
 
 
@@ -38,3 +41,10 @@ def own_seed(random_state: Any) -> Any:
     if not isinstance(random_state, Integral) or isinstance(random_state, bool):
         return random_state
     return int(np.random.SeedSequence([_LIBRARY, int(random_state)]).generate_state(1)[0])
+
+
+def fit_seed(random_state: Any) -> int:
+    """Return the seed of a fit, to which some may be added for its parts: a fixed one for None."""
+    if random_state is None:
+        return _SEED
+    return int(check_random_state(own_seed(random_state)).randint(2**31 - 16))

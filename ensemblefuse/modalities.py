@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -112,8 +113,9 @@ def top_steps(encoder: Any) -> list[Any]:
 
 
 def reads_files(transformer: Any) -> bool:
-    """Return whether any encoder in a transformer takes a str as the path of a file."""
-    return any(isinstance(part, BaseEncoder) and part.strings_are_paths for _, part in parts_of(transformer))
+    """Return whether any encoder, or network on cells, in an estimator takes a str as the path of a file."""
+    parts = (part for _, part in parts_of(transformer))
+    return any(isinstance(part, BaseEstimator) and getattr(part, "strings_are_paths", False) for part in parts)
 
 
 def columns_of(modalities: Iterable[tuple[str, Any, Any]]) -> list[str]:

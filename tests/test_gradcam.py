@@ -104,7 +104,8 @@ def test_the_slope_through_linear_steps_is_their_weights(rows):
     units = pd.DataFrame(np.vstack([np.zeros(16), np.eye(16)]), columns=scaler.feature_names_in_)
     blocks = np.hstack([scaler.transform(units), np.zeros((17, 2))])
     terms = model["fuse"].prepare_.transform(blocks) @ model["fuse"].estimator_.coef_[0]
-    assert_allclose(_slope(row, "image", vector), terms[1:] - terms[0], rtol=1e-3, atol=1e-9)
+    slope = _slope(lambda vectors: row.of_vectors("image", vectors), vector)
+    assert_allclose(slope, terms[1:] - terms[0], rtol=1e-3, atol=1e-9)
 
 
 def test_other_modalities_are_explained_by_occlusion(rows):

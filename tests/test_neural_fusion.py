@@ -27,8 +27,7 @@ from ensemblefuse import (
 from ensemblefuse.combine.probabilities import softmax
 from ensemblefuse.fusion import _neural_base, _neural_fit
 from ensemblefuse.fusion._neural_nets import KINDS, build_net, gates_of
-from ensemblefuse.fusion._neural_parameters import FUSIONS, SCHEDULES, stops_early
-from ensemblefuse.training import _rates
+from ensemblefuse.fusion._neural_parameters import FUSIONS, stops_early
 from ensemblefuse.training.layers import Draws
 from ensemblefuse.training.loop import Schedule
 
@@ -65,9 +64,8 @@ def log_loss(model, X, y):
 # ---------------------------------------------------------------------- what the kinds are
 
 
-def test_the_lists_of_kinds_and_schedules_are_those_of_the_networks():
+def test_the_list_of_kinds_is_that_of_the_networks():
     assert tuple(KINDS) == FUSIONS
-    assert _rates.SCHEDULES == SCHEDULES
 
 
 def plan(kind, **changes):

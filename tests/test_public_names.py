@@ -37,7 +37,7 @@ from ensemblefuse import (
 from ensemblefuse._public_names import PUBLIC, current_path, former_paths, public_path
 
 DATA = Path(__file__).parent / "data"
-STORED = ["combine", "compose", "deployment", "encoders", "features", "fusion"]
+STORED = ["combine", "compose", "deployment", "encoders", "features", "fusion", "networks"]
 
 
 def public_estimators():
@@ -184,6 +184,7 @@ def test_every_public_name_has_a_former_path():
     later |= {"CrossModalDistiller", "CrossModalVAE"}
     later |= {"NeuralFusionClassifier", "NeuralFusionMultiTask", "NeuralFusionRegressor"}
     later |= {"RetrievalReport", "RetrievalReportDisplay", "retrieval_report"}
+    later |= {"FineTunedEncoder", "ImageNetworkClassifier", "ImageNetworkRegressor"}
     later |= {
         "CensoredFeatures",
         "FarNumberWarning",

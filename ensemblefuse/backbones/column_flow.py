@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ from ensemblefuse.exceptions import (
 )
 from ensemblefuse.table import is_missing
 
-__all__ = ["BadRows", "CellEncoder", "Reasons", "WrongShapeError", "encode_column", "settle_bad_rows"]
+__all__ = ["BadRows", "CellEncoder", "Reasons", "WrongShapeError", "encode_column", "load_cells", "settle_bad_rows"]
 
 # Errors that are caused by the machine, the installation or the encoder's code, not by a cell: they end the call.
 _FATAL = (ImportError, MemoryError, NameError, NotImplementedError)
@@ -122,6 +122,27 @@ class Reasons(dict[int, str]):
         """Return the reason in one line. The first error is kept."""
         self.first = error if self.first is None else self.first
         return reason_of(error)
+
+    def at(self, rows: Sequence[int]) -> Reasons:
+        """Return the reasons of cells that are some rows of a longer column, by the positions of these rows."""
+        moved = Reasons({rows[place]: reason for place, reason in self.items()})
+        moved.first = self.first
+        return moved
+
+
+def load_cells(load: Callable[[Any], Any], cells: Sequence[Any]) -> tuple[list[Any], Reasons]:
+    """Return what `load` makes of each cell, None for a bad one, and the reasons."""
+    items: list[Any] = []
+    reasons = Reasons()
+    for place, cell in enumerate(cells):
+        items.append(None)
+        try:
+            items[-1] = load(cell)
+        except _FATAL:
+            raise
+        except Exception as error:
+            reasons[place] = reasons.keep(error)
+    return items, reasons
 
 
 def encode_column(encoder: CellEncoder, cells: Sequence[Any], column: str) -> tuple[np.ndarray, Reasons]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKENDS",
+    "EXACT",
     "PRECISIONS",
     "BackendError",
     "Forward",
@@ -193,7 +194,7 @@ class Forward:
     def _run_in(self, precision: str, batch: torch.Tensor, networks: list[Any] | None = None) -> np.ndarray:
         networks = networks or self.networks
         is_exact = precision == "float32" and any(device.startswith("cuda") for device in self.devices)
-        with _EXACT if is_exact else contextlib.nullcontext():
+        with EXACT if is_exact else contextlib.nullcontext():
             if len(self.devices) == 1 or len(batch) < len(self.devices):
                 return self._run_on(networks[0], self.devices[0], precision, batch)
             parts = batch.tensor_split(len(self.devices))
@@ -326,7 +327,7 @@ class _Exact:
         return before
 
 
-_EXACT = _Exact()
+EXACT = _Exact()
 
 
 def to_onnx(network: Any, example: torch.Tensor, names: tuple[str, str] = ("x", "y")) -> bytes:

@@ -2,6 +2,7 @@
 
 from ensemblefuse.encoders._audio import AudioEncoder
 from ensemblefuse.encoders._base import BaseEncoder
+from ensemblefuse.encoders._fine_tuned import FineTunedEncoder
 from ensemblefuse.encoders._function import FunctionEncoder
 from ensemblefuse.encoders._graph import GraphEncoder
 from ensemblefuse.encoders._image import ImageEncoder, list_backbones
@@ -15,6 +16,7 @@ from ensemblefuse.encoders._word_vector import WordVectorEncoder
 __all__ = [
     "AudioEncoder",
     "BaseEncoder",
+    "FineTunedEncoder",
     "FunctionEncoder",
     "GraphEncoder",
     "ImageEncoder",

@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image, ImageColor
 
 from ensemblefuse._torch import resolve_device
+from ensemblefuse.backbones.feature_map import last_map
 from ensemblefuse.backbones.forward import BACKENDS, PRECISIONS, Forward, check_choice, resolve_precision
 from ensemblefuse.backbones.image_model import find_image_model
 from ensemblefuse.backbones.image_module import ModuleModel, object_token
@@ -331,6 +332,37 @@ class ImageEncoder(BaseEncoder):
         if (precision := resolve_precision(self.precision, device)) != "float32":
             recipe["params"]["precision"] = precision
         return recipe
+
+    def as_seen(self, cell: Any) -> np.ndarray:
+        """Return a picture as the network sees it, of shape (3, height, width), dtype float32."""
+        return self.load(cell).numpy()
+
+    def feature_maps(self, cell: Any) -> tuple[Any, list[Any], np.ndarray]:
+        """Return the vector of a picture, and the last map of the network that it is computed from.
+
+        Parameters
+        ----------
+        cell : str, path, bytes, PIL image or array
+
+        Returns
+        -------
+        vector : torch.Tensor of shape (1, n_dims)
+        maps : list of one torch.Tensor of shape (1, channels, height, width)
+            Both with their autograd graph.
+        seen : ndarray of shape (3, height, width)
+            See `as_seen`.
+
+        Raises
+        ------
+        ValueError
+            If the network does not end in such a map.
+        """
+        import torch
+
+        self.prepare()
+        seen = self.as_seen(cell)
+        vector, last = last_map(self._network().module, torch.from_numpy(seen)[None].to(self._devices()[0]))
+        return vector, [last], seen
 
     def weights_sources(self) -> list[WeightsSource]:
         """See `BaseEncoder.weights_sources`."""

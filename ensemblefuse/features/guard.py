@@ -80,6 +80,12 @@ def check_transformer(name: str, encoder: Any) -> None:
         learner = _learner(step)
         if learner is not None:
             kind = type(step).__name__
+            if getattr(step, "reads_cells", False):
+                raise ValueError(
+                    f"Modality {name!r}: {kind} learns from labels, so it must be fitted again in every inner fold. It "
+                    f"is the estimator of the block, which gets raw cells: ({name!r}, 'passthrough', [column]) among "
+                    f"the modalities, and DecisionFusionClassifier({{{name!r}: {kind}(...)}})."
+                )
             inner = f", because of its {type(learner).__name__}" if learner is not step else ""
             raise ValueError(
                 f"Modality {name!r}: {kind} learns from labels{inner}, so it must be fitted again in every inner fold. "

@@ -19,7 +19,6 @@ from ensemblefuse.fusion._block_preparation import SCALED, make_preparation
 from ensemblefuse.fusion._default_heads import HeadSearch, default_search
 from ensemblefuse.fusion._head_fits import fit_preparation
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
-from ensemblefuse.fusion._parameter_choice import fold_positions
 from ensemblefuse.fusion._reduced_models import fit_reduced, predict_reduced
 from ensemblefuse.fusion.base import (
     BaseFusion,
@@ -39,7 +38,7 @@ from ensemblefuse.fusion.prior_term import (
     shrink_scores,
     shrink_values,
 )
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.splits import fold_positions, make_splits
 from ensemblefuse.fusion.targets import read_labels, read_numbers
 
 __all__ = ["FeatureFusionClassifier", "FeatureFusionRegressor"]

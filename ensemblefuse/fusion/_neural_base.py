@@ -10,12 +10,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse._calls import answers_rows, plain_inside
-from ensemblefuse._seeds import own_seed
+from ensemblefuse._seeds import fit_seed
 from ensemblefuse._threads import one_blas_thread
 from ensemblefuse._torch import resolve_device
 from ensemblefuse.blocks import SEPARATOR, Blocks
@@ -23,18 +22,16 @@ from ensemblefuse.fusion._block_preparation import with_blocks
 from ensemblefuse.fusion._neural_parameters import NeuralParameters, check_parameters, stops_early
 from ensemblefuse.fusion._neural_sequences import fit_sequences, pad_sequences, read_sequences, width_of
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
-from ensemblefuse.fusion._parameter_choice import fold_positions
 from ensemblefuse.fusion.base import BaseFusion, warn_new_patterns
 from ensemblefuse.fusion.members import Member
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.splits import make_splits, splits_of_some
 from ensemblefuse.training.holdout import held_digest, member_rows, out_of_fold
 from ensemblefuse.training.preparation import fit_block, prepare_block
+from ensemblefuse.training.settings import check_state
 
 __all__ = ["NeuralFusion"]
 
 _WEIGHING = ("gated", "attention")
-# Fits are repeatable without a seed, as those of XGBoost are.
-_SEED = 748_190
 _UNSEEN = "It leaves the missing part out, but has not learned to do without it, and its predictions may be badly wrong"
 
 
@@ -159,15 +156,11 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralPara
             schedule,
             tricks,
             rows,
-            seed=self._seed(),
+            seed=fit_seed(self.random_state),
             device=resolve_device(self.device, needed_by=type(self).__name__),
             start=start,
         )
-        if not all(np.isfinite(values).all() for values in self.state_.values()):
-            raise ValueError(
-                f"{type(self).__name__}: the weights are no finite numbers after training with "
-                f"learning_rate={self.learning_rate!r}; pass a lower one, such as 0.002."
-            )
+        check_state(self, self.state_, usual_rate=0.002)
         self.history_, self.best_epochs_ = record.history, record.best_epochs
         self.n_parameters_ = int(sum(values.size for values in self.state_.values()))
         return outputs
@@ -176,11 +169,6 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralPara
     _balances = False
     # Which rows the members of the last fit held out; not in files of older versions.
     _held_digest = ""
-
-    def _seed(self) -> int:
-        if self.random_state is None:
-            return _SEED
-        return int(check_random_state(own_seed(self.random_state)).randint(2**31 - 16))
 
     def _plan(self, order: list[str], heads: Any) -> dict[str, Any]:
         sizes = {name: int(getattr(self, name)) for name in ("hidden", "n_layers", "n_heads", "rank", "n_members")}
@@ -274,8 +262,7 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralPara
         if not stops_early(self, n_used):
             return member_rows(None, self.n_members, n_used)
         folds = self._fold_target(target)
-        splits = fold_positions(make_splits(self.cv, folds, groups, classify=self._classify), used)
-        splits = [(train, test) for train, test in splits if len(train) and len(test)]
+        splits = splits_of_some(make_splits(self.cv, folds, groups, classify=self._classify), used)
         return member_rows(splits or None, self.n_members, n_used)
 
     def _needs_splits(self, y: Any) -> bool:

@@ -16,12 +16,11 @@ from ensemblefuse.fusion._oof_ledger import Ledger, OutOfTimeError
 from ensemblefuse.fusion._parameter_choice import (
     choose_by_log_loss,
     choose_by_squared_error,
-    fold_positions,
     mean_of_folds,
 )
 from ensemblefuse.fusion.base import BaseFusion
 from ensemblefuse.fusion.prior_term import learn_prior_weight, prior_weight_of, shrink_scores, shrink_values
-from ensemblefuse.fusion.splits import make_splits
+from ensemblefuse.fusion.splits import fold_positions, make_splits
 from ensemblefuse.fusion.targets import read_labels, read_numbers
 
 __all__ = ["OneModelClassifier", "OneModelFusion", "OneModelRegressor"]

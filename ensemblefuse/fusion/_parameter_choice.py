@@ -11,7 +11,7 @@ import numpy as np
 from ensemblefuse.combine import smooth_temperature
 from ensemblefuse.combine.probabilities import softmax
 
-__all__ = ["choose_by_log_loss", "choose_by_squared_error", "fold_positions", "mean_of_folds", "read_candidates"]
+__all__ = ["choose_by_log_loss", "choose_by_squared_error", "mean_of_folds", "read_candidates"]
 
 
 def read_candidates(name: str, value: Any, *, zero: bool) -> list[float]:
@@ -25,12 +25,6 @@ def read_candidates(name: str, value: Any, *, zero: bool) -> list[float]:
     if not numbers or not all(np.isfinite(v) and (v > 0 or (zero and v == 0)) for v in numbers):
         raise ValueError(f"{name} must be a finite number {wanted}, or a sequence of such numbers; got {value!r}.")
     return numbers
-
-
-def fold_positions(splits: Any, used: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Convert splits of all rows into splits of the rows in ``used`` (bool), with positions among these rows."""
-    place = np.cumsum(used) - 1
-    return [(place[train[used[train]]], place[test[used[test]]]) for train, test in splits]
 
 
 def mean_of_folds(results: Any, n_candidates: int, shape: tuple[int, ...]) -> np.ndarray:

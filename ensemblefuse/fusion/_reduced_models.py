@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.exceptions import MissingModalityWarning
-from ensemblefuse.fusion._parameter_choice import fold_positions
 from ensemblefuse.fusion.patterns import JOIN
+from ensemblefuse.fusion.splits import fold_positions
 
 __all__ = ["fit_reduced", "predict_reduced"]
 

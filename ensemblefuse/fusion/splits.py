@@ -12,7 +12,15 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from ensemblefuse.exceptions import short_repr
 
-__all__ = ["InseparableGroupsError", "lasting", "make_splits", "mean_over_folds", "quiet_about_groups"]
+__all__ = [
+    "InseparableGroupsError",
+    "fold_positions",
+    "lasting",
+    "make_splits",
+    "mean_over_folds",
+    "quiet_about_groups",
+    "splits_of_some",
+]
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
 
@@ -192,6 +200,17 @@ def _check_classes_of_groups(splits: Splits, y: np.ndarray, groups: np.ndarray) 
         UserWarning,
         stacklevel=4,
     )
+
+
+def fold_positions(splits: Any, used: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Convert splits of all rows into splits of the rows in ``used`` (bool), with positions among these rows."""
+    place = np.cumsum(used) - 1
+    return [(place[train[used[train]]], place[test[used[test]]]) for train, test in splits]
+
+
+def splits_of_some(splits: Splits, used: np.ndarray) -> Splits:
+    """Convert splits like `fold_positions`, without those of which a side has no row left."""
+    return [(train, test) for train, test in fold_positions(splits, used) if len(train) and len(test)]
 
 
 def mean_over_folds(filled: list[tuple[np.ndarray, np.ndarray]], n_samples: int, n_classes: int) -> np.ndarray:

@@ -24,6 +24,9 @@ _FEW_ROWS = 20  # with fewer rows, and up to so many classes, labels may well be
 class TargetReader:
     """Weights and groups of the rows, for an estimator with a parameter `class_weight` if it learns classes."""
 
+    class_weight: Any
+    classes_: np.ndarray
+
     def _read_weight(self, sample_weight: Any, blocks: Sized) -> np.ndarray | None:
         if isinstance(sample_weight, Real):  # as in scikit-learn: one weight for all rows
             sample_weight = np.full(len(blocks), float(sample_weight))

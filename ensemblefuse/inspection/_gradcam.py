@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from ensemblefuse.backbones.feature_map import NoFeatureMapError
 from ensemblefuse.encoders import ImageEncoder
 from ensemblefuse.inspection._occlude_image import ImageParts
 from ensemblefuse.inspection._part_explanation import CannotExplain, PartExplanation, unit_of
-from ensemblefuse.inspection._row_model import RowModel
-
-if TYPE_CHECKING:
-    import torch
+from ensemblefuse.inspection._row_model import RowModel, log_odds
 
 __all__ = ["gradcam"]
 
@@ -22,6 +21,11 @@ _STEP = 1e-3  # of the root mean square of an embedding
 
 def gradcam(row: RowModel, name: str, parts: ImageParts) -> PartExplanation:
     """Compute the last feature map, weighted by the gradient of the value (Selvaraju et al. 2017, equations 1 and 2).
+
+    It asks for ``feature_maps(cell)``: what vector a picture has, the maps that it is computed from, and the picture as
+    the network sees it. `ImageEncoder` has it, and so have networks on pictures. With an encoder, the value is that of
+    the whole model. With a network that is the estimator of the block, it is the network's own: its log-odds, or its
+    number.
 
     Returns
     -------
@@ -35,49 +39,35 @@ def gradcam(row: RowModel, name: str, parts: ImageParts) -> PartExplanation:
     """
     import torch
 
-    encoder = parts.encoder
-    if not isinstance(encoder, ImageEncoder) or encoder.features is not None:
+    source: Any = parts.encoder if parts.network is None else parts.network
+    if parts.network is None and (not isinstance(source, ImageEncoder) or source.features is not None):
         raise CannotExplain(f"Grad-CAM needs an ImageEncoder with a network; {_INSTEAD}")
     if name in getattr(row.parts.core, "encoders_", {}):
         raise CannotExplain(f"{type(row.parts.core).__name__} encodes by itself, out of Grad-CAM's reach; {_INSTEAD}")
-    encoder.prepare()
-    module, device = encoder._network().module, encoder._devices()[0]
-    seen = encoder.load(parts.cell)
-    vector, feature_map = _forward(module, seen[None].to(device))
-    # Chain rule: later steps give d value / d embedding as numbers (`_slope`), torch the rest down to the map.
-    seed = torch.from_numpy(_slope(row, name, vector.detach().cpu().numpy()[0])).to(vector)
-    (gradient,) = torch.autograd.grad((vector[0] * seed).sum(), feature_map)
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    effects = torch.relu((weights * feature_map).sum(dim=1))[0].detach().cpu().numpy().astype(float)
-    unit = unit_of("gradcam", row.code is not None)
-    return PartExplanation("image", "gradcam", effects, _as_seen(encoder, parts, seen), unit=unit)
-
-
-def _forward(module: torch.nn.Module, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the embedding and the last map, of shape (1, channels, height, width), that it is computed from.
-
-    Both keep their autograd graph.
-    """
-    import torch
-
-    outputs: list[Any] = []
-    keep = lambda _, __, output: outputs.append(output) if isinstance(output, torch.Tensor) else None
-    handles = [part.register_forward_hook(keep) for part in module.modules() if part is not module]
     try:
-        with torch.enable_grad():
-            vector = module(pixels.clone().requires_grad_(True))
-    finally:
-        for handle in handles:
-            handle.remove()
-    maps = [k for k, output in enumerate(outputs) if output.ndim == 4 and output.shape[2] * output.shape[3] > 1]
-    # Tokens after the last map mean a transformer: the map is its patch embedding, or has its channels last.
-    has_tokens = any(output.ndim == 3 for output in outputs[maps[-1] if maps else 0 :])
-    if not maps or has_tokens or outputs[maps[-1]].shape[3] == vector.shape[1] != outputs[maps[-1]].shape[1]:
-        raise CannotExplain(f"Grad-CAM needs a network that ends in a convolutional feature map; {_INSTEAD}")
-    return vector, outputs[maps[-1]]
+        vector, maps, seen = source.feature_maps(parts.cell)
+    except NoFeatureMapError as error:
+        raise CannotExplain(f"{error}; {_INSTEAD}") from error
+    value = lambda vectors: row.of_vectors(name, vectors)
+    if parts.network is not None:
+        value = lambda vectors: _value_of(parts.network, vectors, row.code)
+    # Chain rule: later steps give d value / d embedding as numbers (`_slope`), torch the rest down to the maps.
+    seed = torch.from_numpy(_slope(value, vector.detach().cpu().numpy()[0])).to(vector)
+    gradients = torch.autograd.grad((vector[0] * seed).sum(), maps)
+    weights = [gradient.mean(dim=(2, 3), keepdim=True) for gradient in gradients]
+    weighted = [torch.relu((w * m).sum(dim=1))[0] for w, m in zip(weights, maps, strict=True)]
+    effects = torch.stack(weighted).mean(dim=0).detach().cpu().numpy().astype(float)
+    unit = unit_of("gradcam", row.code is not None)
+    return PartExplanation("image", "gradcam", effects, _as_seen(source, parts, seen), unit=unit)
 
 
-def _slope(row: RowModel, name: str, vector: np.ndarray) -> np.ndarray:
+def _value_of(network: Any, vectors: np.ndarray, code: int | None) -> np.ndarray:
+    """Return what a network says of features: the log-odds of a class, or the number."""
+    said = network.of_features(vectors)
+    return said if code is None else log_odds(said, code)
+
+
+def _slope(value: Callable[[np.ndarray], np.ndarray], vector: np.ndarray) -> np.ndarray:
     """Compute the gradient of the value with respect to the embedding, by central differences: shape (n_dims,).
 
     Differences are used because the later steps are not torch code. They need only a smooth head.
@@ -85,21 +75,20 @@ def _slope(row: RowModel, name: str, vector: np.ndarray) -> np.ndarray:
     vector = vector.astype(float)
     step = _STEP * (float(np.sqrt(np.mean(vector**2))) or 1.0)
     moves = step * np.eye(len(vector))
-    values = row.of_vectors(name, np.vstack([vector + moves, vector - moves]))
+    values = value(np.vstack([vector + moves, vector - moves]))
     slope = (values[: len(vector)] - values[len(vector) :]) / (2 * step)
     if not slope.any():
         raise CannotExplain(f"its heads have no gradient there (trees never have one); {_INSTEAD}")
     return slope
 
 
-def _as_seen(encoder: ImageEncoder, parts: ImageParts, seen: torch.Tensor) -> np.ndarray | None:
+def _as_seen(source: Any, parts: ImageParts, seen: np.ndarray) -> np.ndarray | None:
     """Return the network's input in the colours of the picture; None if that is not possible.
 
-    The encoder also loads an all-black and an all-white picture: they show how it rescales each pixel.
+    An all-black and an all-white picture show how each pixel is rescaled.
     """
-    pixels = seen.numpy()
-    black, white = (encoder.load(np.full_like(parts.pixels, level)).numpy() for level in (0, 255))
-    if not pixels.shape == black.shape == white.shape:
+    black, white = (np.asarray(source.as_seen(np.full_like(parts.pixels, level))) for level in (0, 255))
+    if not seen.shape == black.shape == white.shape:
         return None
     span = np.where(white == black, 1, white - black)
-    return (255 * np.clip((pixels - black) / span, 0, 1)).round().astype(np.uint8).transpose(1, 2, 0)
+    return (255 * np.clip((seen - black) / span, 0, 1)).round().astype(np.uint8).transpose(1, 2, 0)

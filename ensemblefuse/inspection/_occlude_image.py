@@ -19,13 +19,13 @@ __all__ = ["ImageParts"]
 class ImageParts:
     """The cells of a grid over a picture.
 
-    `ImageEncoder` gets arrays of 8 bits instead of the cell. Other encoders get the type of the cell: an array of the
-    same dtype and shape, or a PIL image.
+    `ImageEncoder` and networks on pictures get arrays of 8 bits instead of the cell. Other encoders get the type of the
+    cell: an array of the same dtype and shape, or a PIL image.
     """
 
     def __init__(self, row: RowModel, name: str, cells: pd.DataFrame, settings: Any):
         self.column, self.cell = cells.columns[0], cells.iloc[0, 0]
-        self.encoder = first_encoder(row.transformer(name))
+        self.encoder, self.network = first_encoder(row.transformer(name)), row.picture_network(name)
         self.pixels = self._read()
         height, width = self.pixels.shape[:2]
         self.shape = min(settings.grid, height), min(settings.grid, width)
@@ -42,7 +42,7 @@ class ImageParts:
             return np.asarray(self.encoder._read(self.cell, None))
         if isinstance(self.cell, np.ndarray):
             return self.cell
-        if isinstance(self.cell, Image.Image):
+        if isinstance(self.cell, Image.Image) or self.network is not None:
             return np.asarray(read_rgb(self.cell))
         raise CannotExplain(
             f"{type(self.encoder).__name__} reads a {type(self.cell).__name__}, but a picture with parts removed is an "

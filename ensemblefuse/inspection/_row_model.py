@@ -92,6 +92,13 @@ class RowModel:
         own = getattr(self.parts.core, "encoders_", {}).get(name)
         return own if own is not None or self.step is None else self.step.named_transformers_.get(name)
 
+    def picture_network(self, name: str) -> Any:
+        """Return the fitted network on pictures that is the estimator of a block of raw cells, or None."""
+        for member, estimator in getattr(self.parts.core, "estimators_", {}).items():
+            if member.partition("/")[0] == name and hasattr(estimator, "feature_maps"):
+                return estimator
+        return None
+
     def cells(self, name: str) -> pd.DataFrame:
         """Return the raw cells of a modality as a table of one row; for a bare fusion, the columns of its block."""
         if self.step is None:

@@ -10,6 +10,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from ensemblefuse.backbones.weights import (
     PACKAGED,
     WeightsSource,
@@ -19,7 +21,6 @@ from ensemblefuse.backbones.weights import (
     tree_digest,
 )
 from ensemblefuse.cache.code_digests import file_digest
-from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.exceptions import PersistenceError, short_repr
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.persistence.archive import Archive, damaged
@@ -38,16 +39,24 @@ _PLAIN_MODULES = frozenset({"Dense", "LayerNorm", "Normalize", "Pooling", "Stati
 
 
 def sources_of(model: Any, *, strict: bool) -> list[WeightsSource]:
-    """Return the weights of all fitted encoders in a model, each once; without `strict`, skip those not found."""
+    """Return the weights of all fitted encoders and tuned networks in a model, each once.
+
+    Without `strict`, skip those not found.
+    """
     found: dict[tuple[str, str, str], WeightsSource] = {}
     for _, part in parts_of(model):
-        if isinstance(part, BaseEncoder) and hasattr(part, "n_dims_"):
+        if _names_weights(part) and (hasattr(part, "n_dims_") or hasattr(part, "state_")):
             try:
                 found |= {(source.encoder, source.param, source.name): source for source in part.weights_sources()}
             except (ImportError, OSError, TypeError, ValueError):
                 if strict:
                     raise
     return list(found.values())
+
+
+def _names_weights(part: Any) -> bool:
+    """Return whether a part of a model may read weights: encoders, and networks on cells."""
+    return isinstance(part, BaseEstimator) and hasattr(type(part), "weights_sources")
 
 
 # ---------------------------------------------------------------------- into a file
@@ -173,7 +182,7 @@ def unpack_weights(archive: Archive, model: Any) -> None:
         if not _is_here(record):
             folder = _extract(archive, record["bundled"])
             for _, part in parts_of(model):
-                if isinstance(part, BaseEncoder) and type(part).__name__ == record["encoder"]:
+                if _names_weights(part) and type(part).__name__ == record["encoder"]:
                     _read_from(part, record, folder)
 
 
@@ -191,10 +200,10 @@ def _read_from(encoder: Any, record: dict[str, Any], folder: Path) -> None:
     param = record["param"]
     named = os.fspath(getattr(encoder, param))
     if param == "weights":
-        named = f"{encoder.model} {named}"
+        named = f"{encoder.backbone if hasattr(encoder, 'backbone') else encoder.model} {named}"
     if named != record["name"]:
         return
-    is_folder = record.get("folder", param == "model")  # files of format 2 lack "folder"
+    is_folder = record.get("folder", param in ("model", "backbone"))  # files of format 2 lack "folder"
     files = [file for file in folder.iterdir() if file.is_file()]
     encoder.set_params(**{param: str(folder if is_folder else files[0])})
 

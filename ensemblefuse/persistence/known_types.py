@@ -125,7 +125,7 @@ def known_types() -> frozenset[str]:
 
     ours = [
         value
-        for room in ("combine", "compose", "deployment", "encoders", "features", "fusion")
+        for room in ("combine", "compose", "deployment", "encoders", "features", "fusion", "networks")
         for module in [importlib.import_module(f"ensemblefuse.{room}")]
         for value in map(vars(module).get, module.__all__)
         if isinstance(value, type) and issubclass(value, BaseEstimator)

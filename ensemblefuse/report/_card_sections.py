@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from ensemblefuse._public_names import PUBLIC
 from ensemblefuse.encoders import BaseEncoder
 from ensemblefuse.fitted.walk import parts_of
 from ensemblefuse.report._card_facts import CardFacts
@@ -187,9 +188,9 @@ def _encoders(facts: CardFacts) -> str:
         for modality in modalities
         if modality["encoder"]
     ]
-    if not rows:
+    if not rows and not facts.weights:
         return "None: the model takes blocks of numbers; what made them is not part of it."
-    text = f"{table_text(['modality', 'encoder and further steps'], rows)}\n\n"
+    text = f"{table_text(['modality', 'encoder and further steps'], rows)}\n\n" if rows else ""
     if not facts.weights:
         return f"{text}No encoder reads the weights of a network."
     weights = [
@@ -204,7 +205,18 @@ def _encoders(facts: CardFacts) -> str:
         for record in sorted(facts.weights, key=lambda record: (record["encoder"], record["name"]))
     ]
     header = ["read by", "weights", "sha256", "package", "licence of the weights", "in the file"]
-    return f"{text}{table_text(header, weights)}\n\nThe weights are frozen: they were not trained on these rows."
+    return f"{text}{table_text(header, weights)}\n\n{_trained_or_frozen(facts)}"
+
+
+def _trained_or_frozen(facts: CardFacts) -> str:
+    """Return whether the weights of networks are as they came, or a start for a training on the rows of fit."""
+    readers = sorted({record["encoder"] for record in facts.weights})
+    tuned = [name for name in readers if PUBLIC.get(name) == "networks"]
+    if not tuned:
+        return "The weights are frozen: they were not trained on these rows."
+    others = " The other weights are frozen." if len(tuned) < len(readers) else ""
+    names = ", ".join(map(code, tuned))
+    return f"{names} trained a part of these weights further, on the rows of fit; the model holds that part.{others}"
 
 
 # ---------------------------------------------------------------------- scores

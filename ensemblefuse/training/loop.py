@@ -1,4 +1,4 @@
-"""The training loop of all networks: k members at once, with AdamW, a schedule, early stopping and a limit of time.
+"""The training loop of all networks, k at once or one: AdamW, a schedule, early stopping and a limit of time.
 
 It is a plain loop, and no library. skorch fails 39 of the 55 checks of scikit-learn's `check_estimator` that concern
 it, its `fit` takes no `sample_weight`, and its fitted nets hold live modules, which model files refuse. lightning is
@@ -9,7 +9,7 @@ compiler, which takes two seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -79,25 +79,35 @@ class AdamW:
     Parameters
     ----------
     network : module
-        All its parameters have k as their first axis.
+        All its parameters have k as their first axis, unless `rates` are given.
     n_members : int
     weight_decay : float
+    rates : mapping of str to float, optional
+        For one ordinary network, whose parameters have no axis of members: the factors of the learning rate of its
+        parameters, by their names. It is 1 for those that are not named.
     """
 
-    def __init__(self, network: nn.Module, n_members: int, weight_decay: float):
+    def __init__(
+        self, network: nn.Module, n_members: int, weight_decay: float, rates: Mapping[str, float] | None = None
+    ):
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         self.values = torch.cat([p.detach().reshape(n_members, -1) for _, p in trained], dim=1)
         self._trained = [p for _, p in trained]
         self._mean, self._square = torch.zeros_like(self.values), torch.zeros_like(self.values)
-        is_matrix = [name.endswith("weight") and p.ndim > 2 for name, p in trained]
-        sizes = [p[0].numel() for _, p in trained]
+        n_axes = 2 if rates is None else 1  # of what is no matrix
+        is_matrix = [name.endswith("weight") and p.ndim > n_axes for name, p in trained]
+        sizes = [p.numel() // n_members for _, p in trained]
+        as_row = lambda values: torch.tensor(values, dtype=self.values.dtype, device=self.values.device)
         decay = np.repeat(np.where(is_matrix, weight_decay, 0.0), sizes)
-        self._decay = torch.tensor(decay, dtype=self.values.dtype, device=self.values.device)
+        self._rates: torch.Tensor | None = None
+        if rates:
+            factors = np.repeat([rates.get(name, 1.0) for name, _ in trained], sizes)
+            decay, self._rates = decay * factors, as_row(factors)
+        self._decay = as_row(decay)
         self._count = 0
         ends = np.cumsum(sizes).tolist()
         for (_, p), size, end in zip(trained, sizes, ends, strict=True):
-            part = slice(end - size, end)
-            p.data = self.values[:, part].view(p.shape)
+            p.data = self.values[:, end - size : end].view(p.shape)
 
     def step(self, rate: float, clip: float) -> None:
         """Change the parameters by their gradients, and forget these."""
@@ -108,10 +118,41 @@ class AdamW:
         self._mean.lerp_(gradients, 0.1)
         self._square.mul_(0.999).addcmul_(gradients, gradients, value=0.001)
         size = (self._square / (1 - 0.999**self._count)).sqrt_().add_(1e-8)
+        move = self._mean if self._rates is None else self._mean * self._rates
         self.values.mul_(1 - rate * self._decay)
-        self.values.addcdiv_(self._mean, size, value=-rate / (1 - 0.9**self._count))
+        self.values.addcdiv_(move, size, value=-rate / (1 - 0.9**self._count))
         for p in self._trained:
             p.grad = None
+
+
+class _Best:
+    """The best state of each member so far: its row of the table and, of a network that is alone, its buffers."""
+
+    def __init__(self, network: nn.Module, optimiser: AdamW):
+        k = len(optimiser.values)
+        self.loss, self.epochs = np.full(k, np.inf), np.zeros(k, dtype=int)
+        self._values, self._own = optimiser.values, optimiser.values.clone()
+        self._buffers = list(network.buffers()) if k == 1 else []
+        self._kept = [buffer.clone() for buffer in self._buffers]
+
+    def see(self, held: np.ndarray, epoch: int) -> None:
+        """Take notice of the losses after an epoch, which counts from 1."""
+        self._take(held < self.loss - _GAIN, held, epoch)
+
+    def restore(self, epoch: int) -> None:
+        """Set the network to the best states; a member whose held-out rows have no known target keeps the last one."""
+        self._take(~np.isfinite(self.loss), self.loss, epoch)
+        with torch.no_grad():
+            self._values.copy_(self._own)
+            for buffer, kept in zip(self._buffers, self._kept, strict=True):
+                buffer.copy_(kept)
+
+    def _take(self, better: np.ndarray, losses: np.ndarray, epoch: int) -> None:
+        self.loss[better], self.epochs[better] = losses[better], epoch
+        rows = torch.from_numpy(better)
+        self._own[rows] = self._values[rows]
+        if better.any():
+            self._kept = [buffer.clone() for buffer in self._buffers]
 
 
 def train(
@@ -122,6 +163,7 @@ def train(
     *,
     seed: int,
     held_loss: Callable[[], torch.Tensor] | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> Record:
     """Train k networks at once. Afterwards, the network holds each member at its best epoch.
 
@@ -131,7 +173,7 @@ def train(
     Parameters
     ----------
     network : module
-        All its parameters have k as their first axis.
+        All its parameters have k as their first axis, unless `rates` are given.
     losses : callable
         Takes positions of rows of shape (k, n_batch), and returns the weighted loss of each. The mean over a batch is
         minimised. Weights have the mean 1 over all rows: if they were divided by their sum in the batch, a batch of
@@ -144,13 +186,14 @@ def train(
     held_loss : callable, optional
         Returns the loss of each member on the rows that it held out, of shape (k,). Training ends when none was better
         for 10 epochs.
+    rates : mapping of str to float, optional
+        For one ordinary network, as in `AdamW`. Only such a network may have buffers that change in training.
     """
     start, rng, k = perf_counter(), np.random.default_rng(seed), len(rows)
     fewest = min(map(len, rows))
     n_batches = max(1, round(fewest / schedule.batch_size))
-    optimiser, plateau = AdamW(network, k, schedule.weight_decay), Plateau(schedule.shape)
-    best, best_loss = optimiser.values.clone(), np.full(k, np.inf)
-    best_epochs = np.zeros(k, dtype=int)
+    optimiser, plateau = AdamW(network, k, schedule.weight_decay, rates), Plateau(schedule.shape)
+    best = _Best(network, optimiser)
     told: dict[str, list] = {"train_loss": [], "learning_rate": [], "seconds": []}
     for epoch in range(schedule.max_epochs):
         network.train()
@@ -171,21 +214,15 @@ def train(
             with torch.no_grad():
                 held = held_loss().cpu().numpy()
             told.setdefault("held_loss", []).append(held)
-            better = held < best_loss - _GAIN
-            best_loss[better], best_epochs[better] = held[better], epoch + 1
-            best[torch.from_numpy(better)] = optimiser.values[torch.from_numpy(better)]
+            best.see(held, epoch + 1)
         plateau.see(float(np.mean(train_loss if held_loss is None else held)))
         told["seconds"].append(perf_counter() - start)
-        waited = epoch + 1 - best_epochs.max(initial=0)
+        waited = epoch + 1 - best.epochs.max(initial=0)
         out_of_time = schedule.time_limit is not None and told["seconds"][-1] >= schedule.time_limit
         if out_of_time or (held_loss is not None and waited >= _PATIENCE):
             break
     network.eval()
-    if held_loss is None:
-        best_epochs[:] = epoch + 1
-    else:
-        never = ~np.isfinite(best_loss)  # the rows that a member held out have no target that it knows
-        best[torch.from_numpy(never)], best_epochs[never] = optimiser.values[torch.from_numpy(never)], epoch + 1
-        with torch.no_grad():
-            optimiser.values.copy_(best)
+    if held_loss is not None:
+        best.restore(epoch + 1)
+    best_epochs = np.full(k, epoch + 1) if held_loss is None else best.epochs
     return Record(best_epochs, {name: np.array(values) for name, values in told.items()})
