@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ensemblefuse.combine._trusted_share import best_alone, trusted_share
-from ensemblefuse.combine.probabilities import log_sum_exp, softmax
+from ensemblefuse.combine.probabilities import log_sum_exp, log_sum_exp_and_softmax
 
 
 def weighted_evidence(evidence: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -14,8 +14,8 @@ def weighted_evidence(evidence: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     `weights` has one number per member, or one per member and class.
     """
-    if weights.ndim == 1:
-        return np.tensordot(weights, evidence, 1)
+    if weights.ndim == 1:  # what `np.tensordot` does, without its checks
+        return np.dot(weights[None], evidence.reshape(len(weights), -1)).reshape(evidence.shape[1:])
     return np.einsum("mk,mnk->nk", weights, evidence)
 
 
@@ -64,8 +64,8 @@ def learn_weights(
     def loss(parameters):
         w, bias = parameters[:size].reshape(centre.shape), parameters[size:] if per_class else 0.0
         scores = offset + bias + weighted_evidence(evidence, w)
-        nll = weight @ (log_sum_exp(scores) - scores[truth])
-        residual = softmax(scores)
+        log_sum, residual = log_sum_exp_and_softmax(scores)
+        nll = weight @ (log_sum - scores[truth])
         residual[truth] -= 1
         residual *= weight[:, None]
         gap = w - centre

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["LOG_FLOOR", "TIE_WEIGHT", "log_probabilities", "log_sum_exp", "softmax"]
+__all__ = ["LOG_FLOOR", "TIE_WEIGHT", "log_probabilities", "log_sum_exp", "log_sum_exp_and_softmax", "softmax"]
 
 
 def log_probabilities(P: np.ndarray, floor: float = -20.0) -> np.ndarray:
@@ -20,16 +20,21 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def log_sum_exp(scores: np.ndarray) -> np.ndarray:
-    """Return the log of the sum of exponentials over the last axis of finite scores.
+    """Return the log of the sum of exponentials over the last axis of finite scores."""
+    return log_sum_exp_and_softmax(scores)[0]
 
-    It replaces scipy's `logsumexp`, whose checks take longer than the sum of a small table. The largest scores are kept
-    out of the sum, so that `log1p` keeps the digits of a small rest.
+
+def log_sum_exp_and_softmax(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both over the last axis of finite scores, from the same exponentials.
+
+    The first replaces scipy's `logsumexp`, whose checks take longer than the sum of a small table. The largest scores
+    are kept out of the sum, so that `log1p` keeps the digits of a small rest.
     """
     top = scores.max(axis=-1, keepdims=True)
-    highest = scores == top
+    highest, powers = scores == top, np.exp(scores - top)
     count = highest.sum(axis=-1, dtype=float)
-    rest = np.where(highest, 0.0, np.exp(scores - top)).sum(axis=-1)
-    return np.log1p(rest / count) + np.log(count) + top[..., 0]
+    rest = np.where(highest, 0.0, powers).sum(axis=-1)
+    return np.log1p(rest / count) + np.log(count) + top[..., 0], powers / powers.sum(axis=-1, keepdims=True)
 
 
 LOG_FLOOR = -12.0

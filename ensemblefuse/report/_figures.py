@@ -18,6 +18,7 @@ __all__ = ["figure_html", "new_figure"]
 
 WIDE, NARROW = 5.8, 3.6  # inches; 96 pixels of a screen each
 _MOST_SVG = 250_000  # bytes; larger drawings become pixels
+_LEAST_LETTERS = 9  # of a name at a tick
 _SETTINGS: dict[Any, Any] = {
     **dict.fromkeys(["text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"], INK),
     **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color"], EDGE),
@@ -134,11 +135,11 @@ def _cut_name(label: Any, most: int) -> str:
     from matplotlib.textpath import TextPath
 
     name = label.get_text()
-    if not name.strip():
+    if not name.strip() or len(name) <= _LEAST_LETTERS:  # measuring is slow
         return name
     # Measured apart from the figure, whose resolution depends on what was saved last.
     wide = TextPath((0, 0), name, size=1).get_extents().width / (0.62 * len(name))
-    keep = max(9, int(most / max(1.0, wide)))
+    keep = max(_LEAST_LETTERS, int(most / max(1.0, wide)))
     return name if len(name) <= keep else f"{name[: keep - 8]}…{name[-7:]}"
 
 
