@@ -12,17 +12,51 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.utils import validation
 
 import ensemblefuse
+from ensemblefuse.fusion import _default_trees
 
 # scikit-learn reads the signature of a class anew for each clone, which is a twentieth of the time of the tests.
 BaseEstimator._get_param_names = classmethod(functools.cache(BaseEstimator._get_param_names.__func__))
+# And since 1.9 it looks among the attributes of each array for those of a frame, which is as much again.
+if hasattr(validation, "nw"):
+    for asks in (validation.nw.dependencies.is_into_dataframe, validation.nw.dependencies.is_into_series):
+
+        def asks_what_may_be_one(X, asks=asks):
+            return type(X) is not np.ndarray and asks(X)
+
+        setattr(validation.nw.dependencies, asks.__name__, asks_what_may_be_one)
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path):
     with ensemblefuse.config_context(cache=tmp_path / "embeddings", progress=False):
         yield tmp_path / "embeddings"
+
+
+@pytest.fixture
+def little_effort(monkeypatch):
+    """The default heads are those of effort="low", where a test asks for something else."""
+    for fusion in (ensemblefuse.DecisionFusionClassifier, ensemblefuse.DecisionFusionRegressor):
+        monkeypatch.setitem(fusion.__init__.__kwdefaults__, "effort", "low")
+
+
+# ---------------------------------------------------------------------- rounds of the default trees
+
+# The boosted trees among the default heads took a tenth of the time of the tests. Most tests ask what a fusion does
+# with its members, for which fewer rounds of larger steps do as well. Tests of how good the defaults are, marked
+# `all_rounds`, and slow tests have the trees that users have.
+ROUNDS = {"_ROUNDS": _default_trees._ROUNDS, "_RATE": _default_trees._RATE}
+FEW_ROUNDS = {"_ROUNDS": 20, "_RATE": 0.3}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    # Those that take turns have as many rounds when they are slow as when they are fast.
+    is_slow = item.get_closest_marker("slow") and not item.get_closest_marker("by_turns")
+    for name, value in (ROUNDS if is_slow or item.get_closest_marker("all_rounds") else FEW_ROUNDS).items():
+        setattr(_default_trees, name, value)
 
 
 # ---------------------------------------------------------------------- parameters that take turns

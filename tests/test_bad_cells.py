@@ -34,6 +34,8 @@ from ensemblefuse.column_formats import UnreadableCell, is_mark, number_format, 
 from ensemblefuse.column_kinds import column_kind
 from ensemblefuse.compose import ModalityTransformer
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 N = 60
 Y = np.arange(N) % 2
 MARKS = ["N/A", "n/a", "-", "--", "—", "–––", "?", ".", "…", "unknown", "NULL", " Missing ", "－", "未知", "", "  "]

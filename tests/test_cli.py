@@ -23,6 +23,8 @@ from ensemblefuse.cli._tables import read_table, read_target
 from ensemblefuse.compose._infer_modalities import KINDS
 from ensemblefuse.exceptions import BadRow, EncodingError
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 COMMANDS = ["demo", "fit", "evaluate", "predict", "report", "card", "inspect", "cache"]
 # Columns of `make_media` that need a network, or the row's name: left out where a test is about something else.
 NO_MEDIA = ["--drop", "sku", "photo", "clip", "title"]
@@ -313,7 +315,6 @@ def test_evaluate_prints_a_table_and_writes_it(capsys, shop, tmp_path):
 def test_media_go_all_the_way_with_relative_paths_and_a_damaged_file(capsys, shop, tmp_path, monkeypatch):
     """Fit from a table in another folder, predict a part of the columns, then meet an unreadable picture."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(ensemblefuse.DecisionFusionClassifier.__init__.__kwdefaults__, "effort", "low")  # many fits
     shape = ["--target", "shape", "--drop", "house"]
     code, out, err = run(capsys, "evaluate", shop / "shop.parquet", *shape, "--cv", "2")
     assert (code, [line for line in err.splitlines() if not line.startswith("warning: ")]) == (0, [])
@@ -597,7 +598,6 @@ def test_hold_out_takes_the_smallest_group_where_all_are_large():
 def test_demo_goes_all_the_way_and_encodes_nothing_the_second_time(capsys, tmp_path, monkeypatch):
     small = functools.partial(datasets.load_av_digits, 60, data_home=tmp_path / "data")
     monkeypatch.setattr(datasets, "load_av_digits", small)
-    monkeypatch.setitem(ensemblefuse.DecisionFusionClassifier.__init__.__kwdefaults__, "effort", "low")  # sixteen fits
     tables = []
 
     def compare_once(*args, **kwargs):

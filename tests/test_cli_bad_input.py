@@ -28,6 +28,8 @@ from ensemblefuse.cli import main
 from ensemblefuse.cli._messages import CommandError
 from ensemblefuse.cli._tables import read_target
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 HEAD = LogisticRegression()
 
 
@@ -79,9 +81,10 @@ def test_every_command_as_a_process_of_its_own(tmp_path):
         assert done.returncode == code and "Traceback" not in done.stderr, (line, done.stderr[-2000:])
         return done.stdout + done.stderr
 
-    table = "t.csv --target y --kind note=text"
-    assert "hybrid" in run(f"evaluate {table} --cv 2 --csv scores.csv") and (tmp_path / "scores.csv").exists()
-    assert "saved m.fuse" in run(f"fit {table} -o m.fuse")
+    # `fit` loads the network that reads the texts; one command less that does is some seconds less.
+    assert "tabular alone" in run("evaluate t.csv --target y --drop note --cv 2 --csv scores.csv")
+    assert (tmp_path / "scores.csv").exists()
+    assert "saved m.fuse" in run("fit t.csv --target y --kind note=text -o m.fuse")
     assert "20 rows" in run("predict m.fuse t.csv -o p.csv")
     assert "sections" in run("report m.fuse t.csv --target y -o r.html --trained-on --rows 1")
     assert "wrote c.md" in run("card m.fuse -o c.md")

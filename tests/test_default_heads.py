@@ -30,6 +30,8 @@ from ensemblefuse.fusion._oof_ledger import Ledger, Member
 from ensemblefuse.fusion.prior_term import learn_prior_weight
 from ensemblefuse.fusion.splits import make_splits
 
+pytestmark = pytest.mark.all_rounds
+
 
 def signs(n, seed=0, width=30, informative=6):
     """Two blocks, each with one hidden sign; their product is what interactions alone can tell."""
@@ -246,6 +248,7 @@ def test_two_blocks_of_noise_are_no_worse_than_the_class_frequencies(level):
     assert log_loss(y[200:], proba) < log_loss(y[200:], frequencies) + 0.03
 
 
+@pytest.mark.by_turns
 @pytest.mark.parametrize("level", REGRESSIONS)
 def test_a_block_of_noise_costs_next_to_nothing_in_regression(level):
     X, _ = planted()

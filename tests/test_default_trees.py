@@ -127,6 +127,7 @@ def test_a_constant_target_is_predicted():
 # ---------------------------------------------------------------------- what they learn
 
 
+@pytest.mark.all_rounds
 def test_steps_are_learnt_that_no_line_and_no_kernel_finds():
     X, y = parcels(1200)
     with_trees, head = (DecisionFusionClassifier(e, cv=3).fit(X[:800], y[:800]) for e in (None, [None]))
@@ -181,6 +182,7 @@ def test_rows_of_one_group_never_teach_each_other():
     assert accuracy(groups) < 0.7
 
 
+@pytest.mark.all_rounds
 @pytest.mark.by_turns
 @pytest.mark.parametrize("scale", [2.0**-9, 2.0**-20, 1e-12])
 def test_the_scale_of_small_weights_does_not_matter(scale):
@@ -191,6 +193,7 @@ def test_the_scale_of_small_weights_does_not_matter(scale):
     assert_allclose(*trees, atol=1e-6)
 
 
+@pytest.mark.all_rounds
 def test_weights_are_heeded():
     X, y = parcels(300)
     y[:100] = np.random.default_rng(0).permutation(y[:100])
@@ -204,6 +207,7 @@ def test_weights_are_heeded():
     assert balanced.predict_proba(X)[:, 0].mean() > plain.predict_proba(X)[:, 0].mean()
 
 
+@pytest.mark.all_rounds
 def test_large_numbers_with_small_differences_are_learnt():
     X, y = parcels(400)
     model = DecisionFusionRegressor(cv=3).fit(X, 1e3 + (y == "late"))

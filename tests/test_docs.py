@@ -38,6 +38,8 @@ from markdown_it import MarkdownIt
 
 from ensemblefuse import DecisionFusionClassifier, onnx_support
 
+pytestmark = pytest.mark.all_rounds
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARSERS = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}

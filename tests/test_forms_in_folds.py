@@ -39,6 +39,8 @@ from ensemblefuse.column_formats import (
 )
 from ensemblefuse.schema import read_by_schema
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 N = 60
 RNG = np.random.default_rng(4)
 Y = np.arange(N) % 2

@@ -15,6 +15,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from ensemblefuse import DecisionFusionRegressor, LogPool
 
+pytestmark = pytest.mark.all_rounds
+
 
 def cross_fitted(pool, P, y, folds=5):
     """Predictions of a pool that was fitted without the row."""
