@@ -1,6 +1,7 @@
 """Every test has a cache folder of its own and no progress bars; costly parameters take turns."""
 
 import functools
+import gc
 import os
 from datetime import date
 
@@ -17,6 +18,8 @@ from sklearn.utils import validation
 import ensemblefuse
 from ensemblefuse.fusion import _default_trees
 
+# The garbage collector was a thirtieth of the time of the tests, most of it over objects that stay.
+gc.set_threshold(10_000, 10, 10)
 # scikit-learn reads the signature of a class anew for each clone, which is a twentieth of the time of the tests.
 BaseEstimator._get_param_names = classmethod(functools.cache(BaseEstimator._get_param_names.__func__))
 # And since 1.9 it looks among the attributes of each array for those of a frame, which is as much again.
@@ -37,7 +40,7 @@ def cache_folder(tmp_path):
 
 @pytest.fixture
 def little_effort(monkeypatch):
-    """The default heads are those of effort="low", where a test asks for something else."""
+    """The default heads are those of effort="low": the test is about something else."""
     for fusion in (ensemblefuse.DecisionFusionClassifier, ensemblefuse.DecisionFusionRegressor):
         monkeypatch.setitem(fusion.__init__.__kwdefaults__, "effort", "low")
 

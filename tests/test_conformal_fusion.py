@@ -38,6 +38,8 @@ from ensemblefuse import (
 from ensemblefuse.fusion._conformal_quantiles import conformal_quantile, label_scores
 from ensemblefuse.fusion.patterns import oof_predictions
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 N_TRAIN, N_TEST = 600, 2000
 
 # The default fusion tries several estimators a block; the tests of other things do without.

@@ -58,10 +58,10 @@ HEADS = [
 
 
 @pytest.fixture(scope="module")
-def default_model():
-    """The default fusion of the table of `blocks`; tests only read it."""
+def late_fusion():
+    """A fusion of the table of `blocks`; tests only read it."""
     X, y = make_blocks()
-    return DecisionFusionClassifier().fit(X, y)
+    return DecisionFusionClassifier(effort="low").fit(X, y)
 
 
 def drop_block(X, name, rows):
@@ -98,6 +98,7 @@ def test_a_dict_names_an_estimator_a_block_and_the_rest_gets_the_default(blocks)
     assert isinstance(model.estimators_["joint"][-1], RandomForestClassifier)
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_dict_of_estimators_can_be_searched(blocks):
     X, y = blocks
     cheap = dict.fromkeys(("audio", "joint"), LogisticRegression())
@@ -171,6 +172,7 @@ def test_votes_beat_the_best_block_in_accuracy(noisy, method):
         assert fused > single, name
 
 
+@pytest.mark.all_rounds
 def test_out_of_fold_probabilities_tell_the_truth_about_new_rows():
     X, y = make_blocks(n=1200, noise=1.6)
     model = DecisionFusionClassifier().fit(X[:600], y[:600])
@@ -179,8 +181,8 @@ def test_out_of_fold_probabilities_tell_the_truth_about_new_rows():
     assert abs(inside - outside) < 0.08
 
 
-def test_a_missing_block_drops_out_and_the_rest_decides(blocks, default_model):
-    (X, y), model = blocks, default_model
+def test_a_missing_block_drops_out_and_the_rest_decides(blocks, late_fusion):
+    (X, y), model = blocks, late_fusion
     holes = drop_block(X, "image", slice(None))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -190,6 +192,7 @@ def test_a_missing_block_drops_out_and_the_rest_decides(blocks, default_model):
     assert proba.max(axis=1).mean() < model.predict_proba(X).max(axis=1).mean()
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_the_joint_member_stays_out_of_patterns_that_fit_did_not_teach_it(blocks):
     X, y = blocks
     rare, common = drop_block(X, "image", slice(0, 9)), drop_block(X, "image", slice(0, 30))
@@ -243,6 +246,7 @@ def test_native_missing_hands_nan_to_an_estimator_that_takes_it(blocks):
         FeatureFusionClassifier(LogisticRegression(), missing="native").fit(X, y)
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_partly_missing_block_is_an_error_that_names_block_and_rows(blocks):
     X, y = blocks
     X.iloc[4, 0] = np.nan
@@ -262,6 +266,7 @@ def test_a_block_that_cannot_be_fitted_is_left_out_with_a_warning(blocks):
     assert model.joint_patterns_.tolist() == [[True, True, False]]
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_raw_block_is_fitted_inside_the_fold_by_its_own_estimator():
     X, y = make_blocks(n=90)
     words = {"class 0": "sun sea", "class 1": "snow ski", "class 2": "rain tea"}
@@ -311,6 +316,7 @@ def test_groups_are_never_on_both_sides_of_an_inner_split(cv):
     assert {frozenset(r) for r in fits[0:8:2]} == {frozenset(r) for r in fits[1:8:2]}  # the members share the splits
 
 
+@pytest.mark.usefixtures("little_effort")
 @pytest.mark.parametrize(
     "cv",
     [3, KFold(4, shuffle=True, random_state=0), RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)],
@@ -331,6 +337,7 @@ def test_rows_of_no_test_fold_stay_out_of_the_second_level(blocks):
     assert (model.predict(X) == y).mean() > 0.8
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_class_smaller_than_the_number_of_folds(blocks):
     X, y = blocks
     y = y.astype(object)
@@ -360,6 +367,7 @@ def test_sample_weight_reaches_nested_heads(head):
     assert (model.predict(X) == y).mean() > 0.95
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_head_without_weights_is_named(blocks):
     X, y = blocks
     with pytest.warns(UserWarning, match=r"\['text'\] take no sample_weight"):
@@ -443,10 +451,10 @@ def test_blocks_with_a_slash_are_fine_where_no_member_has_the_name():
     assert len(fitted.predict(X)) == len(y)
 
 
-def test_explicit_blocks_serve_arrays(blocks, default_model):
-    (X, y), named = blocks, default_model
+def test_explicit_blocks_serve_arrays(blocks, late_fusion):
+    (X, y), named = blocks, late_fusion
     spans = {"image": slice(0, 6), "text": slice(6, 10), "audio": [10, 11, 12]}
-    by_position = DecisionFusionClassifier(blocks=spans).fit(X.to_numpy(), y)
+    by_position = DecisionFusionClassifier(blocks=spans, effort="low").fit(X.to_numpy(), y)
     assert_allclose(named.predict_proba(X), by_position.predict_proba(X.to_numpy()))
 
 
@@ -471,17 +479,17 @@ def test_a_wrong_argument_is_named_with_its_value(blocks, fusion, message):
         fusion.fit(X, y)
 
 
-def test_n_jobs_changes_nothing_but_time(blocks, default_model, monkeypatch):
+def test_n_jobs_changes_nothing_but_time(blocks, late_fusion, monkeypatch):
     monkeypatch.setattr(_jobs, "_WORTH_WORKERS", 0.0)  # workers start however little there is to do
     X, y = blocks
-    one = default_model.predict_proba(X)
-    two = DecisionFusionClassifier(n_jobs=2).fit(X, y).predict_proba(X)
+    one = late_fusion.predict_proba(X)
+    two = DecisionFusionClassifier(n_jobs=2, effort="low").fit(X, y).predict_proba(X)
     assert_allclose(one, two, atol=1e-9)
 
 
-def test_pickle_round_trip(blocks, default_model):
+def test_pickle_round_trip(blocks, late_fusion):
     X, y = blocks
-    for model in (default_model, FeatureFusionClassifier().fit(X, y)):
+    for model in (late_fusion, FeatureFusionClassifier().fit(X, y)):
         assert_allclose(pickle.loads(pickle.dumps(model)).predict_proba(X), model.predict_proba(X))
 
 
@@ -499,6 +507,7 @@ def test_sample_weight_reaches_heads_that_route_nothing(head):
     assert (model.predict(X) == y).mean() > 0.9
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_pipeline_whose_last_step_takes_no_weight_is_named(blocks):
     X, y = blocks
     head = make_pipeline(StandardScaler(), KNeighborsClassifier())
@@ -532,6 +541,7 @@ def test_a_splitter_that_tears_groups_apart_is_an_error(blocks, cv):
     DecisionFusionClassifier(LogisticRegression(), cv=None).fit(X, y, groups=np.arange(len(y)) % 30)
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_block_may_not_have_the_name_of_the_joint_member(blocks):
     X, y = blocks
     X = X.rename(columns=lambda c: c.replace("audio", "joint"))
