@@ -20,11 +20,18 @@ if ! uv --version >/dev/null 2>&1; then
 fi
 rm -rf "$folder"
 
+# uv leaves modules as they come. What most tests import is compiled here, once, and not by each process of pytest; what
+# cannot be imported is a matter of the tests.
+compile_once() {
+  $bin/python -W ignore -c "import sentence_transformers, timm, torchvision, librosa, sklearn.ensemble, xgboost" || true
+}
+
 if [ "$kind" = newest ]; then
   "$uv" venv -q --python "$3" "$folder"
   # uv reads no settings of pip: a machine that caps versions for pip caps them for uv, too.
   cap=${PIP_CONSTRAINT:-$(python3 -m pip config list 2>/dev/null | sed -n "s/^[a-z]*\.constraint='\(.*\)'$/\1/p")}
   UV_CONSTRAINT=$cap "$uv" pip install -q --python "$bin/python" -e ".[test]"
+  compile_once
   $bin/python --version
   exit
 fi
@@ -36,6 +43,7 @@ python=$("$uv" python find --system 3.11 2>/dev/null || command -v python3)
 # none of these: were it here, later versions of both would be tested. Its own tests skip themselves without it.
 echo 'model2vec; python_version < "3"' >"$scratch/left-out"
 "$uv" pip install -q --python "$bin/python" --resolution lowest-direct --override "$scratch/left-out" -e ".[test]"
+compile_once
 $bin/python - <<'PYTHON'
 """Prints the versions; an error where one is later than its bound, of which the tests would say nothing then."""
 

@@ -9,6 +9,8 @@ import pytest
 from ensemblefuse import load_model
 from ensemblefuse.cli import main
 
+pytestmark = pytest.mark.usefixtures("little_effort")
+
 N = 60
 
 

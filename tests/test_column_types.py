@@ -9,7 +9,9 @@ import decimal
 import functools
 import itertools
 import json
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -224,6 +226,13 @@ def fitted(kind, form, gaps):
         return make_fusion_pipeline(modalities(kind, X), estimator(kind)).fit(X, y)
 
 
+@functools.cache
+def wanted(kind, form, gaps):
+    """What the model answers to the usual form, for later gaps and without."""
+    usual = {later_gaps: frame(kind, form, later_gaps)[0] for later_gaps in (False, True)}
+    return {later_gaps: fitted(kind, form, gaps).predict_proba(X) for later_gaps, X in usual.items() if X is not None}
+
+
 # ---------------------------------------------------------------------- who asks
 
 
@@ -256,7 +265,7 @@ def in_json(X, folder, suffix):
 def ask_command(model, content, folder, suffix):
     path, out = folder / f"asked{suffix}", folder / "out.csv"
     path.write_bytes(content)
-    argv = ["predict", model_file(model, folder), path, "-o", out, "-q", "--overwrite"]
+    argv = ["predict", model_file(model), path, "-o", out, "-q", "--overwrite"]
     assert main([*map(str, argv), *TRUSTED]) == 0
     written = pd.read_csv(out)
     bad = written["error"].dropna()
@@ -271,7 +280,7 @@ def ask_report(model, content, folder, suffix):
     path.write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ensemblefuse.report.write_report", lambda model, X, *_, **__: seen.append(X) or Written())
-        argv = ["report", model_file(model, folder), path, "--target", "y", "-o", folder / "r.html", "--overwrite"]
+        argv = ["report", model_file(model), path, "--target", "y", "-o", folder / "r.html", "--overwrite"]
         assert main([*map(str, argv), "-q", *TRUSTED]) == 0
     return model.predict_proba(seen[0])
 
@@ -283,9 +292,15 @@ class Written:
     n_bytes, sections, errors = 0, (), {}
 
 
-def model_file(model, folder):
-    path = folder / f"{id(model)}.fuse"
-    return path if path.exists() else save_model(model, path)
+@functools.cache
+def folder_of_models():
+    return tempfile.TemporaryDirectory()  # until the process ends
+
+
+@functools.cache
+def model_file(model):
+    """Each model is written once, for all who ask it."""
+    return save_model(model, Path(folder_of_models().name, f"{id(model)}.fuse"))
 
 
 def ask_server(model, content, folder, suffix):
@@ -317,8 +332,8 @@ ENTRIES = {
 CLOSE = 2e-4
 
 
-@pytest.fixture
-def loaded_once(monkeypatch):
+@pytest.fixture(scope="module")
+def loaded_once():
     """Each model file is read once: its tables change, and the model does not."""
     from ensemblefuse import persistence
 
@@ -329,7 +344,9 @@ def loaded_once(monkeypatch):
             loaded[path] = load(path, **options)
         return loaded[path]
 
-    monkeypatch.setattr(persistence, "load_model", once)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(persistence, "load_model", once)
+        yield
 
 
 class Asker:
@@ -359,12 +376,10 @@ class Asker:
 
 def compare(kind, first, gaps, ask, *, every=1, start=0):
     """Return how many answers were equal, and the pairs with an error; each error names the column."""
-    model, equal, refused = fitted(kind, first, gaps), 0, []
-    usual = {later_gaps: frame(kind, first, later_gaps)[0] for later_gaps in (False, True)}
-    wanted = {later_gaps: model.predict_proba(X) for later_gaps, X in usual.items() if X is not None}
+    model, usual, equal, refused = fitted(kind, first, gaps), wanted(kind, first, gaps), 0, []
     for later, later_gaps in itertools.islice(itertools.product(FORMS[kind], (False, True)), start, None, every):
         X = frame(kind, later, later_gaps)[0]
-        if X is None or later_gaps not in wanted:
+        if X is None or later_gaps not in usual:
             continue
         try:
             got = ask(model, X, (kind, later, later_gaps))
@@ -374,7 +389,7 @@ def compare(kind, first, gaps, ask, *, every=1, start=0):
             continue
         if got is not None:
             said = f"{first} -> {later}, gaps: {later_gaps}"
-            np.testing.assert_allclose(got, wanted[later_gaps], atol=CLOSE, err_msg=said)
+            np.testing.assert_allclose(got, usual[later_gaps], atol=CLOSE, err_msg=said)
             equal += 1
     return equal, refused
 
