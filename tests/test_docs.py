@@ -16,6 +16,7 @@ import doctest
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from ensemblefuse import DecisionFusionClassifier, onnx_support
+from ensemblefuse.cli import main
 
 pytestmark = pytest.mark.all_rounds
 
@@ -47,6 +50,8 @@ PARSERS = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
 NOT_RUN = 8
 # Marks with which .ci/run finds its commands.
 CI_MARKS = {"<!-- demo -->", "<!-- test -->"}
+# A line of a shell that calls the library and nothing else.
+COMMAND = re.compile(r"ensemblefuse (?!serve)[\w ./-]+(#.*)?")
 MARK = re.compile(r"<!-- (slow|server|not run|setup)(?::? (.*?))?(?: -->\s*|\n(.*)-->\s*)$", re.DOTALL)
 
 
@@ -95,6 +100,8 @@ class Page:
     def run(self, block):
         if block.kind == "python":
             self.run_python(block)
+        elif block.kind == "bash" and all(COMMAND.fullmatch(line) for line in block.source.splitlines()):
+            self.run_commands(block.source.splitlines())
         elif block.kind == "bash":
             self.run_shell(block)
 
@@ -108,6 +115,13 @@ class Page:
         printed = []
         runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
         assert runner.run(test, out=printed.append, clear_globs=False).failed == 0, "".join(printed)
+
+    def run_commands(self, lines):
+        """In this process: each would take seconds to start, and test_cli_bad_input.py starts all of them."""
+        with warnings.catch_warnings():
+            warnings.resetwarnings()  # here they are errors, and there they are printed
+            for line in lines:
+                assert main(shlex.split(line, comments=True)[1:]) == 0, f"{self.path}: {line}"
 
     def run_shell(self, block):
         url = urlsplit(block.marks.get("server", ""))
@@ -207,7 +221,7 @@ HAVE_SLOW = [
 @NEEDS_SHELL
 @pytest.mark.parametrize("name", HAVE_SLOW)
 def test_all_blocks_of_a_page_run(name, run_page, monkeypatch):
-    if name == "README.md":  # some sixty fits; its commands, which are processes, fit as they stand
+    if name == "README.md":  # some sixty fits
         monkeypatch.setitem(DecisionFusionClassifier.__init__.__kwdefaults__, "effort", "low")
     run_page(name)
 
