@@ -110,6 +110,8 @@ PUBLIC = {
     "TableTransformer": "features",
     "TagFeatures": "features",
     "TextEncoder": "encoders",
+    "TextNetworkClassifier": "networks",
+    "TextNetworkRegressor": "networks",
     "TimeSeriesEncoder": "encoders",
     "UnseenCategoryWarning": "exceptions",
     "FarNumberWarning": "exceptions",

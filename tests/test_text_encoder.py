@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.preprocessing import StandardScaler
+from text_folders import WORDS, make_bert
 
 from ensemblefuse import (
     DecisionFusionClassifier,
@@ -25,7 +26,6 @@ from ensemblefuse.encoders._text import TextEncoder
 from ensemblefuse.encoders._word_vector import WordVectorEncoder
 from ensemblefuse.exceptions import MissingModalityWarning
 
-WORDS = ["a", "the", "red", "blue", "cat", "dog", "circle", "sleeps", "runs", "fast", "slow", "house", "!", "."]
 TEXTS = ["the red cat", "a dog", "a blue circle runs fast .", "the house sleeps !", "slow", "the dog runs fast", "red"]
 
 
@@ -38,32 +38,6 @@ def temporary_cache(tmp_path):
 @pytest.fixture(scope="module")
 def bert_folder(tmp_path_factory):
     return make_bert(tmp_path_factory.mktemp("bert"))
-
-
-def make_bert(folder):
-    """A plain Hugging Face folder: a random BERT of 16 dimensions with a vocabulary of 19 words."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
-    BertTokenizerFast(str(vocabulary), model_max_length=32).save_pretrained(folder)
-    # transformers 5 may not read the vocabulary file that it is given: write the tokenizer's own form too.
-    from tokenizers import BertWordPieceTokenizer
-
-    BertWordPieceTokenizer(str(vocabulary)).save(str(folder / "tokenizer.json"))
-    config = BertConfig(
-        vocab_size=len(WORDS) + 5,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ensemblefuse._optional import import_optional
 from ensemblefuse.backbones.forward import onnx_session, quiet_translation
 from ensemblefuse.backbones.hub import quiet_transformers
 from ensemblefuse.backbones.quantised import int8_onnx, kept
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["OVERLAP", "POOLINGS", "SentenceNetwork", "a_beginning"]
 
@@ -78,17 +81,42 @@ class SentenceNetwork:
         ValueError
             If the model has no tokenizer, or puts a prompt before every text.
         """
-        if self._tokenizer is None or self._model.default_prompt_name is not None:
-            raise ValueError(
-                f"{self._needed_by}: the model {self._name!r} cannot be written as ONNX: it has no tokenizer, or "
-                "puts a prompt before every text."
-            )
+        self._refuse_prompt("be written as ONNX")
         return _to_onnx(self._model, self._tokenizer)
 
-    def tokens(self, texts: list[str]) -> dict[str, np.ndarray]:
-        """Return the inputs of the network of `onnx` for these texts, padded to the longest and cut at `limit`."""
+    def stages(self) -> list[torch.nn.Module]:
+        """Return the network as stages, which share its layers; see `text_stages.cut_text`.
+
+        Raises
+        ------
+        ValueError
+            If the model has no tokenizer, or puts a prompt before every text.
+        """
+        from ensemblefuse.backbones.text_stages import cut_text
+
+        self._refuse_prompt("be trained")
+        return cut_text(self._model, self._tokenizer, self.tokens(["a", "b c d"]))
+
+    def _refuse_prompt(self, what: str) -> None:
+        if self._tokenizer is None or self._model.default_prompt_name is not None:
+            raise ValueError(
+                f"{self._needed_by}: the model {self._name!r} cannot {what}: it has no tokenizer, or puts a prompt "
+                "before every text."
+            )
+
+    @property
+    def special(self) -> list[int]:
+        """Tokens that stand for no part of a text, such as the one at its beginning."""
+        return list(self._tokenizer.all_special_ids)
+
+    def tokens(self, texts: list[str], most: int | None = None) -> dict[str, np.ndarray]:
+        """Return the inputs of the network of `onnx` for these texts, padded to the longest and cut at `limit`.
+
+        With `most`, they are cut at this number of tokens if it is lower.
+        """
+        limit = min((n for n in (self.limit, most) if n is not None), default=None)
         with self._lock:
-            encoded = self._tokenizer(texts, padding=True, truncation=True, max_length=self.limit, return_tensors="np")
+            encoded = self._tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="np")
         return {name: encoded[name] for name in self._tokenizer.model_input_names if name in encoded}
 
     def _quantise(self, token: str) -> None:
@@ -326,4 +354,4 @@ def _load(folder: Path, device: str, name: str, needed_by: str) -> Any:
             f"{needed_by}: sentence-transformers cannot load the model {name!r} from its folder "
             f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})."
         ) from error
-    return model.float().eval()
+    return model.float().eval().requires_grad_(False)

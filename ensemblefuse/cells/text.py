@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-__all__ = ["checked_text", "foreign_share", "is_in_other_script", "without_blanks"]
+__all__ = ["checked_text", "foreign_share", "is_in_other_script", "split_words", "without_blanks"]
 
 _READ = 10_000  # characters of a text whose letters are counted
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _RUN_OF_LETTERS = re.compile(r"[^\W\d_]+")
+# Han, kana, Thai, Lao, Burmese and Khmer are written without blanks between words.
+_UNSPACED = (
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_WORD = re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})\w)+")
 _SIGNS = "ªºµ"  # letters to Unicode, but signs of numbers and units
 
 
@@ -107,3 +113,16 @@ def _count_letters(text: str) -> tuple[int, int, int]:
 @cache
 def _is_latin(letter: str) -> bool:
     return unicodedata.name(letter, "").startswith("LATIN ")
+
+
+def split_words(text: str, most: int) -> list[str]:
+    """Return the first words of a text, in lower case. Each sign of a script without blanks is a word.
+
+    Examples
+    --------
+    >>> from ensemblefuse.cells.text import split_words
+    >>> split_words("A red, red Fox", 3), split_words("iPhone 手机", 9)
+    (['a', 'red', 'red'], ['iphone', '手', '机'])
+    """
+    found = _WORD.finditer(text.lower())
+    return [match.group() for match in itertools.islice(found, most)]

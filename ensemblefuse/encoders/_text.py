@@ -6,7 +6,6 @@ import difflib
 import os
 import threading
 import warnings
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +13,19 @@ import pandas as pd
 
 from ensemblefuse._torch import resolve_device, shared_network
 from ensemblefuse.backbones.frame_pooling import fewer_tokens
-from ensemblefuse.backbones.hub import find_model_folder
+from ensemblefuse.backbones.text_model import (
+    ENGLISH,
+    MULTILINGUAL,
+    packaged_text_model,
+    sentence_network,
+    text_model_folder,
+    text_model_sources,
+    text_model_token,
+)
 from ensemblefuse.backbones.text_static import StaticNetwork, is_static_folder
 from ensemblefuse.backbones.text_transformers import POOLINGS, SentenceNetwork
 from ensemblefuse.backbones.text_use import UniversalNetwork
-from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, folder_digest, packaged_path
+from ensemblefuse.backbones.weights import PACKAGED, WeightsSource, packaged_path
 from ensemblefuse.cells.text import checked_text, without_blanks
 from ensemblefuse.encoders._base import BadRows, BaseEncoder
 from ensemblefuse.encoders._tokens import TokenEncoder, pack_tokens
@@ -27,9 +34,6 @@ from ensemblefuse.encoders._unread_texts import unread_texts
 __all__ = ["TextEncoder"]
 
 _NEEDED_BY = "TextEncoder"
-_ENGLISH, _MULTILINGUAL = "all-MiniLM-L6-v2", "use-multilingual-v3"
-_PACKAGED_TEXT_MODELS = (_ENGLISH, _MULTILINGUAL)
-_HUB_ORGANISATION = "sentence-transformers"
 _LONG_TEXTS = ("cut", "chunk")
 _PRECISIONS = ("float32", "int8")
 _SHORT = 2**14  # characters; longer texts are first looked at in part
@@ -298,17 +302,14 @@ class TextEncoder(TokenEncoder):
         self._check_params()
         recipe = super().recipe()
         if recipe is not None:
-            recipe["params"]["model"] = _model_token(self.model)
+            recipe["params"]["model"] = text_model_token(self.model, needed_by=_NEEDED_BY)
             if self.precision == "float32":  # the same key as before this was a parameter
                 del recipe["params"]["precision"]
         return recipe
 
     def weights_sources(self) -> list[WeightsSource]:
         """See `BaseEncoder.weights_sources`."""
-        kind, token = type(self).__name__, _model_token(self.model)
-        if token in PACKAGED:
-            return [WeightsSource.packaged(kind, token)]
-        return [WeightsSource(kind, "model", os.fspath(self.model), _find_folder(self.model))]
+        return text_model_sources(self.model, param="model", needed_by=type(self).__name__)
 
     def _refuse_long(self, text: str) -> None:
         if len(text) > self.max_characters:
@@ -351,34 +352,25 @@ class TextEncoder(TokenEncoder):
         return result
 
     def _doubt(self, frame: pd.DataFrame, vectors: np.ndarray | None) -> str:
-        token = _packaged_name(self.model)
+        token = packaged_text_model(self.model)
         if token is None:
             return ""
         cells = pd.Series(self.cells(frame), name=frame.columns[0], dtype=object)
         name = f'{type(self).__name__}("{token}")'
-        return unread_texts(cells, vectors, encoder=name, is_english=token == _ENGLISH)
+        return unread_texts(cells, vectors, encoder=name, is_english=token == ENGLISH)
 
     def _network(self) -> SentenceNetwork | StaticNetwork | UniversalNetwork:
-        token, pooling = _model_token(self.model), self.pooling
-        if token == _MULTILINGUAL:
+        token, pooling = text_model_token(self.model, needed_by=_NEEDED_BY), self.pooling
+        if token == MULTILINGUAL:
             self._refuse_settings("it sums the vectors of tokens in a way of its own", "it is run by its own package")
             build = lambda: UniversalNetwork(packaged_path(token, needed_by=_NEEDED_BY), needed_by=_NEEDED_BY)
             return shared_network(("text", token), build)
-        if token not in PACKAGED and is_static_folder(folder := _find_folder(self.model)):
+        if token not in PACKAGED and is_static_folder(folder := text_model_folder(self.model, needed_by=_NEEDED_BY)):
             self._refuse_settings("it always averages the vectors of tokens", "it has no matrix products")
             return shared_network(("text", token), lambda: StaticNetwork(folder, needed_by=_NEEDED_BY))
-        is_int8 = self.precision == "int8"
-        device = "cpu" if is_int8 else resolve_device(self.device, needed_by=_NEEDED_BY)
-        return shared_network(
-            ("text", token, pooling, device, self.precision),
-            lambda: SentenceNetwork(
-                packaged_path(token, needed_by=_NEEDED_BY) if token in PACKAGED else _find_folder(self.model),
-                pooling=pooling,
-                device=device,
-                name=os.fspath(self.model),
-                needed_by=_NEEDED_BY,
-                token=f"text {token} {pooling}" if is_int8 else None,
-            ),
+        device = "cpu" if self.precision == "int8" else resolve_device(self.device, needed_by=_NEEDED_BY)
+        return sentence_network(
+            self.model, device=device, needed_by=_NEEDED_BY, pooling=pooling, precision=self.precision
         )
 
     def _refuse_settings(self, why_no_pooling: str, why_no_precision: str) -> None:
@@ -399,25 +391,3 @@ class TextEncoder(TokenEncoder):
                 f"{_NEEDED_BY}: the model {model!r} does not take precision={self.precision!r}: {why_no_precision}. "
                 'Pass precision="float32".'
             )
-
-
-def _packaged_name(model: Any) -> str | None:
-    """Return the name of a packaged model; None if it is another one."""
-    name = model.removeprefix(f"{_HUB_ORGANISATION}/") if isinstance(model, str) else None
-    return name if name in _PACKAGED_TEXT_MODELS else None
-
-
-def _model_token(model: Any) -> str:
-    """Return the model's token for the cache key: its packaged name, or a digest of its folder."""
-    return _packaged_name(model) or folder_digest(_find_folder(model))
-
-
-def _find_folder(model: Any) -> Path:
-    """Return the folder of a model that is not packaged."""
-    return find_model_folder(
-        model,
-        needed_by=_NEEDED_BY,
-        packaged=_PACKAGED_TEXT_MODELS,
-        marks=("modules.json", "config.json"),
-        organisation=_HUB_ORGANISATION,
-    )

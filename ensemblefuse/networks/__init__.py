@@ -1,5 +1,6 @@
 """Networks that are trained on raw cells, as classifiers and regressors. Never imports `encoders`."""
 
 from ensemblefuse.networks._image import ImageNetworkClassifier, ImageNetworkRegressor
+from ensemblefuse.networks._text import TextNetworkClassifier, TextNetworkRegressor
 
-__all__ = ["ImageNetworkClassifier", "ImageNetworkRegressor"]
+__all__ = ["ImageNetworkClassifier", "ImageNetworkRegressor", "TextNetworkClassifier", "TextNetworkRegressor"]

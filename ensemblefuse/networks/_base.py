@@ -29,6 +29,7 @@ from ensemblefuse.training.holdout import member_rows
 from ensemblefuse.training.settings import check_state
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from ensemblefuse.networks._members import Rows
@@ -96,6 +97,10 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
         cut, reader = Cut.of(self._backbone(), device, partial(stages_to_train, self)), self._reader()
         splits = self._splits(target, groups, int((column.present & (weight > 0)).sum()))
         inputs = self._inputs(column, reader, cut, self.n_views if self.augment != "none" else 1)
+        if isinstance(inputs, Items):
+            self._learn_cells(column, inputs.items, weight)
+            reader = self._reader()
+            inputs = Items(inputs.items, reader.array)
         column.settle()
         used = column.present & (weight > 0)
         self._check_used(used, column)
@@ -136,7 +141,7 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
         )
         seed = fit_seed(self.random_state)
         schedule = Schedule(
-            self.max_epochs, self.batch_size, self.learning_rate, self.weight_decay, self.schedule, self.time_limit
+            self.max_epochs, self.batch_size, self._rate(), self.weight_decay, self.schedule, self.time_limit
         )
         trained = train_members(
             build_members(plan, make_body, seed),
@@ -175,12 +180,16 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
     def _read_column(self, X: Any, *, reset: bool) -> Column:
         frame = cell_frame(X)
         validate_data(self, frame, reset=reset, skip_check_array=True)
+        return Column.of(frame, self._cells(frame), type(self).__name__, self.on_error)
+
+    def _cells(self, frame: pd.DataFrame) -> list[Any]:
+        """Return one cell for each row of a table, None for a missing one."""
         if frame.shape[1] != 1:
             raise ValueError(
                 f"{type(self).__name__} takes one column; got {frame.shape[1]}: {list(frame.columns)}. Pass one of "
                 "them, or give each column a block with an estimator of its own."
             )
-        return Column.of(frame, frame.iloc[:, 0].tolist(), type(self).__name__, self.on_error)
+        return frame.iloc[:, 0].tolist()
 
     def _inputs(self, column: Column, reader: CellReader, cut: Cut, n_views: int) -> Items | Views:
         """Return what the trained part begins with for each present cell; all views but the first are augmented."""

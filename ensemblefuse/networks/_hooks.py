@@ -81,6 +81,7 @@ class CellNetworkHooks(ABC):
     _classify: ClassVar[bool]
     # Whether a str in a cell names a file.
     strings_are_paths: ClassVar[bool]
+    learning_rate: Any
 
     # ------------------------------------------------------------------ what a modality defines
 
@@ -102,6 +103,16 @@ class CellNetworkHooks(ABC):
     @abstractmethod
     def _check_modality(self) -> None:
         """Raise an error for a wrong parameter that only this modality has."""
+
+    def _learn_cells(self, column: Column, items: list[Any], weight: np.ndarray) -> None:  # noqa: B027
+        """Set what the reader learns in `fit`, such as words, from cells that were read and have a weight.
+
+        It may also note cells as bad. It is not called where a frozen prefix has read the cells.
+        """
+
+    def _rate(self) -> float:
+        """Return the learning rate."""
+        return float(self.learning_rate)
 
     # ------------------------------------------------------------------ what a kind defines
 

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from ensemblefuse.backbones.image_network import Preparation
-from ensemblefuse.cache.code_digests import value_token
 from ensemblefuse.cells.image import read_rgb
 from ensemblefuse.networks._reader import CellReader
 
@@ -21,8 +20,6 @@ __all__ = ["PictureReader", "augmented"]
 
 # Least share of the area that a crop keeps, and how far brightness, contrast and colour may change.
 _STRENGTHS = {"light": (0.7, 0.1), "strong": (0.4, 0.4)}
-# Part of the key of augmented views: raise it when `augmented` changes.
-_VERSION = 1
 
 
 def augmented(picture: Image.Image, rng: np.random.Generator, strength: str) -> Image.Image:
@@ -73,12 +70,6 @@ class PictureReader(CellReader):
     def words(self) -> dict[str, Any]:
         """See `CellReader.words`. The preparation is identified by the backbone."""
         return {"size": self.size}
-
-    def augmentation(self) -> Any:
-        """See `CellReader.augmentation`."""
-        if callable(self.augment):
-            return value_token(self.augment)
-        return self.augment if self.augment == "none" else [self.augment, _VERSION]
 
     def load(self, cell: Any) -> Image.Image:
         """Read a picture; of a large JPEG, as many pixels as are needed."""

@@ -15,7 +15,7 @@ _AUGMENT = ("none", "light", "strong")
 
 def check_parameters(network: Any) -> None:
     """Raise an error for a parameter that is wrong, whatever the modality."""
-    check_training(network)
+    check_training(network, auto_rate=hasattr(network, "auto_rate"))
     require_one_of(network, "head", ("refit", "own"))
     require_one_of(network, "on_error", ("raise", "missing"))
     require_whole(network, "n_views")

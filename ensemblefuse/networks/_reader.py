@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ensemblefuse.cache.code_digests import value_token
+
 if TYPE_CHECKING:
     import torch
 
@@ -21,17 +23,24 @@ class CellReader(ABC):
     ----------
     strings_are_paths : bool
         Class attribute. Whether a str in a cell names a file, as in encoders.
+    version : int
+        Class attribute, part of the key of augmented views: raise it when they change.
+    augment : {"none", "light", "strong"} or callable
     """
 
     strings_are_paths: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+    augment: Any
 
     @abstractmethod
     def words(self) -> dict[str, Any] | None:
         """Return all that an array depends on besides the cell and chance, as JSON; None if a part cannot be hashed."""
 
-    @abstractmethod
     def augmentation(self) -> Any:
         """Return what the augmented views depend on besides, as JSON; ``"none"`` if there are none, None as above."""
+        if callable(self.augment):
+            return value_token(self.augment)
+        return self.augment if self.augment == "none" else [self.augment, self.version]
 
     @abstractmethod
     def load(self, cell: Any) -> Any:

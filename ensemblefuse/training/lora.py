@@ -10,6 +10,9 @@ from torch.nn.utils import parametrize
 
 __all__ = ["LowRank", "add_low_rank", "merge_low_rank"]
 
+# Maps of queries, keys and values, as networks of transformers name them.
+_ASKED = ("query", "key", "value", "q_proj", "k_proj", "v_proj", "q_lin", "k_lin", "v_lin", "q", "k", "v")
+
 
 class LowRank(nn.Module):
     """A weight plus ``2 B A``: B starts at 0, so that nothing changes before training. 2 is alpha / rank.
@@ -33,9 +36,10 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(network: nn.Module, rank: int, seed: int) -> int:
-    """Freeze a network, and give each of its linear layers an adapter that is trained. Return the number of adapters.
+    """Freeze a network, and give its linear layers adapters that are trained. Return the number of adapters.
 
-    The maps of queries, keys and values inside `torch.nn.MultiheadAttention` count as one linear layer.
+    In a network that has maps of queries, keys and values as layers of their own, only these get adapters. The maps
+    of queries, keys and values inside `torch.nn.MultiheadAttention` count as one linear layer.
 
     Parameters
     ----------
@@ -46,7 +50,10 @@ def add_low_rank(network: nn.Module, rank: int, seed: int) -> int:
     """
     network.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    found = [(module, name) for module in network.modules() if (name := _matrix_of(module)) is not None]
+    named = [(place.rpartition(".")[2], module) for place, module in network.named_modules()]
+    asked = [module for place, module in named if place in _ASKED and isinstance(module, nn.Linear)]
+    candidates = asked or [module for _, module in named]
+    found = [(module, name) for module in candidates if (name := _matrix_of(module)) is not None]
     for module, name in found:
         shape = cast(tuple[int, int], tuple(getattr(module, name).shape))
         adapter = LowRank(shape, min(rank, *shape), generator)

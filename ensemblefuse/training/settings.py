@@ -13,8 +13,10 @@ from ensemblefuse.training._rates import SCHEDULES
 __all__ = ["check_state", "check_training", "require_number", "require_one_of", "require_whole"]
 
 
-def check_training(estimator: Any) -> None:
+def check_training(estimator: Any, *, auto_rate: bool = False) -> None:
     """Raise an error for a parameter of the training that is wrong, whatever the networks are.
+
+    With `auto_rate`, the learning rate may be ``"auto"``.
 
     Raises
     ------
@@ -27,7 +29,8 @@ def check_training(estimator: Any) -> None:
     for name in ("n_members", "max_epochs", "batch_size"):
         require_whole(estimator, name)
     require_number(estimator, "weight_decay", least=0)
-    require_number(estimator, "learning_rate", above=0)
+    if not (auto_rate and isinstance(estimator.learning_rate, str) and estimator.learning_rate == "auto"):
+        require_number(estimator, "learning_rate", above=0)
     if estimator.time_limit is not None:
         require_number(estimator, "time_limit", above=0)
 
