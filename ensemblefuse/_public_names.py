@@ -17,6 +17,8 @@ __all__ = ["PUBLIC", "current_path", "former_paths", "public_path"]
 # Public name -> subpackage or module that exports it. `tests/test_package.py` compares this with each `__all__`.
 PUBLIC = {
     "AudioEncoder": "encoders",
+    "AudioNetworkClassifier": "networks",
+    "AudioNetworkRegressor": "networks",
     "BaseEncoder": "encoders",
     "BasePool": "combine",
     "BlockNystroem": "features",
@@ -99,6 +101,8 @@ PUBLIC = {
     "SentPredictions": "deployment",
     "SequentialFusionClassifier": "fusion",
     "SequentialFusionRegressor": "fusion",
+    "SeriesNetworkClassifier": "networks",
+    "SeriesNetworkRegressor": "networks",
     "ServerSettings": "serving",
     "SplitModel": "deployment",
     "StackingPool": "combine",

@@ -185,6 +185,7 @@ def test_every_public_name_has_a_former_path():
     later |= {"NeuralFusionClassifier", "NeuralFusionMultiTask", "NeuralFusionRegressor"}
     later |= {"RetrievalReport", "RetrievalReportDisplay", "retrieval_report"}
     later |= {"FineTunedEncoder", "ImageNetworkClassifier", "ImageNetworkRegressor"}
+    later |= {"AudioNetworkClassifier", "AudioNetworkRegressor", "SeriesNetworkClassifier", "SeriesNetworkRegressor"}
     later |= {"TextNetworkClassifier", "TextNetworkRegressor"}
     later |= {
         "CensoredFeatures",

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["MOST_CHANNELS", "rocket_features"]
+__all__ = ["rocket_features"]
 
-# With these, the weights of 1000 kernels take 45 MB. An array with more channels is most likely transposed.
-MOST_CHANNELS = 512
 _LENGTHS = (7, 9, 11)
 _WIDTH = max(_LENGTHS)
 _REACH = _WIDTH // 2

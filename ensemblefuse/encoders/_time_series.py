@@ -8,19 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from ensemblefuse.cells.numbers import rows_of_numbers
+from ensemblefuse.cells.series import GAPS, MOST_CHANNELS, MOST_SAMPLES, read_series, series_cells
 from ensemblefuse.encoders._base import BaseEncoder
-from ensemblefuse.encoders._rocket import MOST_CHANNELS, rocket_features
+from ensemblefuse.encoders._rocket import rocket_features
 
 __all__ = ["TimeSeriesEncoder"]
 
 _NEEDED_BY = "TimeSeriesEncoder"
 _FEATURES = ("statistics", "rocket")
-_GAPS = ("refuse", "interpolate")
 # Parameters that only affect these features.
 _ONLY_FOR = {"statistics": ("sampling_rate", "n_bands"), "rocket": ("n_kernels", "random_state")}
 _SEGMENT = 1024  # samples of one spectrum; for longer series, spectra of half-overlapping segments are averaged
-_MOST_SAMPLES = 2_000_000
 _FLOOR = 1e-10  # share of the power below which a band counts as empty
 
 
@@ -114,7 +112,7 @@ class TimeSeriesEncoder(BaseEncoder):
     """
 
     neutral_params: ClassVar[frozenset[str]] = BaseEncoder.neutral_params | {"max_samples"}
-    max_samples: int = _MOST_SAMPLES  # for encoders that were saved before this was a parameter
+    max_samples: int = MOST_SAMPLES  # for encoders that were saved before this was a parameter
 
     def __init__(
         self,
@@ -125,7 +123,7 @@ class TimeSeriesEncoder(BaseEncoder):
         n_kernels: int = 1000,
         random_state: int = 0,
         gaps: str = "refuse",
-        max_samples: int = _MOST_SAMPLES,
+        max_samples: int = MOST_SAMPLES,
         batch_size: int = 256,
         on_error: str = "raise",
     ):
@@ -156,9 +154,8 @@ class TimeSeriesEncoder(BaseEncoder):
         ValueError
             If some of several columns are not numeric.
         """
-        if X.shape[1] == 1 and not pd.api.types.is_numeric_dtype(X.dtypes.iloc[0]):
-            return super().cells(X)
-        return rows_of_numbers(X, type(self).__name__, "series")
+        rows = series_cells(X, type(self).__name__)
+        return super().cells(X) if rows is None else rows
 
     def load(self, cell: Any) -> np.ndarray:
         """Check one series.
@@ -176,33 +173,8 @@ class TimeSeriesEncoder(BaseEncoder):
         TypeError, ValueError
             If the cell is not a series of finite numbers, or has no samples.
         """
-        if not isinstance(cell, (np.ndarray, list, tuple)):
-            raise TypeError(f"expected a series of numbers, got {type(cell).__name__}")
-        array = np.asarray(cell)
-        if array.dtype.kind not in "biufO":
-            raise TypeError(f"expected a series of numbers, got values of type {array.dtype}")
-        array = array.astype(np.float64)
-        if array.ndim not in (1, 2):
-            raise ValueError(f"expected shape (n_samples,) or (n_channels, n_samples), got {array.shape}")
-        if array.size == 0:
-            raise ValueError("no samples")
-        if array.size > self.max_samples:
-            raise ValueError(
-                f"{array.size} numbers; at most max_samples={self.max_samples} are read. Take fewer samples per unit "
-                "of time, split it into rows, or pass a larger max_samples"
-            )
-        if self.features == "rocket" and array.ndim == 2 and len(array) > MOST_CHANNELS:
-            raise ValueError(f"{len(array)} channels of {array.shape[1]} samples; is the array transposed?")
-        if self.gaps == "interpolate":
-            array = _without_gaps(np.atleast_2d(array)).reshape(array.shape)
-        finite = np.isfinite(array)
-        if not finite.all():
-            place = np.argwhere(~finite)[0].tolist()
-            raise ValueError(
-                f"{int((~finite).sum())} of its {array.size} values are NaN or infinite, the first at position "
-                f"{place[0] if array.ndim == 1 else tuple(place)}"
-            )
-        return np.atleast_2d(array)
+        most = MOST_CHANNELS if self.features == "rocket" else None
+        return read_series(cell, gaps=self.gaps, max_samples=self.max_samples, max_channels=most)
 
     def encode_batch(self, items: list[Any]) -> np.ndarray:
         """Compute the features of series.
@@ -229,7 +201,7 @@ class TimeSeriesEncoder(BaseEncoder):
         dict
         """
         self._batch_size()
-        for name, choices in (("features", _FEATURES), ("gaps", _GAPS)):
+        for name, choices in (("features", _FEATURES), ("gaps", GAPS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{_NEEDED_BY}: {name} must be one of {list(choices)}; got {getattr(self, name)!r}.")
         rate, n_bands = self.sampling_rate, self.n_bands
@@ -300,16 +272,6 @@ class TimeSeriesEncoder(BaseEncoder):
         entropy = -(positive * np.log(positive)).sum() / np.log(len(share))
         measures = [place @ share * nyquist, entropy, place[np.argmax(share)] * nyquist]
         return np.concatenate([np.log10(np.maximum(bands, _FLOOR)), measures])
-
-
-def _without_gaps(channels: np.ndarray) -> np.ndarray:
-    """Return the channels with each NaN interpolated linearly between its neighbours."""
-    filled = channels.copy()
-    for channel in filled:
-        known = ~np.isnan(channel)
-        if known.any() and not known.all():
-            channel[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), channel[known])
-    return filled
 
 
 def _crossings(centred: np.ndarray) -> float:
