@@ -39,7 +39,7 @@ class AudioNetworkClassifier(_OnSounds, NetworkClassifier):
     """A convolutional network on the spectrograms of sounds that learns classes, from scratch.
 
     Four convolutions over time and frequency, each with batch normalisation and pooling, the mean over the frequencies,
-    then mean and maximum over time. With some hundred sounds `AudioEncoder` is hard to beat. See ``docs/networks.md``.
+    then mean and maximum over time. With few sounds, compare it with `AudioEncoder`.
 
     Parameters
     ----------

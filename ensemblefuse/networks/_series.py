@@ -65,7 +65,7 @@ class SeriesNetworkClassifier(_OnSeries, NetworkClassifier):
     """A convolutional network on time series that learns classes, from scratch.
 
     Three convolutions over time, each with batch normalisation, then mean and maximum over the samples: it learns which
-    shapes occur, wherever they are. With some hundred series `TimeSeriesEncoder` with random kernels is hard to beat.
+    shapes occur, wherever they are. With few series, compare it with `TimeSeriesEncoder`, which trains nothing.
     See ``docs/networks.md``.
 
     Parameters

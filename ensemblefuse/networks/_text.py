@@ -104,9 +104,8 @@ class _OnTexts(CellNetwork):
 class TextNetworkClassifier(_OnTexts, NetworkClassifier):
     """A network on texts that learns classes: a small one from scratch, or a pretrained one that is tuned.
 
-    From scratch it reads the order of words, which TF-IDF does not, and needs thousands of texts. With some hundred
-    texts a frozen network (`TextEncoder`), its last layers tuned, or TF-IDF with a linear model are better. See
-    ``docs/networks.md``.
+    From scratch it reads the order of words, which TF-IDF does not. Its vectors of words begin at random: with few
+    texts, compare it with `TextEncoder` and with a tuned network. See ``docs/networks.md``.
 
     A pretrained network is cut between its layers: the first ones stay frozen, and what they make of a text is kept in
     the embedding cache. So folds, seeds and grid points run them once. The head is fitted first. Then the last layers
