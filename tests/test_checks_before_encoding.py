@@ -40,7 +40,7 @@ from ensemblefuse import (
     make_fusion_pipeline,
 )
 from ensemblefuse.cli import main
-from ensemblefuse.fusion.base import are_many_classes
+from ensemblefuse.fusion.targets import are_many_classes
 
 N = 30
 X = pd.DataFrame({"title": ["x" * (1 + i) for i in range(N)], "price": np.arange(N, dtype=float)})

@@ -253,7 +253,7 @@ def test_the_switches_of_tf32_are_the_users_again_after_overlapping_calls():
     for place in switches:
         place.allow_tf32 = True
     try:
-        first, second = _forward._EXACT, _forward._EXACT
+        first, second = _forward.EXACT, _forward.EXACT
         with first:
             with second:
                 assert not any(place.allow_tf32 for place in switches)

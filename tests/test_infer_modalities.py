@@ -17,6 +17,7 @@ from ensemblefuse import (
     ColumnError,
     DecisionFusionClassifier,
     DecisionFusionRegressor,
+    FarNumberWarning,
     FeatureFusionClassifier,
     MissingModalityWarning,
     ModalityTransformer,
@@ -956,5 +957,7 @@ def test_a_mistyped_cell_in_fit_or_later_does_little():
     typed.loc[3, "size"], typed.loc[4, "when"] = 1e7, "01.01.0219"
     assert clean.score(X, y) > 0.97
     assert fitted(typed).score(X, y) > 0.9
-    later = clean.predict(X.head(3).assign(when=["01.01.0219", "01.01.2109", "01.01.9999"], size=[10.0, 1e9, -1e9]))
+    far = X.head(3).assign(when=["01.01.0219", "01.01.2109", "01.01.9999"], size=[10.0, 1e9, -1e9])
+    with pytest.warns(FarNumberWarning, match="'size' holds numbers far outside the range of fit.*in 2 of 3 rows"):
+        later = clean.predict(far)
     assert np.abs(later - y.mean()).max() < 2 * np.ptp(y)

@@ -431,11 +431,11 @@ def bikes():
 
 def test_short_strings_of_a_table_are_read_as_words_too(bikes):
     model, X, _ = bikes
-    assert model[-1].member_names_ == ["tabular", "tabular/trees", "tabular/words"]
+    assert model[-1].member_names_ == ["tabular", "tabular/trees", "tabular/forest", "tabular/words"]
     texts = model[0].transform(X.head(2))["tabular__words"].tolist()
     assert texts == [f"{row.brand}\n{row.name_}" for row in X.head(2).rename(columns={"name": "name_"}).itertuples()]
     without = make_fusion_pipeline(table_of_bikes(words=False), DecisionFusionRegressor(cv=3)).fit(*make_bikes())
-    assert without[-1].member_names_ == ["tabular", "tabular/trees"]
+    assert without[-1].member_names_ == ["tabular", "tabular/trees", "tabular/forest"]
 
 
 def test_rows_without_strings_are_left_to_the_other_members(bikes):
