@@ -149,3 +149,12 @@ def test_parts_of_a_spectrogram_are_set_to_its_mean():
     hidden = [np.mean(one == plain.mean()) for one in made]
     assert 0.05 < np.mean(hidden) < 0.6 and max(hidden) > 0.1
     assert_array_equal(made[0], spec_augmented(plain, np.random.default_rng(0), "strong"))
+
+
+def test_sounds_that_are_cut_are_counted():
+    sounds, y = tones()
+    model = AudioNetworkClassifier(max_seconds=0.9 * min(map(len, sounds)) / 16000, **SMALL)
+    with pytest.warns(
+        UserWarning, match=rf"cut {len(y)} cells of column '.*' at max_seconds=.*rest of them is ignored"
+    ):
+        model.fit(sounds, y)

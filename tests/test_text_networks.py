@@ -117,8 +117,11 @@ def test_a_row_does_not_depend_on_the_lengths_beside_it(data, bert):
         model = TextNetworkClassifier(backbone, **SMALL).fit(texts, y)
         alone = np.vstack([model.predict_proba([text]) for text in texts[:3]])
         assert_allclose(model.predict_proba([*texts[:3], long])[:3], alone, rtol=0, atol=1e-6 if backbone else 1e-12)
-    cut = clone(model).set_params(backbone=None, max_length=4).fit(texts, y)
-    assert_array_equal(cut.predict_proba(["the red cat runs fast"]), cut.predict_proba(["the red cat runs"]))
+    short = [" ".join(text.split()[:4]) for text in texts]
+    cut = clone(model).set_params(backbone=None, max_length=4).fit(short, y)
+    with pytest.warns(UserWarning, match="cut 1 cell of"):
+        beginning = cut.predict_proba(["the red cat runs fast"])
+    assert_array_equal(beginning, cut.predict_proba(["the red cat runs"]))
 
 
 def test_words_are_left_out_in_training_alone(data):
@@ -281,3 +284,18 @@ def test_a_tuned_network_encodes_other_texts(data, bert):
         network = TextNetworkClassifier(backbone, **SMALL).fit(texts[:16], y[:16])
         others = [text for text in texts if text not in texts[:16]]
         assert_allclose(FineTunedEncoder(network).fit_transform(others), network.transform(others), atol=1e-5)
+
+
+def test_texts_that_are_cut_are_counted(data, bert):
+    texts, y = data
+    longer = [*texts[:-2], f"{texts[-2]} " * 40, f"{texts[-1]} " * 50]
+    for backbone, settings, limit in (
+        (None, {"max_length": 9}, "max_length=9 words"),
+        (str(bert), {}, "32 tokens"),
+        (str(bert), {"max_length": 12}, "12 tokens"),
+    ):
+        model = TextNetworkClassifier(backbone, **SMALL, **settings)
+        told = rf"cut 2 cells of column '.*' at {limit}; the rest of them is ignored"
+        with pytest.warns(UserWarning, match=told):
+            model.fit(longer, y)
+        assert model.fit(texts, y).predict(texts[:2]).shape == (2,)

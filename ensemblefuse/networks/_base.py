@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict
@@ -97,6 +98,7 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
         cut, reader = Cut.of(self._backbone(), device, partial(stages_to_train, self)), self._reader()
         splits = self._splits(target, groups, int((column.present & (weight > 0)).sum()))
         inputs = self._inputs(column, reader, cut, self.n_views if self.augment != "none" else 1)
+        self._tell_cut(reader, column)
         if isinstance(inputs, Items):
             self._learn_cells(column, inputs.items, weight)
             reader = self._reader()
@@ -197,6 +199,17 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
             return load_items(column, reader)
         return load_views(column, [cut.prefix(reader, view, self.batch_size) for view in range(n_views)])
 
+    def _tell_cut(self, reader: CellReader, column: Column) -> None:
+        """Warn of cells of which only the beginning was read; those whose arrays were in the cache were told before."""
+        if n_cut := len(reader.cut):
+            cells, them = ("cell", "it") if n_cut == 1 else ("cells", "them")
+            warnings.warn(
+                f"{type(self).__name__} cut {n_cut} {cells} of column {column.name!r} at {reader.limit}; the rest of "
+                f"{them} is ignored.",
+                UserWarning,
+                stacklevel=4,
+            )
+
     # ------------------------------------------------------------------ new rows
 
     def _ask(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -214,6 +227,7 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
                 seen, said = self._ask_arrays(arrays, reader, cut)
                 features.append(seen)
                 outputs.append(said)
+        self._tell_cut(reader, column)
         column.settle()
         return np.concatenate(features), np.concatenate(outputs), column.present
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,12 +26,20 @@ class CellReader(ABC):
         Class attribute. Whether a str in a cell names a file, as in encoders.
     version : int
         Class attribute, part of the key of augmented views: raise it when they change.
+    limit : str
+        Class attribute, or property: where `load` cuts a long cell, for a message.
     augment : {"none", "light", "strong"} or callable
     """
 
     strings_are_paths: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    limit: ClassVar[Any] = ""
     augment: Any
+
+    @cached_property
+    def cut(self) -> dict[Any, None]:
+        """Return the cells of which `load` has read the beginning alone, each once, or a number in place of a cell."""
+        return {}
 
     @abstractmethod
     def words(self) -> dict[str, Any] | None:

@@ -62,9 +62,16 @@ class SoundReader(CellReader):
         """See `CellReader.words`."""
         return {"max_seconds": self.max_seconds, "bands": _BANDS}
 
+    @property
+    def limit(self) -> str:
+        """See `CellReader.limit`."""
+        return f"max_seconds={self.max_seconds}"
+
     def load(self, cell: Any) -> np.ndarray:
         """Return the spectrogram of a sound, of shape (n_frames, 64), dtype float32."""
         sound = read_sound(cell, SAMPLE_RATE, self.max_seconds)
+        if sound.cut:
+            self.cut[len(self.cut)] = None
         samples = np.concatenate(list(sound.windows(SAMPLE_RATE)))
         seconds = -(-len(samples) // SAMPLE_RATE)
         n_frames = -(-len(samples) // _FRAME)

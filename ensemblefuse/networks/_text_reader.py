@@ -78,9 +78,17 @@ class WordReader(_TextReader):
         digest = hashlib.sha256("\n".join(self.vocabulary).encode()).hexdigest()
         return {"max_length": int(self.max_length), "vocabulary": digest}
 
+    @property
+    def limit(self) -> str:
+        """See `CellReader.limit`."""
+        return f"max_length={self.max_length} words"
+
     def load(self, cell: Any) -> str:
         """Check one text."""
-        return checked_text(cell)[:_MOST_CHARACTERS]
+        text = checked_text(cell)
+        if len(text) > _MOST_CHARACTERS or len(split_words(text, self.max_length + 1)) > self.max_length:
+            self.cut[text] = None
+        return text[:_MOST_CHARACTERS]
 
     def array(self, item: str, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the numbers of the words, of shape (n_words,), dtype int64."""
@@ -108,9 +116,18 @@ class TokenReader(_TextReader):
         """See `CellReader.words`. The tokens are identified by the backbone."""
         return {"max_length": int(self.max_length), "step": _STEP}
 
+    @property
+    def limit(self) -> str:
+        """See `CellReader.limit`."""
+        return f"{min(self.max_length, self.network.limit or self.max_length)} tokens"
+
     def load(self, cell: Any) -> str:
         """Check one text; of a very long one, return a beginning that the network cannot read whole."""
-        return self.network.beginning(checked_text(cell), _MOST_CHARACTERS)[:_MOST_CHARACTERS]
+        text = checked_text(cell)
+        beginning = self.network.beginning(text, _MOST_CHARACTERS)[:_MOST_CHARACTERS]
+        if self.network.is_long([beginning])[0] or len(self._tokens(beginning, 1)) > self.max_length:
+            self.cut[text] = None
+        return beginning
 
     def array(self, item: str, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the tokens, and -1 behind the last one, of shape (n_places,), dtype int64."""
@@ -132,5 +149,5 @@ class TokenReader(_TextReader):
 
         return (pad(arrays, 0 if after_prefix else NO_TOKEN),)
 
-    def _tokens(self, text: str) -> np.ndarray:
-        return self.network.tokens([text], self.max_length)["input_ids"][0].astype(np.int64)
+    def _tokens(self, text: str, more: int = 0) -> np.ndarray:
+        return self.network.tokens([text], self.max_length + more)["input_ids"][0].astype(np.int64)
