@@ -325,6 +325,15 @@ def test_augmentation_is_of_training_alone_and_callables_are_part_of_the_key(dat
 # ---------------------------------------------------------------------- cells
 
 
+def test_from_scratch_large_pictures_are_kept_small():
+    large = np.zeros((330, 400, 3), dtype=np.uint8)
+    large[:165] = 200
+    reader = ImageNetworkClassifier(size=16)._reader()
+    assert reader.load(large).size == (40, 33) and reader.load(large[:60, :60]).size == (60, 60)
+    rows = reader.array(reader.load(large)).mean(axis=(0, 2))
+    assert_allclose(rows[[0, -1]], [200 / 127.5 - 1, -1], atol=0.02)
+
+
 def test_bad_cells_are_told_by_row_and_column_or_become_missing(data, backbone, tmp_path):
     pictures, y = data
     bad = table(pictures).set_axis([f"r{i}" for i in range(len(pictures))])

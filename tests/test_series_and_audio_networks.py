@@ -13,6 +13,7 @@ from ensemblefuse import (
     AudioNetworkRegressor,
     DecisionFusionClassifier,
     EncodingError,
+    FineTunedEncoder,
     MissingModalityWarning,
     SeriesNetworkClassifier,
     SeriesNetworkRegressor,
@@ -158,3 +159,12 @@ def test_sounds_that_are_cut_are_counted():
         UserWarning, match=rf"cut {len(y)} cells of column '.*' at max_seconds=.*rest of them is ignored"
     ):
         model.fit(sounds, y)
+
+
+def test_a_trained_network_encodes_the_rows_of_a_group_of_numbers():
+    rows = np.random.default_rng(0).normal(size=(16, 12))
+    network = SeriesNetworkClassifier(n_members=1, max_epochs=1).fit(pd.DataFrame(rows[:12]), [0, 1] * 6)
+    others = pd.DataFrame(rows[12:])
+    assert_allclose(FineTunedEncoder(network).fit_transform(others), network.transform(others), atol=1e-5)
+    with pytest.raises(ValueError, match="was trained on 12 of the 16 cells"):
+        FineTunedEncoder(network).fit(pd.DataFrame(rows))

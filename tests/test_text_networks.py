@@ -286,6 +286,24 @@ def test_a_tuned_network_encodes_other_texts(data, bert):
         assert_allclose(FineTunedEncoder(network).fit_transform(others), network.transform(others), atol=1e-5)
 
 
+def test_a_blank_text_is_missing_for_the_encoder_as_for_its_network():
+    network = TextNetworkClassifier(**SMALL).fit(["a b", "b a"] * 5, [0, 1] * 5)
+    others = ["b b", "", None, "  "]
+    embedded = FineTunedEncoder(network).fit_transform(others)
+    assert np.isnan(embedded).all(axis=1).tolist() == [False, True, True, True]
+    assert_allclose(embedded, network.transform(others), atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"train": "all"}, {"train": "last", "n_views": 2}], ids=["all", "views"])
+def test_an_augmentation_may_make_texts_longer(data, bert, settings):
+    texts, y = data
+    model = TextNetworkClassifier(str(bert), augment=lambda text, _: f"{text} fast slow" * 4, **SMALL, **settings)
+    assert model.fit(texts, y).predict(texts).shape == (len(texts),)
+    reader = model._reader()
+    plain, longer = reader.array(texts[0]), reader.array(texts[0], np.random.default_rng(0))
+    assert len(plain) == len(longer) and set(longer[[0, -1]]) <= set(reader.network.special)
+
+
 def test_texts_that_are_cut_are_counted(data, bert):
     texts, y = data
     longer = [*texts[:-2], f"{texts[-2]} " * 40, f"{texts[-1]} " * 50]

@@ -93,6 +93,10 @@ class FineTunedEncoder(BaseEncoder):
         """Whether a str in a cell names a file."""
         return bool(self.network.strings_are_paths)
 
+    def cells(self, X: pd.DataFrame) -> list[Any]:
+        """Return the cells as the network takes them: without blank texts, or the rows of a group of numbers."""
+        return self.network.cells(X)
+
     def load(self, cell: Any) -> np.ndarray:
         """Read one cell as the network does."""
         return self.network.load_cell(cell)

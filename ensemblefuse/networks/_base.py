@@ -182,9 +182,9 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
     def _read_column(self, X: Any, *, reset: bool) -> Column:
         frame = cell_frame(X)
         validate_data(self, frame, reset=reset, skip_check_array=True)
-        return Column.of(frame, self._cells(frame), type(self).__name__, self.on_error)
+        return Column.of(frame, self.cells(frame), type(self).__name__, self.on_error)
 
-    def _cells(self, frame: pd.DataFrame) -> list[Any]:
+    def cells(self, frame: pd.DataFrame) -> list[Any]:
         """Return one cell for each row of a table, None for a missing one."""
         if frame.shape[1] != 1:
             raise ValueError(

@@ -72,9 +72,14 @@ class PictureReader(CellReader):
         return {"size": self.size}
 
     def load(self, cell: Any) -> Image.Image:
-        """Read a picture; of a large JPEG, as many pixels as are needed."""
-        side = self.size if self.preparation is None else self.preparation.short_side
-        return read_rgb(cell, short_side=side)
+        """Read a picture; of a large JPEG, and of any large picture from scratch, as many pixels as are needed."""
+        if self.preparation is not None:
+            return read_rgb(cell, short_side=self.preparation.short_side)
+        assert self.size is not None
+        picture = read_rgb(cell, short_side=self.size)
+        # All pictures of a fit are in memory at once. Twice the size is left for crops, as of a JPEG.
+        factor = min(picture.size) // (2 * self.size)
+        return picture.reduce(factor) if factor > 1 else picture
 
     def array(self, item: Image.Image, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return an array of shape (3, height, width), dtype float32."""

@@ -52,9 +52,9 @@ class _OnSeries(FromScratch):
 
         return SeriesConvolutions(len(self.channel_means_), _WIDTHS, _KERNELS, _DILATIONS)
 
-    def _cells(self, frame: pd.DataFrame) -> list[Any]:
+    def cells(self, frame: pd.DataFrame) -> list[Any]:
         rows = series_cells(frame, type(self).__name__)
-        return super()._cells(frame) if rows is None else rows
+        return super().cells(frame) if rows is None else rows
 
     def _check_modality(self) -> None:
         require_one_of(self, "gaps", GAPS)

@@ -93,8 +93,8 @@ class _OnTexts(CellNetwork):
             return _RATE
         return _LORA_RATE if self.lora else _TUNED_RATE
 
-    def _cells(self, frame: pd.DataFrame) -> list[Any]:
-        return without_blanks(super()._cells(frame))
+    def cells(self, frame: pd.DataFrame) -> list[Any]:
+        return without_blanks(super().cells(frame))
 
     def _check_modality(self) -> None:
         require_whole(self, "max_length", least=3)

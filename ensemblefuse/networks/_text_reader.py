@@ -125,7 +125,7 @@ class TokenReader(_TextReader):
         """Check one text; of a very long one, return a beginning that the network cannot read whole."""
         text = checked_text(cell)
         beginning = self.network.beginning(text, _MOST_CHARACTERS)[:_MOST_CHARACTERS]
-        if self.network.is_long([beginning])[0] or len(self._tokens(beginning, 1)) > self.max_length:
+        if self.network.is_long([beginning])[0] or len(self._tokens(beginning, self.max_length + 1)) > self.max_length:
             self.cut[text] = None
         return beginning
 
@@ -133,14 +133,17 @@ class TokenReader(_TextReader):
         """Return the tokens, and -1 behind the last one, of shape (n_places,), dtype int64."""
         from ensemblefuse.backbones.text_stages import NO_TOKEN
 
-        tokens = self._tokens(self.augment(item, rng) if rng is not None and callable(self.augment) else item)
+        places = self.group(item)
+        if rng is not None and callable(self.augment):
+            item = self.augment(item, rng)  # it may have made the text longer
+        tokens = self._tokens(item, min(places, self.max_length))
         special = np.isin(tokens, self.network.special)
         kept = tokens[self._kept(len(tokens), rng) | special]
-        return np.pad(kept, (0, self.group(item) - len(kept)), constant_values=NO_TOKEN)
+        return np.pad(kept, (0, places - len(kept)), constant_values=NO_TOKEN)
 
     def group(self, cell: Any) -> int:
         """Return the number of places for the tokens of a text."""
-        return -(-len(self._tokens(cell)) // _STEP) * _STEP
+        return -(-len(self._tokens(cell, self.max_length)) // _STEP) * _STEP
 
     def join(self, arrays: Sequence[np.ndarray], *, after_prefix: bool) -> tuple[torch.Tensor, ...]:
         """Return one tensor: tokens, states of tokens with a mask as their last column, or features."""
@@ -149,5 +152,5 @@ class TokenReader(_TextReader):
 
         return (pad(arrays, 0 if after_prefix else NO_TOKEN),)
 
-    def _tokens(self, text: str, more: int = 0) -> np.ndarray:
-        return self.network.tokens([text], self.max_length + more)["input_ids"][0].astype(np.int64)
+    def _tokens(self, text: str, most: int) -> np.ndarray:
+        return self.network.tokens([text], most)["input_ids"][0].astype(np.int64)
