@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils import estimator_checks
 from torch import nn
 
-from ensemblefuse import DecisionFusionClassifier
+from ensemblefuse import DecisionFusionClassifier, NeuralFusionClassifier
 from ensemblefuse.fusion.linear_head import default_head
 from ensemblefuse.networks import _members
 from ensemblefuse.networks._linear import fit_linear
@@ -129,6 +129,17 @@ def test_folds_of_the_users_own_are_used(table):
     X, y = table
     model = RowNetworkClassifier(**SMALL, early_stopping=True, cv=GroupKFold(2))
     assert np.isfinite(model.fit(X, y, groups=np.arange(60) // 3).oof_proba_).all()
+
+
+def test_early_stopping_without_a_row_to_hold_out_is_an_error(table):
+    X, y = table
+    halves = [(np.arange(30), np.arange(30, 60))]
+    weight = np.repeat([1.0, 0.0], 30)
+    blocks = pd.DataFrame({"a__0": np.arange(60.0)})
+    for model, cells in ((RowNetworkClassifier(**SMALL), X), (NeuralFusionClassifier(max_epochs=1), blocks)):
+        model.set_params(early_stopping=True, cv=halves)
+        with pytest.raises(ValueError, match="none has rows on both sides.*early_stopping=False"):
+            model.fit(cells, y, sample_weight=weight)
 
 
 def test_the_refitted_head_is_the_default_linear_model_of_the_features(table):

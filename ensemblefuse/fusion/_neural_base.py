@@ -24,7 +24,7 @@ from ensemblefuse.fusion._neural_sequences import fit_sequences, pad_sequences, 
 from ensemblefuse.fusion._oof_ledger import Entry, Ledger
 from ensemblefuse.fusion.base import BaseFusion, warn_new_patterns
 from ensemblefuse.fusion.members import Member
-from ensemblefuse.fusion.splits import make_splits, splits_of_some
+from ensemblefuse.fusion.splits import make_splits, splits_to_stop_by
 from ensemblefuse.training.holdout import held_digest, member_rows, out_of_fold
 from ensemblefuse.training.preparation import fit_block, prepare_block
 from ensemblefuse.training.settings import check_state
@@ -262,8 +262,8 @@ class NeuralFusion(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralPara
         if not stops_early(self, n_used):
             return member_rows(None, self.n_members, n_used)
         folds = self._fold_target(target)
-        splits = splits_of_some(make_splits(self.cv, folds, groups, classify=self._classify), used)
-        return member_rows(splits or None, self.n_members, n_used)
+        splits = splits_to_stop_by(make_splits(self.cv, folds, groups, classify=self._classify), used)
+        return member_rows(splits, self.n_members, n_used)
 
     def _needs_splits(self, y: Any) -> bool:
         return stops_early(self, len(y))

@@ -19,7 +19,7 @@ __all__ = [
     "make_splits",
     "mean_over_folds",
     "quiet_about_groups",
-    "splits_of_some",
+    "splits_to_stop_by",
 ]
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
@@ -208,9 +208,21 @@ def fold_positions(splits: Any, used: np.ndarray) -> list[tuple[np.ndarray, np.n
     return [(place[train[used[train]]], place[test[used[test]]]) for train, test in splits]
 
 
-def splits_of_some(splits: Splits, used: np.ndarray) -> Splits:
-    """Convert splits like `fold_positions`, without those of which a side has no row left."""
-    return [(train, test) for train, test in fold_positions(splits, used) if len(train) and len(test)]
+def splits_to_stop_by(splits: Splits, used: np.ndarray) -> Splits:
+    """Convert splits for early stopping like `fold_positions`, without those of which a side has no row left.
+
+    Raises
+    ------
+    ValueError
+        If no split is left.
+    """
+    found = [(train, test) for train, test in fold_positions(splits, used) if len(train) and len(test)]
+    if not found:
+        raise ValueError(
+            "early stopping holds out the folds of cv, but none has rows on both sides where missing cells, missing "
+            "targets and rows of weight 0 are left out. Pass early_stopping=False, or another cv."
+        )
+    return found
 
 
 def mean_over_folds(filled: list[tuple[np.ndarray, np.ndarray]], n_samples: int, n_classes: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from ensemblefuse._public_names import public_path
 from ensemblefuse._seeds import fit_seed
 from ensemblefuse._torch import resolve_device, settle_after_fork
 from ensemblefuse.backbones.weights import WeightsSource
-from ensemblefuse.fusion.splits import make_splits, splits_of_some
+from ensemblefuse.fusion.splits import make_splits, splits_to_stop_by
 from ensemblefuse.fusion.targets import TargetReader
 from ensemblefuse.networks._column import Column, Items, Views, load_items, load_views
 from ensemblefuse.networks._frozen import state_digest, whole_networks
@@ -110,7 +110,7 @@ class CellNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CellNetwork
         self.trained_on_ = column.digests(used, strings_are_paths=reader.strings_are_paths)
         self.base_ = dict(cut.token or {})
         n_used = int(used.sum())
-        held_out = None if splits is None else splits_of_some(splits, used) or None
+        held_out = None if splits is None else splits_to_stop_by(splits, used)
         outputs = self._train(
             self._rows(inputs, reader, target, weight, used), cut, member_rows(held_out, self.n_members, n_used)
         )
