@@ -138,7 +138,7 @@ def test_early_stopping_without_a_row_to_hold_out_is_an_error(table):
     blocks = pd.DataFrame({"a__0": np.arange(60.0)})
     for model, cells in ((RowNetworkClassifier(**SMALL), X), (NeuralFusionClassifier(max_epochs=1), blocks)):
         model.set_params(early_stopping=True, cv=halves)
-        with pytest.raises(ValueError, match="none has rows on both sides.*early_stopping=False"):
+        with pytest.raises(ValueError, match=r"none has rows on both sides.*early_stopping=False"):
             model.fit(cells, y, sample_weight=weight)
 
 
