@@ -19,6 +19,7 @@ from ensemblefuse import (
     load_model,
     save_model,
 )
+from ensemblefuse.fusion import _default_trees
 from ensemblefuse.fusion._default_trees import trees_strategy
 
 LR = LogisticRegression()
@@ -166,6 +167,18 @@ def test_joint_trees_see_columns_beside_components_that_each_fold_finds(dtype):
     assert len({float(pca.mean_[0]) for pca in found}) == 3
     together = model.predict(X[:12])
     assert_allclose([model.predict(X.iloc[i : i + 1])[0] for i in range(12)], together, atol=1e-6)
+
+
+def test_a_forest_of_many_rows_learns_from_a_fold_of_fewer_than_a_tree_draws(monkeypatch):
+    monkeypatch.setattr(_default_trees, "_MOST_DRAWN", 100)
+    monkeypatch.setattr(_default_trees, "_RANDOM", {**_default_trees._RANDOM, "n_estimators": 2})
+    X = np.random.default_rng(0).normal(size=(110, 2))
+    for weight in (None, np.full(88, 1e-4)):
+        search = _default_trees.forest_search(110, 0, _default_trees.tree_search(2, 0, n_rows=110))
+        (head,) = search.heads
+        head.fit(X[:88], X[:88, 0], sample_weight=weight)
+        n_drawn = [head._n_samples_bootstrap, *(int(tree.tree_.n_node_samples[0]) for tree in head.estimators_)]
+        assert min(n_drawn) > 40 and max(n_drawn) <= 100
 
 
 def test_rows_of_one_group_never_teach_each_other():

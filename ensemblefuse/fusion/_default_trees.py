@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import sklearn
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.fixes import parse_version
 
 from ensemblefuse.blocks import Blocks
 from ensemblefuse.features import BlockPCA
@@ -65,6 +67,9 @@ _EXTRA = {"n_estimators": 100, "max_features": 0.5, "random_state": 0}
 _RANDOM = {"n_estimators": 50, "max_features": 0.3, "random_state": 0}
 _LEAF_SHARE = 0.001
 _LEAST_LEAF, _MOST_DRAWN = 2, 10_000
+# Up to 1.8, scikit-learn refuses a number of drawn rows above that of the rows, and a fold has fewer than the table.
+# From 1.9 on, a share of the rows is one of the sum of their weights, which may be any number.
+_DRAWS_A_SHARE = parse_version(sklearn.__version__) < parse_version("1.9")
 # The work of a round grows with columns times bins, so a table of few columns gets finer bins. Classes are told apart
 # as well with few. Numbers are not: where a few rows have large targets, R2 rose from .53 to .61 from 64 to 256 bins.
 _MIN_BINS, _MAX_BINS = 64, 256
@@ -198,10 +203,16 @@ def forest_search(n_rows: int, n_classes: int, boosted: HeadSearch) -> HeadSearc
     if n_classes:
         head = ExtraTreesClassifier(min_samples_leaf=max(_LEAST_LEAF, round(_LEAF_SHARE * n_rows)), **_EXTRA)
     else:
-        drawn = _MOST_DRAWN if n_rows > _MOST_DRAWN else None
-        head = RandomForestRegressor(min_samples_leaf=_LEAST_LEAF, max_samples=drawn, **_RANDOM)
+        head = RandomForestRegressor(min_samples_leaf=_LEAST_LEAF, max_samples=_drawn(n_rows), **_RANDOM)
     prepare = [step for _, step in boosted.prepare.steps]
     return HeadSearch([head], make_pipeline(*prepare, _imputer()))
+
+
+def _drawn(n_rows: int) -> float | None:
+    """Return how many rows a tree of a random forest draws, as the installed scikit-learn takes it; None for all."""
+    if n_rows <= _MOST_DRAWN:
+        return None
+    return _MOST_DRAWN / n_rows if _DRAWS_A_SHARE else _MOST_DRAWN
 
 
 def joint_trees(
