@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import serving_case as case
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
 from ensemblefuse import (
@@ -154,6 +155,16 @@ def test_report_and_card_are_of_the_target_that_is_named(path, tmp_path, capsys)
     assert main(["report", str(path), rows, "--target", "colour", "-o", str(page)]) != 0
     assert main(["report", str(path), rows, "--target", "a", "-o", str(page)]) != 0
     assert "does not predict 'a'; --target must be one of ['kind', 'size', 'is big']" in capsys.readouterr().err
+
+
+def test_a_search_over_models_of_several_targets_gives_the_model_of_one(fitted, path, tmp_path, capsys):
+    X, y = table()
+    search = GridSearchCV(fitted, {"fuse__max_epochs": [1]}, cv=2).fit(X, y)
+    with pytest.raises(TypeError, match=r"pass model\.best_estimator_\.single_task\('kind'\)"):
+        evaluate_model(search, X, y)
+    file, card = save_model(search, tmp_path / "search.fuse", example=X.head(3)), tmp_path / "card.md"
+    assert main(["card", str(file), str(path.parent / "rows.csv"), "--target", "size", "-o", str(card), "-q"]) == 0
+    assert "predicts a number" in card.read_text()
 
 
 @pytest.mark.slow  # two seconds for the figures of the page

@@ -28,7 +28,7 @@ from ensemblefuse.cli._tables import (
     resolve_paths,
 )
 from ensemblefuse.exceptions import ColumnError, UnseenValueWarning
-from ensemblefuse.fitted.model import FittedPipeline, targets_of
+from ensemblefuse.fitted.model import FittedPipeline, best_model, targets_of
 from ensemblefuse.modalities import columns_of, set_on_error
 from ensemblefuse.schema import CellPolicy, category_key, read_or_raise
 
@@ -95,7 +95,7 @@ def of_target(model: Any, args: Namespace) -> Any:
     found = next((task for task in tasks if str(task) == args.target), None)
     if found is None:
         raise CommandError(f"{args.model} does not predict {args.target!r}; --target must be one of {tasks}.")
-    return model.single_task(found)
+    return best_model(model).single_task(found)
 
 
 def features_of_model(model: Any, args: Namespace) -> pd.DataFrame:

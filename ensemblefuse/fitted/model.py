@@ -166,9 +166,10 @@ class FittedModel(FittedPipeline):
         check_is_fitted(self.fusion)
         targets = [name for name in targets_of(self.fusion) if name is not None]
         if targets and not several:
+            held = "model.best_estimator_" if is_search(model) else "model"
             raise TypeError(
                 f"the {type(self.fusion).__name__} predicts the targets {targets}, and only one can be looked at here; "
-                f"pass model.single_task({targets[0]!r}), and that column as y."
+                f"pass {held}.single_task({targets[0]!r}), and that column as y."
             )
         self.names = list(self.core._used_blocks() if hasattr(self.core, "_used_blocks") else self.core.blocks_)
         self.classify = is_classifier(self.fusion)
