@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from ensemblefuse import (
@@ -119,6 +120,8 @@ def test_a_space_a_pipeline_and_rows_with_gaps(tmp_path):
     scaled = make_pipeline(BlockScaler(), CommonSpaceProjector(3, method="cca", reg=1e-3))
     scaled.set_output(transform="pandas").fit(X[:80])
     assert_allclose(scores(retrieval_report(scaled, new, "text", "image"))["recall@5"], 1, atol=0.1)
+    alone = retrieval_report(make_pipeline(space), new, "image", "text")
+    pd.testing.assert_frame_equal(alone.table, report.table)
     new.loc[3, names[:4]] = np.nan
     gaps = retrieval_report(space, new, "image", "text")
     assert gaps.n_rows == 39 and gaps.notes == ["1 of 40 rows lack one of the two blocks and are left out."]
@@ -143,7 +146,11 @@ def test_bad_input_is_named():
     space = CommonSpaceProjector(1).fit(X)
     with pytest.raises(ValueError, match=r"block 'c' is unknown; the blocks are \['a', 'b'\]"):
         retrieval_report(space, X, "a", "c")
-    with pytest.raises(ValueError, match=r"X lacks 1 columns of block 'b', such as \['b__1'\]"):
+    with pytest.raises(ValueError, match="a and b are both 'a'; a block finds itself"):
+        retrieval_report(space, X, "a", "a")
+    with pytest.raises(NotFittedError, match="CommonSpaceProjector instance is not fitted"):
+        retrieval_report(CommonSpaceProjector(1), X, "a", "b")
+    with pytest.raises(ValueError, match=r"X lacks 1 column of block 'b', such as \['b__1'\]"):
         retrieval_report(space, X.drop(columns="b__1"), "a", "b")
     with pytest.raises(TypeError, match="needs a CommonSpaceProjector"):
         retrieval_report(BlockScaler(), X, "a", "b")

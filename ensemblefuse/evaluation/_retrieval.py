@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
+from sklearn.utils.validation import check_is_fitted
 
 from ensemblefuse.evaluation._retrieval_result import KS, MEDIAN, RetrievalReport, RetrievalReportDisplay, recall_name
+from ensemblefuse.exceptions import counted
 from ensemblefuse.scoring.bootstrap import Resampling, interval, n_units, read_seed, resample_weights
 from ensemblefuse.scoring.display import drawn_by
 from ensemblefuse.scoring.inputs import read_groups
@@ -73,8 +76,10 @@ def retrieval_report(
     ------
     TypeError
         If `projector` has no ``similarity``.
+    NotFittedError
+        If `projector` is not fitted.
     ValueError
-        If it does not know a block, X lacks its columns, or no row holds both blocks.
+        If it does not know a block, `a` and `b` are the same, X lacks its columns, or no row holds both blocks.
 
     Examples
     --------
@@ -91,11 +96,15 @@ def retrieval_report(
     resampling = Resampling(n_resamples, confidence_level, read_seed(random_state))
     resampling.check()
     if isinstance(projector, Pipeline):
-        X, projector = projector[:-1].transform(X), projector[-1]
+        X, projector = (projector[:-1].transform(X) if len(projector) > 1 else X), projector[-1]
     if not hasattr(projector, "similarity"):
         raise TypeError(
             f"retrieval_report needs a CommonSpaceProjector, or a pipeline that ends in one; got {projector!r}."
         )
+    if isinstance(projector, BaseEstimator):
+        check_is_fitted(projector)
+    if a == b:
+        raise ValueError(f"a and b are both {a!r}; a block finds itself, so pass the names of two blocks.")
     parts = [_columns(projector, X, name) for name in (a, b)]
     n_rows = len(X)
     groups = read_groups(groups, n_rows)
@@ -143,7 +152,7 @@ def _columns(projector: Any, X: Any, block: str) -> Any:
         return np.asarray(X)[:, positions]
     lost = [name for name in names[positions] if name not in X.columns]
     if lost:
-        raise ValueError(f"X lacks {len(lost)} columns of block {block!r}, such as {lost[:5]}.")
+        raise ValueError(f"X lacks {counted(len(lost), 'column')} of block {block!r}, such as {lost[:5]}.")
     return X[names[positions]]
 
 
