@@ -292,3 +292,8 @@ def test_messages_on_blocks_name_the_column(fusion):
 def test_one_is_no_plural():
     assert counted(1, "row", "hold") == "1 row holds" and counted(0, "cell", "are") == "0 cells are"
     assert counted(1234567, "value") == "1234567 values" and counted(1.5, "word") == "1.5 words"
+
+
+def test_numbers_that_are_nearly_all_the_same_have_limits():
+    low, high = limits_of(np.array([0, 0, 0, 1e-320, 2e-320, 3e-320, 1.0]))
+    assert (low, high) == (-5, 6)

@@ -42,7 +42,8 @@ def limits_of(numbers: np.ndarray) -> list[float] | None:
     if low == high:
         return None
     scale = last - first or high - low
-    ends = np.arcsinh((np.array([low, high]) - middle) / scale)
+    with np.errstate(over="ignore"):  # where the middle half is next to nothing; `clip` takes infinite ends
+        ends = np.arcsinh((np.array([low, high]) - middle) / scale)
     far = np.clip(ends + _STRETCHED * (ends[1] - ends[0]) * np.array([-1, 1]), -600, 600)
     below, above = (middle + scale * np.sinh(far)).tolist()
     span = _RANGES * (high - low)
