@@ -107,7 +107,8 @@ def _without(bad: list[str], texts: Counter[str], others: list[Any], find: _Find
     with_digit = [text for text in bad if any(map(str.isdecimal, text))]
     if not bad or n_bad > _MOST_BAD * n_cells or (with_digit and len(bad) > _MOST_TEXTS):
         return None
-    good = [text for text in texts.elements() if text not in set(bad)]
+    refused = set(bad)
+    good = [text for text in texts.elements() if text not in refused]
     found = find([*good, *others] if good or not others else [*others, "1"])
     if found is None or set(found.odd) & set(with_digit):
         return None
