@@ -421,3 +421,15 @@ CHECKED = [
 @with_checks(CHECKED, expected_failed_checks=lambda _: FAILED)
 def test_scikit_learns_checks(networks_win, estimator, check):
     check(estimator)
+
+
+def test_deep_cca_of_blocks_that_no_row_holds_all_of_is_refused_before_it_is_trained(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(30, 6))
+    for block in range(3):
+        X[block::3, 2 * block : 2 * block + 2] = np.nan
+    blocks = {"a": [0, 1], "b": [2, 3], "c": [4, 5]}
+    small = {"blocks": blocks, "n_components": 1, "n_members": 1, "max_epochs": 1}
+    assert CommonSpaceProjector(method="contrastive", **small).fit(X).chosen_ == "contrastive"
+    monkeypatch.setattr("ensemblefuse.features._common_space.fit_networks", None)
+    with pytest.raises(ValueError, match=r"method='deep_cca' learns from rows that hold all blocks, and X has 0 "):
+        CommonSpaceProjector(method="deep_cca", **small).fit(X)

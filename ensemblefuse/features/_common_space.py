@@ -24,6 +24,7 @@ from ensemblefuse.features._linear_space import (
     fit_linear,
     mean_correlations,
     read_target,
+    refuse_few,
     rows_of_blocks,
     weighted,
 )
@@ -110,7 +111,8 @@ class CommonSpaceProjector(BlockTransformer):
     blocks_ : dict of str to ndarray of int
     chosen_ : str
         The method by which rows are projected: `method`, or the linear one that networks start from, if they did not
-        find held-out partners better. That one is kept, too, where fewer than 20 rows hold two blocks.
+        find held-out partners better. That one is kept, too, where fewer than 20 rows hold two blocks. Networks of
+        three blocks or more are kept unasked where fewer than 2 rows hold all: there is no linear method then.
     projections_ : dict of str to ndarray of shape (n_columns, n_components_)
         Of ``chosen_="deep_cca"``: of the outputs of the networks. Empty for the other networks.
     means_ : dict of str to ndarray of shape (n_columns,)
@@ -259,6 +261,9 @@ class CommonSpaceProjector(BlockTransformer):
                 f"method={self.method!r} learns from rows that hold two blocks or more, and X has {n_pairs} of them "
                 f"(n_samples = {len(blocks)}, blocks {order}); it needs 2."
             )
+        used = rows_of_blocks(blocks, weight, start)
+        if self.method == "deep_cca" and (used.sum(axis=1) < 2).any():  # its end would refuse them after the training
+            refuse_few(blocks, used, self.method)
         if len(order) > 1 and network_is_better(blocks, weight, groups, plan):
             found = fit_networks(blocks, weight, groups, plan)
             self.chosen_, self.networks_ = self.method, found.networks

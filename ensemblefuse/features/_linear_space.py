@@ -24,6 +24,7 @@ __all__ = [
     "fit_linear",
     "mean_correlations",
     "read_target",
+    "refuse_few",
     "rows_of_blocks",
     "weighted",
 ]
