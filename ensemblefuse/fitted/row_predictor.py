@@ -12,7 +12,7 @@ import pandas as pd
 from ensemblefuse.exceptions import EncodingError, MissingModalityWarning, UnseenValueWarning
 from ensemblefuse.fitted.model import FittedPipeline
 from ensemblefuse.modalities import columns_of
-from ensemblefuse.schema import Unseen, UnseenCounts, far_numbers, read_by_schema, unseen_counts
+from ensemblefuse.schema import FarNumbers, Unseen, UnseenCounts, far_numbers, read_by_schema, unseen_counts
 from ensemblefuse.table import list_columns
 
 __all__ = ["Predicted", "RowPredictor", "prediction_columns"]
@@ -77,7 +77,7 @@ class RowPredictor:
         Columns that the modalities name.
     unseen : dict of str to UnseenCounts
         For each column with such cells, the categories that fit never saw in all tables so far, with their numbers.
-    far : dict of str to list of float
+    far : dict of str to FarNumbers
         For each column with such numbers, those of all tables so far that are far outside the range of fit.
     """
 
@@ -91,7 +91,7 @@ class RowPredictor:
         self.opened, self.on_error, self.note = opened, on_error, note
         self.wanted = columns_of(opened.modalities)
         self.unseen: dict[Any, UnseenCounts] = {}
-        self.far: dict[Any, list[float]] = {}
+        self.far: dict[Any, FarNumbers] = {}
         self._as_fitted = {
             modality.column_name: getattr(encoder, "on_error", "raise")
             for modality in opened.modalities
@@ -148,7 +148,7 @@ class RowPredictor:
         for column, counts in unseen_counts(unseen).items():
             self.unseen.setdefault(column, UnseenCounts()).add(counts)
         for column, numbers in far_numbers(X, self.opened.limits).items():
-            self.far.setdefault(column, []).extend(numbers)
+            self.far.setdefault(column, FarNumbers()).add(numbers)
         return X.copy(deep=False), usable, unseen
 
     def _meet(

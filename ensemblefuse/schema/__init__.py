@@ -27,7 +27,7 @@ formats that were found in the whole table; the others are found in the table of
 from ensemblefuse.schema._category_key import category_key
 from ensemblefuse.schema._cells import CellPolicy, Fault, Reading, Schema, Unseen
 from ensemblefuse.schema._check import checked_schema
-from ensemblefuse.schema._far_numbers import far_numbers, far_text, limits_of
+from ensemblefuse.schema._far_numbers import FarNumbers, far_numbers, far_text, limits_of
 from ensemblefuse.schema._learn import learn_schema
 from ensemblefuse.schema._read import (
     UnseenCounts,
@@ -43,6 +43,7 @@ from ensemblefuse.schema._written import find_form, given_form
 
 __all__ = [
     "CellPolicy",
+    "FarNumbers",
     "Fault",
     "Reading",
     "Schema",

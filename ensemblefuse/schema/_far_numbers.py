@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,31 @@ import pandas as pd
 from ensemblefuse.exceptions import counted
 from ensemblefuse.schema._cells import is_number
 
-__all__ = ["far_numbers", "far_text", "limits_of"]
+__all__ = ["FarNumbers", "far_numbers", "far_text", "limits_of"]
 
 _RANGES = 5.0  # a number is far if it lies so many times the range of fit beyond its end
 _STRETCHED = 1.0  # and so many times the range on a scale that draws long tails in
 _SHOWN = 5
+
+
+@dataclass
+class FarNumbers:
+    """How many numbers of a column are far outside the range of fit, and a few of them.
+
+    Attributes
+    ----------
+    count : int
+    examples : list of float
+        The first distinct ones, at most one more than a message shows. A server counts for as long as it runs.
+    """
+
+    count: int = 0
+    examples: list[float] = field(default_factory=list)
+
+    def add(self, other: FarNumbers) -> None:
+        """Count those of another table, too."""
+        self.count += other.count
+        self.examples = list(dict.fromkeys([*self.examples, *other.examples]))[: _SHOWN + 1]
 
 
 def limits_of(numbers: np.ndarray) -> list[float] | None:
@@ -50,7 +71,7 @@ def limits_of(numbers: np.ndarray) -> list[float] | None:
     return [min(low - span, below), max(high + span, above)]
 
 
-def far_numbers(X: pd.DataFrame, limits: Mapping[Any, Sequence[float]]) -> dict[Any, list[float]]:
+def far_numbers(X: pd.DataFrame, limits: Mapping[Any, Sequence[float]]) -> dict[Any, FarNumbers]:
     """Return the numbers beyond the limits of their columns, by column; X is read by its schema."""
     dtypes = zip(X.columns, X.dtypes.tolist(), strict=True)
     columns = [column for column, dtype in dtypes if str(column) in limits and is_number(dtype)]
@@ -59,21 +80,24 @@ def far_numbers(X: pd.DataFrame, limits: Mapping[Any, Sequence[float]]) -> dict[
     values = X[columns].to_numpy(np.float64, na_value=np.nan)
     low, high = np.array([limits[str(column)] for column in columns]).T
     far = (values < low) | (values > high)
-    return {columns[j]: values[far[:, j], j].tolist() for j in np.flatnonzero(far.any(axis=0)).tolist()}
+    found = {columns[j]: values[far[:, j], j].tolist() for j in np.flatnonzero(far.any(axis=0)).tolist()}
+    examples = {column: list(dict.fromkeys(numbers))[: _SHOWN + 1] for column, numbers in found.items()}
+    return {column: FarNumbers(len(numbers), examples[column]) for column, numbers in found.items()}
 
 
-def far_text(far: Mapping[Any, Sequence[float]], ranges: Mapping[Any, Sequence[float]], n_rows: int) -> str:
+def far_text(far: Mapping[Any, FarNumbers], ranges: Mapping[Any, Sequence[float]], n_rows: int) -> str:
     """Return one sentence for each column about its numbers that are far from those of fit; empty if there are none.
 
     `ranges` holds the smallest number of fit and the largest, first and last.
     """
     facts = []
     for column, numbers in far.items():
-        shown = ", ".join(f"{number:g}" for number in list(dict.fromkeys(numbers))[:_SHOWN])
+        shown = ", ".join(f"{number:g}" for number in numbers.examples[:_SHOWN])
+        more = ", ..." if len(numbers.examples) > _SHOWN else ""
         low, *_, high = ranges[str(column)]
-        held = "holds numbers" if len(numbers) > 1 else "holds a number"
+        held = "holds numbers" if numbers.count > 1 else "holds a number"
         facts.append(
-            f"Column {column!r} {held} far outside the range of fit, {low:g} to {high:g}, in {len(numbers)} of "
-            f"{counted(n_rows, 'row')}: {shown}{', ...' if len(set(numbers)) > _SHOWN else ''}."
+            f"Column {column!r} {held} far outside the range of fit, {low:g} to {high:g}, in {numbers.count} of "
+            f"{counted(n_rows, 'row')}: {shown}{more}."
         )
     return " ".join([*facts, "The model knows nothing of such rows; the unit may be another one."]) if facts else ""
