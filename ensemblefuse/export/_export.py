@@ -109,7 +109,7 @@ def export_onnx(model: Any, path: str | Path, *, example: Any = None, tolerance:
     ['cat']
     """
     path = check_place(path, "write the graph")
-    parts = FittedModel(model)
+    parts = FittedModel(model, several=True)  # the next check names the way out
     fusion = parts.core
     _check_fusion(fusion)
     data = _write(fusion, {})

@@ -48,7 +48,7 @@ _FAILS = {
         "CooperativeRegressor": "FeatureFusionRegressor",
         "KernelFusionClassifier": "FeatureFusionClassifier(transformer=BlockNystroem())",
         "KernelFusionRegressor": "FeatureFusionRegressor(transformer=BlockNystroem())",
-        "NeuralFusionMultiTask": "NeuralFusionClassifier or NeuralFusionRegressor for each target",
+        "NeuralFusionMultiTask": "single_task(target) of the model",
         "SequentialFusionClassifier": "DecisionFusionClassifier",
         "SequentialFusionRegressor": "DecisionFusionRegressor",
     },
