@@ -279,6 +279,14 @@ def test_stages_of_one_ordinary_network_have_rates_of_their_own_and_only_matrice
         torch.testing.assert_close((p.detach() - kept).abs(), torch.full_like(p, rate), rtol=1e-3, atol=1e-7)
 
 
+def test_the_matrices_of_a_recurrent_layer_decay():
+    net = fresh_network(lambda: nn.GRU(4, 3, bidirectional=True), seed=0)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    AdamW(net, 1, weight_decay=0.5, rates={}).step(0.1, clip=1.0)  # without a gradient
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(p.detach(), before[name] * (0.95 if name.startswith("weight") else 1.0))
+
+
 def test_the_best_epoch_keeps_its_buffers_too():
     net, seen = ordinary(), []
     data = torch.randn(24, 4, generator=torch.Generator().manual_seed(1))

@@ -217,7 +217,7 @@ def load(server, seconds):
 MOST_GROWTH = 150e6  # bytes; one decoded picture of each request kept would be more
 
 
-@pytest.mark.parametrize("seconds", [1, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_every_client_gets_the_answers_to_its_own_rows(server, path, seconds):
     """Beside bad rows, clients that never end and clients that leave; and the memory stays."""
     with trouble(server):

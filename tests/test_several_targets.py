@@ -27,6 +27,7 @@ from ensemblefuse import (
     save_model,
 )
 from ensemblefuse.cli import main
+from ensemblefuse.fitted.row_predictor import join_targets
 from ensemblefuse.persistence._mlflow import _load_pyfunc
 
 TASKS = ["kind", "size", "is big"]
@@ -55,6 +56,13 @@ def path(fitted, tmp_path_factory):
     X, y = table()
     pd.concat([X, y], axis=1).to_csv(folder / "rows.csv", index=False)
     return save_model(fitted, folder / "model.fuse", example=X.head(3))
+
+
+def test_targets_whose_columns_would_have_one_name_are_refused():
+    one = {"prediction_a": 1, "proba_a_b_c": 2}
+    assert join_targets({"a": one, "d": {"prediction_d": 3}}) == {**one, "prediction_d": 3}
+    with pytest.raises(ValueError, match="target 'a_b' and one before it both have a column 'proba_a_b_c'; rename one"):
+        join_targets({"a": one, "a_b": {"prediction_a_b": 1, "proba_a_b_c": 2}})
 
 
 # ---------------------------------------------------------------------- the model of one target

@@ -28,7 +28,7 @@ from ensemblefuse.cli._tables import (
 )
 from ensemblefuse.exceptions import NO_SUCH_FILE, counted, path_hints
 from ensemblefuse.fitted.model import targets_of
-from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor, prediction_columns
+from ensemblefuse.fitted.row_predictor import Predicted, RowPredictor, join_targets, prediction_columns
 from ensemblefuse.schema import far_text, unseen_text
 from ensemblefuse.table import similar_names
 
@@ -157,10 +157,8 @@ class Predictor:
         )
 
     def _columns(self, said: Predicted) -> pd.DataFrame:
-        new: dict[str, Any] = {}
-        for task, labels in self._targets.items():
-            new |= self._columns_of_target(task, labels, said)
-        new |= self._regions(said)
+        columns = {task: self._columns_of_target(task, labels, said) for task, labels in self._targets.items()}
+        new = join_targets(columns) | self._regions(said)
         texts = [
             "; ".join(f"column {field!r}: {reason}{self._hint(i, field, reason)}" for field, reason in found)
             for i, found in enumerate(said.reasons)

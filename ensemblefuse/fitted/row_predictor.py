@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from ensemblefuse.modalities import columns_of
 from ensemblefuse.schema import FarNumbers, Unseen, UnseenCounts, far_numbers, read_by_schema, unseen_counts
 from ensemblefuse.table import list_columns
 
-__all__ = ["Predicted", "RowPredictor", "prediction_columns"]
+__all__ = ["Predicted", "RowPredictor", "join_targets", "prediction_columns"]
 
 
 class Predicted(NamedTuple):
@@ -54,6 +54,25 @@ def prediction_columns(task: Any, labels: Any, prediction: Any, proba: Any) -> d
     middle = "" if task is None else f"_{task}"
     columns = [] if proba is None else zip(labels, proba.T, strict=True)
     return {f"prediction{middle}": prediction, **{f"proba{middle}_{label}": column for label, column in columns}}
+
+
+def join_targets(columns_of: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
+    """Return the columns of all targets side by side.
+
+    Raises
+    ------
+    ValueError
+        If two targets have a column of one name, as ``a`` with the label ``b_c`` and ``a_b`` with the label ``c``.
+    """
+    joined: dict[str, Any] = {}
+    for task, columns in columns_of.items():
+        if twice := [name for name in columns if name in joined]:
+            raise ValueError(
+                f"the target {task!r} and one before it both have a column {twice[0]!r}; rename one of the targets "
+                "and fit again."
+            )
+        joined |= columns
+    return joined
 
 
 class RowPredictor:

@@ -13,7 +13,7 @@ import pandas as pd
 from ensemblefuse._optional import import_optional
 from ensemblefuse.exceptions import PersistenceError
 from ensemblefuse.fitted.model import FittedPipeline, targets_of
-from ensemblefuse.fitted.row_predictor import Predicted, prediction_columns
+from ensemblefuse.fitted.row_predictor import Predicted, join_targets, prediction_columns
 from ensemblefuse.persistence._models import inspect_model, load_model
 from ensemblefuse.persistence.example import split
 from ensemblefuse.persistence.known_types import trusted_names
@@ -177,7 +177,5 @@ class _Predictor:
         prediction = self.rest.predict(Z)
         proba = self.rest.predict_proba(Z) if hasattr(self.rest, "predict_proba") else None
         said = Predicted([], np.ones(len(table), dtype=bool), Z, prediction, proba, None, None, [])
-        new: dict[str, Any] = {}
-        for task, labels in self.targets.items():
-            new |= prediction_columns(task, labels, *said.of(task))
-        return pd.DataFrame(new, index=table.index)
+        columns = {task: prediction_columns(task, labels, *said.of(task)) for task, labels in self.targets.items()}
+        return pd.DataFrame(join_targets(columns), index=table.index)

@@ -95,7 +95,7 @@ class AdamW:
         self._trained = [p for _, p in trained]
         self._mean, self._square = torch.zeros_like(self.values), torch.zeros_like(self.values)
         n_axes = 2 if rates is None else 1  # of what is no matrix
-        is_matrix = [name.endswith("weight") and p.ndim > n_axes for name, p in trained]
+        is_matrix = ["weight" in name.rpartition(".")[2] and p.ndim > n_axes for name, p in trained]
         sizes = [p.numel() // n_members for _, p in trained]
         as_row = lambda values: torch.tensor(values, dtype=self.values.dtype, device=self.values.device)
         decay = np.repeat(np.where(is_matrix, weight_decay, 0.0), sizes)
